@@ -1,0 +1,84 @@
+//! Frames: a length, then postcard.
+
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The largest payload in bytes. A larger length in a stream means that its sender is broken or
+/// hostile, and nothing is allocated for it.
+pub const MAX_FRAME: usize = 8 << 20;
+
+/// Why a stream of frames can't be read on. None of these heals: the stream has lost its beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// A frame says that it is longer than [`MAX_FRAME`].
+    TooLong(u32),
+    /// A frame's payload is not the message that it should be.
+    Garbled,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(length) => write!(f, "a frame of {length} bytes (at most {MAX_FRAME} are allowed)"),
+            Self::Garbled => write!(f, "a frame that holds no valid message"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+/// One message as a frame.
+///
+/// # Panics
+/// Never for this crate's messages: encoding into memory has no way to fail.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut frame = postcard::to_extend(message, Vec::from([0; 4])).expect("encoding into memory");
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+/// Collects bytes as they arrive and gives back whole messages.
+#[derive(Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Frames {
+    /// An empty collector.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes what the stream brought.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole message; `None` until more bytes arrive.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let pending = &self.bytes[self.start..];
+        let Some((head, rest)) = pending.split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*head);
+        if length as usize > MAX_FRAME {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(payload) = rest.get(..length as usize) else { return Ok(None) };
+        let message = match postcard::take_from_bytes(payload) {
+            Ok((message, [])) => message,
+            _ => return Err(FrameError::Garbled),
+        };
+        self.start += 4 + length as usize;
+        if self.start > 64 << 10 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        Ok(Some(message))
+    }
+}

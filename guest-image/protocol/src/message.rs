@@ -1,0 +1,128 @@
+//! The messages themselves.
+
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// Raised with every change to a message; the agent names it in its [`Hello`].
+pub const VERSION: u32 = 1;
+
+/// Harness to agent: do this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back in the [`Reply`].
+    pub id: u32,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What the agent can do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// One system call, made by the worker process, so that what kills it does not kill PID 1.
+    Call {
+        /// Which entry point of the kernel to go through.
+        door: Door,
+        /// The number, as the door's table counts.
+        nr: u64,
+        /// At most six.
+        args: Vec<Arg>,
+    },
+    /// Start a program as a child of PID 1, wait until it ends, bring back what it printed.
+    Run {
+        /// The program's path and its arguments; never empty.
+        argv: Vec<String>,
+        /// `NAME=value` each, in addition to PATH and HOME.
+        env: Vec<String>,
+        /// What the program reads on its standard input.
+        stdin: Vec<u8>,
+        /// How many bytes of each output stream come back at the most; the rest is read and dropped.
+        keep: u32,
+    },
+}
+
+/// An entry point for system calls, as user space chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Door {
+    /// The `syscall` instruction in 64-bit mode.
+    Syscall64,
+    /// `int $0x80`, with the 32-bit table.
+    Int80,
+}
+
+/// One argument of a system call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Arg {
+    /// The value itself; pointers of every kind (null, into the kernel, unmapped) too.
+    Int(u64),
+    /// A pointer to these bytes. For a string the sender appends the NUL.
+    In(Vec<u8>),
+    /// A pointer to so many zeroed bytes, whose content comes back.
+    Out(u32),
+    /// A pointer to these bytes, whose content comes back.
+    InOut(Vec<u8>),
+}
+
+/// Agent to harness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// The first message after boot.
+    Hello(Hello),
+    /// The answer to a [`Request`].
+    Reply(Reply),
+}
+
+/// The agent introduces itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the agent.
+    pub version: u32,
+    /// `uname -r` of the running kernel.
+    pub release: String,
+    /// Address that the `syscall` instruction of [`Action::Call`] returns to (RCX at the kernel's
+    /// entry): tells a step's own calls from the agent's housekeeping.
+    pub call_return: u64,
+    /// First and last-plus-one address of the agent's own code.
+    pub text: (u64, u64),
+}
+
+/// The answer to the [`Request`] of the same id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// As in the request.
+    pub id: u32,
+    /// What happened.
+    pub outcome: Outcome,
+    /// How long it took as the guest's clock saw it, in nanoseconds.
+    pub nanos: u64,
+}
+
+/// What came of an [`Action`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A call returned.
+    Returned {
+        /// RAX as the kernel left it: an errno stands here negated.
+        value: i64,
+        /// The contents of the `Out` and `InOut` arguments, in their order.
+        data: Vec<Vec<u8>>,
+    },
+    /// A program ended.
+    Exited {
+        /// Its exit status; 128 plus the signal's number where a signal ended it, as in a shell.
+        code: i32,
+        /// The head of its standard output.
+        stdout: Vec<u8>,
+        /// The head of its standard error.
+        stderr: Vec<u8>,
+    },
+    /// The worker died in the call (an oops kills the calling process); a new one stands ready.
+    Died {
+        /// The signal that ended it.
+        signal: i32,
+    },
+    /// The agent could not do it: a program that does not start, a request that is not well formed.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}

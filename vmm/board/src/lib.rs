@@ -1,0 +1,8 @@
+//! One machine process: machine, devices and traps put together, driven over a socket.
+//!
+//! The harness starts `vmm machine` as a process of its own for every guest and speaks [`wire`] with
+//! it; it never sees an ioctl. What the guest sends is passed on unread.
+
+#![forbid(unsafe_code)]
+
+pub mod wire;

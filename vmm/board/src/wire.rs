@@ -1,0 +1,174 @@
+//! The messages between the harness and a machine process, as frames of [`protocol`].
+//!
+//! The harness sends a [`Spec`] first, then [`Command`]s; the machine process sends [`Notice`]s, the
+//! last of which is [`Notice::Ended`]. The harness may close the socket at any moment: the machine
+//! process then ends at once.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// What machine to build and boot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// An ELF vmlinux or a bzImage.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initramfs: PathBuf,
+    /// Guest memory in MiB, 32 to 65536.
+    pub memory_mib: u32,
+    /// 1 to 32.
+    pub vcpus: u8,
+    /// Added at the end of the kernel's command line.
+    pub command_line: Vec<String>,
+    /// Addresses of kernel symbols that the machine process uses where they are there: see
+    /// [`LANDMARKS`]. Empty for a kernel without symbols.
+    pub landmarks: BTreeMap<String, u64>,
+}
+
+/// The kernel symbols that a machine process makes use of.
+pub const LANDMARKS: &[&str] = &["prb", "init_top_pgt", "phys_base", "do_syscall_64", "vmcoreinfo_data"];
+
+/// Harness to machine process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Bytes for the guest's control port.
+    Control(Vec<u8>),
+    /// Trap system calls from now on.
+    Trap {
+        /// As the agent's hello says: separates the agent's own calls from the scenario's.
+        call_return: u64,
+        /// The agent's own code.
+        agent_text: (u64, u64),
+    },
+    /// Send the kernel log that came since the last time: [`Notice::Log`].
+    ReadLog,
+    /// Send where every vCPU stands: [`Notice::Standing`].
+    Sample,
+    /// End the machine; [`Notice::Ended`] follows with the whole of the evidence.
+    Stop,
+}
+
+/// Machine process to harness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Notice {
+    /// KVM is set up, the kernel is loaded, the first vCPU is about to run.
+    Started {
+        /// From the start of the process until now.
+        setup: Duration,
+    },
+    /// Bytes that the guest wrote to its control port.
+    Control(Vec<u8>),
+    /// Bytes that the guest wrote to the serial port or to its console, in the order they came.
+    Console(Vec<u8>),
+    /// The answer to [`Command::Trap`]: `Err` says why system calls can't be trapped.
+    Trapping(Result<(), String>),
+    /// The answer to [`Command::ReadLog`].
+    Log(Vec<LogRecord>),
+    /// The answer to [`Command::Sample`].
+    Standing(Vec<VcpuStanding>),
+    /// The machine is no more.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// Everything that was counted.
+        evidence: Box<Evidence>,
+    },
+}
+
+/// One line of the kernel's log, as it stood in guest memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Sequence number; a gap means that lines were overwritten before they could be read.
+    pub seq: u64,
+    /// Since boot, by the guest's clock.
+    pub time: Duration,
+    /// 0 (emergency) to 7 (debug).
+    pub level: u8,
+    /// Without time and level; control characters as the kernel stored them.
+    pub text: String,
+}
+
+/// Where a vCPU is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VcpuStanding {
+    /// Counted from 0.
+    pub index: u8,
+    /// The address that it executes next.
+    pub rip: u64,
+    /// 0 for the kernel, 3 for user space.
+    pub cpl: u8,
+    /// It waits in HLT for an interrupt.
+    pub halted: bool,
+    /// Interrupts are on (RFLAGS.IF).
+    pub interrupts: bool,
+}
+
+/// Why a machine ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The harness said so.
+    Stopped,
+    /// The guest asked for a reset (`reboot` through the keyboard controller).
+    Reset,
+    /// A vCPU took a triple fault.
+    TripleFault,
+    /// KVM gave up on the guest; the text says what it reported.
+    KvmError(String),
+    /// The machine process itself could not go on; never the guest's fault.
+    Internal(String),
+}
+
+/// What the hypervisor counted, from the first instruction to the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// System calls, by door, number and origin; empty unless trapping was on.
+    pub syscalls: Vec<SyscallCount>,
+    /// Exits to user space by kind, until the control port's first byte from the guest.
+    pub exits_until_ready: BTreeMap<String, u64>,
+    /// Exits to user space by kind, in all.
+    pub exits: BTreeMap<String, u64>,
+    /// Descriptor chains that broke the rules, by device.
+    pub device_errors: BTreeMap<String, u64>,
+    /// The largest memory of the machine process itself without guest memory, in KiB.
+    pub own_memory_kib: u64,
+}
+
+/// So many calls of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyscallCount {
+    /// Through which entry point.
+    pub door: Door,
+    /// The number in the door's table, as the caller gave it.
+    pub nr: u64,
+    /// Whose call it was.
+    pub origin: Origin,
+    /// How many were seen at the entry: the number that counts.
+    pub count: u64,
+    /// Of these, how many returned each errno, as seen at the return. Calls that never return
+    /// (`exit`, `execve` into another program) are in no row here.
+    pub errors: BTreeMap<i32, u64>,
+}
+
+/// The kernel's entry points for system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Door {
+    /// MSR_LSTAR: `syscall` from 64-bit code.
+    Syscall64,
+    /// MSR_CSTAR: `syscall` from 32-bit code (AMD).
+    Syscall32,
+    /// MSR_IA32_SYSENTER_EIP.
+    Sysenter,
+    /// Vector 0x80.
+    Int80,
+}
+
+/// Whose system call it was, judged by where in user space it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Origin {
+    /// The agent made it because a step says so.
+    Step,
+    /// A program that a step started.
+    Program,
+    /// The agent's own housekeeping.
+    Agent,
+}

@@ -1,0 +1,125 @@
+//! What happened, in order: the one stream that the judge and every reporter read.
+//!
+//! The engine sends these; they cross from an emulated host to this machine unchanged.
+
+use board::wire::{EndReason, Evidence, LogRecord, VcpuStanding};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The agent said hello, and system calls are trapped if the plan says so.
+    Booted(Booted),
+    /// A step begins.
+    StepStarted {
+        /// Counted from 0, as in the plan.
+        index: usize,
+    },
+    /// A step ended, one way or another.
+    StepEnded {
+        /// Counted from 0, as in the plan.
+        index: usize,
+        /// How.
+        outcome: StepOutcome,
+    },
+    /// The kernel logged this; sent before the `StepEnded` of the step in which it was printed.
+    Log(LogRecord),
+    /// The guest wrote this to its console or serial port.
+    Console(Vec<u8>),
+    /// The last event of a run that got as far as a machine.
+    Ended(Ended),
+}
+
+/// The guest is up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Booted {
+    /// From the start of the machine process to the agent's hello.
+    pub ready: Duration,
+    /// Of this, until the first instruction of the guest.
+    pub setup: Duration,
+    /// `uname -r` as the agent said.
+    pub release: String,
+    /// Why system calls are not trapped although the plan asks for it.
+    pub not_trapping: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StepOutcome {
+    /// The main op, or the setup op that failed, returned.
+    Returned {
+        /// As the kernel left it in RAX; errno negated. A sleep returns 0.
+        value: i64,
+        /// Contents of out buffers, in their order.
+        data: Vec<Vec<u8>>,
+        /// As the guest's clock saw it; the sum over the step's calls.
+        took: Duration,
+    },
+    /// The program ended.
+    Exited {
+        /// Exit status, or 128 plus the signal.
+        code: i32,
+        /// What it printed.
+        stdout: Vec<u8>,
+        /// What it printed to standard error.
+        stderr: Vec<u8>,
+        /// As the guest's clock saw it.
+        took: Duration,
+    },
+    /// The process that made the call was killed in it.
+    Died {
+        /// By this signal.
+        signal: i32,
+    },
+    /// It could not be asked for: an argument's name has no value, the agent refused.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+    /// No answer in the step's time; the run ends here. Where the vCPUs stood, sampled some times.
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+        /// Several rounds over all vCPUs.
+        standing: Vec<Vec<VcpuStanding>>,
+    },
+    /// The machine ended in the middle of the step.
+    Lost,
+}
+
+/// The end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Why the run ended.
+    pub why: RunEnd,
+    /// Everything that was counted.
+    pub evidence: Evidence,
+    /// From the agent's hello to here.
+    pub ran: Duration,
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RunEnd {
+    /// Every step was done.
+    Completed,
+    /// A step timed out.
+    StepTimedOut {
+        /// Which.
+        index: usize,
+    },
+    /// The agent never said hello.
+    NoAgent {
+        /// The limit.
+        limit: Duration,
+        /// Where the vCPUs stood, sampled some times.
+        standing: Vec<Vec<VcpuStanding>>,
+    },
+    /// The agent sent what is no message, or another version's.
+    BadAgent(String),
+    /// The kernel's log says that it panicked.
+    Panicked,
+    /// The machine ended by itself.
+    Machine(EndReason),
+}

@@ -1,0 +1,147 @@
+//! A plan: what to boot and what to ask the agent, in the agent's terms.
+//!
+//! A plan is complete: the engine that executes it knows nothing of scenarios, files of this machine
+//! or kernels, so it can run here or inside an emulated host. Expectations are not part of it: they are
+//! judged afterwards, from the events.
+
+use board::wire::Spec;
+use protocol::Door;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Everything that the engine needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The machine. Its `kernel` and `initramfs` are files where the engine runs.
+    pub machine: Spec,
+    /// How long the agent may take until its hello.
+    pub boot_timeout: Duration,
+    /// What to do then, in this order.
+    pub steps: Vec<PlanStep>,
+    /// Count system calls from before the first step on.
+    pub trap: bool,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Done in order. When a [`Role::Setup`] op fails, its result is the step's and only
+    /// [`Role::Cleanup`] ops are still done.
+    pub ops: Vec<Op>,
+    /// For all ops together.
+    pub timeout: Duration,
+    /// Names that later steps use, and where their values come from.
+    pub binds: Vec<Bind>,
+}
+
+/// One thing to ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Op {
+    /// What its result is to the step.
+    pub role: Role,
+    /// What to ask for.
+    pub what: What,
+}
+
+/// What an op's result means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Something that the main op needs (the open before a finit_module); its failure is the step's.
+    Setup,
+    /// Its result is the step's; exactly one per step.
+    Main,
+    /// Done in any case once the op that it undoes succeeded; its result is dropped.
+    Cleanup,
+}
+
+/// The kinds of ops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// One system call.
+    Call {
+        /// Entry point.
+        door: Door,
+        /// Number.
+        nr: u64,
+        /// At most six.
+        args: Vec<Operand>,
+    },
+    /// `read` (number 0) until the file's end or `limit` bytes; the result is one piece of data and its
+    /// length as the value.
+    ReadToEnd {
+        /// The descriptor.
+        fd: Operand,
+        /// In bytes.
+        limit: u32,
+    },
+    /// A program.
+    Run {
+        /// Program and arguments; `${name}` in them stands for a bound value.
+        argv: Vec<String>,
+        /// `NAME=value` each.
+        env: Vec<String>,
+        /// Its standard input.
+        stdin: Vec<u8>,
+    },
+    /// Nothing, for so long; the guest runs on.
+    Sleep(Duration),
+}
+
+/// An argument of a call, known now or once earlier ops are done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Operand {
+    /// The number itself.
+    Int(u64),
+    /// The value of a bound name.
+    Named(String),
+    /// The value that op number so-and-so of this step returned (counted from 0).
+    Op(usize),
+    /// A NUL-terminated string; `${name}` in it stands for a bound value.
+    Text(String),
+    /// A pointer to bytes.
+    In(Vec<u8>),
+    /// A pointer to so many zeroed bytes that come back as data.
+    Out(u32),
+    /// A pointer to bytes that come back as data.
+    InOut(Vec<u8>),
+    /// A pointer to a bound value, as so many little-endian bytes (1, 2, 4 or 8) that come back as data.
+    NamedIn(String, u8),
+    /// A device number of major and minor, as `mknod` takes it.
+    Device(Box<Operand>, Box<Operand>),
+}
+
+/// A name for a value of this step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bind {
+    /// The name, without `$`.
+    pub name: String,
+    /// The value.
+    pub from: Source,
+}
+
+/// Where a bound value comes from. A step that failed binds nothing, and steps that use the name are
+/// skipped with that reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Source {
+    /// The main op's value.
+    Value,
+    /// Piece of data number so-and-so of the main op, read as an integer.
+    Data {
+        /// Counted from 0.
+        index: usize,
+        /// How the bytes are read.
+        int: Int,
+    },
+    /// The first capture group of this regular expression, in the main op's data or in what the
+    /// program printed, read as an integer (decimal or 0x).
+    Match(String),
+}
+
+/// An integer in memory, little endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Int {
+    /// 1, 2, 4 or 8 bytes.
+    pub size: u8,
+    /// Two's complement.
+    pub signed: bool,
+}

@@ -1,0 +1,116 @@
+//! Reading the kernel's virtual memory from outside, by its own page tables.
+
+use crate::Memory;
+use vm_memory::{Bytes, GuestAddress};
+
+/// An address as the guest's kernel uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GuestVirtualAddress(pub u64);
+
+/// A guest address space: physical memory seen through a set of page tables.
+///
+/// The guest may change the tables at any moment and is not trusted: a walk takes at most five steps,
+/// and what it can't find is `None`.
+#[derive(Clone)]
+pub struct AddressSpace {
+    memory: Memory,
+    root: GuestAddress,
+    levels: u8,
+}
+
+const PRESENT: u64 = 1;
+const LARGE: u64 = 1 << 7;
+/// Bits 12 to 51 (Intel SDM volume 3, section 4.5, table 4-15).
+const FRAME: u64 = 0x000f_ffff_ffff_f000;
+
+impl AddressSpace {
+    /// The tables whose top one is at the physical address in CR3; five levels where CR4.LA57 is set.
+    pub fn new(memory: Memory, cr3: u64, cr4: u64) -> Self {
+        const LA57: u64 = 1 << 12;
+        Self { memory, root: GuestAddress(cr3 & FRAME), levels: if cr4 & LA57 == 0 { 4 } else { 5 } }
+    }
+
+    /// Where a virtual address is in physical memory.
+    pub fn translate(&self, address: GuestVirtualAddress) -> Option<GuestAddress> {
+        let mut table = self.root;
+        for level in (1..=self.levels).rev() {
+            let shift = 12 + 9 * u64::from(level - 1);
+            let index = (address.0 >> shift) & 0x1ff;
+            let entry: u64 = self.memory.read_obj(GuestAddress(table.0.checked_add(index * 8)?)).ok()?;
+            if entry & PRESENT == 0 {
+                return None;
+            }
+            if level == 1 || ((2..=3).contains(&level) && entry & LARGE != 0) {
+                let offset = (1u64 << shift) - 1;
+                return Some(GuestAddress((entry & FRAME & !offset) | (address.0 & offset)));
+            }
+            table = GuestAddress(entry & FRAME);
+        }
+        None
+    }
+
+    /// Fills `buffer` from virtual memory; `None` when any page of it is not mapped to memory.
+    pub fn read(&self, address: GuestVirtualAddress, buffer: &mut [u8]) -> Option<()> {
+        let mut at = address.0;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let in_page = (0x1000 - (at & 0xfff) as usize).min(rest.len());
+            let (head, tail) = rest.split_at_mut(in_page);
+            let physical = self.translate(GuestVirtualAddress(at))?;
+            self.memory.read_slice(head, physical).ok()?;
+            at = at.checked_add(in_page as u64).or(tail.is_empty().then_some(0))?;
+            rest = tail;
+        }
+        Some(())
+    }
+
+    /// A little-endian integer in virtual memory.
+    pub fn read_u64(&self, address: GuestVirtualAddress) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create_memory;
+
+    fn space_with(entries: &[(u64, u64)]) -> AddressSpace {
+        let memory = create_memory(32).unwrap();
+        for (at, entry) in entries {
+            memory.write_obj(*entry, GuestAddress(*at)).unwrap();
+        }
+        AddressSpace::new(memory, 0x1000, 0)
+    }
+
+    #[test]
+    fn a_small_page_is_found_and_reads_stop_at_its_unmapped_neighbour() {
+        let space = space_with(&[
+            (0x1000, 0x2003),
+            (0x2000, 0x3003),
+            (0x3000, 0x4003),
+            (0x4000, 0x5003),
+            (0x5ff8, 77),
+        ]);
+        assert_eq!(space.translate(GuestVirtualAddress(0xff8)), Some(GuestAddress(0x5ff8)));
+        assert_eq!(space.read_u64(GuestVirtualAddress(0xff8)), Some(77));
+        assert_eq!(space.read_u64(GuestVirtualAddress(0xffc)), None);
+    }
+
+    #[test]
+    fn a_large_page_keeps_the_low_21_bits() {
+        let space = space_with(&[(0x1000, 0x2003), (0x2000, 0x3003), (0x3008, 0x40_0083)]);
+        assert_eq!(space.translate(GuestVirtualAddress(0x20_1234)), Some(GuestAddress(0x40_1234)));
+    }
+
+    #[test]
+    fn tables_outside_of_memory_or_looping_end_the_walk() {
+        let outside = space_with(&[(0x1000, 0x000f_ffff_ffff_f003)]);
+        assert_eq!(outside.translate(GuestVirtualAddress(0)), None);
+        let looping = space_with(&[(0x1000, 0x1003)]);
+        assert_eq!(looping.translate(GuestVirtualAddress(0)), Some(GuestAddress(0x1000)));
+        assert_eq!(looping.read_u64(GuestVirtualAddress(u64::MAX - 3)), None);
+    }
+}

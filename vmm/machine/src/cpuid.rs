@@ -1,0 +1,41 @@
+//! What the guest's processor says of itself.
+
+use crate::{Result, error::Named};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::{Cap, Kvm};
+
+/// Everything that this KVM supports, made to fit one vCPU.
+pub(crate) fn for_vcpu(kvm: &Kvm, index: u8, count: u8) -> Result<CpuId> {
+    let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).named("KVM_GET_SUPPORTED_CPUID")?;
+    let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+    for entry in cpuid.as_mut_slice() {
+        match (entry.function, entry.index) {
+            (1, _) => {
+                // Initial APIC id, and how many logical processors the package has.
+                entry.ebx = (entry.ebx & 0x0000_ffff) | u32::from(index) << 24 | u32::from(count) << 16;
+                const HYPERVISOR: u32 = 1 << 31;
+                const TSC_DEADLINE: u32 = 1 << 24;
+                const HTT: u32 = 1 << 28;
+                entry.ecx |= HYPERVISOR;
+                if tsc_deadline {
+                    entry.ecx |= TSC_DEADLINE;
+                }
+                entry.edx = if count > 1 { entry.edx | HTT } else { entry.edx & !HTT };
+            }
+            // Extended topology: one thread a core, all cores in one package.
+            (0xb | 0x1f, level) => {
+                entry.edx = u32::from(index);
+                (entry.eax, entry.ebx, entry.ecx) = match level {
+                    0 => (0, 1, 1 << 8),
+                    1 => (8, u32::from(count), 2 << 8 | 1),
+                    _ => (0, 0, level),
+                };
+            }
+            // FRED (EAX bit 17) would give system calls an entry that is not in MSR_LSTAR, and nobody
+            // could count them there; LKGS (bit 18) comes with it.
+            (7, 1) => entry.eax &= !(1 << 17 | 1 << 18),
+            _ => {}
+        }
+    }
+    Ok(cpuid)
+}

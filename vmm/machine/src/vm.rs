@@ -1,0 +1,80 @@
+//! The virtual machine as KVM knows it.
+
+use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, Kvm, VmFd};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+/// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs.
+pub struct Vm {
+    kvm: Kvm,
+    pub(crate) fd: VmFd,
+    /// Outlives the fd's memory slots: KVM accesses it by address.
+    memory: Memory,
+}
+
+impl Vm {
+    /// Opens KVM and makes a machine with this memory and KVM's own PIC, IOAPIC, local APICs and PIT.
+    pub fn new(memory: Memory) -> Result<Self> {
+        let vm = Self::bare(memory)?;
+        vm.fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
+        vm.fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
+        vm.fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
+        // With the dummy speaker KVM answers port 0x61, which the kernel reads to calibrate its timers.
+        let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        vm.fd.create_pit2(pit).named("KVM_CREATE_PIT2")?;
+        Ok(vm)
+    }
+
+    /// A machine without interrupt controllers, where HLT ends KVM_RUN: enough for the probe.
+    pub(crate) fn bare(memory: Memory) -> Result<Self> {
+        let kvm = Kvm::new().map_err(Error::Open)?;
+        let fd = kvm.create_vm().named("KVM_CREATE_VM")?;
+        for (capability, name) in [
+            (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+            (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+            (Cap::Irqfd, "KVM_CAP_IRQFD"),
+            (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
+            (Cap::SetGuestDebug, "KVM_CAP_SET_GUEST_DEBUG"),
+            (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+        ] {
+            if !kvm.check_extension(capability) {
+                return Err(Error::Missing(name));
+            }
+        }
+        for (slot, region) in memory.iter().enumerate() {
+            let address = memory
+                .get_host_address(region.start_addr())
+                .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
+            let region = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags: 0,
+                guest_phys_addr: region.start_addr().0,
+                memory_size: region.len(),
+                userspace_addr: address as u64,
+            };
+            // SAFETY: the region is mapped, at this address and of this size, for as long as `memory`
+            // lives, which this struct keeps; its slots don't overlap.
+            unsafe { fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")?;
+        }
+        Ok(Self { kvm, fd, memory })
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Makes vCPU number `index` of `count`. The first one starts; the others wait for the kernel to
+    /// wake them (INIT and SIPI, which KVM does).
+    pub fn vcpu(&self, index: u8, count: u8) -> Result<Vcpu> {
+        let fd = self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?;
+        fd.set_cpuid2(&cpuid::for_vcpu(&self.kvm, index, count)?).named("KVM_SET_CPUID2")?;
+        Ok(Vcpu::new(fd))
+    }
+
+    /// An interrupt line to the given input of the interrupt controllers.
+    pub fn interrupt_line(&self, gsi: u32) -> Result<InterruptLine> {
+        InterruptLine::new(&self.fd, gsi)
+    }
+}

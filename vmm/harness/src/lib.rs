@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod event;
 pub mod plan;

@@ -27,10 +27,8 @@ pub(crate) fn write<'a>(
     entries: impl Iterator<Item = (&'a str, &'a Entry)>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut inode = 0;
-    for (path, entry) in entries {
-        // From 1 on: a reader may take 0 for "none".
-        inode += 1;
+    // From 1 on: a reader may take 0 for "none".
+    for (inode, (path, entry)) in (1..).zip(entries) {
         let (kind, links, device, content): (_, _, _, &[u8]) = match &entry.kind {
             // Two links: its name, and its own '.'. Nobody counts those of subfolders.
             Kind::Dir { .. } => (S_IFDIR, 2, (0, 0), &[]),

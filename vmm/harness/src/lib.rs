@@ -7,4 +7,5 @@
 
 pub mod engine;
 pub mod event;
+pub mod image;
 pub mod plan;

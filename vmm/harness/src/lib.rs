@@ -7,5 +7,6 @@
 
 pub mod engine;
 pub mod event;
+pub mod host;
 pub mod image;
 pub mod plan;

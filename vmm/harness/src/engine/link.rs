@@ -31,6 +31,8 @@ pub enum LinkError {
 pub struct Link {
     stream: File,
     frames: Frames,
+    /// What came outside of any frame and was given back.
+    unread: Vec<u8>,
     outgoing: Vec<u8>,
     /// So many bytes of `outgoing` are on their way already.
     sent: usize,
@@ -44,7 +46,7 @@ impl Link {
         let flags = OFlag::from_bits_retain(fcntl(&stream, FcntlArg::F_GETFL)?);
         fcntl(&stream, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         let buffer = vec![0; 256 << 10].into_boxed_slice();
-        Ok(Self { stream, frames: Frames::new(), outgoing: Vec::new(), sent: 0, buffer })
+        Ok(Self { stream, frames: Frames::new(), unread: Vec::new(), outgoing: Vec::new(), sent: 0, buffer })
     }
 
     /// Puts a message on its way; it leaves while [`Link::receive`] or [`Link::flush`] waits.
@@ -63,27 +65,32 @@ impl Link {
 
     /// The next message, or `None` when the deadline is there first.
     pub fn receive<T: DeserializeOwned>(&mut self, deadline: Instant) -> Result<Option<T>, LinkError> {
+        self.frames.push(&std::mem::take(&mut self.unread));
         loop {
             if let Some(message) = self.frames.next().map_err(LinkError::Frame)? {
                 return Ok(Some(message));
             }
-            match self.read(deadline)? {
-                0 if Instant::now() >= deadline => return Ok(None),
-                length => self.frames.push(&self.buffer[..length]),
+            let length = self.read(deadline)?;
+            self.frames.push(&self.buffer[..length]);
+            if Instant::now() >= deadline {
+                return self.frames.next().map_err(LinkError::Frame);
             }
         }
     }
 
-    /// Some bytes outside of any frame, or an empty slice when the deadline is there first. Only for the
-    /// time before the first frame.
-    pub fn receive_raw(&mut self, deadline: Instant) -> Result<&[u8], LinkError> {
+    /// Some bytes outside of any frame; none when the deadline is there first. The other side must have
+    /// sent no more frames than were received.
+    pub fn receive_raw(&mut self, deadline: Instant) -> Result<Vec<u8>, LinkError> {
+        if !self.unread.is_empty() {
+            return Ok(std::mem::take(&mut self.unread));
+        }
         let length = self.read(deadline)?;
-        Ok(&self.buffer[..length])
+        Ok(self.buffer[..length].to_vec())
     }
 
-    /// Gives back bytes of [`Link::receive_raw`] that belong to frames after all.
+    /// Gives back the end of what [`Link::receive_raw`] brought.
     pub fn unread(&mut self, bytes: &[u8]) {
-        self.frames.push(bytes);
+        self.unread.extend_from_slice(bytes);
     }
 
     /// Waits until everything is sent; says whether it is, when the deadline has come.
@@ -99,6 +106,12 @@ impl Link {
             }
             self.poll(PollFlags::POLLOUT, deadline - now)?;
         }
+    }
+
+    /// Whether the other side has gone; what it said before may still be there to be read.
+    pub fn is_closed(&self) -> bool {
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+        self.poll(PollFlags::empty(), Duration::ZERO).is_ok_and(|events| events.intersects(gone))
     }
 
     /// Waits once, and reads once what is there: 0 bytes when there was nothing.
@@ -153,4 +166,77 @@ impl Link {
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Link, Link) {
+        let (a, b) = UnixStream::pair().unwrap();
+        (Link::new(a).unwrap(), Link::new(b).unwrap())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn bytes_that_are_given_back_come_again_before_frames() {
+        let (mut a, mut b) = pair();
+        a.send_raw(b"rawtwo");
+        a.send(&7u32);
+        assert!(a.flush(soon()).unwrap());
+        let got = b.receive_raw(soon()).unwrap();
+        b.unread(&got[3..]);
+        let got = b.receive_raw(soon()).unwrap();
+        assert_eq!(&got[..3], b"two");
+        b.unread(&got[3..]);
+        assert_eq!(b.receive::<u32>(soon()).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn neither_side_blocks_when_both_send_more_than_the_socket_holds() {
+        let (mut a, mut b) = pair();
+        let much = vec![1u8; 4 << 20];
+        a.send(&much);
+        b.send(&much);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(b.receive::<Vec<u8>>(soon()).unwrap().unwrap().len(), much.len()));
+            assert_eq!(a.receive::<Vec<u8>>(soon()).unwrap().unwrap().len(), much.len());
+            assert!(a.flush(soon()).unwrap());
+        });
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_is_still_heard() {
+        let (mut a, mut b) = pair();
+        a.send(&1u8);
+        a.flush(soon()).unwrap();
+        drop(a);
+        // The other side has gone: this write fails, and must not hide what is there to be read.
+        b.send(&vec![0u8; 1 << 20]);
+        assert_eq!(b.receive::<u8>(soon()).unwrap(), Some(1));
+        assert!(b.is_closed());
+        assert!(matches!(b.receive::<u8>(soon()), Err(LinkError::Closed)));
+    }
+
+    #[test]
+    fn a_deadline_is_kept_while_bytes_trickle() {
+        let (mut a, mut b) = pair();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                a.send_raw(&[0, 0, 1, 0]);
+                while start.elapsed() < Duration::from_millis(600) {
+                    a.send_raw(&[0]);
+                    a.flush(soon()).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            assert!(b.receive::<u8>(start + Duration::from_millis(100)).unwrap().is_none());
+            assert!(start.elapsed() < Duration::from_millis(400));
+        });
+    }
 }

@@ -1,0 +1,252 @@
+//! Inside an emulated host: `vmm` as its init process.
+//!
+//! It loads KVM and the console driver, then serves every port on a thread of its own. It has nobody
+//! to report a failure to but its console, which the harness outside keeps and shows.
+
+use super::{
+    MODULES, PORT_PREFIX,
+    talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
+};
+use crate::{
+    engine::{
+        self,
+        link::{Link, LinkError},
+    },
+    plan::Plan,
+};
+use nix::{
+    kmod::{ModuleInitFlags, finit_module},
+    mount::{MsFlags, mount},
+};
+use std::{
+    cell::{Cell, RefCell},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Where files that were sent are kept: in memory, like everything here.
+const BLOBS: &str = "/blobs";
+
+/// A port that nobody is connected to reads as ended at once; looking again takes a while.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// A client that is alive has no longer pauses than this in what it sends.
+const STALL: Duration = Duration::from_secs(2);
+
+/// A client that takes nothing for so long is not there.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// Whether this process is the init of an emulated host.
+pub fn is_init() -> bool {
+    std::process::id() == 1 && Path::new("/vmm-host").exists()
+}
+
+/// Runs the host until it is switched off.
+///
+/// # Errors
+/// What it could not set up. The caller prints it and ends, which ends the host.
+pub fn init() -> io::Result<()> {
+    set_up()?;
+    let key =
+        super::key_from_hex(fs::read_to_string("/vmm-host")?.trim()).ok_or(io::ErrorKind::InvalidData)?;
+    let ports = ports()?;
+    thread::scope(|scope| {
+        for port in ports {
+            scope.spawn(move || serve(&port, &key));
+        }
+    });
+    Ok(())
+}
+
+fn set_up() -> io::Result<()> {
+    for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
+            .map_err(|error| failed(&format!("mount {place}"), error.into()))?;
+    }
+    fs::create_dir_all(BLOBS)?;
+    for module in MODULES {
+        let path = format!("/modules/{module}");
+        File::open(&path)
+            .and_then(|file| Ok(finit_module(&file, c"", ModuleInitFlags::empty())?))
+            .map_err(|error| failed(&format!("load {path}"), error))?;
+    }
+    Ok(())
+}
+
+fn failed(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to {what}: {error}"))
+}
+
+/// The devices of our ports. They appear some time after their driver was loaded.
+fn ports() -> io::Result<Vec<PathBuf>> {
+    let wanted: usize = super::SLOTS;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            let device = Path::new("/dev").join(entry.file_name());
+            if name.trim().starts_with(PORT_PREFIX) && device.exists() {
+                found.push(device);
+            }
+        }
+        if found.len() >= wanted {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other(format!("found {} ports, where {wanted} should be", found.len())));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Serves one client after the other.
+fn serve(port: &Path, key: &Key) {
+    let file = match OpenOptions::new().read(true).write(true).open(port) {
+        Ok(file) => file,
+        Err(error) => return eprintln!("failed to open {}: {error}", port.display()),
+    };
+    loop {
+        match conversation(&file, key) {
+            Ok(()) | Err(LinkError::Closed) => {}
+            Err(error) => eprintln!("{}: {error}", port.display()),
+        }
+        thread::sleep(IDLE);
+    }
+}
+
+fn conversation(port: &File, key: &Key) -> Result<(), LinkError> {
+    let mut link = Link::new(port.try_clone()?)?;
+    if !answer_call(&mut link, key)? {
+        return Ok(());
+    }
+    let link = RefCell::new(link);
+    let answer = match take_order(&link) {
+        Ok(plan) => run(&plan, &link),
+        Err(Refusal::Link(error)) => return Err(error),
+        Err(Refusal::Say(why)) => FromHost::Failed(why),
+    };
+    say(&link, &answer);
+    // The other side hangs up once it has read everything.
+    let deadline = Instant::now() + STALL;
+    while !link.borrow().is_closed() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Sends a message, and says whether it was taken.
+fn say(link: &RefCell<Link>, message: &FromHost) -> bool {
+    let mut link = link.borrow_mut();
+    link.send(message);
+    matches!(link.flush(Instant::now() + UNREAD), Ok(true))
+}
+
+fn run(plan: &Plan, link: &RefCell<Link>) -> FromHost {
+    let heard = Cell::new(true);
+    let gone = || !heard.get() || link.borrow().is_closed();
+    let ended = engine::execute(plan, &gone, &mut |event| {
+        heard.set(heard.get() && say(link, &FromHost::Event(event)));
+    });
+    match ended {
+        Ok(()) => FromHost::Finished,
+        Err(error) => FromHost::Failed(error.to_string()),
+    }
+}
+
+/// Why there is nothing to run.
+enum Refusal {
+    /// Nobody is there to hear of it.
+    Link(LinkError),
+    /// This.
+    Say(String),
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Frame(error) => Self::Say(format!("received {error}")),
+            error => Self::Link(error),
+        }
+    }
+}
+
+/// Takes in a plan and the files that it needs.
+fn take_order(link: &RefCell<Link>) -> Result<Plan, Refusal> {
+    let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
+    let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
+    let ToHost::Offer { kernel, initramfs } = offer else {
+        return Err(Refusal::Say("received a plan without its files".to_owned()));
+    };
+    let place = |blob: &Blob| {
+        let folder = Path::new(BLOBS);
+        blob.place(folder).ok_or_else(|| Refusal::Say("received a digest that is none".to_owned()))
+    };
+    let places = [place(&kernel)?, place(&initramfs)?];
+    let needed = places.each_ref().map(|place| !place.exists());
+    say(link, &FromHost::Need { kernel: needed[0], initramfs: needed[1] });
+    for ((blob, place), needed) in [&kernel, &initramfs].into_iter().zip(&places).zip(needed) {
+        if needed {
+            take(&mut link.borrow_mut(), blob, place)?;
+        }
+    }
+    match link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)? {
+        ToHost::Run(mut plan) => {
+            [plan.machine.kernel, plan.machine.initramfs] = places;
+            Ok(*plan)
+        }
+        ToHost::Offer { .. } => Err(Refusal::Say("received a second offer".to_owned())),
+    }
+}
+
+/// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
+fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
+    let mut stream: Vec<u8> = Vec::new();
+    let (call, mut stream) = loop {
+        stream.extend_from_slice(&link.receive_raw(Instant::now() + Duration::from_secs(1))?);
+        if let Some((call, rest)) = Call::find(&stream) {
+            break (call, rest.to_vec());
+        }
+        let rubbish = stream.len().saturating_sub(CALL_LENGTH);
+        stream.drain(..rubbish);
+    };
+    link.send_raw(&[call.bytes(), key].concat());
+    // Who had to wait for the answer has called several times.
+    let deadline = Instant::now() + STALL;
+    while Instant::now() < deadline {
+        stream.extend_from_slice(&link.receive_raw(deadline)?);
+        while stream.starts_with(call.bytes()) {
+            stream.drain(..CALL_LENGTH);
+        }
+        if !call.bytes().starts_with(&stream) {
+            link.unread(&stream);
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes a file's bytes in. It has its name only once it is whole.
+fn take(link: &mut Link, blob: &Blob, place: &Path) -> Result<(), Refusal> {
+    let cant_keep = |error: io::Error| {
+        Refusal::Say(format!("failed to keep a file of {} bytes in the host's memory: {error}", blob.length))
+    };
+    // Two clients may send the same file at once.
+    let mut partial = tempfile::NamedTempFile::new_in(BLOBS).map_err(cant_keep)?;
+    let mut left = blob.length;
+    while left > 0 {
+        let bytes = link.receive_raw(Instant::now() + STALL)?;
+        if bytes.is_empty() {
+            return Err(Refusal::Say(format!("received nothing for {} s", STALL.as_secs())));
+        }
+        let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        partial.write_all(&bytes[..length]).map_err(cant_keep)?;
+        left -= length as u64;
+        link.unread(&bytes[length..]);
+    }
+    partial.persist(place).map_err(|error| cant_keep(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Where machines run.
+
+pub mod emulated;

@@ -1,9 +1,12 @@
 //! From a scenario in YAML to a verdict and its reports.
 //!
-//! Data flows one way: [`scenario`] reads YAML, [`plan`] is what a machine is to do, [`event`] is what
-//! happened. The engine alone talks to a machine; reporters only read events.
+//! Data flows one way: [`scenario`] reads YAML, [`lower`] makes a [`plan`] of it, which is what a machine
+//! is to do; [`event`] is what happened; [`judge`] compares the two and [`report`] shows it. The engine
+//! alone talks to a machine; reporters only read events.
 
 #![forbid(unsafe_code)]
 
+pub mod diagnostic;
 pub mod event;
 pub mod plan;
+pub mod scenario;

@@ -8,5 +8,7 @@
 
 pub mod diagnostic;
 pub mod event;
+pub mod judge;
+pub mod lower;
 pub mod plan;
 pub mod scenario;

@@ -22,6 +22,8 @@ mod tests;
 pub use model::{GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+pub use value::placeholders;
+
 use reader::Reader;
 use std::fs::File;
 use std::io::Read;

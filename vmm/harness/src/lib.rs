@@ -11,4 +11,5 @@ pub mod event;
 pub mod judge;
 pub mod lower;
 pub mod plan;
+pub mod report;
 pub mod scenario;

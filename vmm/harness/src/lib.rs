@@ -1,12 +1,18 @@
 //! From a scenario in YAML to a verdict and its reports.
 //!
-//! Data flows one way: [`scenario`] reads YAML, [`plan`] is what a machine is to do, [`event`] is what
-//! happened. The engine alone talks to a machine; reporters only read events.
+//! Data flows one way: [`scenario`] reads YAML, [`lower`] makes a [`plan`] of it, which is what a machine
+//! is to do; [`event`] is what happened; [`judge`] compares the two and [`report`] shows it. The engine
+//! alone talks to a machine; reporters only read events.
 
 #![forbid(unsafe_code)]
 
+pub mod diagnostic;
 pub mod engine;
 pub mod event;
 pub mod host;
 pub mod image;
+pub mod judge;
+pub mod lower;
 pub mod plan;
+pub mod report;
+pub mod scenario;

@@ -5,5 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod event;
+pub mod interrupt;
+pub mod kernel;
+pub mod module;
 pub mod plan;
+pub mod progress;
+pub mod symbols;
+pub mod syscall_table;

@@ -6,13 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;
 pub mod host;
 pub mod image;
+pub mod interrupt;
 pub mod judge;
+pub mod kernel;
 pub mod lower;
+pub mod module;
 pub mod plan;
+pub mod progress;
 pub mod report;
 pub mod scenario;
+pub mod symbols;
+pub mod syscall_table;

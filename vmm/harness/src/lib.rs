@@ -20,6 +20,7 @@ pub mod module;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod symbols;
 pub mod syscall_table;

@@ -112,6 +112,19 @@ impl EmulatedError {
     }
 }
 
+/// Whether everything is there that [`EmulatedHost::start`] needs.
+///
+/// # Errors
+/// [`EmulatedError::Missing`].
+pub fn check(files: &Path) -> Result<(), EmulatedError> {
+    let modules = MODULES.map(|name| files.join("modules").join(name));
+    let programs = ["qemu-system-x86_64", "vmlinuz"].map(|name| files.join(name));
+    match programs.into_iter().chain(modules).find(|path| !path.exists()) {
+        Some(path) => Err(EmulatedError::Missing(path)),
+        None => Ok(()),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

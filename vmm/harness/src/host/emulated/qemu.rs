@@ -41,11 +41,7 @@ impl Qemu {
     ) -> Result<Self, EmulatedError> {
         let program = files.join("qemu-system-x86_64");
         let kernel = files.join("vmlinuz");
-        for path in [&program, &kernel] {
-            if !path.exists() {
-                return Err(EmulatedError::Missing(path.clone()));
-            }
-        }
+        super::check(files)?;
         let (console, errors) = (folder.join("console"), folder.join("errors"));
         let stderr = File::create(&errors).map_err(EmulatedError::io("write", &errors))?;
         let mut command = tied_to_us(&program);

@@ -18,7 +18,8 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
     if args.host != Where::Emulated {
         let examination = kvm::examine();
         sound |= examination.is_sound();
-        heading(&mut text, "this machine's KVM", examination.is_sound());
+        let verdict = if examination.is_sound() { "runs guests" } else { "does not run guests" };
+        heading(&mut text, "this machine's KVM", verdict);
         for check in &examination.0 {
             line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
         }
@@ -31,7 +32,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
             Err(error) => Err(error.to_string()),
         });
         sound |= found.is_ok();
-        heading(&mut text, "an emulated KVM", found.is_ok());
+        heading(&mut text, "an emulated KVM", if found.is_ok() { "is set up" } else { "is not set up" });
         match found {
             Ok(files) => line(&mut text, "its files", true, &format!("are in {}", files.display()), None),
             Err(why) => line(&mut text, "its files", false, &format!("failed to {why}"), None),
@@ -44,8 +45,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
     if sound { 0 } else { EXIT_INFRA }
 }
 
-fn heading(text: &mut String, name: &str, sound: bool) {
-    let verdict = if sound { "runs guests" } else { "does not run guests" };
+fn heading(text: &mut String, name: &str, verdict: &str) {
     let _ = writeln!(text, "{name} {verdict}");
 }
 

@@ -135,7 +135,7 @@ fn judge(findings: &Findings) -> [Check; 3] {
     let Findings { ring0_ns, int3, hw_breakpoint } = *findings;
     let fast = ring0_ns <= SLOWEST;
     let time =
-        if ring0_ns < 1000.0 { format!("{ring0_ns:.1} ns") } else { format!("{:.1} us", ring0_ns / 1000.0) };
+        if ring0_ns < 100.0 { format!("{ring0_ns:.1} ns") } else { format!("{:.1} us", ring0_ns / 1000.0) };
     let emulated = |good: bool| (!good).then(|| "use an emulated host: `--host emulated`".to_owned());
     [
         Check {
@@ -219,7 +219,7 @@ mod tests {
         let cases = [
             (
                 Findings { ring0_ns: 812.0, ..SOUND },
-                "this /dev/kvm interprets ring 0: 812.0 ns per instruction",
+                "this /dev/kvm interprets ring 0: 0.8 us per instruction",
             ),
             (
                 Findings { ring0_ns: 1600.0, ..SOUND },

@@ -114,6 +114,11 @@ impl Link {
         self.poll(PollFlags::empty(), Duration::ZERO).is_ok_and(|events| events.intersects(gone))
     }
 
+    /// Whether there is something to be read now.
+    pub fn has_input(&self) -> bool {
+        self.poll(PollFlags::POLLIN, Duration::ZERO).is_ok_and(|events| events.contains(PollFlags::POLLIN))
+    }
+
     /// Waits once, and reads once what is there: 0 bytes when there was nothing.
     fn read(&mut self, deadline: Instant) -> Result<usize, LinkError> {
         self.write()?;

@@ -32,16 +32,23 @@ pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
             file.persist(&path).map_err(|error| error.error)
         };
         write().map_err(EmulatedError::io("write", &path))?;
-        remove_old(folder);
+        keep_newest(folder, "initrd-", KEPT);
     }
     Ok(Initrd { path, key })
 }
 
+fn key(program: &Path, modules: &[PathBuf]) -> Result<Key, EmulatedError> {
+    let mut files = modules.to_vec();
+    files.push(program.to_owned());
+    let digest = hex_digest(identity(&files)?.as_bytes());
+    Ok(super::key_from_hex(&digest[..32]).expect("half of a digest is a key"))
+}
+
 /// Changes whenever one of the files does. Reading them all at every start would take longer than the
 /// rest, so this goes by what make goes by, and by the inode.
-fn key(program: &Path, modules: &[PathBuf]) -> Result<Key, EmulatedError> {
+pub(super) fn identity(files: &[PathBuf]) -> Result<String, EmulatedError> {
     let mut identity = String::new();
-    for path in modules.iter().map(PathBuf::as_path).chain([program]) {
+    for path in files {
         let meta = fs::metadata(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => EmulatedError::Missing(path.to_owned()),
             _ => EmulatedError::io("read", path)(error),
@@ -49,8 +56,7 @@ fn key(program: &Path, modules: &[PathBuf]) -> Result<Key, EmulatedError> {
         let (seconds, nanos) = (meta.mtime(), meta.mtime_nsec());
         identity += &format!("{} {} {seconds}.{nanos} {}\n", path.display(), meta.len(), meta.ino());
     }
-    let digest = hex_digest(identity.as_bytes());
-    Ok(super::key_from_hex(&digest[..32]).expect("half of a digest is a key"))
+    Ok(identity)
 }
 
 fn assemble(program: &Path, modules: &[PathBuf], key: &Key) -> Result<Vec<u8>, EmulatedError> {
@@ -93,9 +99,9 @@ fn without_debug_info(program: &Path) -> Result<Vec<u8>, EmulatedError> {
     fs::read(source).map_err(EmulatedError::io("read", source))
 }
 
-/// Removes all but the newest few. What can't be removed is removed another time.
-fn remove_old(folder: &Path) {
-    let is_ours = |name: &str| name.starts_with("initrd-");
+/// Removes all but the newest few files of a prefix. What can't be removed is removed another time.
+pub(super) fn keep_newest(folder: &Path, prefix: &str, kept: usize) {
+    let is_ours = |name: &str| name.starts_with(prefix);
     let mut found: Vec<_> = fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -104,7 +110,7 @@ fn remove_old(folder: &Path) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     found.sort();
-    let old = found.len().saturating_sub(KEPT);
+    let old = found.len().saturating_sub(kept);
     for (_, path) in &found[..old] {
         let _ = fs::remove_file(path);
     }

@@ -132,7 +132,7 @@ fn conversation(port: &File, key: &Key) -> Result<(), LinkError> {
     say(&link, &answer);
     // The other side hangs up once it has read everything.
     let deadline = Instant::now() + STALL;
-    while !link.borrow().is_closed() && Instant::now() < deadline {
+    while !link.borrow().is_closed() && !link.borrow().has_input() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -147,7 +147,8 @@ fn say(link: &RefCell<Link>, message: &FromHost) -> bool {
 
 fn run(plan: &Plan, link: &RefCell<Link>) -> FromHost {
     let heard = Cell::new(true);
-    let gone = || !heard.get() || link.borrow().is_closed();
+    // Whatever comes in now is from another client: this one has nothing more to say.
+    let gone = || !heard.get() || link.borrow().is_closed() || link.borrow().has_input();
     let ended = engine::execute(plan, &gone, &mut |event| {
         heard.set(heard.get() && say(link, &FromHost::Event(event)));
     });
@@ -205,28 +206,31 @@ fn take_order(link: &RefCell<Link>) -> Result<Plan, Refusal> {
 /// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
 fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
     let mut stream: Vec<u8> = Vec::new();
-    let (call, mut stream) = loop {
-        stream.extend_from_slice(&link.receive_raw(Instant::now() + Duration::from_secs(1))?);
+    let mut answered = None;
+    let mut deadline = None;
+    loop {
+        let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        stream.extend_from_slice(&link.receive_raw(until)?);
         if let Some((call, rest)) = Call::find(&stream) {
-            break (call, rest.to_vec());
-        }
-        let rubbish = stream.len().saturating_sub(CALL_LENGTH);
-        stream.drain(..rubbish);
-    };
-    link.send_raw(&[call.bytes(), key].concat());
-    // Who had to wait for the answer has called several times.
-    let deadline = Instant::now() + STALL;
-    while Instant::now() < deadline {
-        stream.extend_from_slice(&link.receive_raw(deadline)?);
-        while stream.starts_with(call.bytes()) {
-            stream.drain(..CALL_LENGTH);
-        }
-        if !call.bytes().starts_with(&stream) {
+            // Who had to wait for the answer has called several times. Another call is another caller: the
+            // last one hung up again.
+            if answered != Some(call) {
+                link.send_raw(&[call.bytes(), key].concat());
+                answered = Some(call);
+                deadline = Some(Instant::now() + STALL);
+            }
+            stream = rest.to_vec();
+        } else if answered.is_some() && !Call::may_begin(&stream) {
             link.unread(&stream);
             return Ok(true);
+        } else if answered.is_none() {
+            let rubbish = stream.len().saturating_sub(CALL_LENGTH);
+            stream.drain(..rubbish);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
         }
     }
-    Ok(false)
 }
 
 /// Takes a file's bytes in. It has its name only once it is whole.

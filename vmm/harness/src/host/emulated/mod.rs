@@ -5,14 +5,15 @@
 
 mod initrd;
 mod inside;
+mod own;
 mod qemu;
+mod qmp;
 mod slot;
 mod talk;
 
 pub use inside::{init, is_init};
 pub use slot::{EmulatedHost, Serving};
 
-use initrd::Initrd;
 use sha2::{Digest, Sha256};
 use std::{
     io,

@@ -1,6 +1,6 @@
 //! The QEMU process of an emulated host.
 
-use super::{EmulatedError, Initrd, PORT_PREFIX, SLOTS};
+use super::{EmulatedError, PORT_PREFIX, SLOTS, initrd::Initrd};
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
@@ -11,12 +11,13 @@ use std::{
 /// A running QEMU. Dropping it kills and reaps it.
 pub(super) struct Qemu {
     child: Child,
+    monitor: PathBuf,
     console: PathBuf,
     errors: PathBuf,
 }
 
 /// The host kernel's command line, and why each token is there.
-const COMMAND_LINE: &[&str] = &[
+pub(super) const COMMAND_LINE: &[&str] = &[
     // Silent unless something goes wrong: the file is what we show then.
     "console=ttyS0",
     "quiet",
@@ -31,46 +32,77 @@ const COMMAND_LINE: &[&str] = &[
     "rdinit=/init",
 ];
 
+/// How a host comes to be.
+pub(super) enum Start<'a> {
+    /// From its kernel.
+    Boot(&'a Initrd),
+    /// From where it was saved.
+    Continue(&'a Path),
+}
+
 impl Qemu {
     /// Starts a host whose ports are the sockets `slot.N` in `folder`.
     pub(super) fn start(
         files: &Path,
-        initrd: &Initrd,
         folder: &Path,
         memory_mib: u32,
+        start: &Start,
     ) -> Result<Self, EmulatedError> {
-        let program = files.join("qemu-system-x86_64");
-        let kernel = files.join("vmlinuz");
         super::check(files)?;
+        let program = files.join("qemu-system-x86_64");
         let (console, errors) = (folder.join("console"), folder.join("errors"));
         let stderr = File::create(&errors).map_err(EmulatedError::io("write", &errors))?;
+        let monitor = folder.join("monitor");
         let mut command = tied_to_us(&program);
         command
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"])
-            .args(["-machine", "pc,usb=off,vmport=off,smbus=off,hpet=off", "-accel", "tcg,thread=multi"])
-            // SVM with nested paging is what KVM in this host needs. Larger CPU models end in inconsistent
-            // XSAVE leaves.
-            .args(["-cpu", "qemu64,+svm,+npt", "-smp", "2", "-m", &memory_mib.to_string()])
+            .args(Self::shape(memory_mib))
             .args(["-chardev", &format!("file,id=console,path={}", console.display())])
-            .args(["-serial", "chardev:console"])
-            .args(["-device", "virtio-serial-pci"]);
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
         for slot in 0..SLOTS {
             let socket = socket(folder, slot);
             let chardev = format!("socket,id=slot{slot},path={},server=on,wait=off", socket.display());
-            let port = format!("virtserialport,chardev=slot{slot},name={PORT_PREFIX}{slot}");
-            command.args(["-chardev", &chardev, "-device", &port]);
+            command.args(["-chardev", &chardev]);
         }
-        command
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(&initrd.path)
-            .args(["-append", &COMMAND_LINE.join(" ")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
+        match start {
+            Start::Boot(initrd) => {
+                command.arg("-kernel").arg(files.join("vmlinuz")).arg("-initrd").arg(&initrd.path);
+                command.args(["-append", &COMMAND_LINE.join(" ")]);
+            }
+            Start::Continue(saved) => {
+                command.arg("-incoming").arg(format!("file:{}", saved.display()));
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().map_err(EmulatedError::io("start", &program))?;
-        Ok(Self { child, console, errors })
+        Ok(Self { child, monitor, console, errors })
+    }
+
+    /// The emulated machine: all that has to be the same when a saved host is continued.
+    pub(super) fn shape(memory_mib: u32) -> Vec<String> {
+        let mut shape = vec![
+            "-nodefaults -no-user-config -no-reboot -display none -nic none".to_owned(),
+            "-machine pc,usb=off,vmport=off,smbus=off,hpet=off -accel tcg,thread=multi".to_owned(),
+            // SVM with nested paging is what KVM in this host needs. Larger CPU models end in inconsistent
+            // XSAVE leaves.
+            format!("-cpu qemu64,+svm,+npt -smp 2 -m {memory_mib}"),
+            "-serial chardev:console -device virtio-serial-pci".to_owned(),
+        ];
+        for slot in 0..SLOTS {
+            shape.push(format!("-device virtserialport,chardev=slot{slot},name={PORT_PREFIX}{slot}"));
+        }
+        shape.iter().flat_map(|part| part.split(' ')).map(str::to_owned).collect()
+    }
+
+    /// The socket of its monitor.
+    pub(super) fn monitor(&self) -> PathBuf {
+        self.monitor.clone()
+    }
+
+    /// Ends it now.
+    pub(super) fn end(&mut self) {
+        // Both fail only where the process has been reaped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// An error that says what the host said, if it runs no more.
@@ -99,9 +131,7 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // Both fail only where the process has been reaped before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{
     EmulatedError, SLOTS,
     initrd::{self, Initrd},
-    qemu::{Qemu, socket},
+    own::OwnHost,
+    qemu::socket,
     talk::{Blob, Call, FromHost, Key, ToHost},
 };
 use crate::{engine::link::Link, event::Event, plan::Plan};
@@ -15,7 +16,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 
 /// From the start of QEMU until the host answers. Two seconds are usual; a machine that is busy with other
 /// things needs more.
@@ -30,18 +30,20 @@ const SLACK: Duration = Duration::from_secs(60);
 /// How often the caller is asked whether to give up, and QEMU looked after.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What the host itself needs, in MiB, beside its guests' memory.
-const OWN_MEMORY_MIB: u32 = 512;
+/// A host that is continued is up at once.
+const CONTINUE: Duration = Duration::from_secs(20);
 
 /// A host to run plans in.
 pub struct EmulatedHost {
     slot: Slot,
     key: Key,
+    /// It has answered before.
+    called: bool,
 }
 
 enum Slot {
     /// A host of our own.
-    Own { qemu: Box<Qemu>, folder: PathBuf, _temporary: Option<TempDir> },
+    Own(Box<OwnHost>),
     /// One slot of a host that somebody else keeps; held by the lock on its file.
     Shared { folder: PathBuf, number: usize, _lock: File },
 }
@@ -53,16 +55,8 @@ impl EmulatedHost {
     /// # Errors
     /// Something is missing there, or can't be started.
     pub fn start(files: &Path, guests_mib: u32) -> Result<Self, EmulatedError> {
-        let initrd = initrd::ensure(files)?;
-        // Only its owner may enter it: who can write to a slot can run code in the host.
-        let folder = tempfile::Builder::new()
-            .prefix("vmm-host-")
-            .tempdir()
-            .map_err(EmulatedError::io("make a folder in", &std::env::temp_dir()))?;
-        let qemu = Qemu::start(files, &initrd, folder.path(), OWN_MEMORY_MIB + guests_mib)?;
-        let (path, temporary) = (folder.path().to_owned(), Some(folder));
-        let slot = Slot::Own { qemu: Box::new(qemu), folder: path, _temporary: temporary };
-        Ok(Self { slot, key: initrd.key })
+        let own = OwnHost::start(files, None, guests_mib)?;
+        Ok(Self { key: own.key(), slot: Slot::Own(Box::new(own)), called: false })
     }
 
     /// Takes a slot of the host that `vmm host serve` keeps in `folder`, waiting until one is free.
@@ -82,6 +76,7 @@ impl EmulatedHost {
                     return Ok(Self {
                         slot: Slot::Shared { folder: folder.to_owned(), number, _lock: lock },
                         key,
+                        called: false,
                     });
                 }
             }
@@ -129,10 +124,37 @@ impl EmulatedHost {
         }
     }
 
-    /// Connects, and calls until the host answers.
+    /// Gets a host that is up on the line.
     fn call(&mut self, stop: &dyn Fn() -> bool) -> Result<Link, EmulatedError> {
+        let mut fresh = matches!(&self.slot, Slot::Own(own) if !own.is_continued);
+        loop {
+            let answer = self.try_call(stop);
+            match (&mut self.slot, answer) {
+                (Slot::Own(own), Ok(link)) if fresh && !self.called => {
+                    drop(link);
+                    own.save();
+                    fresh = false;
+                }
+                // Whatever is wrong with what was saved, booting helps.
+                (
+                    Slot::Own(own),
+                    Err(EmulatedError::Died { .. } | EmulatedError::Silent { .. } | EmulatedError::Talk(..)),
+                ) if own.is_continued && !self.called => {
+                    own.boot_instead()?;
+                    fresh = true;
+                }
+                (_, answer) => {
+                    self.called |= answer.is_ok();
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// Connects, and calls until the host answers.
+    fn try_call(&mut self, stop: &dyn Fn() -> bool) -> Result<Link, EmulatedError> {
         let (path, limit) = match &self.slot {
-            Slot::Own { folder, .. } => (socket(folder, 0), START),
+            Slot::Own(own) => (socket(&own.folder, 0), if own.is_continued { CONTINUE } else { START }),
             Slot::Shared { folder, number, .. } => (socket(folder, *number), ANSWER),
         };
         let deadline = Instant::now() + limit;
@@ -199,16 +221,16 @@ impl EmulatedHost {
             return Err(EmulatedError::Interrupted);
         }
         match &mut self.slot {
-            Slot::Own { qemu, .. } => qemu.check(),
+            Slot::Own(own) => own.qemu.check(),
             Slot::Shared { .. } => Ok(()),
         }
     }
 
     fn broken(&mut self, error: &dyn std::fmt::Display) -> EmulatedError {
-        if let Slot::Own { qemu, .. } = &mut self.slot {
+        if let Slot::Own(own) = &mut self.slot {
             // A connection breaks a moment before its process is seen to be gone.
             thread::sleep(Duration::from_millis(100));
-            if let Err(died) = qemu.check() {
+            if let Err(died) = own.qemu.check() {
                 return died;
             }
         }
@@ -222,17 +244,17 @@ impl EmulatedHost {
     fn not_served(&self, source: io::Error) -> EmulatedError {
         match &self.slot {
             Slot::Shared { folder, .. } => EmulatedError::NotServed { folder: folder.clone(), source },
-            Slot::Own { folder, .. } => EmulatedError::io("connect to QEMU in", folder)(source),
+            Slot::Own(own) => EmulatedError::io("connect to QEMU in", &own.folder)(source),
         }
     }
 
     fn is_own(&self) -> bool {
-        matches!(self.slot, Slot::Own { .. })
+        matches!(self.slot, Slot::Own(_))
     }
 
     fn tail(&self) -> String {
         match &self.slot {
-            Slot::Own { qemu, .. } => qemu.tail(),
+            Slot::Own(own) => own.qemu.tail(),
             Slot::Shared { folder, .. } => format!("(see {})", folder.join("console").display()),
         }
     }
@@ -274,10 +296,8 @@ impl Serving {
         let lock = is_free(&serving)
             .map_err(EmulatedError::io("lock", &serving))?
             .ok_or_else(|| io("serve in")(io::Error::other("another `vmm host serve` does so already")))?;
-        let initrd = initrd::ensure(files)?;
-        let qemu = Box::new(Qemu::start(files, &initrd, &folder, OWN_MEMORY_MIB + guests_mib)?);
-        let slot = Slot::Own { qemu, folder, _temporary: None };
-        let mut host = EmulatedHost { slot, key: initrd.key };
+        let own = OwnHost::start(files, Some(folder), guests_mib)?;
+        let mut host = EmulatedHost { key: own.key(), slot: Slot::Own(Box::new(own)), called: false };
         host.call(stop)?;
         Ok(Self { host, _lock: lock })
     }

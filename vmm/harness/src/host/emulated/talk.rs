@@ -48,6 +48,11 @@ impl Call {
         Some((Self(*call), rest))
     }
 
+    /// Whether the rest of a call may still come.
+    pub(super) fn may_begin(stream: &[u8]) -> bool {
+        stream.starts_with(&MAGIC) || MAGIC.starts_with(stream)
+    }
+
     /// What follows the answer to this very call in a stream: the host's key, and the rest.
     pub(super) fn answered<'a>(&self, stream: &'a [u8]) -> Option<(Key, &'a [u8])> {
         let at = stream.windows(CALL_LENGTH).position(|window| window == self.0)?;

@@ -177,7 +177,7 @@ impl Runs {
         if self.host.is_none() {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);
         }
-        let Prepared { plan, kernel, names, initramfs: _kept } =
+        let Prepared { plan, kernel, names, stage: _kept } =
             prepare::the_rest(scenario, kernel, &self.cache)?;
         reports.tell(&judge.kernel(kernel, names));
         let host = self.host.as_mut().expect("it was just started");

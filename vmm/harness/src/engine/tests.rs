@@ -347,7 +347,8 @@ fn a_machine_process_that_answers_nothing_is_given_up() {
 
 #[test]
 fn an_agent_that_says_what_it_should_not_ends_the_run() {
-    let hostile: [(&str, fn(&mut StandIn, u32)); 6] = [
+    type Act = fn(&mut StandIn, u32);
+    let hostile: [(&str, Act); 6] = [
         ("when 1 was asked", |machine, id| machine.reply(id + 1, returned(0))),
         ("a second hello", |machine, _| machine.hello(protocol::VERSION)),
         ("no valid message", |machine, _| machine.notice(Notice::Control(vec![1, 0, 0, 0, 0xff]))),

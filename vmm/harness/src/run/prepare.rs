@@ -2,9 +2,9 @@
 
 use super::Abort;
 use crate::{
-    cache::Cache,
+    cache::{Cache, CacheError, Stage},
     image::{self, GuestFile, Image},
-    judge::{self, Names, Verdict},
+    judge::{self, Names},
     kernel::{self, Fault, Kernel, Recipe},
     lower::{self, SyscallNames},
     module,
@@ -16,12 +16,10 @@ use board::wire::{LANDMARKS, Spec};
 use protocol::Door;
 use std::{
     env, fs,
-    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tempfile::NamedTempFile;
 
 /// The series that `vmm run` builds.
 const SERIES: &str = "6.12";
@@ -34,8 +32,8 @@ pub(super) struct Prepared {
     pub plan: Plan,
     pub kernel: judge::Kernel,
     pub names: Names,
-    /// The plan names this file; dropped, it is gone.
-    pub initramfs: NamedTempFile,
+    /// Holds the initramfs that the plan names; dropped, it is gone.
+    pub stage: Stage,
 }
 
 /// A kernel, and how long it took.
@@ -85,11 +83,11 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
     let start = Instant::now();
     let modules = modules(scenario, &kernel, cache)?;
     let took = took + start.elapsed();
-    let initramfs = initramfs(scenario, modules)?;
+    let (stage, initramfs) = initramfs(scenario, modules, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
     let machine = Spec {
         kernel: kernel.boot.clone(),
-        initramfs: initramfs.path().to_owned(),
+        initramfs,
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
         command_line: Vec::new(),
@@ -110,7 +108,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
             build: took,
         },
         names,
-        initramfs,
+        stage,
     })
 }
 
@@ -136,7 +134,11 @@ fn modules(scenario: &Scenario, kernel: &Kernel, cache: &Cache) -> Result<Vec<(S
     Ok(modules)
 }
 
-fn initramfs(scenario: &Scenario, modules: Vec<(String, PathBuf)>) -> Result<NamedTempFile, Abort> {
+fn initramfs(
+    scenario: &Scenario,
+    modules: Vec<(String, PathBuf)>,
+    cache: &Cache,
+) -> Result<(Stage, PathBuf), Abort> {
     let mut files = Vec::new();
     for file in &scenario.files {
         let cant_read = |error| {
@@ -151,17 +153,11 @@ fn initramfs(scenario: &Scenario, modules: Vec<(String, PathBuf)>) -> Result<Nam
     let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
     let bytes = image::assemble(&Image { modules, files, busybox })
         .map_err(|error| Abort::fault(&error, Fault::Machine))?;
-    let write = || {
-        let mut file = NamedTempFile::with_prefix("vmm-initramfs-")?;
-        file.write_all(&bytes)?;
-        Ok(file)
-    };
-    write().map_err(|error: std::io::Error| {
-        Abort::Verdict(
-            Verdict::Infra,
-            format!("failed to write the guest's initramfs to {}: {error}", env::temp_dir().display()),
-        )
-    })
+    // In the cache: what a killed process leaves there is swept.
+    let stage = cache.stage()?;
+    let path = stage.path().join("initramfs");
+    fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
+    Ok((stage, path))
 }
 
 /// The kernel's own table, as the language asks for it.

@@ -124,7 +124,7 @@ fn conversation(port: &File, key: &Key) -> Result<(), LinkError> {
         return Ok(());
     }
     let link = RefCell::new(link);
-    let answer = match take_order(&link) {
+    let answer = match take_order(&link, Path::new(BLOBS)) {
         Ok(plan) => run(&plan, &link),
         Err(Refusal::Link(error)) => return Err(error),
         Err(Refusal::Say(why)) => FromHost::Failed(why),
@@ -176,14 +176,13 @@ impl From<LinkError> for Refusal {
 }
 
 /// Takes in a plan and the files that it needs.
-fn take_order(link: &RefCell<Link>) -> Result<Plan, Refusal> {
+fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
     let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
     let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
     let ToHost::Offer { kernel, initramfs } = offer else {
         return Err(Refusal::Say("received a plan without its files".to_owned()));
     };
     let place = |blob: &Blob| {
-        let folder = Path::new(BLOBS);
         blob.place(folder).ok_or_else(|| Refusal::Say("received a digest that is none".to_owned()))
     };
     let places = [place(&kernel)?, place(&initramfs)?];
@@ -191,7 +190,7 @@ fn take_order(link: &RefCell<Link>) -> Result<Plan, Refusal> {
     say(link, &FromHost::Need { kernel: needed[0], initramfs: needed[1] });
     for ((blob, place), needed) in [&kernel, &initramfs].into_iter().zip(&places).zip(needed) {
         if needed {
-            take(&mut link.borrow_mut(), blob, place)?;
+            take(&mut link.borrow_mut(), blob, place, folder)?;
         }
     }
     match link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)? {
@@ -234,12 +233,12 @@ fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
 }
 
 /// Takes a file's bytes in. It has its name only once it is whole.
-fn take(link: &mut Link, blob: &Blob, place: &Path) -> Result<(), Refusal> {
+fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(), Refusal> {
     let cant_keep = |error: io::Error| {
         Refusal::Say(format!("failed to keep a file of {} bytes in the host's memory: {error}", blob.length))
     };
     // Two clients may send the same file at once.
-    let mut partial = tempfile::NamedTempFile::new_in(BLOBS).map_err(cant_keep)?;
+    let mut partial = tempfile::NamedTempFile::new_in(folder).map_err(cant_keep)?;
     let mut left = blob.length;
     while left > 0 {
         let bytes = link.receive_raw(Instant::now() + STALL)?;
@@ -253,4 +252,150 @@ fn take(link: &mut Link, blob: &Blob, place: &Path) -> Result<(), Refusal> {
     }
     partial.persist(place).map_err(|error| cant_keep(error.error))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use board::wire::Spec;
+    use std::os::unix::net::UnixStream;
+
+    const KEY: Key = [7; 16];
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    fn pair() -> (Link, Link) {
+        let (a, b) = UnixStream::pair().unwrap();
+        (Link::new(a).unwrap(), Link::new(b).unwrap())
+    }
+
+    /// Reads until the call is answered, and gives back what came behind the answer.
+    fn await_answer(link: &mut Link, call: &Call) -> Vec<u8> {
+        let mut stream = Vec::new();
+        loop {
+            stream.extend(link.receive_raw(soon()).unwrap());
+            if let Some((key, rest)) = call.answered(&stream) {
+                assert_eq!(key, KEY);
+                return rest.to_vec();
+            }
+            assert!(Instant::now() < soon());
+        }
+    }
+
+    fn plan() -> Plan {
+        let machine = Spec {
+            kernel: "/mine/vmlinux".into(),
+            initramfs: "/mine/initramfs".into(),
+            memory_mib: 64,
+            vcpus: 1,
+            command_line: vec![],
+            landmarks: Default::default(),
+        };
+        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false }
+    }
+
+    fn blob(bytes: &[u8]) -> Blob {
+        Blob { digest: super::super::hex_digest(bytes), length: bytes.len() as u64 }
+    }
+
+    #[test]
+    fn a_call_is_answered_behind_what_others_left_and_after_it_was_repeated() {
+        let (mut client, mut host) = pair();
+        let call = Call::new().unwrap();
+        client.send_raw(&[3; 100_000]);
+        client.send_raw(Call::new().unwrap().bytes());
+        client.send_raw(b"of somebody who hung up");
+        client.send_raw(call.bytes());
+        client.send_raw(call.bytes());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(answer_call(&mut host, &KEY).unwrap());
+                let first = host.receive::<ToHost>(soon()).unwrap().unwrap();
+                assert!(matches!(first, ToHost::Offer { .. }));
+            });
+            client.flush(soon()).unwrap();
+            assert!(await_answer(&mut client, &call).is_empty());
+            client.send(&ToHost::Offer { kernel: blob(b"k"), initramfs: blob(b"i") });
+            client.flush(soon()).unwrap();
+        });
+    }
+
+    #[test]
+    fn files_arrive_whole_and_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel: Vec<u8> = (0..1_000_003u32).map(|n| (n % 251) as u8).collect();
+        let initramfs = b"small".to_vec();
+        for needed in [true, false] {
+            let (mut client, host) = pair();
+            client.send(&ToHost::Offer { kernel: blob(&kernel), initramfs: blob(&initramfs) });
+            client.flush(soon()).unwrap();
+            let order = thread::scope(|scope| {
+                let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path()));
+                let need = client.receive::<FromHost>(soon()).unwrap().unwrap();
+                let FromHost::Need { kernel: one, initramfs: other } = need else { panic!("{need:?}") };
+                assert_eq!([one, other], [needed; 2]);
+                if needed {
+                    client.send_raw(&kernel);
+                    client.send_raw(&initramfs);
+                }
+                // In one go with the files: a read does not end where a file ends.
+                client.send(&ToHost::Run(Box::new(plan())));
+                client.flush(soon()).unwrap();
+                order.join().unwrap()
+            });
+            let Ok(order) = order else { panic!("refused") };
+            assert_eq!(std::fs::read(&order.machine.kernel).unwrap(), kernel);
+            assert_eq!(std::fs::read(&order.machine.initramfs).unwrap(), initramfs);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut client, host) = pair();
+        client.send(&ToHost::Offer { kernel: blob(&[1; 100]), initramfs: blob(b"i") });
+        client.flush(soon()).unwrap();
+        let host = RefCell::new(host);
+        let refusal = thread::scope(|scope| {
+            let order = scope.spawn(|| take_order_of(host, folder.path()));
+            client.receive::<FromHost>(soon()).unwrap();
+            client.send_raw(&[1; 99]);
+            client.flush(soon()).unwrap();
+            order.join().unwrap()
+        });
+        assert_eq!(refusal, "received nothing for 2 s");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = Blob { digest: "../../init".to_owned(), length: 1 };
+        let cases = [
+            (protocol::encode(&ToHost::Run(Box::new(plan()))), "a plan without its files"),
+            (
+                protocol::encode(&ToHost::Offer { kernel: odd, initramfs: blob(b"i") }),
+                "a digest that is none",
+            ),
+            (vec![0xff; 64], "received a frame of"),
+        ];
+        for (bytes, expected) in cases {
+            let (mut client, host) = pair();
+            client.send_raw(&bytes);
+            client.flush(soon()).unwrap();
+            let refusal = take_order_of(RefCell::new(host), folder.path());
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+
+    fn take_order_of(link: RefCell<Link>, folder: &Path) -> String {
+        match take_order(&link, folder) {
+            Ok(_) => panic!("it was taken"),
+            Err(Refusal::Say(why)) => why,
+            Err(Refusal::Link(error)) => panic!("{error}"),
+        }
+    }
 }

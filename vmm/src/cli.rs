@@ -172,3 +172,46 @@ Example:
         memory: u32,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run_args(line: &str) -> Result<RunArgs, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_files_a_host_and_a_report() {
+        let args = run_args("vmm run a.yaml --report json=b=c.json --host kvm").unwrap();
+        let options = args.options();
+        assert_eq!((args.complaint(), options.host), (None, Choice::Kvm));
+        assert_eq!(options.json, Some("b=c.json".into()));
+        assert_eq!(run_args("vmm run a.yaml b.yaml").unwrap().options().host, Choice::Auto);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "vmm run",
+            "vmm run a --report xml=b",
+            "vmm run a --report json=",
+            "vmm run a --report b",
+            "vmm run a --host c",
+        ] {
+            assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report json=c"] {
+            assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
+        }
+    }
+}

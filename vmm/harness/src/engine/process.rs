@@ -104,7 +104,9 @@ mod tests {
         let (process, _link) = shell("exec sleep 100");
         let folder = format!("/proc/{}", process.child.id());
         assert!(std::fs::exists(&folder).unwrap());
+        let start = Instant::now();
         drop(process);
+        assert!(start.elapsed() < Duration::from_secs(10));
         assert!(!std::fs::exists(&folder).unwrap());
     }
 }

@@ -188,6 +188,7 @@ fn a_failed_set_up_is_the_steps_result_and_nothing_is_undone_that_was_not_done()
         call(Role::Main, 12, vec![]),
         call(Role::Cleanup, 13, vec![Operand::Op(1)]),
         call(Role::Cleanup, 14, vec![Operand::Op(0)]),
+        call(Role::Cleanup, 16, vec![]),
     ];
     let mut failing = step(ops);
     failing.binds = vec![Bind { name: "n".into(), from: Source::Value }];
@@ -268,8 +269,13 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
     let events = events(&one_call(), |machine| {
         machine.boot();
         machine.request();
-        machine.print(0, "Kernel panic - not syncing: on purpose");
-        machine.print(4, "CPU: 0 PID: 1");
+        // The report goes on after the line that says so.
+        for (level, text) in [(0, "Kernel panic - not syncing: on purpose"), (4, "CPU: 0 PID: 1")] {
+            let asked = machine.link.receive(Instant::now() + LONG);
+            assert!(matches!(asked, Ok(Some(Command::ReadLog))), "{asked:?}");
+            let record = LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() };
+            machine.notice(Notice::Log(vec![record]));
+        }
         machine.request();
     });
     assert!(start.elapsed() < Duration::from_secs(5));
@@ -300,6 +306,25 @@ fn a_machine_that_ends_in_a_step_loses_it_and_keeps_its_evidence() {
     assert_eq!(*outcome(&events, 0), StepOutcome::Lost);
     assert_eq!(*why(&events), RunEnd::Machine(EndReason::TripleFault));
     assert!(matches!(events.last(), Some(Event::Ended(ended)) if ended.evidence.own_memory_kib == 5));
+}
+
+#[test]
+fn a_machine_that_fails_on_the_way_out_has_not_completed() {
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.reply(id, returned(0));
+        while let Ok(Some(command)) = machine.link.receive(Instant::now() + LONG) {
+            match command {
+                Command::Stop => break,
+                _ => machine.notice(Notice::Log(Vec::new())),
+            }
+        }
+        let reason = EndReason::KvmError("on purpose".to_owned());
+        machine.notice(Notice::Ended { reason, evidence: Box::default() });
+    });
+    assert!(matches!(outcome(&events, 0), StepOutcome::Returned { value: 0, .. }));
+    assert_eq!(*why(&events), RunEnd::Machine(EndReason::KvmError("on purpose".to_owned())));
 }
 
 #[test]

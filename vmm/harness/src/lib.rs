@@ -8,8 +8,11 @@
 
 pub mod diagnostic;
 pub mod event;
+#[cfg(test)]
+mod fixture;
 pub mod judge;
 pub mod lower;
 pub mod plan;
 pub mod report;
 pub mod scenario;
+pub mod text;

@@ -101,3 +101,62 @@ fn files_are_opened_used_and_closed() {
     let write = vec![Operand::Op(0), Operand::In(b"text".to_vec()), Operand::Int(4)];
     assert_eq!(plan[1].ops[1], call(Role::Main, 1, write));
 }
+
+#[test]
+fn every_kind_of_step_loads_and_lowers() {
+    let text = "\
+modules: [../modules/hello]
+steps:
+- insmod: helloModule
+  params: {list: [1, 2]}
+- rmmod: helloModule
+- syscall: 20
+  door: int80
+- mknod: /dev/b
+  block: [7, 0]
+- mknod: /dev/f
+  fifo: true
+  mode: 0644
+- open: /dev/f
+  flags: [read, write, nonblock]
+  as: fd
+- read: $fd
+- write: $fd
+  data: {bytes: 00 ff}
+- lseek: $fd
+  from: end
+- ioctl: $fd
+  request: 0x5401
+  arg: {inout: 16, value: ab, as: buffer}
+  expect: {errno: ENOTTY, buffer: {contains: ab}}
+- close: $fd
+- run: /bin/echo ${fd} two
+  env: {A: b}
+  stdin: x
+  expect: {exit: 0, stdout: 3 two, stderr: ''}
+- file: /tmp/${fd}
+- file: /tmp/a
+  write: x
+- sleep: 1 s
+- mount: /mnt
+  type: tmpfs
+  flags: [read-only, nosuid]
+- umount: /mnt
+- mkdir: /tmp/d
+- rmdir: /tmp/d
+- unlink: /tmp/a
+";
+    let numbers: Vec<Option<u64>> = plan(text)
+        .iter()
+        .map(|step| match &step.ops.iter().find(|op| op.role == Role::Main)?.what {
+            What::Call { nr, .. } => Some(*nr),
+            What::ReadToEnd { .. } | What::Run { .. } | What::Sleep(_) => None,
+        })
+        .collect();
+    let expected = [313, 176, 20, 259, 259, 257, 0, 1, 8, 16, 3].map(Some).into_iter();
+    let expected = expected.chain([None, None, Some(1), None]).chain([165, 166, 258, 263, 263].map(Some));
+    assert_eq!(numbers, expected.collect::<Vec<_>>());
+    // read and write together are O_RDWR.
+    let What::Call { args, .. } = &plan(text)[5].ops[0].what else { panic!("no call") };
+    assert_eq!(args[2], Operand::Int(0o2 | 0o4000 | 0o2_000_000));
+}

@@ -1,5 +1,6 @@
 //! What is wrong with a file that a person wrote: where, the line itself, what to do.
 
+use crate::text::escape;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, renderer::DecorStyle};
 use std::{
     fmt,
@@ -162,26 +163,6 @@ pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
-}
-
-/// Text that comes from a guest or a file, with control characters made visible: it must not steer the
-/// reader's terminal. Line ends are made visible too.
-pub fn escape(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\t' => shown.push_str("\\t"),
-            '\r' => shown.push_str("\\r"),
-            // Bidirectional controls reorder what a person reads.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.push_str(&format!("\\u{{{:x}}}", c as u32));
-            }
-            c if c.is_control() => shown.push_str(&format!("\\x{:02x}", c as u32)),
-            c => shown.push(c),
-        }
-    }
-    shown
 }
 
 /// Everything that is wrong with one file. Its `Display` is the whole text for the user.

@@ -24,3 +24,4 @@ pub mod run;
 pub mod scenario;
 pub mod symbols;
 pub mod syscall_table;
+pub mod text;

@@ -4,6 +4,7 @@ use super::judged::Failure;
 use super::title::quote;
 use crate::scenario::errno::Errno;
 use crate::scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, Text, Type, Want};
+use crate::text::time;
 use board::wire::LogRecord;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -138,7 +139,7 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
             compare(text, bytes, false).and_then(|(expected, got)| fail(name, expected, got))
         }
         Want::Within(limit) if got.took <= *limit => None,
-        Want::Within(limit) => fail("time", format!("at most {limit:?}"), format!("{:?}", got.took)),
+        Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
         Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), check.line),
     }
 }

@@ -79,7 +79,7 @@ impl Judge {
         let steps = scenario.steps.iter().enumerate();
         let steps = steps.map(|(index, step)| JudgedStep {
             index,
-            title: title::title(scenario, step),
+            title: title::title(scenario, step, &check::Values::new()),
             line: step.line,
             verdict: StepVerdict::NotRun,
             why: Some("the run did not get this far".into()),

@@ -9,6 +9,7 @@ use super::verdict::{StepVerdict, Verdict};
 use crate::event::{Ended, RunEnd};
 use crate::scenario::errno::Errno;
 use crate::scenario::model::{CallExpect, CallName};
+use crate::text::time;
 use board::wire::{Door, EndReason, Evidence, Origin};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,11 @@ impl Judge {
         }
         let rows = self.rows(&ended.evidence);
         let mut report = self.report(&ended.evidence, ended.ran, rows);
-        self.run_expectations(&mut report);
+        // A run that was cut off did not get to what it should have done: that would be noise.
+        let bad_end = self.scenario.expect.ending.is_some() || self.ending_came;
+        if self.booted.is_some() && (bad_end || ended.why == RunEnd::Completed) {
+            self.run_expectations(&mut report);
+        }
         let (verdict, reason) = self.decide(&ended.why, &report);
         let (verdict, reason) = self.expected_end(verdict, reason, &mut report);
         self.close(RunReport { verdict, reason, ..report })
@@ -121,9 +126,6 @@ impl Judge {
     }
 
     fn run_expectations(&self, report: &mut RunReport) {
-        if self.booted.is_none() {
-            return;
-        }
         let mut failures = Vec::new();
         for expect in &self.scenario.expect.syscalls {
             report.expectations += usize::from(expect.count.is_some()) + expect.errors.len();
@@ -243,7 +245,9 @@ impl Judge {
                 return (Verdict::Infra, machine_end(reason));
             }
             (Some(panic), _) => panic.title.clone(),
-            (None, RunEnd::NoAgent { limit, .. }) => format!("the agent did not say hello within {limit:?}"),
+            (None, RunEnd::NoAgent { limit, .. }) => {
+                format!("the agent did not say hello within {}", time(*limit))
+            }
             (None, RunEnd::Panicked) => "the kernel panicked while it booted".into(),
             (None, RunEnd::BadAgent(text)) => format!("the agent's hello makes no sense: {text}"),
             (None, RunEnd::Machine(reason)) => machine_end(reason),

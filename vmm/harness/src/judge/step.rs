@@ -8,7 +8,8 @@ use super::verdict::StepVerdict;
 use super::{Judge, needs};
 use crate::event::StepOutcome;
 use crate::scenario::errno::Errno;
-use crate::scenario::model::{Ending, EndingKind, Step};
+use crate::scenario::model::{Action, Ending, EndingKind, Step};
+use crate::text::time;
 
 /// So much of what was read or printed goes into reports, in bytes.
 const OUTPUT: usize = 4096;
@@ -18,7 +19,7 @@ impl Judge {
         let step = self.scenario.steps[index].clone();
         let mut judged = JudgedStep {
             index,
-            title: title(&self.scenario, &step),
+            title: title(&self.scenario, &step, &self.values),
             line: step.line,
             verdict: StepVerdict::Fail,
             why: None,
@@ -32,7 +33,9 @@ impl Judge {
                 let log = std::mem::take(&mut self.step_log);
                 let got = Got::returned(&step, *value, data, *took, &log);
                 judged.took = Some(*took);
-                let output = got.data.first().map(|data| head(data));
+                // Other buffers are numbers and structures, which are no text.
+                let text = matches!(step.action, Action::Read { .. } | Action::ReadFile { .. });
+                let output = got.data.first().filter(|_| text).map(|data| head(data));
                 self.compare(&step, &got, &mut judged, output);
                 let shown = got.data.first().copied();
                 let values = judged.result.as_ref().map(|result| result.values.clone()).unwrap_or_default();
@@ -74,7 +77,7 @@ impl Judge {
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
                 self.standing = describe(standing, &self.names);
-                judged.why = Some(format!("no answer within {limit:?}"));
+                judged.why = Some(format!("no answer within {}", time(*limit)));
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }

@@ -1,15 +1,15 @@
 //! Steps as one line for a person.
 
-use crate::diagnostic::escape;
+use super::check::Values;
 use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step};
-use std::collections::BTreeMap;
+use crate::text::escape;
 
 /// Longer texts are cut here, in characters.
 const TEXT: usize = 40;
 
 /// What a step does, without its result.
-pub fn title(scenario: &Scenario, step: &Step) -> String {
-    let titles = Titles { scenario };
+pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
+    let titles = Titles { scenario, values };
     let mut title = titles.action(&step.action);
     if step.repeat > 1 {
         title.push_str(&format!(", {} times", step.repeat));
@@ -30,6 +30,7 @@ pub fn quote(bytes: &[u8]) -> String {
 
 struct Titles<'a> {
     scenario: &'a Scenario,
+    values: &'a Values,
 }
 
 impl Titles<'_> {
@@ -58,8 +59,12 @@ impl Titles<'_> {
             Action::Mknod { path, kind, .. } => {
                 let path = escape(path);
                 match kind {
-                    Node::Char(major, minor) => format!("mknod {path} c {} {}", num(major), num(minor)),
-                    Node::Block(major, minor) => format!("mknod {path} b {} {}", num(major), num(minor)),
+                    Node::Char(major, minor) => {
+                        format!("mknod {path} c {} {}", self.num(major), self.num(minor))
+                    }
+                    Node::Block(major, minor) => {
+                        format!("mknod {path} b {} {}", self.num(major), self.num(minor))
+                    }
                     Node::Fifo => format!("mknod {path} p"),
                 }
             }
@@ -69,7 +74,7 @@ impl Titles<'_> {
             Action::Lseek { fd, offset, whence } => {
                 let from = ["", " from the current position", " from the end"];
                 let from = from.get(*whence as usize).unwrap_or(&"");
-                format!("lseek {} to {}{from}", self.descriptor(fd), num(offset))
+                format!("lseek {} to {}{from}", self.descriptor(fd), self.num(offset))
             }
             Action::Ioctl { fd, request, arg } => {
                 let arg = self
@@ -91,12 +96,20 @@ impl Titles<'_> {
             Action::WriteFile { path, data, append } => {
                 format!("{} {} {}", if *append { "append to" } else { "write" }, escape(path), quote(data))
             }
-            Action::Sleep { time } => format!("sleep {time:?}"),
+            Action::Sleep { time } => format!("sleep {}", crate::text::time(*time)),
             Action::Mount { target, fs, .. } => format!("mount {} type {}", escape(target), escape(fs)),
             Action::Umount { target } => format!("umount {}", escape(target)),
             Action::Mkdir { path, .. } => format!("mkdir {}", escape(path)),
             Action::Rmdir { path } => format!("rmdir {}", escape(path)),
             Action::Unlink { path } => format!("unlink {}", escape(path)),
+        }
+    }
+
+    /// A number: as it is, as its name stands for, or its name.
+    fn num(&self, num: &Num) -> String {
+        match num {
+            Num::Int(value) => value.to_string(),
+            Num::Name(name) => self.values.get(name).map_or_else(|| format!("${name}"), i128::to_string),
         }
     }
 
@@ -108,14 +121,14 @@ impl Titles<'_> {
             }
             _ => None,
         };
-        self.scenario.steps.iter().find_map(opened).unwrap_or_else(|| num(fd))
+        self.scenario.steps.iter().find_map(opened).unwrap_or_else(|| self.num(fd))
     }
 
     /// An argument; nothing for a buffer that only takes a result.
     fn argument(&self, argument: &Argument) -> Option<String> {
         Some(match argument {
             Argument::Num(value) | Argument::InNumber(value, _) | Argument::InOutNumber(value, _) => {
-                num(value)
+                self.num(value)
             }
             Argument::Text(text) => quote(text.as_bytes()),
             Argument::In(bytes) | Argument::InOut(bytes, _) => quote(bytes),
@@ -127,16 +140,8 @@ impl Titles<'_> {
     }
 }
 
-/// A number as the scenario has it.
-pub fn num(num: &Num) -> String {
-    match num {
-        Num::Int(value) => value.to_string(),
-        Num::Name(name) => format!("${name}"),
-    }
-}
-
 /// The part of a title that says what came back.
-pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &BTreeMap<String, i128>) -> String {
+pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &Values) -> String {
     let mut text = String::new();
     if let Some(errno) = crate::scenario::errno::Errno::of(value) {
         return format!(" = {errno}");

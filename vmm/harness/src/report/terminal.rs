@@ -1,16 +1,15 @@
 //! The run for a person: one line a step, as it ends; what failed, expected beside got.
 
 use super::Reporter;
-use crate::diagnostic::escape;
 use crate::event::Booted;
 use crate::judge::{
     Began, Failure, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
 };
+use crate::text::{escape, time};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Times are aligned behind this column where the titles leave room.
 const TITLE: usize = 48;
@@ -50,9 +49,9 @@ impl Terminal {
 
     fn kernel(&mut self, kernel: &Kernel) -> io::Result<()> {
         let hash: String = kernel.hash.chars().take(7).collect();
-        let release = kernel.release.as_deref().unwrap_or("kernel");
+        let release = kernel.release.as_ref().map_or(String::new(), |release| format!("{release} "));
         let how = if kernel.cached { "cached".into() } else { format!("built in {}", time(kernel.build)) };
-        self.head("kernel", &format!("{release} {hash} ({how})"))
+        self.head("kernel", &format!("{release}{hash} ({how})"))
     }
 
     fn booted(&mut self, booted: &Booted) -> io::Result<()> {
@@ -88,9 +87,14 @@ impl Terminal {
     }
 
     fn failure(&mut self, failure: &Failure) -> io::Result<()> {
+        write!(self.out, "      ")?;
+        self.difference(failure)
+    }
+
+    fn difference(&mut self, failure: &Failure) -> io::Result<()> {
         let expected = self.paint(GOOD, &escape(&failure.expected));
         let got = self.paint(BAD, &escape(&failure.got));
-        writeln!(self.out, "      {}: expected {expected}, got {got}", escape(&failure.what))?;
+        writeln!(self.out, "{}: expected {expected}, got {got}", escape(&failure.what))?;
         self.place(failure.line)
     }
 
@@ -123,8 +127,8 @@ impl Terminal {
         }
         for failure in &report.failures {
             let label = self.paint(BAD, "FAIL");
-            writeln!(self.out, "{label}  {}", escape(&failure.what))?;
-            self.failure(failure)?;
+            write!(self.out, "{label}  ")?;
+            self.difference(failure)?;
         }
         self.findings(report)?;
         for line in &report.standing {
@@ -221,18 +225,6 @@ impl Reporter for Terminal {
             Judged::StepBegan(_) | Judged::Log(..) | Judged::Console(_) => {}
         }
         self.out.flush()
-    }
-}
-
-/// A time with three digits and a unit.
-pub fn time(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        s if s >= 100.0 => format!("{s:.0} s"),
-        s if s >= 1.0 => format!("{s:.2} s"),
-        s if s >= 0.0995 => format!("{:.0} ms", s * 1e3),
-        s if s >= 0.001 => format!("{:.1} ms", s * 1e3),
-        s => format!("{:.0} us", s * 1e6),
     }
 }
 

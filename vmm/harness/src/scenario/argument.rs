@@ -125,7 +125,7 @@ impl Reader<'_> {
                     if !(low..=high).contains(&value) {
                         return self.error(Diagnostic::new(
                             &content.span,
-                            format!("{value} does not fit into {} bytes", int.size),
+                            format!("{value} does not fit into {bits} bits"),
                         ));
                     }
                 }

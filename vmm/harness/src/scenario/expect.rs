@@ -101,6 +101,12 @@ impl Reader<'_> {
     ) {
         let Some(mut fields) = self.fields(node, "`expect`") else { return };
         expect.ending = self.ending(&mut fields);
+        if expect.ending.as_ref().is_some_and(|ending| ending.kind == EndingKind::BootFailed) {
+            self.errors.push(Diagnostic::new(
+                &node.span,
+                "no step can bring about `boot-failed`: it belongs into the scenario's own `expect`",
+            ));
+        }
         let known = match results {
             Results::Value => VALUE,
             Results::Data => DATA,

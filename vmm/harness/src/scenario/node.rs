@@ -95,6 +95,11 @@ fn syntax_error(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
             message.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(message, |m| m.1)
         }
     };
+    let message = if message.contains("budget breached") {
+        "more values than any scenario has (an alias counts as often as it is used)"
+    } else {
+        message
+    };
     match span {
         Some(span) => Diagnostic::new(&span, format!("not valid YAML: {message}")),
         None => Diagnostic::whole(format!("not valid YAML: {message}")),

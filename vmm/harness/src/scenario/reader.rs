@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a map whose keys are names.
-    pub fn fields<'n>(&mut self, node: &'n Node, what: &'static str) -> Option<Fields<'n>> {
+    pub fn fields<'n>(&mut self, node: &'n Node, what: &str) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             return self.expected(node, &format!("{what} (a map of `field: value`)"));
         };
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
                 None => return self.expected(key, "a field's name"),
             }
         }
-        Some(Fields { what, span: node.span.clone(), list })
+        Some(Fields { what: what.to_owned(), span: node.span.clone(), list })
     }
 
     /// The line of a place, counted from 1.
@@ -90,7 +90,8 @@ impl<'a> Reader<'a> {
 
 /// The entries of a map. Those that nobody asked for are errors in the end.
 pub struct Fields<'n> {
-    what: &'static str,
+    /// What the map is, for messages.
+    pub what: String,
     /// Where the map begins.
     pub span: Span,
     list: Vec<Field<'n>>,

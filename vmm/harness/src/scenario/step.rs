@@ -83,6 +83,7 @@ impl Reader<'_> {
             }
         };
         let line = self.line(&at);
+        fields.what = format!("`{}`", kind.name);
         let name = fields.take("name").and_then(|node| self.text(node, "a name"));
         let value = fields.take(kind.name)?;
         let parts = (kind.read)(self, value, &mut fields);

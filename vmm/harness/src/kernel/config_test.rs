@@ -60,7 +60,7 @@ fn a_lost_symbol_is_shown_with_what_it_depends_on() {
         lost_text("CONFIG_NET=y\n", "# CONFIG_PCI is not set\nCONFIG_SMALL=y\nCONFIG_FINE=y\n", kconfig);
     assert_eq!(
         text,
-        "base.config:1: CONFIG_NET=y became not there; depends on NETDEVICES && PCI && !SMALL && FINE \
+        "base.config:1: CONFIG_NET=y was dropped; depends on NETDEVICES && PCI && !SMALL && FINE \
          (NETDEVICES is not set, PCI is not set, SMALL is y)\n"
     );
 }

@@ -52,6 +52,16 @@ fn what_a_killed_process_left_is_swept_and_what_a_living_one_makes_is_not() {
     assert!(alive.path().is_dir());
 }
 
+/// Ends a child also when the test fails in between.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The maker of a stage, for the test below; in a process of its own it is killed in the middle.
 #[test]
 #[ignore = "run by a_process_that_is_killed_leaves_nothing"]
@@ -68,26 +78,25 @@ fn make_a_stage_and_wait() {
 #[test]
 fn a_process_that_is_killed_leaves_nothing() {
     let (_folder, cache) = cache();
-    let mut maker = Command::new(env::current_exe().unwrap())
+    let maker = Command::new(env::current_exe().unwrap())
         .args(["--ignored", "--exact", "cache::tests::make_a_stage_and_wait"])
         .env("VMM_TEST_CACHE", cache.root())
         .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut maker = Killed(maker.unwrap());
     let tmp = cache.root().join("tmp");
     let half = || {
         let mut folders = fs::read_dir(&tmp).unwrap().flatten().map(|entry| entry.path().join("half"));
         folders.any(|path| path.exists())
     };
     while !half() {
-        assert_eq!(maker.try_wait().unwrap(), None, "the maker ended by itself");
+        assert_eq!(maker.0.try_wait().unwrap(), None, "the maker ended by itself");
         thread::sleep(Duration::from_millis(5));
     }
     // As long as the maker lives, nobody sweeps its stage.
     Cache::at(cache.root()).unwrap();
     assert!(half());
-    maker.kill().unwrap();
-    maker.wait().unwrap();
+    drop(maker);
     Cache::at(cache.root()).unwrap();
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
     cache.lock("l", "it").unwrap();
@@ -117,12 +126,11 @@ fn a_child_that_shares_a_lock_keeps_it() {
     let (_folder, cache) = cache();
     let lock = cache.lock("l", "it").unwrap();
     let shared = lock.share().unwrap();
-    let mut child = Command::new("sleep").arg("1000").stdin(shared).spawn().unwrap();
+    let child = Killed(Command::new("sleep").arg("1000").stdin(shared).spawn().unwrap());
     drop(lock);
     let file = fs::File::open(cache.root().join("locks/l")).unwrap();
     assert!(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     file.try_lock().unwrap();
 }
 

@@ -251,3 +251,7 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
     build::build(recipe, &loaded, &sources, &toolchain, &slot, &hash, cache)?;
     Kernel::open(&cache.place(Kind::Kernel, &hash), false)
 }
+
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+pub(crate) mod tests;

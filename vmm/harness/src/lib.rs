@@ -10,6 +10,8 @@ pub mod cache;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;
+#[cfg(test)]
+mod fixture;
 pub mod host;
 pub mod image;
 pub mod interrupt;

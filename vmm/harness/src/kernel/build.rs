@@ -166,7 +166,9 @@ impl Slot<'_> {
         })?;
         drop(progress);
         if !ran.status.success() {
-            return Err(self.failed("build the kernel", &ran, Some(&sources.folder)));
+            // People know their own tree; of a package, a path within the kernel says most.
+            let folder = if sources.ours { Path::new("") } else { &sources.folder };
+            return Err(self.failed("build the kernel", &ran, folder));
         }
         if fresh {
             fs::write(steps, done.to_string()).map_err(CacheError::io("write", steps))?;
@@ -178,16 +180,15 @@ impl Slot<'_> {
         let ran = run::run(self.command(targets), &self.log, Some(&self.lock), |_| ())?;
         match ran.status.success() {
             true => Ok(()),
-            false => Err(self.failed("configure the kernel", &ran, None)),
+            false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
         }
     }
 
-    fn failed(&self, what: &'static str, ran: &run::Ran, folder: Option<&Path>) -> KernelError {
+    fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path) -> KernelError {
         if diagnose::is_disk_full(&ran.lines) {
             return CacheError::disk_full(self.build.clone()).into();
         }
-        // What is in the user's own tree should be named so; our copy of a package is all there is.
-        let places: Vec<_> = folder.into_iter().map(|folder| (self.source.as_path(), folder)).collect();
+        let places = [(self.source.as_path(), folder)];
         BuildFailed::new(what, ran, &places, &self.log).into()
     }
 

@@ -80,8 +80,8 @@ pub struct Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request { symbol, value, path, line } = &self.request;
-        let got = self.got.as_deref().unwrap_or("not there");
-        write!(f, "{}:{line}: CONFIG_{symbol}={value} became {got}; {}", path.display(), self.why)
+        let fate = self.got.as_ref().map_or("was dropped".to_owned(), |got| format!("became {got}"));
+        write!(f, "{}:{line}: CONFIG_{symbol}={value} {fate}; {}", path.display(), self.why)
     }
 }
 

@@ -33,7 +33,7 @@ const MISSING: &[(&str, &str)] = &[
 /// Finds the first error in a build's output. `None` when the output names none.
 ///
 /// Paths below a folder of `places` (first of each pair) are shown below the second: people know their
-/// own folder, not the copy that is built.
+/// own folder, not the copy that is built. An empty second leaves a relative path.
 pub fn first_error(lines: &[String], places: &[(&Path, &Path)]) -> Option<FirstError> {
     let plain: Vec<String> = lines.iter().map(|line| strip_colour(line)).collect();
     let at = [is_compiler_error as fn(&str) -> bool, is_other_error, is_make_error]
@@ -48,9 +48,25 @@ pub fn first_error(lines: &[String], places: &[(&Path, &Path)]) -> Option<FirstE
     let advice = MISSING
         .iter()
         .find(|(said, _)| shown.iter().any(|line| line.contains(said)))
-        .map(|(_, package)| format!("install the package {package} (./setup installs all that builds need)"));
+        .map(|(_, package)| format!("install the package {package} (./setup installs all that builds need)"))
+        .or_else(|| explain(&shown[0]));
     let lines = shown.iter().map(|line| rename(line, places)).collect();
     Some(FirstError { lines, advice })
+}
+
+/// What two errors mean that beginners meet, and that are hard to read.
+fn explain(error: &str) -> Option<String> {
+    if let Some((_, rest)) = error.split_once("*** No rule to make target '") {
+        let object = Path::new(rest.split('\'').next()?);
+        let stem =
+            object.file_stem().filter(|_| object.extension().is_some_and(|it| it == "o" || it == "ko"))?;
+        let stem = stem.to_string_lossy();
+        return Some(format!(
+            "a makefile names it, but there is no {stem}.c, {stem}.rs or {stem}.S to make it from"
+        ));
+    }
+    let undefined = error.starts_with("ERROR: modpost: ") && error.ends_with(" undefined!");
+    undefined.then(|| "neither this folder nor the kernel exports a symbol of that name".to_owned())
 }
 
 /// All warnings of compilers and modpost, each with the lines that show its place.
@@ -115,8 +131,9 @@ fn is_continuation(line: &str) -> bool {
 
 fn rename(line: &str, places: &[(&Path, &Path)]) -> String {
     places.iter().fold(line.to_owned(), |line, (from, to)| {
-        let (from, to) = (from.display().to_string(), to.display().to_string());
-        line.replace(&(from + "/"), &(to + "/"))
+        // `join` adds the slash, but not to an empty path.
+        let (from, to) = (from.join(""), to.join(""));
+        line.replace(&*from.to_string_lossy(), &to.to_string_lossy())
     })
 }
 
@@ -187,6 +204,22 @@ mod tests {
             let error = first(&format!("  MODPOST x\n{text}\nmake: *** [Makefile:224: __sub-make] Error 2"));
             assert_eq!(error.lines, [text.replace("/cache/work/m/", "mods/hello/")]);
         }
+    }
+
+    #[test]
+    fn beginners_errors_are_explained() {
+        let error =
+            first("make[2]: *** No rule to make target '/cache/work/m/gone.o', needed by 'x'.  Stop.");
+        assert!(error.advice.unwrap().contains("there is no gone.c"));
+        let error = first("ERROR: modpost: \"nosuch\" [/cache/work/m/hello.ko] undefined!");
+        assert!(error.advice.unwrap().contains("exports"));
+    }
+
+    #[test]
+    fn a_place_may_be_left_out() {
+        let text = lines("/cache/slot/source/kernel/fork.c:1:1: error: x");
+        let error = first_error(&text, &[(Path::new("/cache/slot/source"), Path::new(""))]).unwrap();
+        assert_eq!(error.lines, ["kernel/fork.c:1:1: error: x"]);
     }
 
     #[test]

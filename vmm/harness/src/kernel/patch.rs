@@ -1,6 +1,6 @@
 //! A series of patches, and what it makes of a source.
 //!
-//! GNU `patch` applies them, not a crate: what it takes (offsets, fuzz) is what kernel developers mean by
+//! GNU `patch` applies them, not a crate: what it takes is what kernel developers mean by
 //! "applies", and it is on every machine that builds kernels. It works on a scratch folder with
 //! the few files that the series touches: a patch that fails leaves no trace, and the build's tree changes
 //! only where the result differs from what is there.
@@ -182,6 +182,9 @@ impl Series {
                 "--forward",
                 "--no-backup-if-mismatch",
                 "--reject-format=unified",
+                // A hunk may have moved, but what is around it has to be what its author saw: with fuzz,
+                // lines that are only inserted fit anywhere.
+                "--fuzz=0",
             ]);
             command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
             let ran = run::run(command, log, None, |_| ())?;

@@ -38,17 +38,23 @@ pub struct Ran {
     pub lines: Vec<String>,
 }
 
-/// A command that ends with us. `setpriv` is part of util-linux, which every Debian has; without it the
-/// command runs as it is.
+/// Leads the group and waits for the command; told to end, it tells the whole group. (make alone would end
+/// the shells that it started, but not what they started.) Standard input goes by way of descriptor 3, for
+/// shells give what runs in the background an empty one.
+const LEADER: &str = r#"trap 'trap - TERM; kill -TERM 0' TERM; exec 3<&0; "$@" <&3 3<&- & wait $!"#;
+
+/// A command that ends with us, and everything that it started with it. `setpriv`, which has the kernel
+/// send the leader a signal when we die, is part of util-linux, which every Debian has; without it the
+/// command only ends with us when we live long enough to say so.
 pub fn tied(program: &str) -> Command {
     let mut command = if super::toolchain::find("setpriv").is_some() {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--", program]);
+        command.args(["--pdeathsig", "TERM", "--", "sh"]);
         command
     } else {
-        Command::new(program)
+        Command::new("sh")
     };
-    command.env("LC_ALL", "C").process_group(0);
+    command.args(["-c", LEADER, "sh", program]).env("LC_ALL", "C").process_group(0);
     command
 }
 
@@ -135,3 +141,7 @@ impl Drop for Group {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "run_test.rs"]
+mod tests;

@@ -412,7 +412,10 @@ fn git(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, Sour
         .output()
         .map_err(CacheError::io("run", Path::new("git")))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
+        let said = match String::from_utf8_lossy(&output.stderr).lines().next() {
+            None | Some("fatal: Needed a single revision") => "there is no such revision".to_owned(),
+            Some(line) => line.trim_start_matches("fatal: ").to_owned(),
+        };
         let what = format!("find the revision {revision} in {}", repository.display());
         return Err(SourceError::Tool { what, said });
     }

@@ -74,9 +74,18 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // The worker may hang in a call; it is alone in its session, so this ends only the agent.
+        // The worker then finds its pipe closed, unless it hangs in a call: see KillOnDrop.
         let _ = kill(self.pid, Signal::SIGKILL);
         let _ = nix::sys::wait::waitpid(self.pid, None);
+    }
+}
+
+/// Ends a worker that hangs, also when the test has failed: it would keep the test's output open.
+struct KillOnDrop(Pid);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGKILL);
     }
 }
 
@@ -149,11 +158,12 @@ fn a_fork_has_one_answer() {
 fn a_worker_that_hangs_leaves_the_agent_responsive() {
     let mut guest = Guest::boot();
     let worker = guest.value(libc::SYS_getpid, &[]);
+    let worker = KillOnDrop(Pid::from_raw(worker as i32));
     let hanging = guest.send(call(libc::SYS_pause, &[]));
     let refused = guest.call(libc::SYS_getpid, &[]);
     assert_eq!(refused, Outcome::Refused { why: "the worker is still in a call".into() });
     assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
-    kill(Pid::from_raw(worker as i32), Signal::SIGTERM).unwrap();
+    kill(worker.0, Signal::SIGTERM).unwrap();
     let reply = guest.receive();
     assert_eq!((reply.id, reply.outcome), (hanging, Outcome::Died { signal: libc::SIGTERM }));
 }

@@ -260,4 +260,16 @@ mod tests {
         let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
         assert_eq!(message, "make the guest's initramfs: '/init' is there twice, and the two differ");
     }
+
+    /// Needs busybox-static, as every scenario that runs a program does.
+    #[test]
+    fn busybox_brings_links_for_its_commands_except_where_a_file_stands() {
+        let ps = GuestFile { path: "/bin/ps".into(), mode: 0o755, bytes: b"my own ps".to_vec() };
+        let image = Image { files: vec![ps], busybox: true, ..Image::default() };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        for text in ["bin/busybox\0", "bin/sh\0", "bin/insmod\0", "bin/ps\0", "my own ps"] {
+            assert!(contains(&archive, text), "no {text} in the image");
+        }
+        assert!(with_agent(&elf(&[]), &image).unwrap() == archive);
+    }
 }

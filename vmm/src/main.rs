@@ -1,1 +1,84 @@
-fn main() {}
+//! The command `vmm`.
+//!
+//! It is also what runs where no command line is: every guest has a machine process of its own
+//! (`vmm machine`), and in an emulated host this program is the init.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod doctor;
+mod host;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use harness::{host::emulated, interrupt, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if emulated::is_init() {
+        // Its return ends the emulated host, whose console is then shown.
+        return match emulated::init() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("vmm: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    // Usage errors exit with 2.
+    match Cli::parse().command {
+        Command::Machine => machine(),
+        Command::Probe => probe(),
+        command => {
+            // Only now: a machine process ends with its socket, not by Ctrl-C.
+            if let Err(error) = interrupt::install() {
+                eprintln!("error: failed to prepare for Ctrl-C: {error}");
+                return ExitCode::from(run::EXIT_INFRA);
+            }
+            ExitCode::from(user(command))
+        }
+    }
+}
+
+/// What a person asked for.
+fn user(command: Command) -> u8 {
+    match command {
+        Command::Run(args) => match args.complaint() {
+            Some(complaint) => usage(complaint),
+            None => run::run(&args.files, &args.options()),
+        },
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Host(args) => host::host(&args),
+        Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
+    }
+}
+
+/// One guest, driven over the socket that is the standard input.
+fn machine() -> ExitCode {
+    match board::process::serve(std::io::stdin()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tiny guest that tells a sound KVM from one that only looks like it.
+fn probe() -> ExitCode {
+    let found =
+        ::machine::probe().map_err(|error| error.to_string()).map(|found| harness::host::kvm::Findings {
+            ring0_ns: found.ring0_ns,
+            int3: found.int3,
+            hw_breakpoint: found.hw_breakpoint,
+        });
+    match harness::host::kvm::report_probe(&found) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Ends the program as clap does.
+fn usage(complaint: &str) -> ! {
+    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, complaint).exit()
+}

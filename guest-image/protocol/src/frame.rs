@@ -62,6 +62,7 @@ impl Frames {
     }
 
     /// The next whole message; `None` until more bytes arrive.
+    #[expect(clippy::should_implement_trait, reason = "each call may ask for another type")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let pending = &self.bytes[self.start..];
         let Some((head, rest)) = pending.split_first_chunk::<4>() else { return Ok(None) };

@@ -1,9 +1,29 @@
 //! From a scenario in YAML to a verdict and its reports.
 //!
-//! Data flows one way: [`scenario`] reads YAML, [`plan`] is what a machine is to do, [`event`] is what
-//! happened. The engine alone talks to a machine; reporters only read events.
+//! Data flows one way: [`scenario`] reads YAML, [`lower`] makes a [`plan`] of it, which is what a machine
+//! is to do; [`event`] is what happened; [`judge`] compares the two and [`report`] shows it. The engine
+//! alone talks to a machine; reporters only read events.
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
+pub mod diagnostic;
+pub mod engine;
 pub mod event;
+#[cfg(test)]
+mod fixture;
+pub mod host;
+pub mod image;
+pub mod interrupt;
+pub mod judge;
+pub mod kernel;
+pub mod lower;
+pub mod module;
 pub mod plan;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod symbols;
+pub mod syscall_table;
+pub mod text;

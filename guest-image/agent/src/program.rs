@@ -1,0 +1,173 @@
+//! A program that runs because the harness asked for it.
+
+use crate::{
+    clock::Clock,
+    pipe::{self, Sink, Source},
+    process::{self, End},
+};
+use nix::{
+    errno::Errno,
+    poll::PollFd,
+    unistd::{self, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve},
+};
+use protocol::{Outcome, Reply};
+use std::{ffi::CString, path::Path};
+
+const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+
+/// The most that one output stream can bring back, in bytes: both together fit into one frame.
+const MAX_KEEP: usize = 3 << 20;
+
+/// A program that was started and has not been reaped yet.
+pub struct Program {
+    id: u32,
+    name: String,
+    pid: Pid,
+    clock: Clock,
+    started: u64,
+    stdin: Sink,
+    stdout: Output,
+    stderr: Output,
+    /// The errno of an exec that failed; closed by one that did not.
+    failure: Output,
+}
+
+/// The head of a stream.
+struct Output {
+    source: Source,
+    kept: Vec<u8>,
+    keep: usize,
+}
+
+impl Output {
+    fn take_in(&mut self) {
+        self.source.drain(|bytes| {
+            let room = self.keep - self.kept.len();
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        });
+    }
+}
+
+impl Program {
+    /// Forks, and executes the program in the child. Whether that worked shows later, in [`Self::end`].
+    ///
+    /// # Errors
+    /// A sentence for the harness.
+    pub fn start(
+        id: u32,
+        argv: Vec<String>,
+        env: Vec<String>,
+        stdin: Vec<u8>,
+        keep: u32,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let name = argv.first().ok_or("there is no program to start: argv is empty")?.clone();
+        let no_string = |_| format!("can't start {name}: an argument or a variable contains a NUL byte");
+        let candidates = candidates(&name).map_err(no_string)?;
+        let argv = strings(argv).map_err(no_string)?;
+        let mut env = strings(env).map_err(no_string)?;
+        // In front of them: where a name stands twice, most programs take the last one, and a shell too.
+        env.splice(..0, [CString::from(c"HOME=/"), path_variable()]);
+
+        let cant = |errno: Errno| format!("can't start {name}: {}", errno.desc());
+        let (in_theirs, in_ours) = pipe::new().map_err(cant)?;
+        let (out_ours, out_theirs) = pipe::new().map_err(cant)?;
+        let (err_ours, err_theirs) = pipe::new().map_err(cant)?;
+        let (failure_ours, failure_theirs) = pipe::new().map_err(cant)?;
+        let keep = (keep as usize).min(MAX_KEEP);
+        let output =
+            |fd, keep| Ok::<_, String>(Output { source: Source::new(fd).map_err(cant)?, kept: vec![], keep });
+        let (stdout, stderr) = (output(out_ours, keep)?, output(err_ours, keep)?);
+        let failure = output(failure_ours, size_of::<i32>())?;
+        let stdin = Sink::new(in_ours, stdin).map_err(cant)?;
+
+        let started = clock.now();
+        let pid = process::spawn(|| {
+            process::reset_sigpipe();
+            let errno = dup2_stdin(in_theirs)
+                .and_then(|()| dup2_stdout(out_theirs))
+                .and_then(|()| dup2_stderr(err_theirs))
+                .map_or_else(|errno| errno, |()| exec(&candidates, &argv, &env));
+            let _ = unistd::write(&failure_theirs, &(errno as i32).to_le_bytes());
+            127
+        })
+        .map_err(cant)?;
+        Ok(Self { id, name, pid, clock, started, stdin, stdout, stderr, failure })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// What to wait for.
+    pub fn interests(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let outputs = [&self.stdout, &self.stderr, &self.failure];
+        outputs.into_iter().filter_map(|output| output.source.interest()).chain(self.stdin.interest())
+    }
+
+    /// Moves on what its pipes have or want.
+    pub fn pump(&mut self) {
+        self.stdin.fill();
+        for output in [&mut self.stdout, &mut self.stderr, &mut self.failure] {
+            output.take_in();
+        }
+    }
+
+    /// The answer, once the process has ended. What its own children print later is lost.
+    pub fn end(mut self, end: End) -> Reply {
+        self.pump();
+        let nanos = self.clock.now().saturating_sub(self.started);
+        let outcome = match <[u8; 4]>::try_from(&self.failure.kept[..]) {
+            Ok(errno) => Outcome::Refused { why: self.explain(Errno::from_raw(i32::from_le_bytes(errno))) },
+            Err(_) => Outcome::Exited {
+                code: match end {
+                    End::Exited(code) => code,
+                    End::Killed(signal) => 128 + signal,
+                },
+                stdout: self.stdout.kept,
+                stderr: self.stderr.kept,
+            },
+        };
+        Reply { id: self.id, outcome, nanos }
+    }
+
+    fn explain(&self, errno: Errno) -> String {
+        let name = &self.name;
+        if errno == Errno::ENOENT && name.contains('/') && Path::new(name).exists() {
+            return format!(
+                "can't start {name}: the file is there, but the interpreter or dynamic loader that it \
+                 asks for is not in the guest"
+            );
+        }
+        format!("can't start {name}: {}", errno.desc())
+    }
+}
+
+/// Becomes the first of these programs that can be executed; if none can, says why.
+fn exec(candidates: &[CString], argv: &[CString], env: &[CString]) -> Errno {
+    let mut why = Errno::ENOENT;
+    for candidate in candidates {
+        let Err(errno) = execve(candidate, argv, env);
+        if errno != Errno::ENOENT {
+            why = errno;
+        }
+    }
+    why
+}
+
+/// Where the program may be.
+fn candidates(name: &str) -> Result<Vec<CString>, std::ffi::NulError> {
+    if name.contains('/') {
+        return Ok(vec![CString::new(name)?]);
+    }
+    PATH.iter().map(|folder| CString::new(format!("{folder}/{name}"))).collect()
+}
+
+fn path_variable() -> CString {
+    CString::new(format!("PATH={}", PATH.join(":"))).unwrap_or_default()
+}
+
+fn strings(from: Vec<String>) -> Result<Vec<CString>, std::ffi::NulError> {
+    from.into_iter().map(CString::new).collect()
+}

@@ -1,0 +1,182 @@
+//! PID 1's loop: requests in, answers out, and never a wait for anything else.
+
+use crate::{
+    clock::Clock,
+    process::{self, End},
+    program::Program,
+    setup::say,
+    worker::Worker,
+};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    unistd::Pid,
+};
+use protocol::{Action, Frames, FromAgent, Outcome, Reply, Request, encode};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::AsFd,
+};
+
+/// Serves the control port until its stream ends or breaks; then says why it did.
+pub fn serve(control: File, clock: Clock) -> String {
+    let mut agent = Agent { control, clock, frames: Frames::new(), worker: None, call: None, program: None };
+    match agent.run() {
+        Ok(()) => "the control port was closed".into(),
+        Err(error) => format!("the control port failed: {error}"),
+    }
+}
+
+struct Agent {
+    control: File,
+    clock: Clock,
+    frames: Frames,
+    worker: Option<Worker>,
+    /// The request that the worker has not answered yet.
+    call: Option<Call>,
+    program: Option<Program>,
+}
+
+struct Call {
+    id: u32,
+    since: u64,
+}
+
+impl Agent {
+    fn run(&mut self) -> io::Result<()> {
+        let mask = process::watch_children()?;
+        loop {
+            if self.worker.is_none() {
+                // If this fails, requests are refused, and the next turn tries again.
+                self.worker = Worker::start(self.clock).ok();
+            }
+            let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
+            let mut fds = vec![control];
+            fds.extend(self.worker.as_ref().and_then(Worker::interest));
+            fds.extend(self.program.iter().flat_map(Program::interests));
+            match ppoll(&mut fds, None, Some(mask)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let asked = fds[0].any().unwrap_or(true);
+
+            if asked && !self.take_requests()? {
+                return Ok(());
+            }
+            self.take_answers()?;
+            if let Some(program) = &mut self.program {
+                program.pump();
+            }
+            while let Some((pid, end)) = process::reap() {
+                self.ended(pid, end)?;
+            }
+        }
+    }
+
+    /// Reads what the control port has; `false` at its end.
+    fn take_requests(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 16 << 10];
+        let length = match self.control.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            length => length?,
+        };
+        self.frames.push(&bytes[..length]);
+        while let Some(request) = self.frames.next().map_err(io::Error::other)? {
+            self.take(request)?;
+        }
+        Ok(length > 0)
+    }
+
+    fn take(&mut self, request: Request) -> io::Result<()> {
+        let id = request.id;
+        let done = match request.action {
+            Action::Call { .. } => self.call(&request),
+            Action::Run { argv, env, stdin, keep } => self.start(id, argv, env, stdin, keep),
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(why) => self.reply(Reply { id, outcome: Outcome::Refused { why }, nanos: 0 }),
+        }
+    }
+
+    fn call(&mut self, request: &Request) -> Result<(), String> {
+        if self.call.is_some() {
+            return Err("the worker is still in a call".into());
+        }
+        let worker = self.worker.as_mut().ok_or("there is no worker, and no memory to start one")?;
+        self.call = Some(Call { id: request.id, since: self.clock.now() });
+        // A worker that can't be asked is about to end; that is then the answer.
+        let _ = worker.ask(request);
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        id: u32,
+        argv: Vec<String>,
+        env: Vec<String>,
+        stdin: Vec<u8>,
+        keep: u32,
+    ) -> Result<(), String> {
+        if self.program.is_some() {
+            return Err("a program is still running".into());
+        }
+        self.program = Some(Program::start(id, argv, env, stdin, keep, self.clock)?);
+        Ok(())
+    }
+
+    /// Passes on what the worker has answered.
+    fn take_answers(&mut self) -> io::Result<()> {
+        while let Some(worker) = &mut self.worker {
+            match worker.answer() {
+                Ok(None) => break,
+                // An answer that nobody asked for: a forked child's, or forged by who overwrote it.
+                Ok(Some(reply)) if self.call.as_ref().is_none_or(|call| call.id != reply.id) => {}
+                Ok(Some(reply)) => {
+                    self.call = None;
+                    self.reply(reply)?;
+                }
+                Err(error) => {
+                    worker.kill();
+                    self.worker = None;
+                    let why = format!("the worker sent no valid answer ({error}), and was ended");
+                    self.fail_call(Outcome::Refused { why })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A child has ended: one of ours, or an orphan that PID 1 inherited.
+    fn ended(&mut self, pid: Pid, end: End) -> io::Result<()> {
+        if let Some(program) = self.program.take_if(|program| program.pid() == pid) {
+            return self.reply(program.end(end));
+        }
+        if self.worker.as_ref().is_some_and(|worker| worker.pid() == pid) {
+            // It may have answered in its last moment.
+            self.take_answers()?;
+            self.worker = None;
+            if self.call.is_none() {
+                say(&format!("the worker ended between two calls ({end:?}); its descriptors are lost"));
+            }
+            return self.fail_call(match end {
+                End::Killed(signal) => Outcome::Died { signal },
+                // The call was an exit, or an execve of a program that has now ended.
+                End::Exited(code) => Outcome::Exited { code, stdout: vec![], stderr: vec![] },
+            });
+        }
+        Ok(())
+    }
+
+    /// Answers the call under way, if there is one.
+    fn fail_call(&mut self, outcome: Outcome) -> io::Result<()> {
+        let Some(Call { id, since }) = self.call.take() else { return Ok(()) };
+        let nanos = self.clock.now().saturating_sub(since);
+        self.reply(Reply { id, outcome, nanos })
+    }
+
+    fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        self.control.write_all(&encode(&FromAgent::Reply(reply)))
+    }
+}

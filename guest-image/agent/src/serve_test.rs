@@ -1,0 +1,278 @@
+//! The whole agent but for its start: a real loop, a real worker, real programs.
+
+use crate::{clock::Clock, process, serve::serve};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use protocol::{Action, Arg, Door, Frames, FromAgent, Outcome, Reply, Request, encode};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    time::Duration,
+};
+
+/// An agent in a process of its own, so that the children that it reaps are its own.
+struct Guest {
+    control: UnixStream,
+    frames: Frames,
+    pid: Pid,
+    next: u32,
+}
+
+impl Guest {
+    fn boot() -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let pid = process::spawn(|| {
+            let [control] = process::keep_only([OwnedFd::from(theirs)]).unwrap();
+            serve(File::from(control), Clock::detect());
+            0
+        });
+        Self { control: ours, frames: Frames::new(), pid: pid.unwrap(), next: 0 }
+    }
+
+    fn send(&mut self, action: Action) -> u32 {
+        self.next += 1;
+        self.control.write_all(&encode(&Request { id: self.next, action })).unwrap();
+        self.next
+    }
+
+    fn receive(&mut self) -> Reply {
+        let mut bytes = [0; 1000];
+        loop {
+            match self.frames.next().unwrap() {
+                Some(FromAgent::Reply(reply)) => return reply,
+                Some(hello) => panic!("{hello:?}"),
+                None => {}
+            }
+            let length = self.control.read(&mut bytes).expect("an answer within 20 s");
+            assert_ne!(length, 0, "the agent is gone");
+            self.frames.push(&bytes[..length]);
+        }
+    }
+
+    fn ask(&mut self, action: Action) -> Outcome {
+        let id = self.send(action);
+        let reply = self.receive();
+        assert_eq!(reply.id, id);
+        reply.outcome
+    }
+
+    fn call(&mut self, nr: i64, args: &[Arg]) -> Outcome {
+        self.ask(call(nr, args))
+    }
+
+    fn value(&mut self, nr: i64, args: &[Arg]) -> i64 {
+        match self.call(nr, args) {
+            Outcome::Returned { value, .. } => value,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // The worker then finds its pipe closed, unless it hangs in a call: see KillOnDrop.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.pid, None);
+    }
+}
+
+/// Ends a worker that hangs, also when the test has failed: it would keep the test's output open.
+struct KillOnDrop(Pid);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+fn call(nr: i64, args: &[Arg]) -> Action {
+    Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec() }
+}
+
+fn run(script: &str, stdin: &[u8], keep: u32) -> Action {
+    let argv = ["/bin/sh", "-c", script].map(String::from).to_vec();
+    Action::Run { argv, env: vec!["NAME=value".into()], stdin: stdin.to_vec(), keep }
+}
+
+fn exited(code: i32, stdout: &str, stderr: &str) -> Outcome {
+    Outcome::Exited { code, stdout: stdout.into(), stderr: stderr.into() }
+}
+
+fn path(name: &str) -> Arg {
+    Arg::In([name.as_bytes(), b"\0"].concat())
+}
+
+#[test]
+fn descriptors_live_from_call_to_call_and_begin_at_3() {
+    let mut guest = Guest::boot();
+    assert_eq!(guest.value(libc::SYS_open, &[path("/dev/zero"), Arg::Int(0)]), 3);
+    let read = guest.call(libc::SYS_read, &[Arg::Int(3), Arg::InOut(vec![7; 4]), Arg::Int(3)]);
+    assert_eq!(read, Outcome::Returned { value: 3, data: vec![vec![0, 0, 0, 7]] });
+    assert_eq!(guest.value(libc::SYS_close, &[Arg::Int(3)]), 0);
+    assert_eq!(guest.value(libc::SYS_close, &[Arg::Int(3)]), -i64::from(libc::EBADF));
+}
+
+#[test]
+fn what_kills_the_worker_is_an_answer_and_the_next_call_works() {
+    let mut guest = Guest::boot();
+    let worker = guest.value(libc::SYS_getpid, &[]);
+    for signal in [libc::SIGKILL, libc::SIGSEGV, libc::SIGRTMIN() + 3] {
+        let me = guest.value(libc::SYS_getpid, &[]) as u64;
+        let died = guest.call(libc::SYS_kill, &[Arg::Int(me), Arg::Int(signal as u64)]);
+        assert_eq!(died, Outcome::Died { signal });
+    }
+    assert_ne!(guest.value(libc::SYS_getpid, &[]), worker);
+}
+
+#[test]
+fn a_call_that_exits_says_so() {
+    let mut guest = Guest::boot();
+    assert_eq!(guest.call(libc::SYS_exit_group, &[Arg::Int(3)]), exited(3, "", ""));
+    assert!(guest.value(libc::SYS_getpid, &[]) > 0);
+}
+
+#[test]
+fn a_call_that_executes_a_program_brings_back_its_status() {
+    let mut guest = Guest::boot();
+    let outcome = guest.call(libc::SYS_execve, &[path("/bin/false"), Arg::Int(0), Arg::Int(0)]);
+    assert_eq!(outcome, exited(1, "", ""));
+    assert!(guest.value(libc::SYS_getpid, &[]) > 0);
+}
+
+#[test]
+fn a_fork_has_one_answer() {
+    let mut guest = Guest::boot();
+    let child = guest.value(libc::SYS_fork, &[]);
+    assert!(child > 0);
+    let waited =
+        guest.value(libc::SYS_wait4, &[Arg::Int(child as u64), Arg::Int(0), Arg::Int(0), Arg::Int(0)]);
+    assert_eq!(waited, child);
+    assert!(guest.value(libc::SYS_getpid, &[]) > 0);
+}
+
+#[test]
+fn a_worker_that_hangs_leaves_the_agent_responsive() {
+    let mut guest = Guest::boot();
+    let worker = guest.value(libc::SYS_getpid, &[]);
+    let worker = KillOnDrop(Pid::from_raw(worker as i32));
+    let hanging = guest.send(call(libc::SYS_pause, &[]));
+    let refused = guest.call(libc::SYS_getpid, &[]);
+    assert_eq!(refused, Outcome::Refused { why: "the worker is still in a call".into() });
+    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    kill(worker.0, Signal::SIGTERM).unwrap();
+    let reply = guest.receive();
+    assert_eq!((reply.id, reply.outcome), (hanging, Outcome::Died { signal: libc::SIGTERM }));
+}
+
+#[test]
+fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
+    let mut guest = Guest::boot();
+    // The 32-bit table has getpid at 20; the 64-bit one has writev there, which would be EBADF here.
+    let args = vec![Arg::Int(u64::MAX); 3];
+    let worker = guest.value(libc::SYS_getpid, &[]);
+    let expected = match guest.ask(Action::Call { door: Door::Int80, nr: 20, args }) {
+        Outcome::Died { signal } => {
+            assert_eq!(signal, libc::SIGSEGV);
+            return;
+        }
+        outcome => outcome,
+    };
+    assert_eq!(expected, Outcome::Returned { value: worker, data: vec![] });
+    // write(2, buffer, 5) with a buffer that 32 bits must reach: to a pipe, read back the usual way.
+    let pipe = guest.call(libc::SYS_pipe, &[Arg::Out(8)]);
+    assert_eq!(pipe, Outcome::Returned { value: 0, data: vec![vec![3, 0, 0, 0, 4, 0, 0, 0]] });
+    let args = vec![Arg::Int(4), Arg::In(b"hello".to_vec()), Arg::Int(5)];
+    let written = guest.ask(Action::Call { door: Door::Int80, nr: 4, args });
+    assert_eq!(written, Outcome::Returned { value: 5, data: vec![] });
+    let read = guest.call(libc::SYS_read, &[Arg::Int(3), Arg::Out(5), Arg::Int(5)]);
+    assert_eq!(read, Outcome::Returned { value: 5, data: vec![b"hello".to_vec()] });
+}
+
+#[test]
+fn programs_get_their_input_and_environment_and_bring_back_output_and_status() {
+    let mut guest = Guest::boot();
+    let script = "cat; echo $NAME $HOME $PATH >&2; exit 3";
+    let expected = exited(3, "some input", "value / /bin:/sbin:/usr/bin:/usr/sbin\n");
+    assert_eq!(guest.ask(run(script, b"some input", 1000)), expected);
+    assert_eq!(guest.ask(run("kill -KILL $$", b"", 1000)), exited(137, "", ""));
+    let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![], keep: 0 };
+    assert_eq!(guest.ask(by_name), exited(0, "", ""));
+}
+
+#[test]
+fn programs_start_with_signals_as_usual() {
+    let mut guest = Guest::boot();
+    let script = "while read a b; do case $a in SigBlk:|SigIgn:) echo $b;; esac; done </proc/self/status";
+    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run(script, b"", 99)) else { panic!() };
+    let masks = String::from_utf8(stdout).unwrap();
+    let masks: Vec<u64> = masks.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
+    let [blocked, ignored] = masks[..] else { panic!("{masks:?}") };
+    let bit = |signal: Signal| 1u64 << (signal as i32 - 1);
+    assert_eq!(blocked & bit(Signal::SIGCHLD), 0);
+    assert_eq!(ignored & bit(Signal::SIGPIPE), 0);
+}
+
+#[test]
+fn output_beyond_the_limit_is_read_and_dropped() {
+    let mut guest = Guest::boot();
+    let script =
+        "i=0; while [ $i -lt 20000 ]; do echo 0123456789; echo abc >&2; i=$((i+1)); done; echo $i >&2";
+    assert_eq!(guest.ask(run(script, b"", 7)), exited(0, "0123456", "abc\nabc"));
+}
+
+#[test]
+fn more_input_than_a_pipe_holds_does_not_lock_up() {
+    let mut guest = Guest::boot();
+    let input = b"x".repeat(1 << 20);
+    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run("cat", &input, 1 << 20)) else { panic!() };
+    assert!(stdout == input);
+    // A program that reads nothing is no reason to wait either.
+    assert_eq!(guest.ask(run("exit 4", &input, 10)), exited(4, "", ""));
+}
+
+#[test]
+fn a_program_ends_although_its_child_keeps_the_output_open() {
+    let mut guest = Guest::boot();
+    assert_eq!(guest.ask(run("sleep 30 & echo started", b"", 100)), exited(0, "started\n", ""));
+}
+
+#[test]
+fn a_program_that_does_not_start_is_refused_with_the_reason() {
+    let mut guest = Guest::boot();
+    let mut start = |argv: &[&str]| {
+        let argv = argv.iter().map(|a| a.to_string()).collect();
+        match guest.ask(Action::Run { argv, env: vec![], stdin: vec![], keep: 10 }) {
+            Outcome::Refused { why } => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(start(&["/no/such"]), "can't start /no/such: No such file or directory");
+    assert_eq!(start(&["no-such"]), "can't start no-such: No such file or directory");
+    assert_eq!(start(&["/etc"]), "can't start /etc: Permission denied");
+    assert_eq!(
+        start(&["/bin/sh", "a\0b"]),
+        "can't start /bin/sh: an argument or a variable contains a NUL byte"
+    );
+    assert_eq!(start(&[]), "there is no program to start: argv is empty");
+}
+
+#[test]
+fn one_program_at_a_time() {
+    let mut guest = Guest::boot();
+    let first = guest.send(run("read line; echo $line; sleep 0.2", b"first\n", 100));
+    assert_eq!(guest.ask(run("true", b"", 1)), Outcome::Refused { why: "a program is still running".into() });
+    let reply = guest.receive();
+    assert_eq!((reply.id, reply.outcome), (first, exited(0, "first\n", "")));
+}
+
+#[test]
+fn a_broken_stream_ends_the_service_and_nothing_else() {
+    let mut guest = Guest::boot();
+    guest.control.write_all(&u32::MAX.to_le_bytes()).unwrap();
+    let status = nix::sys::wait::waitpid(guest.pid, None).unwrap();
+    assert_eq!(status, nix::sys::wait::WaitStatus::Exited(guest.pid, 0));
+}

@@ -1,0 +1,47 @@
+//! What PID 1 finds missing in a fresh guest, and brings about.
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::stat::{fstat, makedev},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout},
+};
+use std::{fs::OpenOptions, io::Write};
+
+/// What the control port is found with.
+pub fn mount_dev_and_sys() {
+    mount_kind("devtmpfs", "/dev");
+    mount_kind("sysfs", "/sys");
+}
+
+/// What scenarios expect to be there.
+pub fn mount_the_rest() {
+    mount_kind("proc", "/proc");
+    mount_kind("tmpfs", "/tmp");
+}
+
+/// A kernel without that file system, or one that is mounted already, is no reason to stop: whoever
+/// needs it sees that it is not there.
+fn mount_kind(kind: &str, target: &str) {
+    let _ = mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>);
+}
+
+/// The kernel opens /dev/console for PID 1 if the initramfs has it and a console is registered. If not,
+/// takes the one that devtmpfs has.
+pub fn open_console() {
+    let is_console = |status: nix::sys::stat::FileStat| status.st_rdev == makedev(5, 1);
+    if fstat(std::io::stdout()).is_ok_and(is_console) {
+        return;
+    }
+    let Ok(console) = OpenOptions::new().read(true).write(true).open("/dev/console") else { return };
+    let _ = dup2_stdin(&console).and_then(|()| dup2_stdout(&console)).and_then(|()| dup2_stderr(&console));
+}
+
+/// Tells whoever looks at the guest: in the kernel's log, which is read out even where there is no
+/// console, or on standard error.
+pub fn say(what: &str) {
+    let line = format!("<4>vmm-agent: {what}\n");
+    let log = OpenOptions::new().write(true).open("/dev/kmsg");
+    if log.and_then(|mut log| log.write_all(line.as_bytes())).is_err() {
+        let _ = std::io::stderr().write_all(&line.as_bytes()[3..]);
+    }
+}

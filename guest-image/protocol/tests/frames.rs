@@ -1,0 +1,104 @@
+//! Frames survive any way of cutting the stream, and any stream.
+
+use proptest::prelude::*;
+use protocol::{Action, Arg, Door, FrameError, Frames, MAX_FRAME, Outcome, Reply, Request, encode};
+
+fn arg() -> impl Strategy<Value = Arg> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..50);
+    prop_oneof![
+        any::<u64>().prop_map(Arg::Int),
+        bytes().prop_map(Arg::In),
+        any::<u32>().prop_map(Arg::Out),
+        bytes().prop_map(Arg::InOut),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let door = prop_oneof![Just(Door::Syscall64), Just(Door::Int80)];
+    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7))
+        .prop_map(|(door, nr, args)| Action::Call { door, nr, args });
+    let strings = || prop::collection::vec(".{0,9}", 0..4);
+    let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50), any::<u32>())
+        .prop_map(|(argv, env, stdin, keep)| Action::Run { argv, env, stdin, keep });
+    (any::<u32>(), prop_oneof![call, run]).prop_map(|(id, action)| Request { id, action })
+}
+
+/// Takes all messages that are there now.
+fn take(frames: &mut Frames, into: &mut Vec<Request>) -> Result<(), FrameError> {
+    while let Some(message) = frames.next()? {
+        into.push(message);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn messages_come_through_however_the_stream_is_cut(
+        requests in prop::collection::vec(request(), 0..8),
+        cuts in prop::collection::vec(1usize..40, 1..20),
+    ) {
+        let stream: Vec<u8> = requests.iter().flat_map(encode).collect();
+        let (mut frames, mut got, mut rest) = (Frames::new(), Vec::new(), &stream[..]);
+        for cut in cuts.iter().cycle() {
+            let (now, later) = rest.split_at(rest.len().min(*cut));
+            frames.push(now);
+            take(&mut frames, &mut got).unwrap();
+            if later.is_empty() {
+                break;
+            }
+            rest = later;
+        }
+        prop_assert_eq!(got, requests);
+    }
+
+    #[test]
+    fn a_stream_of_anything_gives_messages_or_an_error(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..10),
+        length in 0u32..80,
+    ) {
+        // A plausible length in front gets the rest as far as the decoder.
+        let mut frames = Frames::new();
+        frames.push(&length.to_le_bytes());
+        let (mut got, mut broken) = (Vec::new(), None);
+        for chunk in &chunks {
+            frames.push(chunk);
+            match take(&mut frames, &mut got) {
+                Ok(()) => prop_assert_eq!(broken, None, "a broken stream has healed"),
+                Err(error) => broken = Some(error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_taken_for_two_messages(request in request(), at in any::<prop::sample::Index>()) {
+        let mut frame = encode(&request);
+        let bit = at.index((frame.len() - 4) * 8) + 32;
+        frame[bit / 8] ^= 1 << (bit % 8);
+        let (mut frames, mut got) = (Frames::new(), Vec::new());
+        frames.push(&frame);
+        let result = take(&mut frames, &mut got);
+        prop_assert!(got.len() + usize::from(result.is_err()) == 1, "{:?} {:?}", got, result);
+    }
+}
+
+#[test]
+fn a_length_over_the_limit_is_an_error_before_its_bytes_arrive() {
+    let mut frames = Frames::new();
+    let length = MAX_FRAME as u32 + 1;
+    frames.push(&length.to_le_bytes());
+    assert_eq!(frames.next::<Request>(), Err(FrameError::TooLong(length)));
+    let mut frames = Frames::new();
+    frames.push(&(MAX_FRAME as u32).to_le_bytes());
+    assert_eq!(frames.next::<Request>(), Ok(None));
+}
+
+#[test]
+fn bytes_behind_a_message_inside_of_its_frame_are_an_error() {
+    let reply = Reply { id: 1, outcome: Outcome::Died { signal: 9 }, nanos: 5 };
+    let mut frame = encode(&reply);
+    frame.push(0);
+    frame[0] += 1;
+    let mut frames = Frames::new();
+    frames.push(&frame);
+    assert_eq!(frames.next::<Reply>(), Err(FrameError::Garbled));
+}

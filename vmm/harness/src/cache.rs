@@ -1,0 +1,348 @@
+//! The cache: what took long to make, kept under a hash of what it was made from.
+//!
+//! Below the root:
+//!
+//! | folder | what | may be deleted |
+//! |---|---|---|
+//! | `kernels/<hash>`, `modules/<hash>`, `sources/<name>` | finished entries | yes, and is then made again |
+//! | `work/<name>` | where builds happen, kept so that the next one is incremental | yes |
+//! | `tmp/` | entries in the making | swept at every start |
+//! | `locks/`, `logs/`, `ccache/`, `tools/` | what the names say | logs and ccache |
+//!
+//! An entry comes into being by one rename of a finished folder, so that no entry is ever half there,
+//! whatever kills its maker. Locks are `flock`s: the kernel drops them with the last process that holds
+//! one.
+
+use crate::{interrupt, progress};
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
+};
+use thiserror::Error;
+
+/// Why something could not be kept or found.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// Neither `VMM_CACHE`, `XDG_CACHE_HOME` nor `HOME` says where.
+    #[error("find a place for the cache: none of VMM_CACHE, XDG_CACHE_HOME and HOME is set; set VMM_CACHE")]
+    NoPlace,
+    /// The kernel's makefiles can't cope with such a path.
+    #[error(
+        "use {} as cache: the kernel's makefiles can't cope with spaces or colons in a path; \
+         set VMM_CACHE to another folder",
+        .0.display()
+    )]
+    BadPlace(PathBuf),
+    /// No space left.
+    #[error("write {}: {full}; free some space there, or set VMM_CACHE to a folder on another file system", path.display())]
+    DiskFull {
+        /// What was being written.
+        path: PathBuf,
+        /// Where.
+        full: Full,
+    },
+    /// Anything else that the system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// The attempt, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The user pressed Ctrl-C.
+    #[error("finish: interrupted")]
+    Interrupted,
+}
+
+impl CacheError {
+    /// An error of the system on `path`; a full disk becomes [`CacheError::DiskFull`].
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(path),
+            _ => Self::Io { what, path, source },
+        }
+    }
+
+    /// The file system that holds `path` is full.
+    pub(crate) fn disk_full(path: PathBuf) -> Self {
+        Self::DiskFull { full: Full::of(&path), path }
+    }
+}
+
+/// A file system without space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// What is left for ordinary users, in MiB; `None` where the system does not say.
+    pub free_mib: Option<u64>,
+}
+
+impl Full {
+    /// The file system that `path`, or the nearest of its parents that exists, is on.
+    fn of(path: &Path) -> Self {
+        let mut at = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let free_mib = nix::sys::statvfs::statvfs(at)
+            .ok()
+            .map(|stat| (stat.blocks_available() * stat.fragment_size()) >> 20);
+        let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+        while let Some(parent) = at.parent().filter(|parent| device(parent) == device(at)) {
+            at = parent;
+        }
+        Self { mount: at.to_owned(), free_mib }
+    }
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no space left on the file system at {}", self.mount.display())?;
+        match self.free_mib {
+            Some(mib) => write!(f, " ({mib} MiB are free there)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The kinds of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A kernel that was built.
+    Kernel,
+    /// A folder's modules that were built.
+    Module,
+    /// A kernel source, unpacked.
+    Source,
+}
+
+impl Kind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernels",
+            Self::Module => "modules",
+            Self::Source => "sources",
+        }
+    }
+}
+
+/// The cache's root folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The user's cache: `$VMM_CACHE`, else `$XDG_CACHE_HOME/vmm`, else `$HOME/.cache/vmm`.
+    ///
+    /// # Errors
+    /// None of them is set, or see [`Cache::at`].
+    pub fn open() -> Result<Self, CacheError> {
+        let from = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = from("VMM_CACHE")
+            .or_else(|| Some(from("XDG_CACHE_HOME")?.join("vmm")))
+            .or_else(|| Some(from("HOME")?.join(".cache/vmm")))
+            .ok_or(CacheError::NoPlace)?;
+        Self::at(&root)
+    }
+
+    /// A cache in this folder, made where it is missing. What builds left in `tmp` when they were killed
+    /// is removed.
+    ///
+    /// # Errors
+    /// The folder can't be made or written, or the kernel's makefiles can't cope with its path.
+    pub fn at(root: &Path) -> Result<Self, CacheError> {
+        let root = std::path::absolute(root).map_err(CacheError::io("find", root))?;
+        if root.to_string_lossy().contains(|c: char| c.is_whitespace() || c == ':') {
+            return Err(CacheError::BadPlace(root));
+        }
+        for folder in ["kernels", "modules", "sources", "work", "tmp", "locks", "logs"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
+        }
+        let cache = Self { root };
+        cache.sweep()?;
+        Ok(cache)
+    }
+
+    /// The root folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where an entry is or would be.
+    pub fn place(&self, kind: Kind, key: &str) -> PathBuf {
+        self.root.join(kind.folder()).join(key)
+    }
+
+    /// An entry, if it is there: whole, always.
+    pub fn find(&self, kind: Kind, key: &str) -> Option<PathBuf> {
+        Some(self.place(kind, key)).filter(|path| path.is_dir())
+    }
+
+    /// The keys of all entries of a kind, sorted.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn keys(&self, kind: Kind) -> Result<Vec<String>, CacheError> {
+        let folder = self.root.join(kind.folder());
+        let read = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        let mut keys: Vec<String> = fs::read_dir(&folder)
+            .and_then(|entries| entries.map(read).collect())
+            .map_err(CacheError::io("read", &folder))?;
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// A folder that stays from build to build.
+    pub fn work(&self, name: &str) -> PathBuf {
+        self.root.join("work").join(name)
+    }
+
+    /// Where a build's whole output goes.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Waits until nobody else holds the lock of this name, saying so (`what` is a noun: "kernel 3f9c1a2")
+    /// when that takes time.
+    ///
+    /// # Errors
+    /// The lock file can't be made, or the user pressed Ctrl-C.
+    pub fn lock(&self, name: &str, what: &str) -> Result<Lock, CacheError> {
+        let path = self.root.join("locks").join(name);
+        let file = fs::File::create(&path).map_err(CacheError::io("make the lock file", &path))?;
+        let mut said = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { file }),
+                Err(fs::TryLockError::Error(error)) => return Err(CacheError::io("lock", &path)(error)),
+                Err(fs::TryLockError::WouldBlock) if interrupt::requested() => {
+                    return Err(CacheError::Interrupted);
+                }
+                Err(fs::TryLockError::WouldBlock) if !said => {
+                    progress::note(&format!("waiting for another process that is building {what}"));
+                    said = true;
+                }
+                Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// A new folder in which an entry can be made.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn stage(&self) -> Result<Stage, CacheError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tmp = self.root.join("tmp");
+        loop {
+            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let (path, lock_path) = (tmp.join(&name), tmp.join(name + ".lock"));
+            let lock = fs::File::create(&lock_path).map_err(CacheError::io("make", &lock_path))?;
+            // A sweep of another process may have come between these two: then the lock is its own, or
+            // the file has lost its name.
+            if lock.try_lock().is_err() || !is_still(&lock, &lock_path) {
+                continue;
+            }
+            fs::create_dir(&path).map_err(CacheError::io("make the folder", &path))?;
+            return Ok(Stage { path, lock_path, _lock: lock });
+        }
+    }
+
+    /// Removes folders in `tmp` whose makers are no more.
+    fn sweep(&self) -> Result<(), CacheError> {
+        let tmp = self.root.join("tmp");
+        for entry in fs::read_dir(&tmp).map_err(CacheError::io("read", &tmp))?.flatten() {
+            let lock_path = entry.path();
+            if lock_path.extension().is_none_or(|extension| extension != "lock") {
+                continue;
+            }
+            let Ok(lock) = fs::File::open(&lock_path) else { continue };
+            if lock.try_lock().is_ok() && is_still(&lock, &lock_path) {
+                // In this order: as long as rubbish is left, a lock file that leads to it is left too.
+                // Several processes may sweep at once; what is gone is gone.
+                if remove(&lock_path.with_extension("")).is_ok() {
+                    let _ = fs::remove_file(&lock_path);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `path` still names this open file.
+fn is_still(file: &fs::File, path: &Path) -> bool {
+    let inode = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if inode(&a) == inode(&b))
+}
+
+/// Removes a folder and all that is in it; one that is not there is fine.
+pub(crate) fn remove(folder: &Path) -> Result<(), CacheError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Held until dropped, and by every process that was given [`Lock::share`].
+#[derive(Debug)]
+pub struct Lock {
+    file: fs::File,
+}
+
+impl Lock {
+    /// The same lock once more. A child process that has it as its standard input keeps the lock for as
+    /// long as it or one of its own children lives, even when this process is killed: nobody builds in
+    /// a folder in which an orphaned compiler still writes.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn share(&self) -> io::Result<fs::File> {
+        self.file.try_clone()
+    }
+}
+
+/// An entry in the making; dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Stage {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: fs::File,
+}
+
+impl Stage {
+    /// The folder to fill.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder the entry at `place`. An entry that is there already stays.
+    ///
+    /// # Errors
+    /// The rename fails.
+    pub fn commit(self, place: &Path) -> Result<(), CacheError> {
+        match fs::rename(&self.path, place) {
+            Err(_) if place.is_dir() => Ok(()),
+            result => result.map_err(CacheError::io("make the cache entry", place)),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Nobody is there to hear of a failure; the next start sweeps.
+        if remove(&self.path).is_ok() {
+            let _ = fs::remove_file(&self.lock_path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_test.rs"]
+mod tests;

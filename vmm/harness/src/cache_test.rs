@@ -1,0 +1,165 @@
+use super::*;
+use std::process::Command;
+
+fn cache() -> (tempfile::TempDir, Cache) {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path()).unwrap();
+    (folder, cache)
+}
+
+#[test]
+fn an_entry_is_there_only_after_commit() {
+    let (_folder, cache) = cache();
+    let stage = cache.stage().unwrap();
+    fs::write(stage.path().join("vmlinux"), "x").unwrap();
+    assert_eq!(cache.find(Kind::Kernel, "abc"), None);
+    stage.commit(&cache.place(Kind::Kernel, "abc")).unwrap();
+    assert!(cache.find(Kind::Kernel, "abc").unwrap().join("vmlinux").is_file());
+    assert_eq!(cache.keys(Kind::Kernel).unwrap(), ["abc"]);
+    assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_stage_that_is_dropped_leaves_nothing() {
+    let (_folder, cache) = cache();
+    let stage = cache.stage().unwrap();
+    fs::write(stage.path().join("vmlinux"), "x").unwrap();
+    drop(stage);
+    assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_entry_that_is_there_is_not_replaced() {
+    let (_folder, cache) = cache();
+    for text in ["first", "second"] {
+        let stage = cache.stage().unwrap();
+        fs::write(stage.path().join("file"), text).unwrap();
+        stage.commit(&cache.place(Kind::Module, "m")).unwrap();
+    }
+    assert_eq!(fs::read_to_string(cache.place(Kind::Module, "m").join("file")).unwrap(), "first");
+}
+
+#[test]
+fn what_a_killed_process_left_is_swept_and_what_a_living_one_makes_is_not() {
+    let (_folder, cache) = cache();
+    let alive = cache.stage().unwrap();
+    // This is what SIGKILL leaves: a folder, and a lock file that nobody holds.
+    let dead = cache.root().join("tmp/999999-0");
+    fs::create_dir_all(dead.join("deep")).unwrap();
+    fs::write(dead.with_extension("lock"), "").unwrap();
+    Cache::at(cache.root()).unwrap();
+    assert!(!dead.exists() && !dead.with_extension("lock").exists());
+    assert!(alive.path().is_dir());
+}
+
+/// Ends a child also when the test fails in between.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The maker of a stage, for the test below; in a process of its own it is killed in the middle.
+#[test]
+#[ignore = "run by a_process_that_is_killed_leaves_nothing"]
+fn make_a_stage_and_wait() {
+    let cache = Cache::at(Path::new(&env::var_os("VMM_TEST_CACHE").unwrap())).unwrap();
+    let _lock = cache.lock("l", "it").unwrap();
+    let stage = cache.stage().unwrap();
+    fs::write(stage.path().join("half"), "x").unwrap();
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_nothing() {
+    let (_folder, cache) = cache();
+    let maker = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "cache::tests::make_a_stage_and_wait"])
+        .env("VMM_TEST_CACHE", cache.root())
+        .stdout(std::process::Stdio::null())
+        .spawn();
+    let mut maker = Killed(maker.unwrap());
+    let tmp = cache.root().join("tmp");
+    let half = || {
+        let mut folders = fs::read_dir(&tmp).unwrap().flatten().map(|entry| entry.path().join("half"));
+        folders.any(|path| path.exists())
+    };
+    while !half() {
+        assert_eq!(maker.0.try_wait().unwrap(), None, "the maker ended by itself");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // As long as the maker lives, nobody sweeps its stage.
+    Cache::at(cache.root()).unwrap();
+    assert!(half());
+    drop(maker);
+    Cache::at(cache.root()).unwrap();
+    assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+    cache.lock("l", "it").unwrap();
+}
+
+#[test]
+fn a_lock_is_held_by_one_at_a_time() {
+    let (_folder, cache) = cache();
+    let inside = AtomicU32::new(0);
+    let runs = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let _lock = cache.lock("same", "it").unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                thread::sleep(Duration::from_millis(10));
+                inside.fetch_sub(1, Ordering::SeqCst);
+                runs.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    assert_eq!(runs.into_inner(), 4);
+}
+
+#[test]
+fn a_child_that_shares_a_lock_keeps_it() {
+    let (_folder, cache) = cache();
+    let lock = cache.lock("l", "it").unwrap();
+    let shared = lock.share().unwrap();
+    let child = Killed(Command::new("sleep").arg("1000").stdin(shared).spawn().unwrap());
+    drop(lock);
+    let file = fs::File::open(cache.root().join("locks/l")).unwrap();
+    assert!(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
+    drop(child);
+    file.try_lock().unwrap();
+}
+
+#[test]
+fn paths_that_makefiles_cannot_cope_with_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["with space", "with:colon"] {
+        let error = Cache::at(&folder.path().join(name)).unwrap_err();
+        assert!(error.to_string().contains("VMM_CACHE"), "{error}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_with_its_file_system() {
+    // /dev/full answers every write as a full disk does.
+    let path = Path::new("/dev/full");
+    let error = fs::write(path, "x").map_err(CacheError::io("write", path)).unwrap_err();
+    let CacheError::DiskFull { full, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(full.mount, Path::new("/dev"));
+    assert!(full.free_mib.is_some());
+    let text = error.to_string();
+    assert!(
+        text.contains("no space left on the file system at /dev") && text.contains("MiB are free"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let error = Cache::at(Path::new("/proc/nothing")).unwrap_err().to_string();
+    assert!(error.contains("/proc/nothing"), "{error}");
+}

@@ -1,0 +1,297 @@
+//! A running machine as the engine sees it: notices are taken in one at a time, and every wait ends
+//! at a deadline, at the end of the machine, at a panic of its kernel, or when the user has enough.
+
+use super::{
+    SAMPLES,
+    link::{Link, LinkError},
+};
+use crate::event::{Event, RunEnd};
+use board::wire::{Command, EndReason, Evidence, LogRecord, Notice, VcpuStanding};
+use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
+use std::time::{Duration, Instant};
+
+/// How often the kernel's log is looked at while something is waited for: a panic is noticed this fast.
+const LOG_EVERY: Duration = Duration::from_millis(100);
+
+/// How long the machine process may take to answer what needs nothing of the guest.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// A panicked kernel still prints its last words after the line that says so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long `stop` can go unasked.
+const STOP_EVERY: Duration = Duration::from_millis(50);
+
+/// The run can't go on.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// `stop` said so.
+    Interrupted,
+    /// The machine's fault, or the guest's.
+    Ended(RunEnd),
+}
+
+pub(super) struct Guest<'a> {
+    link: Link,
+    sink: &'a mut dyn FnMut(Event),
+    stop: &'a dyn Fn() -> bool,
+    post_mortem: &'a mut dyn FnMut() -> String,
+    from_agent: Frames,
+    pub(super) setup: Option<Duration>,
+    hello: Option<Hello>,
+    replies: Vec<Reply>,
+    trapping: Option<Result<(), String>>,
+    standing: Option<Vec<VcpuStanding>>,
+    ended: Option<(EndReason, Box<Evidence>)>,
+    /// A `ReadLog` is on its way; there is never more than one.
+    reading_log: bool,
+    log_read: Instant,
+    stop_asked: Instant,
+    panicked: bool,
+    last_words_read: bool,
+    next_id: u32,
+}
+
+impl<'a> Guest<'a> {
+    pub(super) fn new(
+        link: Link,
+        sink: &'a mut dyn FnMut(Event),
+        stop: &'a dyn Fn() -> bool,
+        post_mortem: &'a mut dyn FnMut() -> String,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            link,
+            sink,
+            stop,
+            post_mortem,
+            from_agent: Frames::new(),
+            setup: None,
+            hello: None,
+            replies: Vec::new(),
+            trapping: None,
+            standing: None,
+            ended: None,
+            reading_log: false,
+            log_read: now,
+            stop_asked: now,
+            panicked: false,
+            last_words_read: false,
+            next_id: 0,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        (self.sink)(event);
+    }
+
+    pub(super) fn send<T: serde::Serialize>(&mut self, message: &T) {
+        self.link.send(message);
+    }
+
+    /// The agent's first words, or `None` at the deadline.
+    pub(super) fn hello(&mut self, deadline: Instant) -> Result<Option<Hello>, Halt> {
+        self.until(deadline, |guest| guest.hello.clone())
+    }
+
+    /// Turns the trap on; the inner error is why it can't be.
+    pub(super) fn trap(&mut self, hello: &Hello) -> Result<Result<(), String>, Halt> {
+        self.send(&Command::Trap { call_return: hello.call_return, agent_text: hello.text });
+        let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
+        answer.ok_or_else(|| silent("a request to trap system calls"))
+    }
+
+    /// Has the agent do something; `None` at the deadline.
+    pub(super) fn ask(&mut self, action: Action, deadline: Instant) -> Result<Option<(Outcome, u64)>, Halt> {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.send(&Command::Control(protocol::encode(&Request { id, action })));
+        let reply = self.until(deadline, |guest| guest.replies.pop())?;
+        match reply {
+            Some(reply) if reply.id == id => Ok(Some((reply.outcome, reply.nanos))),
+            Some(reply) => Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id))),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets the guest run on.
+    pub(super) fn sleep(&mut self, until: Instant) -> Result<(), Halt> {
+        self.until(until, |_| None::<()>).map(drop)
+    }
+
+    /// Brings the log up to date: on return, what the guest had printed before the call has been told.
+    pub(super) fn read_log(&mut self) -> Result<(), Halt> {
+        // One that is under way may have been answered before the last lines were printed.
+        for _ in 0..=u8::from(self.reading_log) {
+            self.request_log();
+            self.until(Instant::now() + ANSWER, |guest| (!guest.reading_log).then_some(()))?
+                .ok_or_else(|| silent("a request for the kernel's log"))?;
+        }
+        Ok(())
+    }
+
+    /// Where the vCPUs stand, in several rounds.
+    pub(super) fn sample(&mut self) -> Result<Vec<Vec<VcpuStanding>>, Halt> {
+        let mut rounds = Vec::new();
+        for _ in 0..SAMPLES {
+            self.send(&Command::Sample);
+            let standing = self.until(Instant::now() + ANSWER, |guest| guest.standing.take())?;
+            rounds.push(standing.ok_or_else(|| silent("a question where the vCPUs stand"))?);
+            self.sleep(Instant::now() + Duration::from_millis(20))?;
+        }
+        Ok(rounds)
+    }
+
+    /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
+    pub(super) fn finish(&mut self) -> (Option<EndReason>, Evidence) {
+        // The last lines of the log, if they are to be had. One that owes an answer gets no more time.
+        if !self.panicked && !self.reading_log {
+            let _ = self.read_log();
+        }
+        if self.ended.is_none() {
+            self.send(&Command::Stop);
+            let deadline = Instant::now() + ANSWER;
+            while self.ended.is_none() && Instant::now() < deadline {
+                match self.link.receive(deadline) {
+                    Ok(Some(notice)) => drop(self.take(notice)),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+        match self.ended.take() {
+            Some((reason, evidence)) => (Some(reason), *evidence),
+            None => (None, Evidence::default()),
+        }
+    }
+
+    /// Takes notices in until there is what is waited for.
+    fn until<T>(
+        &mut self,
+        deadline: Instant,
+        mut wanted: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<Option<T>, Halt> {
+        loop {
+            if let Some(found) = wanted(self) {
+                return Ok(Some(found));
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(None);
+            }
+            if now >= self.stop_asked + STOP_EVERY {
+                self.stop_asked = now;
+                if (self.stop)() {
+                    return Err(Halt::Interrupted);
+                }
+            }
+            if now >= self.log_read + LOG_EVERY {
+                self.request_log();
+            }
+            self.turn(deadline.min(now + STOP_EVERY))?;
+            if self.panicked && !self.last_words_read {
+                self.last_words();
+                return Err(Halt::Ended(RunEnd::Panicked));
+            }
+        }
+    }
+
+    fn request_log(&mut self) {
+        if !self.reading_log && self.setup.is_some() {
+            self.reading_log = true;
+            self.log_read = Instant::now();
+            self.send(&Command::ReadLog);
+        }
+    }
+
+    /// Reads on until the panic's report is complete, or the machine is gone.
+    fn last_words(&mut self) {
+        self.last_words_read = true;
+        let end = Instant::now() + LAST_WORDS;
+        while Instant::now() < end && self.ended.is_none() {
+            if Instant::now() >= self.log_read + Duration::from_millis(20) {
+                self.request_log();
+            }
+            if self.turn(end.min(Instant::now() + Duration::from_millis(20))).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Takes in one notice at the most.
+    fn turn(&mut self, deadline: Instant) -> Result<(), Halt> {
+        match self.link.receive(deadline) {
+            Ok(Some(notice)) => self.take(notice),
+            Ok(None) => Ok(()),
+            Err(LinkError::Closed) => Err(internal((self.post_mortem)())),
+            Err(error @ (LinkError::Frame(_) | LinkError::Io(_))) => {
+                Err(internal(format!("talking to the machine process: {error}")))
+            }
+        }
+    }
+
+    fn take(&mut self, notice: Notice) -> Result<(), Halt> {
+        match notice {
+            Notice::Started { setup } => self.setup = Some(setup),
+            Notice::Control(bytes) => return self.hear(&bytes),
+            Notice::Console(bytes) => self.tell(Event::Console(bytes)),
+            Notice::Trapping(answer) => self.trapping = Some(answer),
+            Notice::Standing(standing) => self.standing = Some(standing),
+            Notice::Log(records) => {
+                self.reading_log = false;
+                for record in records {
+                    self.panicked |= is_panic(&record);
+                    self.tell(Event::Log(record));
+                }
+            }
+            Notice::Ended { reason, evidence } => {
+                self.ended = Some((reason.clone(), evidence));
+                let why = if self.panicked { RunEnd::Panicked } else { RunEnd::Machine(reason) };
+                return Err(Halt::Ended(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the guest wrote to the control port. The guest may be hostile: anything that the
+    /// agent would not say now ends the run.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), Halt> {
+        self.from_agent.push(bytes);
+        while let Some(message) = self.from_agent.next().map_err(|error| bad_agent(error.to_string()))? {
+            match message {
+                FromAgent::Hello(hello) if self.hello.is_none() => {
+                    if hello.version != protocol::VERSION {
+                        return Err(bad_agent(format!(
+                            "version {} of the protocol, where {} is spoken here",
+                            hello.version,
+                            protocol::VERSION
+                        )));
+                    }
+                    self.hello = Some(hello);
+                }
+                FromAgent::Hello(_) => return Err(bad_agent("a second hello".to_owned())),
+                FromAgent::Reply(reply) if self.replies.is_empty() => self.replies.push(reply),
+                FromAgent::Reply(reply) => {
+                    return Err(bad_agent(format!("a second reply, to request {}", reply.id)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `panic()` in kernel/panic.c prints this, at the highest level, whatever the reason.
+fn is_panic(record: &LogRecord) -> bool {
+    record.level == 0 && record.text.starts_with("Kernel panic - not syncing")
+}
+
+fn bad_agent(what: String) -> Halt {
+    Halt::Ended(RunEnd::BadAgent(what))
+}
+
+fn internal(what: String) -> Halt {
+    Halt::Ended(RunEnd::Machine(EndReason::Internal(what)))
+}
+
+fn silent(what: &str) -> Halt {
+    internal(format!("the machine process did not answer {what} within {} s", ANSWER.as_secs()))
+}

@@ -1,0 +1,212 @@
+//! Operands of a plan made into arguments of a call, once the values that they name are known.
+
+use crate::plan::{Bind, Int, Operand, Source};
+use protocol::Arg;
+use std::collections::BTreeMap;
+
+/// The values that steps have bound to names so far, or why a name has none. Wide enough for every
+/// integer of a guest, signed or not.
+#[derive(Default)]
+pub(super) struct Names(BTreeMap<String, Result<i128, String>>);
+
+/// What a step's main op brought, as far as names can be bound to it.
+pub(super) enum Product<'a> {
+    Call { value: i64, data: &'a [Vec<u8>] },
+    Program { code: i32, stdout: &'a [u8], stderr: &'a [u8] },
+    Nothing,
+}
+
+impl Names {
+    /// Binds what a step says. `step` counts from 0.
+    pub(super) fn bind(&mut self, step: usize, binds: &[Bind], product: &Product) {
+        for bind in binds {
+            let value = value_of(&bind.from, product)
+                .map_err(|why| format!("`${}` has no value, because step {} {why}", bind.name, step + 1));
+            self.0.insert(bind.name.clone(), value);
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<i128, String> {
+        self.0.get(name).cloned().unwrap_or_else(|| Err(format!("`${name}` has no value")))
+    }
+
+    /// Replaces each `${name}`.
+    pub(super) fn fill(&self, text: &str) -> Result<String, String> {
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, tail)) = after.split_once('}') else { break };
+            filled.push_str(before);
+            filled.push_str(&self.get(name)?.to_string());
+            rest = tail;
+        }
+        filled.push_str(rest);
+        Ok(filled)
+    }
+
+    /// The argument that an operand stands for. `results` holds what this step's ops returned so far.
+    ///
+    /// # Errors
+    /// Why there is none, for the step that is skipped for it.
+    pub(super) fn argument(&self, operand: &Operand, results: &[Option<i64>]) -> Result<Arg, String> {
+        Ok(match operand {
+            Operand::Text(text) => {
+                let mut bytes = self.fill(text)?.into_bytes();
+                bytes.push(0);
+                Arg::In(bytes)
+            }
+            Operand::In(bytes) => Arg::In(bytes.clone()),
+            Operand::Out(length) => Arg::Out(*length),
+            Operand::InOut(bytes) => Arg::InOut(bytes.clone()),
+            Operand::NamedIn(name, size @ (1 | 2 | 4 | 8)) => {
+                Arg::InOut(self.get(name)?.to_le_bytes()[..usize::from(*size)].to_vec())
+            }
+            Operand::NamedIn(_, size) => return Err(format!("there are no integers of {size} bytes")),
+            _ => Arg::Int(self.number(operand, results)?),
+        })
+    }
+
+    fn number(&self, operand: &Operand, results: &[Option<i64>]) -> Result<u64, String> {
+        match operand {
+            Operand::Int(value) => Ok(*value),
+            // Two's complement is what a register holds.
+            Operand::Named(name) => Ok(self.get(name)? as u64),
+            Operand::Op(index) => match results.get(*index) {
+                Some(Some(value)) => Ok(*value as u64),
+                _ => Err(format!("operation {} of this step returned nothing", index + 1)),
+            },
+            Operand::Device(major, minor) => {
+                device(self.number(major, results)?, self.number(minor, results)?)
+            }
+            _ => Err("a pointer can't be part of a device number".to_owned()),
+        }
+    }
+}
+
+/// The kernel's 32-bit `dev_t` of user space: 12 bits of major, 20 of minor, the minor's low byte
+/// lowest (`new_encode_dev` in include/linux/kdev_t.h).
+fn device(major: u64, minor: u64) -> Result<u64, String> {
+    if major >= 1 << 12 || minor >= 1 << 20 {
+        return Err(format!(
+            "there is no device {major}:{minor} (a major is below 4096, a minor below 1048576)"
+        ));
+    }
+    Ok((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+}
+
+fn value_of(source: &Source, product: &Product) -> Result<i128, String> {
+    match product {
+        Product::Call { value, .. } if (-4095..0).contains(value) => {
+            Err(format!("returned errno {}", -value))
+        }
+        Product::Program { code, .. } if *code != 0 => Err(format!("exited with {code}")),
+        Product::Nothing => Err("did not return".to_owned()),
+        Product::Call { value, data } => match source {
+            Source::Value => Ok(i128::from(*value)),
+            Source::Data { index, int } => data
+                .get(*index)
+                .and_then(|bytes| integer(bytes, *int))
+                .ok_or("brought no such integer".to_owned()),
+            Source::Match(pattern) => find(pattern, data.iter().map(Vec::as_slice)),
+        },
+        Product::Program { code, stdout, stderr } => match source {
+            Source::Value => Ok(i128::from(*code)),
+            Source::Data { .. } => Err("ran a program, which has no buffers".to_owned()),
+            Source::Match(pattern) => find(pattern, [*stdout, *stderr].into_iter()),
+        },
+    }
+}
+
+fn integer(bytes: &[u8], int: Int) -> Option<i128> {
+    let size = usize::from(int.size);
+    if !matches!(size, 1 | 2 | 4 | 8) {
+        return None;
+    }
+    let mut wide = [0; 8];
+    wide[..size].copy_from_slice(bytes.get(..size)?);
+    let value = u64::from_le_bytes(wide);
+    let unused = 64 - 8 * u32::from(int.size);
+    Some(if int.signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) })
+}
+
+fn find<'a>(pattern: &str, mut places: impl Iterator<Item = &'a [u8]>) -> Result<i128, String> {
+    let pattern = regex::bytes::Regex::new(pattern).map_err(|_| "has a pattern that is none".to_owned())?;
+    let found = places
+        .find_map(|bytes| pattern.captures(bytes)?.get(1))
+        .ok_or_else(|| format!("shows nothing that matches `{pattern}`"))?;
+    let text = String::from_utf8_lossy(found.as_bytes());
+    let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |rest| (-1, rest));
+    let value = match digits.strip_prefix("0x") {
+        Some(hex) => i128::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    value.map(|value| sign * value).map_err(|_| format!("shows `{text}`, which is no integer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(from: Source, product: &Product) -> Result<i128, String> {
+        let mut names = Names::default();
+        names.bind(4, &[Bind { name: "x".into(), from }], product);
+        names.get("x")
+    }
+
+    #[test]
+    fn device_numbers_are_encoded_as_the_kernel_decodes_them() {
+        let decode = |dev: u64| ((dev & 0xf_ff00) >> 8, (dev & 0xff) | ((dev >> 12) & 0xf_ff00));
+        for (major, minor) in [(0, 0), (5, 1), (240, 3), (4095, 1_048_575), (511, 256)] {
+            assert_eq!(decode(device(major, minor).unwrap()), (major, minor));
+        }
+        assert_eq!(device(5, 1).unwrap(), 0x501);
+        assert!(device(4096, 0).unwrap_err().contains("4096:0"));
+        assert!(device(0, 1 << 20).is_err());
+    }
+
+    #[test]
+    fn names_fill_texts_and_registers() {
+        let mut names = Names::default();
+        let bind = Bind { name: "n".into(), from: Source::Value };
+        names.bind(0, &[bind], &Product::Call { value: 7, data: &[] });
+        assert_eq!(names.fill("/dev/x${n}/${n}$ ${").unwrap(), "/dev/x7/7$ ${");
+        assert_eq!(names.argument(&Operand::Named("n".into()), &[]).unwrap(), Arg::Int(7));
+        assert_eq!(
+            names.argument(&Operand::NamedIn("n".into(), 4), &[]).unwrap(),
+            Arg::InOut(vec![7, 0, 0, 0])
+        );
+        assert_eq!(names.argument(&Operand::Text("a".into()), &[]).unwrap(), Arg::In(b"a\0".to_vec()));
+        assert!(names.argument(&Operand::NamedIn("n".into(), 3), &[]).is_err());
+        assert!(names.fill("${m}").unwrap_err().contains("`$m`"));
+        let dev = Operand::Device(Box::new(Operand::Named("n".into())), Box::new(Operand::Op(0)));
+        assert_eq!(names.argument(&dev, &[Some(2)]).unwrap(), Arg::Int(0x702));
+        assert!(names.argument(&dev, &[None]).is_err());
+    }
+
+    #[test]
+    fn a_failed_step_binds_nothing_and_later_steps_hear_why() {
+        let why = bound(Source::Value, &Product::Call { value: -2, data: &[] }).unwrap_err();
+        assert_eq!(why, "`$x` has no value, because step 5 returned errno 2");
+        assert!(bound(Source::Value, &Product::Nothing).is_err());
+        let program = Product::Program { code: 1, stdout: b"5", stderr: b"" };
+        assert!(bound(Source::Match("(5)".into()), &program).is_err());
+        // Only the range of errnos is a failure: mmap returns addresses that are negative as integers.
+        assert_eq!(bound(Source::Value, &Product::Call { value: -5000, data: &[] }), Ok(-5000));
+    }
+
+    #[test]
+    fn integers_come_from_buffers_and_from_text() {
+        let data = [vec![0xfe, 0xff, 0xff, 0xff], b"12 rtc\n240 chardev\n".to_vec(), b"at -0x10".to_vec()];
+        let product = Product::Call { value: 0, data: &data };
+        let int = |size, signed| Source::Data { index: 0, int: Int { size, signed } };
+        assert_eq!(bound(int(4, true), &product), Ok(-2));
+        assert_eq!(bound(int(4, false), &product), Ok(0xffff_fffe));
+        assert_eq!(bound(int(2, true), &product), Ok(-2));
+        assert!(bound(int(8, true), &product).is_err());
+        assert!(bound(int(3, true), &product).is_err());
+        assert_eq!(bound(Source::Match(r"(\d+) chardev".into()), &product), Ok(240));
+        assert_eq!(bound(Source::Match(r"at (\S+)".into()), &product), Ok(-16));
+        assert!(bound(Source::Match(r"(rtc)".into()), &product).unwrap_err().contains("`rtc`"));
+        assert!(bound(Source::Match(r"(\d+) nosuch".into()), &product).is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! The process of one machine: started, and gone again whatever happens.
+
+use super::link::Link;
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::ExitStatusExt},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A machine process. Dropping it kills and reaps it.
+pub(super) struct MachineProcess {
+    child: Child,
+    /// Its standard error: a file, so that nobody has to read along.
+    stderr: File,
+}
+
+impl MachineProcess {
+    /// Starts this very program again as `machine`.
+    pub(super) fn start() -> io::Result<(Self, Link)> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("machine");
+        Self::spawn(command)
+    }
+
+    /// Starts a program with a socket as its standard input. A machine process ends by itself when that
+    /// socket closes, so that it can't outlive a harness that was killed.
+    fn spawn(mut command: Command) -> io::Result<(Self, Link)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let stderr = tempfile::tempfile()?;
+        let child = command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(stderr.try_clone()?)
+            .spawn()?;
+        Ok((Self { child, stderr }, Link::new(ours)?))
+    }
+
+    /// What can be said about a process that went without a word.
+    pub(super) fn post_mortem(&mut self) -> String {
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Ok(status) => break status,
+                Err(_) => break None,
+            }
+        };
+        let how = match status {
+            None => "closed its socket but runs on".to_owned(),
+            Some(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("ended with exit status {code}"),
+                (None, Some(signal)) => format!("was ended by signal {signal}"),
+                (None, None) => "ended".to_owned(),
+            },
+        };
+        match self.last_words() {
+            Ok(words) if !words.is_empty() => format!("the machine process {how}: {words}"),
+            _ => format!("the machine process {how}"),
+        }
+    }
+
+    fn last_words(&mut self) -> io::Result<String> {
+        let length = self.stderr.seek(SeekFrom::End(0))?;
+        self.stderr.seek(SeekFrom::Start(length.saturating_sub(2048)))?;
+        let mut bytes = Vec::new();
+        self.stderr.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+}
+
+impl Drop for MachineProcess {
+    fn drop(&mut self) {
+        // Both fail only where the process has been reaped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::link::LinkError;
+
+    fn shell(script: &str) -> (MachineProcess, Link) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        MachineProcess::spawn(command).unwrap()
+    }
+
+    #[test]
+    fn a_process_that_fails_is_told_with_its_last_words() {
+        let (mut process, mut link) = shell("echo no such KVM >&2; exit 7");
+        let end = link.receive::<()>(Instant::now() + Duration::from_secs(5));
+        assert!(matches!(end, Err(LinkError::Closed)), "{end:?}");
+        assert_eq!(process.post_mortem(), "the machine process ended with exit status 7: no such KVM");
+        let (mut process, _link) = shell("kill -9 $$");
+        assert_eq!(process.post_mortem(), "the machine process was ended by signal 9");
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let (process, _link) = shell("exec sleep 100");
+        let folder = format!("/proc/{}", process.child.id());
+        assert!(std::fs::exists(&folder).unwrap());
+        let start = Instant::now();
+        drop(process);
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(!std::fs::exists(&folder).unwrap());
+    }
+}

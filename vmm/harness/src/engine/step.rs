@@ -1,0 +1,185 @@
+//! One step of a plan, from its first op to its outcome.
+
+use super::{
+    guest::{Guest, Halt},
+    operand::{Names, Product},
+};
+use crate::{
+    event::StepOutcome,
+    plan::{Op, Operand, PlanStep, Role, What},
+};
+use protocol::{Action, Arg, Door, Outcome};
+use std::time::{Duration, Instant};
+
+/// So much of each of a program's outputs comes back.
+const KEEP: u32 = 1 << 20;
+
+/// One request reads so much of a file at the most: the whole buffer travels, however little was read.
+const CHUNK: u32 = 16 << 10;
+
+/// `read` in arch/x86/entry/syscalls/syscall_64.tbl.
+const READ: u64 = 0;
+
+/// What came of an op or a step.
+pub(super) enum Done {
+    Outcome(StepOutcome),
+    TimedOut,
+}
+
+/// Does one step. `index` counts from 0.
+pub(super) fn perform(
+    guest: &mut Guest,
+    index: usize,
+    step: &PlanStep,
+    names: &mut Names,
+) -> Result<Done, Halt> {
+    let deadline = Instant::now() + step.timeout;
+    let mut run = StepRun { guest, names, deadline, results: Vec::new(), took: Duration::ZERO };
+    let mut outcome = None;
+    let mut setup_failed = false;
+    for op in &step.ops {
+        let wanted = match op.role {
+            Role::Setup | Role::Main => outcome.is_none(),
+            // The op that it undoes is the one whose result it takes, or else all of the set-up.
+            Role::Cleanup => run.has_what_it_takes(op).unwrap_or(!setup_failed),
+        };
+        let mut result = None;
+        if wanted {
+            let done = match run.op(&op.what)? {
+                Done::Outcome(done) => done,
+                Done::TimedOut => return Ok(Done::TimedOut),
+            };
+            result = succeeded(&done);
+            match op.role {
+                Role::Main => outcome = Some(done),
+                Role::Setup if result.is_none() => {
+                    setup_failed = true;
+                    outcome = Some(done);
+                }
+                Role::Setup | Role::Cleanup => {}
+            }
+        }
+        run.results.push(result);
+    }
+    let outcome = outcome.unwrap_or(StepOutcome::Skipped { why: "the step has nothing to do".to_owned() });
+    let product = match &outcome {
+        StepOutcome::Returned { value, data, .. } => Product::Call { value: *value, data },
+        StepOutcome::Exited { code, stdout, stderr, .. } => Product::Program { code: *code, stdout, stderr },
+        _ => Product::Nothing,
+    };
+    names.bind(index, &step.binds, &product);
+    Ok(Done::Outcome(outcome))
+}
+
+/// The value of an op that did what it should.
+fn succeeded(outcome: &StepOutcome) -> Option<i64> {
+    match outcome {
+        StepOutcome::Returned { value, .. } if !(-4095..0).contains(value) => Some(*value),
+        StepOutcome::Exited { code: 0, .. } => Some(0),
+        _ => None,
+    }
+}
+
+struct StepRun<'g, 'a, 'n> {
+    guest: &'g mut Guest<'a>,
+    names: &'n Names,
+    deadline: Instant,
+    /// What each op so far returned; `None` for one that failed or was left out.
+    results: Vec<Option<i64>>,
+    took: Duration,
+}
+
+impl StepRun<'_, '_, '_> {
+    /// Whether the ops whose results this one takes succeeded; `None` if it takes none.
+    fn has_what_it_takes(&self, op: &Op) -> Option<bool> {
+        let operands: &[Operand] = match &op.what {
+            What::Call { args, .. } => args,
+            What::ReadToEnd { fd, .. } => std::slice::from_ref(fd),
+            What::Run { .. } | What::Sleep(_) => &[],
+        };
+        let mut taken = operands.iter().filter_map(|operand| match operand {
+            Operand::Op(index) => Some(matches!(self.results.get(*index), Some(Some(_)))),
+            _ => None,
+        });
+        taken.next().map(|first| first && taken.all(|one| one))
+    }
+
+    fn op(&mut self, what: &What) -> Result<Done, Halt> {
+        match what {
+            What::Call { door, nr, args } => match self.arguments(args) {
+                Ok(args) => self.call(*door, *nr, args),
+                Err(why) => Ok(skipped(why)),
+            },
+            What::ReadToEnd { fd, limit } => match self.names.argument(fd, &self.results) {
+                Ok(fd) => self.read_to_end(&fd, *limit),
+                Err(why) => Ok(skipped(why)),
+            },
+            What::Run { argv, env, stdin } => {
+                match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
+                    Ok(argv) => {
+                        self.ask(Action::Run { argv, env: env.clone(), stdin: stdin.clone(), keep: KEEP })
+                    }
+                    Err(why) => Ok(skipped(why)),
+                }
+            }
+            What::Sleep(time) => {
+                let wake = Instant::now() + *time;
+                self.guest.sleep(wake.min(self.deadline))?;
+                if wake > self.deadline {
+                    return Ok(Done::TimedOut);
+                }
+                self.took += *time;
+                Ok(Done::Outcome(StepOutcome::Returned { value: 0, data: Vec::new(), took: self.took }))
+            }
+        }
+    }
+
+    fn arguments(&self, operands: &[Operand]) -> Result<Vec<Arg>, String> {
+        operands.iter().map(|operand| self.names.argument(operand, &self.results)).collect()
+    }
+
+    fn call(&mut self, door: Door, nr: u64, args: Vec<Arg>) -> Result<Done, Halt> {
+        self.ask(Action::Call { door, nr, args })
+    }
+
+    fn read_to_end(&mut self, fd: &Arg, limit: u32) -> Result<Done, Halt> {
+        let mut content = Vec::new();
+        while (content.len() as u64) < u64::from(limit) {
+            let room = CHUNK.min(limit - content.len() as u32);
+            let args = vec![fd.clone(), Arg::Out(room), Arg::Int(room.into())];
+            match self.call(Door::Syscall64, READ, args)? {
+                Done::Outcome(StepOutcome::Returned { value: 0, .. }) => break,
+                Done::Outcome(StepOutcome::Returned { value, data, .. }) if value > 0 => {
+                    // What the guest says need not be true.
+                    let chunk = data.first().map_or(&[][..], Vec::as_slice);
+                    let length = usize::try_from(value).unwrap_or(usize::MAX).min(chunk.len());
+                    if length == 0 {
+                        break;
+                    }
+                    content.extend_from_slice(&chunk[..length]);
+                }
+                other => return Ok(other),
+            }
+        }
+        let value = content.len() as i64;
+        Ok(Done::Outcome(StepOutcome::Returned { value, data: vec![content], took: self.took }))
+    }
+
+    fn ask(&mut self, action: Action) -> Result<Done, Halt> {
+        let Some((outcome, nanos)) = self.guest.ask(action, self.deadline)? else {
+            return Ok(Done::TimedOut);
+        };
+        self.took = self.took.saturating_add(Duration::from_nanos(nanos));
+        let took = self.took;
+        Ok(Done::Outcome(match outcome {
+            Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took },
+            Outcome::Exited { code, stdout, stderr } => StepOutcome::Exited { code, stdout, stderr, took },
+            Outcome::Died { signal } => StepOutcome::Died { signal },
+            Outcome::Refused { why } => StepOutcome::Skipped { why: format!("the agent refused: {why}") },
+        }))
+    }
+}
+
+fn skipped(why: String) -> Done {
+    Done::Outcome(StepOutcome::Skipped { why })
+}

@@ -1,0 +1,445 @@
+//! The engine against stand-ins for the machine process, honest and hostile ones.
+
+use super::*;
+use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
+use board::wire::{Command, Evidence, LogRecord, Notice, Spec, VcpuStanding};
+use protocol::{Action, Arg, Door, Frames, FromAgent, Hello, Outcome, Reply, Request};
+use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
+
+/// Longer than anything here takes unless something hangs.
+const LONG: Duration = Duration::from_secs(20);
+
+/// The machine process's side of the socket.
+struct StandIn {
+    link: Link,
+    requests: Frames,
+    log: VecDeque<LogRecord>,
+}
+
+impl StandIn {
+    fn notice(&mut self, notice: Notice) {
+        self.link.send(&notice);
+        let _ = self.link.flush(Instant::now() + LONG);
+    }
+
+    fn say(&mut self, message: FromAgent) {
+        self.notice(Notice::Control(protocol::encode(&message)));
+    }
+
+    fn reply(&mut self, id: u32, outcome: Outcome) {
+        self.say(FromAgent::Reply(Reply { id, outcome, nanos: 1000 }));
+    }
+
+    fn boot(&mut self) {
+        self.link.receive::<Spec>(Instant::now() + LONG).unwrap().unwrap();
+        self.notice(Notice::Started { setup: Duration::from_millis(3) });
+        self.hello(protocol::VERSION);
+    }
+
+    fn hello(&mut self, version: u32) {
+        let release = "6.12.117-vmm".to_owned();
+        self.say(FromAgent::Hello(Hello { version, release, call_return: 0x1000, text: (0x1000, 0x2000) }));
+    }
+
+    /// Answers like a machine process until the agent is asked for something, or the socket closes.
+    fn request(&mut self) -> Option<Request> {
+        loop {
+            match self.link.receive(Instant::now() + LONG) {
+                Ok(Some(Command::Control(bytes))) => {
+                    self.requests.push(&bytes);
+                    return Some(self.requests.next().unwrap().expect("a whole request at once"));
+                }
+                Ok(Some(Command::Trap { .. })) => self.notice(Notice::Trapping(Ok(()))),
+                Ok(Some(Command::ReadLog)) => {
+                    let records = self.log.drain(..).collect();
+                    self.notice(Notice::Log(records));
+                }
+                Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
+                Ok(Some(Command::Stop)) => {
+                    let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
+                    self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });
+                    return None;
+                }
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    fn print(&mut self, level: u8, text: &str) {
+        self.log.push_back(LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() });
+    }
+}
+
+const STANDING: VcpuStanding = VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted: true, interrupts: true };
+
+fn returned(value: i64) -> Outcome {
+    Outcome::Returned { value, data: Vec::new() }
+}
+
+/// Runs a plan against a stand-in and gives back every event.
+fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let link = Link::new(theirs).unwrap();
+            stand_in(&mut StandIn { link, requests: Frames::new(), log: VecDeque::new() });
+        });
+        let mut events = Vec::new();
+        let link = Link::new(ours).unwrap();
+        let mut words = || "found dead".to_owned();
+        converse(plan, link, Instant::now(), &|| false, &mut |event| events.push(event), &mut words).unwrap();
+        events
+    })
+}
+
+fn why(events: &[Event]) -> &RunEnd {
+    match events.last() {
+        Some(Event::Ended(ended)) => &ended.why,
+        other => panic!("the last event is {other:?}"),
+    }
+}
+
+fn outcome(events: &[Event], step: usize) -> &StepOutcome {
+    let found = events.iter().find_map(|event| match event {
+        Event::StepEnded { index, outcome } if *index == step => Some(outcome),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("step {step} did not end in {events:?}"))
+}
+
+fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
+    Op { role, what: What::Call { door: Door::Syscall64, nr, args } }
+}
+
+fn step(ops: Vec<Op>) -> PlanStep {
+    PlanStep { ops, timeout: LONG, binds: Vec::new() }
+}
+
+fn plan(steps: Vec<PlanStep>) -> Plan {
+    let machine = Spec {
+        kernel: "vmlinux".into(),
+        initramfs: "initramfs".into(),
+        memory_mib: 128,
+        vcpus: 1,
+        command_line: Vec::new(),
+        landmarks: Default::default(),
+    };
+    Plan { machine, boot_timeout: LONG, steps, trap: true }
+}
+
+fn one_call() -> Plan {
+    plan(vec![step(vec![call(Role::Main, 39, vec![])])])
+}
+
+/// The calls that were asked for, as number and arguments.
+fn calls(seen: &[Request]) -> Vec<(u64, Vec<Arg>)> {
+    let as_call = |request: &Request| match &request.action {
+        Action::Call { nr, args, .. } => (*nr, args.clone()),
+        other => panic!("{other:?}"),
+    };
+    seen.iter().map(as_call).collect()
+}
+
+#[test]
+fn ops_names_log_and_evidence_arrive_in_order() {
+    let load = vec![
+        call(Role::Setup, 257, vec![Operand::Text("/m.ko".into())]),
+        call(Role::Main, 313, vec![Operand::Op(0)]),
+        call(Role::Cleanup, 3, vec![Operand::Op(0)]),
+    ];
+    let mut first = step(load);
+    first.binds = vec![Bind { name: "n".into(), from: Source::Value }];
+    let second = step(vec![call(Role::Main, 1, vec![Operand::Named("n".into())])]);
+    let mut seen = Vec::new();
+    let events = events(&plan(vec![first, second]), |machine| {
+        machine.boot();
+        for value in [5, 9, 0, -14] {
+            let request = machine.request().unwrap();
+            if value == 9 {
+                machine.print(6, "m: loaded");
+            }
+            machine.reply(request.id, returned(value));
+            seen.push(request);
+        }
+        assert!(machine.request().is_none());
+    });
+    let text = Arg::In(b"/m.ko\0".to_vec());
+    let expected =
+        [(257, vec![text]), (313, vec![Arg::Int(5)]), (3, vec![Arg::Int(5)]), (1, vec![Arg::Int(9)])];
+    assert_eq!(calls(&seen), expected);
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|event| format!("{event:?}").split(['(', ' ']).next().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds, ["Booted", "StepStarted", "Log", "StepEnded", "StepStarted", "StepEnded", "Ended"]);
+    let took = Duration::from_nanos(2000);
+    assert_eq!(*outcome(&events, 0), StepOutcome::Returned { value: 9, data: vec![], took });
+    let Some(Event::Ended(ended)) = events.last() else { unreachable!() };
+    assert_eq!((&ended.why, ended.evidence.own_memory_kib), (&RunEnd::Completed, 77));
+    let Event::Booted(booted) = &events[0] else { unreachable!() };
+    assert_eq!((booted.setup, &booted.not_trapping), (Duration::from_millis(3), &None));
+}
+
+#[test]
+fn a_failed_set_up_is_the_steps_result_and_nothing_is_undone_that_was_not_done() {
+    let ops = vec![
+        call(Role::Setup, 10, vec![]),
+        call(Role::Setup, 11, vec![]),
+        call(Role::Main, 12, vec![]),
+        call(Role::Cleanup, 13, vec![Operand::Op(1)]),
+        call(Role::Cleanup, 14, vec![Operand::Op(0)]),
+        call(Role::Cleanup, 16, vec![]),
+    ];
+    let mut failing = step(ops);
+    failing.binds = vec![Bind { name: "n".into(), from: Source::Value }];
+    let user = step(vec![call(Role::Main, 15, vec![Operand::Named("n".into())])]);
+    let mut seen = Vec::new();
+    let events = events(&plan(vec![failing, user]), |machine| {
+        machine.boot();
+        while let Some(request) = machine.request() {
+            let value = if calls(std::slice::from_ref(&request))[0].0 == 11 { -2 } else { 7 };
+            machine.reply(request.id, returned(value));
+            seen.push(request);
+        }
+    });
+    assert_eq!(calls(&seen), [(10, vec![]), (11, vec![]), (14, vec![Arg::Int(7)])]);
+    assert!(matches!(outcome(&events, 0), StepOutcome::Returned { value: -2, .. }));
+    let StepOutcome::Skipped { why } = outcome(&events, 1) else { panic!("{events:?}") };
+    assert_eq!(why, "`$n` has no value, because step 1 returned errno 2");
+}
+
+#[test]
+fn a_file_is_read_to_its_end_and_a_lying_length_is_cut() {
+    let read = |limit| Op { role: Role::Main, what: What::ReadToEnd { fd: Operand::Int(3), limit } };
+    let events = events(&plan(vec![step(vec![read(100)]), step(vec![read(4)])]), |machine| {
+        machine.boot();
+        for (value, data) in [(3, "abc---"), (1 << 40, "de"), (0, "?"), (4, "wxyz")] {
+            let id = machine.request().unwrap().id;
+            machine.reply(id, Outcome::Returned { value, data: vec![data.into()] });
+        }
+        machine.request();
+    });
+    let StepOutcome::Returned { value: 5, data, .. } = outcome(&events, 0) else { panic!("{events:?}") };
+    assert_eq!(data, &[b"abcde".to_vec()]);
+    // The second one stops at its limit without asking again.
+    let StepOutcome::Returned { value: 4, .. } = outcome(&events, 1) else { panic!("{events:?}") };
+    assert_eq!(*why(&events), RunEnd::Completed);
+}
+
+#[test]
+fn a_silent_agent_ends_the_boot_with_samples() {
+    let mut plan = one_call();
+    plan.boot_timeout = Duration::from_millis(200);
+    let start = Instant::now();
+    let events = events(&plan, |machine| {
+        machine.link.receive::<Spec>(Instant::now() + LONG).unwrap();
+        machine.notice(Notice::Started { setup: Duration::ZERO });
+        machine.print(4, "still here");
+        machine.request();
+    });
+    assert!(start.elapsed() >= plan.boot_timeout && start.elapsed() < Duration::from_secs(5));
+    let RunEnd::NoAgent { standing, .. } = why(&events) else { panic!("{events:?}") };
+    assert_eq!(*standing, vec![vec![STANDING]; SAMPLES]);
+    assert!(matches!(&events[0], Event::Log(record) if record.text == "still here"), "{events:?}");
+}
+
+#[test]
+fn a_step_without_an_answer_ends_the_run_in_its_time_even_in_a_flood() {
+    let mut plan =
+        plan(vec![step(vec![call(Role::Main, 39, vec![])]), step(vec![call(Role::Main, 39, vec![])])]);
+    plan.steps[0].timeout = Duration::from_millis(300);
+    let start = Instant::now();
+    let events = events(&plan, |machine| {
+        machine.boot();
+        machine.request();
+        while start.elapsed() < Duration::from_secs(1) {
+            machine.notice(Notice::Console(vec![b'x'; 1000]));
+        }
+        assert!(machine.request().is_none(), "the second step was asked for");
+    });
+    let StepOutcome::TimedOut { limit, standing } = outcome(&events, 0) else { panic!("{events:?}") };
+    assert_eq!((*limit, standing.len()), (plan.steps[0].timeout, SAMPLES));
+    assert_eq!(*why(&events), RunEnd::StepTimedOut { index: 0 });
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
+    let start = Instant::now();
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        machine.request();
+        // The report goes on after the line that says so.
+        for (level, text) in [(0, "Kernel panic - not syncing: on purpose"), (4, "CPU: 0 PID: 1")] {
+            let asked = machine.link.receive(Instant::now() + LONG);
+            assert!(matches!(asked, Ok(Some(Command::ReadLog))), "{asked:?}");
+            let record = LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() };
+            machine.notice(Notice::Log(vec![record]));
+        }
+        machine.request();
+    });
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!((outcome(&events, 0), why(&events)), (&StepOutcome::Lost, &RunEnd::Panicked));
+    assert!(events.iter().any(|event| matches!(event, Event::Log(record) if record.text.starts_with("CPU"))));
+}
+
+#[test]
+fn words_of_a_panic_from_a_healthy_kernel_end_nothing() {
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.print(5, "Kernel panic - not syncing: a module only says so");
+        machine.reply(id, returned(0));
+        machine.request();
+    });
+    assert_eq!(*why(&events), RunEnd::Completed);
+}
+
+#[test]
+fn a_machine_that_ends_in_a_step_loses_it_and_keeps_its_evidence() {
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        machine.request();
+        let evidence = Box::new(Evidence { own_memory_kib: 5, ..Evidence::default() });
+        machine.notice(Notice::Ended { reason: EndReason::TripleFault, evidence });
+    });
+    assert_eq!(*outcome(&events, 0), StepOutcome::Lost);
+    assert_eq!(*why(&events), RunEnd::Machine(EndReason::TripleFault));
+    assert!(matches!(events.last(), Some(Event::Ended(ended)) if ended.evidence.own_memory_kib == 5));
+}
+
+#[test]
+fn a_machine_that_fails_on_the_way_out_has_not_completed() {
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.reply(id, returned(0));
+        while let Ok(Some(command)) = machine.link.receive(Instant::now() + LONG) {
+            match command {
+                Command::Stop => break,
+                _ => machine.notice(Notice::Log(Vec::new())),
+            }
+        }
+        let reason = EndReason::KvmError("on purpose".to_owned());
+        machine.notice(Notice::Ended { reason, evidence: Box::default() });
+    });
+    assert!(matches!(outcome(&events, 0), StepOutcome::Returned { value: 0, .. }));
+    assert_eq!(*why(&events), RunEnd::Machine(EndReason::KvmError("on purpose".to_owned())));
+}
+
+#[test]
+fn a_machine_process_that_vanishes_is_this_machines_fault() {
+    for vanishing in [0, 1] {
+        let events = events(&one_call(), |machine| {
+            if vanishing == 1 {
+                machine.boot();
+                machine.request();
+            }
+        });
+        assert_eq!(*why(&events), RunEnd::Machine(EndReason::Internal("found dead".into())), "{vanishing}");
+    }
+}
+
+#[test]
+fn a_machine_process_that_sends_garbage_is_this_machines_fault() {
+    for garbage in [vec![0xff; 64], vec![2, 0, 0, 0, 99, 99]] {
+        let events = events(&one_call(), |machine| {
+            machine.boot();
+            machine.request();
+            machine.link.send_raw(&garbage);
+            machine.request();
+        });
+        assert!(
+            matches!(why(&events), RunEnd::Machine(EndReason::Internal(why)) if why.contains("sent a frame")),
+            "{events:?}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_process_that_answers_nothing_is_given_up() {
+    let start = Instant::now();
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        while machine.link.receive::<Command>(Instant::now() + LONG).is_ok() {}
+    });
+    assert!(
+        matches!(why(&events), RunEnd::Machine(EndReason::Internal(why)) if why.contains("did not answer")),
+        "{events:?}"
+    );
+    assert!(start.elapsed() < LONG);
+}
+
+#[test]
+fn an_agent_that_says_what_it_should_not_ends_the_run() {
+    type Act = fn(&mut StandIn, u32);
+    let hostile: [(&str, Act); 6] = [
+        ("when 1 was asked", |machine, id| machine.reply(id + 1, returned(0))),
+        ("a second hello", |machine, _| machine.hello(protocol::VERSION)),
+        ("no valid message", |machine, _| machine.notice(Notice::Control(vec![1, 0, 0, 0, 0xff]))),
+        ("4294967295 bytes", |machine, _| machine.notice(Notice::Control(vec![0xff; 1000]))),
+        ("a second reply", |machine, id| {
+            let reply =
+                protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: u64::MAX }));
+            machine.notice(Notice::Control([&reply[..], &reply[..]].concat()));
+        }),
+        ("no valid message", |machine, id| {
+            let mut reply = protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: 0 }));
+            reply[0] += 1;
+            reply.push(0);
+            machine.notice(Notice::Control(reply));
+        }),
+    ];
+    for (expected, act) in hostile {
+        let events = events(&one_call(), |machine| {
+            machine.boot();
+            let id = machine.request().unwrap().id;
+            act(machine, id);
+            machine.request();
+        });
+        assert!(
+            matches!(why(&events), RunEnd::BadAgent(why) if why.contains(expected)),
+            "{expected}: {events:?}"
+        );
+        assert_eq!(*outcome(&events, 0), StepOutcome::Lost);
+    }
+}
+
+#[test]
+fn an_agent_of_another_version_is_named_before_any_step() {
+    let events = events(&one_call(), |machine| {
+        machine.link.receive::<Spec>(Instant::now() + LONG).unwrap();
+        machine.notice(Notice::Started { setup: Duration::ZERO });
+        machine.hello(protocol::VERSION + 1);
+        machine.request();
+    });
+    assert!(matches!(why(&events), RunEnd::BadAgent(why) if why.contains("version 2")), "{events:?}");
+    assert_eq!(events.len(), 1);
+}
+
+#[test]
+fn a_sleep_passes_time_and_a_too_long_one_times_out() {
+    let nap = |millis| Op { role: Role::Main, what: What::Sleep(Duration::from_millis(millis)) };
+    let mut plan = plan(vec![step(vec![nap(120)]), step(vec![nap(60_000)])]);
+    plan.steps[1].timeout = Duration::from_millis(100);
+    let start = Instant::now();
+    let events = events(&plan, |machine| {
+        machine.boot();
+        machine.request();
+    });
+    assert!(start.elapsed() >= Duration::from_millis(220) && start.elapsed() < LONG);
+    let took = Duration::from_millis(120);
+    assert_eq!(*outcome(&events, 0), StepOutcome::Returned { value: 0, data: vec![], took });
+    assert_eq!(*why(&events), RunEnd::StepTimedOut { index: 1 });
+}
+
+#[test]
+fn a_caller_that_gives_up_is_obeyed_soon() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let start = Instant::now();
+    let stop = || start.elapsed() > Duration::from_millis(200);
+    let link = Link::new(ours).unwrap();
+    let end = converse(&one_call(), link, start, &stop, &mut |_| {}, &mut String::new);
+    assert!(matches!(end, Err(EngineError::Interrupted)));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}

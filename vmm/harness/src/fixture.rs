@@ -1,0 +1,224 @@
+//! What the tests of this crate share: the shipped scenarios beside modules that exist, and the events
+//! of a run in which everything is as a scenario expects.
+
+use crate::event::{Booted, Ended, Event, RunEnd, StepOutcome};
+use crate::judge::{Judge, Judged, Kernel, Names, RunReport};
+use crate::lower::SyscallNames;
+use crate::scenario::errno::Errno;
+use crate::scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
+use crate::scenario::{Scenario, Step, load};
+use board::wire::{Door, Evidence, LogRecord, Origin as Whose, SyscallCount};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+pub const CHARDEV: &str = include_str!("../../../scenarios/chardev.yaml");
+pub const HELLO: &str = include_str!("../../../scenarios/hello.yaml");
+pub const SYSCALL: &str = include_str!("../../../scenarios/syscall.yaml");
+
+/// A small part of a kernel's table.
+pub struct Table;
+
+const CALLS: &[(&str, u64)] = &[
+    ("read", 0),
+    ("write", 1),
+    ("ioctl", 16),
+    ("pwrite64", 18),
+    ("getppid", 110),
+    ("delete_module", 176),
+    ("openat", 257),
+    ("mknodat", 259),
+    ("finit_module", 313),
+    ("csci_add", 548),
+];
+
+impl SyscallNames for Table {
+    fn number(&self, name: &str) -> Option<u64> {
+        CALLS.iter().find(|call| call.0 == name).map(|call| call.1)
+    }
+
+    fn name(&self, nr: u64) -> Option<&str> {
+        CALLS.iter().find(|call| call.1 == nr).map(|call| call.0)
+    }
+
+    fn all(&self) -> Vec<&str> {
+        CALLS.iter().map(|call| call.0).collect()
+    }
+}
+
+/// Loads a scenario from a folder where its modules exist; errors name the file `NAME.yaml`.
+pub fn try_load(text: &[u8]) -> Result<Scenario, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (module, object) in [("chardev", "chardev"), ("hello", "helloModule")] {
+        let module = folder.path().join("modules").join(module);
+        std::fs::create_dir_all(&module).unwrap();
+        std::fs::write(module.join("Makefile"), format!("obj-m := {object}.o\n")).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("scenarios")).unwrap();
+    let path = folder.path().join("scenarios/test.yaml");
+    std::fs::write(&path, text).unwrap();
+    let here = format!("{}/", folder.path().display());
+    match load(&path) {
+        Ok(mut scenario) => {
+            scenario.path = Path::new("scenarios/test.yaml").to_owned();
+            Ok(scenario)
+        }
+        Err(errors) => Err(errors.to_string().replace(&here, "")),
+    }
+}
+
+/// Loads a scenario that is right.
+pub fn scenario(text: &str) -> Scenario {
+    try_load(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The events of a run in which everything is as the scenario expects.
+pub fn good_run(scenario: &Scenario) -> Vec<Event> {
+    let mut events = vec![Event::Booted(Booted {
+        ready: Duration::from_millis(1310),
+        setup: Duration::from_millis(9),
+        release: "6.12.117-vmm".into(),
+        not_trapping: None,
+    })];
+    let mut seq = 0;
+    let mut log = |events: &mut Vec<Event>, want: &LogWant| {
+        if let LogWant::Has(text) = want {
+            seq += 1;
+            let time = Duration::from_millis(1400 + seq);
+            events.push(Event::Log(LogRecord { seq, time, level: 6, text: text.clone() }));
+        }
+    };
+    for (index, step) in scenario.steps.iter().enumerate() {
+        events.push(Event::StepStarted { index });
+        for check in &step.checks {
+            if let Want::Log(want) = &check.want {
+                log(&mut events, want);
+            }
+        }
+        let outcome = good_outcome(step);
+        events.push(Event::StepEnded { index, outcome });
+    }
+    for (want, _) in &scenario.expect.log {
+        log(&mut events, want);
+    }
+    let evidence = good_evidence(scenario);
+    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_millis(412) }));
+    events
+}
+
+fn known(num: &Num) -> i128 {
+    match num {
+        Num::Int(value) => *value,
+        Num::Name(name) => panic!("no value for {name} in this fixture"),
+    }
+}
+
+fn good_outcome(step: &Step) -> StepOutcome {
+    let took = Duration::from_micros(4100);
+    let mut value = if matches!(step.action, Action::Open { .. }) { 3 } else { 0 };
+    let mut numbers = BTreeMap::new();
+    for check in &step.checks {
+        match &check.want {
+            Want::Returns(range) => value = known(range.low.as_ref().unwrap()) as i64,
+            Want::Errno(errno) => value = -i64::from(errno.0),
+            Want::Named(name, range) => {
+                numbers.insert(name.clone(), known(range.low.as_ref().unwrap()));
+            }
+            _ => {}
+        }
+    }
+    let mut data: Vec<Vec<u8>> = Vec::new();
+    let args = match &step.action {
+        Action::Syscall { args, .. } => &args[..],
+        Action::Ioctl { arg, .. } => std::slice::from_ref(arg),
+        Action::Read { count, .. } => {
+            let mut bytes = text(step);
+            bytes.resize(*count as usize, 0);
+            data.push(bytes);
+            &[]
+        }
+        Action::ReadFile { .. } => {
+            data.push(text(step));
+            value = data[0].len() as i64;
+            &[]
+        }
+        _ => &[],
+    };
+    for layout in args.iter().filter_map(Argument::layout) {
+        let here = data.len();
+        let name = step.binds.iter().find(|bind| matches!(bind.from, Origin::Data(at, _) if at == here));
+        let number = name.and_then(|bind| numbers.get(&bind.name)).copied().unwrap_or(0);
+        let mut bytes = number.to_le_bytes().to_vec();
+        bytes.resize(layout.size() as usize, 0);
+        data.push(bytes);
+    }
+    StepOutcome::Returned { value, data, took }
+}
+
+/// A text that the step's expectations of its data hold for.
+fn text(step: &Step) -> Vec<u8> {
+    let texts: Vec<&Text> = step
+        .checks
+        .iter()
+        .filter_map(|check| match &check.want {
+            Want::Data(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    for text in &texts {
+        if let Text::Equals(bytes) | Text::Contains(bytes) = text {
+            return bytes.clone();
+        }
+    }
+    let number = texts.iter().any(|text| matches!(text, Text::Matches(_)));
+    if number { b"  1 mem\n250 chardev\n".to_vec() } else { b"  1 mem\n".to_vec() }
+}
+
+fn good_evidence(scenario: &Scenario) -> Evidence {
+    let mut evidence = Evidence { own_memory_kib: 4000, ..Evidence::default() };
+    for expect in &scenario.expect.syscalls {
+        let nr = match &expect.call {
+            CallName::Name(name, _) => Table.number(name).unwrap(),
+            CallName::Nr(nr) => *nr,
+        };
+        let count = expect.count.as_ref().map_or(1, |range| known(range.low.as_ref().unwrap()) as u64);
+        let errors: BTreeMap<i32, u64> = expect
+            .errors
+            .iter()
+            .map(|(Errno(errno), range)| (*errno, known(range.low.as_ref().unwrap()) as u64))
+            .collect();
+        let one = |origin, count, errors| SyscallCount { door: Door::Syscall64, nr, origin, count, errors };
+        evidence.syscalls.push(one(Whose::Step, count, errors));
+        // What the agent does for itself is not what a scenario counts.
+        evidence.syscalls.push(one(Whose::Agent, 7, BTreeMap::from([(14, 5)])));
+    }
+    evidence.exits_until_ready = BTreeMap::from([("mmio".to_owned(), 60), ("io".to_owned(), 34)]);
+    evidence.exits = BTreeMap::from([("mmio".to_owned(), 200), ("io".to_owned(), 36)]);
+    evidence
+}
+
+/// The table's names, and one symbol.
+pub fn names() -> Names {
+    Names {
+        syscall: Box::new(|nr| Table.name(nr).map(str::to_owned)),
+        symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
+    }
+}
+
+/// Everything that reporters get of a run.
+pub fn judged(scenario: &Scenario, events: &[Event]) -> Vec<Judged> {
+    let mut judge = Judge::new(scenario);
+    let kernel =
+        Kernel { release: None, hash: "3f9c1a2b7d".into(), cached: true, build: Duration::from_millis(38) };
+    let mut all = vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, names())];
+    all.extend(events.iter().flat_map(|event| judge.event(event)));
+    all
+}
+
+/// What a run came to.
+pub fn run(scenario: &Scenario, events: &[Event]) -> RunReport {
+    match judged(scenario, events).pop() {
+        Some(Judged::Ended(report)) => *report,
+        other => panic!("the run did not end: {other:?}"),
+    }
+}

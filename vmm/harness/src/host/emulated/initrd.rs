@@ -1,0 +1,117 @@
+//! What an emulated host boots into: this very program as its init, and the modules that it loads.
+
+use super::{EmulatedError, Key, MODULES, hex_digest};
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The initrd, and what it is known by.
+pub(super) struct Initrd {
+    pub(super) path: PathBuf,
+    pub(super) key: Key,
+}
+
+/// How many initrds are kept: a debug and a release build take turns.
+const KEPT: usize = 3;
+
+/// Finds the initrd in the cache, or makes it.
+pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
+    let program =
+        env::current_exe().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))?;
+    let modules = MODULES.map(|name| folder.join("modules").join(name));
+    let key = key(&program, &modules)?;
+    let path = folder.join(format!("initrd-{}", super::hex(&key)));
+    if !path.exists() {
+        let bytes = assemble(&program, &modules, &key)?;
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            io::Write::write_all(&mut file, &bytes)?;
+            file.persist(&path).map_err(|error| error.error)
+        };
+        write().map_err(EmulatedError::io("write", &path))?;
+        keep_newest(folder, "initrd-", KEPT);
+    }
+    Ok(Initrd { path, key })
+}
+
+fn key(program: &Path, modules: &[PathBuf]) -> Result<Key, EmulatedError> {
+    let mut files = modules.to_vec();
+    files.push(program.to_owned());
+    let digest = hex_digest(identity(&files)?.as_bytes());
+    Ok(super::key_from_hex(&digest[..32]).expect("half of a digest is a key"))
+}
+
+/// Changes whenever one of the files does. Reading them all at every start would take longer than the
+/// rest, so this goes by what make goes by, and by the inode.
+pub(super) fn identity(files: &[PathBuf]) -> Result<String, EmulatedError> {
+    let mut identity = String::new();
+    for path in files {
+        let meta = fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => EmulatedError::Missing(path.to_owned()),
+            _ => EmulatedError::io("read", path)(error),
+        })?;
+        let (seconds, nanos) = (meta.mtime(), meta.mtime_nsec());
+        identity += &format!("{} {} {seconds}.{nanos} {}\n", path.display(), meta.len(), meta.ino());
+    }
+    Ok(identity)
+}
+
+fn assemble(program: &Path, modules: &[PathBuf], key: &Key) -> Result<Vec<u8>, EmulatedError> {
+    let read = |path: &Path| fs::read(path).map_err(EmulatedError::io("read", path));
+    let mut archive = initramfs::Initramfs::new();
+    let mut fill = || -> Result<(), EmulatedError> {
+        for place in ["dev", "proc", "sys", "tmp"] {
+            archive.dir(place, 0o755)?;
+        }
+        archive.node("dev/console", 0o600, initramfs::NodeKind::Char, 5, 1)?;
+        archive.file("vmm-host", 0o444, super::hex(key))?;
+        archive.file("init", 0o755, without_debug_info(program)?)?;
+        for module in modules {
+            let name = module.file_name().unwrap_or_default().to_string_lossy();
+            archive.file(&format!("modules/{name}"), 0o444, read(module)?)?;
+        }
+        Ok(())
+    };
+    fill()?;
+    Ok(archive.into_bytes())
+}
+
+/// The program without what only a debugger reads, which is most of its bytes. Without binutils the
+/// program goes in as it is: the host then starts slower.
+fn without_debug_info(program: &Path) -> Result<Vec<u8>, EmulatedError> {
+    let stripped =
+        tempfile::NamedTempFile::new().map_err(EmulatedError::io("make a file in", &env::temp_dir()))?;
+    let mut strip = Command::new("strip");
+    strip
+        .arg("-o")
+        .arg(stripped.path())
+        .arg(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let source = match strip.status() {
+        Ok(status) if status.success() => stripped.path(),
+        _ => program,
+    };
+    fs::read(source).map_err(EmulatedError::io("read", source))
+}
+
+/// Removes all but the newest few files of a prefix. What can't be removed is removed another time.
+pub(super) fn keep_newest(folder: &Path, prefix: &str, kept: usize) {
+    let is_ours = |name: &str| name.starts_with(prefix);
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    found.sort();
+    let old = found.len().saturating_sub(kept);
+    for (_, path) in &found[..old] {
+        let _ = fs::remove_file(path);
+    }
+}

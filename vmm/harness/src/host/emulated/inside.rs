@@ -1,0 +1,418 @@
+//! Inside an emulated host: `vmm` as its init process.
+//!
+//! It loads KVM and the console driver, then serves every port on a thread of its own. It has nobody
+//! to report a failure to but its console, which the harness outside keeps and shows.
+
+use super::{
+    MODULES, PORT_PREFIX,
+    talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
+};
+use crate::{
+    engine::{
+        self,
+        link::{Link, LinkError},
+    },
+    plan::Plan,
+};
+use nix::{
+    kmod::{ModuleInitFlags, finit_module},
+    mount::{MsFlags, mount},
+};
+use std::{
+    cell::{Cell, RefCell},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Where files that were sent are kept: in memory, like everything here.
+const BLOBS: &str = "/blobs";
+
+/// A port that nobody is connected to reads as ended at once; looking again takes a while.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// A client that is alive has no longer pauses than this in what it sends.
+const STALL: Duration = Duration::from_secs(2);
+
+/// A client that takes nothing for so long is not there.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// Whether this process is the init of an emulated host.
+pub fn is_init() -> bool {
+    std::process::id() == 1 && Path::new("/vmm-host").exists()
+}
+
+/// Runs the host until it is switched off.
+///
+/// # Errors
+/// What it could not set up. The caller prints it and ends, which ends the host.
+pub fn init() -> io::Result<()> {
+    set_up()?;
+    let key =
+        super::key_from_hex(fs::read_to_string("/vmm-host")?.trim()).ok_or(io::ErrorKind::InvalidData)?;
+    let ports = ports()?;
+    thread::scope(|scope| {
+        for port in ports {
+            scope.spawn(move || serve(&port, &key));
+        }
+    });
+    Ok(())
+}
+
+fn set_up() -> io::Result<()> {
+    for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
+            .map_err(|error| failed(&format!("mount {place}"), error.into()))?;
+    }
+    fs::create_dir_all(BLOBS)?;
+    for module in MODULES {
+        let path = format!("/modules/{module}");
+        File::open(&path)
+            .and_then(|file| Ok(finit_module(&file, c"", ModuleInitFlags::empty())?))
+            .map_err(|error| failed(&format!("load {path}"), error))?;
+    }
+    Ok(())
+}
+
+fn failed(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to {what}: {error}"))
+}
+
+/// The devices of our ports. They appear some time after their driver was loaded.
+fn ports() -> io::Result<Vec<PathBuf>> {
+    let wanted: usize = super::SLOTS;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            let device = Path::new("/dev").join(entry.file_name());
+            if name.trim().starts_with(PORT_PREFIX) && device.exists() {
+                found.push(device);
+            }
+        }
+        if found.len() >= wanted {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other(format!("found {} ports, where {wanted} should be", found.len())));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Serves one client after the other.
+fn serve(port: &Path, key: &Key) {
+    let file = match OpenOptions::new().read(true).write(true).open(port) {
+        Ok(file) => file,
+        Err(error) => return eprintln!("failed to open {}: {error}", port.display()),
+    };
+    loop {
+        match conversation(&file, key) {
+            Ok(()) | Err(LinkError::Closed) => {}
+            Err(error) => eprintln!("{}: {error}", port.display()),
+        }
+        thread::sleep(IDLE);
+    }
+}
+
+fn conversation(port: &File, key: &Key) -> Result<(), LinkError> {
+    let mut link = Link::new(port.try_clone()?)?;
+    if !answer_call(&mut link, key)? {
+        return Ok(());
+    }
+    let link = RefCell::new(link);
+    let answer = match take_order(&link, Path::new(BLOBS)) {
+        Ok(plan) => run(&plan, &link),
+        Err(Refusal::Link(error)) => return Err(error),
+        Err(Refusal::Say(why)) => FromHost::Failed(why),
+    };
+    say(&link, &answer);
+    // The other side hangs up once it has read everything.
+    let deadline = Instant::now() + STALL;
+    while !link.borrow().is_closed() && !link.borrow().has_input() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Sends a message, and says whether it was taken.
+fn say(link: &RefCell<Link>, message: &FromHost) -> bool {
+    let mut link = link.borrow_mut();
+    link.send(message);
+    matches!(link.flush(Instant::now() + UNREAD), Ok(true))
+}
+
+fn run(plan: &Plan, link: &RefCell<Link>) -> FromHost {
+    let heard = Cell::new(true);
+    // Whatever comes in now is from another client: this one has nothing more to say.
+    let gone = || !heard.get() || link.borrow().is_closed() || link.borrow().has_input();
+    let ended = engine::execute(plan, &gone, &mut |event| {
+        heard.set(heard.get() && say(link, &FromHost::Event(event)));
+    });
+    match ended {
+        Ok(()) => FromHost::Finished,
+        Err(error) => FromHost::Failed(error.to_string()),
+    }
+}
+
+/// Why there is nothing to run.
+enum Refusal {
+    /// Nobody is there to hear of it.
+    Link(LinkError),
+    /// This.
+    Say(String),
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Frame(error) => Self::Say(format!("received {error}")),
+            error => Self::Link(error),
+        }
+    }
+}
+
+/// Takes in a plan and the files that it needs.
+fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
+    let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
+    let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
+    let ToHost::Offer { kernel, initramfs } = offer else {
+        return Err(Refusal::Say("received a plan without its files".to_owned()));
+    };
+    let place = |blob: &Blob| {
+        blob.place(folder).ok_or_else(|| Refusal::Say("received a digest that is none".to_owned()))
+    };
+    let places = [place(&kernel)?, place(&initramfs)?];
+    let needed = places.each_ref().map(|place| !place.exists());
+    say(link, &FromHost::Need { kernel: needed[0], initramfs: needed[1] });
+    for ((blob, place), needed) in [&kernel, &initramfs].into_iter().zip(&places).zip(needed) {
+        if needed {
+            take(&mut link.borrow_mut(), blob, place, folder)?;
+        }
+    }
+    match link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)? {
+        ToHost::Run(mut plan) => {
+            [plan.machine.kernel, plan.machine.initramfs] = places;
+            Ok(*plan)
+        }
+        ToHost::Offer { .. } => Err(Refusal::Say("received a second offer".to_owned())),
+    }
+}
+
+/// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
+fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
+    let mut stream: Vec<u8> = Vec::new();
+    let mut answered = None;
+    let mut deadline = None;
+    loop {
+        let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        stream.extend_from_slice(&link.receive_raw(until)?);
+        if let Some((call, rest)) = Call::find(&stream) {
+            // Who had to wait for the answer has called several times. Another call is another caller: the
+            // last one hung up again.
+            if answered != Some(call) {
+                link.send_raw(&[call.bytes(), key].concat());
+                answered = Some(call);
+                deadline = Some(Instant::now() + STALL);
+            }
+            stream = rest.to_vec();
+        } else if answered.is_some() && !Call::may_begin(&stream) {
+            link.unread(&stream);
+            return Ok(true);
+        } else if answered.is_none() {
+            let rubbish = stream.len().saturating_sub(CALL_LENGTH);
+            stream.drain(..rubbish);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Takes a file's bytes in. It has its name only once it is whole.
+fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(), Refusal> {
+    let cant_keep = |error: io::Error| {
+        Refusal::Say(format!("failed to keep a file of {} bytes in the host's memory: {error}", blob.length))
+    };
+    // Two clients may send the same file at once.
+    let mut partial = tempfile::NamedTempFile::new_in(folder).map_err(cant_keep)?;
+    let mut left = blob.length;
+    while left > 0 {
+        let bytes = link.receive_raw(Instant::now() + STALL)?;
+        if bytes.is_empty() {
+            return Err(Refusal::Say(format!("received nothing for {} s", STALL.as_secs())));
+        }
+        let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        partial.write_all(&bytes[..length]).map_err(cant_keep)?;
+        left -= length as u64;
+        link.unread(&bytes[length..]);
+    }
+    partial.persist(place).map_err(|error| cant_keep(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use board::wire::Spec;
+    use std::os::unix::net::UnixStream;
+
+    const KEY: Key = [7; 16];
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    fn pair() -> (Link, Link) {
+        let (a, b) = UnixStream::pair().unwrap();
+        (Link::new(a).unwrap(), Link::new(b).unwrap())
+    }
+
+    /// Reads until the call is answered, and gives back what came behind the answer.
+    fn await_answer(link: &mut Link, call: &Call) -> Vec<u8> {
+        let mut stream = Vec::new();
+        let deadline = soon();
+        while Instant::now() < deadline {
+            stream.extend(link.receive_raw(deadline).unwrap());
+            if let Some((key, rest)) = call.answered(&stream) {
+                assert_eq!(key, KEY);
+                return rest.to_vec();
+            }
+        }
+        panic!("the call was not answered");
+    }
+
+    fn plan() -> Plan {
+        let machine = Spec {
+            kernel: "/mine/vmlinux".into(),
+            initramfs: "/mine/initramfs".into(),
+            memory_mib: 64,
+            vcpus: 1,
+            command_line: vec![],
+            landmarks: Default::default(),
+        };
+        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false }
+    }
+
+    fn blob(bytes: &[u8]) -> Blob {
+        Blob { digest: super::super::hex_digest(bytes), length: bytes.len() as u64 }
+    }
+
+    #[test]
+    fn a_call_is_answered_behind_what_others_left_and_after_it_was_repeated() {
+        let (mut client, mut host) = pair();
+        let call = Call::new().unwrap();
+        client.send_raw(&[3; 100_000]);
+        client.send_raw(Call::new().unwrap().bytes());
+        client.send_raw(b"of somebody who hung up");
+        client.send_raw(call.bytes());
+        client.send_raw(&call.bytes()[..10]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(answer_call(&mut host, &KEY).unwrap());
+                let first = host.receive::<ToHost>(soon()).unwrap().unwrap();
+                assert!(matches!(first, ToHost::Offer { .. }));
+            });
+            client.flush(soon()).unwrap();
+            assert!(await_answer(&mut client, &call).is_empty());
+            client.send_raw(&call.bytes()[10..]);
+            client.send(&ToHost::Offer { kernel: blob(b"k"), initramfs: blob(b"i") });
+            client.flush(soon()).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_second_caller_is_answered_though_nobody_saw_the_first_one_hang_up() {
+        let (mut client, mut host) = pair();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| answer_call(&mut host, &KEY).unwrap());
+            for _ in 0..2 {
+                let call = Call::new().unwrap();
+                client.send_raw(call.bytes());
+                await_answer(&mut client, &call);
+            }
+            // Nobody says anything more.
+            assert!(!first.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn files_arrive_whole_and_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel: Vec<u8> = (0..1_000_003u32).map(|n| (n % 251) as u8).collect();
+        let initramfs = b"small".to_vec();
+        for needed in [true, false] {
+            let (mut client, host) = pair();
+            client.send(&ToHost::Offer { kernel: blob(&kernel), initramfs: blob(&initramfs) });
+            client.flush(soon()).unwrap();
+            let order = thread::scope(|scope| {
+                let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path()));
+                let need = client.receive::<FromHost>(soon()).unwrap().unwrap();
+                let FromHost::Need { kernel: one, initramfs: other } = need else { panic!("{need:?}") };
+                assert_eq!([one, other], [needed; 2]);
+                if needed {
+                    client.send_raw(&kernel);
+                    client.send_raw(&initramfs);
+                }
+                // In one go with the files: a read does not end where a file ends.
+                client.send(&ToHost::Run(Box::new(plan())));
+                client.flush(soon()).unwrap();
+                order.join().unwrap()
+            });
+            let Ok(order) = order else { panic!("refused") };
+            assert_eq!(std::fs::read(&order.machine.kernel).unwrap(), kernel);
+            assert_eq!(std::fs::read(&order.machine.initramfs).unwrap(), initramfs);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut client, host) = pair();
+        client.send(&ToHost::Offer { kernel: blob(&[1; 100]), initramfs: blob(b"i") });
+        client.flush(soon()).unwrap();
+        let host = RefCell::new(host);
+        let refusal = thread::scope(|scope| {
+            let order = scope.spawn(|| take_order_of(host, folder.path()));
+            client.receive::<FromHost>(soon()).unwrap();
+            client.send_raw(&[1; 99]);
+            client.flush(soon()).unwrap();
+            order.join().unwrap()
+        });
+        assert_eq!(refusal, "received nothing for 2 s");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = Blob { digest: "../../init".to_owned(), length: 1 };
+        let cases = [
+            (protocol::encode(&ToHost::Run(Box::new(plan()))), "a plan without its files"),
+            (
+                protocol::encode(&ToHost::Offer { kernel: odd, initramfs: blob(b"i") }),
+                "a digest that is none",
+            ),
+            (vec![0xff; 64], "received a frame of"),
+        ];
+        for (bytes, expected) in cases {
+            let (mut client, host) = pair();
+            client.send_raw(&bytes);
+            client.flush(soon()).unwrap();
+            let refusal = take_order_of(RefCell::new(host), folder.path());
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+    }
+
+    fn take_order_of(link: RefCell<Link>, folder: &Path) -> String {
+        match take_order(&link, folder) {
+            Ok(_) => panic!("it was taken"),
+            Err(Refusal::Say(why)) => why,
+            Err(Refusal::Link(error)) => panic!("{error}"),
+        }
+    }
+}

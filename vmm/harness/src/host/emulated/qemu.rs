@@ -1,0 +1,155 @@
+//! The QEMU process of an emulated host.
+
+use super::{EmulatedError, PORT_PREFIX, SLOTS, initrd::Initrd};
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// A running QEMU. Dropping it kills and reaps it.
+pub(super) struct Qemu {
+    child: Child,
+    monitor: PathBuf,
+    console: PathBuf,
+    errors: PathBuf,
+}
+
+/// The host kernel's command line, and why each token is there.
+pub(super) const COMMAND_LINE: &[&str] = &[
+    // Silent unless something goes wrong: the file is what we show then.
+    "console=ttyS0",
+    "quiet",
+    // With -no-reboot this ends QEMU.
+    "panic=-1",
+    // Emulated processors do not speculate.
+    "mitigations=off",
+    // TCG's time stamp counter is one, and calibrating it takes 100 ms or more.
+    "tsc=reliable",
+    "no_timer_check",
+    // Nothing but ours is to be run.
+    "rdinit=/init",
+];
+
+/// How a host comes to be.
+pub(super) enum Start<'a> {
+    /// From its kernel.
+    Boot(&'a Initrd),
+    /// From where it was saved.
+    Continue(&'a Path),
+}
+
+impl Qemu {
+    /// Starts a host whose ports are the sockets `slot.N` in `folder`.
+    pub(super) fn start(
+        files: &Path,
+        folder: &Path,
+        memory_mib: u32,
+        start: &Start,
+    ) -> Result<Self, EmulatedError> {
+        super::check(files)?;
+        let program = files.join("qemu-system-x86_64");
+        let (console, errors) = (folder.join("console"), folder.join("errors"));
+        let stderr = File::create(&errors).map_err(EmulatedError::io("write", &errors))?;
+        let monitor = folder.join("monitor");
+        let mut command = tied_to_us(&program);
+        command
+            .args(Self::shape(memory_mib))
+            .args(["-chardev", &format!("file,id=console,path={}", console.display())])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
+        for slot in 0..SLOTS {
+            let socket = socket(folder, slot);
+            let chardev = format!("socket,id=slot{slot},path={},server=on,wait=off", socket.display());
+            command.args(["-chardev", &chardev]);
+        }
+        match start {
+            Start::Boot(initrd) => {
+                command.arg("-kernel").arg(files.join("vmlinuz")).arg("-initrd").arg(&initrd.path);
+                command.args(["-append", &COMMAND_LINE.join(" ")]);
+            }
+            Start::Continue(saved) => {
+                command.arg("-incoming").arg(format!("file:{}", saved.display()));
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = command.spawn().map_err(EmulatedError::io("start", &program))?;
+        Ok(Self { child, monitor, console, errors })
+    }
+
+    /// The emulated machine: all that has to be the same when a saved host is continued.
+    pub(super) fn shape(memory_mib: u32) -> Vec<String> {
+        let mut shape = vec![
+            "-nodefaults -no-user-config -no-reboot -display none -nic none".to_owned(),
+            "-machine pc,usb=off,vmport=off,smbus=off,hpet=off -accel tcg,thread=multi".to_owned(),
+            // SVM with nested paging is what KVM in this host needs. Larger CPU models end in inconsistent
+            // XSAVE leaves.
+            format!("-cpu qemu64,+svm,+npt -smp 2 -m {memory_mib}"),
+            "-serial chardev:console -device virtio-serial-pci".to_owned(),
+        ];
+        for slot in 0..SLOTS {
+            shape.push(format!("-device virtserialport,chardev=slot{slot},name={PORT_PREFIX}{slot}"));
+        }
+        shape.iter().flat_map(|part| part.split(' ')).map(str::to_owned).collect()
+    }
+
+    /// The socket of its monitor.
+    pub(super) fn monitor(&self) -> PathBuf {
+        self.monitor.clone()
+    }
+
+    /// Ends it now.
+    pub(super) fn end(&mut self) {
+        // Both fail only where the process has been reaped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// An error that says what the host said, if it runs no more.
+    pub(super) fn check(&mut self) -> Result<(), EmulatedError> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(EmulatedError::Died { status, tail: self.tail() }),
+            Err(error) => Err(EmulatedError::io("wait for", Path::new("QEMU"))(error)),
+        }
+    }
+
+    /// The last that QEMU and the host's console said.
+    pub(super) fn tail(&self) -> String {
+        let last = |path: &Path| {
+            let bytes = fs::read(path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).replace('\r', "");
+            let text: String = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
+            let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+            lines[lines.len().saturating_sub(15)..].join("\n  ")
+        };
+        let both = [last(&self.errors), last(&self.console)];
+        let said: Vec<_> = both.into_iter().filter(|text| !text.is_empty()).collect();
+        if said.is_empty() { "(nothing)".to_owned() } else { said.join("\n  ") }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The socket of a slot.
+pub(super) fn socket(folder: &Path, slot: usize) -> PathBuf {
+    folder.join(format!("slot.{slot}"))
+}
+
+/// A command that dies with the thread that starts it, even when that is killed, and that Ctrl-C at the
+/// terminal does not reach: we end it ourselves once everything is in order. `setpriv` is part of
+/// util-linux; a system without it runs the command untied.
+fn tied_to_us(program: &Path) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has_setpriv = std::env::split_paths(&path).any(|folder| folder.join("setpriv").exists());
+    let mut command = if has_setpriv { Command::new("setpriv") } else { Command::new(program) };
+    if has_setpriv {
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    }
+    command.process_group(0);
+    command
+}

@@ -1,0 +1,163 @@
+//! Where machines run: on this machine's KVM where it is sound, else on an emulated one.
+//!
+//! Both carry out the same plans and tell the same events. Which one it is, and why, is always said.
+
+pub mod emulated;
+pub mod kvm;
+
+use crate::{
+    engine::{self, EngineError},
+    event::Event,
+    plan::Plan,
+};
+use emulated::{EmulatedError, EmulatedHost};
+use std::{env, path::PathBuf};
+
+/// The environment variable that names the folder of a host that `vmm host serve` keeps.
+pub const SERVED: &str = "VMM_HOST_DIR";
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// This machine's KVM if it is sound, else an emulated one.
+    #[default]
+    Auto,
+    /// This machine's KVM.
+    Kvm,
+    /// An emulated one.
+    Emulated,
+}
+
+/// Why there is no host, or why it failed; never the guest's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// This machine's KVM was asked for.
+    #[error("use this machine's KVM: {why}{}", fix.as_ref().map(|fix| format!("\n  {fix}")).unwrap_or_default())]
+    Unsound {
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        fix: Option<String>,
+    },
+    /// Neither is there.
+    #[error(
+        "find a host to run guests on:\n  this machine's KVM: {kvm}{}\n  an emulated one: failed to {emulated}",
+        fix.as_ref().map(|fix| format!("\n    {fix}")).unwrap_or_default()
+    )]
+    None {
+        /// What is wrong with this machine's.
+        kvm: String,
+        /// What to do about it.
+        fix: Option<String>,
+        /// What is wrong with the other one.
+        emulated: EmulatedError,
+    },
+    /// The emulated host.
+    #[error(transparent)]
+    Emulated(#[from] EmulatedError),
+    /// The engine.
+    #[error("{0}")]
+    Engine(EngineError),
+}
+
+impl HostError {
+    /// The caller gave up; nothing is wrong.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Emulated(EmulatedError::Interrupted) | Self::Engine(EngineError::Interrupted))
+    }
+}
+
+/// Which host it will be.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    kind: Kind,
+    /// In one line, with the reason: `emulated KVM (this /dev/kvm interprets ring 0: ...)`.
+    pub description: String,
+    files: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Kvm,
+    Emulated,
+    Served(PathBuf),
+}
+
+/// Decides where machines run. `files` is where `./setup emulator` puts what an emulated host needs.
+///
+/// # Errors
+/// What was asked for, or everything, is missing here; the message says what to do.
+pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
+    let emulated = |why: String| {
+        let served = env::var_os(SERVED).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        Ok(match served {
+            Some(folder) => Chosen {
+                description: format!("emulated KVM served in {} ({why})", folder.display()),
+                kind: Kind::Served(folder),
+                files: files.clone(),
+            },
+            None => {
+                emulated::check(&files)?;
+                Chosen {
+                    kind: Kind::Emulated,
+                    description: format!("emulated KVM ({why})"),
+                    files: files.clone(),
+                }
+            }
+        })
+    };
+    if choice == Choice::Emulated {
+        return emulated("asked for by --host emulated".to_owned()).map_err(HostError::Emulated);
+    }
+    let examination = kvm::examine();
+    let Some(failure) = examination.first_failure() else {
+        let description = format!("this machine's KVM ({})", examination.summary());
+        return Ok(Chosen { kind: Kind::Kvm, description, files });
+    };
+    let (why, fix) = (failure.found.clone(), failure.fix.clone());
+    match choice {
+        Choice::Kvm => Err(HostError::Unsound { why, fix }),
+        _ => emulated(why.clone()).map_err(|emulated| HostError::None { kvm: why, fix, emulated }),
+    }
+}
+
+/// A host that runs plans.
+pub enum Host {
+    /// Here.
+    Kvm,
+    /// In an emulator.
+    Emulated(Box<EmulatedHost>),
+}
+
+impl Chosen {
+    /// Gets it ready. An emulated one is still booting when this returns. `guests_mib` is the memory that
+    /// its guests need; a host that is served has what it was given.
+    ///
+    /// # Errors
+    /// It can't be started or found, or `stop` said so.
+    pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
+        Ok(match &self.kind {
+            Kind::Kvm => Host::Kvm,
+            Kind::Emulated => Host::Emulated(Box::new(EmulatedHost::start(&self.files, guests_mib)?)),
+            Kind::Served(folder) => Host::Emulated(Box::new(EmulatedHost::join(&self.files, folder, stop)?)),
+        })
+    }
+}
+
+impl Host {
+    /// Carries out a plan; see [`engine::execute`].
+    ///
+    /// # Errors
+    /// The host failed, or `stop` said so. After an error nothing of the run is left.
+    pub fn execute(
+        &mut self,
+        plan: &Plan,
+        stop: &dyn Fn() -> bool,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<(), HostError> {
+        match self {
+            Self::Kvm => engine::execute(plan, stop, sink).map_err(HostError::Engine),
+            Self::Emulated(host) => Ok(host.execute(plan, stop, sink)?),
+        }
+    }
+}

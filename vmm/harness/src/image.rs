@@ -1,0 +1,275 @@
+//! The guest's initramfs: the agent as /init, and what a scenario brings.
+
+use initramfs::{Initramfs, NodeKind};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const AGENT: &str = "vmm-agent";
+
+/// Where busybox is looked for: Debian's busybox-static puts it at the first one.
+const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
+
+/// What goes into a guest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Modules: the name, and the `.ko` on this machine. They lie at `/lib/modules/NAME.ko`.
+    pub modules: Vec<(String, PathBuf)>,
+    /// Further files.
+    pub files: Vec<GuestFile>,
+    /// This machine's busybox, with a link in /bin for each of its commands.
+    pub busybox: bool,
+}
+
+/// A file for the guest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestFile {
+    /// Where in the guest; absolute.
+    pub path: String,
+    /// Permissions, 0 to 0o7777.
+    pub mode: u32,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The agent was not built, or not where this program is.
+    #[error(
+        "find the guest's agent: there is no {path} (build it with `cargo build --release -p agent`, \
+         and keep it in the same folder as vmm)",
+        path = path.display()
+    )]
+    NoAgent {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A guest has no dynamic loader.
+    #[error(
+        "use {path} in a guest: it is not a static x86-64 executable ({why}); {fix}",
+        path = path.display()
+    )]
+    NotStatic {
+        /// The executable.
+        path: PathBuf,
+        /// What it is instead.
+        why: &'static str,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// A file of this machine can't be read.
+    #[error("read {path}: {source}", path = path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no busybox here.
+    #[error("find busybox: none of {places} is there (apt-get install busybox-static)", places = BUSYBOX.join(", "))]
+    NoBusybox,
+    /// It is there, and does not tell its commands.
+    #[error("ask {path} for its commands (`--list`): {why}", path = path.display())]
+    BusyboxFailed {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// Something can't be put into an initramfs, or is there twice.
+    #[error("make the guest's initramfs: {0}")]
+    Archive(#[from] initramfs::Error),
+}
+
+/// Puts the guest's initramfs together. The same input gives the same bytes.
+///
+/// # Errors
+/// As [`ImageError`] says; its messages continue "failed to".
+pub fn assemble(image: &Image) -> Result<Vec<u8>, ImageError> {
+    assemble_with(image, &find_agent()?)
+}
+
+fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
+    let mut archive = Initramfs::new();
+    let agent = static_executable(agent, "build it anew with the project's own .cargo/config.toml")?;
+    archive.file("/init", 0o755, agent)?;
+    // PID 1 gets its standard streams from the first one. The Rust runtime wants the second one if
+    // there is no console to open, and it wants that before the agent can mount devtmpfs.
+    archive.node("/dev/console", 0o600, NodeKind::Char, 5, 1)?;
+    archive.node("/dev/null", 0o666, NodeKind::Char, 1, 3)?;
+    for folder in ["/bin", "/dev", "/etc", "/lib/modules", "/proc", "/sys"] {
+        archive.dir(folder, 0o755)?;
+    }
+    archive.dir("/root", 0o700)?.dir("/tmp", 0o1777)?;
+    for (name, path) in &image.modules {
+        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, read(path)?)?;
+    }
+    for file in &image.files {
+        archive.file(&file.path, file.mode, file.bytes.clone())?;
+    }
+    if image.busybox {
+        add_busybox(&mut archive, &image.files)?;
+    }
+    Ok(archive.into_bytes())
+}
+
+/// The agent lies beside the running program; for a test program of cargo's, one folder above.
+fn find_agent() -> Result<PathBuf, ImageError> {
+    let program = env::current_exe()
+        .map_err(|source| ImageError::Unreadable { path: "the path of this program".into(), source })?;
+    let folder = program.parent().unwrap_or(Path::new("/"));
+    let above = if folder.ends_with("deps") { folder.parent() } else { None };
+    let path = above.unwrap_or(folder).join(AGENT);
+    if path.is_file() { Ok(path) } else { Err(ImageError::NoAgent { path }) }
+}
+
+fn add_busybox(archive: &mut Initramfs, files: &[GuestFile]) -> Result<(), ImageError> {
+    let path = BUSYBOX.map(PathBuf::from).into_iter().find(|path| path.is_file());
+    let path = path.ok_or(ImageError::NoBusybox)?;
+    archive.file("/bin/busybox", 0o755, static_executable(&path, "apt-get install busybox-static")?)?;
+    let failed = |why: String| ImageError::BusyboxFailed { path: path.clone(), why };
+    let output = Command::new(&path).arg("--list").output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    for command in String::from_utf8_lossy(&output.stdout).lines() {
+        let link = format!("/bin/{command}");
+        // A scenario's own program of that name goes first.
+        if command != "busybox" && !files.iter().any(|file| file.path == link) {
+            archive.symlink(&link, "busybox")?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    fs::read(path).map_err(|source| ImageError::Unreadable { path: path.into(), source })
+}
+
+/// Reads an executable that must run without a dynamic loader.
+fn static_executable(path: &Path, fix: &'static str) -> Result<Vec<u8>, ImageError> {
+    let bytes = read(path)?;
+    match why_not_static(&bytes) {
+        None => Ok(bytes),
+        Some(why) => Err(ImageError::NotStatic { path: path.into(), why, fix }),
+    }
+}
+
+/// Looks at the ELF header and the program headers (ELF-64 Object File Format, version 1.5).
+fn why_not_static(elf: &[u8]) -> Option<&'static str> {
+    const MAGIC_CLASS64_LITTLE: &[u8] = b"\x7fELF\x02\x01";
+    const EM_X86_64: u64 = 62;
+    const PT_INTERP: u64 = 3;
+    let field = |at: usize, size: usize| -> Option<u64> {
+        let bytes = elf.get(at..at.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    if !elf.starts_with(MAGIC_CLASS64_LITTLE) {
+        return Some("it is no 64-bit ELF file");
+    }
+    if field(18, 2) != Some(EM_X86_64) {
+        return Some("it is for another architecture");
+    }
+    let (Some(table), Some(size), Some(count)) = (field(32, 8), field(54, 2), field(56, 2)) else {
+        return Some("it is cut off");
+    };
+    for index in 0..count as usize {
+        let header = (table as usize).checked_add(index * size as usize);
+        match header.and_then(|at| field(at, 4)) {
+            Some(PT_INTERP) => return Some("it asks for a dynamic loader"),
+            Some(_) => {}
+            None => return Some("it is cut off"),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF file that is no more than a header and these program headers' types.
+    fn elf(types: &[u32]) -> Vec<u8> {
+        let mut elf = vec![0; 64 + 56 * types.len()];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[18] = 62;
+        elf[32] = 64;
+        elf[54] = 56;
+        elf[56] = types.len() as u8;
+        for (index, kind) in types.iter().enumerate() {
+            elf[64 + 56 * index..][..4].copy_from_slice(&kind.to_le_bytes());
+        }
+        elf
+    }
+
+    fn with_agent(bytes: &[u8], image: &Image) -> Result<Vec<u8>, ImageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(AGENT);
+        fs::write(&path, bytes).unwrap();
+        assemble_with(image, &path)
+    }
+
+    fn contains(archive: &[u8], text: &str) -> bool {
+        archive.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    #[test]
+    fn the_image_has_what_a_guest_needs_and_is_reproducible() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("built.ko");
+        fs::write(&module, "the module").unwrap();
+        let image = Image {
+            modules: vec![("chardev".into(), module)],
+            files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
+            busybox: false,
+        };
+        let archive = with_agent(&elf(&[1]), &image).unwrap();
+        for text in
+            ["init\0", "dev/console\0", "dev/null\0", "lib/modules/chardev.ko\0", "the module", "welcome"]
+        {
+            assert!(contains(&archive, text), "no {text} in the image");
+        }
+        assert!(with_agent(&elf(&[1]), &image).unwrap() == archive);
+    }
+
+    #[test]
+    fn an_agent_that_a_guest_could_not_start_is_refused() {
+        let why = |bytes: &[u8]| with_agent(bytes, &Image::default()).unwrap_err().to_string();
+        assert!(why(&elf(&[1, 3])).contains("dynamic loader"));
+        assert!(why(b"#!/bin/sh\n").contains("no 64-bit ELF"));
+        assert!(why(&elf(&[1, 1])[..100]).contains("cut off"));
+        let mut arm = elf(&[1]);
+        arm[18] = 183;
+        assert!(why(&arm).contains("another architecture"));
+    }
+
+    #[test]
+    fn a_module_that_is_not_there_is_named() {
+        let image = Image { modules: vec![("m".into(), "/no/such.ko".into())], ..Image::default() };
+        let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
+        assert_eq!(message, "read /no/such.ko: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn two_files_at_one_path_are_an_error() {
+        let file = |bytes: &[u8]| GuestFile { path: "/init".into(), mode: 0o755, bytes: bytes.into() };
+        let image = Image { files: vec![file(b"mine")], ..Image::default() };
+        let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
+        assert_eq!(message, "make the guest's initramfs: '/init' is there twice, and the two differ");
+    }
+
+    /// Needs busybox-static, as every scenario that runs a program does.
+    #[test]
+    fn busybox_brings_links_for_its_commands_except_where_a_file_stands() {
+        let ps = GuestFile { path: "/bin/ps".into(), mode: 0o755, bytes: b"my own ps".to_vec() };
+        let image = Image { files: vec![ps], busybox: true, ..Image::default() };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        for text in ["bin/busybox\0", "bin/sh\0", "bin/insmod\0", "bin/ps\0", "my own ps"] {
+            assert!(contains(&archive, text), "no {text} in the image");
+        }
+        assert!(with_agent(&elf(&[]), &image).unwrap() == archive);
+    }
+}

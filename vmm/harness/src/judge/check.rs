@@ -1,0 +1,247 @@
+//! One expectation against what came back.
+
+use super::judged::Failure;
+use super::title::quote;
+use crate::scenario::errno::Errno;
+use crate::scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, Text, Type, Want};
+use crate::text::time;
+use board::wire::LogRecord;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The values of names so far.
+pub type Values = BTreeMap<String, i128>;
+
+/// What came back, in the shape that expectations look at.
+pub struct Got<'a> {
+    /// What a system call returned.
+    pub value: Option<i64>,
+    /// A program's exit status.
+    pub exit: Option<i32>,
+    /// Buffers that came back; `read`'s cut to what was read.
+    pub data: Vec<&'a [u8]>,
+    /// What a program printed, both streams.
+    pub printed: Option<(&'a [u8], &'a [u8])>,
+    /// How long it took.
+    pub took: Duration,
+    /// For each of the step's checks: the log line that decides it.
+    pub log: &'a [Option<String>],
+}
+
+impl<'a> Got<'a> {
+    /// What a call brought. A `read` fills only the head of its buffer.
+    pub fn returned(
+        step: &Step,
+        value: i64,
+        data: &'a [Vec<u8>],
+        took: Duration,
+        log: &'a [Option<String>],
+    ) -> Self {
+        let mut data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+        if let (Action::Read { .. }, Some(first)) = (&step.action, data.first_mut()) {
+            let length = usize::try_from(value).unwrap_or(0).min(first.len());
+            *first = &first[..length];
+        }
+        Self { value: Some(value), exit: None, data, printed: None, took, log }
+    }
+
+    /// The text that `match` looks at.
+    pub fn text(&self) -> &'a [u8] {
+        self.printed.map_or_else(|| self.data.first().copied().unwrap_or_default(), |(stdout, _)| stdout)
+    }
+
+    /// The values of the step's names, if it succeeded.
+    pub fn values(&self, step: &Step) -> Values {
+        let failed = self.value.is_some_and(|value| Errno::of(value).is_some());
+        let one = |origin: &Origin| match origin {
+            Origin::Value if failed => None,
+            Origin::Value => self.value.map(i128::from).or(self.exit.map(i128::from)),
+            Origin::Data(index, crate::scenario::model::Layout::Number(int)) => {
+                decode(self.data.get(*index)?, *int)
+            }
+            Origin::Data(..) => None,
+            Origin::Match(_) if failed => None,
+            Origin::Match(regex) => {
+                let text = String::from_utf8_lossy(self.text());
+                let number = regex.captures(&text)?.get(1)?.as_str();
+                match number.strip_prefix("0x") {
+                    Some(digits) => i128::from_str_radix(digits, 16).ok(),
+                    None => number.parse().ok(),
+                }
+            }
+        };
+        step.binds.iter().filter_map(|bind| Some((bind.name.clone(), one(&bind.from)?))).collect()
+    }
+}
+
+/// An integer in memory; `None` if there are too few bytes.
+fn decode(bytes: &[u8], int: Type) -> Option<i128> {
+    let size = usize::from(int.size);
+    let mut wide = [0; 16];
+    wide.get_mut(..size)?.copy_from_slice(bytes.get(..size)?);
+    let value = i128::from_le_bytes(wide);
+    let bits = 8 * u32::from(int.size);
+    let negative = int.signed && bits > 0 && (value >> (bits - 1)) & 1 == 1;
+    Some(if negative { value - (1 << bits) } else { value })
+}
+
+/// Whether an expectation holds; if not, how. `position` is its index in the step.
+pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values: &Values) -> Option<Failure> {
+    let fail = |what: &str, expected: String, got: String| {
+        Some(Failure { what: what.to_owned(), expected, got, line: check.line })
+    };
+    let returned = || match (got.value, got.exit) {
+        (Some(value), _) => show_value(value),
+        (None, Some(code)) => format!("exit status {code}"),
+        (None, None) => "nothing".to_owned(),
+    };
+    match &check.want {
+        Want::Success => match (got.value, got.exit) {
+            (Some(value), _) if Errno::of(value).is_none() => None,
+            (None, Some(0)) => None,
+            (None, _) => fail("exit status", "0".into(), returned()),
+            (Some(_), _) => fail("return value", "no error".into(), returned()),
+        },
+        Want::Returns(range) => match got.value {
+            Some(value) if holds(range, value.into(), values) => None,
+            _ => fail("return value", show_interval(range, values), returned()),
+        },
+        Want::Errno(errno) => match got.value {
+            Some(value) if Errno::of(value) == Some(*errno) => None,
+            _ => fail("return value", format!("{errno} ({})", errno.meaning()), returned()),
+        },
+        Want::Exit(range) => match got.exit {
+            Some(code) if holds(range, code.into(), values) => None,
+            _ => fail("exit status", show_interval(range, values), returned()),
+        },
+        Want::Data(text) => {
+            let bytes = got.data.first().copied().unwrap_or_default();
+            compare(text, bytes, false).and_then(|(expected, got)| fail("data", expected, got))
+        }
+        Want::Stdout(text) => {
+            let bytes = got.printed.map_or(&[][..], |(stdout, _)| stdout);
+            compare(text, bytes, true).and_then(|(expected, got)| fail("standard output", expected, got))
+        }
+        Want::Stderr(text) => {
+            let bytes = got.printed.map_or(&[][..], |(_, stderr)| stderr);
+            compare(text, bytes, true).and_then(|(expected, got)| fail("standard error", expected, got))
+        }
+        Want::Named(name, range) => {
+            let number = buffer(step, name, got).and_then(|(bytes, int)| decode(bytes, int?));
+            match number {
+                Some(number) if holds(range, number, values) => None,
+                Some(number) => fail(name, show_interval(range, values), number.to_string()),
+                None => fail(name, show_interval(range, values), "nothing".into()),
+            }
+        }
+        Want::NamedText(name, text) => {
+            let bytes = buffer(step, name, got).map_or(&[][..], |(bytes, _)| bytes);
+            compare(text, bytes, false).and_then(|(expected, got)| fail(name, expected, got))
+        }
+        Want::Within(limit) if got.took <= *limit => None,
+        Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
+        Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), check.line),
+    }
+}
+
+/// The bytes of a named buffer, and their type.
+fn buffer<'a>(step: &Step, name: &str, got: &Got<'a>) -> Option<(&'a [u8], Option<Type>)> {
+    use crate::scenario::model::Layout;
+    let bind = step.binds.iter().find(|bind| bind.name == name)?;
+    match &bind.from {
+        Origin::Data(index, Layout::Number(int)) => Some((got.data.get(*index)?, Some(*int))),
+        Origin::Data(index, Layout::Bytes(_)) => Some((got.data.get(*index)?, None)),
+        Origin::Value | Origin::Match(_) => None,
+    }
+}
+
+/// `EFAULT (Bad address)` or the number.
+pub fn show_value(value: i64) -> String {
+    match Errno::of(value) {
+        Some(errno) => format!("{errno} ({})", errno.meaning()),
+        None => value.to_string(),
+    }
+}
+
+fn resolve(num: &Num, values: &Values) -> Option<i128> {
+    match num {
+        Num::Int(value) => Some(*value),
+        Num::Name(name) => values.get(name).copied(),
+    }
+}
+
+/// Whether a number is in a range. A bound without a value holds for nothing.
+pub fn holds(range: &Interval, number: i128, values: &Values) -> bool {
+    let low = range.low.as_ref().is_none_or(|low| resolve(low, values).is_some_and(|low| low <= number));
+    let high =
+        range.high.as_ref().is_none_or(|high| resolve(high, values).is_some_and(|high| number <= high));
+    low && high
+}
+
+/// A range in words.
+pub fn show_interval(range: &Interval, values: &Values) -> String {
+    let show = |num: &Num| match (num, resolve(num, values)) {
+        (Num::Name(name), Some(value)) => format!("{value} (${name})"),
+        (Num::Name(name), None) => format!("${name}, which has no value"),
+        (Num::Int(value), _) => match i64::try_from(*value).ok().and_then(Errno::of) {
+            Some(errno) => format!("{value} ({errno})"),
+            None => value.to_string(),
+        },
+    };
+    match (&range.low, &range.high) {
+        (Some(low), Some(high)) if low == high => show(low),
+        (Some(low), Some(high)) => format!("{} to {}", show(low), show(high)),
+        (Some(low), None) => format!("at least {}", show(low)),
+        (None, Some(high)) => format!("at most {}", show(high)),
+        (None, None) => "anything".into(),
+    }
+}
+
+/// What was expected and what is there, if they differ. A program's last line end may be left out.
+fn compare(want: &Text, bytes: &[u8], program: bool) -> Option<(String, String)> {
+    let trimmed = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let (held, expected) = match want {
+        Text::Equals(text) => (bytes == text || (program && trimmed == text), quote(text)),
+        Text::Contains(text) => (contains(bytes, text), format!("{} in it", quote(text))),
+        Text::Lacks(text) => (!contains(bytes, text), format!("no {} in it", quote(text))),
+        Text::Matches(regex) => {
+            let held = regex.is_match(&String::from_utf8_lossy(bytes));
+            (held, format!("a match of /{}/", show_regex(regex)))
+        }
+    };
+    (!held).then(|| (expected, if bytes.is_empty() { "nothing".into() } else { quote(bytes) }))
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// As the scenario has it: without the flag that its reader puts in front.
+fn show_regex(regex: &regex::Regex) -> &str {
+    regex.as_str().trim_start_matches("(?m)")
+}
+
+/// Whether this line decides an expectation of the log.
+pub fn log_match(want: &LogWant, record: &LogRecord) -> bool {
+    match want {
+        LogWant::Has(text) | LogWant::Lacks(text) => record.text.contains(text.as_str()),
+        LogWant::Matches(regex) => regex.is_match(&record.text),
+    }
+}
+
+/// What is wrong, given the line that decided, if any did.
+pub fn log_failure(want: &LogWant, line: Option<String>, at: usize) -> Option<Failure> {
+    let (expected, got) = match (want, line) {
+        (LogWant::Has(_) | LogWant::Matches(_), Some(_)) | (LogWant::Lacks(_), None) => return None,
+        (LogWant::Has(text), None) => {
+            (format!("a line with {}", quote(text.as_bytes())), "no such line".into())
+        }
+        (LogWant::Matches(regex), None) => {
+            (format!("a line that matches /{}/", show_regex(regex)), "no such line".into())
+        }
+        (LogWant::Lacks(text), Some(line)) => {
+            (format!("no line with {}", quote(text.as_bytes())), quote(line.as_bytes()))
+        }
+    };
+    Some(Failure { what: "kernel log".into(), expected, got, line: at })
+}

@@ -1,0 +1,216 @@
+//! Compares what happened with what a scenario expects.
+//!
+//! A [`Judge`] takes the events of a run one by one and gives back [`Judged`] values for reporters. It
+//! trusts nothing in the events: a guest, or a machine process gone wrong, may have sent anything.
+
+mod check;
+mod findings;
+mod judged;
+mod needs;
+mod run;
+mod standing;
+mod step;
+mod tail;
+mod title;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use judged::{
+    Began, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepResult, SyscallRow,
+};
+pub use tail::BoundedLog;
+pub use verdict::{StepVerdict, Verdict};
+
+use crate::event::{Booted, Event, StepOutcome};
+use crate::scenario::Scenario;
+use crate::scenario::model::Want;
+use board::wire::LogRecord;
+use std::collections::VecDeque;
+
+/// Findings beyond so many are not kept: a kernel in trouble repeats itself.
+const MAX_FINDINGS: usize = 200;
+/// So many of the console's newest bytes are kept, for a guest that left nothing else.
+const CONSOLE: usize = 4096;
+
+/// What is known of the kernel that runs, for a person's eyes.
+pub struct Names {
+    /// The name of a 64-bit system call.
+    pub syscall: Box<dyn Fn(u64) -> Option<String> + Send>,
+    /// `function+0x1f` of an address.
+    pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
+}
+
+impl Default for Names {
+    /// Knows nothing.
+    fn default() -> Self {
+        Self { syscall: Box::new(|_| None), symbol: Box::new(|_| None) }
+    }
+}
+
+/// Judges one run.
+pub struct Judge {
+    scenario: Scenario,
+    names: Names,
+    steps: Vec<JudgedStep>,
+    /// The step that is being done.
+    current: Option<usize>,
+    values: check::Values,
+    /// For each of the current step's checks: the log line that decides it.
+    step_log: Vec<Option<String>>,
+    /// For each of the run's log expectations: the line that decides it.
+    run_log: Vec<Option<String>>,
+    findings: Vec<Finding>,
+    log: BoundedLog,
+    console: VecDeque<u8>,
+    booted: Option<Booted>,
+    standing: Vec<String>,
+    /// How the guest hung, if it did, and in which step it is expected to.
+    hang: Option<standing::Hang>,
+    /// The end that a step was to bring about came.
+    ending_came: bool,
+    verdict: Option<Verdict>,
+}
+
+impl Judge {
+    /// A judge of one run of this scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        let steps = scenario.steps.iter().enumerate();
+        let steps = steps.map(|(index, step)| JudgedStep {
+            index,
+            title: title::title(scenario, step, &check::Values::new()),
+            line: step.line,
+            verdict: StepVerdict::NotRun,
+            why: Some("the run did not get this far".into()),
+            result: None,
+            took: None,
+            failures: Vec::new(),
+            expectations: 0,
+        });
+        Self {
+            steps: steps.collect(),
+            run_log: vec![None; scenario.expect.log.len()],
+            scenario: scenario.clone(),
+            names: Names::default(),
+            current: None,
+            values: check::Values::new(),
+            step_log: Vec::new(),
+            findings: Vec::new(),
+            log: BoundedLog::default(),
+            console: VecDeque::new(),
+            booted: None,
+            standing: Vec::new(),
+            hang: None,
+            ending_came: false,
+            verdict: None,
+        }
+    }
+
+    /// The first value for reporters: what is going to be done.
+    pub fn begin(&self) -> Judged {
+        Judged::Began(Began {
+            scenario: self.scenario.name.clone(),
+            path: self.scenario.path.clone(),
+            steps: self.steps.clone(),
+        })
+    }
+
+    /// Where machines run, and why there.
+    pub fn host(&self, host: String) -> Judged {
+        Judged::Host(host)
+    }
+
+    /// The kernel is there.
+    pub fn kernel(&mut self, kernel: Kernel, names: Names) -> Judged {
+        self.names = names;
+        Judged::Kernel(kernel)
+    }
+
+    /// The verdict, once there is one.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
+    /// The run ends for a reason that no event tells: the kernel does not build, there is no host, the
+    /// user pressed Ctrl-C. Nothing happens if it has ended already.
+    pub fn abort(&mut self, verdict: Verdict, why: String) -> Vec<Judged> {
+        if self.verdict.is_some() {
+            return Vec::new();
+        }
+        vec![self.aborted(verdict, why)]
+    }
+
+    /// Takes the next event. After [`Event::Ended`] the last value is [`Judged::Ended`]; events that come
+    /// still later are dropped.
+    pub fn event(&mut self, event: &Event) -> Vec<Judged> {
+        if self.verdict.is_some() {
+            return Vec::new();
+        }
+        match event {
+            Event::Booted(booted) => {
+                self.booted = Some(booted.clone());
+                vec![Judged::Booted(booted.clone())]
+            }
+            Event::StepStarted { index } => {
+                let Some(step) = self.scenario.steps.get(*index) else { return Vec::new() };
+                self.current = Some(*index);
+                self.step_log = vec![None; step.checks.len()];
+                vec![Judged::StepBegan(*index)]
+            }
+            Event::StepEnded { index, outcome } => self.step_ended(*index, outcome),
+            Event::Log(record) => {
+                self.logged(record);
+                vec![Judged::Log(record.clone(), self.current)]
+            }
+            Event::Console(bytes) => {
+                self.console.extend(bytes.iter().rev().take(CONSOLE).rev());
+                let excess = self.console.len().saturating_sub(CONSOLE);
+                self.console.drain(..excess);
+                vec![Judged::Console(bytes.clone())]
+            }
+            Event::Ended(ended) => vec![self.ended(ended)],
+        }
+    }
+
+    fn step_ended(&mut self, index: usize, outcome: &StepOutcome) -> Vec<Judged> {
+        if self.scenario.steps.get(index).is_none() {
+            return Vec::new();
+        }
+        if self.current != Some(index) {
+            self.step_log = vec![None; self.scenario.steps[index].checks.len()];
+        }
+        let judged = self.judge_step(index, outcome);
+        self.current = None;
+        self.steps[index] = judged.clone();
+        vec![Judged::Step(Box::new(judged))]
+    }
+
+    fn logged(&mut self, record: &LogRecord) {
+        if let Some(finding) = findings::finding(record, self.current) {
+            // An oops has several headlines; the first one names its cause.
+            let again = |last: &Finding| {
+                last.kind == FindingKind::Oops && (last.kind, last.step) == (finding.kind, finding.step)
+            };
+            if self.findings.len() < MAX_FINDINGS && !self.findings.last().is_some_and(again) {
+                self.findings.push(finding);
+            }
+        }
+        if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
+            for (check, line) in step.checks.iter().zip(&mut self.step_log) {
+                if let Want::Log(want) = &check.want
+                    && line.is_none()
+                    && check::log_match(want, record)
+                {
+                    *line = Some(record.text.clone());
+                }
+            }
+        }
+        for ((want, _), line) in self.scenario.expect.log.iter().zip(&mut self.run_log) {
+            if line.is_none() && check::log_match(want, record) {
+                *line = Some(record.text.clone());
+            }
+        }
+        self.log.push(record);
+    }
+}

@@ -1,0 +1,186 @@
+//! One step's outcome against its expectations.
+
+use super::check::{Got, check};
+use super::judged::{FindingKind, JudgedStep, StepResult};
+use super::standing::{Hang, describe};
+use super::title::{quote, result, title};
+use super::verdict::StepVerdict;
+use super::{Judge, needs};
+use crate::event::StepOutcome;
+use crate::scenario::errno::Errno;
+use crate::scenario::model::{Action, Ending, EndingKind, Step};
+use crate::text::time;
+
+/// So much of what was read or printed goes into reports, in bytes.
+const OUTPUT: usize = 4096;
+
+impl Judge {
+    pub(super) fn judge_step(&mut self, index: usize, outcome: &StepOutcome) -> JudgedStep {
+        let step = self.scenario.steps[index].clone();
+        let mut judged = JudgedStep {
+            index,
+            title: title(&self.scenario, &step, &self.values),
+            line: step.line,
+            verdict: StepVerdict::Fail,
+            why: None,
+            result: None,
+            took: None,
+            failures: Vec::new(),
+            expectations: step.checks.len().max(1),
+        };
+        match outcome {
+            StepOutcome::Returned { value, data, took } => {
+                let log = std::mem::take(&mut self.step_log);
+                let got = Got::returned(&step, *value, data, *took, &log);
+                judged.took = Some(*took);
+                // Other buffers are numbers and structures, which are no text.
+                let text = matches!(step.action, Action::Read { .. } | Action::ReadFile { .. });
+                let output = got.data.first().filter(|_| text).map(|data| head(data));
+                self.compare(&step, &got, &mut judged, output);
+                let shown = got.data.first().copied();
+                let values = judged.result.as_ref().map(|result| result.values.clone()).unwrap_or_default();
+                judged.title.push_str(&result(&step, *value, shown, &values));
+            }
+            StepOutcome::Exited { code, stdout, stderr, took } => {
+                let log = std::mem::take(&mut self.step_log);
+                let got = Got {
+                    value: None,
+                    exit: Some(*code),
+                    data: vec![stdout],
+                    printed: Some((stdout, stderr)),
+                    took: *took,
+                    log: &log,
+                };
+                judged.took = Some(*took);
+                self.compare(&step, &got, &mut judged, Some(head(stdout)));
+                if *code != 0 {
+                    judged.title.push_str(&format!(" = exit status {code}"));
+                    if !judged.failures.is_empty() && !stderr.is_empty() {
+                        judged.why = Some(format!("standard error: {}", quote(stderr)));
+                    }
+                }
+            }
+            StepOutcome::Died { signal } => {
+                judged.why = Some(format!("the calling process was killed by {}", signal_name(*signal)));
+            }
+            StepOutcome::Skipped { why } => {
+                let missing =
+                    needs::needs(&step.action).into_iter().find(|name| !self.values.contains_key(*name));
+                if let Some(name) = missing {
+                    judged.verdict = StepVerdict::NotRun;
+                    judged.expectations = 0;
+                    judged.why = Some(format!("`${name}` has no value: {}", self.giver(name)));
+                } else {
+                    judged.why = Some(why.clone());
+                }
+            }
+            StepOutcome::TimedOut { limit, standing } => {
+                self.hang = Some(Hang::of(standing));
+                self.standing = describe(standing, &self.names);
+                judged.why = Some(format!("no answer within {}", time(*limit)));
+            }
+            StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
+        }
+        if let Some(ending) = &step.ending {
+            self.judge_ending(ending, index, &mut judged);
+        } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
+            judged.verdict = StepVerdict::Pass;
+        } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
+            self.excuse(outcome, &mut judged);
+        }
+        judged
+    }
+
+    fn compare(&mut self, step: &Step, got: &Got<'_>, judged: &mut JudgedStep, output: Option<String>) {
+        let values = got.values(step);
+        self.values.extend(values.clone());
+        let checks = step.checks.iter().enumerate();
+        judged.failures =
+            checks.filter_map(|(position, one)| check(one, position, step, got, &self.values)).collect();
+        let errno = got.value.and_then(Errno::of).map(|errno| errno.to_string());
+        judged.result = Some(StepResult { value: got.value, errno, exit: got.exit, values, output });
+    }
+
+    /// Which step should have given a name its value.
+    fn giver(&self, name: &str) -> String {
+        let gives = |step: &&Step| step.binds.iter().any(|bind| bind.name == name);
+        match self.scenario.steps.iter().find(gives) {
+            Some(step) => format!("the step of line {} gave it none", step.line),
+            None => "no step gives it one".into(),
+        }
+    }
+
+    /// A step that should bring about an end: its findings are what it wants.
+    fn judge_ending(&mut self, ending: &Ending, index: usize, judged: &mut JudgedStep) {
+        if judged.verdict == StepVerdict::NotRun {
+            return;
+        }
+        let in_step = |step: Option<usize>| step == Some(index);
+        if self.ending_is(ending, in_step) {
+            for finding in self.findings.iter_mut().filter(|finding| in_step(finding.step)) {
+                finding.expected = true;
+            }
+            self.ending_came = true;
+            judged.verdict = StepVerdict::Pass;
+            judged.why = None;
+            judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
+        } else {
+            let came = judged.why.take().unwrap_or_else(|| "the step returned".into());
+            judged.failures = vec![super::Failure {
+                what: "end of the step".into(),
+                expected: wanted(ending),
+                got: came,
+                line: ending.line,
+            }];
+        }
+    }
+
+    /// Whether the end that a scenario asks for is in the evidence so far.
+    pub(super) fn ending_is(&self, ending: &Ending, concerns: impl Fn(Option<usize>) -> bool) -> bool {
+        let found = |kind| {
+            self.findings.iter().any(|finding| {
+                finding.kind == kind && concerns(finding.step) && finding.title.contains(&ending.containing)
+            })
+        };
+        match ending.kind {
+            EndingKind::Splat => found(FindingKind::Splat),
+            EndingKind::Oops => found(FindingKind::Oops),
+            EndingKind::Panic => found(FindingKind::Panic),
+            EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
+                self.hang.is_some_and(|hang| hang.is(ending.kind))
+                    && (ending.containing.is_empty()
+                        || self.standing.iter().any(|line| line.contains(&ending.containing)))
+            }
+            EndingKind::BootFailed => self.booted.is_none(),
+        }
+    }
+
+    /// Where the whole run should end badly, the step in which it does is no failure of its own.
+    fn excuse(&self, outcome: &StepOutcome, judged: &mut JudgedStep) {
+        let cut =
+            matches!(outcome, StepOutcome::Died { .. } | StepOutcome::TimedOut { .. } | StepOutcome::Lost);
+        if cut {
+            judged.verdict = StepVerdict::NotRun;
+            judged.expectations = 0;
+        }
+    }
+}
+
+/// The end that a scenario asks for, in words.
+pub fn wanted(ending: &Ending) -> String {
+    match &*ending.containing {
+        "" => ending.kind.name().to_owned(),
+        text => format!("{} with {}", ending.kind.name(), quote(text.as_bytes())),
+    }
+}
+
+fn head(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(OUTPUT)]).into_owned()
+}
+
+fn signal_name(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
+    }
+}

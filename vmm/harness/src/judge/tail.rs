@@ -1,0 +1,76 @@
+//! The kernel's log in bounded memory: its first and its newest lines.
+
+use board::wire::LogRecord;
+use std::collections::VecDeque;
+
+/// So many of the first lines stay.
+const HEAD: usize = 1000;
+/// So many of the newest lines stay.
+const TAIL: usize = 4000;
+/// Longer lines are cut, in bytes. The kernel's own limit is 1024 (`PRINTK_MESSAGE_MAX`).
+const LINE: usize = 2048;
+
+/// A log that never grows beyond some megabytes.
+#[derive(Clone, Debug, Default)]
+pub struct BoundedLog {
+    head: Vec<LogRecord>,
+    tail: VecDeque<LogRecord>,
+    dropped: u64,
+}
+
+impl BoundedLog {
+    /// Takes a line.
+    pub fn push(&mut self, record: &LogRecord) {
+        let mut record = record.clone();
+        if record.text.len() > LINE {
+            let cut = (0..=LINE).rev().find(|at| record.text.is_char_boundary(*at)).unwrap_or(0);
+            record.text.truncate(cut);
+        }
+        if self.head.len() < HEAD {
+            self.head.push(record);
+            return;
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+            self.dropped += 1;
+        }
+        self.tail.push_back(record);
+    }
+
+    /// All lines that are left.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &LogRecord> {
+        self.head.iter().chain(&self.tail)
+    }
+
+    /// So many lines between the first and the newest ones are gone.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The newest lines.
+    pub fn newest(&self, count: usize) -> Vec<LogRecord> {
+        let mut lines: Vec<LogRecord> = self.iter().rev().take(count).cloned().collect();
+        lines.reverse();
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_flood_leaves_the_first_and_the_newest_lines() {
+        let mut log = BoundedLog::default();
+        for seq in 0..100_000 {
+            let text = "x".repeat(3000);
+            log.push(&LogRecord { seq, time: Duration::ZERO, level: 6, text });
+        }
+        assert_eq!(log.iter().count(), HEAD + TAIL);
+        assert_eq!(log.dropped(), 95_000);
+        assert_eq!(log.iter().next().map(|line| line.seq), Some(0));
+        assert_eq!(log.newest(2).iter().map(|line| line.seq).collect::<Vec<_>>(), [99_998, 99_999]);
+        assert!(log.iter().all(|line| line.text.len() <= LINE));
+    }
+}

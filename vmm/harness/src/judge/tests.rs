@@ -1,0 +1,396 @@
+//! Verdicts, from events alone.
+
+use super::*;
+use crate::event::{Ended, RunEnd};
+use crate::fixture::{CHARDEV, HELLO, SYSCALL, good_run, names, run, scenario};
+use crate::scenario::errno::Errno;
+use crate::scenario::model::{Interval, LogWant, Num, Text};
+use board::wire::{EndReason, Evidence, VcpuStanding};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn ended(why: RunEnd) -> Event {
+    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1) })
+}
+
+fn line(text: &str) -> Event {
+    Event::Log(LogRecord { seq: 1, time: Duration::ZERO, level: 4, text: text.into() })
+}
+
+fn booted() -> Event {
+    good_run(&scenario("steps:\n- sleep: 1 s\n")).remove(0)
+}
+
+fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {
+    vec![vec![VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted, interrupts: false }]; 3]
+}
+
+/// A step in which something happens, and then the end.
+fn during(text: &str, middle: Vec<Event>, why: RunEnd) -> RunReport {
+    let start = [booted(), Event::StepStarted { index: 0 }];
+    run(&scenario(text), &start.into_iter().chain(middle).chain([ended(why)]).collect::<Vec<_>>())
+}
+
+fn end_of_step(outcome: StepOutcome) -> Event {
+    Event::StepEnded { index: 0, outcome }
+}
+
+fn returned(value: i64) -> Event {
+    end_of_step(StepOutcome::Returned { value, data: Vec::new(), took: Duration::ZERO })
+}
+
+const SLEEP: &str = "steps:\n- sleep: 1 s\n";
+
+#[test]
+fn a_run_in_which_everything_is_right_passes() {
+    for text in [CHARDEV, HELLO, SYSCALL] {
+        let scenario = scenario(text);
+        let report = run(&scenario, &good_run(&scenario));
+        assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+        assert!(report.expectations > report.steps.len());
+        assert!(report.steps.iter().all(|step| step.verdict == StepVerdict::Pass));
+    }
+}
+
+/// An expectation that means something else.
+fn change(want: &mut Want) -> bool {
+    let shift = |range: &mut Interval| {
+        for bound in [&mut range.low, &mut range.high].into_iter().flatten() {
+            if let Num::Int(number) = bound {
+                *number += 1;
+            }
+        }
+    };
+    let text = |text: &mut Text| match text {
+        Text::Equals(bytes) | Text::Contains(bytes) => bytes.push(b'!'),
+        Text::Lacks(bytes) => bytes.clear(),
+        Text::Matches(regex) => *regex = regex::Regex::new("never(1)").unwrap(),
+    };
+    match want {
+        Want::Success => *want = Want::Errno(Errno(5)),
+        Want::Returns(range) | Want::Named(_, range) | Want::Exit(range) => shift(range),
+        Want::Errno(errno) => errno.0 += 1,
+        Want::Data(data) | Want::NamedText(_, data) | Want::Stdout(data) | Want::Stderr(data) => text(data),
+        Want::Within(limit) => *limit = Duration::ZERO,
+        Want::Log(LogWant::Has(text)) => text.push('!'),
+        Want::Log(_) => return false,
+    }
+    true
+}
+
+#[test]
+fn changing_any_one_expectation_of_a_step_makes_exactly_that_step_fail() {
+    for text in [CHARDEV, HELLO, SYSCALL] {
+        let right = scenario(text);
+        let events = good_run(&right);
+        for index in 0..right.steps.len() {
+            for position in 0..right.steps[index].checks.len() {
+                let mut wrong = right.clone();
+                assert!(change(&mut wrong.steps[index].checks[position].want));
+                let report = run(&wrong, &events);
+                let failed: Vec<usize> = report
+                    .steps
+                    .iter()
+                    .filter(|step| step.verdict == StepVerdict::Fail)
+                    .map(|step| step.index)
+                    .collect();
+                assert_eq!(failed, [index], "{:?}", wrong.steps[index]);
+                assert_eq!(report.steps[index].failures.len(), 1);
+                assert_eq!(report.verdict, Verdict::Fail);
+                assert_eq!(report.verdict.exit_code(), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn changing_any_expectation_of_the_run_makes_the_run_fail_and_no_step() {
+    let right = scenario(CHARDEV);
+    let events = good_run(&right);
+    let fails = |wrong: &Scenario| {
+        let report = run(wrong, &events);
+        assert_eq!((report.verdict, report.failures.len()), (Verdict::Fail, 1), "{:?}", report.failures);
+        assert!(report.steps.iter().all(|step| step.verdict == StepVerdict::Pass));
+    };
+    for index in 0..right.expect.syscalls.len() {
+        let mut wrong = right.clone();
+        let wrong_count = Some(Interval { low: Some(Num::Int(99)), high: None });
+        wrong.expect.syscalls[index].count = wrong_count;
+        fails(&wrong);
+    }
+    let mut wrong = right.clone();
+    wrong.expect.syscalls[0].errors[0].0 = Errno(4);
+    fails(&wrong);
+    for index in 0..right.expect.log.len() {
+        let mut wrong = right.clone();
+        wrong.expect.log[index].0 = match &right.expect.log[index].0 {
+            LogWant::Lacks(_) => LogWant::Lacks("chardev".into()),
+            _ => LogWant::Has("never said".into()),
+        };
+        fails(&wrong);
+    }
+}
+
+#[test]
+fn the_agents_own_calls_do_not_count() {
+    // The fixture gives the agent seven calls of each.
+    let scenario = scenario(SYSCALL);
+    let report = run(&scenario, &good_run(&scenario));
+    let row = report.syscalls.iter().find(|row| row.name == "getppid").unwrap();
+    assert_eq!((row.count(), row.step, row.agent), (1000, 1000, 7));
+}
+
+#[test]
+fn a_number_without_a_name_is_shown_as_one() {
+    let scenario = scenario(SYSCALL);
+    let report = run(&scenario, &good_run(&scenario));
+    assert!(report.syscalls.iter().any(|row| row.name == "syscall_999"));
+}
+
+#[test]
+fn each_end_has_its_verdict() {
+    let timed_out = |halted| {
+        end_of_step(StepOutcome::TimedOut { limit: Duration::from_secs(10), standing: standing(halted) })
+    };
+    let lost = || end_of_step(StepOutcome::Lost);
+    let panic = || line("Kernel panic - not syncing: Attempted to kill init!");
+    let oops = || line("BUG: kernel NULL pointer dereference, address: 0000000000000000");
+    let kvm = || EndReason::KvmError("emulation failure".into());
+    let hung = || RunEnd::StepTimedOut { index: 0 };
+    let cases: Vec<(Verdict, Vec<Event>, RunEnd)> = vec![
+        (Verdict::Pass, vec![returned(0)], RunEnd::Completed),
+        (Verdict::Fail, vec![returned(-14)], RunEnd::Completed),
+        (Verdict::Fail, vec![], RunEnd::Completed),
+        (
+            Verdict::Splat,
+            vec![line("WARNING: CPU: 0 PID: 1 at fs/x.c:1 f+0x1/0x2"), returned(0)],
+            RunEnd::Completed,
+        ),
+        (Verdict::Fail, vec![line("WARNING: CPU: 0 PID: 1"), returned(-1)], RunEnd::Completed),
+        (Verdict::Oops, vec![oops(), end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
+        (Verdict::Fail, vec![end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
+        (Verdict::Panic, vec![panic(), lost()], RunEnd::Panicked),
+        (Verdict::Panic, vec![oops(), panic(), lost()], RunEnd::Panicked),
+        (Verdict::Panic, vec![lost()], RunEnd::Panicked),
+        (Verdict::Panic, vec![panic(), timed_out(true)], hung()),
+        (Verdict::Panic, vec![lost()], RunEnd::Machine(EndReason::TripleFault)),
+        (Verdict::Fail, vec![lost()], RunEnd::Machine(EndReason::Reset)),
+        (Verdict::HangIdle, vec![timed_out(true)], hung()),
+        (Verdict::HangSpinning, vec![timed_out(false)], hung()),
+        (Verdict::Fail, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
+        (Verdict::Infra, vec![lost()], RunEnd::Machine(kvm())),
+        (Verdict::Infra, vec![lost()], RunEnd::Machine(EndReason::Internal("x".into()))),
+        (Verdict::Infra, vec![lost()], RunEnd::Machine(EndReason::Stopped)),
+    ];
+    for (verdict, middle, why) in cases {
+        let report = during(SLEEP, middle.clone(), why.clone());
+        assert_eq!(report.verdict, verdict, "{middle:?} {why:?}");
+        assert_eq!(report.reason.is_empty(), verdict == Verdict::Pass, "{verdict}: {}", report.reason);
+    }
+}
+
+#[test]
+fn a_guest_that_never_says_hello_failed_to_boot() {
+    let limit = Duration::from_secs(60);
+    let no_agent = || ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let silent = run(&scenario(SLEEP), &[no_agent()]);
+    assert_eq!(silent.verdict, Verdict::BootFailed);
+    assert_eq!(silent.standing, ["vCPU 0 halted at foo+0x34, interrupts off (3 of 3 samples)"]);
+    let panic = "Kernel panic - not syncing: VFS: Unable to mount root fs";
+    let dead = run(&scenario(SLEEP), &[line(panic), ended(RunEnd::Panicked)]);
+    assert_eq!((dead.verdict, &*dead.reason), (Verdict::BootFailed, panic));
+    assert_eq!(dead.log_tail.len(), 1);
+    let kvm = RunEnd::Machine(EndReason::KvmError("entry failed".into()));
+    assert_eq!(run(&scenario(SLEEP), &[ended(kvm)]).verdict, Verdict::Infra);
+}
+
+#[test]
+fn a_step_that_waits_for_a_failed_one_is_not_run_but_the_run_fails() {
+    let text = "steps:\n- open: /a\n  as: fd\n- close: $fd\n- run: /nothing\n";
+    let mut events = vec![booted()];
+    let skipped = |why: &str| StepOutcome::Skipped { why: why.into() };
+    let outcomes = [
+        StepOutcome::Returned { value: -2, data: vec![], took: Duration::ZERO },
+        skipped("no value"),
+        skipped("no such program"),
+    ];
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        events.extend([Event::StepStarted { index }, Event::StepEnded { index, outcome }]);
+    }
+    events.push(ended(RunEnd::Completed));
+    let report = run(&scenario(text), &events);
+    let verdicts: Vec<StepVerdict> = report.steps.iter().map(|step| step.verdict).collect();
+    assert_eq!(verdicts, [StepVerdict::Fail, StepVerdict::NotRun, StepVerdict::Fail]);
+    assert_eq!(report.steps[1].why.as_deref(), Some("`$fd` has no value: the step of line 2 gave it none"));
+    assert_eq!(report.verdict, Verdict::Fail);
+}
+
+#[test]
+fn counts_that_nobody_could_take_are_this_machines_fault() {
+    let scenario = scenario(SYSCALL);
+    let mut events = good_run(&scenario);
+    if let Event::Booted(booted) = &mut events[0] {
+        booted.not_trapping = Some("no hardware breakpoints".into());
+    }
+    assert_eq!(run(&scenario, &events).verdict, Verdict::Infra);
+}
+
+#[test]
+fn a_run_without_its_end_is_no_pass_and_an_end_is_final() {
+    let scenario = scenario(SLEEP);
+    let mut judge = Judge::new(&scenario);
+    assert_eq!(judge.verdict(), None);
+    let ended = judge.abort(Verdict::Infra, "interrupted".into());
+    assert!(matches!(&ended[..], [Judged::Ended(report)] if report.verdict.exit_code() == 3));
+    assert!(judge.abort(Verdict::BuildFailed, "later".into()).is_empty());
+    for event in good_run(&scenario) {
+        assert!(judge.event(&event).is_empty());
+    }
+    assert_eq!(judge.verdict(), Some(Verdict::Infra));
+}
+
+#[test]
+fn a_bad_end_that_a_step_should_bring_about_passes_and_its_absence_fails() {
+    let wants = |end: &str| format!("steps:\n- sleep: 1 s\n  expect: {{{end}}}\n- sleep: 1 s\n");
+    let panic = || vec![line("Kernel panic - not syncing: sysrq"), end_of_step(StepOutcome::Lost)];
+    let oops = || vec![line("Oops: 0002 [#1]"), end_of_step(StepOutcome::Died { signal: 9 })];
+    let hang = || {
+        vec![end_of_step(StepOutcome::TimedOut { limit: Duration::from_secs(1), standing: standing(false) })]
+    };
+    let hung = || RunEnd::StepTimedOut { index: 0 };
+    let verdict = |end: &str, middle, why| during(&wants(end), middle, why).verdict;
+    assert_eq!(verdict("panic: true", panic(), RunEnd::Panicked), Verdict::Pass);
+    assert_eq!(verdict("panic: sysrq", panic(), RunEnd::Panicked), Verdict::Pass);
+    assert_eq!(verdict("panic: other", panic(), RunEnd::Panicked), Verdict::Panic);
+    assert_eq!(verdict("hang: true", hang(), hung()), Verdict::Pass);
+    assert_eq!(verdict("hang-spinning: foo", hang(), hung()), Verdict::Pass);
+    assert_eq!(verdict("hang-idle: true", hang(), hung()), Verdict::HangSpinning);
+    assert_eq!(verdict("panic: true", vec![returned(0)], RunEnd::Completed), Verdict::Fail);
+    let rest = |mut events: Vec<Event>| {
+        let outcome = StepOutcome::Returned { value: 0, data: vec![], took: Duration::ZERO };
+        events.extend([Event::StepStarted { index: 1 }, Event::StepEnded { index: 1, outcome }]);
+        events
+    };
+    assert_eq!(verdict("oops: true", rest(oops()), RunEnd::Completed), Verdict::Pass);
+    assert_eq!(verdict("oops: true", rest(vec![returned(0)]), RunEnd::Completed), Verdict::Fail);
+    // An oops that comes later is another one.
+    let mut twice = rest(oops());
+    twice.push(line("Oops: 0000 [#2]"));
+    assert_eq!(verdict("oops: true", twice, RunEnd::Completed), Verdict::Oops);
+}
+
+#[test]
+fn a_bad_end_that_the_run_should_come_to_passes_and_its_absence_fails() {
+    let wants = |end: &str| format!("steps:\n- sleep: 1 s\nexpect: {{{end}}}\n");
+    let panic = || vec![line("Kernel panic - not syncing: sysrq"), end_of_step(StepOutcome::Lost)];
+    let good = during(&wants("panic: true"), panic(), RunEnd::Panicked);
+    assert_eq!(good.verdict, Verdict::Pass, "{good:?}");
+    let healthy = during(&wants("panic: true"), vec![returned(0)], RunEnd::Completed);
+    assert_eq!((healthy.verdict, healthy.failures.len()), (Verdict::Fail, 1));
+    let limit = Duration::from_secs(60);
+    let no_agent = ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let silent = run(&scenario(&wants("boot-failed: true")), &[no_agent]);
+    assert_eq!(silent.verdict, Verdict::Pass);
+    let failed =
+        during(&wants("splat: true"), vec![line("WARNING: CPU: 0"), returned(-5)], RunEnd::Completed);
+    assert_eq!(failed.verdict, Verdict::Fail, "a failed step stays one");
+}
+
+/// Any event, mostly with indices and buffers that a scenario has.
+fn any_event() -> impl Strategy<Value = Event> {
+    let index = prop_oneof![0..60_usize, Just(usize::MAX)];
+    let bytes = prop_oneof![Just(Vec::new()), any::<Vec<u8>>(), Just(vec![0xff; 5000])];
+    let value = prop_oneof![any::<i64>(), -200..200_i64, Just(i64::MIN)];
+    let text = prop_oneof![
+        "\\PC{0,20}",
+        Just("Kernel panic - not syncing: x".to_owned()),
+        Just("Oops: 1".to_owned()),
+        any::<String>()
+    ];
+    let standing = prop::collection::vec(
+        prop::collection::vec(
+            (any::<u8>(), any::<u64>(), any::<u8>(), any::<bool>(), any::<bool>()).prop_map(
+                |(index, rip, cpl, halted, interrupts)| VcpuStanding { index, rip, cpl, halted, interrupts },
+            ),
+            0..3,
+        ),
+        0..3,
+    );
+    let time = any::<u64>().prop_map(Duration::from_nanos);
+    let outcome = prop_oneof![
+        (value, prop::collection::vec(bytes.clone(), 0..3), time.clone())
+            .prop_map(|(value, data, took)| StepOutcome::Returned { value, data, took }),
+        (any::<i32>(), bytes.clone(), bytes.clone(), time.clone())
+            .prop_map(|(code, stdout, stderr, took)| StepOutcome::Exited { code, stdout, stderr, took }),
+        any::<i32>().prop_map(|signal| StepOutcome::Died { signal }),
+        text.clone().prop_map(|why| StepOutcome::Skipped { why }),
+        (time.clone(), standing.clone())
+            .prop_map(|(limit, standing)| StepOutcome::TimedOut { limit, standing }),
+        Just(StepOutcome::Lost),
+    ];
+    let calls = prop::collection::vec((any::<u64>(), any::<u64>(), any::<i32>(), any::<u64>()), 0..4);
+    let evidence = calls.prop_map(|calls| {
+        use board::wire::{Door, Origin, SyscallCount};
+        let one = |(nr, count, errno, errors)| SyscallCount {
+            door: Door::Sysenter,
+            nr,
+            origin: Origin::Program,
+            count,
+            errors: [(errno, errors)].into(),
+        };
+        let exits = [("mmio".to_owned(), u64::MAX), ("io".to_owned(), u64::MAX)];
+        Evidence {
+            syscalls: calls.into_iter().map(one).collect(),
+            exits: exits.into(),
+            ..Evidence::default()
+        }
+    });
+    let why = prop_oneof![
+        Just(RunEnd::Completed),
+        index.clone().prop_map(|index| RunEnd::StepTimedOut { index }),
+        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent { limit, standing }),
+        text.clone().prop_map(RunEnd::BadAgent),
+        Just(RunEnd::Panicked),
+        Just(RunEnd::Machine(EndReason::TripleFault)),
+        text.clone().prop_map(|text| RunEnd::Machine(EndReason::KvmError(text))),
+    ];
+    prop_oneof![
+        1 => Just(booted()),
+        4 => index.clone().prop_map(|index| Event::StepStarted { index }),
+        8 => (index, outcome).prop_map(|(index, outcome)| Event::StepEnded { index, outcome }),
+        4 => (any::<u64>(), time.clone(), any::<u8>(), text)
+            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, text })),
+        2 => bytes.prop_map(Event::Console),
+        1 => (why, evidence, time).prop_map(|(why, evidence, ran)| Event::Ended(Ended { why, evidence, ran })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_events_make_judge_or_reporters_panic_or_pass_without_an_end(events in prop::collection::vec(any_event(), 0..40)) {
+        use crate::report::{Reporter, json::Json, terminal::Terminal};
+        let scenario = scenario(CHARDEV);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        let mut terminal = Terminal::new(Box::new(std::io::sink()), true);
+        let mut json = Json::create(&path).unwrap();
+        let mut judge = Judge::new(&scenario);
+        let mut all = vec![judge.begin()];
+        judge.kernel(
+            Kernel { release: None, hash: String::new(), cached: false, build: Duration::ZERO },
+            names(),
+        );
+        all.extend(events.iter().flat_map(|event| judge.event(event)));
+        for judged in &all {
+            terminal.event(judged).unwrap();
+            json.event(judged).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let verdict = judge.verdict().map_or("infra", Verdict::name);
+        prop_assert_eq!(object["verdict"].as_str(), Some(verdict));
+        prop_assert_ne!(judge.verdict(), Some(Verdict::Pass), "not all steps can have passed");
+    }
+}

@@ -1,0 +1,161 @@
+//! Steps as one line for a person.
+
+use super::check::Values;
+use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step};
+use crate::text::escape;
+
+/// Longer texts are cut here, in characters.
+const TEXT: usize = 40;
+
+/// What a step does, without its result.
+pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
+    let titles = Titles { scenario, values };
+    let mut title = titles.action(&step.action);
+    if step.repeat > 1 {
+        title.push_str(&format!(", {} times", step.repeat));
+    }
+    match &step.name {
+        Some(name) => format!("{}: {title}", escape(name)),
+        None => title,
+    }
+}
+
+/// Bytes as a quoted, cut, harmless text.
+pub fn quote(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let head: String = text.chars().take(TEXT).collect();
+    let more = if head.len() < text.len() { "..." } else { "" };
+    format!("\"{}\"{more}", escape(&head).replace('"', "\\\""))
+}
+
+struct Titles<'a> {
+    scenario: &'a Scenario,
+    values: &'a Values,
+}
+
+impl Titles<'_> {
+    fn action(&self, action: &Action) -> String {
+        match action {
+            Action::Insmod { module, params } => {
+                let params: String = params
+                    .iter()
+                    .map(|(name, value)| format!(" {}={}", escape(name), escape(value)))
+                    .collect();
+                format!("insmod {module}{params}")
+            }
+            Action::Rmmod { module } => format!("rmmod {module}"),
+            Action::Syscall { call, door, args } => {
+                let name = match call {
+                    CallName::Name(name, _) => escape(name),
+                    CallName::Nr(nr) => nr.to_string(),
+                };
+                let args: Vec<String> = args.iter().filter_map(|arg| self.argument(arg)).collect();
+                let door = match door {
+                    protocol::Door::Syscall64 => "",
+                    protocol::Door::Int80 => " by int80",
+                };
+                format!("syscall {name}({}){door}", args.join(", "))
+            }
+            Action::Mknod { path, kind, .. } => {
+                let path = escape(path);
+                match kind {
+                    Node::Char(major, minor) => {
+                        format!("mknod {path} c {} {}", self.num(major), self.num(minor))
+                    }
+                    Node::Block(major, minor) => {
+                        format!("mknod {path} b {} {}", self.num(major), self.num(minor))
+                    }
+                    Node::Fifo => format!("mknod {path} p"),
+                }
+            }
+            Action::Open { path, .. } => format!("open {}", escape(path)),
+            Action::Read { fd, .. } => format!("read {}", self.descriptor(fd)),
+            Action::Write { fd, data } => format!("write {} {}", self.descriptor(fd), quote(data)),
+            Action::Lseek { fd, offset, whence } => {
+                let from = ["", " from the current position", " from the end"];
+                let from = from.get(*whence as usize).unwrap_or(&"");
+                format!("lseek {} to {}{from}", self.descriptor(fd), self.num(offset))
+            }
+            Action::Ioctl { fd, request, arg } => {
+                let arg = self
+                    .argument(arg)
+                    .filter(|arg| arg != "null")
+                    .map_or(String::new(), |arg| format!(" {arg}"));
+                format!("ioctl {} {request:#x}{arg}", self.descriptor(fd))
+            }
+            Action::Close { fd } => format!("close {}", self.descriptor(fd)),
+            Action::Run { argv, .. } => {
+                let words: Vec<String> = argv.iter().map(|word| escape(word)).collect();
+                let line = words.join(" ");
+                match line.char_indices().nth(2 * TEXT) {
+                    Some((cut, _)) => format!("run {}...", &line[..cut]),
+                    None => format!("run {line}"),
+                }
+            }
+            Action::ReadFile { path } => format!("read {}", escape(path)),
+            Action::WriteFile { path, data, append } => {
+                format!("{} {} {}", if *append { "append to" } else { "write" }, escape(path), quote(data))
+            }
+            Action::Sleep { time } => format!("sleep {}", crate::text::time(*time)),
+            Action::Mount { target, fs, .. } => format!("mount {} type {}", escape(target), escape(fs)),
+            Action::Umount { target } => format!("umount {}", escape(target)),
+            Action::Mkdir { path, .. } => format!("mkdir {}", escape(path)),
+            Action::Rmdir { path } => format!("rmdir {}", escape(path)),
+            Action::Unlink { path } => format!("unlink {}", escape(path)),
+        }
+    }
+
+    /// A number: as it is, as its name stands for, or its name.
+    fn num(&self, num: &Num) -> String {
+        match num {
+            Num::Int(value) => value.to_string(),
+            Num::Name(name) => self.values.get(name).map_or_else(|| format!("${name}"), i128::to_string),
+        }
+    }
+
+    /// A descriptor by the path that was opened for it.
+    fn descriptor(&self, fd: &Num) -> String {
+        let opened = |step: &Step| match (&step.action, fd) {
+            (Action::Open { path, .. }, Num::Name(name)) => {
+                step.binds.iter().any(|bind| bind.name == *name).then(|| escape(path))
+            }
+            _ => None,
+        };
+        self.scenario.steps.iter().find_map(opened).unwrap_or_else(|| self.num(fd))
+    }
+
+    /// An argument; nothing for a buffer that only takes a result.
+    fn argument(&self, argument: &Argument) -> Option<String> {
+        Some(match argument {
+            Argument::Num(value) | Argument::InNumber(value, _) | Argument::InOutNumber(value, _) => {
+                self.num(value)
+            }
+            Argument::Text(text) => quote(text.as_bytes()),
+            Argument::In(bytes) | Argument::InOut(bytes, _) => quote(bytes),
+            Argument::Out(_) => return None,
+            Argument::Pointer(Pointer::Null) => "null".into(),
+            Argument::Pointer(Pointer::Bad) => "bad pointer".into(),
+            Argument::Pointer(Pointer::Kernel) => "kernel pointer".into(),
+        })
+    }
+}
+
+/// The part of a title that says what came back.
+pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &Values) -> String {
+    let mut text = String::new();
+    if let Some(errno) = crate::scenario::errno::Errno::of(value) {
+        return format!(" = {errno}");
+    }
+    match (&step.action, shown) {
+        (Action::Read { .. }, Some(data)) => text = format!(" = {}", quote(data)),
+        (Action::Syscall { .. } | Action::Lseek { .. } | Action::Ioctl { .. }, _) => {
+            text = format!(" = {value}")
+        }
+        _ => {}
+    }
+    let named = step.binds.iter().filter(|bind| !matches!(bind.from, Origin::Value));
+    for (name, value) in named.filter_map(|bind| values.get_key_value(&bind.name)) {
+        text.push_str(&format!(", {name} = {value}"));
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! Verdicts, of a run and of a step.
+
+use std::fmt;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Every expectation held.
+    Pass,
+    /// An expectation did not hold; the guest is healthy.
+    Fail,
+    /// The kernel complained (WARN, lockdep, KASAN and the like), though the steps passed.
+    Splat,
+    /// The kernel killed a task because of its own error.
+    Oops,
+    /// The kernel died.
+    Panic,
+    /// No progress, and a vCPU was busy.
+    HangSpinning,
+    /// No progress, and all vCPUs were halted.
+    HangIdle,
+    /// The agent never said hello.
+    BootFailed,
+    /// Kernel, patch or module did not build.
+    BuildFailed,
+    /// This machine's fault, never the kernel's.
+    Infra,
+}
+
+impl Verdict {
+    /// The exit code: 0 pass, 1 against the kernel or an expectation, 3 infra. (2, bad input, is no
+    /// verdict: nothing ran.)
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Infra => 3,
+            Self::Fail
+            | Self::Splat
+            | Self::Oops
+            | Self::Panic
+            | Self::HangSpinning
+            | Self::HangIdle
+            | Self::BootFailed
+            | Self::BuildFailed => 1,
+        }
+    }
+
+    /// As reports write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Splat => "splat",
+            Self::Oops => "oops",
+            Self::Panic => "panic",
+            Self::HangSpinning => "hang-spinning",
+            Self::HangIdle => "hang-idle",
+            Self::BootFailed => "boot-failed",
+            Self::BuildFailed => "build-failed",
+            Self::Infra => "infra",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepVerdict {
+    /// Every expectation held.
+    Pass,
+    /// One did not, or the guest ended in the step.
+    Fail,
+    /// It was not done.
+    NotRun,
+}
+
+impl fmt::Display for StepVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::NotRun => "not-run",
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Kernels: made from a recipe once, found in the cache afterwards.
+//!
+//! [`ensure`] is all that most callers need. The parts: a [`Source`] is brought into the cache, a
+//! [`patch::Series`] is put on a private copy of it, [`config`] fragments are put on a base, make builds,
+//! and what is worth keeping becomes a cache entry.
+
+mod build;
+pub mod config;
+pub mod diagnose;
+pub mod patch;
+mod product;
+mod recipe;
+pub mod run;
+pub mod source;
+pub mod toolchain;
+pub mod tree;
+
+use crate::{
+    cache::{Cache, CacheError, Kind},
+    symbols::{Symbols, SymbolsError},
+    syscall_table::{SyscallTable, TableError},
+};
+pub(crate) use build::jobs;
+pub use product::{Facts, Manifest};
+pub use recipe::{Base, Recipe};
+pub use source::Source;
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+pub use toolchain::Compiler;
+use toolchain::{Missing, Toolchain};
+
+/// Why there is no kernel.
+///
+/// [`KernelError::fault`] tells those that the kernel's author has to mend from the others.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// No source.
+    #[error(transparent)]
+    Source(#[from] source::SourceError),
+    /// No series, or one that does not apply.
+    #[error(transparent)]
+    Patch(#[from] patch::PatchError),
+    /// Fragments that make no sense, or symbols that got lost.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The compiler, or make, says no.
+    #[error(transparent)]
+    Build(#[from] BuildFailed),
+    /// Programs are missing.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The source's system call table makes no sense.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// An entry of the cache is damaged.
+    #[error("use the kernel in {}: {why}; remove that folder, and it is built again", path.display())]
+    Damaged {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file system (a full one is among them), or Ctrl-C.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+pub use config::ConfigError;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// What was built does not build: the verdict is build-failed.
+    Build,
+    /// What was asked for can't be: exit code 2.
+    Input,
+    /// This machine's: exit code 3.
+    Machine,
+    /// The user's wish.
+    Interrupted,
+}
+
+impl KernelError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        use source::SourceError;
+        match self {
+            Self::Source(SourceError::Cache(error))
+            | Self::Cache(error)
+            | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
+            Self::Source(SourceError::NotAKernel { .. } | SourceError::Tool { .. }) => Fault::Input,
+            Self::Source(SourceError::NoPackage { .. } | SourceError::Missing(_)) => Fault::Machine,
+            Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
+                Fault::Input
+            }
+            Self::Config(ConfigError::Unreadable { .. } | ConfigError::Syntax { .. }) => Fault::Input,
+            Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
+                Fault::Build
+            }
+            Self::Missing(_) | Self::Damaged { .. } => Fault::Machine,
+        }
+    }
+}
+
+impl CacheError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Interrupted => Fault::Interrupted,
+            _ => Fault::Machine,
+        }
+    }
+}
+
+/// A build that failed, in the words of whoever said it first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildFailed {
+    what: String,
+    /// The compiler's first error; `None` when the output names none.
+    pub first: Option<diagnose::FirstError>,
+    /// Everything that was said.
+    pub log: PathBuf,
+}
+
+impl std::error::Error for BuildFailed {}
+
+impl BuildFailed {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        ran: &run::Ran,
+        places: &[(&Path, &Path)],
+        log: &Path,
+    ) -> Self {
+        let first = diagnose::first_error(&ran.lines, places).or_else(|| {
+            let lines = vec![ran.lines.last()?.clone()];
+            Some(diagnose::FirstError { lines, advice: None })
+        });
+        Self { what: what.into(), first, log: log.to_owned() }
+    }
+}
+
+impl fmt::Display for BuildFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.what)?;
+        match &self.first {
+            Some(first) => {
+                for line in &first.lines {
+                    write!(f, "\n  {line}")?;
+                }
+                if let Some(advice) = &first.advice {
+                    write!(f, "\n  {advice}")?;
+                }
+            }
+            None => write!(f, " make failed and said nothing")?,
+        }
+        write!(f, "\n  the whole output is in {}", self.log.display())
+    }
+}
+
+/// A kernel that is ready to boot and to build modules for.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// `uname -r`, such as `6.12.117-vmm`.
+    pub release: String,
+    /// The recipe's hash: 16 hexadecimal digits.
+    pub hash: String,
+    /// The ELF file, with symbols.
+    pub vmlinux: PathBuf,
+    /// The same without symbols, for booting.
+    pub boot: PathBuf,
+    /// What `make -C` takes to build a module.
+    pub build: PathBuf,
+    /// The configuration.
+    pub config: PathBuf,
+    /// `System.map`.
+    pub map: PathBuf,
+    /// Its system calls.
+    pub syscalls: SyscallTable,
+    /// What modules have to be built with.
+    pub compiler: Compiler,
+    /// It was there already.
+    pub cached: bool,
+}
+
+impl Kernel {
+    /// Opens a cache entry.
+    ///
+    /// # Errors
+    /// [`KernelError::Damaged`].
+    pub fn open(entry: &Path, cached: bool) -> Result<Self, KernelError> {
+        let damaged = |why: String| KernelError::Damaged { path: entry.to_owned(), why };
+        let read =
+            |name: &str| fs::read(entry.join(name)).map_err(|error| damaged(format!("{name}: {error}")));
+        let manifest: Manifest = serde_json::from_slice(&read("kernel.json")?)
+            .map_err(|error| damaged(format!("kernel.json: {error}")))?;
+        let syscalls = serde_json::from_slice(&read("syscalls.json")?)
+            .map_err(|error| damaged(format!("syscalls.json: {error}")))?;
+        let file = |name: &str| match entry.join(name) {
+            path if path.exists() => Ok(path),
+            _ => Err(damaged(format!("{name} is missing"))),
+        };
+        let vmlinux = file("vmlinux")?;
+        Ok(Self {
+            release: manifest.release,
+            hash: entry.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            boot: file("vmlinux.boot").unwrap_or_else(|_| vmlinux.clone()),
+            vmlinux,
+            build: file("build")?,
+            config: file("config")?,
+            map: file("System.map")?,
+            syscalls,
+            compiler: manifest.facts.compiler,
+            cached,
+        })
+    }
+
+    /// Names and addresses of its functions and variables.
+    ///
+    /// # Errors
+    /// The `System.map` is damaged.
+    pub fn symbols(&self) -> Result<Symbols, KernelError> {
+        let damaged = |why: String| KernelError::Damaged { path: self.map.clone(), why };
+        let text = fs::read_to_string(&self.map).map_err(|error| damaged(error.to_string()))?;
+        Symbols::from_map(&text).map_err(|error: SymbolsError| damaged(error.to_string()))
+    }
+}
+
+/// Finds the kernel of a recipe in the cache, or builds it.
+///
+/// # Errors
+/// See [`KernelError`]; no error leaves an entry, or part of one.
+pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
+    // What is cheap to find wrong comes first: nobody should wait for a download to learn of a typo.
+    let loaded = recipe.load()?;
+    let toolchain = Toolchain::find(&recipe.compiler, cache);
+    let identity = toolchain.identity();
+    let sources = recipe.source.resolve(cache)?;
+    let hash = loaded.hash(recipe.base, &sources, &identity);
+    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+        return Kernel::open(&entry, true);
+    }
+    let _lock = cache.lock(&format!("kernel-{hash}"), &format!("kernel {}", &hash[..7]))?;
+    // Whoever we waited for has built it, as like as not.
+    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+        return Kernel::open(&entry, true);
+    }
+    let slot = recipe.slot(&sources, &identity);
+    build::build(recipe, &loaded, &sources, &toolchain, &slot, &hash, cache)?;
+    Kernel::open(&cache.place(Kind::Kernel, &hash), false)
+}
+
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,219 @@
+//! Building a kernel with its own build system, in a folder that stays.
+
+use super::{
+    BuildFailed, KernelError,
+    config::{self, ConfigError},
+    diagnose, patch, product,
+    recipe::{Loaded, Recipe},
+    run,
+    source::Sources,
+    toolchain::Toolchain,
+    tree::{self, Share, Tree},
+};
+use crate::{
+    cache::{self, Cache, CacheError, Kind, Lock},
+    progress::{Progress, Total, Unit, note},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+/// What a build of the standard recipe has to do, for the first bar that a user sees.
+const USUAL_STEPS: u64 = 1300;
+
+/// A build folder: `source`, patched, and `build`, make's `O=`.
+struct Slot<'a> {
+    root: PathBuf,
+    source: PathBuf,
+    build: PathBuf,
+    log: PathBuf,
+    lock: Lock,
+    toolchain: &'a Toolchain,
+}
+
+/// Builds a kernel and makes it the entry `hash`.
+///
+/// # Errors
+/// See [`KernelError`]. After an error the cache has no trace of the entry; a disk that ran full has been
+/// relieved of the build folder too.
+pub(super) fn build(
+    recipe: &Recipe,
+    loaded: &Loaded,
+    sources: &Sources,
+    toolchain: &Toolchain,
+    slot: &str,
+    hash: &str,
+    cache: &Cache,
+) -> Result<(), KernelError> {
+    toolchain.check()?;
+    if !toolchain.has_ccache() {
+        note("ccache is not installed, so compiled objects are not kept from build to build");
+    }
+    let log = cache.log(&format!("kernel-{hash}"));
+    fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
+    let root = cache.work(slot);
+    let steps = cache.work(&format!("{slot}.steps"));
+    let slot = Slot {
+        source: root.join("source"),
+        build: root.join("build"),
+        lock: cache.lock(slot, &format!("a kernel in {}", root.display()))?,
+        root,
+        log,
+        toolchain,
+    };
+    fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
+    let result = slot.source(loaded, sources, cache).and_then(|()| {
+        slot.configure(recipe, loaded)?;
+        let started = Instant::now();
+        let done = slot.make(sources, &steps)?;
+        let facts = product::Facts {
+            source: recipe.source.to_string(),
+            version: sources.version.clone(),
+            compiler: recipe.compiler.clone(),
+            steps: done,
+            seconds: started.elapsed().as_secs(),
+        };
+        let stage = cache.stage()?;
+        let place = cache.place(Kind::Kernel, hash);
+        product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
+        Ok(stage.commit(&place)?)
+    });
+    if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result {
+        // Objects may be cut off, and whoever has to free space should not have to look for ours.
+        cache::remove(&slot.root)?;
+    }
+    result
+}
+
+impl Slot<'_> {
+    /// Brings `source` to the state of the recipe.
+    fn source(&self, loaded: &Loaded, sources: &Sources, cache: &Cache) -> Result<(), KernelError> {
+        let scratch = cache.stage()?;
+        let touched = loaded.series.apply(&sources.folder, scratch.path(), &self.log).map_err(from_patch)?;
+        let scanned;
+        let tree = match &sources.tree {
+            Some(tree) => tree,
+            None => {
+                scanned = Tree::scan(&sources.folder)?;
+                &scanned
+            }
+        };
+        let share = if sources.ours { Share::Links } else { Share::Nothing };
+        tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
+        for file in &touched {
+            let (from, to) = (scratch.path().join(file), self.source.join(file));
+            match (fs::read(&from), fs::read(&to)) {
+                (Ok(new), Ok(old)) if new == old => {}
+                (Ok(_), _) => {
+                    let parent = to.parent().unwrap_or(&self.source);
+                    fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+                    tree::copy(&from, &to)?;
+                }
+                (Err(_), Ok(_)) => fs::remove_file(&to).map_err(CacheError::io("remove", &to))?,
+                (Err(_), Err(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `.config`, and checks that everything that was asked for is in it.
+    fn configure(&self, recipe: &Recipe, loaded: &Loaded) -> Result<(), KernelError> {
+        let config = self.build.join(".config");
+        self.make_target(&[recipe.base.target()])?;
+        let base = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
+        let merged = config::merge(&base, &loaded.requests);
+        fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
+        self.make_target(&["olddefconfig"])?;
+        let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
+        let mut lost = config::lost(&loaded.requests, &made, &self.source);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        if let Some(rust) = lost.iter_mut().find(|lost| lost.request.symbol == "RUST") {
+            // Kconfig only knows that Rust isn't available; the kernel has a script that knows why.
+            if let Some(why) = self.why_no_rust() {
+                rust.why = why;
+            }
+        }
+        Err(ConfigError::Lost(lost).into())
+    }
+
+    fn why_no_rust(&self) -> Option<String> {
+        let ran = run::run(self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
+        let said =
+            ran.lines.iter().find_map(|line| line.trim().strip_prefix("*** ").filter(|it| !it.is_empty()));
+        said.map(|said| {
+            format!("`make rustavailable` says: {said} (./setup installs what Rust in a kernel needs)")
+        })
+    }
+
+    /// Builds. Returns how many steps that took.
+    fn make(&self, sources: &Sources, steps: &Path) -> Result<u64, KernelError> {
+        // A folder that was built before has an unknown, mostly small part to do again.
+        let fresh = !self.build.join("vmlinux").exists();
+        let usual = || fs::read_to_string(steps).ok().and_then(|text| text.trim().parse().ok());
+        let total = if fresh { Total::About(usual().unwrap_or(USUAL_STEPS)) } else { Total::Unknown };
+        let progress = Progress::start(&format!("building Linux {}", sources.version), Unit::Objects, total);
+        let mut done = 0;
+        let ran = run::run(self.command(&["vmlinux", "modules"]), &self.log, Some(&self.lock), |line| {
+            if is_step(line) {
+                done += 1;
+                progress.set(done);
+            }
+        })?;
+        drop(progress);
+        if !ran.status.success() {
+            // People know their own tree; of a package, a path within the kernel says most.
+            let folder = if sources.ours { Path::new("") } else { &sources.folder };
+            return Err(self.failed("build the kernel", &ran, folder));
+        }
+        if fresh {
+            fs::write(steps, done.to_string()).map_err(CacheError::io("write", steps))?;
+        }
+        Ok(done)
+    }
+
+    fn make_target(&self, targets: &[&str]) -> Result<(), KernelError> {
+        let ran = run::run(self.command(targets), &self.log, Some(&self.lock), |_| ())?;
+        match ran.status.success() {
+            true => Ok(()),
+            false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
+        }
+    }
+
+    fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path) -> KernelError {
+        if diagnose::is_disk_full(&ran.lines) {
+            return CacheError::disk_full(self.build.clone()).into();
+        }
+        let places = [(self.source.as_path(), folder)];
+        BuildFailed::new(what, ran, &places, &self.log).into()
+    }
+
+    fn command(&self, targets: &[&str]) -> Command {
+        let mut make = run::tied("make");
+        make.arg("-C").arg(&self.source).arg(format!("O={}", self.build.display()));
+        self.toolchain.apply(&mut make);
+        make.arg(jobs()).arg("--output-sync=target").args(targets).current_dir(&self.root);
+        make
+    }
+}
+
+/// As many as there are processors.
+pub(crate) fn jobs() -> String {
+    format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// kbuild's short lines: `  CC      kernel/fork.o`.
+fn is_step(line: &str) -> bool {
+    line.strip_prefix("  ").is_some_and(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+fn from_patch(error: patch::PatchError) -> KernelError {
+    match error {
+        patch::PatchError::Cache(error) => error.into(),
+        error => error.into(),
+    }
+}

@@ -1,0 +1,262 @@
+//! Kernel configuration: what fragments ask for, and whether it survived.
+//!
+//! `make olddefconfig` drops what can't be had without a word. So everything that was asked for is looked
+//! up in its result.
+
+use regex::Regex;
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+use thiserror::Error;
+use walkdir::WalkDir;
+
+/// Why a configuration can't be had.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A fragment can't be read.
+    #[error("read {}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A line is no assignment.
+    #[error(
+        "read {}, line {line}: expected CONFIG_NAME=value or \"# CONFIG_NAME is not set\", found: {text}",
+        path.display()
+    )]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+    },
+    /// Symbols that were asked for and are not in the result.
+    #[error("configure the kernel: {} did not survive `make olddefconfig`:{}", count(.0), list(.0))]
+    Lost(Vec<Lost>),
+}
+
+fn count(lost: &[Lost]) -> String {
+    match lost.len() {
+        1 => "a symbol".to_owned(),
+        n => format!("{n} symbols"),
+    }
+}
+
+fn list(lost: &[Lost]) -> String {
+    lost.iter().map(|lost| format!("\n  {lost}")).collect()
+}
+
+/// One line of a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Without `CONFIG_`.
+    pub symbol: String,
+    /// `y`, `m`, `n`, a number, or a string in its quotes.
+    pub value: String,
+    /// The fragment.
+    pub path: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// A symbol that was asked for in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Who asked.
+    pub request: Request,
+    /// What the result has; `None` for nothing at all.
+    pub got: Option<String>,
+    /// Why, as far as the kernel's Kconfig files tell.
+    pub why: String,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request { symbol, value, path, line } = &self.request;
+        let fate = self.got.as_ref().map_or("was dropped".to_owned(), |got| format!("became {got}"));
+        write!(f, "{}:{line}: CONFIG_{symbol}={value} {fate}; {}", path.display(), self.why)
+    }
+}
+
+/// Reads a fragment.
+///
+/// # Errors
+/// [`ConfigError::Syntax`] for the first line that is none.
+pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"^CONFIG_(\w+)=(y|m|n|-?\d+|0[xX][0-9a-fA-F]+|".*")$"#)
+            .expect("a constant that tests use")
+    });
+    static UNSET: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^#\s*CONFIG_(\w+) is not set$").expect("a constant that tests use"));
+    let mut requests = Vec::new();
+    for (index, text) in text.lines().enumerate() {
+        let trimmed = text.trim();
+        let (symbol, value) = if let Some(found) = LINE.captures(trimmed) {
+            (found[1].to_owned(), found[2].to_owned())
+        } else if let Some(found) = UNSET.captures(trimmed) {
+            (found[1].to_owned(), "n".to_owned())
+        } else if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        } else {
+            let path = path.to_owned();
+            return Err(ConfigError::Syntax { path, line: index + 1, text: trimmed.to_owned() });
+        };
+        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1 });
+    }
+    Ok(requests)
+}
+
+/// Of several requests for one symbol the last one counts, as with the kernel's own merge script.
+pub fn effective(requests: &[Request]) -> Vec<&Request> {
+    let last: BTreeMap<&str, usize> =
+        requests.iter().enumerate().map(|(index, it)| (it.symbol.as_str(), index)).collect();
+    let wins = |index: usize| last.get(requests[index].symbol.as_str()) == Some(&index);
+    (0..requests.len()).filter(|index| wins(*index)).map(|index| &requests[index]).collect()
+}
+
+/// A `.config` made of a base's and these requests. What stands in the base about a symbol goes, so that
+/// Kconfig has nothing to warn of.
+pub fn merge(base: &str, requests: &[Request]) -> String {
+    let requests = effective(requests);
+    let asked = |line: &str| symbol_of(line).is_some_and(|it| requests.iter().any(|r| r.symbol == it));
+    let mut text: String =
+        base.lines().filter(|line| !asked(line)).map(|line| line.to_owned() + "\n").collect();
+    for Request { symbol, value, .. } in requests {
+        text += &match value.as_str() {
+            "n" => format!("# CONFIG_{symbol} is not set\n"),
+            value => format!("CONFIG_{symbol}={value}\n"),
+        };
+    }
+    text
+}
+
+fn symbol_of(line: &str) -> Option<&str> {
+    if let Some(rest) = line.strip_prefix("CONFIG_") {
+        return rest.split_once('=').map(|(symbol, _)| symbol);
+    }
+    line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set")
+}
+
+/// The values of a `.config`; `n` for "is not set".
+pub fn values(config: &str) -> BTreeMap<&str, &str> {
+    let value = |line: &'_ str| line.find('=').map_or(line.len(), |at| at + 1);
+    config
+        .lines()
+        .filter_map(|line| symbol_of(line).map(|symbol| (symbol, line)))
+        .map(|(symbol, line)| (symbol, if line.starts_with('#') { "n" } else { &line[value(line)..] }))
+        .collect()
+}
+
+/// The requests that `config` does not grant. `kconfig` is the source's root, where the reasons are.
+pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
+    let values = values(config);
+    let got = |request: &Request| values.get(request.symbol.as_str()).copied();
+    let mut lost: Vec<Lost> = effective(requests)
+        .into_iter()
+        .filter(|request| got(request).unwrap_or("n") != request.value)
+        .map(|request| Lost {
+            request: request.clone(),
+            got: got(request).map(str::to_owned),
+            why: "no Kconfig file of this kernel knows it".to_owned(),
+        })
+        .collect();
+    if !lost.is_empty() {
+        explain(&mut lost, &values, kconfig);
+    }
+    lost
+}
+
+/// Reads all Kconfig files for the symbols in question.
+fn explain(lost: &mut [Lost], values: &BTreeMap<&str, &str>, root: &Path) {
+    let is_kconfig = |name: &str| name.starts_with("Kconfig");
+    let other = |path: &Path| {
+        path.strip_prefix(root).is_ok_and(|it| it.starts_with("arch") && !it.starts_with("arch/x86"))
+    };
+    let files = WalkDir::new(root)
+        .sort_by_file_name()
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_file() && is_kconfig(&entry.file_name().to_string_lossy()));
+    // Other architectures have symbols of the same names, with other dependencies.
+    for entry in files.filter(|entry| !other(entry.path())) {
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        for lost in lost.iter_mut() {
+            if let Some(depends) = depends(&text, &lost.request.symbol) {
+                lost.why = reason(&depends, values);
+            }
+        }
+    }
+}
+
+/// What a symbol's entry in a Kconfig file says that it depends on; `None` when it has no entry there.
+fn depends(text: &str, symbol: &str) -> Option<Vec<String>> {
+    let mut found = None;
+    let mut inside = false;
+    let mut conditions: Vec<String> = Vec::new();
+    for line in text.replace("\\\n", " ").lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["config" | "menuconfig", name] => {
+                inside = name == symbol;
+                if inside {
+                    found.get_or_insert_with(Vec::new).extend(conditions.iter().cloned());
+                }
+            }
+            ["menu" | "choice" | "comment" | "source" | "endmenu" | "endchoice", ..] => inside = false,
+            ["if", ..] if !line.starts_with(['\t', ' ']) => {
+                inside = false;
+                conditions.push(words[1..].join(" "));
+            }
+            ["endif", ..] => {
+                inside = false;
+                conditions.pop();
+            }
+            ["depends", "on", ..] if inside => {
+                found.get_or_insert_with(Vec::new).push(words[2..].join(" "));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// "depends on RUST && !MODVERSIONS (RUST is not set)".
+fn reason(depends: &[String], values: &BTreeMap<&str, &str>) -> String {
+    static NAME: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(\$\([^)]*\))|(!?)\b([A-Z0-9_]*[A-Z][A-Z0-9_]*)\b").expect("a constant")
+    });
+    if depends.is_empty() {
+        return "nothing that it depends on is off: another symbol selects it, or it can't be chosen"
+            .to_owned();
+    }
+    let expression = depends.join(" && ");
+    let mut facts: Vec<String> = Vec::new();
+    for name in NAME.captures_iter(&expression).filter(|it| it.get(3).is_some()) {
+        let (negated, symbol) = (&name[2] == "!", &name[3]);
+        let fact = match values.get(symbol).copied().unwrap_or("n") {
+            "n" if !negated => format!("{symbol} is not set"),
+            value if negated && value != "n" => format!("{symbol} is {value}"),
+            _ => continue,
+        };
+        if !facts.contains(&fact) {
+            facts.push(fact);
+        }
+    }
+    match facts[..] {
+        [] => format!("depends on {expression}"),
+        _ => format!("depends on {expression} ({})", facts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_test.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+
+fn requests(text: &str) -> Vec<Request> {
+    parse(Path::new("base.config"), text).unwrap()
+}
+
+fn kernel(kconfig: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("drivers")).unwrap();
+    fs::create_dir_all(folder.path().join("arch/arm")).unwrap();
+    fs::write(folder.path().join("drivers/Kconfig.net"), kconfig).unwrap();
+    fs::write(folder.path().join("arch/arm/Kconfig"), "config NET\n\tdepends on ARM_ONLY\n").unwrap();
+    folder
+}
+
+fn lost_text(asked: &str, got: &str, kconfig: &str) -> String {
+    let folder = kernel(kconfig);
+    let lost = lost(&requests(asked), got, folder.path());
+    lost.iter().map(|lost| lost.to_string() + "\n").collect()
+}
+
+#[test]
+fn fragments_have_values_of_every_kind() {
+    let got = requests(
+        "# why\nCONFIG_A=y\n\n# CONFIG_B is not set\nCONFIG_C=\"-vmm\"\nCONFIG_D=0x10\nCONFIG_E=m\nCONFIG_F=-1\n",
+    );
+    let got: Vec<_> = got.iter().map(|it| (it.symbol.as_str(), it.value.as_str(), it.line)).collect();
+    assert_eq!(
+        got,
+        [("A", "y", 2), ("B", "n", 4), ("C", "\"-vmm\"", 5), ("D", "0x10", 6), ("E", "m", 7), ("F", "-1", 8)]
+    );
+}
+
+#[test]
+fn a_line_that_is_no_assignment_is_shown() {
+    for text in ["CONFIG_A", "A=y", "CONFIG_A=yes", "CONFIG_A = y", "CONFIG_A=\"open"] {
+        let error = parse(Path::new("x.config"), &format!("CONFIG_OK=y\n{text}\n")).unwrap_err().to_string();
+        assert!(error.contains("x.config, line 2") && error.ends_with(text), "{error}");
+    }
+}
+
+#[test]
+fn the_later_of_two_requests_counts() {
+    let asked = requests("CONFIG_A=y\nCONFIG_B=y\nCONFIG_A=n\n");
+    assert_eq!(merge("CONFIG_A=m\nCONFIG_Z=y\n", &asked), "CONFIG_Z=y\nCONFIG_B=y\n# CONFIG_A is not set\n");
+    assert!(lost(&asked, "CONFIG_B=y\n", Path::new("/nowhere")).is_empty());
+}
+
+#[test]
+fn what_survived_is_not_lost() {
+    let asked = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=\"x\"\nCONFIG_D=n\n";
+    assert_eq!(lost_text(asked, "CONFIG_A=y\nCONFIG_C=\"x\"\n# CONFIG_D is not set\n", ""), "");
+}
+
+#[test]
+fn a_lost_symbol_is_shown_with_what_it_depends_on() {
+    let kconfig = "if NETDEVICES\nconfig NET\n\tbool \"net\"\n\tdepends on PCI && !SMALL\n\tdepends on FINE\n\nendif\n\
+                   config OTHER\n\tdepends on NOTHING\n";
+    let text =
+        lost_text("CONFIG_NET=y\n", "# CONFIG_PCI is not set\nCONFIG_SMALL=y\nCONFIG_FINE=y\n", kconfig);
+    assert_eq!(
+        text,
+        "base.config:1: CONFIG_NET=y was dropped; depends on NETDEVICES && PCI && !SMALL && FINE \
+         (NETDEVICES is not set, PCI is not set, SMALL is y)\n"
+    );
+}
+
+#[test]
+fn every_way_to_get_lost_is_noticed() {
+    let text = lost_text("CONFIG_A=y\n", "CONFIG_A=m\n", "");
+    assert!(text.contains("CONFIG_A=y became m"), "{text}");
+    let text = lost_text("# CONFIG_A is not set\n", "CONFIG_A=y\n", "config A\n\tbool\n");
+    assert!(text.contains("CONFIG_A=n became y; nothing that it depends on is off"), "{text}");
+    let text = lost_text("CONFIG_A=\"x\"\n", "CONFIG_A=\"y\"\n", "");
+    assert!(text.contains("CONFIG_A=\"x\" became \"y\""), "{text}");
+}
+
+#[test]
+fn a_symbol_that_no_kernel_has_is_told_so() {
+    let text = lost_text("CONFIG_VIRTOI=y\n", "", "config VIRTIO\n");
+    assert!(text.contains("no Kconfig file of this kernel knows it"), "{text}");
+}
+
+#[test]
+fn all_lost_symbols_are_in_the_message() {
+    let folder = kernel("");
+    let error = ConfigError::Lost(lost(&requests("CONFIG_A=y\nCONFIG_B=y\n"), "", folder.path())).to_string();
+    assert!(
+        error.contains("2 symbols") && error.contains("CONFIG_A=y") && error.contains("CONFIG_B=y"),
+        "{error}"
+    );
+}

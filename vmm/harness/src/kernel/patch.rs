@@ -1,0 +1,290 @@
+//! A series of patches, and what it makes of a source.
+//!
+//! GNU `patch` applies them, not a crate: what it takes is what kernel developers mean by
+//! "applies", and it is on every machine that builds kernels. It works on a scratch folder with
+//! the few files that the series touches: a patch that fails leaves no trace, and the build's tree changes
+//! only where the result differs from what is there.
+
+use super::{run, tree};
+use crate::cache::CacheError;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Component, Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Why a series can't be used.
+#[derive(Debug, Error)]
+pub enum PatchError {
+    /// A file of the series can't be read.
+    #[error("read {}: {source}{}", path.display(), named_in(.series))]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// The `series` file and its line that names the patch.
+        series: Option<(PathBuf, usize)>,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A path leads out of the source.
+    #[error("use {}: it changes {}, which is outside of the source", patch.display(), file.display())]
+    Outside {
+        /// The patch.
+        patch: PathBuf,
+        /// What it would change.
+        file: PathBuf,
+    },
+    /// A hunk does not fit.
+    #[error("apply {}: {reject}", patch.display())]
+    Rejected {
+        /// The patch.
+        patch: PathBuf,
+        /// The first hunk that does not fit.
+        reject: Reject,
+    },
+    /// `patch` failed in another way.
+    #[error("apply {}: {said}", patch.display())]
+    Failed {
+        /// The patch.
+        patch: PathBuf,
+        /// In the tool's words.
+        said: String,
+    },
+    /// Files can't be written, Ctrl-C, and the like.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+fn named_in(series: &Option<(PathBuf, usize)>) -> String {
+    match series {
+        Some((path, line)) => format!(" (named in {}, line {line})", path.display()),
+        None => String::new(),
+    }
+}
+
+/// A hunk that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The file it is for, in the source.
+    pub file: String,
+    /// Counted from 1 within the file.
+    pub hunk: usize,
+    /// The hunk as it stands in the patch, its `@@` line first.
+    pub wanted: Vec<String>,
+    /// What stands in the file there, with line numbers counted from 1.
+    pub found: Vec<(usize, String)>,
+    /// Hunks of this patch that don't fit, in all.
+    pub count: usize,
+}
+
+impl std::fmt::Display for Reject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "hunk {} of {} does not apply", self.hunk, self.file)?;
+        if self.count > 1 {
+            write!(f, " ({} hunks of this patch don't)", self.count)?;
+        }
+        write!(f, "\n  the patch expects:")?;
+        for line in &self.wanted {
+            write!(f, "\n    {line}")?;
+        }
+        if self.found.is_empty() {
+            return write!(f, "\n  the file is not there, or ends before");
+        }
+        write!(f, "\n  {} has there:", self.file)?;
+        for (number, line) in &self.found {
+            write!(f, "\n    {number:5} {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One patch of a series.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its text; patches may hold bytes that are no UTF-8.
+    pub text: Vec<u8>,
+}
+
+/// Patches, in the order in which they apply.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// The patches.
+    pub patches: Vec<Patch>,
+}
+
+impl Series {
+    /// Reads `folder/series`, one file name a line, `#` for comments, and the patches it names.
+    ///
+    /// # Errors
+    /// [`PatchError::Unreadable`].
+    pub fn load(folder: &Path) -> Result<Self, PatchError> {
+        let list = folder.join("series");
+        let text = fs::read_to_string(&list).map_err(|source| PatchError::Unreadable {
+            path: list.clone(),
+            series: None,
+            source,
+        })?;
+        let mut patches = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            // As quilt does: options such as -p1 may follow the name.
+            let Some(name) = line.split('#').next().unwrap_or_default().split_whitespace().next() else {
+                continue;
+            };
+            let path = folder.join(name);
+            let text = fs::read(&path).map_err(|source| {
+                let series = Some((list.clone(), index + 1));
+                PatchError::Unreadable { path: path.clone(), series, source }
+            })?;
+            patches.push(Patch { path, text });
+        }
+        Ok(Self { patches })
+    }
+
+    /// The files that the series changes, makes or removes, below the source's root.
+    ///
+    /// # Errors
+    /// [`PatchError::Outside`].
+    pub fn touched(&self) -> Result<BTreeSet<PathBuf>, PatchError> {
+        let mut files = BTreeSet::new();
+        for patch in &self.patches {
+            for file in files_of(&String::from_utf8_lossy(&patch.text)) {
+                if !file.components().all(|part| matches!(part, Component::Normal(_))) {
+                    return Err(PatchError::Outside { patch: patch.path.clone(), file });
+                }
+                files.insert(file);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Applies the series to copies of the touched files of `source` in the empty folder `scratch`.
+    ///
+    /// # Errors
+    /// The first patch that does not apply.
+    pub fn apply(&self, source: &Path, scratch: &Path, log: &Path) -> Result<BTreeSet<PathBuf>, PatchError> {
+        let touched = self.touched()?;
+        for file in &touched {
+            let (from, to) = (source.join(file), scratch.join(file));
+            if from.is_file() {
+                let parent = to.parent().unwrap_or(scratch);
+                fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+                tree::copy(&from, &to)?;
+            }
+        }
+        for patch in &self.patches {
+            let mut command = run::tied("patch");
+            command.args([
+                "-p1",
+                "--batch",
+                "--forward",
+                "--no-backup-if-mismatch",
+                "--reject-format=unified",
+                // A hunk may have moved, but what is around it has to be what its author saw: with fuzz,
+                // lines that are only inserted fit anywhere.
+                "--fuzz=0",
+            ]);
+            command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
+            let ran = run::run(command, log, None, |_| ())?;
+            if !ran.status.success() {
+                if crate::kernel::diagnose::is_disk_full(&ran.lines) {
+                    return Err(CacheError::disk_full(scratch.to_owned()).into());
+                }
+                return Err(explain(patch, scratch, &ran.lines));
+            }
+        }
+        Ok(touched)
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The files in a patch's headers, without their first component (`a/`, `b/`).
+fn files_of(text: &str) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut add = |name: &str| {
+        let name = name.split('\t').next().unwrap_or_default().trim();
+        if name != "/dev/null" {
+            files.insert(name.split_once('/').map_or(name, |(_, rest)| rest).into());
+        }
+    };
+    // A removed line "-- x" looks like a header too; a header is a pair before a hunk.
+    for window in lines.windows(3) {
+        if let (Some(old), Some(new)) = (window[0].strip_prefix("--- "), window[1].strip_prefix("+++ "))
+            && window[2].starts_with("@@ ")
+        {
+            add(old);
+            add(new);
+        }
+    }
+    for line in &lines {
+        if let Some(name) = line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename to ")) {
+            files.insert(name.into());
+        }
+    }
+    files
+}
+
+/// Makes an error of what `patch` said and of the rejects that it left.
+fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
+    let failed = |said: String| PatchError::Failed { patch: patch.path.clone(), said };
+    let mut file = String::new();
+    let mut first = None;
+    let mut count = 0;
+    for line in said {
+        if let Some(name) = line.strip_prefix("patching file ") {
+            name.trim_matches('\'').clone_into(&mut file);
+        }
+        if line.starts_with("Reversed (or previously applied) patch detected") {
+            return failed(format!("{file} has this change already"));
+        }
+        if line.starts_with("can't find file to patch") {
+            let name = said.iter().find_map(|line| line.strip_prefix("|+++ ")).unwrap_or("?");
+            let name = name.split('\t').next().unwrap_or_default();
+            return failed(format!(
+                "the source has no file {}",
+                name.split_once('/').map_or(name, |it| it.1)
+            ));
+        }
+        // "Hunk #2 FAILED at 45."
+        if let Some(rest) = line.strip_prefix("Hunk #").filter(|rest| rest.contains("FAILED")) {
+            count += 1;
+            let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|it| it.parse().ok());
+            if let (None, Some(hunk), Some(at)) = (&first, numbers.next(), numbers.next()) {
+                first = Some((file.clone(), hunk, at));
+            }
+        }
+    }
+    let Some((file, hunk, at)) = first else {
+        return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
+    };
+    let wanted = fs::read(scratch.join(format!("{file}.rej")))
+        .map(|bytes| first_hunk(&String::from_utf8_lossy(&bytes)))
+        .unwrap_or_default();
+    let found = fs::read(scratch.join(&file))
+        .map(|bytes| around(&String::from_utf8_lossy(&bytes), at, wanted.len()))
+        .unwrap_or_default();
+    PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }
+}
+
+fn first_hunk(reject: &str) -> Vec<String> {
+    let mut lines = reject.lines().skip_while(|line| !line.starts_with("@@ "));
+    let header = lines.next().map(str::to_owned);
+    header.into_iter().chain(lines.take_while(|line| !line.starts_with("@@ ")).map(str::to_owned)).collect()
+}
+
+/// So many lines from line `at` on, and a few before.
+fn around(text: &str, at: usize, count: usize) -> Vec<(usize, String)> {
+    let first = at.saturating_sub(3).max(1);
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
+    numbered.skip(first - 1).take(count.max(6)).collect()
+}
+
+#[cfg(test)]
+#[path = "patch_test.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+use super::*;
+
+const ORIGINAL: &str = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n";
+const PATCH: &str = "Subject: change\n\n--- a/dir/file.c\n+++ b/dir/file.c\n@@ -2,5 +2,5 @@\n two\n three\n-four\n+FOUR\n five\n six\n\
+    --- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+made\n";
+
+struct Setup {
+    folder: tempfile::TempDir,
+}
+
+fn setup(original: &str, patches: &[(&str, &str)]) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["source/dir", "series", "scratch"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    fs::write(at("source/dir/file.c"), original).unwrap();
+    let mut list = "# comment\n\n".to_owned();
+    for (name, text) in patches {
+        fs::write(at("series").join(name), text).unwrap();
+        list += &format!("{name}  # why\n");
+    }
+    fs::write(at("series/series"), list).unwrap();
+    Setup { folder }
+}
+
+impl Setup {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn apply(&self) -> Result<BTreeSet<PathBuf>, PatchError> {
+        Series::load(&self.at("series"))?.apply(&self.at("source"), &self.at("scratch"), &self.at("log"))
+    }
+}
+
+#[test]
+fn a_series_changes_and_makes_files_in_the_scratch_folder_only() {
+    let second = "--- a/new.c\t2024\n+++ b/new.c\n@@ -1 +1 @@\n-made\n+remade\n";
+    let setup = setup(ORIGINAL, &[("1.patch", PATCH), ("2.patch", second)]);
+    let touched = setup.apply().unwrap();
+    assert_eq!(touched, BTreeSet::from(["dir/file.c".into(), "new.c".into()]));
+    assert!(fs::read_to_string(setup.at("scratch/dir/file.c")).unwrap().contains("FOUR"));
+    assert_eq!(fs::read_to_string(setup.at("scratch/new.c")).unwrap(), "remade\n");
+    assert_eq!(fs::read_to_string(setup.at("source/dir/file.c")).unwrap(), ORIGINAL);
+    assert!(!setup.at("source/new.c").exists());
+}
+
+#[test]
+fn a_hunk_that_does_not_apply_is_shown_with_what_stands_there() {
+    let setup = setup("one\n2\n3\n4\n5\n6\nseven\n", &[("1.patch", PATCH)]);
+    let PatchError::Rejected { patch, reject } = setup.apply().unwrap_err() else { panic!() };
+    assert!(patch.ends_with("1.patch"));
+    assert_eq!((reject.file.as_str(), reject.hunk, reject.count), ("dir/file.c", 1, 1));
+    assert_eq!(reject.wanted[0], "@@ -2,5 +2,5 @@");
+    assert!(reject.wanted.contains(&"-four".to_owned()));
+    assert!(reject.found.contains(&(4, "4".to_owned())), "{reject:?}");
+    let text = reject.to_string();
+    assert!(text.contains("hunk 1 of dir/file.c does not apply") && text.contains("    4 4"), "{text}");
+}
+
+#[test]
+fn the_first_of_several_hunks_is_shown_and_the_others_counted() {
+    let patch = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n@@ -4,2 +4,2 @@\n-gone\n+GONE\n five\n@@ -7,2 +7,2 @@\n seven\n-nine\n+NINE\n";
+    let setup = setup(ORIGINAL, &[("1.patch", patch)]);
+    let PatchError::Rejected { reject, .. } = setup.apply().unwrap_err() else { panic!() };
+    assert_eq!((reject.hunk, reject.count), (2, 2));
+    assert!(reject.wanted.contains(&"-gone".to_owned()), "{reject:?}");
+}
+
+#[test]
+fn a_hunk_may_have_moved_but_its_surroundings_count() {
+    let moved = setup(&format!("new\nnew\n{ORIGINAL}"), &[("1.patch", PATCH)]);
+    moved.apply().unwrap();
+    let changed = setup(&ORIGINAL.replace("six", "6"), &[("1.patch", PATCH)]);
+    assert!(matches!(changed.apply().unwrap_err(), PatchError::Rejected { .. }));
+}
+
+#[test]
+fn a_patch_for_a_missing_file_says_so() {
+    let patch = "--- a/none.c\n+++ b/none.c\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n";
+    let error = setup(ORIGINAL, &[("1.patch", patch)]).apply().unwrap_err().to_string();
+    assert!(error.contains("no file none.c"), "{error}");
+}
+
+#[test]
+fn a_patch_that_is_in_already_says_so() {
+    let setup = setup(&ORIGINAL.replace("four", "FOUR"), &[("1.patch", PATCH)]);
+    let error = setup.apply().unwrap_err().to_string();
+    assert!(error.contains("has this change already"), "{error}");
+}
+
+#[test]
+fn a_cut_off_patch_is_an_error() {
+    let setup = setup(ORIGINAL, &[("1.patch", &PATCH[..PATCH.find("-four").unwrap()])]);
+    let error = setup.apply().unwrap_err();
+    assert!(matches!(error, PatchError::Failed { .. }), "{error}");
+}
+
+#[test]
+fn a_patch_cannot_leave_the_source() {
+    for name in ["../evil.c", "/etc/evil"] {
+        let patch = format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+made\n");
+        let error = setup(ORIGINAL, &[("1.patch", &patch)]).apply().unwrap_err();
+        assert!(matches!(error, PatchError::Outside { .. }), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_missing_patch_is_named_with_the_line_that_asks_for_it() {
+    let setup = setup(ORIGINAL, &[("1.patch", PATCH)]);
+    fs::remove_file(setup.at("series/1.patch")).unwrap();
+    let error = setup.apply().unwrap_err().to_string();
+    assert!(error.contains("1.patch") && error.contains("series, line 3"), "{error}");
+    let error = Series::load(&setup.at("nothing")).unwrap_err().to_string();
+    assert!(error.contains("nothing/series"), "{error}");
+}
+
+#[test]
+fn removed_lines_that_look_like_headers_are_none() {
+    let files =
+        files_of("--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,2 @@\n--- old comment\n+++ new comment\n one\n");
+    assert_eq!(files, BTreeSet::from(["x.sql".into()]));
+}

@@ -1,0 +1,156 @@
+//! What is kept of a kernel that was built.
+//!
+//! | in the entry | what |
+//! |---|---|
+//! | `vmlinux`, `System.map`, `config` | as built |
+//! | `vmlinux.boot` | without symbols, where that is smaller |
+//! | `syscalls.json` | the [`SyscallTable`] |
+//! | `kernel.json` | the [`Manifest`] |
+//! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
+
+use super::{KernelError, run, toolchain::Compiler};
+use crate::{cache::CacheError, syscall_table::SyscallTable};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+use walkdir::WalkDir;
+
+/// What is known of a build before its product is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// As the user named it.
+    pub source: String,
+    /// `6.12.117`.
+    pub version: String,
+    /// Modules have to be built with the same.
+    pub compiler: Compiler,
+    /// Objects built, and the like; few when an earlier build had most of them.
+    pub steps: u64,
+    /// How long make took.
+    pub seconds: u64,
+}
+
+/// `kernel.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `uname -r`.
+    pub release: String,
+    /// How it was made.
+    pub facts: Facts,
+}
+
+/// Fills `stage` with what becomes the entry `place`.
+///
+/// # Errors
+/// The file system, or a build that lacks what every kernel has.
+pub(super) fn assemble(
+    source: &Path,
+    build: &Path,
+    stage: &Path,
+    place: &Path,
+    facts: &Facts,
+) -> Result<(), KernelError> {
+    let text = |path: PathBuf| fs::read_to_string(&path).map_err(CacheError::io("read", &path));
+    for (name, kept) in [("vmlinux", "vmlinux"), ("System.map", "System.map"), (".config", "config")] {
+        let (from, to) = (build.join(name), stage.join(kept));
+        fs::copy(&from, &to).map_err(CacheError::io("keep", &from))?;
+    }
+    strip(stage)?;
+
+    let tables = source.join("arch/x86/entry/syscalls");
+    let table =
+        SyscallTable::parse(&text(tables.join("syscall_64.tbl"))?, &text(tables.join("syscall_32.tbl"))?)?;
+    save(&stage.join("syscalls.json"), &table)?;
+    let release = text(build.join("include/config/kernel.release"))?.trim().to_owned();
+    save(&stage.join("kernel.json"), &Manifest { release, facts: facts.clone() })?;
+
+    copy_tree(source, &stage.join("source"), wanted_source)?;
+    copy_tree(build, &stage.join("build"), wanted_build)?;
+    let link = |target: &str, name: &str| {
+        let path = stage.join("build").join(name);
+        symlink(target, &path).map_err(CacheError::io("make the link", &path))
+    };
+    link("../vmlinux", "vmlinux")?;
+    link("../source", "source")?;
+    // The makefile in a build folder leads to the source by its path, which was the slot's.
+    let makefile = text(build.join("Makefile"))?
+        .replace(&source.display().to_string(), &place.join("source").display().to_string())
+        .replace(&build.display().to_string(), &place.join("build").display().to_string());
+    let path = stage.join("build/Makefile");
+    Ok(fs::write(&path, makefile).map_err(CacheError::io("write", &path))?)
+}
+
+fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
+    let text = serde_json::to_vec(value).map_err(|error| CacheError::io("write", path)(error.into()))?;
+    fs::write(path, text).map_err(CacheError::io("write", path))
+}
+
+/// Makes `vmlinux.boot`. It travels into emulated hosts over slow ports, so every byte counts.
+fn strip(stage: &Path) -> Result<(), KernelError> {
+    let mut command = run::tied("strip");
+    command.arg("--strip-all").arg("-o").arg(stage.join("vmlinux.boot")).arg(stage.join("vmlinux"));
+    let log = stage.join("strip.log");
+    let ran = run::run(command, &log, None, |_| ())?;
+    fs::remove_file(&log).map_err(CacheError::io("remove", &log))?;
+    if super::diagnose::is_disk_full(&ran.lines) {
+        return Err(CacheError::disk_full(stage.join("vmlinux.boot")).into());
+    }
+    if !ran.status.success() {
+        // What strip can't read boots all the same.
+        let _ = fs::remove_file(stage.join("vmlinux.boot"));
+    }
+    Ok(())
+}
+
+/// The part of a source that module builds read, much as in distributions' headers packages.
+fn wanted_source(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if path == Path::new("Makefile") || path.starts_with("include") || path.starts_with("scripts") {
+        return true;
+    }
+    let Ok(inside) = path.strip_prefix("arch/x86") else { return false };
+    inside.starts_with("include")
+        || name.starts_with("Makefile")
+        || name == "Kbuild"
+        || inside.starts_with("entry/syscalls")
+}
+
+/// The part of a build folder that module builds read: no objects, no programs but the tools'.
+fn wanted_build(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if let Ok(inside) = path.strip_prefix("tools") {
+        return inside == Path::new("objtool/objtool")
+            || inside == Path::new("bpf/resolve_btfids/resolve_btfids");
+    }
+    let left_out = [".o", ".a", ".cmd", ".d", ".tmp", ".lst", ".bin"];
+    !left_out.iter().any(|ending| name.ends_with(ending))
+        && !name.starts_with(".tmp_")
+        && !name.starts_with("vmlinux")
+        && !matches!(&*name, "source" | "bzImage" | "System.map")
+        && path != Path::new("Makefile")
+}
+
+fn copy_tree(from: &Path, to: &Path, wanted: fn(&Path) -> bool) -> Result<(), CacheError> {
+    fs::create_dir_all(to).map_err(CacheError::io("make the folder", to))?;
+    for entry in WalkDir::new(from) {
+        let entry = entry.map_err(|error| CacheError::io("read", from)(error.into()))?;
+        let Ok(name) = entry.path().strip_prefix(from) else { continue };
+        if entry.file_type().is_dir() || !wanted(name) {
+            continue;
+        }
+        let target = to.join(name);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+        }
+        if entry.path_is_symlink() {
+            let link = fs::read_link(entry.path()).map_err(CacheError::io("read", entry.path()))?;
+            symlink(link, &target).map_err(CacheError::io("make the link", &target))?;
+        } else if entry.file_type().is_file() {
+            fs::copy(entry.path(), &target).map_err(CacheError::io("keep", entry.path()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+use super::*;
+use crate::kernel::patch::Patch;
+
+fn sources(identity: &str) -> Sources {
+    Sources {
+        folder: "/nowhere".into(),
+        identity: identity.to_owned(),
+        name: "linux".to_owned(),
+        ours: true,
+        version: "6.12.1".to_owned(),
+        tree: None,
+    }
+}
+
+fn loaded(patches: &[&str], config: &str) -> Loaded {
+    let patch = |text: &&str| Patch { path: "p".into(), text: text.as_bytes().to_vec() };
+    Loaded {
+        series: Series { patches: patches.iter().map(patch).collect() },
+        requests: config::parse(Path::new("c"), config).unwrap(),
+    }
+}
+
+#[test]
+fn everything_that_shapes_a_kernel_is_in_its_hash() {
+    let hash = |source: &str, patches: &[&str], config: &str, base, tools: &str| {
+        loaded(patches, config).hash(base, &sources(source), tools)
+    };
+    let hashes = [
+        hash("s", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
+        hash("S", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
+        hash("s", &["b", "a"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
+        hash("s", &["ab"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=m", Base::Tiny, "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=y", Base::Default, "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 13"),
+    ];
+    let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
+    assert_eq!(distinct.len(), hashes.len());
+    assert!(hashes.iter().all(|hash| hash.len() == 16));
+}
+
+#[test]
+fn comments_and_the_order_of_symbols_are_not() {
+    let hash = |config| loaded(&[], config).hash(Base::Tiny, &sources("s"), "gcc");
+    assert_eq!(hash("CONFIG_A=y\nCONFIG_B=y\n"), hash("# why\nCONFIG_B=y\nCONFIG_A=n\nCONFIG_A=y\n"));
+}
+
+#[test]
+fn recipes_that_differ_in_a_patch_share_a_build_folder_and_others_do_not() {
+    let recipe = Recipe::standard(Path::new("/project"));
+    let slot = |recipe: &Recipe, tools: &str| recipe.slot(&sources("s"), tools);
+    let other_series = Recipe { series: None, ..recipe.clone() };
+    assert_eq!(slot(&recipe, "gcc"), slot(&other_series, "gcc"));
+    assert_ne!(slot(&recipe, "gcc"), slot(&recipe, "clang"));
+    let kasan = Recipe { fragments: vec!["kasan.config".into()], ..recipe.clone() };
+    assert_ne!(slot(&recipe, "gcc"), slot(&kasan, "gcc"));
+}
+
+#[test]
+fn a_missing_fragment_is_named() {
+    let recipe = Recipe { series: None, ..Recipe::standard(Path::new("/nowhere")) };
+    let error = recipe.load().map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/kernel-patches/config/base.config"), "{error}");
+}

@@ -1,0 +1,132 @@
+use super::*;
+
+/// A folder that looks enough like a kernel's.
+fn kernel(folder: &Path) {
+    fs::create_dir_all(folder.join("arch/x86")).unwrap();
+    fs::create_dir_all(folder.join("scripts")).unwrap();
+    for name in ["Kconfig", "Kbuild", "arch/x86/Kconfig", "scripts/tool"] {
+        fs::write(folder.join(name), "").unwrap();
+    }
+    fs::write(
+        folder.join("Makefile"),
+        "# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 3\nEXTRAVERSION =\n",
+    )
+    .unwrap();
+}
+
+fn setup() -> (tempfile::TempDir, PathBuf, Cache) {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("linux");
+    kernel(&tree);
+    let cache = Cache::at(&folder.path().join("cache")).unwrap();
+    (folder, tree, cache)
+}
+
+fn run(folder: &Path, program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_folder_is_taken_as_it_is() {
+    let (_folder, tree, cache) = setup();
+    let sources = Source::Folder(tree.clone()).resolve(&cache).unwrap();
+    assert_eq!(
+        (sources.folder.as_path(), sources.version.as_str(), sources.ours),
+        (tree.as_path(), "6.12.3", false)
+    );
+    assert_eq!(sources.series(), "6.12");
+    fs::write(tree.join("new.c"), "").unwrap();
+    let changed = Source::Folder(tree).resolve(&cache).unwrap();
+    assert_ne!(changed.identity, sources.identity);
+    assert_eq!(changed.name, sources.name);
+}
+
+#[test]
+fn what_is_no_kernel_is_refused_with_the_reason() {
+    let (_folder, tree, cache) = setup();
+    let why = |folder: &Path| Source::Folder(folder.to_owned()).resolve(&cache).unwrap_err().to_string();
+    assert!(why(&tree.join("none")).contains("there is no such folder"));
+    assert!(why(&tree.join("Kbuild")).contains("it is not a folder"));
+    fs::remove_file(tree.join("Kconfig")).unwrap();
+    assert!(why(&tree).contains("there is no Kconfig"));
+    fs::write(tree.join("Makefile"), "all:\n").unwrap();
+    assert!(why(&tree).contains("states no kernel version"));
+    fs::remove_file(tree.join("Makefile")).unwrap();
+    assert!(why(&tree).contains("it has no Makefile"));
+}
+
+#[test]
+fn a_tarball_is_unpacked_once() {
+    let (folder, tree, cache) = setup();
+    let file = folder.path().join("linux.tar.gz");
+    run(folder.path(), "tar", &["czf", "linux.tar.gz", "linux"]);
+    let sources = Source::Tarball(file.clone()).resolve(&cache).unwrap();
+    assert_eq!((sources.version.as_str(), sources.ours), ("6.12.3", true));
+    assert!(sources.folder.starts_with(cache.root()) && sources.folder.join("Kconfig").exists());
+    // The second time nothing is unpacked: what was changed stays.
+    fs::write(sources.folder.join("mark"), "").unwrap();
+    let again = Source::Tarball(file).resolve(&cache).unwrap();
+    assert!(again.folder.join("mark").exists());
+    assert_eq!(again.identity, sources.identity);
+    drop(tree);
+}
+
+#[test]
+fn a_tarball_that_is_none_leaves_nothing() {
+    let (folder, tree, cache) = setup();
+    let rubbish = folder.path().join("rubbish.tar.xz");
+    fs::write(&rubbish, "no tarball").unwrap();
+    let error = Source::Tarball(rubbish.clone()).resolve(&cache).unwrap_err();
+    assert!(error.to_string().contains("rubbish.tar.xz"), "{error}");
+    fs::remove_file(tree.join("Makefile")).unwrap();
+    run(folder.path(), "tar", &["cJf", "rubbish.tar.xz", "linux"]);
+    let error = Source::Tarball(rubbish).resolve(&cache).unwrap_err();
+    assert!(error.to_string().contains("no Makefile"), "{error}");
+    assert!(cache.keys(Kind::Source).unwrap().is_empty());
+    assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_git_revision_is_exported_without_the_work_tree() {
+    let (_folder, tree, cache) = setup();
+    run(&tree, "git", &["init", "-q"]);
+    run(&tree, "git", &["add", "."]);
+    let commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m"];
+    run(&tree, "git", &commit);
+    fs::write(tree.join("uncommitted"), "").unwrap();
+    let at = |revision: &str| {
+        Source::Git { repository: tree.clone(), revision: revision.to_owned() }.resolve(&cache)
+    };
+    let sources = at("HEAD").unwrap();
+    assert!(sources.folder.join("Kbuild").exists() && !sources.folder.join("uncommitted").exists());
+    for bad in ["nosuch", "--output=evil"] {
+        let error = at(bad).unwrap_err().to_string();
+        assert!(error.contains(&format!("find the revision {bad}")), "{error}");
+        assert!(error.ends_with("there is no such revision"), "{error}");
+    }
+}
+
+#[test]
+fn of_a_packages_versions_in_the_cache_the_newest_is_taken() {
+    let (_folder, _tree, cache) = setup();
+    for version in ["6.12.9-1", "6.12.117-1~deb12u1", "6.12.20-1"] {
+        kernel(&cache.place(Kind::Source, &key("linux-source-6.12", version)).join("linux"));
+    }
+    kernel(&cache.place(Kind::Source, &key("linux-source-6.12-rt", "9-1")).join("linux"));
+    let get = |version: Option<&str>| {
+        let source =
+            Source::Debian { package: "linux-source-6.12".to_owned(), version: version.map(str::to_owned) };
+        source.resolve(&cache).unwrap().identity
+    };
+    assert_eq!(get(None), "linux-source-6.12_6.12.117-1~deb12u1");
+    assert_eq!(get(Some("6.12.9-1")), "linux-source-6.12_6.12.9-1");
+}
+
+#[test]
+fn a_package_that_apt_does_not_know_is_told_with_the_command_that_helps() {
+    let (_folder, _tree, cache) = setup();
+    let source = Source::Debian { package: "linux-source-0.01".to_owned(), version: None };
+    let error = source.resolve(&cache).unwrap_err().to_string();
+    assert!(error.contains("linux-source-0.01") && error.contains("apt-get update"), "{error}");
+}

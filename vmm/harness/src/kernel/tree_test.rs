@@ -1,0 +1,143 @@
+use super::*;
+use std::time::{Duration, SystemTime};
+
+struct Setup {
+    _folder: tempfile::TempDir,
+    from: PathBuf,
+    to: PathBuf,
+    manifest: PathBuf,
+}
+
+fn setup(files: &[(&str, &str)]) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    for (name, text) in files {
+        write(&from.join(name), text);
+    }
+    fs::create_dir_all(&to).unwrap();
+    Setup { manifest: folder.path().join("manifest"), _folder: folder, from, to }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+impl Setup {
+    fn mirror(&self, share: Share) {
+        let tree = Tree::scan(&self.from).unwrap();
+        tree.mirror(&self.to, share, &BTreeSet::new(), &self.manifest).unwrap();
+    }
+
+    fn time(&self, name: &str) -> SystemTime {
+        fs::metadata(self.to.join(name)).unwrap().modified().unwrap()
+    }
+}
+
+fn set_time(path: &Path, ago: u64) -> SystemTime {
+    let time = SystemTime::now() - Duration::from_secs(ago);
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    time
+}
+
+#[test]
+fn a_file_that_did_not_change_keeps_its_time() {
+    for share in [Share::Links, Share::Nothing] {
+        let setup = setup(&[("a.c", "a"), ("deep/b.c", "b")]);
+        set_time(&setup.from.join("a.c"), 1000);
+        setup.mirror(share);
+        let before = setup.time("a.c");
+        // As git does when it checks out the same content once more.
+        write(&setup.from.join("deep/b.c"), "b");
+        setup.mirror(share);
+        assert_eq!(setup.time("a.c"), before, "{share:?}");
+        assert_eq!(fs::read_to_string(setup.to.join("deep/b.c")).unwrap(), "b");
+    }
+}
+
+#[test]
+fn a_file_that_changed_gets_newer_even_when_its_original_is_old() {
+    for share in [Share::Links, Share::Nothing] {
+        let setup = setup(&[("a.c", "a")]);
+        setup.mirror(share);
+        let before = set_time(&setup.to.join("a.c"), 10);
+        fs::remove_file(setup.from.join("a.c")).unwrap();
+        write(&setup.from.join("a.c"), "changed");
+        set_time(&setup.from.join("a.c"), 100_000);
+        setup.mirror(share);
+        assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "changed");
+        assert!(setup.time("a.c") > before, "{share:?}: make would not rebuild");
+    }
+}
+
+#[test]
+fn the_original_never_changes() {
+    let setup = setup(&[("a.c", "a")]);
+    setup.mirror(Share::Links);
+    copy(&setup.manifest, &setup.to.join("a.c")).unwrap();
+    assert_eq!(fs::read_to_string(setup.from.join("a.c")).unwrap(), "a");
+}
+
+#[test]
+fn what_the_original_lost_goes_and_what_a_build_made_stays() {
+    let setup = setup(&[("a.c", "a"), ("gone.c", "b")]);
+    setup.mirror(Share::Nothing);
+    write(&setup.to.join("a.o"), "object");
+    fs::remove_file(setup.from.join("gone.c")).unwrap();
+    setup.mirror(Share::Nothing);
+    assert!(!setup.to.join("gone.c").exists());
+    assert!(setup.to.join("a.o").exists());
+}
+
+#[test]
+fn products_and_repositories_are_no_part_of_a_source() {
+    let setup = setup(&[
+        ("a.c", ""),
+        ("a.o", ""),
+        (".a.o.cmd", ""),
+        ("a.ko", ""),
+        (".git/HEAD", ""),
+        ("a.mod.c", ""),
+    ]);
+    let tree = Tree::scan(&setup.from).unwrap();
+    assert_eq!(tree.paths().collect::<Vec<_>>(), [Path::new("a.c")]);
+}
+
+#[test]
+fn links_inside_stay_links_and_links_out_become_files() {
+    let setup = setup(&[("a.c", "a")]);
+    let outside = setup.manifest.with_file_name("outside.h");
+    write(&outside, "out");
+    symlink("a.c", setup.from.join("in.c")).unwrap();
+    symlink(&outside, setup.from.join("out.h")).unwrap();
+    symlink("nowhere", setup.from.join("broken")).unwrap();
+    setup.mirror(Share::Nothing);
+    assert_eq!(fs::read_link(setup.to.join("in.c")).unwrap(), Path::new("a.c"));
+    assert!(fs::symlink_metadata(setup.to.join("out.h")).unwrap().is_file());
+    assert!(fs::symlink_metadata(setup.to.join("broken")).is_err());
+    setup.mirror(Share::Nothing);
+}
+
+#[test]
+fn a_written_file_changes_the_state() {
+    let setup = setup(&[("a.c", "a")]);
+    let before = Tree::scan(&setup.from).unwrap().state();
+    assert_eq!(before, Tree::scan(&setup.from).unwrap().state());
+    set_time(&setup.from.join("a.c"), 5);
+    assert_ne!(before, Tree::scan(&setup.from).unwrap().state());
+}
+
+#[test]
+fn the_callers_own_files_are_left_alone() {
+    let setup = setup(&[("a.c", "a"), ("patched.c", "original")]);
+    write(&setup.to.join("patched.c"), "patched");
+    let except = BTreeSet::from([PathBuf::from("patched.c"), PathBuf::from("new.c")]);
+    let tree = Tree::scan(&setup.from).unwrap();
+    tree.mirror(&setup.to, Share::Links, &except, &setup.manifest).unwrap();
+    assert_eq!(fs::read_to_string(setup.to.join("patched.c")).unwrap(), "patched");
+    write(&setup.to.join("new.c"), "made by a patch");
+    // Without the patch the original comes back, and what only the patch had goes.
+    setup.mirror(Share::Links);
+    assert_eq!(fs::read_to_string(setup.to.join("patched.c")).unwrap(), "original");
+    assert!(!setup.to.join("new.c").exists());
+}

@@ -1,0 +1,274 @@
+//! Whole builds, of a tree that has a kernel's outside and takes a moment to build.
+
+use super::*;
+use crate::cache::Cache;
+use std::{process::Command, thread, time::Duration};
+
+/// Understands the targets that a kernel is built by. Lines of `made` tell what was really built.
+const MAKEFILE: &str = "\
+VERSION = 6
+PATCHLEVEL = 12
+SUBLEVEL = 3
+
+tinyconfig:
+	@echo 'include SRC/Makefile' | sed 's,SRC,$(CURDIR),' > $(O)/Makefile
+	@echo '# CONFIG_A is not set' > $(O)/.config
+
+olddefconfig:
+	@grep -v CONFIG_NEVER $(O)/.config > $(O)/.config.new
+	@mv $(O)/.config.new $(O)/.config
+
+ifdef M
+-include $(M)/Makefile
+modules: $(patsubst %.o,$(M)/%.ko,$(obj-m))
+$(M)/%.ko: $(M)/%.c
+	@echo \"  CC [M]  $@\"
+	@gcc -Wall -c -o $@ $<
+else
+modules: vmlinux
+endif
+
+vmlinux: $(O)/vmlinux $(O)/.config
+	@mkdir -p $(O)/include/config
+	@echo 6.12.3-fake > $(O)/include/config/kernel.release
+	@echo 'ffffffff81000000 T _text' > $(O)/System.map
+
+$(O)/vmlinux: $(O)/main.o
+	@echo '  LD      vmlinux'
+	@gcc -static -nostdlib -Wl,-e,main -o $@ $<
+
+$(O)/main.o: $(CURDIR)/main.c
+	@echo '  CC      main.o'
+	@echo main.o >> $(O)/made
+	@gcc -c -o $@ $<
+";
+
+struct Setup {
+    folder: tempfile::TempDir,
+    cache: Cache,
+    recipe: Recipe,
+}
+
+pub(crate) fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn setup() -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("linux");
+    write(&tree.join("Makefile"), MAKEFILE);
+    write(&tree.join("main.c"), "int main(void) { return 1; }\n");
+    write(&tree.join("Kbuild"), "");
+    write(&tree.join("Kconfig"), "config A\n\tbool\nconfig NEVER\n\tbool\n\tdepends on IMPOSSIBLE\n");
+    write(&tree.join("scripts/tool"), "");
+    write(&tree.join("include/linux/x.h"), "");
+    write(&tree.join("arch/x86/entry/syscalls/syscall_64.tbl"), "0\tcommon\tread\tsys_read\n");
+    write(&tree.join("arch/x86/entry/syscalls/syscall_32.tbl"), "3\ti386\tread\tsys_read\n");
+    write(&folder.path().join("a.config"), "CONFIG_A=y\n");
+    write(&folder.path().join("series/series"), "1.patch\n");
+    let patch = "--- a/arch/x86/entry/syscalls/syscall_64.tbl\n+++ b/arch/x86/entry/syscalls/syscall_64.tbl\n\
+                 @@ -1 +1,2 @@\n 0\tcommon\tread\tsys_read\n+548\tcommon\tours\tsys_ours\n";
+    write(&folder.path().join("series/1.patch"), patch);
+    let recipe = Recipe {
+        source: Source::Folder(tree),
+        series: Some(folder.path().join("series")),
+        base: Base::Tiny,
+        fragments: vec![folder.path().join("a.config")],
+        compiler: Compiler::Gcc,
+    };
+    let cache = Cache::at(&folder.path().join("cache")).unwrap();
+    Setup { folder, cache, recipe }
+}
+
+impl Setup {
+    fn ensure(&self) -> Result<Kernel, KernelError> {
+        ensure(&self.recipe, &self.cache)
+    }
+
+    fn tree(&self, name: &str) -> PathBuf {
+        self.folder.path().join("linux").join(name)
+    }
+
+    /// Asserts that the build failed, and that this left no entry and nothing half-made.
+    fn error(&self) -> KernelError {
+        let error = self.ensure().unwrap_err();
+        assert!(self.cache.keys(Kind::Kernel).unwrap().is_empty());
+        assert_eq!(fs::read_dir(self.cache.root().join("tmp")).unwrap().count(), 0);
+        error
+    }
+
+    /// How often main.c was compiled.
+    fn compiled(&self) -> usize {
+        let slots = fs::read_dir(self.cache.root().join("work")).unwrap().flatten();
+        let made = slots.filter_map(|slot| fs::read_to_string(slot.path().join("build/made")).ok());
+        made.map(|text| text.lines().count()).sum()
+    }
+}
+
+/// A kernel for the tests of modules.
+pub(crate) fn fake_kernel() -> (tempfile::TempDir, Cache, Kernel) {
+    let setup = setup();
+    let kernel = setup.ensure().unwrap();
+    (setup.folder, setup.cache, kernel)
+}
+
+#[test]
+fn a_kernel_is_built_once_and_then_found() {
+    let setup = setup();
+    let built = setup.ensure().unwrap();
+    assert!(!built.cached);
+    assert_eq!(built.release, "6.12.3-fake");
+    assert_eq!(built.syscalls.name(protocol::Door::Syscall64, 548), Some("ours"));
+    assert!(built.boot.ends_with("vmlinux.boot") && built.vmlinux.is_file());
+    assert!(fs::read_to_string(&built.config).unwrap().contains("CONFIG_A=y"));
+    assert_eq!(built.symbols().unwrap().address("_text"), Some(0xffff_ffff_8100_0000));
+    let found = setup.ensure().unwrap();
+    assert!(found.cached);
+    assert_eq!((found.hash, found.build), (built.hash, built.build));
+    assert_eq!(setup.compiled(), 1);
+}
+
+#[test]
+fn the_users_tree_stays_as_it_is() {
+    let setup = setup();
+    let before = tree::Tree::scan(&setup.tree("")).unwrap().state();
+    setup.ensure().unwrap();
+    assert_eq!(tree::Tree::scan(&setup.tree("")).unwrap().state(), before);
+    assert!(
+        !fs::read_to_string(setup.tree("arch/x86/entry/syscalls/syscall_64.tbl")).unwrap().contains("ours")
+    );
+}
+
+#[test]
+fn only_what_changed_is_built_again() {
+    let mut setup = setup();
+    setup.ensure().unwrap();
+    setup.recipe.series = None;
+    let without = setup.ensure().unwrap();
+    assert_eq!(without.syscalls.name(protocol::Door::Syscall64, 548), None);
+    assert_eq!(setup.compiled(), 1, "a patch that main.c has nothing to do with");
+    write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
+    assert!(!setup.ensure().unwrap().cached);
+    assert_eq!(setup.compiled(), 2);
+}
+
+#[test]
+fn the_compilers_first_error_is_told_with_the_users_own_path() {
+    let setup = setup();
+    write(&setup.tree("main.c"), "int main(void) { return x; }\n");
+    let error = setup.error();
+    assert_eq!(error.fault(), Fault::Build);
+    let text = error.to_string();
+    let place = format!("{}:1:", setup.tree("main.c").display());
+    assert!(text.contains(&place) && text.contains("error: ") && text.contains("return x"), "{text}");
+    let KernelError::Build(failed) = error else { panic!() };
+    assert!(fs::read_to_string(failed.log).unwrap().contains("undeclared"));
+}
+
+#[test]
+fn a_lost_symbol_is_an_error_with_its_reason() {
+    let setup = setup();
+    write(&setup.folder.path().join("a.config"), "CONFIG_A=y\nCONFIG_NEVER=y\n");
+    let text = setup.error().to_string();
+    assert!(text.contains("a.config:2: CONFIG_NEVER=y") && text.contains("IMPOSSIBLE is not set"), "{text}");
+}
+
+#[test]
+fn a_patch_that_does_not_apply_is_an_error_before_anything_is_built() {
+    let setup = setup();
+    write(&setup.tree("arch/x86/entry/syscalls/syscall_64.tbl"), "0\tcommon\twrite\tsys_write\n");
+    let error = setup.error();
+    assert_eq!(error.fault(), Fault::Build);
+    assert!(error.to_string().contains("hunk 1 of arch/x86/entry/syscalls/syscall_64.tbl"), "{error}");
+    assert_eq!(setup.compiled(), 0);
+}
+
+#[test]
+fn a_disk_that_runs_full_is_told_and_relieved() {
+    let setup = setup();
+    // The true error of a full disk, without filling one.
+    write(&setup.tree("Makefile"), &MAKEFILE.replace("@gcc -c -o $@ $<", "@cat $< > /dev/full"));
+    let error = setup.error();
+    assert_eq!(error.fault(), Fault::Machine);
+    let text = error.to_string();
+    assert!(text.contains("no space left on the file system at") && text.contains("MiB are free"), "{text}");
+    let left = fs::read_dir(setup.cache.root().join("work")).unwrap().count();
+    assert_eq!(left, 0, "the build folder is still there");
+}
+
+#[test]
+fn two_builds_of_one_recipe_at_once_build_it_once() {
+    let setup = setup();
+    let kernels: Vec<Kernel> = thread::scope(|scope| {
+        let both = [scope.spawn(|| setup.ensure().unwrap()), scope.spawn(|| setup.ensure().unwrap())];
+        both.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(kernels.iter().filter(|kernel| kernel.cached).count(), 1);
+    assert_eq!(setup.compiled(), 1);
+}
+
+#[test]
+fn a_damaged_entry_is_told_with_what_helps() {
+    let setup = setup();
+    let kernel = setup.ensure().unwrap();
+    let entry = kernel.vmlinux.parent().unwrap();
+    fs::write(entry.join("kernel.json"), "{").unwrap();
+    let error = setup.ensure().unwrap_err().to_string();
+    assert!(error.contains(&kernel.hash) && error.contains("remove that folder"), "{error}");
+}
+
+/// The builder of the next test, in a process of its own.
+#[test]
+#[ignore = "run by a_build_that_is_killed_leaves_no_entry_and_no_process"]
+fn build_until_killed() {
+    let folder = PathBuf::from(std::env::var_os("VMM_TEST_FOLDER").unwrap());
+    let recipe = Recipe {
+        source: Source::Folder(folder.join("linux")),
+        series: None,
+        base: Base::Tiny,
+        fragments: vec![],
+        compiler: Compiler::Gcc,
+    };
+    ensure(&recipe, &Cache::at(&folder.join("cache")).unwrap()).unwrap();
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_no_entry_and_no_process() {
+    let mut setup = setup();
+    setup.recipe.series = None;
+    setup.recipe.fragments.clear();
+    let slow = MAKEFILE.replace("@gcc -c -o $@ $<", "@echo $$$$ > $(O)/pid; sleep 1000");
+    write(&setup.tree("Makefile"), &slow);
+    let mut builder = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "kernel::tests::build_until_killed"])
+        .env("VMM_TEST_FOLDER", setup.folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let work = setup.cache.root().join("work");
+    let pid = loop {
+        assert_eq!(builder.try_wait().unwrap(), None, "the builder ended by itself");
+        let slots = fs::read_dir(&work).unwrap().flatten();
+        let pids = slots.filter_map(|slot| fs::read_to_string(slot.path().join("build/pid")).ok());
+        if let Some(pid) = pids.map(|text| text.trim().to_owned()).find(|text| !text.is_empty()) {
+            break pid;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    // make gets SIGTERM by its parent's death, and passes it on.
+    let shell = PathBuf::from(format!("/proc/{pid}"));
+    let gone = (0..500).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        !shell.exists()
+    });
+    assert!(gone, "the build's shell outlived it");
+    assert!(setup.cache.keys(Kind::Kernel).unwrap().is_empty());
+    // The next build is not disturbed by what the killed one left.
+    write(&setup.tree("Makefile"), MAKEFILE);
+    assert!(!setup.ensure().unwrap().cached);
+    assert_eq!(fs::read_dir(setup.cache.root().join("tmp")).unwrap().count(), 0);
+}

@@ -1,0 +1,234 @@
+//! A scenario's steps in the agent's terms: system calls and programs.
+
+mod numbers;
+
+#[cfg(test)]
+mod tests;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
+use crate::scenario::model::{
+    Action, Argument, CallName, Layout, Node, Num, Origin, Scenario, Span, Step, Type, module_path,
+};
+use nix::fcntl::OFlag;
+use protocol::Door;
+
+/// The largest file that a `file` step reads, in bytes; the rest is not seen.
+pub const READ_LIMIT: u32 = 1 << 20;
+
+/// The 64-bit system call table of the kernel that will run.
+pub trait SyscallNames {
+    /// The number of a name.
+    fn number(&self, name: &str) -> Option<u64>;
+    /// The name of a number.
+    fn name(&self, nr: u64) -> Option<&str>;
+    /// All names, for the nearest right one.
+    fn all(&self) -> Vec<&str>;
+}
+
+/// Steps in the agent's terms.
+///
+/// # Errors
+/// Names of system calls that the kernel does not have, in steps and in the run's expectations.
+pub fn lower(scenario: &Scenario, calls: &dyn SyscallNames) -> Result<Vec<PlanStep>, Diagnostics> {
+    let mut errors = Vec::new();
+    let mut known = |call: &CallName| match call {
+        CallName::Name(name, span) if calls.number(name).is_none() => {
+            errors.push(unknown_call(name, span, calls));
+        }
+        CallName::Name(..) | CallName::Nr(_) => {}
+    };
+    for step in &scenario.steps {
+        if let Action::Syscall { call, .. } = &step.action {
+            known(call);
+        }
+    }
+    scenario.expect.syscalls.iter().for_each(|expect| known(&expect.call));
+    if !errors.is_empty() {
+        return Err(Diagnostics::new(scenario.source.clone(), errors));
+    }
+    Ok(scenario.steps.iter().map(|step| lower_step(step, calls)).collect())
+}
+
+fn unknown_call(name: &str, span: &Span, calls: &dyn SyscallNames) -> Diagnostic {
+    Diagnostic::new(span, format!("this kernel has no system call named `{name}`"))
+        .nearest(name, calls.all())
+        .help("a call that the kernel should not know is named by its number")
+}
+
+/// The number of a call; that its name is known was checked before.
+pub fn number(call: &CallName, calls: &dyn SyscallNames) -> Option<u64> {
+    match call {
+        CallName::Name(name, _) => calls.number(name),
+        CallName::Nr(nr) => Some(*nr),
+    }
+}
+
+fn lower_step(step: &Step, calls: &dyn SyscallNames) -> PlanStep {
+    let mut ops = ops(&step.action, calls);
+    // A repeated step is one call (the reader sees to that); all but the last must succeed.
+    if let [only] = &ops[..] {
+        let setup = Op { role: Role::Setup, what: only.what.clone() };
+        let earlier = std::iter::repeat_n(setup, step.repeat.saturating_sub(1) as usize);
+        ops = earlier.chain(ops.clone()).collect();
+    }
+    let binds = step.binds.iter().filter_map(|binding| {
+        let from = match &binding.from {
+            Origin::Value => Source::Value,
+            Origin::Data(index, Layout::Number(int)) => Source::Data { index: *index, int: *int },
+            // Bytes are for expectations; no later step can use them.
+            Origin::Data(_, Layout::Bytes(_)) => return None,
+            Origin::Match(regex) => Source::Match(regex.as_str().to_owned()),
+        };
+        Some(Bind { name: binding.name.clone(), from })
+    });
+    PlanStep { ops, timeout: step.timeout, binds: binds.collect() }
+}
+
+fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
+    match action {
+        Action::Insmod { module, params } => with_file(
+            &module_path(module),
+            OFlag::O_RDONLY,
+            0,
+            call(
+                numbers::FINIT_MODULE,
+                vec![Operand::Op(0), Operand::Text(module_params(params)), Operand::Int(0)],
+            ),
+        ),
+        // The kernel knows a module by its name with `_` for `-` (kernel/module/main.c), and refuses
+        // at once instead of waiting for its users when O_NONBLOCK is set.
+        Action::Rmmod { module } => single(call(
+            numbers::DELETE_MODULE,
+            vec![text(&module.replace('-', "_")), Operand::Int(OFlag::O_NONBLOCK.bits() as u64)],
+        )),
+        Action::Syscall { call, door, args } => single(What::Call {
+            door: *door,
+            nr: number(call, calls).unwrap_or(u64::MAX),
+            args: args.iter().map(argument).collect(),
+        }),
+        Action::Mknod { path, kind, mode } => {
+            let (format, device) = match kind {
+                Node::Char(major, minor) => (numbers::S_IFCHR, device(major, minor)),
+                Node::Block(major, minor) => (numbers::S_IFBLK, device(major, minor)),
+                Node::Fifo => (numbers::S_IFIFO, Operand::Int(0)),
+            };
+            let mode = Operand::Int(format | u64::from(*mode));
+            single(call(numbers::MKNODAT, vec![Operand::Int(numbers::AT_FDCWD), text(path), mode, device]))
+        }
+        Action::Open { path, flags, mode } => single(open(path, u64::from(*flags), *mode)),
+        Action::Read { fd, count } => {
+            single(call(numbers::READ, vec![num(fd), Operand::Out(*count), Operand::Int(u64::from(*count))]))
+        }
+        Action::Write { fd, data } => single(call(
+            numbers::WRITE,
+            vec![num(fd), Operand::In(data.clone()), Operand::Int(data.len() as u64)],
+        )),
+        Action::Lseek { fd, offset, whence } => {
+            single(call(numbers::LSEEK, vec![num(fd), num(offset), Operand::Int(u64::from(*whence))]))
+        }
+        Action::Ioctl { fd, request, arg } => {
+            single(call(numbers::IOCTL, vec![num(fd), Operand::Int(*request), argument(arg)]))
+        }
+        Action::Close { fd } => single(call(numbers::CLOSE, vec![num(fd)])),
+        Action::Run { argv, env, stdin } => {
+            single(What::Run { argv: argv.clone(), env: env.clone(), stdin: stdin.clone() })
+        }
+        Action::ReadFile { path } => {
+            with_file(path, OFlag::O_RDONLY, 0, What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT })
+        }
+        Action::WriteFile { path, data, append } => {
+            let how = if *append { OFlag::O_APPEND } else { OFlag::O_TRUNC };
+            let length = Operand::Int(data.len() as u64);
+            let write = call(numbers::WRITE, vec![Operand::Op(0), Operand::In(data.clone()), length]);
+            with_file(path, OFlag::O_WRONLY | OFlag::O_CREAT | how, 0o644, write)
+        }
+        Action::Sleep { time } => single(What::Sleep(*time)),
+        Action::Mount { target, source, fs, flags, options } => single(call(
+            numbers::MOUNT,
+            vec![text(source), text(target), text(fs), Operand::Int(*flags), text(options)],
+        )),
+        Action::Umount { target } => single(call(numbers::UMOUNT2, vec![text(target), Operand::Int(0)])),
+        Action::Mkdir { path, mode } => single(call(
+            numbers::MKDIRAT,
+            vec![Operand::Int(numbers::AT_FDCWD), text(path), Operand::Int(u64::from(*mode))],
+        )),
+        Action::Rmdir { path } => single(unlink(path, numbers::AT_REMOVEDIR)),
+        Action::Unlink { path } => single(unlink(path, 0)),
+    }
+}
+
+fn single(what: What) -> Vec<Op> {
+    vec![Op { role: Role::Main, what }]
+}
+
+/// Opens a file, does something with its descriptor (the result of op 0), closes it.
+fn with_file(path: &str, flags: OFlag, mode: u32, main: What) -> Vec<Op> {
+    let flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
+    vec![
+        Op { role: Role::Setup, what: open(path, flags, mode) },
+        Op { role: Role::Main, what: main },
+        Op { role: Role::Cleanup, what: call(numbers::CLOSE, vec![Operand::Op(0)]) },
+    ]
+}
+
+fn open(path: &str, flags: u64, mode: u32) -> What {
+    let mode = Operand::Int(u64::from(mode));
+    call(numbers::OPENAT, vec![Operand::Int(numbers::AT_FDCWD), text(path), Operand::Int(flags), mode])
+}
+
+fn unlink(path: &str, flags: u64) -> What {
+    call(numbers::UNLINKAT, vec![Operand::Int(numbers::AT_FDCWD), text(path), Operand::Int(flags)])
+}
+
+fn call(nr: u64, args: Vec<Operand>) -> What {
+    What::Call { door: Door::Syscall64, nr, args }
+}
+
+fn text(text: &str) -> Operand {
+    Operand::Text(text.to_owned())
+}
+
+fn device(major: &Num, minor: &Num) -> Operand {
+    Operand::Device(Box::new(num(major)), Box::new(num(minor)))
+}
+
+fn num(num: &Num) -> Operand {
+    match num {
+        // A negative number is its two's complement in a register.
+        Num::Int(value) => Operand::Int(*value as u64),
+        Num::Name(name) => Operand::Named(name.clone()),
+    }
+}
+
+fn argument(argument: &Argument) -> Operand {
+    match argument {
+        Argument::Num(value) => num(value),
+        Argument::Text(string) => text(string),
+        Argument::In(bytes) => Operand::In(bytes.clone()),
+        Argument::Out(layout) => Operand::Out(layout.size()),
+        Argument::InOut(bytes, _) => Operand::InOut(bytes.clone()),
+        Argument::InNumber(Num::Int(value), int) => Operand::In(encode(*value, *int)),
+        Argument::InOutNumber(Num::Int(value), int) => Operand::InOut(encode(*value, *int)),
+        Argument::InNumber(Num::Name(name), int) | Argument::InOutNumber(Num::Name(name), int) => {
+            Operand::NamedIn(name.clone(), int.size)
+        }
+        Argument::Pointer(pointer) => Operand::Int(pointer.address()),
+    }
+}
+
+fn encode(value: i128, int: Type) -> Vec<u8> {
+    value.to_le_bytes()[..usize::from(int.size)].to_vec()
+}
+
+/// As `insmod` writes them: `name=value`, with quotes around what contains spaces.
+fn module_params(params: &[(String, String)]) -> String {
+    let words = params.iter().map(|(name, value)| {
+        if value.contains(char::is_whitespace) {
+            format!("{name}=\"{value}\"")
+        } else {
+            format!("{name}={value}")
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

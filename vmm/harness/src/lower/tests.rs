@@ -1,0 +1,162 @@
+//! What steps become.
+
+use super::lower;
+use crate::fixture::{CHARDEV, HELLO, SYSCALL, Table, scenario};
+use crate::plan::{Bind, Int, Op, Operand, PlanStep, Role, Source, What};
+use protocol::Door;
+
+fn plan(text: &str) -> Vec<PlanStep> {
+    lower(&scenario(text), &Table).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
+    Op { role, what: What::Call { door: Door::Syscall64, nr, args } }
+}
+
+#[test]
+fn every_step_of_the_shipped_scenarios_has_one_main_op() {
+    for text in [CHARDEV, HELLO, SYSCALL] {
+        let scenario = scenario(text);
+        let plan = lower(&scenario, &Table).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(plan.len(), scenario.steps.len());
+        for step in &plan {
+            assert_eq!(step.ops.iter().filter(|op| op.role == Role::Main).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn insmod_is_one_finit_module_of_the_opened_object() {
+    let text =
+        "modules: [../modules/hello]\nsteps:\n- insmod: helloModule\n  params: {whom: two words, times: 2}\n";
+    let path = Operand::Text("/lib/modules/helloModule.ko".into());
+    let params = Operand::Text("whom=\"two words\" times=2".into());
+    let at = Operand::Int(-100_i64 as u64);
+    let expected = vec![
+        call(Role::Setup, 257, vec![at, path, Operand::Int(0o2_000_000), Operand::Int(0)]),
+        call(Role::Main, 313, vec![Operand::Op(0), params, Operand::Int(0)]),
+        call(Role::Cleanup, 3, vec![Operand::Op(0)]),
+    ];
+    assert_eq!(plan(text)[0].ops, expected);
+}
+
+#[test]
+fn rmmod_does_not_wait_and_knows_the_kernels_name() {
+    let text = "modules: [../modules/hello]\nsteps:\n- rmmod: helloModule\n";
+    let args = vec![Operand::Text("helloModule".into()), Operand::Int(0o4000)];
+    assert_eq!(plan(text)[0].ops, [call(Role::Main, 176, args)]);
+}
+
+#[test]
+fn arguments_become_operands_and_names_become_binds() {
+    let text = "steps:\n- syscall: csci_add\n  args: [-1, \"a\", {out: int, as: n}, {in: u16, value: 258}, {pointer: bad}]\n  as: r\n- syscall: 7\n  args: [$n, {in: long, value: $r}, {out: u8, as: b}, {inout: 4, value: ab}]\n";
+    let plan = plan(text);
+    let args = vec![
+        Operand::Int(u64::MAX),
+        Operand::Text("a".into()),
+        Operand::Out(4),
+        Operand::In(vec![2, 1]),
+        Operand::Int(0x1000_0000_0000),
+    ];
+    assert_eq!(plan[0].ops, [call(Role::Main, 548, args)]);
+    let int = Int { size: 4, signed: true };
+    let n = Bind { name: "n".into(), from: Source::Data { index: 0, int } };
+    assert_eq!(plan[0].binds, [n, Bind { name: "r".into(), from: Source::Value }]);
+    let args = vec![
+        Operand::Named("n".into()),
+        Operand::NamedIn("r".into(), 8),
+        Operand::Out(1),
+        Operand::InOut(vec![b'a', b'b', 0, 0]),
+    ];
+    assert_eq!(plan[1].ops, [call(Role::Main, 7, args)]);
+    // The value of `$r` comes back too, as the first piece of data.
+    assert!(matches!(plan[1].binds[0].from, Source::Data { index: 1, .. }));
+}
+
+#[test]
+fn a_repeated_step_is_as_many_calls() {
+    let plan = plan("steps:\n- syscall: getppid\n  repeat: 1000\n");
+    let ops = &plan[0].ops;
+    assert_eq!(ops.len(), 1000);
+    assert!(ops[..999].iter().all(|op| op.role == Role::Setup && op.what == ops[999].what));
+    assert_eq!(ops[999].role, Role::Main);
+}
+
+#[test]
+fn a_name_that_the_kernel_does_not_have_is_an_error_with_its_line() {
+    let text = "steps:\n- syscall: csci_ad\n- sleep: 1 s\nexpect:\n  syscalls:\n    getpppid: 1\n";
+    let errors = lower(&scenario(text), &Table).expect_err("two unknown names").to_string();
+    // The folder is a new one in every run.
+    let folder = errors.find("--> ").zip(errors.find("scenarios/test.yaml"));
+    let folder = folder.map(|(from, to)| errors[from + 4..to].to_owned()).unwrap_or_default();
+    insta::assert_snapshot!(errors.replace(&folder, ""));
+}
+
+#[test]
+fn files_are_opened_used_and_closed() {
+    let plan = plan("steps:\n- file: /a\n- file: /b\n  append: text\n");
+    let roles: Vec<Role> = plan[1].ops.iter().map(|op| op.role).collect();
+    assert_eq!(roles, [Role::Setup, Role::Main, Role::Cleanup]);
+    assert_eq!(plan[0].ops[1].what, What::ReadToEnd { fd: Operand::Op(0), limit: 1 << 20 });
+    let write = vec![Operand::Op(0), Operand::In(b"text".to_vec()), Operand::Int(4)];
+    assert_eq!(plan[1].ops[1], call(Role::Main, 1, write));
+}
+
+#[test]
+fn every_kind_of_step_loads_and_lowers() {
+    let text = "\
+modules: [../modules/hello]
+steps:
+- insmod: helloModule
+  params: {list: [1, 2]}
+- rmmod: helloModule
+- syscall: 20
+  door: int80
+- mknod: /dev/b
+  block: [7, 0]
+- mknod: /dev/f
+  fifo: true
+  mode: 0644
+- open: /dev/f
+  flags: [read, write, nonblock]
+  as: fd
+- read: $fd
+- write: $fd
+  data: {bytes: 00 ff}
+- lseek: $fd
+  from: end
+- ioctl: $fd
+  request: 0x5401
+  arg: {inout: 16, value: ab, as: buffer}
+  expect: {errno: ENOTTY, buffer: {contains: ab}}
+- close: $fd
+- run: /bin/echo ${fd} two
+  env: {A: b}
+  stdin: x
+  expect: {exit: 0, stdout: 3 two, stderr: ''}
+- file: /tmp/${fd}
+- file: /tmp/a
+  write: x
+- sleep: 1 s
+- mount: /mnt
+  type: tmpfs
+  flags: [read-only, nosuid]
+- umount: /mnt
+- mkdir: /tmp/d
+- rmdir: /tmp/d
+- unlink: /tmp/a
+";
+    let numbers: Vec<Option<u64>> = plan(text)
+        .iter()
+        .map(|step| match &step.ops.iter().find(|op| op.role == Role::Main)?.what {
+            What::Call { nr, .. } => Some(*nr),
+            What::ReadToEnd { .. } | What::Run { .. } | What::Sleep(_) => None,
+        })
+        .collect();
+    let expected = [313, 176, 20, 259, 259, 257, 0, 1, 8, 16, 3].map(Some).into_iter();
+    let expected = expected.chain([None, None, Some(1), None]).chain([165, 166, 258, 263, 263].map(Some));
+    assert_eq!(numbers, expected.collect::<Vec<_>>());
+    // read and write together are O_RDWR.
+    let What::Call { args, .. } = &plan(text)[5].ops[0].what else { panic!("no call") };
+    assert_eq!(args[2], Operand::Int(0o2 | 0o4000 | 0o2_000_000));
+}

@@ -1,0 +1,273 @@
+//! Kernel modules, built from a folder by the kernel's own build system (`obj-m`).
+//!
+//! The folder is copied first, so that it stays as it is. It has to hold all that its build reads: a
+//! path that leads out of it, such as `../common.h`, leads nowhere in the copy.
+
+use crate::{
+    cache::{self, Cache, CacheError, Kind},
+    kernel::{
+        BuildFailed, Fault, Kernel, diagnose, jobs, run,
+        source::hex,
+        toolchain::{Missing, Toolchain},
+        tree::{Share, Tree},
+    },
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+use walkdir::WalkDir;
+
+/// Part of every hash, as with kernels.
+const FORMAT: &str = "module 1";
+/// Stands for the user's folder in warnings that are kept.
+const FOLDER: &str = "{folder}";
+
+/// Why there is no module.
+#[derive(Debug, Error)]
+pub enum ModuleError {
+    /// No folder.
+    #[error("build the module in {}: {}", .0.display(), if .0.exists() { "it is not a folder" } else { "there is no such folder" })]
+    NoFolder(PathBuf),
+    /// Nothing tells the kernel's build system what to build.
+    #[error(
+        "build the module in {}: it has neither a Makefile nor a Kbuild; \
+         a Makefile for hello.c holds the line: obj-m := hello.o",
+        .0.display()
+    )]
+    NoMakefile(PathBuf),
+    /// The makefile names no module.
+    #[error(
+        "build the module in {}: {} names no module; \
+         for hello.c it needs the line: obj-m := hello.o",
+        folder.display(),
+        makefile
+    )]
+    NoModule {
+        /// The folder.
+        folder: PathBuf,
+        /// `Makefile` or `Kbuild`.
+        makefile: &'static str,
+    },
+    /// make was content, yet there is nothing.
+    #[error(
+        "build the module in {}: make went well but made no .ko; see that obj-m in {makefile} is set \
+         when the kernel's build system reads it; the whole output is in {}",
+        folder.display(),
+        log.display()
+    )]
+    NoProduct {
+        /// The folder.
+        folder: PathBuf,
+        /// `Makefile` or `Kbuild`.
+        makefile: &'static str,
+        /// What make said.
+        log: PathBuf,
+    },
+    /// The compiler, or make, says no.
+    #[error(transparent)]
+    Build(#[from] BuildFailed),
+    /// Programs are missing.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The file system, or Ctrl-C.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl ModuleError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoFolder(_) => Fault::Input,
+            Self::NoMakefile(_) | Self::NoModule { .. } | Self::NoProduct { .. } | Self::Build(_) => {
+                Fault::Build
+            }
+            Self::Missing(_) => Fault::Machine,
+            Self::Cache(error) => error.fault(),
+        }
+    }
+}
+
+/// A module that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// The file's name without `.ko`. The kernel itself shows `-` as `_`.
+    pub name: String,
+    /// The file.
+    pub ko: PathBuf,
+    /// What the compiler warned of while the folder was built; the same for all modules of a folder.
+    pub warnings: Vec<String>,
+    /// It was there already.
+    pub cached: bool,
+}
+
+/// What is kept beside the modules of a folder.
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    modules: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Finds the modules of a folder in the cache, or builds them for this kernel. Sorted by name.
+///
+/// # Errors
+/// See [`ModuleError`]; no error leaves an entry, or part of one.
+pub fn build(folder: &Path, kernel: &Kernel, cache: &Cache) -> Result<Vec<Module>, ModuleError> {
+    let shown = folder;
+    let folder =
+        &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
+    let makefile = makefile(shown)?;
+    let tree = Tree::scan(folder)?;
+    let hash = content_hash(folder, &tree, kernel)?;
+    if let Some(entry) = cache.find(Kind::Module, &hash)
+        && let Some(modules) = open(&entry, shown, true)
+    {
+        return Ok(modules);
+    }
+    let name = work_name(folder, kernel);
+    let lock = cache.lock(&name, &format!("the modules in {}", shown.display()))?;
+    if let Some(entry) = cache.find(Kind::Module, &hash) {
+        match open(&entry, shown, true) {
+            Some(modules) => return Ok(modules),
+            // Somebody has been at the entry; it is only a copy.
+            None => cache::remove(&entry)?,
+        }
+    }
+    let work = cache.work(&name);
+    let result =
+        Work { root: &work, folder: shown, makefile, cache, hash: &hash }.build(&tree, kernel, &lock);
+    if let Err(ModuleError::Cache(CacheError::DiskFull { .. })) = &result {
+        cache::remove(&work)?;
+    }
+    result?;
+    let entry = cache.place(Kind::Module, &hash);
+    open(&entry, shown, false).ok_or_else(|| {
+        CacheError::io("read", &entry)(std::io::Error::other("the modules just built are gone")).into()
+    })
+}
+
+/// One build.
+struct Work<'a> {
+    root: &'a Path,
+    /// As the user gave it.
+    folder: &'a Path,
+    makefile: &'static str,
+    cache: &'a Cache,
+    hash: &'a str,
+}
+
+impl Work<'_> {
+    fn build(&self, tree: &Tree, kernel: &Kernel, lock: &cache::Lock) -> Result<(), ModuleError> {
+        let copy = self.root.join("source");
+        fs::create_dir_all(&copy).map_err(CacheError::io("make the folder", &copy))?;
+        tree.mirror(&copy, Share::Nothing, &BTreeSet::new(), &self.root.join("source.json"))?;
+        // A module that the makefile no longer names must not be found below.
+        for old in kos(&copy)? {
+            fs::remove_file(&old).map_err(CacheError::io("remove", &old))?;
+        }
+        let log = self.cache.log(&format!("module-{}", self.hash));
+        fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
+        let toolchain = Toolchain::find(&kernel.compiler, self.cache);
+        toolchain.check()?;
+        let mut make = run::tied("make");
+        make.arg("-C").arg(&kernel.build).arg(format!("M={}", copy.display()));
+        toolchain.apply(&mut make);
+        make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(self.root);
+        let ran = run::run(make, &log, Some(lock), |_| ())?;
+        let places = [(copy.as_path(), self.folder)];
+        if !ran.status.success() {
+            if diagnose::is_disk_full(&ran.lines) {
+                return Err(CacheError::disk_full(copy).into());
+            }
+            let what = format!("build the module in {}", self.folder.display());
+            return Err(BuildFailed::new(what, &ran, &places, &log).into());
+        }
+        let built = kos(&copy)?;
+        if built.is_empty() {
+            let (folder, makefile) = (self.folder.to_owned(), self.makefile);
+            let names_one = fs::read_to_string(copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
+            return Err(match names_one {
+                true => ModuleError::NoProduct { folder, makefile, log },
+                false => ModuleError::NoModule { folder, makefile },
+            });
+        }
+        let stage = self.cache.stage()?;
+        let mut modules = Vec::new();
+        for ko in built {
+            let name = ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            fs::copy(&ko, stage.path().join(&name)).map_err(CacheError::io("keep", &ko))?;
+            modules.push(name);
+        }
+        modules.sort();
+        let warnings = diagnose::warnings(&ran.lines, &[(&copy, Path::new(FOLDER))]);
+        let path = stage.path().join("modules.json");
+        let text = serde_json::to_vec(&Manifest { modules, warnings })
+            .map_err(|error| CacheError::io("write", &path)(error.into()))?;
+        fs::write(&path, text).map_err(CacheError::io("write", &path))?;
+        Ok(stage.commit(&self.cache.place(Kind::Module, self.hash))?)
+    }
+}
+
+fn makefile(folder: &Path) -> Result<&'static str, ModuleError> {
+    // In kbuild's order: a Kbuild goes before a Makefile.
+    ["Kbuild", "Makefile"]
+        .into_iter()
+        .find(|name| folder.join(name).is_file())
+        .ok_or_else(|| ModuleError::NoMakefile(folder.to_owned()))
+}
+
+/// Modules are small: their content is read, so that a touched file is not a change.
+fn content_hash(folder: &Path, tree: &Tree, kernel: &Kernel) -> Result<String, CacheError> {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    add(FORMAT.as_bytes());
+    add(kernel.hash.as_bytes());
+    for path in tree.paths() {
+        let file = folder.join(path);
+        add(path.as_os_str().as_encoded_bytes());
+        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+    }
+    Ok(hex(digest.finalize())[..16].to_owned())
+}
+
+/// One work folder for a folder and a kernel, so that a change rebuilds what it touches.
+fn work_name(folder: &Path, kernel: &Kernel) -> String {
+    let all = format!("{}\n{}", folder.display(), kernel.hash);
+    format!("module-{}", &hex(Sha256::digest(all))[..12])
+}
+
+fn kos(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(folder) {
+        let entry = entry.map_err(|error| CacheError::io("read", folder)(error.into()))?;
+        if entry.file_type().is_file() && entry.path().extension().is_some_and(|it| it == "ko") {
+            found.push(entry.into_path());
+        }
+    }
+    Ok(found)
+}
+
+/// Reads an entry. `None` when it is damaged.
+fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Vec<Module>> {
+    let manifest: Manifest = serde_json::from_slice(&fs::read(entry.join("modules.json")).ok()?).ok()?;
+    let here = folder.display().to_string();
+    let warnings: Vec<String> = manifest.warnings.iter().map(|text| text.replace(FOLDER, &here)).collect();
+    let module = |file: &String| {
+        let ko = Some(entry.join(file)).filter(|path| path.is_file())?;
+        let name = file.trim_end_matches(".ko").to_owned();
+        Some(Module { name, ko, warnings: warnings.clone(), cached })
+    };
+    manifest.modules.iter().map(module).collect()
+}
+
+#[cfg(test)]
+#[path = "module_test.rs"]
+mod tests;

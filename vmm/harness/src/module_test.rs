@@ -1,0 +1,119 @@
+use super::*;
+use crate::kernel::tests::{fake_kernel, write};
+
+struct Setup {
+    folder: tempfile::TempDir,
+    cache: Cache,
+    kernel: Kernel,
+}
+
+fn setup(files: &[(&str, &str)]) -> Setup {
+    let (folder, cache, kernel) = fake_kernel();
+    for (name, text) in files {
+        write(&folder.path().join("mod").join(name), text);
+    }
+    Setup { folder, cache, kernel }
+}
+
+impl Setup {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join("mod").join(name)
+    }
+
+    fn build(&self) -> Result<Vec<Module>, ModuleError> {
+        build(&self.folder.path().join("mod"), &self.kernel, &self.cache)
+    }
+
+    /// Asserts that the build failed and left no entry.
+    fn error(&self) -> ModuleError {
+        let error = self.build().unwrap_err();
+        assert!(self.cache.keys(Kind::Module).unwrap().is_empty());
+        assert_eq!(fs::read_dir(self.cache.root().join("tmp")).unwrap().count(), 0);
+        error
+    }
+}
+
+#[test]
+fn all_modules_of_a_folder_are_built_and_then_found() {
+    let setup = setup(&[("Makefile", "obj-m := b.o a.o\n"), ("a.c", "int a;\n"), ("b.c", "int b;\n")]);
+    let built = setup.build().unwrap();
+    let names: Vec<_> = built.iter().map(|it| (it.name.as_str(), it.cached, it.ko.is_file())).collect();
+    assert_eq!(names, [("a", false, true), ("b", false, true)]);
+    assert!(setup.build().unwrap().iter().all(|module| module.cached));
+    let left: Vec<_> = fs::read_dir(setup.at("")).unwrap().flatten().map(|it| it.file_name()).collect();
+    assert_eq!(left.len(), 3, "the user's folder is not clean: {left:?}");
+}
+
+#[test]
+fn a_change_is_built_and_a_module_that_is_no_longer_named_is_gone() {
+    let setup = setup(&[("Makefile", "obj-m := a.o b.o\n"), ("a.c", "int a;\n"), ("b.c", "int b;\n")]);
+    setup.build().unwrap();
+    write(&setup.at("Makefile"), "obj-m := a.o\n");
+    let built = setup.build().unwrap();
+    assert_eq!(built.iter().map(|it| (it.name.as_str(), it.cached)).collect::<Vec<_>>(), [("a", false)]);
+}
+
+#[test]
+fn the_first_error_is_told_with_the_users_path() {
+    let setup = setup(&[("Makefile", "obj-m := a.o\n"), ("a.c", "int f(void) { return x; }\n")]);
+    let error = setup.error();
+    assert_eq!(error.fault(), Fault::Build);
+    let text = error.to_string();
+    assert!(text.contains(&format!("{}:1:", setup.at("a.c").display())), "{text}");
+    assert!(text.contains("return x") && text.contains("the whole output is in"), "{text}");
+}
+
+#[test]
+fn warnings_are_kept_with_the_users_path_also_in_the_cache() {
+    let setup = setup(&[("Makefile", "obj-m := a.o\n"), ("a.c", "int f(void) { int x; return 0; }\n")]);
+    for cached in [false, true] {
+        let built = setup.build().unwrap();
+        assert_eq!(built[0].cached, cached);
+        let warning = &built[0].warnings[0];
+        assert!(warning.contains(&format!("{}:1:", setup.at("a.c").display())), "{warning}");
+        assert!(warning.contains("unused variable"), "{warning}");
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_told_apart() {
+    let bare = setup(&[]);
+    assert!(bare.error().to_string().ends_with("there is no such folder"));
+    assert_eq!(bare.error().fault(), Fault::Input);
+    write(&bare.folder.path().join("mod"), "a file");
+    assert!(bare.error().to_string().ends_with("it is not a folder"));
+
+    let without = setup(&[("a.c", "int a;\n")]);
+    assert!(without.error().to_string().contains("neither a Makefile nor a Kbuild"));
+
+    let unnamed = setup(&[("Makefile", "all:\n\ttrue\n"), ("a.c", "int a;\n")]);
+    assert!(unnamed.error().to_string().contains("Makefile names no module"), "{}", unnamed.error());
+
+    let switched_off = setup(&[("Makefile", "obj-$(CONFIG_NEVER) := a.o\n"), ("a.c", "int a;\n")]);
+    assert!(switched_off.error().to_string().contains("made no .ko"));
+
+    let missing = setup(&[("Makefile", "obj-m := a.o\n")]);
+    let text = missing.error().to_string();
+    assert!(
+        text.contains("No rule to make target") && text.contains(&missing.at("a.ko").display().to_string()),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_damaged_entry_is_built_again() {
+    let setup = setup(&[("Makefile", "obj-m := a.o\n"), ("a.c", "int a;\n")]);
+    let built = setup.build().unwrap();
+    fs::remove_file(&built[0].ko).unwrap();
+    assert!(!setup.build().unwrap()[0].cached);
+    assert!(built[0].ko.is_file());
+}
+
+#[test]
+fn a_disk_that_runs_full_is_told() {
+    let setup = setup(&[
+        ("Makefile", "obj-m := a.o\n$(shell cat /proc/version > /dev/full)\n"),
+        ("a.c", "#error x\n"),
+    ]);
+    assert!(setup.error().to_string().contains("no space left on the file system"));
+}

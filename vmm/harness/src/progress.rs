@@ -1,0 +1,233 @@
+//! Progress of long work, on standard error: a bar on a terminal, a line every so often in a log.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    cell::RefCell,
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+/// A log gets a line this often.
+const LOG_EVERY: Duration = Duration::from_secs(15);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Object files and the like.
+    Objects,
+    /// Bytes, shown in MiB.
+    Bytes,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// Exactly so much.
+    Known(u64),
+    /// So much the last time, or by experience.
+    About(u64),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// One line that the user should see, whatever is on the screen.
+pub fn note(text: &str) {
+    // A closed standard error is no reason to give up a build.
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+/// One piece of long work. Ends (and clears its bar) when dropped.
+pub struct Progress {
+    label: String,
+    unit: Unit,
+    total: Total,
+    started: Instant,
+    out: Out,
+}
+
+enum Out {
+    Terminal(ProgressBar),
+    Log(RefCell<Log>),
+}
+
+struct Log {
+    writer: Box<dyn Write>,
+    every: Duration,
+    last: Instant,
+}
+
+impl Progress {
+    /// Starts: `label` says what is being done ("building the kernel").
+    pub fn start(label: &str, unit: Unit, total: Total) -> Self {
+        let started = Instant::now();
+        let out = if io::stderr().is_terminal() {
+            Out::Terminal(bar(label, unit, total))
+        } else {
+            let mut writer = Box::new(io::stderr());
+            let _ = writeln!(writer, "{label} ...");
+            Out::Log(RefCell::new(Log { writer, every: LOG_EVERY, last: started }))
+        };
+        Self { label: label.to_owned(), unit, total, started, out }
+    }
+
+    /// So much is done, in all.
+    pub fn set(&self, done: u64) {
+        match &self.out {
+            Out::Terminal(bar) => {
+                // An estimate that turns out low must not show more than 100 %.
+                if bar.length().is_some_and(|length| done > length) {
+                    bar.set_length(done);
+                }
+                bar.set_position(done);
+            }
+            Out::Log(log) => {
+                let mut log = log.borrow_mut();
+                if log.last.elapsed() >= log.every {
+                    log.last = Instant::now();
+                    let line = describe(self.unit, self.total, done, self.started.elapsed());
+                    let _ = writeln!(log.writer, "{}: {line}", self.label);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Out::Terminal(bar) = &self.out {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(label: &str, unit: Unit, total: Total) -> ProgressBar {
+    let about = if matches!(total, Total::About(_)) { "about " } else { "" };
+    let (counts, length) = match (unit, total) {
+        (Unit::Objects, Total::Known(n) | Total::About(n)) => {
+            (format!("{{pos}} of {about}{{len}} objects"), n)
+        }
+        (Unit::Bytes, Total::Known(n) | Total::About(n)) => {
+            (format!("{{binary_bytes}} of {about}{{binary_total_bytes}}"), n)
+        }
+        (Unit::Objects, Total::Unknown) => ("{pos} objects".to_owned(), 0),
+        (Unit::Bytes, Total::Unknown) => ("{binary_bytes}".to_owned(), 0),
+    };
+    let (bar, template) = match total {
+        Total::Unknown => (ProgressBar::no_length(), format!("{{spinner}} {{msg}}  {counts}, {{elapsed}}")),
+        _ => (
+            ProgressBar::new(length),
+            format!("{{msg}} [{{bar:30}}] {counts}, {{eta}} left")
+                .replace("{eta}", &format!("{about}{{eta}}")),
+        ),
+    };
+    // The templates are the few above, all of them tried by the test below.
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.set_style(style.progress_chars("=> "));
+    bar.set_message(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// "120 of about 1200 objects, about 3 min left".
+fn describe(unit: Unit, total: Total, done: u64, elapsed: Duration) -> String {
+    let (about, total) = match total {
+        Total::Known(total) => ("", total.max(done)),
+        Total::About(total) => ("about ", total.max(done)),
+        Total::Unknown => ("", 0),
+    };
+    let show = |n: u64| match unit {
+        Unit::Objects => n.to_string(),
+        Unit::Bytes => (n >> 20).to_string(),
+    };
+    let unit = match unit {
+        Unit::Objects => "objects",
+        Unit::Bytes => "MiB",
+    };
+    if total == 0 {
+        return format!("{} {unit}", show(done));
+    }
+    let mut line = format!("{} of {about}{} {unit}", show(done), show(total));
+    if done > 0 {
+        let left = elapsed.mul_f64((total - done) as f64 / done as f64);
+        line += &match left.as_secs() {
+            seconds @ ..100 => format!(", about {seconds} s left"),
+            seconds => format!(", about {} min left", seconds.div_ceil(60)),
+        };
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::RefCell, rc::Rc};
+
+    #[derive(Clone, Default)]
+    struct Shared(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log_lines(every: Duration) -> String {
+        let written = Shared::default();
+        let log = Log { writer: Box::new(written.clone()), every, last: Instant::now() };
+        let progress = Progress {
+            label: "building".to_owned(),
+            unit: Unit::Objects,
+            total: Total::Known(4),
+            started: Instant::now(),
+            out: Out::Log(RefCell::new(log)),
+        };
+        progress.set(1);
+        progress.set(2);
+        let bytes = written.0.borrow().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn log_gets_a_line_when_its_time_has_come() {
+        let lines = log_lines(Duration::ZERO);
+        assert!(lines.starts_with("building: 1 of 4 objects"), "{lines}");
+        assert_eq!(lines.lines().count(), 2);
+    }
+
+    #[test]
+    fn log_is_not_flooded() {
+        assert_eq!(log_lines(Duration::from_secs(3600)), "");
+    }
+
+    #[test]
+    fn time_left_follows_from_what_is_done() {
+        let line = |total, done, s| describe(Unit::Objects, total, done, Duration::from_secs(s));
+        assert_eq!(line(Total::Known(100), 25, 10), "25 of 100 objects, about 30 s left");
+        assert_eq!(line(Total::About(1000), 10, 10), "10 of about 1000 objects, about 17 min left");
+        assert_eq!(line(Total::About(10), 20, 10), "20 of about 20 objects, about 0 s left");
+        assert_eq!(line(Total::Unknown, 20, 10), "20 objects");
+        assert_eq!(describe(Unit::Bytes, Total::Known(3 << 20), 0, Duration::ZERO), "0 of 3 MiB");
+    }
+
+    #[test]
+    fn bars_show_all_their_numbers() {
+        // Styles with a key that indicatif doesn't know print nothing for it and say nothing.
+        for unit in [Unit::Objects, Unit::Bytes] {
+            for total in [Total::Known(10), Total::About(10), Total::Unknown] {
+                let term = indicatif::InMemoryTerm::new(3, 120);
+                let bar = bar("doing", unit, total);
+                bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(term.clone())));
+                bar.set_position(7);
+                bar.force_draw();
+                let shown = term.contents();
+                assert!(shown.contains("doing") && shown.contains('7'), "{unit:?} {total:?}: {shown}");
+                assert_eq!(shown.contains("about"), matches!(total, Total::About(_)), "{shown}");
+                assert_eq!(shown.contains("10"), total != Total::Unknown, "{shown}");
+            }
+        }
+    }
+}

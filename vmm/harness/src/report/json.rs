@@ -1,0 +1,258 @@
+//! `--report json=FILE`: the run as one object, for programs.
+//!
+//! The file is whole at every moment: it is written before anything runs, after every step, and at the
+//! end, each time beside itself and then renamed. Until the end its verdict is `infra`, so that a run
+//! that was killed can't be taken for a pass.
+
+use super::Reporter;
+use crate::event::Booted;
+use crate::judge::{
+    Began, BoundedLog, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
+    SyscallRow,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A scenario of more than so many steps...
+const MANY: usize = 200;
+/// ...has its file written this often at the most, or writing it would take longer than the run.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Writes a run as JSON.
+pub struct Json {
+    path: PathBuf,
+    began: Option<Began>,
+    host: Option<String>,
+    kernel: Option<Kernel>,
+    booted: Option<Booted>,
+    steps: Vec<JudgedStep>,
+    step_log: BTreeMap<u64, usize>,
+    log: BoundedLog,
+    report: Option<RunReport>,
+    written: Option<Instant>,
+}
+
+impl Json {
+    /// A report at this path. Nothing is written yet, but it is tried whether that can be done.
+    ///
+    /// # Errors
+    /// In words, why it can't be written.
+    pub fn create(path: &Path) -> Result<Self, String> {
+        let cannot = |error: io::Error| format!("can't write the report {}: {error}", path.display());
+        if path.is_dir() {
+            return Err(format!("can't write the report {}: it is a folder", path.display()));
+        }
+        tempfile::NamedTempFile::new_in(folder(path)).map_err(cannot)?;
+        Ok(Self {
+            path: path.to_owned(),
+            began: None,
+            host: None,
+            kernel: None,
+            booted: None,
+            steps: Vec::new(),
+            step_log: BTreeMap::new(),
+            log: BoundedLog::default(),
+            report: None,
+            written: None,
+        })
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(folder(&self.path))?;
+        serde_json::to_writer_pretty(&mut file, &self.object())?;
+        file.write_all(b"\n")?;
+        // A temporary file is its owner's alone; a report is read by others.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        self.written = Some(Instant::now());
+        Ok(())
+    }
+
+    fn object(&self) -> Value {
+        let report = self.report.as_ref();
+        let verdict = report.map_or("infra", |report| report.verdict.name());
+        let reason = report.map_or("the run was cut off before its end", |report| &report.reason);
+        let release = self.booted.as_ref().map(|booted| &booted.release);
+        let kernel = self.kernel.as_ref().map(|kernel| {
+            json!({
+                "release": release.or(kernel.release.as_ref()),
+                "hash": kernel.hash,
+                "cached": kernel.cached,
+            })
+        });
+        let rows = report.map_or(&[][..], |report| &report.syscalls);
+        let steps: Vec<Value> = self.steps.iter().map(step).collect();
+        let calls: Vec<Value> = rows.iter().map(call).collect();
+        json!({
+            "verdict": verdict,
+            "reason": reason,
+            "scenario": self.began.as_ref().map(|began| json!({
+                "name": began.scenario,
+                "path": began.path.display().to_string(),
+            })),
+            "host": self.host,
+            "kernel": kernel,
+            "steps": steps,
+            "failures": report.map_or(&[][..], |report| &report.failures).iter().map(failure).collect::<Vec<_>>(),
+            "expectations": report.map(|report| report.expectations),
+            "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
+            "syscalls": calls,
+            "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
+            "timing": self.timing(),
+            "exits": {
+                "until_ready": report.map(|report| &report.exits_until_ready),
+                "total": report.map(|report| &report.exits),
+            },
+            "device_errors": report.map(|report| &report.device_errors),
+            "own_memory_kib": report.map(|report| report.own_memory_kib),
+            "standing": report.map(|report| &report.standing),
+            "log": self.log.iter().map(|record| json!({
+                "seq": record.seq,
+                "time_ms": millis(record.time),
+                "level": record.level,
+                "text": record.text,
+                "step": self.step_log.get(&record.seq),
+            })).collect::<Vec<_>>(),
+            "log_lines_dropped": self.log.dropped(),
+            "console": report.map(|report| &report.console_tail),
+        })
+    }
+
+    fn timing(&self) -> Value {
+        json!({
+            "build_ms": self.kernel.as_ref().map(|kernel| millis(kernel.build)),
+            "boot_to_agent_ms": self.booted.as_ref().map(|booted| millis(booted.ready)),
+            "vmm_setup_ms": self.booted.as_ref().map(|booted| millis(booted.setup)),
+            "run_ms": self.report.as_ref().map(|report| millis(report.ran)),
+        })
+    }
+}
+
+impl Reporter for Json {
+    fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        match judged {
+            Judged::Began(began) => {
+                self.steps.clone_from(&began.steps);
+                self.began = Some(began.clone());
+            }
+            Judged::Host(host) => self.host = Some(host.clone()),
+            Judged::Kernel(kernel) => self.kernel = Some(kernel.clone()),
+            Judged::Booted(booted) => self.booted = Some(booted.clone()),
+            Judged::Step(step) => {
+                if let Some(place) = self.steps.get_mut(step.index) {
+                    place.clone_from(step);
+                }
+                if self.steps.len() > MANY && self.written.is_some_and(|written| written.elapsed() < PAUSE) {
+                    return Ok(());
+                }
+            }
+            Judged::Ended(report) => {
+                self.steps.clone_from(&report.steps);
+                self.report = Some((**report).clone());
+            }
+            Judged::Log(record, step) => {
+                if let Some(step) = step {
+                    self.step_log.insert(record.seq, *step);
+                    // As many as the log can hold.
+                    if self.step_log.len() > 5000 {
+                        self.step_log.pop_first();
+                    }
+                }
+                self.log.push(record);
+                return Ok(());
+            }
+            Judged::StepBegan(_) | Judged::Console(_) => return Ok(()),
+        }
+        self.write()
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn step(step: &JudgedStep) -> Value {
+    let mut object = Map::new();
+    object.insert("name".into(), json!(step.title));
+    object.insert("verdict".into(), json!(step.verdict.to_string()));
+    object.insert("line".into(), json!(step.line));
+    object.insert("took_ms".into(), json!(step.took.map(millis)));
+    if let Some(why) = &step.why {
+        object.insert("why".into(), json!(why));
+    }
+    if let Some(result) = &step.result {
+        if let Some(value) = result.value {
+            object.insert("returned".into(), json!(value));
+        }
+        if let Some(errno) = &result.errno {
+            object.insert("errno".into(), json!(errno));
+        }
+        if let Some(exit) = result.exit {
+            object.insert("exit".into(), json!(exit));
+        }
+        // Every value fits into 64 bits, with or without a sign.
+        let number = |value: &i128| match (i64::try_from(*value), u64::try_from(*value)) {
+            (Ok(value), _) => json!(value),
+            (Err(_), Ok(value)) => json!(value),
+            (Err(_), Err(_)) => json!(value.to_string()),
+        };
+        let values: Map<String, Value> =
+            result.values.iter().map(|(name, value)| (name.clone(), number(value))).collect();
+        object.insert("values".into(), Value::Object(values));
+        if let Some(output) = &result.output {
+            object.insert("output".into(), json!(output));
+        }
+    }
+    if step.verdict != StepVerdict::NotRun {
+        object.insert("expectations".into(), json!(step.expectations));
+        object.insert("failures".into(), step.failures.iter().map(failure).collect());
+    }
+    Value::Object(object)
+}
+
+fn failure(failure: &Failure) -> Value {
+    json!({
+        "what": failure.what,
+        "expected": failure.expected,
+        "got": failure.got,
+        "line": failure.line,
+    })
+}
+
+fn finding(finding: &Finding) -> Value {
+    let kind = match finding.kind {
+        FindingKind::Splat => "splat",
+        FindingKind::Oops => "oops",
+        FindingKind::Panic => "panic",
+    };
+    json!({ "kind": kind, "title": finding.title, "step": finding.step, "expected": finding.expected })
+}
+
+fn call(row: &SyscallRow) -> Value {
+    use board::wire::Door;
+    let door = match row.door {
+        Door::Syscall64 => "syscall64",
+        Door::Syscall32 => "syscall32",
+        Door::Sysenter => "sysenter",
+        Door::Int80 => "int80",
+    };
+    json!({
+        "nr": row.nr,
+        "name": row.name,
+        "count": row.count(),
+        "door": door,
+        "by": { "step": row.step, "program": row.program, "agent": row.agent },
+        "errors": row.errors,
+    })
+}

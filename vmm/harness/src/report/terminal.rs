@@ -1,0 +1,237 @@
+//! The run for a person: one line a step, as it ends; what failed, expected beside got.
+
+use super::Reporter;
+use crate::event::Booted;
+use crate::judge::{
+    Began, Failure, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+};
+use crate::text::{escape, time};
+use anstyle::{AnsiColor, Style};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Times are aligned behind this column where the titles leave room.
+const TITLE: usize = 48;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const ODD: Style = AnsiColor::Yellow.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// Writes a run as text.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    colour: bool,
+    path: PathBuf,
+}
+
+impl Terminal {
+    /// Writes to `out`, with colours if wanted.
+    pub fn new(out: Box<dyn Write + Send>, colour: bool) -> Self {
+        Self { out, colour, path: PathBuf::new() }
+    }
+
+    /// Writes to standard output; in colour if that is a terminal and NO_COLOR is not set.
+    pub fn stdout() -> Self {
+        let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+        Self::new(Box::new(io::stdout()), colour)
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn head(&mut self, what: &str, text: &str) -> io::Result<()> {
+        let text = escape(text);
+        writeln!(self.out, "{}{text}", self.paint(FAINT, &format!("{what:<10}")))
+    }
+
+    fn kernel(&mut self, kernel: &Kernel) -> io::Result<()> {
+        let hash: String = kernel.hash.chars().take(7).collect();
+        let release = kernel.release.as_ref().map_or(String::new(), |release| format!("{release} "));
+        let how = if kernel.cached { "cached".into() } else { format!("built in {}", time(kernel.build)) };
+        self.head("kernel", &format!("{release}{hash} ({how})"))
+    }
+
+    fn booted(&mut self, booted: &Booted) -> io::Result<()> {
+        self.head("boot", &format!("agent ready in {}, Linux {}", time(booted.ready), booted.release))?;
+        match &booted.not_trapping {
+            Some(why) => self.head("warning", &format!("system calls are not counted: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&mut self, step: &JudgedStep) -> io::Result<()> {
+        let label = match step.verdict {
+            StepVerdict::Pass => self.paint(GOOD, "PASS"),
+            StepVerdict::Fail => self.paint(BAD, "FAIL"),
+            StepVerdict::NotRun => self.paint(ODD, "SKIP"),
+        };
+        let title = &step.title;
+        match step.took {
+            Some(took) => {
+                // Formatting pads by characters.
+                let time = self.paint(FAINT, &format!("{:>9}", time(took)));
+                writeln!(self.out, "{label}  {title:<TITLE$} {time}")?;
+            }
+            None => writeln!(self.out, "{label}  {title}")?,
+        }
+        if let Some(why) = &step.why {
+            writeln!(self.out, "      {}", escape(why))?;
+        }
+        if step.verdict != StepVerdict::Pass && step.failures.is_empty() {
+            self.place(step.line)?;
+        }
+        step.failures.iter().try_for_each(|failure| self.failure(failure))
+    }
+
+    fn failure(&mut self, failure: &Failure) -> io::Result<()> {
+        write!(self.out, "      ")?;
+        self.difference(failure)
+    }
+
+    fn difference(&mut self, failure: &Failure) -> io::Result<()> {
+        let expected = self.paint(GOOD, &escape(&failure.expected));
+        let got = self.paint(BAD, &escape(&failure.got));
+        writeln!(self.out, "{}: expected {expected}, got {got}", escape(&failure.what))?;
+        self.place(failure.line)
+    }
+
+    fn place(&mut self, line: usize) -> io::Result<()> {
+        let place = format!("      at {}:{line}", escape(&self.path.display().to_string()));
+        writeln!(self.out, "{}", self.paint(FAINT, &place))
+    }
+
+    fn ended(&mut self, report: &RunReport) -> io::Result<()> {
+        let done = |step: &&JudgedStep| step.verdict != StepVerdict::NotRun;
+        let missed = report.steps.iter().rev().take_while(|step| !done(step)).count();
+        if missed > 0 {
+            let first = &report.steps[report.steps.len() - missed];
+            let label = self.paint(ODD, "SKIP");
+            let plural = if missed == 1 { "" } else { "s" };
+            writeln!(self.out, "{label}  {missed} step{plural} not run, the first: {}", first.title)?;
+        }
+        self.calls(&report.syscalls)?;
+        if !report.exits.is_empty() {
+            let all: u64 = report.exits.values().fold(0, |sum, count| sum.saturating_add(*count));
+            let until: u64 =
+                report.exits_until_ready.values().fold(0, |sum, count| sum.saturating_add(*count));
+            self.head(
+                "exits",
+                &format!("{until} until the agent was ready, {all} in all{}", most(&report.exits)),
+            )?;
+        }
+        for (device, count) in &report.device_errors {
+            self.head("warning", &format!("the guest broke the rules of {device} {count} times"))?;
+        }
+        for failure in &report.failures {
+            let label = self.paint(BAD, "FAIL");
+            write!(self.out, "{label}  ")?;
+            self.difference(failure)?;
+        }
+        self.findings(report)?;
+        for line in &report.standing {
+            self.head("stood", line)?;
+        }
+        self.log(report)?;
+        self.verdict(report)
+    }
+
+    fn findings(&mut self, report: &RunReport) -> io::Result<()> {
+        for finding in &report.findings {
+            let kind = match finding.kind {
+                FindingKind::Splat => "splat",
+                FindingKind::Oops => "oops",
+                FindingKind::Panic => "panic",
+            };
+            let step = finding.step.and_then(|index| report.steps.get(index));
+            let during = step.map_or(String::new(), |step| format!(" (during {})", step.title));
+            let wanted = if finding.expected { ", as expected" } else { "" };
+            self.head(kind, &format!("{}{during}{wanted}", finding.title))?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, report: &RunReport) -> io::Result<()> {
+        if !report.log_tail.is_empty() {
+            writeln!(self.out, "the kernel's log, its end")?;
+        }
+        for record in &report.log_tail {
+            let line = format!("  [{:>12.6}] {}", record.time.as_secs_f64(), escape(&record.text));
+            let line = if record.level <= 3 { self.paint(BAD, &line) } else { line };
+            writeln!(self.out, "{line}")?;
+        }
+        if !report.console_tail.is_empty() {
+            writeln!(self.out, "the console, its end")?;
+            for line in report.console_tail.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev() {
+                writeln!(self.out, "  {}", escape(line.trim_end_matches('\r')))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&mut self, rows: &[SyscallRow]) -> io::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(self.out, "system calls seen by the hypervisor")?;
+        let counted: Vec<&SyscallRow> = rows.iter().filter(|row| row.count() > 0).collect();
+        let width = counted.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(16, 40);
+        for row in counted {
+            let errors: Vec<String> =
+                row.errors.iter().map(|(errno, count)| format!("{count} {errno}")).collect();
+            let errors =
+                if errors.is_empty() { String::new() } else { format!("   ({})", errors.join(", ")) };
+            let line = format!("  {:<width$}{:>7}{errors}", escape(&row.name), row.count());
+            writeln!(self.out, "{line}")?;
+        }
+        let agent: u64 = rows.iter().fold(0, |sum, row| sum.saturating_add(row.agent));
+        if agent > 0 {
+            let line = format!("  {:<width$}{agent:>7}", "(by the agent)");
+            writeln!(self.out, "{}", self.paint(FAINT, &line))?;
+        }
+        Ok(())
+    }
+
+    fn verdict(&mut self, report: &RunReport) -> io::Result<()> {
+        let good = report.verdict == Verdict::Pass;
+        let label = report.verdict.to_string().to_uppercase();
+        let label = self.paint(if good { GOOD } else { BAD }, &label);
+        let name = escape(&report.scenario);
+        if !good {
+            return writeln!(self.out, "{label}  {name}: {}", escape(&report.reason));
+        }
+        let (steps, expectations) = (report.steps.len(), report.expectations);
+        writeln!(
+            self.out,
+            "{label}  {name}: {steps} step{}, {expectations} expectation{}, {:.1} s",
+            if steps == 1 { "" } else { "s" },
+            if expectations == 1 { "" } else { "s" },
+            report.ran.as_secs_f64()
+        )
+    }
+}
+
+impl Reporter for Terminal {
+    fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        match judged {
+            Judged::Began(Began { path, .. }) => self.path.clone_from(path),
+            Judged::Host(host) => self.head("host", host)?,
+            Judged::Kernel(kernel) => self.kernel(kernel)?,
+            Judged::Booted(booted) => self.booted(booted)?,
+            Judged::Step(step) => self.step(step)?,
+            Judged::Ended(report) => self.ended(report)?,
+            Judged::StepBegan(_) | Judged::Log(..) | Judged::Console(_) => {}
+        }
+        self.out.flush()
+    }
+}
+
+/// The three most frequent kinds.
+fn most(exits: &BTreeMap<String, u64>) -> String {
+    let mut kinds: Vec<_> = exits.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let kinds: Vec<String> = kinds.iter().take(3).map(|(kind, count)| format!("{kind} {count}")).collect();
+    format!(" ({})", kinds.join(", "))
+}

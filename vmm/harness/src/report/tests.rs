@@ -1,0 +1,143 @@
+//! What users and programs see of hand-written runs.
+
+use super::{Reporter, json::Json, terminal::Terminal};
+use crate::event::{Ended, Event, RunEnd, StepOutcome};
+use crate::fixture::{CHARDEV, SYSCALL, good_run, judged, scenario};
+use crate::judge::Judged;
+use board::wire::{LogRecord, VcpuStanding};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn shown(all: &[Judged], colour: bool) -> String {
+    let page = Page::default();
+    let mut terminal = Terminal::new(Box::new(page.clone()), colour);
+    all.iter().for_each(|judged| terminal.event(judged).unwrap());
+    let bytes = page.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn written(all: &[Judged]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.json");
+    let mut json = Json::create(&path).unwrap();
+    all.iter().for_each(|judged| json.event(judged).unwrap());
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
+    assert_eq!(files.len(), 1, "nothing else is left in the folder");
+    serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
+}
+
+fn log(text: &str, level: u8) -> Event {
+    Event::Log(LogRecord { seq: 7, time: Duration::from_micros(1_234_567), level, text: text.into() })
+}
+
+/// The run of chardev.yaml up to a step, which ends otherwise.
+fn broken_at(step: usize, mut instead: Vec<Event>, why: RunEnd) -> Vec<Judged> {
+    let scenario = scenario(CHARDEV);
+    let mut events = good_run(&scenario);
+    let Some(Event::Ended(Ended { evidence, .. })) = events.pop() else { panic!("no end") };
+    let at =
+        events.iter().position(|event| matches!(event, Event::StepEnded { index, .. } if *index == step));
+    events.truncate(at.unwrap());
+    events.append(&mut instead);
+    events.push(Event::Ended(Ended { why, evidence, ran: Duration::from_secs(11) }));
+    judged(&scenario, &events)
+}
+
+#[test]
+fn a_pass_on_the_terminal() {
+    let scenario = scenario(CHARDEV);
+    insta::assert_snapshot!(shown(&judged(&scenario, &good_run(&scenario)), false));
+}
+
+#[test]
+fn failures_on_the_terminal_show_expected_got_and_the_line() {
+    let mut scenario = scenario(SYSCALL);
+    let events = good_run(&scenario);
+    scenario.steps[0].checks[1].want = crate::scenario::model::Want::Success;
+    let mut events = events;
+    for event in &mut events {
+        if let Event::StepEnded { index: 3 | 5, outcome: StepOutcome::Returned { value, .. } } = event {
+            *value = -22;
+        }
+    }
+    insta::assert_snapshot!(shown(&judged(&scenario, &events), false));
+}
+
+#[test]
+fn a_panic_on_the_terminal_shows_the_log_and_steers_no_terminal() {
+    let end = vec![
+        log("evil\u{1b}[2J\u{1b}]0;title\u{7} \u{202e}text", 6),
+        log("BUG: kernel NULL pointer dereference, address: 0000000000000000", 1),
+        log("Kernel panic - not syncing: Fatal exception", 0),
+        Event::StepEnded { index: 9, outcome: StepOutcome::Lost },
+    ];
+    let text = shown(&broken_at(9, end, RunEnd::Panicked), false);
+    assert!(!text.contains('\u{1b}'));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_hang_on_the_terminal_shows_where_the_vcpu_stood() {
+    let vcpu = |rip, cpl| VcpuStanding { index: 0, rip, cpl, halted: false, interrupts: false };
+    let standing = vec![vec![vcpu(0x1034, 0)], vec![vcpu(0x1034, 0)], vec![vcpu(0xffff_ffff_8100_0000, 0)]];
+    let outcome = StepOutcome::TimedOut { limit: Duration::from_secs(10), standing };
+    let end = vec![Event::StepEnded { index: 9, outcome }];
+    insta::assert_snapshot!(shown(&broken_at(9, end, RunEnd::StepTimedOut { index: 9 }), false));
+}
+
+#[test]
+fn colours_are_the_only_difference() {
+    let scenario = scenario(CHARDEV);
+    let all = judged(&scenario, &good_run(&scenario));
+    let coloured = shown(&all, true);
+    assert!(coloured.contains("\u{1b}[1m\u{1b}[32mPASS\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), shown(&all, false));
+}
+
+#[test]
+fn json_has_the_promised_fields() {
+    let scenario = scenario(SYSCALL);
+    let object = written(&judged(&scenario, &good_run(&scenario)));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&object).unwrap());
+}
+
+#[test]
+fn json_of_a_run_that_was_cut_off_is_whole_and_no_pass() {
+    let scenario = scenario(CHARDEV);
+    let all = judged(&scenario, &good_run(&scenario));
+    for length in 1..all.len() {
+        let object = written(&all[..length]);
+        assert_eq!(object["verdict"], "infra");
+        let steps = object["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), scenario.steps.len());
+        let done = all[..length].iter().filter(|judged| matches!(judged, Judged::Step(_))).count();
+        let listed = steps.iter().filter(|step| step["verdict"] == "pass").count();
+        assert_eq!(listed, done);
+    }
+    assert_eq!(written(&all)["verdict"], "pass");
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_found_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Json::create(folder.path()).is_err_and(|why| why.contains("it is a folder")));
+    assert!(Json::create(&folder.path().join("missing/out.json")).is_err());
+    let fine = folder.path().join("out.json");
+    Json::create(&fine).unwrap();
+    assert!(!fine.exists(), "nothing is written before the run begins");
+}

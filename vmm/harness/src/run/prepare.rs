@@ -1,0 +1,178 @@
+//! What has to be there before a machine can boot: kernel, modules, image, and the plan.
+
+use super::Abort;
+use crate::{
+    cache::{Cache, CacheError, Stage},
+    image::{self, GuestFile, Image},
+    judge::{self, Names},
+    kernel::{self, Fault, Kernel, Recipe},
+    lower::{self, SyscallNames},
+    module,
+    plan::Plan,
+    scenario::model::{Action, ModuleKind, Scenario},
+    syscall_table::SyscallTable,
+};
+use board::wire::{LANDMARKS, Spec};
+use protocol::Door;
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The series that `vmm run` builds.
+const SERIES: &str = "6.12";
+
+/// The folder that makes a project one.
+const PATCHES: &str = "kernel-patches";
+
+/// Everything for one run.
+pub(super) struct Prepared {
+    pub plan: Plan,
+    pub kernel: judge::Kernel,
+    pub names: Names,
+    /// Holds the initramfs that the plan names; dropped, it is gone.
+    pub stage: Stage,
+}
+
+/// A kernel, and how long it took.
+pub(super) struct Built {
+    kernel: Kernel,
+    took: Duration,
+}
+
+/// Builds or finds the kernel that a scenario asks for.
+pub(super) fn kernel(scenario: &Scenario, cache: &Cache) -> Result<Built, Abort> {
+    if let Some(asked) = &scenario.kernel
+        && asked != SERIES
+    {
+        return Err(Abort::Input(format!(
+            "{}: there is no kernel `{asked}` to run it on (known: {SERIES})",
+            scenario.path.display()
+        )));
+    }
+    let start = Instant::now();
+    let recipe = Recipe::standard(&project(&scenario.path)?);
+    let kernel = kernel::ensure(&recipe, cache).map_err(|error| Abort::fault(&error, error.fault()))?;
+    Ok(Built { kernel, took: start.elapsed() })
+}
+
+/// The project that a scenario belongs to: the nearest folder above it that holds `kernel-patches`, or else
+/// above the current folder, or above this program.
+fn project(scenario: &Path) -> Result<PathBuf, Abort> {
+    let places = [fs::canonicalize(scenario).ok(), env::current_dir().ok(), env::current_exe().ok()];
+    let above =
+        |place: &PathBuf| place.ancestors().find(|path| path.join(PATCHES).is_dir()).map(Path::to_owned);
+    places.iter().flatten().find_map(above).ok_or_else(|| {
+        Abort::Input(format!(
+            "{}: there is no folder `{PATCHES}` in any folder above it or above the current one; run vmm in a \
+             checkout of the project",
+            scenario.display()
+        ))
+    })
+}
+
+/// Modules, image and plan.
+pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Result<Prepared, Abort> {
+    let Built { kernel, took } = built;
+    let calls = Calls(kernel.syscalls.clone());
+    // Bad names are found before anything else is built.
+    let steps =
+        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
+    let start = Instant::now();
+    let modules = modules(scenario, &kernel, cache)?;
+    let took = took + start.elapsed();
+    let (stage, initramfs) = initramfs(scenario, modules, cache)?;
+    let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
+    let machine = Spec {
+        kernel: kernel.boot.clone(),
+        initramfs,
+        memory_mib: scenario.machine.memory_mib,
+        vcpus: scenario.machine.vcpus,
+        command_line: Vec::new(),
+        landmarks: symbols.landmarks(LANDMARKS),
+    };
+    let names = Names {
+        syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),
+        symbol: Box::new(move |address| {
+            symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
+        }),
+    };
+    Ok(Prepared {
+        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true },
+        kernel: judge::Kernel {
+            release: Some(kernel.release),
+            hash: kernel.hash,
+            cached: kernel.cached,
+            build: took,
+        },
+        names,
+        stage,
+    })
+}
+
+/// Every module of the scenario, by name.
+fn modules(scenario: &Scenario, kernel: &Kernel, cache: &Cache) -> Result<Vec<(String, PathBuf)>, Abort> {
+    let mut modules = Vec::new();
+    for source in &scenario.modules {
+        match source.kind {
+            ModuleKind::Object => {
+                let name = source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                modules.push((name, source.path.clone()));
+            }
+            ModuleKind::Folder => {
+                let built = module::build(&source.path, kernel, cache)
+                    .map_err(|error| Abort::fault(&error, error.fault()))?;
+                for warning in built.first().iter().flat_map(|module| &module.warnings) {
+                    crate::progress::note(warning);
+                }
+                modules.extend(built.into_iter().map(|module| (module.name, module.ko)));
+            }
+        }
+    }
+    Ok(modules)
+}
+
+fn initramfs(
+    scenario: &Scenario,
+    modules: Vec<(String, PathBuf)>,
+    cache: &Cache,
+) -> Result<(Stage, PathBuf), Abort> {
+    let mut files = Vec::new();
+    for file in &scenario.files {
+        let cant_read = |error| {
+            let (scenario, line) = (scenario.path.display(), file.line);
+            Abort::Input(format!("{scenario}:{line}: failed to read {}: {error}", file.host.display()))
+        };
+        let bytes = fs::read(&file.host).map_err(cant_read)?;
+        let mode = fs::metadata(&file.host).map_err(cant_read)?.permissions().mode() & 0o7777;
+        files.push(GuestFile { path: file.guest.clone(), mode, bytes });
+    }
+    // Two megabytes that a guest without programs need not unpack.
+    let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
+    let bytes = image::assemble(&Image { modules, files, busybox })
+        .map_err(|error| Abort::fault(&error, Fault::Machine))?;
+    // In the cache: what a killed process leaves there is swept.
+    let stage = cache.stage()?;
+    let path = stage.path().join("initramfs");
+    fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
+    Ok((stage, path))
+}
+
+/// The kernel's own table, as the language asks for it.
+struct Calls(SyscallTable);
+
+impl SyscallNames for Calls {
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0.number(Door::Syscall64, name)
+    }
+
+    fn name(&self, nr: u64) -> Option<&str> {
+        self.0.name(Door::Syscall64, nr)
+    }
+
+    fn all(&self) -> Vec<&str> {
+        self.0.names(Door::Syscall64).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! Arguments of system calls.
+
+use super::model::{Argument, Layout, Num, Origin, Pointer, Span};
+use super::node::{Node, Value};
+use super::reader::Reader;
+use super::value::{TYPES, parse_int, reference};
+use crate::diagnostic::Diagnostic;
+
+const POINTERS: &[(&str, Pointer)] =
+    &[("null", Pointer::Null), ("bad", Pointer::Bad), ("kernel", Pointer::Kernel)];
+
+/// An argument and the name that it gives to what comes back.
+pub struct Read {
+    /// The argument.
+    pub argument: Argument,
+    /// `as`.
+    pub name: Option<(String, Span)>,
+}
+
+impl Argument {
+    /// How the bytes that come back are read; `None` where none do.
+    pub fn layout(&self) -> Option<Layout> {
+        match self {
+            Self::Out(layout) | Self::InOut(_, layout) => Some(*layout),
+            Self::InOutNumber(_, int) => Some(Layout::Number(*int)),
+            Self::Num(_) | Self::Text(_) | Self::In(_) | Self::InNumber(..) | Self::Pointer(_) => None,
+        }
+    }
+
+    /// Whether the agent brings its bytes back, wanted or not: the position of later buffers depends on it.
+    pub fn comes_back(&self) -> bool {
+        self.layout().is_some() || matches!(self, Self::InNumber(Num::Name(_), _))
+    }
+}
+
+/// What the named buffers of a call's arguments are, as positions in what comes back.
+pub fn origins(args: &[Read]) -> Vec<(String, Span, Origin)> {
+    let mut position = 0;
+    let mut names = Vec::new();
+    for read in args {
+        if let (Some((name, span)), Some(layout)) = (&read.name, read.argument.layout()) {
+            names.push((name.clone(), span.clone(), Origin::Data(position, layout)));
+        }
+        position += usize::from(read.argument.comes_back());
+    }
+    names
+}
+
+impl Reader<'_> {
+    /// One argument.
+    pub fn argument(&mut self, node: &Node) -> Option<Read> {
+        let argument = match &node.value {
+            Value::Null => Argument::Pointer(Pointer::Null),
+            // A number in quotes is a string.
+            Value::Scalar { text, plain } => match (reference(text), parse_int(text)) {
+                (Some(_), _) => Argument::Num(self.num(node, "a number")?),
+                (None, Some(number)) if *plain => Argument::Num(Num::Int(number)),
+                _ => Argument::Text(self.template(node, "a string")?),
+            },
+            Value::Map(_) => return self.described_argument(node),
+            Value::List(_) => return self.expected(node, EXAMPLES),
+        };
+        Some(Read { argument, name: None })
+    }
+
+    fn described_argument(&mut self, node: &Node) -> Option<Read> {
+        const FORMS: &[&str] = &["pointer", "string", "bytes", "in", "out", "inout"];
+        let mut fields = self.fields(node, "an argument")?;
+        let forms: Vec<(&str, Span)> = fields
+            .keys()
+            .filter(|(key, _)| FORMS.contains(key))
+            .map(|(key, span)| (key, span.clone()))
+            .collect();
+        let form = match &forms[..] {
+            [(form, _)] => *form,
+            [] => {
+                if fields.keys().next().is_none() {
+                    return self.expected(node, EXAMPLES);
+                }
+                fields.end(self, FORMS);
+                return None;
+            }
+            [(first, at), (second, other), ..] => {
+                return self.error(
+                    Diagnostic::new(other, format!("an argument is either `{first}` or `{second}`"))
+                        .other(at, "the other one is here"),
+                );
+            }
+        };
+        let value = fields.take(form)?;
+        let content = if matches!(form, "in" | "inout") { fields.take("value") } else { None };
+        let name = if matches!(form, "out" | "inout") { fields.take("as") } else { None };
+        let argument = match form {
+            "pointer" if value.value == Value::Null => Some(Argument::Pointer(Pointer::Null)),
+            "pointer" => self.choice(value, "`null`, `bad` or `kernel`", POINTERS).map(Argument::Pointer),
+            "string" => self.template(value, "a string").map(Argument::Text),
+            "bytes" => self.hex(value).map(Argument::In),
+            "out" => self.layout(value).map(Argument::Out),
+            _ => match content {
+                Some(content) => self.filled(form == "inout", value, content),
+                None => self.error(
+                    Diagnostic::new(&fields.span, format!("`{form}` needs the field `value`"))
+                        .help(format!("write `{{{form}: long, value: 42}}`")),
+                ),
+            },
+        };
+        let name = name.and_then(|node| self.new_name(node));
+        match form {
+            "in" => fields.end(self, &["in", "value"]),
+            "inout" => fields.end(self, &["inout", "value", "as"]),
+            "out" => fields.end(self, &["out", "as"]),
+            _ => fields.end(self, &[form]),
+        }
+        Some(Read { argument: argument?, name })
+    }
+
+    /// Memory that holds something when the call begins.
+    fn filled(&mut self, back: bool, kind: &Node, content: &Node) -> Option<Argument> {
+        match self.layout(kind)? {
+            Layout::Number(int) => {
+                let number = self.num(content, "the value")?;
+                if let Num::Int(value) = number {
+                    let bits = u32::from(int.size) * 8;
+                    let (low, high) = (-(1_i128 << (bits - 1)), (1_i128 << bits) - 1);
+                    if !(low..=high).contains(&value) {
+                        return self.error(Diagnostic::new(
+                            &content.span,
+                            format!("{value} does not fit into {bits} bits"),
+                        ));
+                    }
+                }
+                Some(if back { Argument::InOutNumber(number, int) } else { Argument::InNumber(number, int) })
+            }
+            Layout::Bytes(size) => {
+                let mut bytes = self.bytes(content, "the value")?;
+                if bytes.len() > size as usize {
+                    return self.error(Diagnostic::new(
+                        &content.span,
+                        format!("the value has {} bytes, the buffer {size}", bytes.len()),
+                    ));
+                }
+                bytes.resize(size as usize, 0);
+                Some(if back { Argument::InOut(bytes, Layout::Bytes(size)) } else { Argument::In(bytes) })
+            }
+        }
+    }
+
+    fn layout(&mut self, node: &Node) -> Option<Layout> {
+        match node.text() {
+            Some(text) if parse_int(text).is_some() => {
+                self.size(node, "the size of a buffer in bytes").map(Layout::Bytes)
+            }
+            Some(text) if TYPES.iter().all(|(name, _)| *name != text) => self.error(
+                Diagnostic::new(
+                    &node.span,
+                    format!("expected a type like `long` or a size in bytes, found `{text}`"),
+                )
+                .nearest(text, TYPES.iter().map(|(name, _)| *name)),
+            ),
+            _ => self.int_type(node).map(Layout::Number),
+        }
+    }
+}
+
+const EXAMPLES: &str =
+    "an argument: a number, text, `$name`, `{out: long, as: sum}`, `{in: long, value: 42}`, `{pointer: bad}`";

@@ -1,0 +1,312 @@
+//! Expectations, of a step and of the whole run.
+
+use super::errno::Errno;
+use super::model::{
+    CallExpect, CallName, Check, Ending, EndingKind, Interval, Layout, LogWant, Origin, RunExpect, Span,
+    Text, Want,
+};
+use super::node::{Node, Value};
+use super::reader::{Fields, Reader};
+use super::value::{parse_int, reference};
+use crate::diagnostic::Diagnostic;
+
+/// What a step's `expect` comes to.
+#[derive(Default)]
+pub struct StepExpect {
+    /// Single expectations; empty if the step should bring about an end.
+    pub checks: Vec<Check>,
+    /// The end to bring about.
+    pub ending: Option<Ending>,
+}
+
+/// What a step brings back, and so what can be expected of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Results {
+    /// A value or an error.
+    Value,
+    /// A value or an error, and data.
+    Data,
+    /// An exit status and what was printed.
+    Program,
+}
+
+const VALUE: &[&str] = &["returns", "errno", "within", "log"];
+const DATA: &[&str] = &["returns", "errno", "data", "within", "log"];
+const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log"];
+
+impl Reader<'_> {
+    /// A step's `expect`. `names` are its named buffers.
+    pub fn step_expect(
+        &mut self,
+        node: Option<&Node>,
+        line: usize,
+        results: Results,
+        names: &[(String, Span, Origin)],
+    ) -> StepExpect {
+        let mut expect = StepExpect::default();
+        if let Some(node) = node {
+            match &node.value {
+                Value::Map(_) => self.step_expect_map(node, results, names, &mut expect),
+                _ => {
+                    let line = self.line(&node.span);
+                    let want = if results == Results::Program {
+                        self.interval(node, "an exit status").map(Want::Exit)
+                    } else {
+                        self.value_or_errno(node)
+                    };
+                    expect.checks.extend(want.map(|want| Check { line, want }));
+                }
+            }
+        }
+        let decided = |check: &Check| matches!(check.want, Want::Returns(_) | Want::Errno(_) | Want::Exit(_));
+        if expect.ending.is_none() && !expect.checks.iter().any(decided) {
+            expect.checks.insert(0, Check { line, want: Want::Success });
+        }
+        expect
+    }
+
+    /// `5`, `$fd` or `EFAULT`.
+    fn value_or_errno(&mut self, node: &Node) -> Option<Want> {
+        let text = node.text().unwrap_or_default();
+        if reference(text).is_some() || parse_int(text).is_some() {
+            return self.interval(node, "a number").map(Want::Returns);
+        }
+        if text.starts_with('E') {
+            return self.errno(node).map(Want::Errno);
+        }
+        self.expected(
+            node,
+            "what the step returns: a number, an error like `EFAULT`, or a map like `{returns: 0}`",
+        )
+    }
+
+    fn errno(&mut self, node: &Node) -> Option<Errno> {
+        let text = self.text(node, "the name of an error like `EFAULT`")?;
+        if let Some(errno) = Errno::named(&text) {
+            return Some(errno);
+        }
+        let names: Vec<String> = Errno::all().map(|(name, _)| name).collect();
+        self.error(
+            Diagnostic::new(&node.span, format!("unknown error `{text}`"))
+                .nearest(&text, names.iter().map(String::as_str)),
+        )
+    }
+
+    fn step_expect_map(
+        &mut self,
+        node: &Node,
+        results: Results,
+        names: &[(String, Span, Origin)],
+        expect: &mut StepExpect,
+    ) {
+        let Some(mut fields) = self.fields(node, "`expect`") else { return };
+        expect.ending = self.ending(&mut fields);
+        if expect.ending.as_ref().is_some_and(|ending| ending.kind == EndingKind::BootFailed) {
+            self.errors.push(Diagnostic::new(
+                &node.span,
+                "no step can bring about `boot-failed`: it belongs into the scenario's own `expect`",
+            ));
+        }
+        let known = match results {
+            Results::Value => VALUE,
+            Results::Data => DATA,
+            Results::Program => PROGRAM,
+        };
+        let mut wants: Vec<(usize, Want)> = Vec::new();
+        if let (Some(_), Some(_)) = (fields.take("returns"), fields.take("errno")) {
+            self.errors.push(Diagnostic::new(
+                &fields.span,
+                "a step returns either a value or an error: `returns` and `errno` exclude each other",
+            ));
+        }
+        for &field in known {
+            let Some(node) = fields.take(field) else { continue };
+            let line = self.line(&node.span);
+            let mut one = |want: Option<Want>| wants.extend(want.map(|want| (line, want)));
+            match field {
+                "returns" if matches!(node.value, Value::Map(_)) => {
+                    one(self.interval(node, "a number").map(Want::Returns));
+                }
+                "returns" => one(self.value_or_errno(node)),
+                "errno" => one(self.errno(node).map(Want::Errno)),
+                "within" => one(self.duration(node, "`within`").map(Want::Within)),
+                "exit" => one(self.interval(node, "an exit status").map(Want::Exit)),
+                "log" => wants.extend(self.log(node).into_iter().map(|(want, line)| (line, Want::Log(want)))),
+                _ => {
+                    let wrap = match field {
+                        "data" => Want::Data,
+                        "stdout" => Want::Stdout,
+                        _ => Want::Stderr,
+                    };
+                    wants.extend(self.text_checks(node).into_iter().map(|text| (line, wrap(text))));
+                }
+            }
+        }
+        for (name, _, origin) in names {
+            let (Some(node), Origin::Data(_, layout)) = (fields.take(name), origin) else { continue };
+            let line = self.line(&node.span);
+            match layout {
+                Layout::Number(_) => wants.extend(
+                    self.interval(node, "a number").map(|range| (line, Want::Named(name.clone(), range))),
+                ),
+                Layout::Bytes(_) => wants.extend(
+                    self.text_checks(node)
+                        .into_iter()
+                        .map(|text| (line, Want::NamedText(name.clone(), text))),
+                ),
+            }
+        }
+        let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
+        let known: Vec<&str> =
+            known.iter().copied().chain(names.iter().map(|name| &*name.0)).chain(endings).collect();
+        fields.end(self, &known);
+        expect.checks = wants.into_iter().map(|(line, want)| Check { line, want }).collect();
+        if let Some(ending) = &expect.ending
+            && !expect.checks.is_empty()
+        {
+            self.errors.push(Diagnostic::new(
+                &node.span,
+                format!("a step that should end in `{}` returns nothing to expect", ending.kind.name()),
+            ));
+        }
+    }
+
+    /// Text to compare with exactly, or a map of ways to compare.
+    fn text_checks(&mut self, node: &Node) -> Vec<Text> {
+        const WAYS: &[&str] = &["equals", "contains", "lacks", "matches", "bytes"];
+        if !matches!(node.value, Value::Map(_)) {
+            return self.bytes(node, "text").map(Text::Equals).into_iter().collect();
+        }
+        let Some(mut fields) = self.fields(node, "a comparison") else { return Vec::new() };
+        let mut checks = Vec::new();
+        for &way in WAYS {
+            let Some(node) = fields.take(way) else { continue };
+            for node in self.items(node, "text or a list of texts").unwrap_or_default() {
+                checks.extend(match way {
+                    "equals" => self.bytes(node, "text").map(Text::Equals),
+                    "contains" => self.bytes(node, "text").map(Text::Contains),
+                    "lacks" => self.bytes(node, "text").map(Text::Lacks),
+                    "bytes" => self.hex(node).map(Text::Equals),
+                    _ => self.regex(node).map(Text::Matches),
+                });
+            }
+        }
+        if checks.is_empty() && fields.keys().next().is_none() {
+            self.expected::<()>(node, "text, or a map like `{contains: text}`");
+        }
+        fields.end(self, WAYS);
+        checks
+    }
+
+    /// Expectations of log lines.
+    fn log(&mut self, node: &Node) -> Vec<(LogWant, usize)> {
+        const WAYS: &[&str] = &["has", "lacks", "matches"];
+        let mut wants = Vec::new();
+        let mut add = |reader: &mut Self, way: &str, node: &Node| {
+            for node in reader.items(node, "a text or a list of texts").unwrap_or_default() {
+                let want = match way {
+                    "has" => reader.text(node, "a text").map(LogWant::Has),
+                    "lacks" => reader.text(node, "a text").map(LogWant::Lacks),
+                    _ => reader.regex(node).map(LogWant::Matches),
+                };
+                let line = reader.line(&node.span);
+                wants.extend(want.map(|want| (want, line)));
+            }
+        };
+        if let Value::Map(_) = node.value {
+            let Some(mut fields) = self.fields(node, "`log`") else { return wants };
+            for &way in WAYS {
+                if let Some(node) = fields.take(way) {
+                    add(self, way, node);
+                }
+            }
+            fields.end(self, WAYS);
+        } else {
+            add(self, "has", node);
+        }
+        wants
+    }
+
+    /// An end other than a healthy one: `panic: true` or `panic: text that the evidence contains`.
+    fn ending(&mut self, fields: &mut Fields<'_>) -> Option<Ending> {
+        let mut found: Option<Ending> = None;
+        for (name, kind) in EndingKind::NAMES {
+            let Some(node) = fields.take(name) else { continue };
+            let containing = match &node.value {
+                Value::Scalar { text, plain: true } if text == "true" => String::new(),
+                Value::Scalar { text, .. } if !text.is_empty() && text != "false" => text.clone(),
+                _ => {
+                    self.expected::<()>(node, "`true`, or text that the evidence must contain");
+                    continue;
+                }
+            };
+            if let Some(first) = &found {
+                self.errors.push(Diagnostic::new(
+                    &node.span,
+                    format!("a run ends once: `{}` and `{name}` exclude each other", first.kind.name()),
+                ));
+                continue;
+            }
+            found = Some(Ending { kind: *kind, containing, line: self.line(&node.span) });
+        }
+        found
+    }
+
+    /// The scenario's `expect`.
+    pub fn run_expect(&mut self, node: &Node) -> Option<RunExpect> {
+        let mut fields = self.fields(node, "the run's `expect`")?;
+        let ending = self.ending(&mut fields);
+        let log = fields.take("log").map(|node| self.log(node)).unwrap_or_default();
+        let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
+        let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
+        let known: Vec<&str> = ["syscalls", "log"].into_iter().chain(endings).collect();
+        fields.end(self, &known);
+        Some(RunExpect { syscalls, log, ending })
+    }
+
+    fn calls(&mut self, node: &Node) -> Vec<CallExpect> {
+        let Some(mut fields) = self.fields(node, "`syscalls`") else { return Vec::new() };
+        let calls = fields.rest();
+        calls
+            .into_iter()
+            .filter_map(|(name, key, node)| {
+                let call = match parse_int(name) {
+                    Some(nr) => CallName::Nr(u64::try_from(nr).ok()?),
+                    None => CallName::Name(name.to_owned(), key.clone()),
+                };
+                let line = self.line(key);
+                let (count, errors) = self.call(node)?;
+                Some(CallExpect { call, line, count, errors })
+            })
+            .collect()
+    }
+
+    #[allow(clippy::type_complexity, reason = "the two halves of one struct's fields")]
+    fn call(&mut self, node: &Node) -> Option<(Option<Interval>, Vec<(Errno, Interval)>)> {
+        let Value::Map(entries) = &node.value else {
+            return Some((Some(self.interval(node, "how often")?), Vec::new()));
+        };
+        let range = |entry: &(Node, Node)| matches!(entry.0.text(), Some("at-least" | "at-most"));
+        if entries.iter().any(range) {
+            return Some((Some(self.interval(node, "how often")?), Vec::new()));
+        }
+        let mut fields = self.fields(node, "what is expected of a system call")?;
+        let count = fields.take("count").map(|node| self.interval(node, "how often"));
+        let mut errors = Vec::new();
+        if let Some(node) = fields.take("errors") {
+            let mut list = self.fields(node, "`errors`")?;
+            for (name, key, node) in list.rest() {
+                let key =
+                    Node { span: key.clone(), value: Value::Scalar { text: name.to_owned(), plain: true } };
+                if let (Some(errno), Some(range)) = (self.errno(&key), self.interval(node, "how often")) {
+                    errors.push((errno, range));
+                }
+            }
+        }
+        fields.end(self, &["count", "errors", "at-least", "at-most"]);
+        if count.is_none() && errors.is_empty() {
+            return self.expected(node, "how often, like `2` or `{count: 2, errors: {EFAULT: 1}}`");
+        }
+        Some((count.flatten(), errors))
+    }
+}

@@ -1,0 +1,382 @@
+//! A scenario as typed values. Whatever can be wrong with a file is found before one of these exists;
+//! only the names of system calls wait for the kernel's table.
+
+use super::errno::Errno;
+use crate::diagnostic::Source;
+use regex::Regex;
+use std::{ops::Range, path::PathBuf, time::Duration};
+
+/// A place in the scenario's text, in bytes.
+pub type Span = Range<usize>;
+
+/// A scenario: what to boot, what to do, what should come of it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its `name`, or the file's name without `.yaml`.
+    pub name: String,
+    /// The file, as the user named it.
+    pub path: PathBuf,
+    /// The kernel series it wants, like `6.12`; `None` for the default.
+    pub kernel: Option<String>,
+    /// The machine.
+    pub machine: Machine,
+    /// Modules that must be in the guest as [`module_path`] says.
+    pub modules: Vec<ModuleSource>,
+    /// Files of this machine that must be in the guest.
+    pub files: Vec<GuestFile>,
+    /// How long the guest may take until the agent's hello.
+    pub boot_timeout: Duration,
+    /// What to do, in this order.
+    pub steps: Vec<Step>,
+    /// What the whole run should come to.
+    pub expect: RunExpect,
+    /// The text, for messages that come later.
+    pub source: Source,
+}
+
+/// The machine to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// In MiB, 32 to 65536.
+    pub memory_mib: u32,
+    /// 1 to 32.
+    pub vcpus: u8,
+}
+
+/// Where a module's object lies in the guest.
+pub fn module_path(name: &str) -> String {
+    format!("/lib/modules/{name}.ko")
+}
+
+/// A module folder or a built module. It exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleSource {
+    /// Relative to the working directory, like the scenario's own path.
+    pub path: PathBuf,
+    /// What stands there.
+    pub kind: ModuleKind,
+    /// The modules that come of it, without `.ko`; empty where only building can tell.
+    pub names: Vec<String>,
+    /// Where the scenario names it, counted from 1.
+    pub line: usize,
+}
+
+/// What a [`ModuleSource`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// Sources with a Kbuild or Makefile.
+    Folder,
+    /// A `.ko` file.
+    Object,
+}
+
+/// A file to put into the guest. It exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestFile {
+    /// Relative to the working directory.
+    pub host: PathBuf,
+    /// Absolute.
+    pub guest: String,
+    /// Where the scenario names it, counted from 1.
+    pub line: usize,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What the author calls it.
+    pub name: Option<String>,
+    /// The line where it begins, counted from 1.
+    pub line: usize,
+    /// What to do.
+    pub action: Action,
+    /// What should come of it; never empty.
+    pub checks: Vec<Check>,
+    /// The end of the guest that this step should bring about.
+    pub ending: Option<Ending>,
+    /// Names for its results.
+    pub binds: Vec<Binding>,
+    /// For the whole of it.
+    pub timeout: Duration,
+    /// So many times, 1 to 10,000; all but the last must succeed.
+    pub repeat: u32,
+}
+
+/// A number that is known now, or once an earlier step is done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Num {
+    /// Known now; from -2^63 to 2^64-1.
+    Int(i128),
+    /// The value of a name.
+    Name(String),
+}
+
+/// The kinds of steps.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of the language reference, docs/scenarios.md")]
+pub enum Action {
+    Insmod { module: String, params: Vec<(String, String)> },
+    Rmmod { module: String },
+    Syscall { call: CallName, door: protocol::Door, args: Vec<Argument> },
+    Mknod { path: String, kind: Node, mode: u32 },
+    Open { path: String, flags: u32, mode: u32 },
+    Read { fd: Num, count: u32 },
+    Write { fd: Num, data: Vec<u8> },
+    Lseek { fd: Num, offset: Num, whence: u32 },
+    Ioctl { fd: Num, request: u64, arg: Argument },
+    Close { fd: Num },
+    Run { argv: Vec<String>, env: Vec<String>, stdin: Vec<u8> },
+    ReadFile { path: String },
+    WriteFile { path: String, data: Vec<u8>, append: bool },
+    Sleep { time: Duration },
+    Mount { target: String, source: String, fs: String, flags: u64, options: String },
+    Umount { target: String },
+    Mkdir { path: String, mode: u32 },
+    Rmdir { path: String },
+    Unlink { path: String },
+}
+
+/// Which system call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallName {
+    /// By its name in the kernel's table.
+    Name(String, Span),
+    /// By its number.
+    Nr(u64),
+}
+
+/// What `mknod` makes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// A character device of major and minor.
+    Char(Num, Num),
+    /// A block device of major and minor.
+    Block(Num, Num),
+    /// A named pipe.
+    Fifo,
+}
+
+/// An argument of a system call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Argument {
+    /// A number.
+    Num(Num),
+    /// A pointer to a NUL-terminated string; `${name}` in it stands for a value.
+    Text(String),
+    /// A pointer to exactly these bytes.
+    In(Vec<u8>),
+    /// A pointer to a number in memory.
+    InNumber(Num, Type),
+    /// A pointer to memory that the kernel fills.
+    Out(Layout),
+    /// A pointer to these bytes, which the kernel may change.
+    InOut(Vec<u8>, Layout),
+    /// A pointer to a number in memory, which the kernel may change.
+    InOutNumber(Num, Type),
+    /// A pointer that leads nowhere good.
+    Pointer(Pointer),
+}
+
+/// A pointer for negative tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointer {
+    /// 0.
+    Null,
+    /// Into user space, where nothing is mapped.
+    Bad,
+    /// Into the kernel's half.
+    Kernel,
+}
+
+impl Pointer {
+    /// The address.
+    pub fn address(self) -> u64 {
+        match self {
+            Self::Null => 0,
+            // 16 TiB: above any fixed executable and its heap, below where x86-64 Linux places
+            // position-independent ones (0x55...) and maps memory (0x7f...).
+            Self::Bad => 0x1000_0000_0000,
+            // Where the kernel's image is mapped (Documentation/arch/x86/x86_64/mm.rst).
+            Self::Kernel => 0xffff_ffff_8100_0000,
+        }
+    }
+}
+
+/// How bytes that come back are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// So many bytes.
+    Bytes(u32),
+    /// A number.
+    Number(Type),
+}
+
+impl Layout {
+    /// In bytes.
+    pub fn size(self) -> u32 {
+        match self {
+            Self::Bytes(size) => size,
+            Self::Number(int) => int.size.into(),
+        }
+    }
+}
+
+/// An integer type.
+pub type Type = crate::plan::Int;
+
+/// A name for a result of a step.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// Without `$`.
+    pub name: String,
+    /// Where the scenario gives it.
+    pub span: Span,
+    /// What it names.
+    pub from: Origin,
+}
+
+/// What a [`Binding`] names.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The returned value.
+    Value,
+    /// Buffer number so-and-so that comes back, counted from 0.
+    Data(usize, Layout),
+    /// The first capture group in what was read or printed.
+    Match(Regex),
+}
+
+/// One expectation, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is expected.
+    pub want: Want,
+}
+
+/// What a step can be expected to do.
+#[derive(Clone, Debug)]
+pub enum Want {
+    /// Return no error; exit with status 0.
+    Success,
+    /// Return a value in this range.
+    Returns(Interval),
+    /// Return this error.
+    Errno(Errno),
+    /// Bring back this in its first buffer.
+    Data(Text),
+    /// Bring back this number in the buffer of this name.
+    Named(String, Interval),
+    /// Bring back this in the buffer of this name.
+    NamedText(String, Text),
+    /// Take this long at the most.
+    Within(Duration),
+    /// Exit with a status in this range.
+    Exit(Interval),
+    /// Print this to standard output.
+    Stdout(Text),
+    /// Print this to standard error.
+    Stderr(Text),
+    /// The kernel logs this meanwhile.
+    Log(LogWant),
+}
+
+/// Numbers from one to another, both included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// `None` for no lower bound.
+    pub low: Option<Num>,
+    /// `None` for no upper bound.
+    pub high: Option<Num>,
+}
+
+/// What a text is compared with.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// Exactly these bytes.
+    Equals(Vec<u8>),
+    /// These bytes are in it.
+    Contains(Vec<u8>),
+    /// These bytes are not in it.
+    Lacks(Vec<u8>),
+    /// The expression matches somewhere.
+    Matches(Regex),
+}
+
+/// What the kernel's log is compared with, line by line.
+#[derive(Clone, Debug)]
+pub enum LogWant {
+    /// A line contains this.
+    Has(String),
+    /// No line contains this.
+    Lacks(String),
+    /// A line matches this.
+    Matches(Regex),
+}
+
+/// What the whole run should come to.
+#[derive(Clone, Debug, Default)]
+pub struct RunExpect {
+    /// Of system calls, as the hypervisor counted them.
+    pub syscalls: Vec<CallExpect>,
+    /// Of the kernel's log.
+    pub log: Vec<(LogWant, usize)>,
+    /// The end of the guest that the run should come to.
+    pub ending: Option<Ending>,
+}
+
+/// What is expected of one system call, over the whole run.
+#[derive(Clone, Debug)]
+pub struct CallExpect {
+    /// Which.
+    pub call: CallName,
+    /// Counted from 1.
+    pub line: usize,
+    /// How often.
+    pub count: Option<Interval>,
+    /// How often it returned an error.
+    pub errors: Vec<(Errno, Interval)>,
+}
+
+/// An end other than a healthy one, as a lesson may ask for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// Which.
+    pub kind: EndingKind,
+    /// What the evidence for it must contain; empty for anything.
+    pub containing: String,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// The ends that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the verdict of that name")]
+pub enum EndingKind {
+    Splat,
+    Oops,
+    Panic,
+    Hang,
+    HangSpinning,
+    HangIdle,
+    BootFailed,
+}
+
+impl EndingKind {
+    /// As scenarios write it.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("splat", Self::Splat),
+        ("oops", Self::Oops),
+        ("panic", Self::Panic),
+        ("hang", Self::Hang),
+        ("hang-spinning", Self::HangSpinning),
+        ("hang-idle", Self::HangIdle),
+        ("boot-failed", Self::BootFailed),
+    ];
+
+    /// As scenarios write it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}

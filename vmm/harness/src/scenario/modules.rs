@@ -1,0 +1,202 @@
+//! Modules and files that a scenario names: they must be there before anything is built.
+
+use super::model::{GuestFile, ModuleKind, ModuleSource};
+use super::node::{Node, Value};
+use super::reader::Reader;
+use crate::diagnostic::Diagnostic;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+impl Reader<'_> {
+    fn beside(&self, path: &str) -> PathBuf {
+        self.source.path().parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// `modules`.
+    pub fn modules(&mut self, node: &Node) {
+        for node in
+            self.items(node, "a list of module folders like `[../modules/chardev]`").unwrap_or_default()
+        {
+            let Some(source) = self.module_source(node) else {
+                // Nothing is known of it, so any module may be its.
+                let unknown = ModuleSource {
+                    path: PathBuf::new(),
+                    kind: ModuleKind::Folder,
+                    names: Vec::new(),
+                    line: self.line(&node.span),
+                };
+                self.modules.push(unknown);
+                continue;
+            };
+            let taken = |name: &&String| self.modules.iter().any(|other| other.names.contains(name));
+            if let Some(name) = source.names.iter().find(taken).cloned() {
+                self.errors.push(Diagnostic::new(&node.span, format!("a second module named `{name}`")));
+            }
+            self.modules.push(source);
+        }
+    }
+
+    fn module_source(&mut self, node: &Node) -> Option<ModuleSource> {
+        const WHAT: &str = "a module's folder or its `.ko` file";
+        let text = self.text(node, WHAT)?;
+        let path = self.beside(&text);
+        let line = self.line(&node.span);
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                let error = Diagnostic::new(
+                    &node.span,
+                    format!("can't find the module folder {}: {}", path.display(), plain(&error)),
+                );
+                return self.error(self.neighbours(&path, error));
+            }
+        };
+        if metadata.is_file() {
+            let name =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".ko"));
+            let Some(name) = name else { return self.expected(node, WHAT) };
+            let names = vec![name.to_owned()];
+            return Some(ModuleSource { path, kind: ModuleKind::Object, names, line });
+        }
+        let makefile =
+            ["Kbuild", "Makefile"].into_iter().map(|name| path.join(name)).find(|path| path.is_file());
+        let Some(makefile) = makefile else {
+            return self.error(
+                Diagnostic::new(
+                    &node.span,
+                    format!("{} has neither a Kbuild nor a Makefile", path.display()),
+                )
+                .help("a module's folder needs a Makefile with a line like `obj-m += hello.o`"),
+            );
+        };
+        let names = fs::read(&makefile).map(|text| object_names(&String::from_utf8_lossy(&text)));
+        Some(ModuleSource { path, kind: ModuleKind::Folder, names: names.unwrap_or_default(), line })
+    }
+
+    /// What stands where the missing path should be.
+    fn neighbours(&self, path: &Path, error: Diagnostic) -> Diagnostic {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return error };
+        let mut names: Vec<String> = fs::read_dir(parent)
+            .map(|list| {
+                list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            })
+            .unwrap_or_default();
+        names.sort();
+        let error = error.nearest(&name.to_string_lossy(), names.iter().map(String::as_str));
+        error.help(format!("paths are relative to the folder of {}", self.source.path().display()))
+    }
+
+    /// The name of a module that `modules` brings.
+    pub fn module(&mut self, node: &Node) -> Option<String> {
+        let name = self.text(node, "a module's name like `chardev`")?;
+        if name.is_empty()
+            || name.len() > 55
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        {
+            // 56 bytes with the NUL: MODULE_NAME_LEN, include/linux/module.h.
+            return self.expected(node, "a module's name: up to 55 letters, digits, `_` and `-`");
+        }
+        let known: Vec<&str> =
+            self.modules.iter().flat_map(|module| &module.names).map(String::as_str).collect();
+        let anything = self.modules.iter().any(|module| module.names.is_empty());
+        if anything || known.contains(&&*name) {
+            return Some(name);
+        }
+        let error = Diagnostic::new(&node.span, format!("no module named `{name}` comes of `modules`"))
+            .nearest(&name, known.iter().copied());
+        let error = if known.is_empty() {
+            error.help(format!("name its folder: `modules: [../modules/{name}]`"))
+        } else {
+            error
+        };
+        self.error(error)
+    }
+
+    /// `files`: guest path to host path.
+    pub fn files(&mut self, node: &Node) -> Vec<GuestFile> {
+        let Some(mut fields) = self.fields(node, "`files` (like `{/bin/tool: ./tool}`)") else {
+            return Vec::new();
+        };
+        let mut files = Vec::new();
+        for (guest, key, node) in fields.rest() {
+            let strange = guest.split('/').any(|part| part == "..");
+            if !guest.starts_with('/') || guest.ends_with('/') || strange || guest.contains('\0') {
+                self.errors.push(
+                    Diagnostic::new(key, "expected a file's absolute path in the guest")
+                        .help("write `path in the guest: path on this machine`"),
+                );
+                continue;
+            }
+            let Some(text) = self.text(node, "a file's path") else { continue };
+            let host = self.beside(&text);
+            match fs::metadata(&host) {
+                Ok(metadata) if metadata.is_file() => {
+                    let line = self.line(key);
+                    files.push(GuestFile { host, guest: guest.to_owned(), line });
+                }
+                Ok(_) => {
+                    self.errors.push(Diagnostic::new(&node.span, format!("{} is no file", host.display())))
+                }
+                Err(error) => {
+                    let error = Diagnostic::new(
+                        &node.span,
+                        format!("can't find {}: {}", host.display(), plain(&error)),
+                    );
+                    let error = self.neighbours(&host, error);
+                    self.errors.push(error);
+                }
+            }
+        }
+        files
+    }
+
+    /// A list that must be a list.
+    pub fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+        match &node.value {
+            Value::List(items) if !items.is_empty() => Some(items),
+            _ => self.expected(node, what),
+        }
+    }
+}
+
+/// An I/O error in the system's words, without the number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable.
+fn object_names(makefile: &str) -> Vec<String> {
+    let joined = makefile.replace("\\\n", " ");
+    let mut names = Vec::new();
+    for line in joined.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let Some(rest) = line.strip_prefix("obj-m") else { continue };
+        let rest = rest.trim_start();
+        let Some(list) = ["+=", ":=", "?=", "="].into_iter().find_map(|sign| rest.strip_prefix(sign)) else {
+            continue;
+        };
+        for object in list.split_whitespace() {
+            match object.strip_suffix(".o") {
+                Some(name) if !name.contains('$') => names.push(name.to_owned()),
+                _ => return Vec::new(),
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::object_names;
+
+    #[test]
+    fn obj_m_lines_name_the_modules() {
+        assert_eq!(object_names("obj-m += helloModule.o\n"), ["helloModule"]);
+        assert_eq!(object_names("obj-m := a.o \\\n  b-c.o # two\nccflags-y := -g\n"), ["a", "b-c"]);
+        assert!(object_names("obj-m += $(NAME).o fixed.o").is_empty());
+        assert!(object_names("all:\n\tmake\n").is_empty());
+    }
+}

@@ -1,0 +1,191 @@
+//! Steps: what is common to all of them. The kinds are in [`super::kinds`].
+
+use super::expect::Results;
+use super::kinds::KINDS;
+use super::model::{Action, Binding, Check, Origin, Span, Step, Text, Want};
+use super::node::Node;
+use super::reader::{Fields, Reader};
+use crate::diagnostic::Diagnostic;
+use std::time::Duration;
+
+/// Fields that every kind of step has.
+const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat"];
+
+/// The limit of a step that names none.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A kind of step.
+pub struct Kind {
+    /// The field that makes a step one of this kind; its value is the first parameter of `read`.
+    pub name: &'static str,
+    /// Its other fields.
+    pub fields: &'static [&'static str],
+    /// Reads both.
+    pub read: fn(&mut Reader<'_>, &Node, &mut Fields<'_>) -> Option<Parts>,
+}
+
+/// What the reader of a kind brings.
+pub struct Parts {
+    /// What to do.
+    pub action: Action,
+    /// What it brings back.
+    pub results: Results,
+    /// Its named buffers.
+    pub names: Vec<(String, Span, Origin)>,
+}
+
+impl Parts {
+    /// A step that returns a value or an error.
+    pub fn value(action: Action) -> Option<Self> {
+        Some(Self { action, results: Results::Value, names: Vec::new() })
+    }
+
+    /// A step that also brings data.
+    pub fn data(action: Action) -> Option<Self> {
+        Some(Self { action, results: Results::Data, names: Vec::new() })
+    }
+}
+
+impl Reader<'_> {
+    /// The list of steps. A step with an error is left out, and its error noted.
+    pub fn steps(&mut self, nodes: &[Node], timeout: Duration) -> Vec<Step> {
+        let steps = nodes.iter().filter_map(|node| self.step(node, timeout)).collect();
+        self.close_names();
+        steps
+    }
+
+    fn step(&mut self, node: &Node, timeout: Duration) -> Option<Step> {
+        let mut fields = self.fields(node, "a step")?;
+        let kinds: Vec<(&Kind, Span)> = fields
+            .keys()
+            .filter_map(|(key, span)| {
+                KINDS.iter().find(|kind| kind.name == key).map(|kind| (kind, span.clone()))
+            })
+            .collect();
+        // `write` is a step and a field of the step `file`: what another kind calls its field is no kind here.
+        let real: Vec<&(&Kind, Span)> = kinds
+            .iter()
+            .filter(|(kind, _)| !kinds.iter().any(|(other, _)| other.fields.contains(&kind.name)))
+            .collect();
+        let (kind, at) = match &real[..] {
+            [(kind, at)] => (*kind, at.clone()),
+            [] => {
+                self.unknown_step(&fields);
+                return None;
+            }
+            [(first, at), (second, other), ..] => {
+                let message = format!("a step does one thing: `{}` or `{}`?", first.name, second.name);
+                return self.error(
+                    Diagnostic::new(other, message)
+                        .other(at, "the other one is here")
+                        .help("make two steps of it, each with its own `-`"),
+                );
+            }
+        };
+        let line = self.line(&at);
+        fields.what = format!("`{}`", kind.name);
+        let name = fields.take("name").and_then(|node| self.text(node, "a name"));
+        let value = fields.take(kind.name)?;
+        let parts = (kind.read)(self, value, &mut fields);
+        let timeout = match fields.take("timeout") {
+            Some(node) => self.duration(node, "`timeout`").unwrap_or(timeout),
+            None => timeout,
+        };
+        let (repeat, expect) = (fields.take("repeat"), fields.take("expect"));
+        let (bind, pattern) = (fields.take("as"), fields.take("match"));
+        let known: Vec<&str> = kind.fields.iter().chain(COMMON).copied().collect();
+        fields.end(self, &known);
+
+        // A broken step still gives its name, so that the steps after it bring no errors that are none.
+        let bind = bind.and_then(|node| self.new_name(node));
+        let Some(parts) = parts else {
+            if let Some((name, span)) = bind {
+                self.give(&name, &span, &Origin::Value);
+            }
+            return None;
+        };
+        let mut expect = self.step_expect(expect, line, parts.results, &parts.names);
+        let mut names = parts.names;
+        let pattern = pattern.and_then(|node| self.pattern(node, parts.results, bind.is_some()));
+        if let Some((name, span)) = bind {
+            let origin = pattern.as_ref().map_or(Origin::Value, |(_, regex)| Origin::Match(regex.clone()));
+            names.push((name, span, origin));
+        }
+        if let Some((line, regex)) = pattern {
+            let text = Text::Matches(regex);
+            let want = match parts.results {
+                Results::Program => Want::Stdout(text),
+                Results::Value | Results::Data => Want::Data(text),
+            };
+            expect.checks.push(Check { line, want });
+        }
+        for (name, span, origin) in &names {
+            self.give(name, span, origin);
+        }
+        let repeat = repeat.and_then(|node| self.repeat(node, &parts.action, &expect.checks)).unwrap_or(1);
+        let binds = names.into_iter().map(|(name, span, from)| Binding { name, span, from }).collect();
+        Some(Step {
+            name,
+            line,
+            action: parts.action,
+            checks: expect.checks,
+            ending: expect.ending,
+            binds,
+            timeout,
+            repeat,
+        })
+    }
+
+    fn unknown_step(&mut self, fields: &Fields<'_>) {
+        let names = || KINDS.iter().map(|kind| kind.name);
+        let strange = fields
+            .keys()
+            .find(|(key, _)| !COMMON.contains(key) && !KINDS.iter().any(|kind| kind.fields.contains(key)))
+            .or_else(|| fields.keys().find(|(key, _)| !COMMON.contains(key)));
+        self.errors.push(match strange {
+            Some((name, span)) => {
+                Diagnostic::new(span, format!("unknown step `{name}`")).nearest(name, names())
+            }
+            None => Diagnostic::new(&fields.span, "this step does nothing").nearest("", names()),
+        });
+    }
+
+    fn pattern(&mut self, node: &Node, results: Results, named: bool) -> Option<(usize, regex::Regex)> {
+        let regex = self.regex(node)?;
+        if results == Results::Value {
+            return self.error(Diagnostic::new(&node.span, "this step brings no text for `match`"));
+        }
+        if named && regex.captures_len() < 2 {
+            return self.error(
+                Diagnostic::new(&node.span, "the expression marks nothing that `as` could name")
+                    .help("put parentheses around the number, like `'(\\d+) chardev'`"),
+            );
+        }
+        Some((self.line(&node.span), regex))
+    }
+
+    fn repeat(&mut self, node: &Node, action: &Action, checks: &[Check]) -> Option<u32> {
+        let count = self.int(node, "`repeat`", 1, 10_000)? as u32;
+        let single = matches!(
+            action,
+            Action::Syscall { .. }
+                | Action::Read { .. }
+                | Action::Write { .. }
+                | Action::Lseek { .. }
+                | Action::Ioctl { .. }
+        );
+        if !single {
+            return self.error(Diagnostic::new(
+                &node.span,
+                "only single system calls can be repeated: `syscall`, `read`, `write`, `lseek`, `ioctl`",
+            ));
+        }
+        if checks.iter().any(|check| matches!(check.want, Want::Errno(_))) {
+            return self.error(Diagnostic::new(
+                &node.span,
+                "a step that should return an error can't be repeated: it ends at the first error",
+            ));
+        }
+        Some(count)
+    }
+}

@@ -1,0 +1,269 @@
+//! The small values of the language: numbers, sizes, times, bytes, types.
+
+use super::model::{Interval, Num, Type};
+use super::node::{Node, Value};
+use super::reader::Reader;
+use crate::diagnostic::Diagnostic;
+use regex::Regex;
+use std::time::Duration;
+
+/// The integer types by their names in C (LP64) and in Rust.
+pub const TYPES: &[(&str, Type)] = &[
+    ("int", Type { size: 4, signed: true }),
+    ("unsigned int", Type { size: 4, signed: false }),
+    ("long", Type { size: 8, signed: true }),
+    ("unsigned long", Type { size: 8, signed: false }),
+    ("short", Type { size: 2, signed: true }),
+    ("char", Type { size: 1, signed: true }),
+    ("size_t", Type { size: 8, signed: false }),
+    ("u8", Type { size: 1, signed: false }),
+    ("i8", Type { size: 1, signed: true }),
+    ("u16", Type { size: 2, signed: false }),
+    ("i16", Type { size: 2, signed: true }),
+    ("u32", Type { size: 4, signed: false }),
+    ("i32", Type { size: 4, signed: true }),
+    ("u64", Type { size: 8, signed: false }),
+    ("i64", Type { size: 8, signed: true }),
+];
+
+/// Buffers and reads are at most so long: what comes back must fit into one message of the agent.
+pub const MAX_BUFFER: u32 = 1 << 20;
+
+/// A number in decimal, hexadecimal (0x), octal (0o) or binary (0b), with an optional sign, `_` between
+/// digits, and an optional size (KiB, MiB, GiB) behind.
+pub fn parse_int(text: &str) -> Option<i128> {
+    let (digits, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+        .into_iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits.trim_end(), unit)))
+        .unwrap_or((text, 1));
+    let (negative, digits) = match digits.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, digits.strip_prefix('+').unwrap_or(digits)),
+    };
+    let (digits, radix) = [("0x", 16), ("0o", 8), ("0b", 2)]
+        .into_iter()
+        .find_map(|(prefix, radix)| digits.strip_prefix(prefix).map(|digits| (digits, radix)))
+        .unwrap_or((digits, 10));
+    // from_str_radix takes a second sign; a person who writes one made a mistake.
+    if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let value = i128::from_str_radix(&digits.replace('_', ""), radix).ok()?.checked_mul(unit)?;
+    let value = if negative { -value } else { value };
+    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
+}
+
+/// A time with its unit: `10 s`, `200 ms`, `1.5 s`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().ok()?;
+    let seconds = match unit.trim() {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        "min" => number * 60.0,
+        _ => return None,
+    };
+    (seconds <= 86_400.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// `name` of `$name`.
+pub fn reference(text: &str) -> Option<&str> {
+    let name = text.strip_prefix('$')?;
+    is_name(name).then_some(name)
+}
+
+/// The names in `${name}`, wherever they stand in a text.
+pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
+}
+
+/// Letters, digits and `_`, not a digit first.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+impl Reader<'_> {
+    /// A number that must be known now.
+    pub fn int(&mut self, node: &Node, what: &str, low: i128, high: i128) -> Option<i128> {
+        let number = node.text().and_then(parse_int);
+        match number {
+            Some(number) if (low..=high).contains(&number) => Some(number),
+            Some(number) => {
+                self.error(Diagnostic::new(&node.span, format!("{what} is {low} to {high}, found {number}")))
+            }
+            None => self.expected(node, &format!("{what}, a number like `42` or `0x2a`")),
+        }
+    }
+
+    /// A number or a name's value.
+    pub fn num(&mut self, node: &Node, what: &str) -> Option<Num> {
+        let text = node.text().unwrap_or_default();
+        if let Some(name) = reference(text) {
+            self.uses(name, &node.span);
+            return Some(Num::Name(name.to_owned()));
+        }
+        match parse_int(text) {
+            Some(number) => Some(Num::Int(number)),
+            None => self.expected(node, &format!("{what}, a number like `42` or a name like `$fd`")),
+        }
+    }
+
+    /// A time.
+    pub fn duration(&mut self, node: &Node, what: &str) -> Option<Duration> {
+        match node.text().and_then(parse_duration) {
+            Some(time) if !time.is_zero() => Some(time),
+            _ => self.expected(node, &format!("{what}, a time like `10 s` or `200 ms` (up to one day)")),
+        }
+    }
+
+    /// A number of bytes for a buffer.
+    pub fn size(&mut self, node: &Node, what: &str) -> Option<u32> {
+        self.int(node, what, 1, MAX_BUFFER.into()).map(|size| size as u32)
+    }
+
+    /// Text as bytes, or `{bytes: "68 65"}`.
+    pub fn bytes(&mut self, node: &Node, what: &str) -> Option<Vec<u8>> {
+        match &node.value {
+            Value::Scalar { text, .. } => Some(text.clone().into_bytes()),
+            Value::Map(_) => {
+                let mut fields = self.fields(node, "data")?;
+                let bytes = fields.need(self, "bytes").and_then(|node| self.hex(node));
+                fields.end(self, &["bytes"]);
+                bytes
+            }
+            _ => self.expected(node, &format!("{what}, text or `{{bytes: \"68 65\"}}`")),
+        }
+    }
+
+    /// Bytes in hexadecimal.
+    pub fn hex(&mut self, node: &Node) -> Option<Vec<u8>> {
+        let digits: String =
+            node.text().unwrap_or_default().chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        let bytes: Option<Vec<u8>> = digits
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| match pair {
+                [high, low] => {
+                    let digit = |byte: &u8| (*byte as char).to_digit(16);
+                    Some((digit(high)? * 16 + digit(low)?) as u8)
+                }
+                _ => None,
+            })
+            .collect();
+        match bytes {
+            Some(bytes) if node.text().is_some() => Some(bytes),
+            _ => self.expected(node, "bytes in hexadecimal, two digits each, like `\"68 65 6c\"`"),
+        }
+    }
+
+    /// A regular expression.
+    pub fn regex(&mut self, node: &Node) -> Option<Regex> {
+        let text = self.text(node, "a regular expression in quotes")?;
+        // The flag is in the text, so that the engine, which gets the text, matches alike: `^` and `$`
+        // stand for the ends of lines, as in grep.
+        match regex::RegexBuilder::new(&format!("(?m){text}")).size_limit(1 << 20).build() {
+            Ok(regex) => Some(regex),
+            Err(error) => {
+                let why = error.to_string();
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                self.error(Diagnostic::new(&node.span, format!("not a regular expression: {why}")))
+            }
+        }
+    }
+
+    /// A number, or `{at-least: 1, at-most: 3}`.
+    pub fn interval(&mut self, node: &Node, what: &str) -> Option<Interval> {
+        let Value::Map(_) = node.value else {
+            let number = self.num(node, &format!("{what} or `{{at-least: 1, at-most: 3}}`"))?;
+            return Some(Interval { low: Some(number.clone()), high: Some(number) });
+        };
+        let mut fields = self.fields(node, "a range")?;
+        let low = fields.take("at-least");
+        let high = fields.take("at-most");
+        fields.end(self, &["at-least", "at-most"]);
+        if low.is_none() && high.is_none() {
+            return self.expected(node, "a range like `{at-least: 1, at-most: 3}`");
+        }
+        let mut bound = |node: Option<&Node>| match node {
+            Some(node) => self.num(node, "a bound").map(Some),
+            None => Some(None),
+        };
+        let (low, high) = (bound(low)?, bound(high)?);
+        if let (Some(Num::Int(low)), Some(Num::Int(high))) = (&low, &high)
+            && low > high
+        {
+            return self.error(Diagnostic::new(
+                &node.span,
+                format!("no number is at least {low} and at most {high}"),
+            ));
+        }
+        Some(Interval { low, high })
+    }
+
+    /// An integer type's name.
+    pub fn int_type(&mut self, node: &Node) -> Option<Type> {
+        self.choice(node, "an integer type like `long` or `u32`", TYPES)
+    }
+
+    /// Text in which `${name}` stands for a value.
+    pub fn template(&mut self, node: &Node, what: &str) -> Option<String> {
+        let text = self.text(node, what)?;
+        for name in placeholders(&text) {
+            self.uses(name, &node.span);
+        }
+        if text.contains('\0') {
+            return self.error(
+                Diagnostic::new(&node.span, "a string can't hold a NUL")
+                    .help("write `{bytes: \"68 00 65\"}` for a pointer to exactly these bytes"),
+            );
+        }
+        Some(text)
+    }
+
+    /// A path in the guest.
+    pub fn guest_path(&mut self, node: &Node, what: &str) -> Option<String> {
+        let path = self.template(node, what)?;
+        if !path.starts_with('/') {
+            return self.expected(node, &format!("{what}, an absolute path like `/dev/chardev0`"));
+        }
+        if path.len() >= 4096 {
+            return self.error(Diagnostic::new(&node.span, "a path has less than 4096 bytes"));
+        }
+        Some(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_signs_bases_and_sizes() {
+        assert_eq!(parse_int("42"), Some(42));
+        assert_eq!(parse_int("-0x10"), Some(-16));
+        assert_eq!(parse_int("0o755"), Some(0o755));
+        assert_eq!(parse_int("128 MiB"), Some(128 << 20));
+        assert_eq!(parse_int("1_000"), Some(1000));
+        assert_eq!(parse_int("18446744073709551615"), Some(u64::MAX.into()));
+        assert_eq!(parse_int("-9223372036854775808"), Some(i64::MIN.into()));
+        for wrong in
+            ["", "-", "--1", "0x", "0x-1", "+-1", "1.5", "abc", "18446744073709551616", "99999999999 GiB"]
+        {
+            assert_eq!(parse_int(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("10 s"), Some(Duration::from_secs(10)));
+        assert_eq!(parse_duration("200ms"), Some(Duration::from_millis(200)));
+        assert_eq!(parse_duration("1.5 s"), Some(Duration::from_millis(1500)));
+        for wrong in ["10", "s", "", "10 h", "-1 s", "1..2 s", "999999999 min"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+}

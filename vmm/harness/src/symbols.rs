@@ -1,0 +1,174 @@
+//! Where a kernel's functions and variables are.
+
+use object::{Object, ObjectSymbol, SymbolKind};
+use std::collections::{BTreeMap, HashMap};
+use thiserror::Error;
+
+/// Why there are no symbols.
+#[derive(Debug, Error)]
+pub enum SymbolsError {
+    /// Not a line of `System.map`.
+    #[error("read System.map, line {line}: expected \"ADDRESS TYPE NAME\", found \"{text}\"")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+    },
+    /// Not an ELF file.
+    #[error("read the symbols of vmlinux: {0}")]
+    Elf(#[from] object::read::Error),
+}
+
+/// Names and addresses, as linked (not randomised).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbols {
+    /// The first of several symbols of one name counts.
+    by_name: HashMap<String, u64>,
+    /// Code only, sorted by address.
+    text: Vec<(u64, String)>,
+}
+
+impl Symbols {
+    /// From the text of a `System.map`.
+    ///
+    /// # Errors
+    /// The first line that is none of a `System.map`.
+    pub fn from_map(text: &str) -> Result<Self, SymbolsError> {
+        let mut symbols = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let mut fields = line.split_whitespace();
+            match (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next()) {
+                (Some(Ok(address)), Some(kind), Some(name)) => {
+                    symbols.add(name, address, matches!(kind, "t" | "T" | "w" | "W"));
+                }
+                _ => return Err(SymbolsError::Line { line: index + 1, text: line.to_owned() }),
+            }
+        }
+        Ok(symbols.sorted())
+    }
+
+    /// From the symbol table of a vmlinux; empty for a stripped one.
+    ///
+    /// # Errors
+    /// `bytes` are no ELF file.
+    pub fn from_elf(bytes: &[u8]) -> Result<Self, SymbolsError> {
+        let mut symbols = Self::default();
+        for symbol in object::File::parse(bytes)?.symbols() {
+            let kind = symbol.kind();
+            let wanted = symbol.is_definition() && !matches!(kind, SymbolKind::File | SymbolKind::Section);
+            if let Some(name) = symbol.name().ok().filter(|name| wanted && !name.is_empty()) {
+                symbols.add(name, symbol.address(), kind == SymbolKind::Text);
+            }
+        }
+        Ok(symbols.sorted())
+    }
+
+    fn add(&mut self, name: &str, address: u64, code: bool) {
+        self.by_name.entry(name.to_owned()).or_insert(address);
+        if code {
+            self.text.push((address, name.to_owned()));
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.text.sort_by_key(|(address, _)| *address);
+        self
+    }
+
+    /// Whether the kernel had none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The address of a symbol.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The function that holds an address, and how far into it the address is. `None` outside of the
+    /// kernel's code (a module's, or data).
+    pub fn function(&self, address: u64) -> Option<(&str, u64)> {
+        // The linker script's own marks bound what is code.
+        let end = self.address("_etext").or_else(|| self.text.last().map(|(last, _)| last + 1))?;
+        let init = self.address("_sinittext").zip(self.address("_einittext"));
+        let in_init = init.is_some_and(|(from, to)| (from..to).contains(&address));
+        let start = self.text.iter().map(|(address, _)| *address).find(|it| *it >= self.floor())?;
+        if !in_init && !(start..end).contains(&address) {
+            return None;
+        }
+        let after = self.text.partition_point(|(start, _)| *start <= address);
+        let (start, _) = self.text.get(after.checked_sub(1)?)?;
+        // Of several names for one address (aliases), the first that the kernel's table has.
+        let first = self.text.partition_point(|(it, _)| it < start);
+        let (start, name) = &self.text[first];
+        Some((name, address - start))
+    }
+
+    /// Below this there are no kernel addresses: per-CPU and absolute symbols of the table lie there.
+    fn floor(&self) -> u64 {
+        self.address("_text").or_else(|| self.address("_stext")).unwrap_or(0)
+    }
+
+    /// Those of these names that the kernel has, with their addresses.
+    pub fn landmarks(&self, names: &[&str]) -> BTreeMap<String, u64> {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), self.address(name)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "0000000000000000 D __per_cpu_start\n0000000000000000 T startup_in_per_cpu\n\
+        ffffffff81000000 T _text\nffffffff81000000 T _stext\nffffffff81000100 t do_one\n\
+        ffffffff81000200 T alias_a\nffffffff81000200 T alias_b\nffffffff81000300 T _etext\n\
+        ffffffff82000000 d prb\nffffffff83000000 T _sinittext\nffffffff83000010 t init_this\n\
+        ffffffff83000100 T _einittext\n";
+
+    #[test]
+    fn functions_are_found_from_inside() {
+        let symbols = Symbols::from_map(MAP).unwrap();
+        assert_eq!(symbols.function(0xffff_ffff_8100_0123), Some(("do_one", 0x23)));
+        assert_eq!(symbols.function(0xffff_ffff_8100_0200), Some(("alias_a", 0)));
+        assert_eq!(symbols.function(0xffff_ffff_8300_0011), Some(("init_this", 1)));
+    }
+
+    #[test]
+    fn addresses_outside_of_code_have_no_function() {
+        let symbols = Symbols::from_map(MAP).unwrap();
+        for address in
+            [0, 0x10, 0xffff_ffff_8100_0300, 0xffff_ffff_8200_0000, 0xffff_ffff_c000_0000, u64::MAX]
+        {
+            assert_eq!(symbols.function(address), None, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn landmarks_are_those_that_exist() {
+        let landmarks = Symbols::from_map(MAP).unwrap().landmarks(&["prb", "nothing"]);
+        assert_eq!(landmarks, BTreeMap::from([("prb".to_owned(), 0xffff_ffff_8200_0000)]));
+    }
+
+    #[test]
+    fn an_empty_table_answers_nothing() {
+        let symbols = Symbols::from_map("").unwrap();
+        assert!(symbols.is_empty());
+        assert_eq!(symbols.function(0xffff_ffff_8100_0000), None);
+    }
+
+    #[test]
+    fn rubbish_is_shown_with_its_line() {
+        let error = Symbols::from_map("ffffffff81000000 T _text\nELF\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("ELF"), "{error}");
+        assert!(Symbols::from_elf(b"no elf at all").is_err());
+    }
+
+    #[test]
+    fn elf_symbols_are_those_of_this_test_itself() {
+        let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let symbols = Symbols::from_elf(&bytes).unwrap();
+        let main = symbols.address("main").unwrap();
+        assert!(symbols.text.iter().any(|(address, name)| name == "main" && *address == main));
+    }
+}

@@ -1,0 +1,60 @@
+//! Texts and times as a person should see them.
+
+use std::time::Duration;
+
+/// Text that comes from a guest or a file, with control characters made visible: it must not steer the
+/// reader's terminal. Line ends are made visible too.
+pub fn escape(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            '\r' => shown.push_str("\\r"),
+            // Bidirectional controls reorder what a person reads.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.push_str(&format!("\\u{{{:x}}}", c as u32));
+            }
+            c if c.is_control() => shown.push_str(&format!("\\x{:02x}", c as u32)),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A time with its unit, at most three digits unless it is a whole number of seconds.
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s >= 1.0 && s.fract() == 0.0 => format!("{s:.0} s"),
+        s if s >= 100.0 => format!("{s:.0} s"),
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 0.0995 => format!("{:.0} ms", s * 1e3),
+        s if s >= 0.001 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} us", s * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_can_steer_a_terminal() {
+        let hostile: String = (0..=0xff).map(char::from).chain(['\u{202e}', '\u{2066}']).collect();
+        let shown = escape(&hostile);
+        assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{2066}'));
+        assert!(shown.contains("\\x1b") && shown.contains("\\x9b"), "{shown}");
+        assert_eq!(escape("größe 1"), "größe 1");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let shown = |micros| time(Duration::from_micros(micros));
+        assert_eq!(shown(10_000_000), "10 s");
+        assert_eq!(shown(1_310_200), "1.31 s");
+        assert_eq!(shown(123_456), "123 ms");
+        assert_eq!(shown(4_100), "4.1 ms");
+        assert_eq!(shown(200), "200 us");
+    }
+}

@@ -1,0 +1,217 @@
+//! What can be said on the command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use harness::{host::Choice, run::Options};
+use std::{path::PathBuf, str::FromStr};
+
+/// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
+///
+/// A scenario says in YAML which modules to load, which system calls to make, which devices to use, and what
+/// is expected to come of it. vmm builds the kernel and the modules, boots them in a small virtual machine,
+/// does the steps, traps the guest's system calls with a hardware breakpoint, and gives a verdict.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vmm run scenarios/chardev.yaml                        run one scenario
+  vmm run scenarios/*.yaml                              run several, one after the other
+  vmm run scenarios/hello.yaml --report json=out.json   for a program that reads the result
+  vmm doctor                                            can this machine run guests, and what is missing
+
+Exit codes:
+  0    every scenario passed
+  1    a verdict against the kernel, a module, or an expectation
+  2    bad input: the command line, a scenario, a configuration
+  3    this machine's fault, never the kernel's
+  130  ended by Ctrl-C
+
+Environment:
+  VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
+                else ~/.cache/vmm)
+  VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
+  NO_COLOR      no colours, whatever the value";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios and give verdicts
+    Run(RunArgs),
+    /// Say whether this machine can run guests, and how to mend what is missing
+    Doctor(DoctorArgs),
+    /// Keep an emulated host
+    Host(HostArgs),
+    /// One machine, driven over the standard input
+    #[command(hide = true)]
+    Machine,
+    /// What a tiny guest shows of this machine's KVM
+    #[command(hide = true)]
+    Probe,
+}
+
+/// Run scenarios and give verdicts.
+///
+/// The kernel and the modules that a scenario names are built first, and kept: the second run builds nothing.
+/// All scenarios are read before the first one runs, so that a typo in the last one costs no time.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vmm run scenarios/chardev.yaml
+  vmm run --host emulated scenarios/syscall.yaml
+  vmm run scenarios/hello.yaml --report json=out.json")]
+pub struct RunArgs {
+    /// Scenarios, in YAML
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Also write the run to a file; `json=FILE` writes one JSON object
+    ///
+    /// The file is whole at every moment, also when the run is killed, and lists what did not run.
+    #[arg(long, value_name = "FORMAT=FILE")]
+    report: Vec<Report>,
+    /// Where guests run
+    #[arg(long, value_enum, default_value_t = Where::Auto)]
+    host: Where,
+}
+
+impl RunArgs {
+    /// The same in the harness's terms.
+    pub fn options(&self) -> Options {
+        let json = self.report.first().map(|report| report.json.clone());
+        Options { host: self.host.into(), json }
+    }
+
+    /// What clap can't see.
+    pub fn complaint(&self) -> Option<&'static str> {
+        match self.report.len() {
+            0 => None,
+            1 if self.files.len() == 1 => None,
+            1 => Some("a report holds one run: name one scenario with --report"),
+            _ => Some("--report was given more than once"),
+        }
+    }
+}
+
+/// A report's format and file.
+#[derive(Clone, Debug)]
+struct Report {
+    json: PathBuf,
+}
+
+impl FromStr for Report {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("json", "")) => Err("the file's name is missing after `json=`".to_owned()),
+            Some(("json", file)) => Ok(Self { json: file.into() }),
+            Some((format, _)) => Err(format!("there is no format `{format}` (known: json)")),
+            None => Err("expected FORMAT=FILE, such as json=out.json".to_owned()),
+        }
+    }
+}
+
+/// Where guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Where {
+    /// On this machine's KVM if it is sound, else on an emulated one
+    Auto,
+    /// On this machine's KVM
+    Kvm,
+    /// On a KVM host under QEMU: slower, but the same everywhere
+    Emulated,
+}
+
+impl From<Where> for Choice {
+    fn from(place: Where) -> Self {
+        match place {
+            Where::Auto => Self::Auto,
+            Where::Kvm => Self::Kvm,
+            Where::Emulated => Self::Emulated,
+        }
+    }
+}
+
+/// Say whether this machine can run guests, and how to mend what is missing.
+///
+/// Exits with 0 if it can, and with 3 if not.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at this host only; auto is content with either
+    #[arg(long, value_enum, default_value_t = Where::Auto)]
+    pub host: Where,
+    /// Print nothing: only the exit code tells
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Keep an emulated host.
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    #[command(subcommand)]
+    pub command: HostCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Keep an emulated host running until Ctrl-C, so that runs need not start one
+    ///
+    /// Runs whose environment has VMM_HOST_DIR=DIR use it, up to four at a time.
+    #[command(after_long_help = "\
+Example:
+  vmm host serve --socket /tmp/host &
+  VMM_HOST_DIR=/tmp/host vmm run scenarios/hello.yaml")]
+    Serve {
+        /// A folder of its own for the host's sockets; made if it is missing
+        #[arg(long, value_name = "DIR")]
+        socket: PathBuf,
+        /// Memory for all guests together, in MiB
+        #[arg(long, value_name = "MIB", default_value_t = 1536, value_parser = clap::value_parser!(u32).range(64..=65536))]
+        memory: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run_args(line: &str) -> Result<RunArgs, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_files_a_host_and_a_report() {
+        let args = run_args("vmm run a.yaml --report json=b=c.json --host kvm").unwrap();
+        let options = args.options();
+        assert_eq!((args.complaint(), options.host), (None, Choice::Kvm));
+        assert_eq!(options.json, Some("b=c.json".into()));
+        assert_eq!(run_args("vmm run a.yaml b.yaml").unwrap().options().host, Choice::Auto);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "vmm run",
+            "vmm run a --report xml=b",
+            "vmm run a --report json=",
+            "vmm run a --report b",
+            "vmm run a --host c",
+        ] {
+            assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report json=c"] {
+            assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `vmm doctor`: what this machine's hosts are like.
+
+use crate::cli::{DoctorArgs, Where};
+use harness::{
+    cache::Cache,
+    host::{emulated, kvm},
+    run::EXIT_INFRA,
+};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+/// Looks at the hosts that were asked for, prints what there is, and returns the exit code.
+pub fn doctor(args: &DoctorArgs) -> u8 {
+    let mut text = String::new();
+    let mut sound = false;
+    if args.host != Where::Emulated {
+        let examination = kvm::examine();
+        sound |= examination.is_sound();
+        let verdict = if examination.is_sound() { "runs guests" } else { "does not run guests" };
+        heading(&mut text, "this machine's KVM", verdict);
+        for check in &examination.0 {
+            line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
+        }
+    }
+    if args.host != Where::Kvm {
+        let files =
+            Cache::open().map(|cache| cache.root().join("emulator")).map_err(|error| error.to_string());
+        let found = files.and_then(|files| match emulated::check(&files) {
+            Ok(()) => Ok(files),
+            Err(error) => Err(error.to_string()),
+        });
+        sound |= found.is_ok();
+        heading(&mut text, "an emulated KVM", if found.is_ok() { "is set up" } else { "is not set up" });
+        match found {
+            Ok(files) => line(&mut text, "its files", true, &format!("are in {}", files.display()), None),
+            Err(why) => line(&mut text, "its files", false, &format!("failed to {why}"), None),
+        }
+    }
+    if !args.quiet {
+        // A reader that has seen enough is no failure.
+        let _ = io::stdout().write_all(text.as_bytes());
+    }
+    if sound { 0 } else { EXIT_INFRA }
+}
+
+fn heading(text: &mut String, name: &str, verdict: &str) {
+    let _ = writeln!(text, "{name} {verdict}");
+}
+
+fn line(text: &mut String, name: &str, good: bool, found: &str, fix: Option<&str>) {
+    let mark = if good { "ok " } else { "BAD" };
+    let _ = writeln!(text, "  {mark}  {name:<22}{found}");
+    if let Some(fix) = fix {
+        let _ = writeln!(text, "       {:<22}{fix}", "to mend it:");
+    }
+}

@@ -1,0 +1,40 @@
+//! `vmm host`: an emulated host that outlives single runs.
+
+use crate::cli::{HostArgs, HostCommand};
+use harness::{
+    cache::Cache,
+    host::{
+        SERVED,
+        emulated::{EmulatedError, Serving},
+    },
+    interrupt,
+    run::{EXIT_INFRA, EXIT_INTERRUPTED},
+};
+use std::io::Write;
+
+/// Does what was asked for, and returns the exit code.
+pub fn host(args: &HostArgs) -> u8 {
+    let HostCommand::Serve { socket, memory } = &args.command;
+    let files = match Cache::open() {
+        Ok(cache) => cache.root().join("emulator"),
+        Err(error) => return failed(&error),
+    };
+    let serving = match Serving::start(&files, socket, *memory, &interrupt::requested) {
+        Ok(serving) => serving,
+        Err(EmulatedError::Interrupted) => return EXIT_INTERRUPTED,
+        Err(error) => return failed(&error),
+    };
+    // Whoever starts this in a script waits for the line.
+    let _ = writeln!(std::io::stdout(), "ready: {SERVED}={}", socket.display());
+    let _ = std::io::stdout().flush();
+    match serving.wait(&interrupt::requested) {
+        // Ctrl-C is how it is meant to end.
+        Ok(()) => 0,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> u8 {
+    let _ = writeln!(std::io::stderr(), "error: failed to {error}");
+    EXIT_INFRA
+}

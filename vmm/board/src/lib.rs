@@ -5,4 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod command_line;
+mod cpu;
+mod evidence;
+pub mod process;
 pub mod wire;

@@ -26,6 +26,9 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
+    /// Out of file descriptors, or of memory for them.
+    #[error("can't make a socket pair: {0}")]
+    Descriptors(#[source] std::io::Error),
     /// The kernel or initramfs can't be read.
     #[error("can't read {path}: {source}")]
     Read {

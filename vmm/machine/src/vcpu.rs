@@ -2,8 +2,8 @@
 
 use crate::{Error, Memory, Registers, Result, Space, error::Named, layout};
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs, kvm_dtable, kvm_fpu,
-    kvm_guest_debug, kvm_msr_entry, kvm_regs, kvm_segment,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs,
+    kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry, kvm_regs, kvm_segment,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
@@ -111,6 +111,12 @@ impl Vcpu {
         }
     }
 
+    /// The same by ioctl, whatever the last exit was: a run that a signal ended leaves the shared page
+    /// as it was when the signal came before the guest was entered.
+    pub fn current_registers(&self) -> Result<Registers> {
+        self.fd.get_regs().named("KVM_GET_REGS")
+    }
+
     /// Sets them.
     pub fn set_registers(&mut self, registers: &Registers) -> Result<()> {
         if self.shared_registers {
@@ -147,18 +153,7 @@ impl Vcpu {
     /// Execution of any of these addresses (at most four) ends the run with [`Exit::Debug`]; an empty
     /// list takes them all away. From then on registers are cheap to read and write.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) -> Result<()> {
-        let mut debug = kvm_guest_debug::default();
-        if !addresses.is_empty() {
-            debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
-        }
-        // Bit 10 of DR7 always reads as one; G0 is bit 1, G1 bit 3 and so on; type "execution" and
-        // length 1 are all zero (Intel SDM volume 3, section 18.2.4).
-        debug.arch.debugreg[7] = 0x400;
-        for (slot, address) in addresses.iter().take(4).enumerate() {
-            debug.arch.debugreg[slot] = *address;
-            debug.arch.debugreg[7] |= 2 << (2 * slot);
-        }
-        self.fd.set_guest_debug(&debug).named("KVM_SET_GUEST_DEBUG")?;
+        self.debug_control(addresses, 0)?;
         if !addresses.is_empty() && !self.shared_registers {
             // The page's copy is filled only by the next exit: until then it has to be current.
             let now = self.fd.get_regs().named("KVM_GET_REGS")?;
@@ -167,6 +162,29 @@ impl Vcpu {
             self.shared_registers = true;
         }
         Ok(())
+    }
+
+    /// Hands a debug exception that was the guest's own on to the guest, with this DR6.
+    pub fn inject_debug(&mut self, dr6: u64, addresses: &[u64]) -> Result<()> {
+        let mut registers = self.fd.get_debug_regs().named("KVM_GET_DEBUGREGS")?;
+        registers.dr6 = dr6;
+        self.fd.set_debug_regs(&registers).named("KVM_SET_DEBUGREGS")?;
+        self.debug_control(addresses, KVM_GUESTDBG_INJECT_DB)
+    }
+
+    fn debug_control(&mut self, addresses: &[u64], more: u32) -> Result<()> {
+        let mut debug = kvm_guest_debug::default();
+        if !addresses.is_empty() {
+            debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP | more;
+        }
+        // Bit 10 of DR7 always reads as one; G0 is bit 1, G1 bit 3 and so on; type "execution" and
+        // length 1 are all zero (Intel SDM volume 3, section 18.2.4).
+        debug.arch.debugreg[7] = 0x400;
+        for (slot, address) in addresses.iter().take(4).enumerate() {
+            debug.arch.debugreg[slot] = *address;
+            debug.arch.debugreg[7] |= 2 << (2 * slot);
+        }
+        self.fd.set_guest_debug(&debug).named("KVM_SET_GUEST_DEBUG")
     }
 
     /// 64-bit mode with paging on, interrupts off, flat segments, as the 64-bit boot protocol demands.

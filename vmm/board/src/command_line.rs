@@ -1,0 +1,42 @@
+//! The kernel's command line; each word with its reason.
+
+use crate::wire::Spec;
+use machine::layout;
+
+/// The interrupt of the console.
+pub const CONSOLE_INTERRUPT: u32 = 5;
+
+const BASE: &[&str] = &[
+    // What the agent and programs print comes out at virtio-console's first port.
+    "console=hvc0",
+    // The log is read from memory; printing it costs exits.
+    "quiet",
+    // A dead kernel resets at once: nobody waits for a time-out.
+    "panic=-1",
+    // Reset by the keyboard controller: an exit that says what it is, unlike a triple fault.
+    "reboot=k",
+    // The serial port is probed with dozens of exits; early output works without the driver.
+    "8250.nr_uarts=0",
+    // Under KVM the time stamp counter is what the host says it is.
+    "tsc=reliable",
+    "no_timer_check",
+    // Random numbers need not wait for events.
+    "random.trust_cpu=on",
+    // A test guest has no secrets, and its entry code is shorter without.
+    "mitigations=off",
+    // Addresses stay as linked, so that symbols need no search.
+    "nokaslr",
+];
+
+/// The whole line for a machine.
+pub fn build(spec: &Spec) -> String {
+    let mut words: Vec<String> = BASE.iter().map(|word| word.to_string()).collect();
+    let (size, base) = (layout::MMIO_WINDOW >> 10, layout::MMIO.0);
+    words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
+    if !spec.landmarks.contains_key("prb") {
+        // Without symbols the log can't be found in memory, so the serial port has to carry it.
+        words.push("earlyprintk=serial,ttyS0,115200,keep".into());
+    }
+    words.extend(spec.command_line.iter().cloned());
+    words.join(" ")
+}

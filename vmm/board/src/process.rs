@@ -1,0 +1,299 @@
+//! The machine process: sets the machine up as the harness says, and serves it until either ends.
+
+use crate::{
+    command_line::{self, CONSOLE_INTERRUPT},
+    cpu::{Ask, Cpu, Remains},
+    evidence,
+    wire::{Command, EndReason, LogRecord, Notice, Spec},
+};
+use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
+use machine::{AddressSpace, Bus, Kicker, Memory, Space, Vm, boot, create_memory, layout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use protocol::Frames;
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::Shutdown,
+    os::{fd::AsFd, unix::net::UnixStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use trap::{Agent, KernelLog};
+
+/// The name of the agent's port.
+const CONTROL_PORT: &str = "vmm.control";
+
+/// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
+const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+
+/// A vCPU answers within this time, or something is wrong with KVM.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the process can't serve at all. Whatever comes later is told to the harness in
+/// [`Notice::Ended`].
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The standard input is not the socket that a harness gives.
+    #[error("this command is for vmm itself: it talks to a harness over a socket ({0})")]
+    Socket(#[from] io::Error),
+}
+
+/// Serves one machine over the socket that is this process's standard input.
+pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let mut socket = UnixStream::from(socket.as_fd().try_clone_to_owned()?);
+    socket.peer_addr()?;
+    let mut frames = Frames::new();
+    let spec: Spec = loop {
+        match frames.next() {
+            Ok(Some(spec)) => break spec,
+            Ok(None) => {}
+            Err(error) => return Err(io::Error::other(error).into()),
+        }
+        if !receive(&mut socket, &mut frames)? {
+            return Ok(());
+        }
+    };
+    let outbox = Outbox(Arc::new(Mutex::new(socket.try_clone()?)));
+    let ended = match Machine::start(&spec, &outbox, started) {
+        Ok(machine) => machine.serve(&mut socket, &mut frames),
+        Err(error) => {
+            Notice::Ended { reason: EndReason::Internal(error.to_string()), evidence: Box::default() }
+        }
+    };
+    outbox.send(&ended);
+    Ok(())
+}
+
+fn receive(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<bool> {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(0) => return Ok(false),
+            Ok(length) => {
+                frames.push(&bytes[..length]);
+                return Ok(true);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The way to the harness. A harness that is gone is noticed where commands are read.
+#[derive(Clone)]
+struct Outbox(Arc<Mutex<UnixStream>>);
+
+impl Outbox {
+    fn send(&self, notice: &Notice) {
+        let _ = lock(&self.0).write_all(&protocol::encode(notice));
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Running {
+    thread: JoinHandle<Remains>,
+    asks: Sender<Ask>,
+}
+
+struct Machine {
+    outbox: Outbox,
+    console: Arc<Mutex<VirtioMmio<Console>>>,
+    cpus: Vec<Running>,
+    kicker: Kicker,
+    /// Is at its end when a vCPU ended by itself: each vCPU's thread holds the other end open.
+    ended: UnixStream,
+    log: Option<KernelLog>,
+    space: Option<AddressSpace>,
+    do_syscall_64: Option<u64>,
+}
+
+impl Machine {
+    fn start(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, machine::Error> {
+        let memory = create_memory(spec.memory_mib)?;
+        let vm = Vm::new(memory.clone())?;
+        let count = spec.vcpus.clamp(1, 32);
+        let line = command_line::build(spec);
+        let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count)?;
+
+        let ready = Arc::new(AtomicBool::new(false));
+        let (console, bus) = wire_up(&vm, &memory, outbox, &ready)?;
+        let bus = Arc::new(bus);
+        let kicker = Kicker::new()?;
+        let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
+
+        // All vCPUs exist before the first runs: it may wake the others.
+        let vcpus = (0..count).map(|index| vm.vcpu(index, count)).collect::<Result<Vec<_>, _>>()?;
+        boot::start(&vcpus[0], entry)?;
+        outbox.send(&Notice::Started { setup: started.elapsed() });
+        let vm = Arc::new(vm);
+        let spawn = |(index, vcpu)| {
+            let (asks, inbox) = mpsc::channel();
+            let cpu = Cpu { index, vcpu, bus: bus.clone(), asks: inbox, ready: ready.clone() };
+            let (vm, alive) = (vm.clone(), alive.try_clone().map_err(machine::Error::Descriptors)?);
+            let thread = thread::spawn(move || {
+                let remains = cpu.run();
+                // One vCPU's end is the machine's.
+                let _ = alive.shutdown(Shutdown::Both);
+                drop(vm);
+                remains
+            });
+            Ok(Running { thread, asks })
+        };
+        let cpus = (0..count).zip(vcpus).map(spawn).collect::<Result<_, machine::Error>>()?;
+
+        let landmark = |name: &str| spec.landmarks.get(name).copied();
+        let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
+        let space = tables.map(|tables| AddressSpace::new(memory, tables, 0));
+        let log = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));
+        let do_syscall_64 = landmark("do_syscall_64");
+        Ok(Self { outbox: outbox.clone(), console, cpus, kicker, ended, log, space, do_syscall_64 })
+    }
+
+    /// Serves commands until the harness, the guest or KVM ends the machine.
+    fn serve(mut self, socket: &mut UnixStream, frames: &mut Frames) -> Notice {
+        loop {
+            let mut fds = [&*socket, &self.ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+            // An interrupted wait has nothing to report; the next round looks again.
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            let [commands, ended] = fds.map(|fd| fd.any().unwrap_or(false));
+            if ended {
+                return self.finish();
+            }
+            if commands && !matches!(receive(socket, frames), Ok(true)) {
+                return self.finish();
+            }
+            loop {
+                match frames.next() {
+                    Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
+                    Ok(Some(command)) => self.obey(command),
+                    Ok(None) => break,
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Control(bytes) => {
+                let mut console = lock(&self.console);
+                let mut sent = false;
+                console.with_queues(|console, queues, memory| {
+                    sent = true;
+                    console.send(&bytes, queues, memory)
+                });
+                if !sent {
+                    console.device.hold(&bytes);
+                }
+            }
+            Command::Trap { call_return, agent_text } => {
+                let armed = self.arm(Agent { call_return, text: agent_text });
+                self.outbox.send(&Notice::Trapping(armed));
+            }
+            Command::ReadLog => {
+                let records = self.log.as_mut().map(KernelLog::read).unwrap_or_default();
+                self.outbox.send(&Notice::Log(records.into_iter().map(line).collect()));
+            }
+            Command::Sample => {
+                let standing = (0..self.cpus.len()).filter_map(|cpu| self.ask(cpu, Ask::Stand)).collect();
+                self.outbox.send(&Notice::Standing(standing));
+            }
+            Command::Stop => unreachable!("taken by the caller"),
+        }
+    }
+
+    fn arm(&self, agent: Agent) -> Result<(), String> {
+        let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
+        (0..self.cpus.len()).try_for_each(|cpu| {
+            let ask =
+                |done| Ask::Trap { space: space.clone(), do_syscall_64: self.do_syscall_64, agent, done };
+            self.ask(cpu, ask).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
+        })
+    }
+
+    /// Asks a vCPU and waits for its answer, kicking it out of the guest as often as that takes.
+    fn ask<T>(&self, cpu: usize, ask: impl FnOnce(Sender<T>) -> Ask) -> Option<T> {
+        let (to, answer) = mpsc::channel();
+        let cpu = &self.cpus[cpu];
+        cpu.asks.send(ask(to)).ok()?;
+        self.await_answer(cpu, &answer)
+    }
+
+    fn await_answer<T>(&self, cpu: &Running, answer: &Receiver<T>) -> Option<T> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            self.kicker.kick(&cpu.thread);
+            match answer.recv_timeout(Duration::from_millis(2)) {
+                Ok(answer) => return Some(answer),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
+
+    /// Stops what still runs, reads the log a last time and puts the evidence together.
+    fn finish(mut self) -> Notice {
+        for cpu in &self.cpus {
+            // A vCPU that ended by itself takes no more orders.
+            let _ = cpu.asks.send(Ask::Stop);
+        }
+        let start = Instant::now();
+        while self.cpus.iter().any(|cpu| !cpu.thread.is_finished()) && start.elapsed() < PATIENCE {
+            self.cpus.iter().for_each(|cpu| self.kicker.kick(&cpu.thread));
+            thread::sleep(Duration::from_micros(200));
+        }
+        if let Some(log) = &mut self.log {
+            self.outbox.send(&Notice::Log(log.read_last().into_iter().map(line).collect()));
+        }
+        let mut remains = Vec::new();
+        for cpu in self.cpus {
+            if cpu.thread.is_finished() {
+                remains.extend(cpu.thread.join());
+            }
+        }
+        // Whatever a vCPU ended by itself for outweighs that the others were stopped.
+        let reason = remains.iter().map(|r| &r.end).find(|end| **end != EndReason::Stopped);
+        let reason = reason.cloned().unwrap_or(EndReason::Stopped);
+        let errors = lock(&self.console).device.errors();
+        Notice::Ended { reason, evidence: Box::new(evidence::gather(&remains, errors)) }
+    }
+}
+
+fn wire_up(
+    vm: &Vm,
+    memory: &Memory,
+    outbox: &Outbox,
+    ready: &Arc<AtomicBool>,
+) -> Result<(Arc<Mutex<VirtioMmio<Console>>>, Bus), machine::Error> {
+    let print = || {
+        let outbox = outbox.clone();
+        Box::new(move |bytes: &[u8]| outbox.send(&Notice::Console(bytes.to_vec())))
+    };
+    let (to_harness, ready) = (outbox.clone(), ready.clone());
+    let control = Box::new(move |bytes: &[u8]| {
+        ready.store(true, Ordering::Relaxed);
+        to_harness.send(&Notice::Control(bytes.to_vec()));
+    });
+    let console = Console::new(CONTROL_PORT, print(), control);
+    let console =
+        Arc::new(Mutex::new(VirtioMmio::new(console, memory.clone(), vm.interrupt_line(CONSOLE_INTERRUPT)?)));
+    let mut bus = Bus::new();
+    bus.insert(Space::Memory, layout::MMIO.0, layout::MMIO_WINDOW, console.clone());
+    bus.insert(Space::Port, 0x3f8, 8, Arc::new(Mutex::new(SerialPort::new(vm.interrupt_line(4)?, print()))));
+    bus.insert(Space::Port, 0x70, 2, Arc::new(Mutex::new(Cmos::default())));
+    // KVM itself answers port 0x61 in between.
+    bus.insert(Space::Port, 0x60, 5, Arc::new(Mutex::new(I8042)));
+    Ok((console, bus))
+}
+
+fn line(record: trap::Record) -> LogRecord {
+    LogRecord { seq: record.seq, time: record.time, level: record.level, text: record.text }
+}

@@ -1,0 +1,30 @@
+//! One short name for the same splat in every run and every build.
+
+use sha2::{Digest, Sha256};
+
+use crate::{Frame, Kind, helpers};
+
+/// How many frames go in: enough to tell two callers of one function apart, few enough that the way in (syscall,
+/// kthread) makes no difference.
+const DEPTH: usize = 5;
+
+/// 16 hex digits over kind, function and leading frames. Offsets, addresses, modules, lines and inlined frames stay out: they change with
+/// the compiler, the load address and whether there is debug info.
+pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Frame]) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &str| {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    };
+    add(kind.name());
+    add(function.unwrap_or(title));
+    frames
+        .iter()
+        .filter(|frame| {
+            !frame.inlined && !frame.function.starts_with("0x") && !helpers::is_helper(&frame.function)
+        })
+        .map(|frame| frame.function.as_str())
+        .take(DEPTH)
+        .for_each(add);
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,108 @@
+//! Turns a collected report into a finding: picks the trace, the function, the title.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::fingerprint::fingerprint;
+use crate::frames::{Frame, Pc};
+use crate::helpers::is_helper;
+use crate::patterns::{Place, Role};
+use crate::report::{Closed, Report};
+use crate::{Finding, Kind};
+
+/// Longest title in characters.
+const TITLE: usize = 160;
+
+/// What differs from run to run: addresses, and numbers that stand alone.
+static VARIES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?<hex>\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{8,16}\b)|(?<lead>^|[ \t=#(:/\[,-])(?<num>-?[0-9]+)\b")
+        .expect("a constant pattern")
+});
+
+/// A finding from `report`.
+pub fn finish(mut report: Report, why: Closed) -> Finding {
+    report.close(why);
+    if report.pattern.role == Role::Panic && report.absorbs_nothing() {
+        report.hurt("the report that led to this panic is missing");
+    }
+    let frames = frames(&mut report);
+    let function = function(&report, &frames);
+    let title = title(&report, function.as_deref());
+    let kind = report.pattern.kind;
+    Finding {
+        fingerprint: fingerprint(kind, &title, function.as_deref(), &frames),
+        kind,
+        title,
+        function,
+        frames,
+        corrupted: !report.damage.is_empty(),
+        damage: report.damage.iter().map(|what| (*what).to_owned()).collect(),
+        file_line: report.file_line,
+        taint: report.task.taint,
+        cpu: report.task.cpu,
+        pid: report.task.pid,
+        comm: report.task.comm,
+        panicked: report.panicked,
+        lines: report.lines,
+        excerpt: report.excerpt,
+    }
+}
+
+/// The trace that tells most, the program counter's function on top.
+fn frames(report: &mut Report) -> Vec<Frame> {
+    let telling =
+        report.traces.iter().position(|trace| trace.iter().any(|frame| !is_helper(&frame.function)));
+    let some = report.traces.iter().position(|trace| !trace.is_empty());
+    let mut frames = telling.or(some).map(|i| std::mem::take(&mut report.traces[i])).unwrap_or_default();
+    if matches!(report.pattern.place, Place::Pc | Place::Head)
+        && let Some(Pc::Kernel(pc)) = &report.pc
+        && frames.first().is_none_or(|first| first.function != pc.function)
+    {
+        frames.insert(0, pc.clone());
+        frames.truncate(Finding::MAX_FRAMES);
+    }
+    frames
+}
+
+fn function(report: &Report, frames: &[Frame]) -> Option<String> {
+    let place = report.pattern.place;
+    if place == Place::No {
+        return None;
+    }
+    let head = report.head_function.as_deref().filter(|_| place == Place::Head);
+    let at = report.at.as_ref().filter(|_| place == Place::At).map(|frame| frame.function.as_str());
+    let candidates = || {
+        head.into_iter()
+            .chain(at)
+            .chain(frames.iter().map(|frame| frame.function.as_str()))
+            .filter(|name| !name.starts_with("0x"))
+    };
+    candidates().find(|name| !is_helper(name)).or_else(|| candidates().next()).map(str::to_owned)
+}
+
+fn title(report: &Report, function: Option<&str>) -> String {
+    let what = report.what.as_deref().map(steady).unwrap_or_default();
+    let inside = function.map(|name| format!(" in {name}")).unwrap_or_default();
+    let other = report.other.as_deref().map(|name| format!(" / {name}")).unwrap_or_default();
+    let access = if report.pattern.kind == Kind::Kasan { report.access.as_str() } else { "" };
+    let title = report
+        .pattern
+        .title
+        .replace("{what}", &what)
+        .replace("{cache}", report.cache.as_deref().unwrap_or("?"))
+        .replace("{access}", access)
+        .replace("{in}", &inside)
+        .replace("{other}", &other);
+    title.trim().chars().take(TITLE).collect()
+}
+
+/// A message without what differs from run to run.
+fn steady(text: &str) -> String {
+    let text = text.trim().trim_end_matches([':', '.', ',']).to_owned();
+    VARIES
+        .replace_all(&text, |found: &regex::Captures<'_>| {
+            if found.name("hex").is_some() { "ADDR".to_owned() } else { format!("{}N", &found["lead"]) }
+        })
+        .into_owned()
+}

@@ -1,0 +1,124 @@
+//! The messages that begin a report, as data. Sources: the kernel's own printk calls, 4.x to 7.x.
+//!
+//! The first pattern that matches wins, so the special ones stand before the general. `head` is matched at the
+//! beginning of a message (prefixes already taken off), which is what keeps command lines and quotations out.
+
+use std::sync::LazyLock;
+
+use crate::Kind;
+
+mod faults;
+mod general;
+mod locks;
+mod lookalikes;
+mod memory;
+mod sanitizers;
+mod stalls;
+
+/// What a message is to the report before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Begins a report.
+    Begin,
+    /// The CPU exception's own line: part of the report whose first line announced it, or else begins one.
+    Trap,
+    /// A further line of a report of the same kind, or else begins one.
+    More,
+    /// Begins a report if it is certain that the kernel printed it: user programs say such things too.
+    Guess,
+    /// `Kernel panic`: the end of the report that caused it, or else begins one.
+    Panic,
+    /// Looks like a report and is none.
+    Not,
+}
+
+/// Where the title's function comes from, best source first; the call trace always comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The head's `func` group, then the program counter.
+    Head,
+    /// The program counter.
+    Pc,
+    /// `at: foo+0x12/0x34` in the body.
+    At,
+    /// The call trace alone: the program counter is that of an interrupted bystander.
+    Trace,
+    /// Not known: the head says everything.
+    No,
+}
+
+/// How the call trace stands in the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// Under a line `Call Trace:` or the like; a report without one is corrupted.
+    Needed,
+    /// Right under the head; a report without one is corrupted.
+    Bare,
+    /// There may be one.
+    Maybe,
+}
+
+/// One message that begins a report.
+pub struct Pattern {
+    pub kind: Kind,
+    pub role: Role,
+    /// Text that every matching message contains: lets a fast search skip all other lines.
+    pub key: &'static str,
+    /// Groups: `what` goes into the title, `func`, `file`, `cpu`, `pid` and `comm` into the finding.
+    pub head: &'static str,
+    /// `{what}` is the group, `{access}` the kind of memory access, `{in}` is " in FUNCTION" when known.
+    pub title: &'static str,
+    pub place: Place,
+    pub trace: Trace,
+    /// Why it is here.
+    #[allow(dead_code, reason = "for the reader of the table; the test demands that it is there")]
+    pub why: &'static str,
+}
+
+#[expect(clippy::too_many_arguments, reason = "a row of the table below")]
+const fn p(
+    kind: Kind,
+    role: Role,
+    key: &'static str,
+    head: &'static str,
+    title: &'static str,
+    place: Place,
+    trace: Trace,
+    why: &'static str,
+) -> Pattern {
+    Pattern { kind, role, key, head, title, place, trace, why }
+}
+
+/// All patterns, in the order in which they are tried.
+pub static PATTERNS: LazyLock<Vec<&'static Pattern>> = LazyLock::new(|| {
+    [
+        lookalikes::PATTERNS,
+        sanitizers::PATTERNS,
+        locks::PATTERNS,
+        stalls::PATTERNS,
+        memory::PATTERNS,
+        faults::PATTERNS,
+        general::PATTERNS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_has_its_reason_and_contains_its_key() {
+        for pattern in PATTERNS.iter() {
+            assert!(!pattern.why.is_empty(), "{}", pattern.head);
+            assert!(
+                pattern.key.len() >= 3,
+                "the search for {:?} would stop at every other line",
+                pattern.key
+            );
+            regex::bytes::Regex::new(pattern.head).expect(pattern.head);
+        }
+    }
+}

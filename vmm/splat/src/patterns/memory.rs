@@ -1,0 +1,122 @@
+//! Pages, page tables, slab caches, references and the out-of-memory killer.
+
+use crate::kind::Kind::{BadPage, Oom, Refcount, Slab};
+use crate::patterns::Place::{No, Trace as OnTrace};
+use crate::patterns::Role::{Begin, More};
+use crate::patterns::Trace::{Maybe, Needed};
+use crate::patterns::{Pattern, p};
+
+pub static PATTERNS: &[Pattern] = &[
+    // memory management
+    p(
+        BadPage,
+        Begin,
+        "BUG: Bad ",
+        r"^BUG: (?<what>Bad page (?:state|map|cache))(?: in process (?<comm>.{0,64}?))?(?:  ?(?:pfn|pte|pmd|pud|p4d|pgd):.*)?$",
+        "BUG: {what}{in}",
+        OnTrace,
+        Needed,
+        "broken page or page table",
+    ),
+    p(
+        BadPage,
+        Begin,
+        "rss-counter",
+        r"^BUG: Bad rss-counter state",
+        "BUG: Bad rss-counter state",
+        No,
+        Maybe,
+        "pages lost or counted twice",
+    ),
+    p(
+        BadPage,
+        Begin,
+        "on freeing mm",
+        r"^BUG: (?<what>non-zero \w+) on freeing mm",
+        "BUG: {what} on freeing mm",
+        No,
+        Maybe,
+        "page tables lost",
+    ),
+    p(
+        BadPage,
+        Begin,
+        "bad p",
+        r"^\S+:\d+: bad (?<what>p[gum4t][de]|pte)\b",
+        "bad {what}",
+        No,
+        Maybe,
+        "a broken page table entry",
+    ),
+    p(
+        Slab,
+        Begin,
+        "BUG ",
+        r"^BUG (?<cache>[\w:.,-]{1,64}) ?(?:\([^)]*\))? ?: (?<what>[A-Z][\w /-]+?)(?: 0x[0-9a-f]+.*|\..*| on __kmem.*| in .*)?$",
+        "BUG: {what} ({cache}){in}",
+        OnTrace,
+        Needed,
+        "SLUB's consistency checks",
+    ),
+    p(
+        Slab,
+        Begin,
+        "bjects remaining",
+        r"^(?:BUG|kmem_cache_destroy) (?<cache>[\w:.-]{1,64}):? .*bjects remaining",
+        "BUG: Objects remaining ({cache}){in}",
+        OnTrace,
+        Maybe,
+        "a cache destroyed with objects in it",
+    ),
+    p(
+        Slab,
+        Begin,
+        "cache still has objects",
+        r"^(?:kmem_cache_destroy|slab) (?<cache>[\w:.-]{1,64}): Slab cache still has objects",
+        "BUG: Objects remaining ({cache}){in}",
+        OnTrace,
+        Maybe,
+        "a cache destroyed with objects in it",
+    ),
+    p(
+        Slab,
+        Begin,
+        "slab error in",
+        r"^slab error in (?<what>\w+)\(\)",
+        "slab error in {what}",
+        OnTrace,
+        Maybe,
+        "SLAB's consistency checks, before 6.8",
+    ),
+    p(
+        Refcount,
+        Begin,
+        "unregister_netdevice: waiting",
+        r"^unregister_netdevice: waiting for \S+ to become free",
+        "unregister_netdevice: waiting for a device to become free",
+        No,
+        Maybe,
+        "a reference to a network device was leaked",
+    ),
+    // out of memory
+    p(
+        Oom,
+        Begin,
+        "oom-killer",
+        r"^(?<comm>.{1,64}) invoked oom-killer: ",
+        "out of memory",
+        No,
+        Maybe,
+        "the guest ran out of memory",
+    ),
+    p(
+        Oom,
+        More,
+        "ut of memory: Kill",
+        r"^(?:Out of memory|Memory cgroup out of memory): Kill(?:ed)? process (?<pid>\d+)",
+        "out of memory",
+        No,
+        Maybe,
+        "the same, its head lost",
+    ),
+];

@@ -1,0 +1,117 @@
+//! Whatever a guest prints: no panic, no endless loop, and damage is noticed.
+
+use proptest::prelude::*;
+use regex::bytes::Regex;
+
+const OOPS: &[u8] = include_bytes!("logs/oops-null-x86-6.12.log");
+const KASAN: &[u8] = include_bytes!("logs/kasan-uaf-x86-6.6-caller.log");
+const WARN: &[u8] = include_bytes!("logs/warn-x86-6.8-dmesg-levels.log");
+const LOCKDEP: &[u8] = include_bytes!("logs/lockdep-circular-x86-6.12.log");
+const MIXED: &[u8] = include_bytes!("logs/damaged-interleaved-no-caller.log");
+const STALL: &[u8] = include_bytes!("logs/rcu-stall-other-x86-5.15-caller.log");
+const ALL: [&[u8]; 6] = [OOPS, KASAN, WARN, LOCKDEP, MIXED, STALL];
+
+/// Logs of one report each, which an end mark or the trace's last frame completes.
+const WHOLE: [&[u8]; 4] = [OOPS, KASAN, WARN, LOCKDEP];
+
+fn lines(log: &[u8]) -> Vec<Vec<u8>> {
+    log.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        splat::scan(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_inside_a_report_never_hide_it(at in 0usize..2000, rubbish in proptest::collection::vec(any::<u8>(), 1..200)) {
+        // The head stays whole: what follows it is overwritten.
+        let head = OOPS.windows(8).position(|w| w == b"address:").expect("the head") + 30;
+        let mut log = OOPS.to_vec();
+        let at = (head + at).min(log.len());
+        let end = (at + rubbish.len()).min(log.len());
+        log.splice(at..end, rubbish);
+        prop_assert!(splat::scan(&log).iter().any(|finding| finding.kind == splat::Kind::Oops));
+    }
+
+    #[test]
+    fn shuffled_lines_never_panic(which in 0..ALL.len(), order in Just((0..400usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let lines = lines(ALL[which]);
+        let log: Vec<u8> = order.iter().filter_map(|i| lines.get(*i)).flatten().copied().collect();
+        splat::scan(&log);
+    }
+
+    #[test]
+    fn a_truncated_report_is_found_and_called_corrupted(which in 0..WHOLE.len(), part in 0.0f64..=1.0) {
+        let log = WHOLE[which];
+        let lines = lines(log);
+        let whole = splat::scan(log).remove(0);
+        // Somewhere between the head and the frame of the system call, at the end of a line.
+        let first = whole.lines.first as usize;
+        let frame = format!(" {}", whole.frames[whole.frames.len() - 3].function);
+        let last = lines.iter().rposition(|l| l.windows(frame.len()).any(|w| w == frame.as_bytes())).expect("the frame");
+        let cut = first + ((last - first) as f64 * part) as usize;
+        let found = splat::scan(&lines[..cut].concat());
+        prop_assert_eq!(found.len(), 1);
+        prop_assert!(found[0].corrupted, "cut after line {}: {}", cut, found[0]);
+        prop_assert_eq!(found[0].kind, whole.kind);
+    }
+
+    #[test]
+    fn times_addresses_and_process_ids_do_not_change_a_fingerprint(which in 0..WHOLE.len(), shift in 1u64..100_000) {
+        let log = String::from_utf8(WHOLE[which].to_vec()).expect("text");
+        let digits = regex::Regex::new(r"(?P<key>\[ +|PID: |task \w+/|T)(?P<n>[0-9]+)").expect("a pattern");
+        let moved = digits.replace_all(&log, |found: &regex::Captures<'_>| {
+            format!("{}{}", &found["key"], found["n"].parse::<u64>().unwrap_or(0) + shift)
+        });
+        let address = regex::Regex::new(r"\bffff[0-9a-f]{12}\b").expect("a pattern");
+        let moved = address.replace_all(&moved, format!("ffff8880{shift:08x}").as_str());
+        let offset = regex::Regex::new(r"\+0x[0-9a-f]+/0x[0-9a-f]+").expect("a pattern");
+        let moved = offset.replace_all(&moved, format!("+{shift:#x}/0xfffff").as_str());
+        let (before, after) = (splat::scan(log.as_bytes()), splat::scan(moved.as_bytes()));
+        prop_assert_eq!(before.len(), after.len());
+        prop_assert_eq!(&before[0].fingerprint, &after[0].fingerprint);
+        prop_assert_eq!(&before[0].title, &after[0].title);
+    }
+}
+
+#[test]
+fn a_flood_of_heads_stays_bounded() {
+    let log = b"[    1.000000] WARNING: CPU: 1 PID: 2 at a/b.c:1 foo+0x1/0x2\n".repeat(20_000);
+    assert_eq!(splat::scan(&log).len(), 10_000);
+}
+
+#[test]
+fn a_trace_without_end_keeps_a_bounded_number_of_frames() {
+    let mut log =
+        b"[    1.000000] BUG: scheduling while atomic: a/1/0x2\n[    1.000000] Call Trace:\n".to_vec();
+    log.extend(b"[    1.000000]  foo+0x1/0x2\n".repeat(50_000));
+    let findings = splat::scan(&log);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].frames.len(), splat::Finding::MAX_FRAMES);
+    assert!(findings[0].excerpt.len() <= splat::Finding::MAX_EXCERPT);
+    assert!(findings[0].corrupted);
+}
+
+#[test]
+fn a_report_of_long_ago_is_not_blamed_for_a_panic() {
+    let panic = b"[  900.000000][    C0] Kernel panic - not syncing: Fatal exception\n";
+    let after = |lines: usize| {
+        let noise = b"[  500.000000][    T9] usb 1-1: new high-speed USB device\n".repeat(lines);
+        splat::scan(&[KASAN, &noise, panic].concat()).len()
+    };
+    assert_eq!(after(10), 1, "the panic follows from the report");
+    assert_eq!(after(5_000), 2, "the panic is a finding of its own");
+}
+
+#[test]
+fn what_goes_to_a_terminal_holds_no_control_characters() {
+    let log = b"[    1.000000] BUG: \x1b[2Jevil\x07 thing\x9b happened\n";
+    let text = splat::render(&splat::scan(log));
+    assert!(text.contains("evil"), "{text}");
+    assert!(
+        !Regex::new(r"(?-u)[\x00-\x09\x0b-\x1f\x7f]").expect("a pattern").is_match(text.as_bytes()),
+        "{text:?}"
+    );
+}

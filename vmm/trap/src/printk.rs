@@ -1,0 +1,176 @@
+//! The kernel's log, read from guest memory: it needs no console and no living kernel.
+//!
+//! Source: kernel/printk/printk_ringbuffer.h (since Linux 5.10). A ring of descriptors, a ring of infos of
+//! the same length, and a ring of text. The kernel writes without locks and marks each descriptor's state,
+//! which is what makes reading from outside sound: a record counts only when its state says that it is
+//! whole before and after it was copied.
+
+use machine::{AddressSpace, GuestVirtualAddress};
+use std::time::Duration;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Sequence number.
+    pub seq: u64,
+    /// Since boot.
+    pub time: Duration,
+    /// 0 to 7.
+    pub level: u8,
+    /// The text, without time and level; what is no UTF-8 is replaced.
+    pub text: String,
+}
+
+/// A reader that remembers how far it got.
+pub struct KernelLog {
+    space: AddressSpace,
+    /// The kernel's variable `prb`, which points to the ring in use.
+    prb: GuestVirtualAddress,
+    next_seq: u64,
+}
+
+/// Offsets in `struct printk_ringbuffer`: the descriptor ring comes first.
+mod ring {
+    pub const COUNT_BITS: u64 = 0;
+    pub const DESCS: u64 = 8;
+    pub const INFOS: u64 = 16;
+    pub const HEAD_ID: u64 = 24;
+    pub const TAIL_ID: u64 = 32;
+    /// Where the text ring begins: the descriptor ring got another field in 6.8.
+    pub const TEXT_RINGS: [u64; 2] = [48, 40];
+}
+
+const DESC_SIZE: u64 = 24;
+const INFO_SIZE: u64 = 88;
+const ID_MASK: u64 = u64::MAX >> 2;
+const COMMITTED: u64 = 1;
+const FINALIZED: u64 = 2;
+
+/// A batch: what is returned by one read at the most, so that a flood of lines stays in bounds.
+const BATCH: usize = 8192;
+
+/// How far an unfinished record may be taken for whole.
+#[derive(Clone, Copy, PartialEq)]
+enum Take {
+    Finalized,
+    Committed,
+}
+
+struct Rings {
+    count: u64,
+    descs: u64,
+    infos: u64,
+    tail: u64,
+    records: u64,
+    text: u64,
+    text_size: u64,
+}
+
+impl KernelLog {
+    /// A reader of the ring that the kernel's variable `prb` at this address points to.
+    pub fn new(space: AddressSpace, prb: u64) -> Self {
+        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0 }
+    }
+
+    /// What came since the last time. Nothing, when the ring can't be found: before the kernel mapped
+    /// its memory, or after it destroyed it.
+    pub fn read(&mut self) -> Vec<Record> {
+        self.collect(Take::Finalized)
+    }
+
+    /// The same for a guest that runs no more: an unfinished last line counts too.
+    pub fn read_last(&mut self) -> Vec<Record> {
+        self.collect(Take::Committed)
+    }
+
+    fn collect(&mut self, take: Take) -> Vec<Record> {
+        let Some(rings) = self.rings() else { return Vec::new() };
+        let mut records = Vec::new();
+        for index in 0..rings.records {
+            let id = rings.tail.wrapping_add(index) & ID_MASK;
+            if let Some(record) = self.record(&rings, id, take) {
+                records.push(record);
+            }
+            if records.len() == BATCH {
+                break;
+            }
+        }
+        if let Some(last) = records.last() {
+            self.next_seq = last.seq + 1;
+        }
+        records
+    }
+
+    fn u64(&self, at: u64) -> Option<u64> {
+        self.space.read_u64(GuestVirtualAddress(at))
+    }
+
+    fn rings(&self) -> Option<Rings> {
+        let ring = self.space.read_u64(self.prb)?;
+        let at = |offset: u64| ring.wrapping_add(offset);
+        let count_bits = self.u64(at(ring::COUNT_BITS))? & 0xffff_ffff;
+        if !(4..=24).contains(&count_bits) {
+            return None;
+        }
+        let count = 1 << count_bits;
+        let tail = self.u64(at(ring::TAIL_ID))? & ID_MASK;
+        let head = self.u64(at(ring::HEAD_ID))? & ID_MASK;
+        let records =
+            (head.wrapping_sub(tail) & ID_MASK).checked_add(1).filter(|records| *records <= count)?;
+        let (text, text_size) = ring::TEXT_RINGS.into_iter().find_map(|offset| {
+            let bits = self.u64(at(offset))? & 0xffff_ffff;
+            let text = self.u64(at(offset + 8))?;
+            ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then_some((text, 1u64 << bits))
+        })?;
+        let (descs, infos) = (self.u64(at(ring::DESCS))?, self.u64(at(ring::INFOS))?);
+        Some(Rings { count, descs, infos, tail, records, text, text_size })
+    }
+
+    fn record(&self, rings: &Rings, id: u64, take: Take) -> Option<Record> {
+        let slot = id & (rings.count - 1);
+        let desc = rings.descs.wrapping_add(slot * DESC_SIZE);
+        let state = self.u64(desc)?;
+        let whole = |state: u64| {
+            state & ID_MASK == id
+                && (state >> 62 == FINALIZED || take == Take::Committed && state >> 62 == COMMITTED)
+        };
+        if !whole(state) {
+            return None;
+        }
+        let mut info = [0; 24];
+        self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
+        let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
+        let seq = field(0);
+        if seq < self.next_seq {
+            return None;
+        }
+        let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
+        let text = self.text(rings, desc, length)?;
+        // Overwritten while we read it: then it is lost, as it would be for the kernel's own readers.
+        if !whole(self.u64(desc)?) {
+            return None;
+        }
+        Some(Record {
+            seq,
+            time: Duration::from_nanos(field(8)),
+            level: info[19] >> 5,
+            text: String::from_utf8_lossy(&text).into_owned(),
+        })
+    }
+
+    fn text(&self, rings: &Rings, desc: u64, length: u64) -> Option<Vec<u8>> {
+        let (begin, next) = (self.u64(desc.wrapping_add(8))?, self.u64(desc.wrapping_add(16))?);
+        if begin & 1 != 0 {
+            return Some(Vec::new());
+        }
+        let wraps = |position: u64| position / rings.text_size;
+        // A block that would cross the ring's end is stored at its start.
+        let same_lap = wraps(begin) == wraps(next.wrapping_sub(1));
+        let start = if same_lap { begin % rings.text_size } else { 0 };
+        // The block begins with the descriptor's id.
+        let room = rings.text_size.checked_sub(start + 8)?;
+        let mut text = vec![0; length.min(room) as usize];
+        self.space.read(GuestVirtualAddress(rings.text.wrapping_add(start + 8)), &mut text)?;
+        Some(text)
+    }
+}

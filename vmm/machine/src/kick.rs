@@ -29,7 +29,7 @@ impl Kicker {
     pub fn kick<T>(&self, thread: &JoinHandle<T>) {
         if !thread.is_finished() {
             // ESRCH, for a thread that ended in between, is the only error.
-            let _ = Thread(thread).kill(0);
+            let _ = Thread(thread).kill(SIGRTMIN());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::splat::SplatArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{host::Choice, run::Options};
 use std::{path::PathBuf, str::FromStr};
@@ -44,6 +45,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Keep an emulated host
     Host(HostArgs),
+    /// Find kernel splats in console logs of any kernel
+    Splat(SplatArgs),
     /// One machine, driven over the standard input
     #[command(hide = true)]
     Machine,

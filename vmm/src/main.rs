@@ -8,6 +8,7 @@
 mod cli;
 mod doctor;
 mod host;
+mod splat;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
@@ -49,6 +50,7 @@ fn user(command: Command) -> u8 {
         },
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Host(args) => host::host(&args),
+        Command::Splat(args) => splat::splat(&args),
         Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
     }
 }

@@ -1,0 +1,29 @@
+# `make run` and `make test` are all that a newcomer needs; both install what is missing first.
+
+# Static binaries name their target, so they lie below its folder.
+RELEASE := target/x86_64-unknown-linux-gnu/release
+SCENARIO ?= scenarios/chardev.yaml
+
+.PHONY: run test check setup clean
+
+run: setup
+	$(RELEASE)/vmm run $(SCENARIO)
+
+# The unit tests need no KVM; the guests' tests run on this machine's KVM, or on an emulated host.
+test: setup
+	$(RELEASE)/vmm doctor || true
+	cargo test --workspace --exclude vmm
+	cargo test --release -p vmm
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
+	cargo deny check
+
+setup:
+	@./setup
+
+clean:
+	cargo clean

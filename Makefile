@@ -18,7 +18,7 @@ test: setup
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check
 

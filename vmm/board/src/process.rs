@@ -98,6 +98,9 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The vCPUs reach it over the bus, the harness's bytes by this.
+type SharedConsole = Arc<Mutex<VirtioMmio<Console>>>;
+
 struct Running {
     thread: JoinHandle<Remains>,
     asks: Sender<Ask>,
@@ -105,7 +108,7 @@ struct Running {
 
 struct Machine {
     outbox: Outbox,
-    console: Arc<Mutex<VirtioMmio<Console>>>,
+    console: SharedConsole,
     cpus: Vec<Running>,
     kicker: Kicker,
     /// Is at its end when a vCPU ended by itself: each vCPU's thread holds the other end open.
@@ -272,7 +275,7 @@ fn wire_up(
     memory: &Memory,
     outbox: &Outbox,
     ready: &Arc<AtomicBool>,
-) -> Result<(Arc<Mutex<VirtioMmio<Console>>>, Bus), machine::Error> {
+) -> Result<(SharedConsole, Bus), machine::Error> {
     let print = || {
         let outbox = outbox.clone();
         Box::new(move |bytes: &[u8]| outbox.send(&Notice::Console(bytes.to_vec())))

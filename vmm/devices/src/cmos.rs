@@ -15,7 +15,7 @@ pub struct Cmos {
 impl Cmos {
     fn register(&self, now: u64) -> u8 {
         let (year, month, day) = date(now / 86_400);
-        let bcd = |value: u64| ((value / 10 % 10) << 4 | value % 10) as u8;
+        let bcd = |value: u64| (((value / 10 % 10) << 4) | (value % 10)) as u8;
         match self.index {
             0x00 => bcd(now % 60),
             0x02 => bcd(now / 60 % 60),

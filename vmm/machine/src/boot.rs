@@ -37,8 +37,7 @@ pub fn load(
     // A bzImage's 64-bit entry lies 512 bytes behind its 32-bit one.
     let entry = if is_elf { loaded.kernel_load } else { GuestAddress(loaded.kernel_load.0 + 0x200) };
 
-    let mut params = boot_params::default();
-    params.hdr = loaded.setup_header.unwrap_or_default();
+    let mut params = boot_params { hdr: loaded.setup_header.unwrap_or_default(), ..Default::default() };
     params.hdr.boot_flag = 0xaa55;
     params.hdr.header = u32::from_le_bytes(*b"HdrS");
     params.hdr.type_of_loader = 0xff;

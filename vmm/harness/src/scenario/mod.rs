@@ -1,6 +1,6 @@
 //! Scenarios: YAML in, typed values or diagnostics out. `docs/scenarios.md` is the language's reference.
 //!
-//! A file becomes a tree of [`node`]s with places; readers turn the tree into the types of [`model`] and
+//! A file becomes a tree of `node`s with places; readers turn the tree into the types of [`model`] and
 //! collect everything that is wrong, so that a person sees all errors of a file at once.
 
 mod argument;

@@ -20,7 +20,7 @@ pub struct Scenario {
     pub kernel: Option<String>,
     /// The machine.
     pub machine: Machine,
-    /// Modules that must be in the guest as [`module_path`] says.
+    /// Modules that must be in the guest as [`module_path()`] says.
     pub modules: Vec<ModuleSource>,
     /// Files of this machine that must be in the guest.
     pub files: Vec<GuestFile>,

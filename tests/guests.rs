@@ -1,0 +1,16 @@
+//! The whole way with real guests: `vmm` as a user starts it, from a scenario's file to exit code, text and
+//! report.
+//!
+//! They need a built kernel (the first run builds it, for minutes) and a host. Run them by
+//!
+//!     cargo build --release && cargo test --release -p vmm --test guests
+
+mod guests {
+    mod support;
+
+    mod bad_input;
+    mod expectations;
+    mod interrupt;
+    mod kernel_faults;
+    mod scenarios;
+}

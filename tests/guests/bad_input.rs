@@ -1,0 +1,78 @@
+//! Bad input: exit code 2, one message that shows where, and nothing else happens.
+
+use super::support::{Ran, refuse, run_text};
+use std::{fs, path::Path};
+use tempfile::TempDir;
+
+/// Nothing was run and nothing written, and there is one message.
+#[track_caller]
+fn refused(ran: &Ran) {
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    assert!(ran.report.is_none(), "{:?}", ran.report);
+    assert_eq!(ran.text.matches("error:").count(), 1, "{}", ran.text);
+    for word in ["host ", "boot ", "PASS", "FAIL", "panicked"] {
+        assert!(!ran.text.contains(word), "`{word}` is in:\n{}", ran.text);
+    }
+}
+
+fn refuse_text(text: &str) -> Ran {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("typo.yaml");
+    fs::write(&path, text).unwrap();
+    refuse(&path)
+}
+
+#[test]
+fn missing_scenario_is_named() {
+    let ran = refuse(Path::new("/nonexistent/none.yaml"));
+    refused(&ran);
+    ran.says("/nonexistent/none.yaml");
+    ran.says("no such file");
+}
+
+#[test]
+fn unknown_step_is_shown_with_the_nearest_name() {
+    let ran = refuse_text("steps:\n  - sleep: 1 ms\n  - insmodd: chardev\n");
+    refused(&ran);
+    ran.says("typo.yaml:3:5");
+    ran.says("- insmodd: chardev");
+    ran.says("did you mean `insmod`?");
+}
+
+#[test]
+fn missing_module_folder_is_shown_where_it_is_named() {
+    let ran = refuse_text("modules: [nosuch]\nsteps:\n  - insmod: nosuch\n");
+    refused(&ran);
+    ran.says("typo.yaml:1:11");
+    ran.says("nosuch");
+}
+
+#[test]
+fn text_that_is_no_yaml_is_shown_with_its_line() {
+    let ran = refuse_text("steps:\n  - {sleep: 1 ms\n");
+    refused(&ran);
+    ran.says("typo.yaml:");
+}
+
+// What only shows when the guest is put together is still the scenario's mistake, not this machine's (3).
+
+#[test]
+#[ignore = "still ends as infra (exit 3) instead of bad input"]
+fn file_in_the_agents_place_is_bad_input() {
+    let ran = run_text("files: {/init: scenario.yaml}\nsteps:\n  - sleep: 1 ms\n");
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.says("/init");
+}
+
+#[test]
+#[ignore = "still ends as infra (exit 3) instead of bad input"]
+fn machine_too_small_for_its_files_is_bad_input() {
+    // This very test is a program of some megabytes.
+    let large = std::env::current_exe().unwrap();
+    let ran = run_text(&format!(
+        "machine: {{memory: 32 MiB}}\nfiles: {{/large: {0}, /larger: {0}, /largest: {0}}}\nsteps:\n  - sleep: 1 ms\n",
+        large.display()
+    ));
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.says("32 MiB");
+}

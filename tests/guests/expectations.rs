@@ -1,0 +1,49 @@
+//! An expectation that does not hold fails: that one, and nothing else.
+
+use super::support::{fixture, run, run_text, shipped_text};
+
+/// Runs chardev.yaml with one expectation changed, and returns which steps did not pass.
+#[track_caller]
+fn failing_steps(right: &str, wrong: &str) -> Vec<String> {
+    let text = shipped_text("chardev.yaml");
+    assert_eq!(text.matches(right).count(), 1, "`{right}` must name one expectation");
+    let ran = run_text(&text.replace(right, wrong));
+    ran.ends_with("fail", 1);
+    let report = ran.report();
+    assert_eq!(report["failures"].as_array().unwrap().len(), 0, "no expectation of the run: {}", ran.text);
+    let steps = report["steps"].as_array().unwrap();
+    let odd = steps.iter().filter(|step| step["verdict"] != "pass");
+    odd.inspect(|step| assert_eq!(step["failures"].as_array().unwrap().len(), 1, "{step}"))
+        .map(|step| step["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn wrong_number_fails_only_its_step() {
+    let failing = failing_steps("{returns: 0, sum: 42}", "{returns: 0, sum: 43}");
+    assert_eq!(failing.len(), 1, "{failing:?}");
+    assert!(failing[0].contains("csci_add(2, 40)"), "{failing:?}");
+}
+
+#[test]
+fn wrong_error_fails_only_its_step() {
+    let failing = failing_steps("expect: ENOTTY", "expect: EINVAL");
+    assert_eq!(failing.len(), 1, "{failing:?}");
+    assert!(failing[0].starts_with("no such request"), "{failing:?}");
+}
+
+#[test]
+fn wrong_data_fails_only_its_step() {
+    let failing = failing_steps("{returns: 3, data: ell}", "{returns: 3, data: elk}");
+    assert_eq!(failing.len(), 1, "{failing:?}");
+    assert!(failing[0].starts_with("read /dev/chardev0"), "{failing:?}");
+}
+
+#[test]
+fn wrong_count_fails_the_run_though_every_step_passes() {
+    let ran = run(&fixture("count.yaml"));
+    ran.ends_with("fail", 1);
+    assert_eq!(ran.step_verdicts(), ["pass"], "{}", ran.text);
+    assert_eq!(ran.report()["failures"].as_array().unwrap().len(), 1, "{}", ran.text);
+    ran.says("getppid");
+}

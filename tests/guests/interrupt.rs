@@ -1,0 +1,68 @@
+//! Ctrl-C: the run ends in order, at once, and leaves nothing.
+
+use super::support::{Turn, finished, fixture, run_command};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The same command as the leader of a session: whatever it starts stays in that, also in process groups of
+/// its own.
+fn in_own_session(command: &Command) -> Command {
+    let mut leader = Command::new("setsid");
+    leader.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    leader.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    leader
+}
+
+/// The processes of a session.
+fn session(leader: u32) -> String {
+    let found = Command::new("pgrep").args(["-l", "-s", &leader.to_string()]).output();
+    String::from_utf8(found.expect("pgrep is there").stdout).unwrap()
+}
+
+/// Waits until it has ended by itself; a run that does not end is ended and is a failure.
+fn wait(child: &mut Child, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("vmm was still there {limit:?} after SIGINT");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn interrupt_ends_the_run_and_leaves_no_process() {
+    let _turn = Turn::take();
+    let folder = TempDir::new().unwrap();
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let mut command = in_own_session(&run_command(&fixture("long.yaml"), &report));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let leader = child.id();
+    // The report shows when the guest is in the middle of its steps.
+    let reached = || fs::read_to_string(&report).is_ok_and(|text| text.contains("\"pass\""));
+    while !reached() {
+        assert!(child.try_wait().unwrap().is_none(), "vmm ended before the long step");
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    let killed = Command::new("kill").args(["-INT", &leader.to_string()]).status().unwrap();
+    assert!(killed.success());
+    wait(&mut child, Duration::from_secs(10));
+
+    let ran = finished(&child.wait_with_output().unwrap(), &report, started);
+    ran.ends_with("infra", 130);
+    ran.says("interrupted");
+    assert_eq!(ran.step_verdicts().first(), Some(&"pass"));
+    assert_eq!(ran.step_verdicts().last(), Some(&"not-run"));
+    assert_eq!(session(leader), "", "these were left");
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["report.json"], "nothing half-written");
+}

@@ -1,0 +1,209 @@
+//! Runs `vmm` and reads what it said.
+
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The program under test.
+const VMM: &str = env!("CARGO_BIN_EXE_vmm");
+
+/// So many guests at once: more would only take each other's time, and steps have time limits.
+const GUESTS_AT_ONCE: usize = 2;
+
+/// The checkout's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a folder of the checkout")
+}
+
+/// A scenario as it is shipped.
+pub fn shipped(name: &str) -> PathBuf {
+    root().join("scenarios").join(name)
+}
+
+/// A scenario that is only for these tests.
+pub fn fixture(name: &str) -> PathBuf {
+    root().join("tests/fixtures/scenarios").join(name)
+}
+
+/// A shipped scenario's text, to be changed: paths to its modules are made absolute.
+pub fn shipped_text(name: &str) -> String {
+    let text = fs::read_to_string(shipped(name)).expect("shipped scenarios can be read");
+    text.replace("../modules/", &format!("{}/modules/", root().display()))
+}
+
+/// What came of a run.
+pub struct Ran {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Standard output and, after it, standard error.
+    pub text: String,
+    /// The report, if one was written.
+    pub report: Option<Value>,
+    /// From start to end.
+    pub took: Duration,
+}
+
+impl Ran {
+    /// The report.
+    #[track_caller]
+    pub fn report(&self) -> &Value {
+        self.report.as_ref().unwrap_or_else(|| panic!("no report was written:\n{}", self.text))
+    }
+
+    /// Checks verdict and exit code.
+    #[track_caller]
+    pub fn ends_with(&self, verdict: &str, code: i32) {
+        let found = &self.report()["verdict"];
+        assert_eq!((found.as_str(), self.code), (Some(verdict), Some(code)), "{}", self.text);
+    }
+
+    /// Checks that a person is shown this.
+    #[track_caller]
+    pub fn says(&self, what: &str) {
+        assert!(self.text.contains(what), "`{what}` is not in:\n{}", self.text);
+    }
+
+    /// The verdicts of all steps.
+    pub fn step_verdicts(&self) -> Vec<&str> {
+        let steps = self.report()["steps"].as_array().expect("steps are a list");
+        steps.iter().map(|step| step["verdict"].as_str().expect("a verdict is a text")).collect()
+    }
+
+    /// How often the hypervisor saw this system call, the agent's own calls aside.
+    pub fn calls(&self, name: &str) -> u64 {
+        let rows = self.report()["syscalls"].as_array().expect("system calls are a list");
+        let of_name = rows.iter().filter(|row| row["name"] == name);
+        of_name.map(|row| row["count"].as_u64().expect("a count is a number")).sum()
+    }
+}
+
+/// `vmm run FILE --report json=...`, on the host of these tests.
+pub fn run(scenario: &Path) -> Ran {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let output = run_command(scenario, &report).output().expect("vmm can be started");
+    finished(&output, &report, started)
+}
+
+/// The same with a scenario's text.
+pub fn run_text(text: &str) -> Ran {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let path = folder.path().join("scenario.yaml");
+    fs::write(&path, text).expect("the scenario can be written");
+    run(&path)
+}
+
+/// Bad input needs no host, and so gets none: a guest would have to start one.
+pub fn refuse(scenario: &Path) -> Ran {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let output = bare_command(scenario, &report).output().expect("vmm can be started");
+    finished(&output, &report, started)
+}
+
+/// A run's command, to be started by the caller, who holds a [`Turn`].
+pub fn run_command(scenario: &Path, report: &Path) -> Command {
+    let agent = Path::new(VMM).with_file_name("vmm-agent");
+    assert!(
+        agent.is_file(),
+        "{} is missing: run `cargo build --release` first, and these tests with `--release`",
+        agent.display()
+    );
+    let mut command = bare_command(scenario, report);
+    if let Some(folder) = served_host() {
+        command.env("VMM_HOST_DIR", folder);
+    }
+    command
+}
+
+fn bare_command(scenario: &Path, report: &Path) -> Command {
+    let mut json = std::ffi::OsString::from("json=");
+    json.push(report);
+    let mut command = Command::new(VMM);
+    command.arg("run").arg(scenario).arg("--report").arg(json).stdin(Stdio::null());
+    command
+}
+
+/// What a finished run left.
+pub fn finished(output: &Output, report: &Path, started: Instant) -> Ran {
+    let took = started.elapsed();
+    let report = fs::read(report)
+        .ok()
+        .map(|bytes| serde_json::from_slice(&bytes).expect("a report is one JSON object"));
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ran { code: output.status.code(), text, report, took }
+}
+
+/// The right to run one guest.
+pub struct Turn(());
+
+static TURNS: (Mutex<usize>, Condvar) = (Mutex::new(GUESTS_AT_ONCE), Condvar::new());
+
+impl Turn {
+    /// Waits for one.
+    pub fn take() -> Self {
+        let free = TURNS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = TURNS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TURNS.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        TURNS.1.notify_one();
+    }
+}
+
+/// The folder of the emulated host that all runs share; `None` where this machine's own KVM is sound.
+fn served_host() -> Option<&'static Path> {
+    static HOST: OnceLock<Option<PathBuf>> = OnceLock::new();
+    HOST.get_or_init(|| {
+        if let Some(given) = std::env::var_os("VMM_HOST_DIR") {
+            return Some(given.into());
+        }
+        let doctor = Command::new(VMM).args(["doctor", "--quiet", "--host", "kvm"]).status();
+        let sound = doctor.expect("vmm can be started").success();
+        (!sound).then(serve)
+    })
+    .as_deref()
+}
+
+/// Starts an emulated host that ends with this process, however that ends: nothing runs at a test process's
+/// end, so a shell waits for the end of its standard input, whose other end only we hold.
+fn serve() -> PathBuf {
+    const KEEPER: &str = r#"
+        "$1" host serve --socket "$2/host" 2>&1 &
+        read -r nothing
+        kill "$!"
+        wait
+        rm -rf "$2""#;
+    let folder = TempDir::with_prefix("vmm-guests-").expect("a temporary folder can be made").keep();
+    let mut command = Command::new("sh");
+    command.args(["-c", KEEPER, "sh", VMM]).arg(&folder);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // Ctrl-C reaches the tests only: the shell must survive them.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut keeper = command.spawn().expect("a shell can be started");
+    let mut said = String::new();
+    let mut output = BufReader::new(keeper.stdout.take().expect("it is piped"));
+    while !said.contains("ready:") {
+        let length = output.read_line(&mut said).expect("the host's output can be read");
+        assert!(length > 0, "the emulated host did not start:\n{said}");
+    }
+    // Both pipes stay open until this process ends.
+    std::mem::forget((keeper, output));
+    folder.join("host")
+}

@@ -13,7 +13,7 @@ run: setup
 test: setup
 	$(RELEASE)/vmm doctor || true
 	cargo test --workspace --exclude vmm
-	cargo test --release -p vmm
+	cargo test --release -p vmm -- --test-threads=1
 
 check:
 	cargo fmt --all --check

@@ -7,13 +7,7 @@ use super::{
     qemu::socket,
     talk::{Blob, Call, FromHost, Key, ToHost},
 };
-use crate::{
-    engine::link::Link,
-    event::{Event, RunEnd},
-    plan::Plan,
-    progress,
-};
-use board::wire::EndReason;
+use crate::{engine::link::Link, event::Event, plan::Plan};
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
@@ -98,35 +92,6 @@ impl EmulatedHost {
     /// # Errors
     /// The host failed, or the caller gave up; never the guest's fault.
     pub fn execute(
-        &mut self,
-        plan: &Plan,
-        stop: &dyn Fn() -> bool,
-        sink: &mut dyn FnMut(Event),
-    ) -> Result<(), EmulatedError> {
-        let mut held = Some(Vec::new());
-        let mut lost = false;
-        let result = self.attempt(plan, stop, &mut |event| {
-            lost |= held.is_some() && is_triple_fault(&event);
-            let up = matches!(event, Event::Booted(_));
-            match &mut held {
-                Some(events) => events.push(event),
-                None => sink(event),
-            }
-            if up {
-                held.take().into_iter().flatten().for_each(&mut *sink);
-            }
-        });
-        // The emulated processor itself loses a guest in its boot now and then, some 1 in 20 of them. A kernel
-        // that is to blame does it again.
-        if lost && result.is_ok() && !stop() {
-            progress::note("the guest took a triple fault in its boot under emulation; booting it once more");
-            return self.attempt(plan, stop, sink);
-        }
-        held.into_iter().flatten().for_each(sink);
-        result
-    }
-
-    fn attempt(
         &mut self,
         plan: &Plan,
         stop: &dyn Fn() -> bool,
@@ -364,8 +329,4 @@ fn is_free(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-fn is_triple_fault(event: &Event) -> bool {
-    let Event::Ended(ended) = event else { return false };
-    ended.why == RunEnd::Machine(EndReason::TripleFault)
 }

@@ -57,7 +57,6 @@ fn busy_loop_is_a_hang_that_spins() {
 }
 
 #[test]
-#[ignore = "told apart wrongly now and then on a busy emulated host"]
 fn endless_sleep_is_a_hang_that_idles() {
     let ran = run(&fixture("sleeps.yaml"));
     ran.ends_with("hang-idle", 1);

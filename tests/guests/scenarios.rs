@@ -47,7 +47,6 @@ fn hello_passes() {
 }
 
 #[test]
-#[ignore = "the thousand round trips time out now and then on a busy emulated host"]
 fn thousand_calls_count_as_exactly_thousand() {
     let ran = run(&shipped("syscall.yaml"));
     ran.ends_with("pass", 0);

@@ -90,7 +90,7 @@ impl Drop for KillOnDrop {
 }
 
 fn call(nr: i64, args: &[Arg]) -> Action {
-    Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec() }
+    Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec(), times: 1 }
 }
 
 fn run(script: &str, stdin: &[u8], keep: u32) -> Action {
@@ -174,7 +174,7 @@ fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
     // The 32-bit table has getpid at 20; the 64-bit one has writev there, which would be EBADF here.
     let args = vec![Arg::Int(u64::MAX); 3];
     let worker = guest.value(libc::SYS_getpid, &[]);
-    let expected = match guest.ask(Action::Call { door: Door::Int80, nr: 20, args }) {
+    let expected = match guest.ask(Action::Call { door: Door::Int80, nr: 20, args, times: 1 }) {
         Outcome::Died { signal } => {
             assert_eq!(signal, libc::SIGSEGV);
             return;
@@ -186,7 +186,7 @@ fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
     let pipe = guest.call(libc::SYS_pipe, &[Arg::Out(8)]);
     assert_eq!(pipe, Outcome::Returned { value: 0, data: vec![vec![3, 0, 0, 0, 4, 0, 0, 0]] });
     let args = vec![Arg::Int(4), Arg::In(b"hello".to_vec()), Arg::Int(5)];
-    let written = guest.ask(Action::Call { door: Door::Int80, nr: 4, args });
+    let written = guest.ask(Action::Call { door: Door::Int80, nr: 4, args, times: 1 });
     assert_eq!(written, Outcome::Returned { value: 5, data: vec![] });
     let read = guest.call(libc::SYS_read, &[Arg::Int(3), Arg::Out(5), Arg::Int(5)]);
     assert_eq!(read, Outcome::Returned { value: 5, data: vec![b"hello".to_vec()] });

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Action {
         nr: u64,
         /// At most six.
         args: Vec<Arg>,
+        /// So often, at least once; over at the first call whose errno is another one than the first call's.
+        times: u32,
     },
     /// Start a program as a child of PID 1, wait until it ends, bring back what it printed.
     Run {
@@ -101,7 +103,7 @@ pub struct Reply {
 pub enum Outcome {
     /// A call returned.
     Returned {
-        /// RAX as the kernel left it: an errno stands here negated.
+        /// RAX as the kernel left it after the last call: an errno stands here negated.
         value: i64,
         /// The contents of the `Out` and `InOut` arguments, in their order.
         data: Vec<Vec<u8>>,

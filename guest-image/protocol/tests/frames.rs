@@ -15,8 +15,8 @@ fn arg() -> impl Strategy<Value = Arg> {
 
 fn request() -> impl Strategy<Value = Request> {
     let door = prop_oneof![Just(Door::Syscall64), Just(Door::Int80)];
-    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7))
-        .prop_map(|(door, nr, args)| Action::Call { door, nr, args });
+    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7), any::<u32>())
+        .prop_map(|(door, nr, args, times)| Action::Call { door, nr, args, times });
     let strings = || prop::collection::vec(".{0,9}", 0..4);
     let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50), any::<u32>())
         .prop_map(|(argv, env, stdin, keep)| Action::Run { argv, env, stdin, keep });

@@ -65,6 +65,8 @@ pub enum What {
         nr: u64,
         /// At most six.
         args: Vec<Operand>,
+        /// So often, at least once; over at the first call whose errno is another one than the first call's.
+        times: u32,
     },
     /// `read` (number 0) until the file's end or `limit` bytes; the result is one piece of data and its
     /// length as the value.

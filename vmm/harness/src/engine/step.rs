@@ -106,8 +106,8 @@ impl StepRun<'_, '_, '_> {
 
     fn op(&mut self, what: &What) -> Result<Done, Halt> {
         match what {
-            What::Call { door, nr, args } => match self.arguments(args) {
-                Ok(args) => self.call(*door, *nr, args),
+            What::Call { door, nr, args, times } => match self.arguments(args) {
+                Ok(args) => self.call(*door, *nr, args, *times),
                 Err(why) => Ok(skipped(why)),
             },
             What::ReadToEnd { fd, limit } => match self.names.argument(fd, &self.results) {
@@ -138,8 +138,8 @@ impl StepRun<'_, '_, '_> {
         operands.iter().map(|operand| self.names.argument(operand, &self.results)).collect()
     }
 
-    fn call(&mut self, door: Door, nr: u64, args: Vec<Arg>) -> Result<Done, Halt> {
-        self.ask(Action::Call { door, nr, args })
+    fn call(&mut self, door: Door, nr: u64, args: Vec<Arg>, times: u32) -> Result<Done, Halt> {
+        self.ask(Action::Call { door, nr, args, times })
     }
 
     fn read_to_end(&mut self, fd: &Arg, limit: u32) -> Result<Done, Halt> {
@@ -147,7 +147,7 @@ impl StepRun<'_, '_, '_> {
         while (content.len() as u64) < u64::from(limit) {
             let room = CHUNK.min(limit - content.len() as u32);
             let args = vec![fd.clone(), Arg::Out(room), Arg::Int(room.into())];
-            match self.call(Door::Syscall64, READ, args)? {
+            match self.call(Door::Syscall64, READ, args, 1)? {
                 Done::Outcome(StepOutcome::Returned { value: 0, .. }) => break,
                 Done::Outcome(StepOutcome::Returned { value, data, .. }) if value > 0 => {
                     // What the guest says need not be true.

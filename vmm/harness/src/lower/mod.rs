@@ -66,11 +66,9 @@ pub fn number(call: &CallName, calls: &dyn SyscallNames) -> Option<u64> {
 
 fn lower_step(step: &Step, calls: &dyn SyscallNames) -> PlanStep {
     let mut ops = ops(&step.action, calls);
-    // A repeated step is one call (the reader sees to that); all but the last must succeed.
-    if let [only] = &ops[..] {
-        let setup = Op { role: Role::Setup, what: only.what.clone() };
-        let earlier = std::iter::repeat_n(setup, step.repeat.saturating_sub(1) as usize);
-        ops = earlier.chain(ops.clone()).collect();
+    // A repeated step is one call (the reader sees to that).
+    if let [Op { what: What::Call { times, .. }, .. }] = &mut ops[..] {
+        *times = step.repeat;
     }
     let binds = step.binds.iter().filter_map(|binding| {
         let from = match &binding.from {
@@ -106,6 +104,7 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             door: *door,
             nr: number(call, calls).unwrap_or(u64::MAX),
             args: args.iter().map(argument).collect(),
+            times: 1,
         }),
         Action::Mknod { path, kind, mode } => {
             let (format, device) = match kind {
@@ -182,7 +181,7 @@ fn unlink(path: &str, flags: u64) -> What {
 }
 
 fn call(nr: u64, args: Vec<Operand>) -> What {
-    What::Call { door: Door::Syscall64, nr, args }
+    What::Call { door: Door::Syscall64, nr, args, times: 1 }
 }
 
 fn text(text: &str) -> Operand {

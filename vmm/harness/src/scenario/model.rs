@@ -98,7 +98,7 @@ pub struct Step {
     pub binds: Vec<Binding>,
     /// For the whole of it.
     pub timeout: Duration,
-    /// So many times, 1 to 10,000; all but the last must succeed.
+    /// So many times, 1 to 10,000,000; all must return the errno that the first one returns.
     pub repeat: u32,
 }
 

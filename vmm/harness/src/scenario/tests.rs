@@ -86,7 +86,6 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         ("returns_and_errno", steps("  - sleep: 1 s\n    expect: {returns: 0, errno: EIO}\n")),
         ("shell_syntax", steps("  - run: ls | wc\n")),
         ("seven_arguments", steps("  - syscall: 1\n    args: [1, 2, 3, 4, 5, 6, 7]\n")),
-        ("repeat_with_errno", steps("  - syscall: 1\n    repeat: 3\n    expect: EIO\n")),
         ("control_characters", "name: \"\\e[31m\"\nsteps:\n- \"\\e[2J\": 1\n".into()),
         ("alias_bomb", alias_bomb()),
         ("deep", format!("steps: {}1{}\n", "[".repeat(200), "]".repeat(200))),

@@ -57,7 +57,6 @@ fn text_that_is_no_yaml_is_shown_with_its_line() {
 // What only shows when the guest is put together is still the scenario's mistake, not this machine's (3).
 
 #[test]
-#[ignore = "still ends as infra (exit 3) instead of bad input"]
 fn file_in_the_agents_place_is_bad_input() {
     let ran = run_text("files: {/init: scenario.yaml}\nsteps:\n  - sleep: 1 ms\n");
     assert_eq!(ran.code, Some(2), "{}", ran.text);
@@ -65,7 +64,6 @@ fn file_in_the_agents_place_is_bad_input() {
 }
 
 #[test]
-#[ignore = "still ends as infra (exit 3) instead of bad input"]
 fn machine_too_small_for_its_files_is_bad_input() {
     // This very test is a program of some megabytes.
     let large = std::env::current_exe().unwrap();

@@ -3,13 +3,14 @@
 use super::Abort;
 use crate::{
     cache::{Cache, CacheError, Stage},
-    image::{self, GuestFile, Image},
+    image::{self, GuestFile, Image, ImageError},
     judge::{self, Names},
     kernel::{self, Fault, Kernel, Recipe},
     lower::{self, SyscallNames},
     module,
     plan::Plan,
     scenario::model::{Action, ModuleKind, Scenario},
+    symbols::Symbols,
     syscall_table::SyscallTable,
 };
 use board::wire::{LANDMARKS, Spec};
@@ -85,6 +86,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
     let took = took + start.elapsed();
     let (stage, initramfs) = initramfs(scenario, modules, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
+    fits(scenario, &symbols, &initramfs)?;
     let machine = Spec {
         kernel: kernel.boot.clone(),
         initramfs,
@@ -151,13 +153,40 @@ fn initramfs(
     }
     // Two megabytes that a guest without programs need not unpack.
     let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
-    let bytes = image::assemble(&Image { modules, files, busybox })
-        .map_err(|error| Abort::fault(&error, Fault::Machine))?;
+    let bytes = image::assemble(&Image { modules, files, busybox }).map_err(|error| match error {
+        // Only what a scenario brings can be there twice, or have no proper path.
+        ImageError::Archive(error) => Abort::Input(format!(
+            "{}: `files` and `modules` can't be put into the guest: {error}",
+            scenario.path.display()
+        )),
+        error => Abort::fault(&error, Fault::Machine),
+    })?;
     // In the cache: what a killed process leaves there is swept.
     let stage = cache.stage()?;
     let path = stage.path().join("initramfs");
     fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
     Ok((stage, path))
+}
+
+/// Whether the guest can unpack its image: it holds it twice for a moment, behind the kernel.
+fn fits(scenario: &Scenario, symbols: &Symbols, initramfs: &Path) -> Result<(), Abort> {
+    const MIB: u64 = 1 << 20;
+    /// The kernel's text and data begin at physical address 0 as far as their symbols are concerned.
+    const START: u64 = 0xffff_ffff_8000_0000;
+    let kernel = symbols.address("_end").and_then(|end| end.checked_sub(START)).unwrap_or(32 * MIB);
+    let image = fs::metadata(initramfs).map_err(CacheError::io("read", initramfs))?.len();
+    // The kernel's own data structures need some, too.
+    let needed = (kernel + 2 * image).div_ceil(MIB) + 8;
+    let has = u64::from(scenario.machine.memory_mib);
+    if needed <= has {
+        return Ok(());
+    }
+    Err(Abort::Input(format!(
+        "{}: a machine with {has} MiB of memory is too small: the kernel, and modules and files of {} MiB which it unpacks, \
+         need {needed} MiB; write `machine: {{memory: {needed} MiB}}` or more",
+        scenario.path.display(),
+        image.div_ceil(MIB)
+    )))
 }
 
 /// The kernel's own table, as the language asks for it.

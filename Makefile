@@ -4,7 +4,7 @@
 RELEASE := target/x86_64-unknown-linux-gnu/release
 SCENARIO ?= scenarios/chardev.yaml
 
-.PHONY: run test check setup clean
+.PHONY: run test bench check setup clean
 
 run: setup
 	$(RELEASE)/vmm run $(SCENARIO)
@@ -14,6 +14,10 @@ test: setup
 	$(RELEASE)/vmm doctor || true
 	cargo test --workspace --exclude vmm
 	cargo test --release -p vmm -- --test-threads=1
+
+# Figures beside the bars that they are held against; none of them passes or fails.
+bench: setup
+	$(RELEASE)/vmm bench boot
 
 check:
 	cargo fmt --all --check

@@ -45,6 +45,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Keep an emulated host
     Host(HostArgs),
+    /// Measure, side by side with others
+    Bench(BenchArgs),
     /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
     /// One machine, driven over the standard input
@@ -173,6 +175,34 @@ Example:
         /// Memory for all guests together, in MiB
         #[arg(long, value_name = "MIB", default_value_t = 1536, value_parser = clap::value_parser!(u32).range(64..=65536))]
         memory: u32,
+    },
+}
+
+/// Measure, side by side with others.
+///
+/// Nothing here passes or fails: the figures are printed, beside the bars that they are held against.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// From process start until the guest's agent is ready: vmm, and QEMU's microvm
+    ///
+    /// Both boot the same kernel and initramfs in turns on the same host. On a machine with its own KVM, QEMU is
+    /// the qemu-system-x86_64 of the PATH; in an emulated host it is the one that `./setup emulator` brought.
+    Boot {
+        /// Whose kernel and modules to boot
+        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
+        scenario: PathBuf,
+        /// So many times each
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
     },
 }
 

@@ -11,7 +11,7 @@ mod host;
 mod splat;
 
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Command};
+use cli::{BenchCommand, Cli, Command};
 use harness::{host::emulated, interrupt, run};
 use std::process::ExitCode;
 
@@ -47,6 +47,9 @@ fn user(command: Command) -> u8 {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(complaint),
             None => run::run(&args.files, &args.options()),
+        },
+        Command::Bench(args) => match args.command {
+            BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
         },
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Host(args) => host::host(&args),

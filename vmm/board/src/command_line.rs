@@ -6,7 +6,7 @@ use machine::layout;
 /// The interrupt of the console.
 pub const CONSOLE_INTERRUPT: u32 = 5;
 
-const BASE: &[&str] = &[
+const WORDS: &[&str] = &[
     // What the agent and programs print comes out at virtio-console's first port.
     "console=hvc0",
     // The log is read from memory; printing it costs exits.
@@ -28,9 +28,14 @@ const BASE: &[&str] = &[
     "nokaslr",
 ];
 
+/// What any machine's line has, our own devices apart.
+pub fn words() -> &'static [&'static str] {
+    WORDS
+}
+
 /// The whole line for a machine.
 pub fn build(spec: &Spec) -> String {
-    let mut words: Vec<String> = BASE.iter().map(|word| word.to_string()).collect();
+    let mut words: Vec<String> = WORDS.iter().map(|word| word.to_string()).collect();
     let (size, base) = (layout::MMIO_WINDOW >> 10, layout::MMIO.0);
     words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
     if !spec.landmarks.contains_key("prb") {

@@ -44,13 +44,49 @@ fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTr
     sum
 }
 
-/// What this process holds of its own: guest memory is a memfd, which Linux counts apart (RssShmem in
-/// proc(5), /proc/pid/status).
+/// What this process has in memory, in KiB, but for guest memory: the sum over all mappings (proc(5),
+/// /proc/pid/smaps) whose file is not the guest's memfd. The status file's sums would not do: where the
+/// program itself lies in memory, they count it as they count the guest.
 fn own_memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    field("RssAnon:").unwrap_or(0) + field("RssFile:").unwrap_or(0)
+    resident(&fs::read_to_string("/proc/self/smaps").unwrap_or_default())
+}
+
+fn resident(smaps: &str) -> u64 {
+    let mut is_guest = false;
+    let mut sum = 0;
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Rss:") if !is_guest => {
+                sum += words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
+            }
+            // A mapping begins with its addresses, and its file is the sixth word.
+            Some(word) if !word.ends_with(':') => {
+                is_guest = words.nth(4).is_some_and(|file| file.starts_with("/memfd:"));
+            }
+            _ => {}
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_memory_is_left_out() {
+        let smaps = "\
+55d0c0000000-55d0c0400000 r-xp 00000000 00:02 7    /init
+Rss:                 300 kB
+Pss:                 100 kB
+7f0000000000-7f0008000000 rw-s 00000000 00:01 1026 /memfd:guest (deleted)
+Rss:               90000 kB
+7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0    [stack]
+Rss:                  12 kB
+VmFlags: rd wr mr
+";
+        assert_eq!(resident(smaps), 312);
+        assert!(own_memory() > 0);
+    }
 }

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-mod command_line;
+pub mod command_line;
 mod cpu;
 mod evidence;
 pub mod process;

@@ -129,7 +129,7 @@ pub struct Evidence {
     pub exits: BTreeMap<String, u64>,
     /// Descriptor chains that broke the rules, by device.
     pub device_errors: BTreeMap<String, u64>,
-    /// The largest memory of the machine process itself without guest memory, in KiB.
+    /// Memory of the machine process itself at its end, without guest memory, in KiB.
     pub own_memory_kib: u64,
 }
 

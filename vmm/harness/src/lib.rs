@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cache;
 pub mod diagnostic;
 pub mod engine;

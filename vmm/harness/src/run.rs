@@ -3,6 +3,7 @@
 mod prepare;
 
 use crate::{
+    bench,
     cache::{Cache, CacheError},
     diagnostic::EXIT_BAD_INPUT,
     host::{self, Choice, Chosen, Host, HostError},
@@ -16,7 +17,7 @@ use prepare::Prepared;
 use std::{
     fmt::Display,
     io::{self, ErrorKind},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// What a program exits with when Ctrl-C ended it: 128 and the signal's number, as shells do.
@@ -76,7 +77,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
     let mut code = 0;
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
-            println_or_not("");
+            print_or_not("\n");
         }
         let mut reports = Reports { all: vec![Box::new(Terminal::stdout())], failed: false };
         // Last, so that the terminal has shown what a file can't take.
@@ -91,6 +92,43 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
         }
     }
     code
+}
+
+/// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the
+/// exit code, as [`run`] does.
+pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
+    let scenario = match scenario::load(path) {
+        Ok(scenario) => scenario,
+        Err(diagnostics) => {
+            complain(&diagnostics);
+            return EXIT_BAD_INPUT;
+        }
+    };
+    match measure_boot(&scenario, runs, choice) {
+        Ok(text) => {
+            print_or_not(&text);
+            0
+        }
+        Err(Abort::Interrupted) => EXIT_INTERRUPTED,
+        Err(Abort::Input(why)) => {
+            complain(&format!("error: {why}"));
+            EXIT_BAD_INPUT
+        }
+        Err(Abort::Verdict(verdict, why)) => {
+            complain(&format!("error: {why}"));
+            verdict.exit_code()
+        }
+    }
+}
+
+fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(choice, cache.root().join("emulator"))?;
+    let kernel = prepare::kernel(scenario, &cache)?;
+    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, &cache)?;
+    let mut samples = Vec::new();
+    chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
+    Ok(bench::boot_table(&chosen.description, &samples))
 }
 
 /// What several runs share.
@@ -232,6 +270,6 @@ fn complain(what: &dyn Display) {
     let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("{what}\n"));
 }
 
-fn println_or_not(what: &str) {
-    let _ = io::Write::write_fmt(&mut io::stdout(), format_args!("{what}\n"));
+fn print_or_not(what: &str) {
+    let _ = io::Write::write_fmt(&mut io::stdout(), format_args!("{what}"));
 }

@@ -6,10 +6,12 @@ pub mod emulated;
 pub mod kvm;
 
 use crate::{
+    bench::boot::{self, BootBench, Qemu, Sample},
     engine::{self, EngineError},
     event::Event,
     plan::Plan,
 };
+use board::wire::Spec;
 use emulated::{EmulatedError, EmulatedHost};
 use std::{env, path::PathBuf};
 
@@ -118,6 +120,34 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
     match choice {
         Choice::Kvm => Err(HostError::Unsound { why, fix }),
         _ => emulated(why.clone()).map_err(|emulated| HostError::None { kvm: why, fix, emulated }),
+    }
+}
+
+impl Chosen {
+    /// Measures the boot of a guest there; see [`boot::measure`].
+    ///
+    /// # Errors
+    /// The host failed, or `stop` said so.
+    pub fn bench_boot(
+        &self,
+        machine: Spec,
+        runs: u32,
+        stop: &dyn Fn() -> bool,
+        sink: &mut dyn FnMut(Sample),
+    ) -> Result<(), HostError> {
+        match self.kind {
+            Kind::Kvm => {
+                let path = env::var_os("PATH").unwrap_or_default();
+                let programs = env::split_paths(&path).map(|folder| folder.join("qemu-system-x86_64"));
+                let qemu = programs.into_iter().find(|program| program.is_file());
+                let qemu = qemu.map(|program| Qemu { program, firmware: None });
+                boot::measure(&BootBench { machine, runs, qemu }, stop, sink);
+                Ok(())
+            }
+            Kind::Emulated | Kind::Served(_) => {
+                Ok(emulated::bench_boot(&self.files, machine, runs, stop, sink)?)
+            }
+        }
     }
 }
 

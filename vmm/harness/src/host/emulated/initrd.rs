@@ -25,7 +25,7 @@ pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
     let key = key(&program, &modules)?;
     let path = folder.join(format!("initrd-{}", super::hex(&key)));
     if !path.exists() {
-        let bytes = assemble(&program, &modules, &key)?;
+        let bytes = assemble(&program, &modules, &key, &[])?;
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             io::Write::write_all(&mut file, &bytes)?;
@@ -59,7 +59,27 @@ pub(super) fn identity(files: &[PathBuf]) -> Result<String, EmulatedError> {
     Ok(identity)
 }
 
-fn assemble(program: &Path, modules: &[PathBuf], key: &Key) -> Result<Vec<u8>, EmulatedError> {
+/// An initrd with more files in it: where in the host, mode, content. It is written to `path`.
+pub(super) fn with(
+    folder: &Path,
+    path: PathBuf,
+    more: &[(String, u32, Vec<u8>)],
+) -> Result<Initrd, EmulatedError> {
+    let program =
+        env::current_exe().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))?;
+    let modules = MODULES.map(|name| folder.join("modules").join(name));
+    let key = key(&program, &modules)?;
+    let bytes = assemble(&program, &modules, &key, more)?;
+    fs::write(&path, bytes).map_err(EmulatedError::io("write", &path))?;
+    Ok(Initrd { path, key })
+}
+
+fn assemble(
+    program: &Path,
+    modules: &[PathBuf],
+    key: &Key,
+    more: &[(String, u32, Vec<u8>)],
+) -> Result<Vec<u8>, EmulatedError> {
     let read = |path: &Path| fs::read(path).map_err(EmulatedError::io("read", path));
     let mut archive = initramfs::Initramfs::new();
     let mut fill = || -> Result<(), EmulatedError> {
@@ -72,6 +92,9 @@ fn assemble(program: &Path, modules: &[PathBuf], key: &Key) -> Result<Vec<u8>, E
         for module in modules {
             let name = module.file_name().unwrap_or_default().to_string_lossy();
             archive.file(&format!("modules/{name}"), 0o444, read(module)?)?;
+        }
+        for (path, mode, bytes) in more {
+            archive.file(path, *mode, bytes.clone())?;
         }
         Ok(())
     };

@@ -50,6 +50,9 @@ pub fn is_init() -> bool {
 /// What it could not set up. The caller prints it and ends, which ends the host.
 pub fn init() -> io::Result<()> {
     set_up()?;
+    if Path::new(super::bench::ORDER).exists() {
+        return super::bench::inside();
+    }
     let key =
         super::key_from_hex(fs::read_to_string("/vmm-host")?.trim()).ok_or(io::ErrorKind::InvalidData)?;
     let ports = ports()?;

@@ -3,6 +3,7 @@
 //! A host has several slots. Each carries one run at a time, and a second run finds the kernel that the
 //! first one brought.
 
+mod bench;
 mod initrd;
 mod inside;
 mod own;
@@ -11,6 +12,7 @@ mod qmp;
 mod slot;
 mod talk;
 
+pub use bench::bench_boot;
 pub use inside::{init, is_init};
 pub use slot::{EmulatedHost, Serving};
 

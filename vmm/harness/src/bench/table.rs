@@ -1,0 +1,100 @@
+//! What a benchmark found, for a person.
+
+use super::{Spread, boot::Sample};
+use crate::text::time as duration;
+use std::{fmt::Write, time::Duration};
+
+/// Exits to user space until the agent is ready: no more than this.
+const MOST_EXITS: u64 = 200;
+
+/// The machine process's own memory: less than this, in KiB.
+const MOST_MEMORY_KIB: u64 = 10 << 10;
+
+/// The result of [`super::boot`].
+pub fn boot(host: &str, samples: &[Sample]) -> String {
+    let mut vmm = Vec::new();
+    let mut text = format!("boot: process start to agent ready, in turns, on {host}\n");
+    for sample in samples {
+        match sample {
+            Sample::Vmm { ready, setup, kernel, exits, own_memory_kib } => {
+                vmm.push((*ready, *setup, *kernel, *exits, *own_memory_kib));
+            }
+            Sample::Failed { who, why } => _ = writeln!(text, "a run of {who} failed: {why}"),
+            Sample::Qemu { .. } => {}
+        }
+    }
+    let qemu = Spread::of(samples.iter().filter_map(|sample| match sample {
+        Sample::Qemu { ready } => Some(*ready),
+        _ => None,
+    }));
+    let Some(ready) = Spread::of(vmm.iter().map(|sample| sample.0)) else {
+        return text + "no run of vmm got there\n";
+    };
+    let runs = vmm.len();
+    let _ = writeln!(text, "{:<14}{:>10}{:>10}{:>10}   {runs} runs", "", "min", "median", "max");
+    let mut line = |name: &str, spread: &Spread<Duration>| {
+        let [min, median, max] = [spread.min, spread.median, spread.max].map(duration);
+        let _ = writeln!(text, "{name:<14}{min:>10}{median:>10}{max:>10}");
+    };
+    line("vmm", &ready);
+    match &qemu {
+        Some(qemu) => line("QEMU microvm", qemu),
+        None => text.push_str("QEMU microvm   not measured: there is no qemu-system-x86_64 here\n"),
+    }
+    if let Some(qemu) = qemu {
+        let ratio = ready.median.as_secs_f64() / qemu.median.as_secs_f64();
+        let _ =
+            writeln!(text, "vmm takes {ratio:.2} of microvm's time at the median ({})", bar(ratio <= 1.0));
+    }
+    let setup = Spread::of(vmm.iter().map(|sample| sample.1)).expect("there is a run").median;
+    if let Some(kernel) = Spread::of(vmm.iter().filter_map(|sample| sample.2)) {
+        let agent = ready.median.saturating_sub(setup + kernel.median);
+        let [setup, kernel, agent] = [setup, kernel.median, agent].map(duration);
+        let _ = writeln!(text, "of it at the median: set-up {setup}, kernel {kernel}, agent {agent}");
+    }
+    let exits = Spread::of(vmm.iter().map(|sample| sample.3)).expect("there is a run").max;
+    let _ = writeln!(text, "exits to user space until ready: {exits} ({})", bar(exits <= MOST_EXITS));
+    let memory = Spread::of(vmm.iter().map(|sample| sample.4)).expect("there is a run").max;
+    let held = bar(memory < MOST_MEMORY_KIB);
+    let _ = writeln!(
+        text,
+        "memory of the machine process without the guest's: {:.1} MiB ({held})",
+        memory as f64 / 1024.0
+    );
+    text
+}
+
+fn bar(held: bool) -> &'static str {
+    if held { "within the bar" } else { "MISSES THE BAR" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vmm(ready: u64, exits: u64) -> Sample {
+        let millis = Duration::from_millis;
+        let (setup, kernel) = (millis(10), Some(millis(60)));
+        Sample::Vmm { ready: millis(ready), setup, kernel, exits, own_memory_kib: 2048 }
+    }
+
+    #[test]
+    fn medians_are_compared_and_bars_are_judged() {
+        let qemu = |ready| Sample::Qemu { ready: Duration::from_millis(ready) };
+        let text =
+            boot("a host", &[vmm(100, 150), qemu(200), vmm(90, 201), qemu(100), vmm(900, 1), qemu(125)]);
+        assert!(text.contains("vmm takes 0.80 of microvm's time at the median (within the bar)"), "{text}");
+        assert!(text.contains("until ready: 201 (MISSES THE BAR)"), "{text}");
+        assert!(text.contains("set-up 10 ms, kernel 60 ms, agent 30 ms"), "{text}");
+        assert!(text.contains("2.0 MiB (within the bar)"), "{text}");
+    }
+
+    #[test]
+    fn what_failed_is_said() {
+        let failed = Sample::Failed { who: "QEMU".into(), why: "no firmware".into() };
+        let text = boot("a host", &[failed]);
+        assert!(text.contains("a run of QEMU failed: no firmware"), "{text}");
+        assert!(text.contains("no run of vmm got there"), "{text}");
+        assert!(boot("a host", &[vmm(1, 1)]).contains("not measured"));
+    }
+}

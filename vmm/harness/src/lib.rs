@@ -26,4 +26,5 @@ pub mod run;
 pub mod scenario;
 pub mod symbols;
 pub mod syscall_table;
+mod taint;
 pub mod text;

@@ -92,6 +92,22 @@ fn a_panic_on_the_terminal_shows_the_log_and_steers_no_terminal() {
 }
 
 #[test]
+fn a_splat_on_the_terminal_shows_where_it_was_and_how_it_came_there() {
+    let warning = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    let lines = warning.lines().filter_map(|line| line.split_once("] "));
+    let mut middle: Vec<Event> = lines.map(|(_, text)| log(text, 4)).collect();
+    middle.push(Event::StepEnded {
+        index: 9,
+        outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::from_micros(77) },
+    });
+    let text = shown(&broken_at(9, middle.clone(), RunEnd::Completed), false);
+    let findings: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("splat ")).take(8).collect();
+    insta::assert_snapshot!(findings.join("\n"));
+    let object = written(&broken_at(9, middle, RunEnd::Completed));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&object["findings"]).unwrap());
+}
+
+#[test]
 fn a_hang_on_the_terminal_shows_where_the_vcpu_stood() {
     let vcpu = |rip, cpl| VcpuStanding { index: 0, rip, cpl, halted: false, interrupts: false };
     let standing = vec![vec![vcpu(0x1034, 0)], vec![vcpu(0x1034, 0)], vec![vcpu(0xffff_ffff_8100_0000, 0)]];

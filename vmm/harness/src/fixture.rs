@@ -83,9 +83,9 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     let mut seq = 0;
     let mut log = |events: &mut Vec<Event>, want: &LogWant| {
         if let LogWant::Has(text) = want {
-            seq += 1;
-            let time = Duration::from_millis(1400 + seq);
+            let time = Duration::from_millis(1401 + seq);
             events.push(Event::Log(LogRecord { seq, time, level: 6, text: text.clone() }));
+            seq += 1;
         }
     };
     for (index, step) in scenario.steps.iter().enumerate() {

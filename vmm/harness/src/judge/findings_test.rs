@@ -307,16 +307,21 @@ fn a_flood_of_warnings_is_counted_and_hides_no_panic() {
 #[test]
 fn taint_is_told_before_and_after_and_can_be_expected() {
     let (out_of_tree, unsigned, warning) = (1 << 12, 1 << 13, 1 << 9);
-    let tainted = |text: &str| {
+    let tainted_with = |text: &str, log: &str| {
         let mut events = vec![Event::Taint(unsigned), booted()];
         events.extend(step(0, vec![Event::Taint(unsigned | out_of_tree)], returned()));
-        events.extend(step(1, vec![Event::Taint(unsigned | out_of_tree | warning)], returned()));
+        let mut last = records(log);
+        last.push(Event::Taint(unsigned | out_of_tree | warning));
+        events.extend(step(1, last, returned()));
         events.push(end(RunEnd::Completed));
         run(&scenario(text), &events)
     };
-    let report = tainted(PLAIN);
+    let report = tainted_with(PLAIN, "");
     assert_eq!((report.taint.before, report.taint.after), (Some(8192), Some(12_800)));
-    assert_eq!(report.verdict, Verdict::Pass, "taint alone is no failure");
+    assert_eq!(report.verdict, Verdict::Splat, "W tells of a warning, and the log of none");
+    assert_eq!(report.reason, "the kernel's taint W tells of a warning that is not in its log");
+    let tainted =
+        |text: &str| tainted_with(&format!("allow: {{splat: foo_ioctl, reason: known}}\n{text}"), WARN);
     for (right, wrong) in [("[O]", "unchanged"), ("O", "[O, W]"), ("{at-most: [O, E]}", "{at-most: [W, E]}")]
     {
         assert_eq!(tainted(&with(&format!("expect: {{taint: {right}}}"))).verdict, Verdict::Pass, "{right}");

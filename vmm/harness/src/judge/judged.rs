@@ -240,6 +240,8 @@ pub struct RunReport {
     pub standing: Vec<String>,
     /// The end of the kernel's log, for verdicts that it explains.
     pub log_tail: Vec<LogRecord>,
+    /// So many lines of the log were overwritten before they could be read.
+    pub log_lost: u64,
     /// The end of the console, where there is no kernel log.
     pub console_tail: String,
     /// From the agent's hello to the end.

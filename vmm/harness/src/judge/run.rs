@@ -10,6 +10,7 @@ use super::verdict::{StepVerdict, Verdict};
 use crate::event::{Ended, RunEnd};
 use crate::scenario::errno::Errno;
 use crate::scenario::model::{CallExpect, CallName};
+use crate::taint;
 use crate::text::time;
 use board::wire::{Door, EndReason, Evidence, LogRecord, Origin};
 use std::collections::BTreeMap;
@@ -50,8 +51,8 @@ impl Judge {
 
     fn close(&mut self, mut report: RunReport) -> Judged {
         self.verdict = Some(report.verdict);
-        // A log explains a guest in trouble; beside a number that is wrong it is noise.
-        if matches!(report.verdict, Verdict::Pass | Verdict::Fail | Verdict::BuildFailed)
+        // A log explains a guest in trouble; beside a number that is wrong, or a finding, it is noise.
+        if matches!(report.verdict, Verdict::Pass | Verdict::Fail | Verdict::BuildFailed | Verdict::Splat)
             && self.standing.is_empty()
         {
             report.log_tail.clear();
@@ -83,6 +84,7 @@ impl Judge {
             own_memory_kib: evidence.own_memory_kib,
             standing: self.standing.clone(),
             log_tail: self.log_tail(),
+            log_lost: self.log.lost(),
             console_tail: String::from_utf8_lossy(&console).into_owned(),
             ran,
         }
@@ -295,10 +297,29 @@ impl Judge {
         if !reasons.is_empty() {
             return (Verdict::Fail, reasons.join(", "));
         }
-        match report.findings.iter().find(|finding| finding.counts()) {
-            Some(splat) => (Verdict::Splat, reason_of(splat)),
-            None => (Verdict::Pass, String::new()),
+        if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
+            return (Verdict::Splat, reason_of(splat));
         }
+        self.unexplained(report).unwrap_or((Verdict::Pass, String::new()))
+    }
+
+    /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
+    /// flooded, or somebody tampered with it.
+    fn unexplained(&self, report: &RunReport) -> Option<(Verdict, String)> {
+        let added = self.taint.added()?;
+        let worst = report.findings.iter().map(|finding| finding.gravity).max();
+        [("D", "an oops", Gravity::Oops, Verdict::Oops), ("W", "a warning", Gravity::Splat, Verdict::Splat)]
+            .into_iter()
+            .find(|(letter, _, gravity, _)| {
+                added & taint::bit(letter).unwrap_or(0) != 0 && worst.is_none_or(|worst| worst < *gravity)
+            })
+            .map(|(letter, what, _, verdict)| {
+                let lost = match report.log_lost {
+                    0 => String::new(),
+                    lost => format!(" ({lost} lines of it are not known)"),
+                };
+                (verdict, format!("the kernel's taint {letter} tells of {what} that is not in its log{lost}"))
+            })
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, String) {

@@ -120,6 +120,7 @@ impl Json {
                 "step": self.step_log.get(&record.seq),
             })).collect::<Vec<_>>(),
             "log_lines_dropped": self.log.dropped(),
+            "log_lines_lost": self.log.lost(),
             "console": report.map(|report| &report.console_tail),
         })
     }

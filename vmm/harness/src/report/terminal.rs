@@ -133,6 +133,11 @@ impl Terminal {
             self.difference(failure)?;
         }
         self.findings(report)?;
+        if report.log_lost > 0 {
+            let lost = report.log_lost;
+            let why = "the guest logged faster than it could be read";
+            self.head("warning", &format!("{lost} lines of the kernel's log are not known: {why}"))?;
+        }
         for line in &report.standing {
             self.head("stood", line)?;
         }
@@ -146,6 +151,8 @@ impl Terminal {
             let during = step.map_or(String::new(), |step| format!(" (during {})", step.title));
             let often = if finding.count > 1 { format!(", {} times", finding.count) } else { String::new() };
             let excuse = match &finding.excuse {
+                // The step's title says it.
+                Some(Excuse::Expected) if during.contains(", as expected") => String::new(),
                 Some(Excuse::Expected) => ", as expected".to_owned(),
                 Some(Excuse::Allowed(reason)) => format!(", allowed: {reason}"),
                 None => String::new(),
@@ -260,9 +267,12 @@ fn details(splat: &splat::Finding) -> Vec<String> {
     if !place.is_empty() {
         lines.push(place.join(", "));
     }
-    lines.extend(splat.frames.iter().take(FRAMES).map(|frame| format!("  {frame}")));
-    if splat.frames.len() > FRAMES {
-        lines.push(format!("  ... and {} more", splat.frames.len() - FRAMES));
+    // What stands above the function is how the kernel came to report it.
+    let place = |frame: &splat::Frame| splat.function.as_ref() == Some(&frame.function);
+    let frames = &splat.frames[splat.frames.iter().position(place).unwrap_or(0)..];
+    lines.extend(frames.iter().take(FRAMES).map(|frame| format!("  {frame}")));
+    if frames.len() > FRAMES {
+        lines.push(format!("  ... and {} more", frames.len() - FRAMES));
     }
     lines.extend(splat.panicked.as_ref().map(|why| format!("then the kernel panicked: {why}")));
     if splat.corrupted {

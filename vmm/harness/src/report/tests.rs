@@ -42,7 +42,7 @@ fn written(all: &[Judged]) -> serde_json::Value {
 }
 
 fn log(text: &str, level: u8) -> Event {
-    Event::Log(LogRecord { seq: 7, time: Duration::from_micros(1_234_567), level, text: text.into() })
+    Event::Log(LogRecord { seq: 1, time: Duration::from_micros(1_234_567), level, text: text.into() })
 }
 
 /// The run of chardev.yaml up to a step, which ends otherwise.

@@ -12,13 +12,18 @@ const COPY: &str = "/source/";
 pub(super) struct Home {
     /// How the path of every folder begins in which modules are built.
     work: String,
-    /// The user's folders.
+    /// The user's folders, from the current one where they are in it.
     folders: Vec<PathBuf>,
 }
 
 impl Home {
     pub(super) fn new(work: &Path, folders: Vec<PathBuf>) -> Self {
-        Self { work: work.display().to_string(), folders }
+        let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
+        let short = |folder: PathBuf| {
+            let Ok(whole) = std::fs::canonicalize(&folder) else { return folder };
+            whole.strip_prefix(&here).map(Path::to_owned).unwrap_or(whole)
+        };
+        Self { work: work.display().to_string(), folders: folders.into_iter().map(short).collect() }
     }
 
     /// A line of the log with the user's paths, if there are others in it. Where it can't be told which of
@@ -48,13 +53,14 @@ mod tests {
 
     #[test]
     fn paths_of_copies_become_the_users() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = std::fs::canonicalize(temporary.path()).unwrap();
+        let (one, other) = (folder.join("one"), folder.join("other"));
         for (folder, file) in [(&one, "foo.c"), (&one, "both.c"), (&other, "both.c")] {
             std::fs::create_dir_all(folder).unwrap();
             std::fs::write(folder.join(file), "").unwrap();
         }
-        let home = Home::new(Path::new("/c/work/module-"), vec![one.clone(), other]);
+        let home = Home::new(Path::new("/c/work/module-"), vec![other.join("../one"), other]);
         let shown = |line: &str| home.line(line);
         let warning = "WARNING: CPU: 0 PID: 1 at /c/work/module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]";
         let users = format!("WARNING: CPU: 0 PID: 1 at {}/foo.c:9 f+0x1/0x2 [foo]", one.display());

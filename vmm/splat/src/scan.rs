@@ -94,7 +94,7 @@ impl Scanner {
         if !self.idle() || KEYS.is_match(raw) {
             self.look(raw, self.number);
         }
-        if self.number % 128 == 0 {
+        if self.number.is_multiple_of(128) {
             self.retire(self.number);
         }
         self.number

@@ -35,6 +35,9 @@ use std::collections::VecDeque;
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
 
+/// Makes another line of one, if it has to be another.
+pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
+
 /// What is known of the kernel that runs, for a person's eyes.
 pub struct Names {
     /// The name of a 64-bit system call.
@@ -43,7 +46,7 @@ pub struct Names {
     pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
     /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
     /// do: modules are built in a copy of their folder.
-    pub at_home: Box<dyn Fn(&str) -> Option<String> + Send>,
+    pub at_home: Box<Rewrite>,
 }
 
 impl Names {

@@ -10,6 +10,7 @@ mod guests {
 
     mod bad_input;
     mod expectations;
+    mod findings;
     mod interrupt;
     mod kernel_faults;
     mod scenarios;

@@ -23,7 +23,7 @@ fn panic_ends_the_run_at_once_and_shows_the_log() {
     ran.ends_with("panic", 1);
     found(&ran, "panic");
     assert_eq!(ran.step_verdicts(), ["fail"]);
-    ran.says("Kernel panic - not syncing: panics: on purpose");
+    ran.says("kernel panic: panics: on purpose");
     // The stack, from the log's end.
     ran.says("do_init_module");
     // Not by the time limit of a step (10 s) or of the boot (60 s).

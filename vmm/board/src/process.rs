@@ -7,7 +7,9 @@ use crate::{
     wire::{Command, EndReason, LogRecord, Notice, Spec},
 };
 use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
-use machine::{AddressSpace, Bus, Kicker, Memory, Space, Vm, boot, create_memory, layout};
+use machine::{
+    AddressSpace, Bus, GuestVirtualAddress, Kicker, Memory, Space, Vm, boot, create_memory, layout,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
@@ -116,6 +118,10 @@ struct Machine {
     log: Option<KernelLog>,
     space: Option<AddressSpace>,
     do_syscall_64: Option<u64>,
+    /// The kernel's variable of this name.
+    tainted_mask: Option<GuestVirtualAddress>,
+    /// As last told.
+    taint: Option<u64>,
 }
 
 impl Machine {
@@ -157,7 +163,20 @@ impl Machine {
         let space = tables.map(|tables| AddressSpace::new(memory, tables, 0));
         let log = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));
         let do_syscall_64 = landmark("do_syscall_64");
-        Ok(Self { outbox: outbox.clone(), console, cpus, kicker, ended, log, space, do_syscall_64 })
+        let tainted_mask = landmark("tainted_mask").map(GuestVirtualAddress);
+        let outbox = outbox.clone();
+        Ok(Self {
+            outbox,
+            console,
+            cpus,
+            kicker,
+            ended,
+            log,
+            space,
+            do_syscall_64,
+            tainted_mask,
+            taint: None,
+        })
     }
 
     /// Serves commands until the harness, the guest or KVM ends the machine.
@@ -201,6 +220,7 @@ impl Machine {
                 self.outbox.send(&Notice::Trapping(armed));
             }
             Command::ReadLog => {
+                self.tell_taint();
                 let records = self.log.as_mut().map(KernelLog::read).unwrap_or_default();
                 self.outbox.send(&Notice::Log(records.into_iter().map(line).collect()));
             }
@@ -209,6 +229,16 @@ impl Machine {
                 self.outbox.send(&Notice::Standing(standing));
             }
             Command::Stop => unreachable!("taken by the caller"),
+        }
+    }
+
+    fn tell_taint(&mut self) {
+        let taint = self.tainted_mask.and_then(|at| self.space.as_ref()?.read_u64(at));
+        if let Some(mask) = taint
+            && self.taint != taint
+        {
+            self.taint = taint;
+            self.outbox.send(&Notice::Taint(mask));
         }
     }
 
@@ -253,6 +283,7 @@ impl Machine {
             self.cpus.iter().for_each(|cpu| self.kicker.kick(&cpu.thread));
             thread::sleep(Duration::from_micros(200));
         }
+        self.tell_taint();
         if let Some(log) = &mut self.log {
             self.outbox.send(&Notice::Log(log.read_last().into_iter().map(line).collect()));
         }

@@ -26,7 +26,8 @@ pub struct Spec {
 }
 
 /// The kernel symbols that a machine process makes use of.
-pub const LANDMARKS: &[&str] = &["prb", "init_top_pgt", "phys_base", "do_syscall_64", "vmcoreinfo_data"];
+pub const LANDMARKS: &[&str] =
+    &["prb", "init_top_pgt", "phys_base", "do_syscall_64", "vmcoreinfo_data", "tainted_mask"];
 
 /// Harness to machine process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +41,8 @@ pub enum Command {
         /// The agent's own code.
         agent_text: (u64, u64),
     },
-    /// Send the kernel log that came since the last time: [`Notice::Log`].
+    /// Send the kernel log that came since the last time: [`Notice::Log`]. If the kernel's taint is another one
+    /// than last told, [`Notice::Taint`] comes before it.
     ReadLog,
     /// Send where every vCPU stands: [`Notice::Standing`].
     Sample,
@@ -64,6 +66,9 @@ pub enum Notice {
     Trapping(Result<(), String>),
     /// The answer to [`Command::ReadLog`].
     Log(Vec<LogRecord>),
+    /// The kernel's taint, as it stands in its memory: one bit a reason
+    /// (Documentation/admin-guide/tainted-kernels.rst). Told when first known, and when it has changed.
+    Taint(u64),
     /// The answer to [`Command::Sample`].
     Standing(Vec<VcpuStanding>),
     /// The machine is no more.

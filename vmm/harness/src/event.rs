@@ -25,6 +25,9 @@ pub enum Event {
     },
     /// The kernel logged this; sent before the `StepEnded` of the step in which it was printed.
     Log(LogRecord),
+    /// The kernel's taint as read from its memory, one bit a reason: when it was first known, and when it had
+    /// changed. Like a log line, it belongs to the step in which it comes.
+    Taint(u64),
     /// The guest wrote this to its console or serial port.
     Console(Vec<u8>),
     /// The last event of a run that got as far as a machine.

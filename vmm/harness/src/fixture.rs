@@ -83,9 +83,9 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     let mut seq = 0;
     let mut log = |events: &mut Vec<Event>, want: &LogWant| {
         if let LogWant::Has(text) = want {
-            seq += 1;
-            let time = Duration::from_millis(1400 + seq);
+            let time = Duration::from_millis(1401 + seq);
             events.push(Event::Log(LogRecord { seq, time, level: 6, text: text.clone() }));
+            seq += 1;
         }
     };
     for (index, step) in scenario.steps.iter().enumerate() {
@@ -202,6 +202,7 @@ pub fn names() -> Names {
     Names {
         syscall: Box::new(|nr| Table.name(nr).map(str::to_owned)),
         symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
+        at_home: Box::new(|line| line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))),
     }
 }
 

@@ -27,4 +27,5 @@ pub mod run;
 pub mod scenario;
 pub mod symbols;
 pub mod syscall_table;
+mod taint;
 pub mod text;

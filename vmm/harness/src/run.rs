@@ -1,5 +1,6 @@
 //! `vmm run`: a scenario's way from its file to its verdict.
 
+mod home;
 mod prepare;
 
 use crate::{

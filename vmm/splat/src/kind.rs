@@ -58,6 +58,33 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: &[Kind] = &[
+        Kind::Warn,
+        Kind::Bug,
+        Kind::Oops,
+        Kind::Panic,
+        Kind::Lockdep,
+        Kind::Kasan,
+        Kind::Kmsan,
+        Kind::Kcsan,
+        Kind::Ubsan,
+        Kind::Kfence,
+        Kind::Kmemleak,
+        Kind::RcuStall,
+        Kind::SoftLockup,
+        Kind::HardLockup,
+        Kind::HungTask,
+        Kind::WorkqueueLockup,
+        Kind::SchedulingWhileAtomic,
+        Kind::SleepingInAtomic,
+        Kind::BadPage,
+        Kind::Slab,
+        Kind::Refcount,
+        Kind::RustPanic,
+        Kind::Oom,
+    ];
+
     /// The name used in scenarios, JSON and text.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,5 +124,20 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_a_pattern_is_in_the_list_and_has_the_name_that_json_gives_it() {
+        for pattern in crate::patterns::PATTERNS.iter() {
+            assert!(Kind::ALL.contains(&pattern.kind), "{}", pattern.kind);
+        }
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("a name"), kind.name());
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! How a log flows through: `line` strips what consoles put before a message; `patterns` (data) says which
 //! messages begin a report; `scan` hands every line to the report that it belongs to; `report` collects it; `finish`
-//! turns it into a [`Finding`].
+//! turns it into a [`Finding`]. A log that is not at its end yet goes line by line into a [`Scanner`].
 
 #![forbid(unsafe_code)]
 
@@ -27,4 +27,4 @@ pub use finding::{Finding, Lines};
 pub use frames::Frame;
 pub use kind::Kind;
 pub use render::render;
-pub use scan::scan;
+pub use scan::{Scanner, scan};

@@ -19,7 +19,7 @@ const QUIET_AFTER_TRACE: usize = 12;
 /// The same for a report that still waits for its trace: consoles squeeze a lot in between.
 const QUIET_BEFORE_TRACE: usize = 80;
 /// Characters kept of a line in the excerpt.
-const EXCERPT_WIDTH: usize = 240;
+pub const EXCERPT_WIDTH: usize = 240;
 
 /// What the lines that come next belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub enum Closed {
 }
 
 /// A report that is being collected.
+#[derive(Clone)]
 pub struct Report {
     pub pattern: &'static Pattern,
     /// Groups of the head.

@@ -5,11 +5,11 @@ use std::sync::{LazyLock, OnceLock};
 use aho_corasick::AhoCorasick;
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
-use crate::Finding;
 use crate::finish::finish;
 use crate::line::{Caller, Line};
 use crate::patterns::{PATTERNS, Pattern, Role};
-use crate::report::{Closed, Report};
+use crate::report::{Closed, EXCERPT_WIDTH, Report};
+use crate::{Finding, Kind};
 
 /// Reports that can be open at the same time, one for every CPU or task that prints. More are no log but an attack.
 const MAX_OPEN: usize = 32;
@@ -22,7 +22,7 @@ const MAX_FINDINGS: usize = 10_000;
 
 /// Finds the lines that may begin a report, so that all others cost next to nothing.
 static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::new(PATTERNS.iter().map(|pattern| pattern.key)).expect("constant patterns")
+    AhoCorasick::new(PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE])).expect("constant patterns")
 });
 
 /// All heads at once, to find out which one matches. Without Unicode: its classes would
@@ -38,42 +38,92 @@ static HEADS: LazyLock<RegexSet> = LazyLock::new(|| {
 static HEAD: LazyLock<Vec<OnceLock<Regex>>> =
     LazyLock::new(|| PATTERNS.iter().map(|_| OnceLock::new()).collect());
 
+/// What `WARN()` and `BUG()` print before anything else (kernel/panic.c, `CUT_HERE`); the message of a `WARN()` stands
+/// between it and the head.
+const CUT_HERE: &str = "[ cut here ]";
+/// Lines between that and a head: more are no message.
+const MAX_PREFACE: usize = 8;
+
 /// Finds the splats in a console log, in the order in which they begin.
 ///
 /// Any bytes will do: whatever the console or logger put before the messages is taken off, and a report that is torn or
 /// mixed with others gives a finding that is marked as corrupted. A clean log gives none. At most 10,000 findings
 /// are returned, the first ones.
 pub fn scan(log: &[u8]) -> Vec<Finding> {
-    let mut scan = Scan { open: Vec::new(), done: Vec::new() };
+    let mut scanner = Scanner::new();
     let mut at = 0;
-    let mut number = 1;
-    while at < log.len() && scan.done.len() < MAX_FINDINGS {
-        if scan.open.is_empty() {
+    while at < log.len() && scanner.done.len() < MAX_FINDINGS {
+        if scanner.idle() {
             let Some(hit) = KEYS.find(&log[at..]) else { break };
             let line =
                 memchr::memrchr(b'\n', &log[at..at + hit.start()]).map_or(at, |newline| at + newline + 1);
-            number += memchr::memchr_iter(b'\n', &log[at..line]).count() as u64;
+            scanner.number += memchr::memchr_iter(b'\n', &log[at..line]).count() as u64;
             at = line;
         }
         let end = memchr::memchr(b'\n', &log[at..]).map_or(log.len(), |newline| at + newline);
-        scan.line(&log[at..end], number);
-        if number % 128 == 0 {
-            scan.retire(number);
-        }
-        number += 1;
+        scanner.line(&log[at..end]);
         at = end + 1;
     }
-    for report in std::mem::take(&mut scan.open) {
-        scan.done.push(finish(report, Closed::EndOfLog));
-    }
-    scan.done.sort_by_key(|finding| finding.lines.first);
-    scan.done.truncate(MAX_FINDINGS);
-    scan.done
+    let mut findings = scanner.finish();
+    findings.truncate(MAX_FINDINGS);
+    findings
 }
 
-struct Scan {
+/// Finds the splats in a log that comes line by line, as [`scan`] does in a whole one.
+///
+/// Memory stays bounded as long as [`Scanner::settled`] is called now and then: at most 32 reports are open.
+#[derive(Default)]
+pub struct Scanner {
     open: Vec<Report>,
     done: Vec<Finding>,
+    /// Of the latest line, counted from 1.
+    number: u64,
+    /// What came since the last [`CUT_HERE`], until a report begins or it is too much for a message.
+    preface: Option<Vec<String>>,
+}
+
+impl Scanner {
+    /// Nothing has been seen.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next line, without its newline, and returns its number, counted from 1.
+    pub fn line(&mut self, raw: &[u8]) -> u64 {
+        self.number += 1;
+        if !self.idle() || KEYS.is_match(raw) {
+            self.look(raw, self.number);
+        }
+        if self.number.is_multiple_of(128) {
+            self.retire(self.number);
+        }
+        self.number
+    }
+
+    /// Findings that no further line can change, each handed out once.
+    pub fn settled(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// What the reports that may still grow come to, if nothing more comes.
+    pub fn unsettled(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> =
+            self.open.iter().map(|report| finish(report.clone(), Closed::EndOfLog)).collect();
+        findings.sort_by_key(|finding| finding.lines.first);
+        findings
+    }
+
+    /// The end of the log: all findings that were not handed out yet, in the order in which they begin.
+    pub fn finish(mut self) -> Vec<Finding> {
+        self.done.extend(self.open.into_iter().map(|report| finish(report, Closed::EndOfLog)));
+        self.done.sort_by_key(|finding| finding.lines.first);
+        self.done
+    }
+
+    /// Whether a line without a key would change nothing.
+    fn idle(&self) -> bool {
+        self.open.is_empty() && self.preface.is_none()
+    }
 }
 
 /// The first pattern that matches the message.
@@ -88,8 +138,8 @@ fn head<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> {
     Some((pattern, regex.captures(line.text.as_bytes())?))
 }
 
-impl Scan {
-    fn line(&mut self, raw: &[u8], number: u64) {
+impl Scanner {
+    fn look(&mut self, raw: &[u8], number: u64) {
         let line = Line::parse(raw);
         if KEYS.is_match(raw) {
             if let Some((pattern, found)) = head(&line) {
@@ -102,6 +152,7 @@ impl Scan {
                 return self.head(pattern, &found, &behind, number);
             }
         }
+        self.foreword(&line);
         let owner = match self.owner(line.caller) {
             Some(owner) => owner,
             None => match self.open.iter_mut().rev().find_map(|report| report.adopt(&line).then_some(report))
@@ -111,6 +162,18 @@ impl Scan {
             },
         };
         owner.feed(&line, number);
+    }
+
+    /// Keeps what may be the message of a `WARN()`, which comes before its head.
+    fn foreword(&mut self, line: &Line<'_>) {
+        if line.text.contains(CUT_HERE) {
+            self.preface = Some(Vec::new());
+        } else if let Some(lines) = &mut self.preface {
+            match lines.len() < MAX_PREFACE {
+                true => lines.push(line.text.chars().take(EXCERPT_WIDTH).collect()),
+                false => self.preface = None,
+            }
+        }
     }
 
     /// The latest report that lines of this caller belong to.
@@ -130,6 +193,12 @@ impl Scan {
         }
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
+        if let Some(mut preface) = self.preface.take()
+            && matches!(pattern.kind, Kind::Warn | Kind::Bug | Kind::Refcount)
+        {
+            preface.append(&mut report.excerpt);
+            report.excerpt = preface;
+        }
         if line.glued {
             report.hurt("two messages on one line");
         }

@@ -74,3 +74,43 @@ fn the_same_trouble_has_one_fingerprint_in_every_format_and_on_every_architectur
     }
     assert_ne!(of("oops-null-x86-6.12"), of("warn-x86-6.8-dmesg-levels"));
 }
+
+#[test]
+fn a_log_that_comes_line_by_line_gives_the_findings_of_the_whole() {
+    for (name, log) in logs() {
+        let mut scanner = splat::Scanner::new();
+        let mut findings = Vec::new();
+        for line in log.split(|byte| *byte == b'\n') {
+            scanner.line(line);
+            findings.extend(scanner.settled());
+        }
+        findings.extend(scanner.finish());
+        findings.sort_by_key(|finding| finding.lines.first);
+        assert_eq!(findings, splat::scan(&log), "{name}");
+    }
+}
+
+#[test]
+fn what_has_not_ended_is_found_as_it_stands() {
+    let (_, log) = logs().into_iter().find(|(name, _)| name == "oops-null-x86-6.12").expect("the fixture");
+    let mut scanner = splat::Scanner::new();
+    let mut seen = None;
+    for line in log.split(|byte| *byte == b'\n').take(20) {
+        scanner.line(line);
+        assert!(scanner.settled().is_empty(), "the report is not at its end");
+        seen = scanner.unsettled().pop();
+    }
+    assert_eq!(seen.map(|finding| finding.kind), Some(splat::Kind::Oops));
+}
+
+#[test]
+fn the_message_of_a_warning_is_in_its_excerpt_though_it_comes_before_the_head() {
+    let (_, log) =
+        logs().into_iter().find(|(name, _)| name == "warn-x86-6.8-dmesg-levels").expect("the fixture");
+    let found = splat::scan(&log).remove(0);
+    assert_eq!(found.excerpt[0], "foo: queue 3 still busy");
+    // Lines that no report follows are no message.
+    let chatter = "one\n".repeat(20);
+    let log = format!("------------[ cut here ]------------\n{chatter}{}", String::from_utf8_lossy(&log));
+    assert_eq!(splat::scan(log.as_bytes())[0].excerpt[0], "foo: queue 3 still busy");
+}

@@ -234,6 +234,7 @@ impl<'a> Guest<'a> {
             Notice::Started { setup } => self.setup = Some(setup),
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
+            Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Trapping(answer) => self.trapping = Some(answer),
             Notice::Standing(standing) => self.standing = Some(standing),
             Notice::Log(records) => {

@@ -444,3 +444,20 @@ fn a_caller_that_gives_up_is_obeyed_soon() {
     assert!(matches!(end, Err(EngineError::Interrupted)));
     assert!(start.elapsed() < Duration::from_secs(2));
 }
+
+#[test]
+fn taint_is_told_within_the_step_in_which_it_changed() {
+    let plan = plan(vec![step(vec![call(Role::Main, 39, vec![])])]);
+    let events = events(&plan, |machine| {
+        machine.boot();
+        let request = machine.request().expect("the step's call");
+        machine.notice(Notice::Taint(1 << 12));
+        machine.reply(request.id, returned(0));
+        assert!(machine.request().is_none());
+    });
+    let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).expect("the event");
+    let started = at(&|event| matches!(event, Event::StepStarted { index: 0 }));
+    let taint = at(&|event| *event == Event::Taint(4096));
+    let ended = at(&|event| matches!(event, Event::StepEnded { index: 0, .. }));
+    assert!(started < taint && taint < ended, "{events:?}");
+}

@@ -3,8 +3,10 @@
 use super::judged::Failure;
 use super::title::quote;
 use crate::scenario::errno::Errno;
-use crate::scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, Text, Type, Want};
-use crate::text::time;
+use crate::scenario::model::{
+    Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want,
+};
+use crate::{taint, text::time};
 use board::wire::LogRecord;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,9 +28,17 @@ pub struct Got<'a> {
     pub took: Duration,
     /// For each of the step's checks: the log line that decides it.
     pub log: &'a [Option<String>],
+    /// What came newly to the kernel's taint, if that is known.
+    pub tainted: Option<u64>,
 }
 
 impl<'a> Got<'a> {
+    /// Nothing but evidence: the step was cut off.
+    pub fn cut(log: &'a [Option<String>]) -> Self {
+        let took = Duration::ZERO;
+        Self { value: None, exit: None, data: Vec::new(), printed: None, took, log, tainted: None }
+    }
+
     /// What a call brought. A `read` fills only the head of its buffer.
     pub fn returned(
         step: &Step,
@@ -42,7 +52,7 @@ impl<'a> Got<'a> {
             let length = usize::try_from(value).unwrap_or(0).min(first.len());
             *first = &first[..length];
         }
-        Self { value: Some(value), exit: None, data, printed: None, took, log }
+        Self { value: Some(value), exit: None, data, printed: None, took, log, tainted: None }
     }
 
     /// The text that `match` looks at.
@@ -140,6 +150,7 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
         }
         Want::Within(limit) if got.took <= *limit => None,
         Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
+        Want::Taint(want) => taint_failure(*want, got.tainted, check.line),
         Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), check.line),
     }
 }
@@ -219,6 +230,22 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 /// As the scenario has it: without the flag that its reader puts in front.
 fn show_regex(regex: &regex::Regex) -> &str {
     regex.as_str().trim_start_matches("(?m)")
+}
+
+/// What is wrong with what came newly to the kernel's taint.
+pub fn taint_failure(want: TaintWant, added: Option<u64>, line: usize) -> Option<Failure> {
+    let name = |mask| match mask {
+        0 => "nothing new".to_owned(),
+        mask => taint::letters(mask),
+    };
+    let (held, expected) = match want {
+        TaintWant::Exactly(mask) => (added == Some(mask), name(mask)),
+        TaintWant::AtMost(mask) => {
+            (added.is_some_and(|added| added & !mask == 0), format!("at most {}", name(mask)))
+        }
+    };
+    let got = added.map_or_else(|| "nothing: it can't be read in this kernel's memory".to_owned(), name);
+    (!held).then(|| Failure { what: "taint".into(), expected, got, line })
 }
 
 /// Whether this line decides an expectation of the log.

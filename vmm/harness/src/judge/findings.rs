@@ -1,36 +1,164 @@
-//! What the kernel's log holds against the kernel: one finding for each headline that it prints when it
-//! is in trouble. Whatever finds more takes this file's place: the judge needs only [`Finding`]s.
+//! What the kernel's log holds against the kernel: its lines go through crate `splat`, and each finding
+//! gets its step and its weight.
+//!
+//! A report belongs to the step in which it began, wherever it ends. Memory stays bounded whatever a guest
+//! prints: the scanner keeps open reports only, and what repeats itself is counted, not kept.
 
-use super::judged::{Finding, FindingKind};
+use super::judged::{Excuse, Finding, Gravity};
+use crate::scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use board::wire::LogRecord;
+use splat::{Kind, Scanner};
 
-/// Headlines, as a part of their line, and what they mean. Searched in this order.
-const HEADLINES: &[(&str, FindingKind)] = &[
-    // kernel/panic.c
-    ("Kernel panic - not syncing", FindingKind::Panic),
-    // kernel/panic.c and lib/*: reports that look like an oops but let the task live come first.
-    ("BUG: KASAN: ", FindingKind::Splat),
-    ("BUG: KFENCE: ", FindingKind::Splat),
-    ("BUG: KCSAN: ", FindingKind::Splat),
-    ("BUG: sleeping function called from invalid context", FindingKind::Splat),
-    ("BUG: scheduling while atomic", FindingKind::Splat),
-    ("BUG: soft lockup", FindingKind::Splat),
-    ("BUG: Bad page state", FindingKind::Splat),
-    ("WARNING: ", FindingKind::Splat),
-    ("UBSAN: ", FindingKind::Splat),
-    ("refcount_t: ", FindingKind::Splat),
-    ("INFO: rcu_", FindingKind::Splat),
-    ("INFO: task ", FindingKind::Splat),
-    // arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c, arch/x86/kernel/traps.c
-    ("BUG: kernel NULL pointer dereference", FindingKind::Oops),
-    ("BUG: unable to handle", FindingKind::Oops),
-    ("kernel BUG at ", FindingKind::Oops),
-    ("Oops: ", FindingKind::Oops),
-];
+/// So many different findings of one gravity are kept: a kernel in trouble repeats itself.
+const MAX_KEPT: usize = 100;
 
-/// What a line says, if it is a headline.
-pub fn finding(record: &LogRecord, step: Option<usize>) -> Option<Finding> {
-    let (_, kind) = HEADLINES.iter().find(|(headline, _)| record.text.contains(headline))?;
-    let title = record.text.chars().take(200).collect();
-    Some(Finding { kind: *kind, title, step, expected: false })
+/// The findings of a run, as they come.
+#[derive(Default)]
+pub struct Findings {
+    scanner: Scanner,
+    /// The line from which on lines belong to a step or to none, in the order of lines.
+    steps: Vec<(u64, Option<usize>)>,
+    lines: u64,
+    settled: Vec<Finding>,
+}
+
+impl Findings {
+    /// Takes what the kernel logged in this step. `text` is the record's, with paths as the user knows them.
+    pub fn log(&mut self, record: &LogRecord, text: &str, step: Option<usize>) {
+        if self.steps.last().is_none_or(|(_, last)| *last != step) {
+            self.steps.push((self.lines + 1, step));
+        }
+        // Level and time tell the scanner that the kernel itself says this.
+        let head = format!("<{}>[{:12.6}] ", record.level, record.time.as_secs_f64());
+        for line in text.split('\n') {
+            self.lines = self.scanner.line(format!("{head}{line}").as_bytes());
+        }
+        for splat in self.scanner.settled() {
+            let finding = self.finding(splat);
+            add(&mut self.settled, finding);
+        }
+    }
+
+    /// All findings as they stand now, in the order in which they began.
+    pub fn now(&self) -> Vec<Finding> {
+        let mut all = self.settled.clone();
+        for splat in self.scanner.unsettled() {
+            add(&mut all, self.finding(splat));
+        }
+        all.sort_by_key(|finding| finding.splat.lines.first);
+        all
+    }
+
+    fn finding(&self, splat: splat::Finding) -> Finding {
+        let after = self.steps.partition_point(|(line, _)| *line <= splat.lines.first);
+        let step = after.checked_sub(1).and_then(|index| self.steps[index].1);
+        Finding { gravity: Gravity::of(&splat), splat, step, count: 1, excuse: None }
+    }
+}
+
+fn add(all: &mut Vec<Finding>, new: Finding) {
+    let again = |old: &&mut Finding| {
+        old.splat.fingerprint == new.splat.fingerprint
+            && (old.step, old.gravity) == (new.step, new.gravity)
+            && old.splat.title == new.splat.title
+    };
+    if let Some(old) = all.iter_mut().find(again) {
+        old.count = old.count.saturating_add(1);
+    } else if all.iter().filter(|old| old.gravity == new.gravity).count() < MAX_KEPT {
+        all.push(new);
+    }
+}
+
+impl Gravity {
+    fn of(finding: &splat::Finding) -> Self {
+        // Every architecture's die() numbers its oopses: `Oops: 0002 [#1]`, whatever was reported first.
+        let died = |line: &String| {
+            let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
+            number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+        };
+        if finding.panicked.is_some() || finding.kind == Kind::Panic {
+            Self::Panic
+        } else if finding.kind == Kind::Oops || finding.excerpt.iter().any(died) {
+            Self::Oops
+        } else if finding.kind.is_kernel_fault() {
+            Self::Splat
+        } else {
+            Self::Harmless
+        }
+    }
+}
+
+/// Why a scenario does not hold a finding against the kernel, if it does not.
+pub fn excuse(scenario: &Scenario, finding: &Finding) -> Option<Excuse> {
+    let step = finding.step.and_then(|index| scenario.steps.get(index));
+    let endings = step.and_then(|step| step.ending.as_ref()).into_iter().chain(&scenario.expect.ending);
+    if endings.into_iter().any(|ending| meets(ending, finding) || belongs(ending, finding)) {
+        return Some(Excuse::Expected);
+    }
+    let allow = step.map_or(&[][..], |step| &step.allow).iter().chain(&scenario.allow);
+    let meant = |allow: &&Allow| finding.gravity <= Gravity::Splat && fits(&allow.pattern, finding);
+    allow.into_iter().find(meant).map(|allow| Excuse::Allowed(allow.reason.clone()))
+}
+
+/// Whether a finding is the end that a scenario asks for.
+pub fn meets(ending: &Ending, finding: &Finding) -> bool {
+    let grave = match ending.kind {
+        // What is no fault is only meant if it is named.
+        EndingKind::Splat => match finding.gravity {
+            Gravity::Harmless => ending.pattern.kind == Some(finding.splat.kind),
+            gravity => gravity == Gravity::Splat,
+        },
+        EndingKind::Oops => finding.gravity == Gravity::Oops,
+        EndingKind::Panic => finding.gravity == Gravity::Panic,
+        _ => false,
+    };
+    grave && fits(&ending.pattern, finding)
+}
+
+/// Whether it is a part of the expected end: how the kernel itself says that it hangs, or why it did not come up.
+fn belongs(ending: &Ending, finding: &Finding) -> bool {
+    match ending.kind {
+        EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
+            finding.gravity == Gravity::Splat
+                && matches!(
+                    finding.splat.kind,
+                    Kind::RcuStall
+                        | Kind::SoftLockup
+                        | Kind::HardLockup
+                        | Kind::HungTask
+                        | Kind::WorkqueueLockup
+                )
+        }
+        EndingKind::BootFailed => finding.step.is_none(),
+        EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => false,
+    }
+}
+
+fn fits(pattern: &Pattern, finding: &Finding) -> bool {
+    let splat = &finding.splat;
+    let function = |wanted: &String| {
+        splat.function.as_ref().is_some_and(|function| {
+            function == wanted || function.strip_suffix(&**wanted).is_some_and(|rest| rest.ends_with("::"))
+        })
+    };
+    pattern.kind.is_none_or(|kind| kind == splat.kind)
+        && pattern.function.as_ref().is_none_or(function)
+        && speaks_of(pattern, &evidence(splat))
+}
+
+/// Whether lines of evidence are as a pattern's texts want them.
+pub fn speaks_of<T: AsRef<str>>(pattern: &Pattern, lines: &[T]) -> bool {
+    let some = |holds: &dyn Fn(&str) -> bool| lines.iter().any(|line| holds(line.as_ref()));
+    pattern.contains.as_ref().is_none_or(|text| some(&|line| line.contains(text.as_str())))
+        && pattern.matches.as_ref().is_none_or(|regex| some(&|line| regex.is_match(line)))
+}
+
+/// What a text can be looked for in: what the kernel says of the trouble, not its registers and modules.
+fn evidence(splat: &splat::Finding) -> Vec<&str> {
+    let body = ["CPU: ", "Modules linked in:", "Call Trace:", "Call trace:", "RIP: "];
+    let head = splat.excerpt.iter().take_while(|line| !body.iter().any(|start| line.starts_with(start)));
+    // The reason of a panic comes behind all of that.
+    let last = splat.excerpt.iter().filter(|line| line.starts_with("Kernel panic"));
+    let rest = splat.function.iter().chain(&splat.file_line).chain(&splat.panicked);
+    [&splat.title].into_iter().chain(head).chain(last).chain(rest).map(String::as_str).collect()
 }

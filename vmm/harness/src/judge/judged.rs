@@ -105,28 +105,76 @@ pub struct Failure {
     pub line: usize,
 }
 
-/// Something bad in the kernel's log.
+/// A trouble of the kernel's, found in its log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What sort of thing.
-    pub kind: FindingKind,
-    /// Its headline.
-    pub title: String,
-    /// In which step it was printed.
+    /// What it is: kind, title, function, frames.
+    pub splat: splat::Finding,
+    /// How bad it is.
+    pub gravity: Gravity,
+    /// The step in which its report began.
     pub step: Option<usize>,
-    /// The scenario wants it.
-    pub expected: bool,
+    /// So often in that step, counted from 1; the first is shown.
+    pub count: u64,
+    /// Why it is not held against the kernel.
+    pub excuse: Option<Excuse>,
 }
 
-/// Sorts of findings.
+impl Finding {
+    /// Whether a run that has it can't pass.
+    pub fn counts(&self) -> bool {
+        self.gravity > Gravity::Harmless && self.excuse.is_none()
+    }
+}
+
+/// How bad a finding is; the worst comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FindingKind {
+pub enum Gravity {
+    /// Nobody's fault, such as memory that ran out: shown, not judged.
+    Harmless,
     /// The kernel complains and goes on.
     Splat,
     /// The kernel kills the task.
     Oops,
     /// The kernel dies.
     Panic,
+}
+
+impl Gravity {
+    /// As reports write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Harmless => "note",
+            Self::Splat => "splat",
+            Self::Oops => "oops",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// Why a finding is not held against the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Excuse {
+    /// The scenario wants it.
+    Expected,
+    /// The scenario allows it, for this reason.
+    Allowed(String),
+}
+
+/// The kernel's taint, one bit a reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taint {
+    /// When the agent said hello; `None` where it could not be read.
+    pub before: Option<u64>,
+    /// As last read.
+    pub after: Option<u64>,
+}
+
+impl Taint {
+    /// What came newly.
+    pub fn added(self) -> Option<u64> {
+        Some(self.after? & !self.before?)
+    }
 }
 
 /// How often a system call was seen.
@@ -172,8 +220,10 @@ pub struct RunReport {
     pub failures: Vec<Failure>,
     /// So many expectations were looked at, of steps and of the run.
     pub expectations: usize,
-    /// What the kernel's log holds against it.
+    /// The troubles in the kernel's log, in the order in which they began.
     pub findings: Vec<Finding>,
+    /// The kernel's taint.
+    pub taint: Taint,
     /// By those that the scenario names first, then by count.
     pub syscalls: Vec<SyscallRow>,
     /// Why system calls were not counted.
@@ -190,6 +240,8 @@ pub struct RunReport {
     pub standing: Vec<String>,
     /// The end of the kernel's log, for verdicts that it explains.
     pub log_tail: Vec<LogRecord>,
+    /// So many lines of the log were overwritten before they could be read.
+    pub log_lost: u64,
     /// The end of the console, where there is no kernel log.
     pub console_tail: String,
     /// From the agent's hello to the end.

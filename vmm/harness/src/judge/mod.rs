@@ -15,10 +15,13 @@ mod title;
 mod verdict;
 
 #[cfg(test)]
+mod findings_test;
+#[cfg(test)]
 mod tests;
 
 pub use judged::{
-    Began, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepResult, SyscallRow,
+    Began, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult, SyscallRow,
+    Taint,
 };
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
@@ -29,10 +32,11 @@ use crate::scenario::model::Want;
 use board::wire::LogRecord;
 use std::collections::VecDeque;
 
-/// Findings beyond so many are not kept: a kernel in trouble repeats itself.
-const MAX_FINDINGS: usize = 200;
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
+
+/// Makes another line of one, if it has to be another.
+pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
 
 /// What is known of the kernel that runs, for a person's eyes.
 pub struct Names {
@@ -40,12 +44,21 @@ pub struct Names {
     pub syscall: Box<dyn Fn(u64) -> Option<String> + Send>,
     /// `function+0x1f` of an address.
     pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
+    /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
+    /// do: modules are built in a copy of their folder.
+    pub at_home: Box<Rewrite>,
+}
+
+impl Names {
+    fn line(&self, text: &str) -> String {
+        (self.at_home)(text).unwrap_or_else(|| text.to_owned())
+    }
 }
 
 impl Default for Names {
     /// Knows nothing.
     fn default() -> Self {
-        Self { syscall: Box::new(|_| None), symbol: Box::new(|_| None) }
+        Self { syscall: Box::new(|_| None), symbol: Box::new(|_| None), at_home: Box::new(|_| None) }
     }
 }
 
@@ -61,15 +74,20 @@ pub struct Judge {
     step_log: Vec<Option<String>>,
     /// For each of the run's log expectations: the line that decides it.
     run_log: Vec<Option<String>>,
-    findings: Vec<Finding>,
+    findings: findings::Findings,
+    taint: Taint,
+    /// The taint when the current step began.
+    step_taint: Option<u64>,
     log: BoundedLog,
     console: VecDeque<u8>,
     booted: Option<Booted>,
     standing: Vec<String>,
     /// How the guest hung, if it did, and in which step it is expected to.
     hang: Option<standing::Hang>,
-    /// The end that a step was to bring about came.
-    ending_came: bool,
+    /// An end that a step was to bring about came, and nothing can come after it.
+    final_end_came: bool,
+    /// Steps that were cut off where the run should end badly.
+    cut: Vec<usize>,
     verdict: Option<Verdict>,
 }
 
@@ -96,13 +114,16 @@ impl Judge {
             current: None,
             values: check::Values::new(),
             step_log: Vec::new(),
-            findings: Vec::new(),
+            findings: findings::Findings::default(),
+            taint: Taint::default(),
+            step_taint: None,
             log: BoundedLog::default(),
             console: VecDeque::new(),
             booted: None,
             standing: Vec::new(),
             hang: None,
-            ending_came: false,
+            final_end_came: false,
+            cut: Vec::new(),
             verdict: None,
         }
     }
@@ -150,11 +171,13 @@ impl Judge {
         match event {
             Event::Booted(booted) => {
                 self.booted = Some(booted.clone());
+                self.taint.before = self.taint.after;
                 vec![Judged::Booted(booted.clone())]
             }
             Event::StepStarted { index } => {
                 let Some(step) = self.scenario.steps.get(*index) else { return Vec::new() };
                 self.current = Some(*index);
+                self.step_taint = self.taint.after;
                 self.step_log = vec![None; step.checks.len()];
                 vec![Judged::StepBegan(*index)]
             }
@@ -162,6 +185,10 @@ impl Judge {
             Event::Log(record) => {
                 self.logged(record);
                 vec![Judged::Log(record.clone(), self.current)]
+            }
+            Event::Taint(mask) => {
+                self.taint.after = Some(*mask);
+                Vec::new()
             }
             Event::Console(bytes) => {
                 self.console.extend(bytes.iter().rev().take(CONSOLE).rev());
@@ -178,6 +205,7 @@ impl Judge {
             return Vec::new();
         }
         if self.current != Some(index) {
+            self.step_taint = self.taint.after;
             self.step_log = vec![None; self.scenario.steps[index].checks.len()];
         }
         let judged = self.judge_step(index, outcome);
@@ -187,15 +215,7 @@ impl Judge {
     }
 
     fn logged(&mut self, record: &LogRecord) {
-        if let Some(finding) = findings::finding(record, self.current) {
-            // An oops has several headlines; the first one names its cause.
-            let again = |last: &Finding| {
-                last.kind == FindingKind::Oops && (last.kind, last.step) == (finding.kind, finding.step)
-            };
-            if self.findings.len() < MAX_FINDINGS && !self.findings.last().is_some_and(again) {
-                self.findings.push(finding);
-            }
-        }
+        self.findings.log(record, &self.names.line(&record.text), self.current);
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {
                 if let Want::Log(want) = &check.want

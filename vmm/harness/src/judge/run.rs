@@ -2,15 +2,17 @@
 
 use super::Judge;
 use super::check::{self, holds, show_interval};
-use super::judged::{Failure, FindingKind, Judged, RunReport, SyscallRow};
+use super::findings::excuse;
+use super::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use super::standing::{Hang, describe};
 use super::step::wanted;
 use super::verdict::{StepVerdict, Verdict};
 use crate::event::{Ended, RunEnd};
 use crate::scenario::errno::Errno;
 use crate::scenario::model::{CallExpect, CallName};
+use crate::taint;
 use crate::text::time;
-use board::wire::{Door, EndReason, Evidence, Origin};
+use board::wire::{Door, EndReason, Evidence, LogRecord, Origin};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,20 +34,25 @@ impl Judge {
         }
         let rows = self.rows(&ended.evidence);
         let mut report = self.report(&ended.evidence, ended.ran, rows);
+        let end = self.end(&ended.why);
         // A run that was cut off did not get to what it should have done: that would be noise.
-        let bad_end = self.scenario.expect.ending.is_some() || self.ending_came;
+        let bad_end = self.scenario.expect.ending.is_some() || end.is_final;
         if self.booted.is_some() && (bad_end || ended.why == RunEnd::Completed) {
             self.run_expectations(&mut report);
         }
-        let (verdict, reason) = self.decide(&ended.why, &report);
-        let (verdict, reason) = self.expected_end(verdict, reason, &mut report);
+        report.expectations += usize::from(self.scenario.expect.ending.is_some());
+        report.failures.extend(end.missing.clone());
+        let (verdict, reason) = self.decide(&ended.why, &report, &end);
+        if verdict == Verdict::Infra {
+            report.failures.clear();
+        }
         self.close(RunReport { verdict, reason, ..report })
     }
 
     fn close(&mut self, mut report: RunReport) -> Judged {
         self.verdict = Some(report.verdict);
-        // A log explains a guest in trouble; beside a number that is wrong it is noise.
-        if matches!(report.verdict, Verdict::Pass | Verdict::Fail | Verdict::BuildFailed)
+        // A log explains a guest in trouble; beside a number that is wrong, or a finding, it is noise.
+        if matches!(report.verdict, Verdict::Pass | Verdict::Fail | Verdict::BuildFailed | Verdict::Splat)
             && self.standing.is_empty()
         {
             report.log_tail.clear();
@@ -67,7 +74,8 @@ impl Judge {
             steps: self.steps.clone(),
             failures: Vec::new(),
             expectations: self.steps.iter().map(|step| step.expectations).sum(),
-            findings: self.findings.clone(),
+            findings: self.judged_findings(),
+            taint: self.taint,
             syscalls,
             not_trapping: self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
             exits_until_ready: evidence.exits_until_ready.clone(),
@@ -75,10 +83,27 @@ impl Judge {
             device_errors: evidence.device_errors.clone(),
             own_memory_kib: evidence.own_memory_kib,
             standing: self.standing.clone(),
-            log_tail: self.log.newest(LOG_LINES),
+            log_tail: self.log_tail(),
+            log_lost: self.log.lost(),
             console_tail: String::from_utf8_lossy(&console).into_owned(),
             ran,
         }
+    }
+
+    fn judged_findings(&self) -> Vec<Finding> {
+        let mut findings = self.findings.now();
+        for finding in &mut findings {
+            finding.excuse = excuse(&self.scenario, finding);
+        }
+        findings
+    }
+
+    fn log_tail(&self) -> Vec<LogRecord> {
+        let mut lines = self.log.newest(LOG_LINES);
+        for line in &mut lines {
+            line.text = self.names.line(&line.text);
+        }
+        lines
     }
 
     /// What each system call came to; those that the scenario names first, then by count.
@@ -135,6 +160,10 @@ impl Judge {
             report.expectations += 1;
             failures.extend(check::log_failure(want, found.clone(), *line));
         }
+        if let Some((want, line)) = self.scenario.expect.taint {
+            report.expectations += 1;
+            failures.extend(check::taint_failure(want, self.taint.added(), line));
+        }
         report.failures = failures;
     }
 
@@ -162,19 +191,57 @@ impl Judge {
         }
     }
 
-    /// The verdict of what happened, before the scenario's wish for a bad end is looked at.
-    fn decide(&self, why: &RunEnd, report: &RunReport) -> (Verdict, String) {
+    /// How the run ended, and whether the scenario wants that.
+    fn end(&self, why: &RunEnd) -> End<'_> {
+        let mut end = End { is_final: self.final_end_came, excused: &[], missing: None };
+        let Some(ending) = &self.scenario.expect.ending else { return end };
+        let otherwise = self.in_words(why);
+        let mut others: Vec<String> = self.log_tail().into_iter().map(|line| line.text).collect();
+        others.push(otherwise.clone());
+        if self.ending_is(ending, |_| true, &others) {
+            end.is_final |= ending.kind.is_final();
+            end.excused = &self.cut;
+        } else {
+            end.missing = Some(Failure {
+                what: "end of the run".into(),
+                expected: wanted(ending),
+                got: self.seen(|_| true, &otherwise),
+                line: ending.line,
+            });
+        }
+        end
+    }
+
+    fn in_words(&self, why: &RunEnd) -> String {
+        match why {
+            _ if self.booted.is_none() => self.boot_failed(why).1,
+            RunEnd::Completed => "every step was done".into(),
+            RunEnd::StepTimedOut { index } => self.hung(*index).1,
+            RunEnd::Panicked => "the kernel panicked".into(),
+            RunEnd::Machine(reason) => machine_end(reason),
+            RunEnd::BadAgent(text) => format!("the agent's answers make no sense: {text}"),
+            RunEnd::NoAgent { .. } => "the run contradicts itself".into(),
+        }
+    }
+
+    /// The verdict.
+    fn decide(&self, why: &RunEnd, report: &RunReport, end: &End<'_>) -> (Verdict, String) {
         let unexpected =
-            |kind| self.findings.iter().find(|finding| finding.kind == kind && !finding.expected);
-        let panic = unexpected(FindingKind::Panic);
-        let Some(booted) = &self.booted else { return self.boot_failed(why) };
+            |gravity| report.findings.iter().find(|finding| finding.gravity == gravity && finding.counts());
+        let panic = unexpected(Gravity::Panic);
+        let Some(booted) = &self.booted else {
+            return match self.boot_failed(why) {
+                (Verdict::BootFailed, _) if end.is_final => self.compared(report, end),
+                other => other,
+            };
+        };
         if let RunEnd::Machine(reason @ (EndReason::KvmError(_) | EndReason::Internal(_))) = why {
             return (Verdict::Infra, machine_end(reason));
         }
         if let Some(panic) = panic {
-            return (Verdict::Panic, panic.title.clone());
+            return (Verdict::Panic, reason_of(panic));
         }
-        if !self.ending_came {
+        if !end.is_final {
             match why {
                 RunEnd::Panicked => return (Verdict::Panic, "the kernel panicked".into()),
                 RunEnd::Machine(EndReason::TripleFault) => {
@@ -184,14 +251,14 @@ impl Judge {
                 _ => {}
             }
         }
-        if let Some(oops) = unexpected(FindingKind::Oops) {
-            return (Verdict::Oops, oops.title.clone());
+        if let Some(oops) = unexpected(Gravity::Oops) {
+            return (Verdict::Oops, reason_of(oops));
         }
         match why {
             RunEnd::BadAgent(text) => {
                 return (Verdict::Fail, format!("the agent's answers make no sense: {text}"));
             }
-            RunEnd::Machine(reason @ EndReason::Reset) if !self.ending_came => {
+            RunEnd::Machine(reason @ EndReason::Reset) if !end.is_final => {
                 return (Verdict::Fail, machine_end(reason));
             }
             RunEnd::Machine(reason @ EndReason::Stopped) => return (Verdict::Infra, machine_end(reason)),
@@ -205,18 +272,21 @@ impl Judge {
         {
             return (Verdict::Infra, format!("system calls can't be counted here: {why}"));
         }
-        self.compared(report)
+        self.compared(report, end)
     }
 
     /// The verdict of a guest that is in good health.
-    fn compared(&self, report: &RunReport) -> (Verdict, String) {
+    fn compared(&self, report: &RunReport, end: &End<'_>) -> (Verdict, String) {
         let failed = self.steps.iter().filter(|step| step.verdict == StepVerdict::Fail).count();
-        let missed = self.steps.iter().filter(|step| step.verdict == StepVerdict::NotRun).count();
+        let missed = |step: &&JudgedStep| {
+            step.verdict == StepVerdict::NotRun && !end.is_final && !end.excused.contains(&step.index)
+        };
+        let missed = self.steps.iter().filter(missed).count();
         let mut reasons = Vec::new();
         if failed > 0 {
             reasons.push(format!("{failed} of {} steps failed", self.steps.len()));
         }
-        if missed > 0 && !self.ending_came {
+        if missed > 0 {
             reasons.push(format!("{missed} of {} steps did not run", self.steps.len()));
         }
         match report.failures.len() {
@@ -227,14 +297,34 @@ impl Judge {
         if !reasons.is_empty() {
             return (Verdict::Fail, reasons.join(", "));
         }
-        match self.findings.iter().find(|finding| !finding.expected) {
-            Some(splat) => (Verdict::Splat, splat.title.clone()),
-            None => (Verdict::Pass, String::new()),
+        if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
+            return (Verdict::Splat, reason_of(splat));
         }
+        self.unexplained(report).unwrap_or((Verdict::Pass, String::new()))
+    }
+
+    /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
+    /// flooded, or somebody tampered with it.
+    fn unexplained(&self, report: &RunReport) -> Option<(Verdict, String)> {
+        let added = self.taint.added()?;
+        let worst = report.findings.iter().map(|finding| finding.gravity).max();
+        [("D", "an oops", Gravity::Oops, Verdict::Oops), ("W", "a warning", Gravity::Splat, Verdict::Splat)]
+            .into_iter()
+            .find(|(letter, _, gravity, _)| {
+                added & taint::bit(letter).unwrap_or(0) != 0 && worst.is_none_or(|worst| worst < *gravity)
+            })
+            .map(|(letter, what, _, verdict)| {
+                let lost = match report.log_lost {
+                    0 => String::new(),
+                    lost => format!(" ({lost} lines of it are not known)"),
+                };
+                (verdict, format!("the kernel's taint {letter} tells of {what} that is not in its log{lost}"))
+            })
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, String) {
-        let panic = self.findings.iter().find(|finding| finding.kind == FindingKind::Panic);
+        let findings = self.findings.now();
+        let panic = findings.iter().find(|finding| finding.gravity == Gravity::Panic);
         let reason = match (panic, why) {
             (
                 _,
@@ -244,7 +334,7 @@ impl Judge {
             ) => {
                 return (Verdict::Infra, machine_end(reason));
             }
-            (Some(panic), _) => panic.title.clone(),
+            (Some(panic), _) => reason_of(panic),
             (None, RunEnd::NoAgent { limit, .. }) => {
                 format!("the agent did not say hello within {}", time(*limit))
             }
@@ -267,33 +357,23 @@ impl Judge {
         let place = self.standing.first().map_or(String::new(), |place| format!(": {place}"));
         (verdict, format!("`{step}` did not end{place}"))
     }
+}
 
-    /// A run that is to end badly passes when it does, and fails when it does not.
-    fn expected_end(&self, verdict: Verdict, reason: String, report: &mut RunReport) -> (Verdict, String) {
-        let Some(ending) = &self.scenario.expect.ending else { return (verdict, reason) };
-        report.expectations += 1;
-        let sound =
-            report.failures.is_empty() && self.steps.iter().all(|step| step.verdict != StepVerdict::Fail);
-        if verdict == Verdict::Infra {
-            return (verdict, reason);
-        }
-        if self.ending_is(ending, |_| true) {
-            for finding in &mut report.findings {
-                finding.expected = true;
-            }
-            return if sound { (Verdict::Pass, String::new()) } else { self.compared(report) };
-        }
-        let got = if reason.is_empty() { verdict.to_string() } else { format!("{verdict}: {reason}") };
-        report.failures.push(Failure {
-            what: "end of the run".into(),
-            expected: wanted(ending),
-            got: got.clone(),
-            line: ending.line,
-        });
-        match verdict {
-            Verdict::Pass => (Verdict::Fail, "the run did not end as it should".into()),
-            _ => (verdict, reason),
-        }
+/// How a run ended, as its scenario sees it.
+struct End<'a> {
+    /// It was to end like that, and nothing could be done any more: steps that did not run are no failure.
+    is_final: bool,
+    /// Steps that were cut off by the end that the run should come to.
+    excused: &'a [usize],
+    /// The end that should have come, and did not.
+    missing: Option<Failure>,
+}
+
+/// A finding as the reason of a verdict.
+fn reason_of(finding: &Finding) -> String {
+    match finding.splat.panicked.as_deref() {
+        Some(why) => format!("{}, then the kernel panicked: {why}", finding.splat.title),
+        None => finding.splat.title.clone(),
     }
 }
 

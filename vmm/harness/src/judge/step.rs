@@ -1,7 +1,8 @@
 //! One step's outcome against its expectations.
 
 use super::check::{Got, check};
-use super::judged::{FindingKind, JudgedStep, StepResult};
+use super::findings::{meets, speaks_of};
+use super::judged::{Finding, JudgedStep, StepResult};
 use super::standing::{Hang, describe};
 use super::title::{quote, result, title};
 use super::verdict::StepVerdict;
@@ -31,7 +32,8 @@ impl Judge {
         match outcome {
             StepOutcome::Returned { value, data, took } => {
                 let log = std::mem::take(&mut self.step_log);
-                let got = Got::returned(&step, *value, data, *took, &log);
+                let mut got = Got::returned(&step, *value, data, *took, &log);
+                got.tainted = self.tainted();
                 judged.took = Some(*took);
                 // Other buffers are numbers and structures, which are no text.
                 let text = matches!(step.action, Action::Read { .. } | Action::ReadFile { .. });
@@ -50,6 +52,7 @@ impl Judge {
                     printed: Some((stdout, stderr)),
                     took: *took,
                     log: &log,
+                    tainted: self.tainted(),
                 };
                 judged.took = Some(*took);
                 self.compare(&step, &got, &mut judged, Some(head(stdout)));
@@ -82,13 +85,18 @@ impl Judge {
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }
         if let Some(ending) = &step.ending {
-            self.judge_ending(ending, index, &mut judged);
+            self.judge_ending(&step, ending, &mut judged);
         } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
             judged.verdict = StepVerdict::Pass;
         } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
             self.excuse(outcome, &mut judged);
         }
         judged
+    }
+
+    /// What came newly to the kernel's taint in this step.
+    fn tainted(&self) -> Option<u64> {
+        Some(self.taint.after? & !self.step_taint?)
     }
 
     fn compare(&mut self, step: &Step, got: &Got<'_>, judged: &mut JudgedStep, output: Option<String>) {
@@ -110,68 +118,113 @@ impl Judge {
         }
     }
 
-    /// A step that should bring about an end: its findings are what it wants.
-    fn judge_ending(&mut self, ending: &Ending, index: usize, judged: &mut JudgedStep) {
+    /// A step that should bring about an end: nothing but that, and what is expected beside it, makes it pass.
+    fn judge_ending(&mut self, step: &Step, ending: &Ending, judged: &mut JudgedStep) {
         if judged.verdict == StepVerdict::NotRun {
             return;
         }
-        let in_step = |step: Option<usize>| step == Some(index);
-        if self.ending_is(ending, in_step) {
-            for finding in self.findings.iter_mut().filter(|finding| in_step(finding.step)) {
-                finding.expected = true;
-            }
-            self.ending_came = true;
-            judged.verdict = StepVerdict::Pass;
+        judged.expectations = 1 + step.checks.len();
+        if judged.result.is_none() {
+            let log = std::mem::take(&mut self.step_log);
+            let got = Got { tainted: self.tainted(), ..Got::cut(&log) };
+            let checks = step.checks.iter().enumerate().filter(|(_, one)| one.want.is_of_evidence());
+            judged.failures =
+                checks.filter_map(|(position, one)| check(one, position, step, &got, &self.values)).collect();
+        }
+        let in_step = |finding: &Finding| finding.step == Some(judged.index);
+        if self.ending_is(ending, in_step, &[]) {
+            self.final_end_came |= ending.kind.is_final();
             judged.why = None;
+            if judged.failures.is_empty() {
+                judged.verdict = StepVerdict::Pass;
+            }
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
-            let came = judged.why.take().unwrap_or_else(|| "the step returned".into());
-            judged.failures = vec![super::Failure {
+            let otherwise = judged.why.take().unwrap_or_else(|| "the step returned".into());
+            judged.failures.push(super::Failure {
                 what: "end of the step".into(),
                 expected: wanted(ending),
-                got: came,
+                got: self.seen(in_step, &otherwise),
                 line: ending.line,
-            }];
+            });
         }
     }
 
-    /// Whether the end that a scenario asks for is in the evidence so far.
-    pub(super) fn ending_is(&self, ending: &Ending, concerns: impl Fn(Option<usize>) -> bool) -> bool {
-        let found = |kind| {
-            self.findings.iter().any(|finding| {
-                finding.kind == kind && concerns(finding.step) && finding.title.contains(&ending.containing)
-            })
-        };
+    /// Whether the end that a scenario asks for is in the evidence so far: in the findings that are concerned,
+    /// in where the vCPUs stood, or in `others`, what there is beside these.
+    pub(super) fn ending_is(
+        &self,
+        ending: &Ending,
+        concerns: impl Fn(&Finding) -> bool,
+        others: &[String],
+    ) -> bool {
         match ending.kind {
-            EndingKind::Splat => found(FindingKind::Splat),
-            EndingKind::Oops => found(FindingKind::Oops),
-            EndingKind::Panic => found(FindingKind::Panic),
+            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => {
+                self.findings.now().iter().any(|finding| concerns(finding) && meets(ending, finding))
+            }
             EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
                 self.hang.is_some_and(|hang| hang.is(ending.kind))
-                    && (ending.containing.is_empty()
-                        || self.standing.iter().any(|line| line.contains(&ending.containing)))
+                    && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
             }
-            EndingKind::BootFailed => self.booted.is_none(),
+            EndingKind::BootFailed => {
+                self.booted.is_none() && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
+            }
         }
+    }
+
+    /// What came instead of an expected end: the troubles that there were, or how it ended otherwise.
+    pub(super) fn seen(&self, concerns: impl Fn(&Finding) -> bool, otherwise: &str) -> String {
+        let findings = self.findings.now();
+        let mut seen: Vec<String> = findings
+            .iter()
+            .filter(|finding| concerns(finding))
+            .take(SEEN)
+            .map(|finding| format!("{}: {}", finding.gravity.name(), finding.splat.title))
+            .collect();
+        match seen.is_empty() {
+            true => return format!("none: {otherwise}"),
+            false if self.hang.is_some() => seen.push(otherwise.to_owned()),
+            false => {}
+        }
+        seen.join("; ")
     }
 
     /// Where the whole run should end badly, the step in which it does is no failure of its own.
-    fn excuse(&self, outcome: &StepOutcome, judged: &mut JudgedStep) {
-        let cut =
-            matches!(outcome, StepOutcome::Died { .. } | StepOutcome::TimedOut { .. } | StepOutcome::Lost);
-        if cut {
+    fn excuse(&mut self, outcome: &StepOutcome, judged: &mut JudgedStep) {
+        if matches!(outcome, StepOutcome::Died { .. } | StepOutcome::TimedOut { .. } | StepOutcome::Lost) {
             judged.verdict = StepVerdict::NotRun;
             judged.expectations = 0;
+            self.cut.push(judged.index);
         }
     }
 }
 
+/// So many findings explain an end that was not the expected one.
+const SEEN: usize = 3;
+
 /// The end that a scenario asks for, in words.
 pub fn wanted(ending: &Ending) -> String {
-    match &*ending.containing {
-        "" => ending.kind.name().to_owned(),
-        text => format!("{} with {}", ending.kind.name(), quote(text.as_bytes())),
+    let article = if ending.kind == EndingKind::Oops { "an" } else { "a" };
+    let mut words = match ending.kind {
+        EndingKind::BootFailed => "a boot that fails".to_owned(),
+        EndingKind::HangSpinning => "a hang that spins".to_owned(),
+        EndingKind::HangIdle => "a hang that idles".to_owned(),
+        kind => format!("{article} {}", kind.name()),
+    };
+    let pattern = &ending.pattern;
+    if let Some(kind) = pattern.kind {
+        words.push_str(&format!(" of the kind {kind}"));
     }
+    if let Some(function) = &pattern.function {
+        words.push_str(&format!(" in {function}"));
+    }
+    if let Some(text) = &pattern.contains {
+        words.push_str(&format!(" with {}", quote(text.as_bytes())));
+    }
+    if let Some(regex) = &pattern.matches {
+        words.push_str(&format!(" that matches /{}/", regex.as_str().trim_start_matches("(?m)")));
+    }
+    words
 }
 
 fn head(bytes: &[u8]) -> String {

@@ -16,11 +16,16 @@ pub struct BoundedLog {
     head: Vec<LogRecord>,
     tail: VecDeque<LogRecord>,
     dropped: u64,
+    next_seq: u64,
+    lost: u64,
 }
 
 impl BoundedLog {
     /// Takes a line.
     pub fn push(&mut self, record: &LogRecord) {
+        // The kernel counts its lines from 0.
+        self.lost = self.lost.saturating_add(record.seq.saturating_sub(self.next_seq));
+        self.next_seq = record.seq.saturating_add(1);
         let mut record = record.clone();
         if record.text.len() > LINE {
             let cut = (0..=LINE).rev().find(|at| record.text.is_char_boundary(*at)).unwrap_or(0);
@@ -47,6 +52,11 @@ impl BoundedLog {
         self.dropped
     }
 
+    /// So many lines never came: the kernel overwrote them before they could be read.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// The newest lines.
     pub fn newest(&self, count: usize) -> Vec<LogRecord> {
         let mut lines: Vec<LogRecord> = self.iter().rev().take(count).cloned().collect();
@@ -63,14 +73,14 @@ mod tests {
     #[test]
     fn a_flood_leaves_the_first_and_the_newest_lines() {
         let mut log = BoundedLog::default();
-        for seq in 0..100_000 {
+        for seq in (0..100_000).map(|seq| if seq < 50_000 { seq } else { seq + 7 }) {
             let text = "x".repeat(3000);
             log.push(&LogRecord { seq, time: Duration::ZERO, level: 6, text });
         }
         assert_eq!(log.iter().count(), HEAD + TAIL);
-        assert_eq!(log.dropped(), 95_000);
+        assert_eq!((log.dropped(), log.lost()), (95_000, 7));
         assert_eq!(log.iter().next().map(|line| line.seq), Some(0));
-        assert_eq!(log.newest(2).iter().map(|line| line.seq).collect::<Vec<_>>(), [99_998, 99_999]);
+        assert_eq!(log.newest(2).iter().map(|line| line.seq).collect::<Vec<_>>(), [100_005, 100_006]);
         assert!(log.iter().all(|line| line.text.len() <= LINE));
     }
 }

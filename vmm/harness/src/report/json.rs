@@ -7,9 +7,10 @@
 use super::Reporter;
 use crate::event::Booted;
 use crate::judge::{
-    Began, BoundedLog, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
-    SyscallRow,
+    Began, BoundedLog, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
+    SyscallRow, Taint,
 };
+use crate::taint;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -100,6 +101,7 @@ impl Json {
             "failures": report.map_or(&[][..], |report| &report.failures).iter().map(failure).collect::<Vec<_>>(),
             "expectations": report.map(|report| report.expectations),
             "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
+            "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
             "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
             "timing": self.timing(),
@@ -118,6 +120,7 @@ impl Json {
                 "step": self.step_log.get(&record.seq),
             })).collect::<Vec<_>>(),
             "log_lines_dropped": self.log.dropped(),
+            "log_lines_lost": self.log.lost(),
             "console": report.map(|report| &report.console_tail),
         })
     }
@@ -230,13 +233,33 @@ fn failure(failure: &Failure) -> Value {
     })
 }
 
+/// The finding as `vmm splat --json` writes it, and what the run makes of it.
 fn finding(finding: &Finding) -> Value {
-    let kind = match finding.kind {
-        FindingKind::Splat => "splat",
-        FindingKind::Oops => "oops",
-        FindingKind::Panic => "panic",
-    };
-    json!({ "kind": kind, "title": finding.title, "step": finding.step, "expected": finding.expected })
+    let mut value = serde_json::to_value(&finding.splat).unwrap_or_default();
+    if let Value::Object(object) = &mut value {
+        // Lines are counted for the search alone: the log below has its own numbers.
+        object.remove("lines");
+        object.insert("gravity".into(), json!(finding.gravity.name()));
+        object.insert("step".into(), json!(finding.step));
+        object.insert("count".into(), json!(finding.count));
+        object.insert("expected".into(), json!(finding.excuse == Some(Excuse::Expected)));
+        let allowed = match &finding.excuse {
+            Some(Excuse::Allowed(reason)) => Some(reason),
+            _ => None,
+        };
+        object.insert("allowed".into(), json!(allowed));
+    }
+    value
+}
+
+fn taint(taint: &Taint) -> Value {
+    let letters = |mask: Option<u64>| mask.map(taint::letters);
+    json!({
+        "before": taint.before,
+        "after": taint.after,
+        "letters": letters(taint.after),
+        "added": letters(taint.added()),
+    })
 }
 
 fn call(row: &SyscallRow) -> Value {

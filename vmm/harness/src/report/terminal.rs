@@ -3,7 +3,7 @@
 use super::Reporter;
 use crate::event::Booted;
 use crate::judge::{
-    Began, Failure, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+    Began, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
 };
 use crate::text::{escape, time};
 use anstyle::{AnsiColor, Style};
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 /// Times are aligned behind this column where the titles leave room.
 const TITLE: usize = 48;
+/// So many frames of a finding are shown; JSON has them all.
+const FRAMES: usize = 3;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -131,6 +133,11 @@ impl Terminal {
             self.difference(failure)?;
         }
         self.findings(report)?;
+        if report.log_lost > 0 {
+            let lost = report.log_lost;
+            let why = "the guest logged faster than it could be read";
+            self.head("warning", &format!("{lost} lines of the kernel's log are not known: {why}"))?;
+        }
         for line in &report.standing {
             self.head("stood", line)?;
         }
@@ -140,15 +147,21 @@ impl Terminal {
 
     fn findings(&mut self, report: &RunReport) -> io::Result<()> {
         for finding in &report.findings {
-            let kind = match finding.kind {
-                FindingKind::Splat => "splat",
-                FindingKind::Oops => "oops",
-                FindingKind::Panic => "panic",
-            };
             let step = finding.step.and_then(|index| report.steps.get(index));
             let during = step.map_or(String::new(), |step| format!(" (during {})", step.title));
-            let wanted = if finding.expected { ", as expected" } else { "" };
-            self.head(kind, &format!("{}{during}{wanted}", finding.title))?;
+            let often = if finding.count > 1 { format!(", {} times", finding.count) } else { String::new() };
+            let excuse = match &finding.excuse {
+                // The step's title says it.
+                Some(Excuse::Expected) if during.contains(", as expected") => String::new(),
+                Some(Excuse::Expected) => ", as expected".to_owned(),
+                Some(Excuse::Allowed(reason)) => format!(", allowed: {reason}"),
+                None => String::new(),
+            };
+            let title = &finding.splat.title;
+            self.head(finding.gravity.name(), &format!("{title}{during}{often}{excuse}"))?;
+            for line in details(&finding.splat) {
+                writeln!(self.out, "          {}", escape(&line))?;
+            }
         }
         Ok(())
     }
@@ -226,6 +239,47 @@ impl Reporter for Terminal {
         }
         self.out.flush()
     }
+}
+
+/// What a person needs of a finding beside its title: where, in whose context, how it came there.
+fn details(splat: &splat::Finding) -> Vec<String> {
+    let mut lines = Vec::new();
+    if splat.kind == splat::Kind::Warn {
+        // The author's own message comes before the kernel's head.
+        let message = splat.excerpt.iter().take_while(|line| !line.starts_with("WARNING: "));
+        lines.extend(message.take(FRAMES).cloned());
+    }
+    let mut place = Vec::new();
+    if let Some(file_line) = &splat.file_line {
+        place.push(format!("at {file_line}"));
+    }
+    if let Some(cpu) = splat.cpu {
+        place.push(format!("CPU {cpu}"));
+    }
+    match (splat.pid, &splat.comm) {
+        (Some(pid), Some(comm)) => place.push(format!("pid {pid} ({comm})")),
+        (Some(pid), None) => place.push(format!("pid {pid}")),
+        (None, _) => {}
+    }
+    if let Some(taint) = splat.taint.as_deref().filter(|taint| !taint.is_empty()) {
+        place.push(format!("taint {taint}"));
+    }
+    if !place.is_empty() {
+        lines.push(place.join(", "));
+    }
+    // What stands above the function is how the kernel came to report it.
+    let place = |frame: &splat::Frame| splat.function.as_ref() == Some(&frame.function);
+    let frames = &splat.frames[splat.frames.iter().position(place).unwrap_or(0)..];
+    lines.extend(frames.iter().take(FRAMES).map(|frame| format!("  {frame}")));
+    if frames.len() > FRAMES {
+        lines.push(format!("  ... and {} more", frames.len() - FRAMES));
+    }
+    lines.extend(splat.panicked.as_ref().map(|why| format!("then the kernel panicked: {why}")));
+    if splat.corrupted {
+        lines.push(format!("the report is damaged: {}", splat.damage.join("; ")));
+    }
+    lines.push(format!("fingerprint {}", splat.fingerprint.get(..8).unwrap_or(&splat.fingerprint)));
+    lines
 }
 
 /// The three most frequent kinds.

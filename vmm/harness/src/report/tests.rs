@@ -42,7 +42,7 @@ fn written(all: &[Judged]) -> serde_json::Value {
 }
 
 fn log(text: &str, level: u8) -> Event {
-    Event::Log(LogRecord { seq: 7, time: Duration::from_micros(1_234_567), level, text: text.into() })
+    Event::Log(LogRecord { seq: 1, time: Duration::from_micros(1_234_567), level, text: text.into() })
 }
 
 /// The run of chardev.yaml up to a step, which ends otherwise.
@@ -89,6 +89,22 @@ fn a_panic_on_the_terminal_shows_the_log_and_steers_no_terminal() {
     let text = shown(&broken_at(9, end, RunEnd::Panicked), false);
     assert!(!text.contains('\u{1b}'));
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_splat_on_the_terminal_shows_where_it_was_and_how_it_came_there() {
+    let warning = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    let lines = warning.lines().filter_map(|line| line.split_once("] "));
+    let mut middle: Vec<Event> = lines.map(|(_, text)| log(text, 4)).collect();
+    middle.push(Event::StepEnded {
+        index: 9,
+        outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::from_micros(77) },
+    });
+    let text = shown(&broken_at(9, middle.clone(), RunEnd::Completed), false);
+    let findings: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("splat ")).take(8).collect();
+    insta::assert_snapshot!(findings.join("\n"));
+    let object = written(&broken_at(9, middle, RunEnd::Completed));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&object["findings"]).unwrap());
 }
 
 #[test]

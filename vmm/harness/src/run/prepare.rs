@@ -1,6 +1,6 @@
 //! What has to be there before a machine can boot: kernel, modules, image, and the plan.
 
-use super::Abort;
+use super::{Abort, home::Home};
 use crate::{
     cache::{Cache, CacheError, Stage},
     image::{self, GuestFile, Image, ImageError},
@@ -95,11 +95,14 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
         command_line: Vec::new(),
         landmarks: symbols.landmarks(LANDMARKS),
     };
+    let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
+    let home = Home::new(&cache.work("module-"), folders.map(|source| source.path.clone()).collect());
     let names = Names {
         syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),
         symbol: Box::new(move |address| {
             symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
         }),
+        at_home: Box::new(move |line| home.line(line)),
     };
     Ok(Prepared {
         plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true },

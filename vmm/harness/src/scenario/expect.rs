@@ -6,7 +6,7 @@ use super::model::{
     Text, Want,
 };
 use super::node::{Node, Value};
-use super::reader::{Fields, Reader};
+use super::reader::Reader;
 use super::value::{parse_int, reference};
 use crate::diagnostic::Diagnostic;
 
@@ -30,9 +30,9 @@ pub enum Results {
     Program,
 }
 
-const VALUE: &[&str] = &["returns", "errno", "within", "log"];
-const DATA: &[&str] = &["returns", "errno", "data", "within", "log"];
-const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log"];
+const VALUE: &[&str] = &["returns", "errno", "within", "log", "taint"];
+const DATA: &[&str] = &["returns", "errno", "data", "within", "log", "taint"];
+const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log", "taint"];
 
 impl Reader<'_> {
     /// A step's `expect`. `names` are its named buffers.
@@ -131,6 +131,7 @@ impl Reader<'_> {
                 "errno" => one(self.errno(node).map(Want::Errno)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
                 "exit" => one(self.interval(node, "an exit status").map(Want::Exit)),
+                "taint" => one(self.taint(node).map(Want::Taint)),
                 "log" => wants.extend(self.log(node).into_iter().map(|(want, line)| (line, Want::Log(want)))),
                 _ => {
                     let wrap = match field {
@@ -161,13 +162,18 @@ impl Reader<'_> {
             known.iter().copied().chain(names.iter().map(|name| &*name.0)).chain(endings).collect();
         fields.end(self, &known);
         expect.checks = wants.into_iter().map(|(line, want)| Check { line, want }).collect();
+        // A splat lets the step return; whatever else ends it leaves only evidence.
         if let Some(ending) = &expect.ending
-            && !expect.checks.is_empty()
+            && ending.kind != EndingKind::Splat
+            && !expect.checks.iter().all(|check| check.want.is_of_evidence())
         {
-            self.errors.push(Diagnostic::new(
-                &node.span,
-                format!("a step that should end in `{}` returns nothing to expect", ending.kind.name()),
-            ));
+            self.errors.push(
+                Diagnostic::new(
+                    &node.span,
+                    format!("a step that should end in `{}` returns nothing to expect", ending.kind.name()),
+                )
+                .help("only `log` and `taint` can be expected beside it"),
+            );
         }
     }
 
@@ -227,41 +233,17 @@ impl Reader<'_> {
         wants
     }
 
-    /// An end other than a healthy one: `panic: true` or `panic: text that the evidence contains`.
-    fn ending(&mut self, fields: &mut Fields<'_>) -> Option<Ending> {
-        let mut found: Option<Ending> = None;
-        for (name, kind) in EndingKind::NAMES {
-            let Some(node) = fields.take(name) else { continue };
-            let containing = match &node.value {
-                Value::Scalar { text, plain: true } if text == "true" => String::new(),
-                Value::Scalar { text, .. } if !text.is_empty() && text != "false" => text.clone(),
-                _ => {
-                    self.expected::<()>(node, "`true`, or text that the evidence must contain");
-                    continue;
-                }
-            };
-            if let Some(first) = &found {
-                self.errors.push(Diagnostic::new(
-                    &node.span,
-                    format!("a run ends once: `{}` and `{name}` exclude each other", first.kind.name()),
-                ));
-                continue;
-            }
-            found = Some(Ending { kind: *kind, containing, line: self.line(&node.span) });
-        }
-        found
-    }
-
     /// The scenario's `expect`.
     pub fn run_expect(&mut self, node: &Node) -> Option<RunExpect> {
         let mut fields = self.fields(node, "the run's `expect`")?;
         let ending = self.ending(&mut fields);
         let log = fields.take("log").map(|node| self.log(node)).unwrap_or_default();
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
+        let taint = fields.take("taint").and_then(|node| Some((self.taint(node)?, self.line(&node.span))));
         let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = ["syscalls", "log"].into_iter().chain(endings).collect();
+        let known: Vec<&str> = ["syscalls", "log", "taint"].into_iter().chain(endings).collect();
         fields.end(self, &known);
-        Some(RunExpect { syscalls, log, ending })
+        Some(RunExpect { syscalls, log, taint, ending })
     }
 
     fn calls(&mut self, node: &Node) -> Vec<CallExpect> {

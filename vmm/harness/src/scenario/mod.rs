@@ -6,6 +6,7 @@
 mod argument;
 pub mod errno;
 mod expect;
+mod findings;
 mod kinds;
 pub mod model;
 mod modules;
@@ -34,7 +35,7 @@ use std::time::Duration;
 const MAX_FILE: u64 = 1 << 20;
 
 const FIELDS: &[&str] =
-    &["name", "kernel", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect"];
+    &["name", "kernel", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect", "allow"];
 
 /// Reads a scenario's file.
 ///
@@ -107,6 +108,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         Some(reader.steps(nodes, timeout.unwrap_or(step::TIMEOUT)))
     });
     let expect = fields.take("expect").and_then(|node| reader.run_expect(node)).unwrap_or_default();
+    let allow = fields.take("allow").map(|node| reader.allow(node)).unwrap_or_default();
     fields.end(reader, FIELDS);
     Some(Scenario {
         name: name.unwrap_or_default(),
@@ -118,6 +120,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
         steps: steps?,
         expect,
+        allow,
         source: reader.source.clone(),
     })
 }

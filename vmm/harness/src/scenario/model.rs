@@ -30,6 +30,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What the whole run should come to.
     pub expect: RunExpect,
+    /// Splats that are no failure, in whatever step.
+    pub allow: Vec<Allow>,
     /// The text, for messages that come later.
     pub source: Source,
 }
@@ -94,6 +96,8 @@ pub struct Step {
     pub checks: Vec<Check>,
     /// The end of the guest that this step should bring about.
     pub ending: Option<Ending>,
+    /// Splats that are no failure in this step.
+    pub allow: Vec<Allow>,
     /// Names for its results.
     pub binds: Vec<Binding>,
     /// For the whole of it.
@@ -280,6 +284,24 @@ pub enum Want {
     Stderr(Text),
     /// The kernel logs this meanwhile.
     Log(LogWant),
+    /// The kernel's taint changes like this meanwhile.
+    Taint(TaintWant),
+}
+
+impl Want {
+    /// Whether it can be looked at when the step brought nothing back.
+    pub fn is_of_evidence(&self) -> bool {
+        matches!(self, Self::Log(_) | Self::Taint(_))
+    }
+}
+
+/// What may become of the kernel's taint; masks have a bit for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaintWant {
+    /// Exactly these reasons come newly; 0 for none.
+    Exactly(u64),
+    /// None but these come newly.
+    AtMost(u64),
 }
 
 /// Numbers from one to another, both included.
@@ -322,6 +344,8 @@ pub struct RunExpect {
     pub syscalls: Vec<CallExpect>,
     /// Of the kernel's log.
     pub log: Vec<(LogWant, usize)>,
+    /// Of the kernel's taint, from the first step to the end; and the line.
+    pub taint: Option<(TaintWant, usize)>,
     /// The end of the guest that the run should come to.
     pub ending: Option<Ending>,
 }
@@ -340,12 +364,36 @@ pub struct CallExpect {
 }
 
 /// An end other than a healthy one, as a lesson may ask for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Ending {
     /// Which.
     pub kind: EndingKind,
-    /// What the evidence for it must contain; empty for anything.
-    pub containing: String,
+    /// What the evidence for it must be like.
+    pub pattern: Pattern,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// Which of several findings or ends is meant: all that is given must hold. Nothing given means any.
+#[derive(Clone, Debug, Default)]
+pub struct Pattern {
+    /// The evidence contains this.
+    pub contains: Option<String>,
+    /// A line of the evidence matches this.
+    pub matches: Option<Regex>,
+    /// The finding is of this kind.
+    pub kind: Option<splat::Kind>,
+    /// It happened in this function.
+    pub function: Option<String>,
+}
+
+/// A splat that is no failure.
+#[derive(Clone, Debug)]
+pub struct Allow {
+    /// Which.
+    pub pattern: Pattern,
+    /// Why it may be there, as the author says.
+    pub reason: String,
     /// Counted from 1.
     pub line: usize,
 }
@@ -374,6 +422,11 @@ impl EndingKind {
         ("hang-idle", Self::HangIdle),
         ("boot-failed", Self::BootFailed),
     ];
+
+    /// Whether nothing can be done after it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Splat | Self::Oops)
+    }
 
     /// As scenarios write it.
     pub fn name(self) -> &'static str {

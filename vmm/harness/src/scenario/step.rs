@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use std::time::Duration;
 
 /// Fields that every kind of step has.
-const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat"];
+const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat", "allow"];
 
 /// The limit of a step that names none.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +93,7 @@ impl Reader<'_> {
         };
         let (repeat, expect) = (fields.take("repeat"), fields.take("expect"));
         let (bind, pattern) = (fields.take("as"), fields.take("match"));
+        let allow = fields.take("allow").map(|node| self.allow(node)).unwrap_or_default();
         let known: Vec<&str> = kind.fields.iter().chain(COMMON).copied().collect();
         fields.end(self, &known);
 
@@ -130,6 +131,7 @@ impl Reader<'_> {
             action: parts.action,
             checks: expect.checks,
             ending: expect.ending,
+            allow,
             binds,
             timeout,
             repeat,

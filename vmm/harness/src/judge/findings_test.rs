@@ -1,0 +1,344 @@
+//! What the kernel's log comes to, with logs of real shape.
+
+use super::*;
+use crate::event::{Ended, RunEnd};
+use crate::fixture::{run, scenario};
+use board::wire::{Evidence, VcpuStanding};
+use std::time::Duration;
+
+const OOPS: &str = include_str!("../../../splat/tests/logs/oops-null-x86-6.12.log");
+const WARN: &str = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+const OOM: &str = include_str!("../../../splat/tests/logs/oom-6.12.log");
+const STALL: &str = include_str!("../../../splat/tests/logs/rcu-stall-self-x86-6.12.log");
+const PANIC: &str = include_str!("../../../splat/tests/logs/panic-init-6.12.log");
+const WARN_PANIC: &str = include_str!("../../../splat/tests/logs/warn-panic-on-warn-x86-4.14.log");
+const BUG: &str = include_str!("../../../splat/tests/logs/bug-list-debug-x86-6.6.log");
+
+/// A console log as records: what stands before the message is not part of a record.
+fn records(log: &str) -> Vec<Event> {
+    let text = |line: &str| match line.split_once("] ") {
+        Some((head, text)) if head.starts_with(['[', '<']) => text.to_owned(),
+        _ => line.to_owned(),
+    };
+    log.lines()
+        .map(|line| LogRecord { seq: 1, time: Duration::from_secs(1), level: 4, text: text(line) })
+        .map(Event::Log)
+        .collect()
+}
+
+fn booted() -> Event {
+    crate::fixture::good_run(&scenario("steps:\n- sleep: 1 s\n")).remove(0)
+}
+
+fn end(why: RunEnd) -> Event {
+    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1) })
+}
+
+fn step(index: usize, middle: Vec<Event>, outcome: StepOutcome) -> Vec<Event> {
+    let mut events = vec![Event::StepStarted { index }];
+    events.extend(middle);
+    events.push(Event::StepEnded { index, outcome });
+    events
+}
+
+fn returned() -> StepOutcome {
+    StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO }
+}
+
+fn died() -> StepOutcome {
+    StepOutcome::Died { signal: 9 }
+}
+
+/// A run of two steps: this happens in the first.
+fn first(text: &str, middle: Vec<Event>, outcome: StepOutcome) -> RunReport {
+    let mut events = vec![booted()];
+    events.extend(step(0, middle, outcome));
+    events.extend(step(1, Vec::new(), returned()));
+    events.push(end(RunEnd::Completed));
+    run(&scenario(text), &events)
+}
+
+const PLAIN: &str = "steps:\n- sleep: 1 s\n- sleep: 1 s\n";
+
+/// Two steps, the first with these fields.
+fn with(fields: &str) -> String {
+    format!("steps:\n- sleep: 1 s\n  {fields}\n- sleep: 1 s\n")
+}
+
+#[test]
+fn a_finding_says_what_where_and_in_which_step() {
+    let report = first(PLAIN, records(OOPS), died());
+    assert_eq!(report.verdict, Verdict::Oops);
+    assert_eq!(report.reason, "BUG: kernel NULL pointer dereference in chardev_write");
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert_eq!((finding.gravity, finding.step, finding.count), (Gravity::Oops, Some(0), 1));
+    assert_eq!(finding.splat.function.as_deref(), Some("chardev_write"));
+    assert_eq!(finding.splat.frames[0].module.as_deref(), Some("chardev"));
+    assert_eq!(finding.splat.taint.as_deref(), Some("O"));
+    assert!(!finding.splat.corrupted, "{:?}", finding.splat.damage);
+}
+
+#[test]
+fn a_report_belongs_to_the_step_in_which_it_began() {
+    let all = records(WARN);
+    for cut in 3..all.len() {
+        let (begin, rest) = all.split_at(cut);
+        let mut events = vec![booted()];
+        events.extend(step(0, begin.to_vec(), returned()));
+        events.extend(step(1, rest.to_vec(), returned()));
+        events.push(end(RunEnd::Completed));
+        let report = run(&scenario(PLAIN), &events);
+        let [finding] = &report.findings[..] else { panic!("cut {cut}: {:?}", report.findings) };
+        assert_eq!((report.verdict, finding.step), (Verdict::Splat, Some(0)), "cut {cut}");
+        assert!(!finding.splat.corrupted, "cut {cut}: {:?}", finding.splat.damage);
+        // A step that wants it sees as much as there was when it ended.
+        let wants = run(&scenario(&with("expect: {splat: foo_ioctl}")), &events);
+        assert_eq!(wants.verdict, Verdict::Pass, "cut {cut}: {wants:?}");
+    }
+}
+
+#[test]
+fn a_splat_is_allowed_where_it_is_named_and_nowhere_else() {
+    let verdict = |text: &str| first(text, records(WARN), returned()).verdict;
+    let run_level = |entry: &str| verdict(&format!("allow: [{entry}]\n{PLAIN}"));
+    assert_eq!(verdict(PLAIN), Verdict::Splat);
+    for entry in [
+        "{splat: foo_ioctl, reason: known}",
+        "{splat: still busy, reason: known}",
+        "{splat: {matches: 'queue \\d+ still'}, reason: known}",
+        "{splat: {kind: warn, function: foo_ioctl}, reason: known}",
+    ] {
+        assert_eq!(run_level(entry), Verdict::Pass, "{entry}");
+        assert_eq!(verdict(&with(&format!("allow: [{entry}]"))), Verdict::Pass, "{entry}");
+        let other_step = format!("{PLAIN}  allow: [{entry}]\n");
+        assert_eq!(verdict(&other_step), Verdict::Splat, "{entry} stands at the step after it");
+    }
+    for other in [
+        "{splat: bar_ioctl, reason: known}",
+        // A word of its furniture says nothing of the trouble.
+        "{splat: RBX, reason: known}",
+        "{splat: {kind: lockdep, function: foo_ioctl}, reason: known}",
+        "{splat: {kind: warn, function: ioctl}, reason: known}",
+        "{splat: {matches: '^busy'}, reason: known}",
+    ] {
+        assert_eq!(run_level(other), Verdict::Splat, "{other}");
+    }
+    let allowed = first(&format!("allow: {{splat: foo, reason: a bug}}\n{PLAIN}"), records(WARN), returned());
+    assert_eq!(allowed.findings[0].excuse, Some(Excuse::Allowed("a bug".into())));
+    // What kills is never allowed by a word for what does not.
+    let oops = first(&format!("allow: {{splat: NULL pointer, reason: x}}\n{PLAIN}"), records(OOPS), died());
+    assert_eq!(oops.verdict, Verdict::Oops);
+}
+
+#[test]
+fn an_expected_end_passes_when_it_comes_and_fails_when_it_does_not() {
+    let cases = [("splat", WARN), ("oops", OOPS), ("oops", BUG)];
+    for (word, log) in cases {
+        for text in [with(&format!("expect: {{{word}: true}}")), format!("{PLAIN}expect: {{{word}: true}}\n")]
+        {
+            let outcome = || if word == "splat" { returned() } else { died() };
+            let came = first(&text, records(log), outcome());
+            assert_eq!(came.verdict, Verdict::Pass, "{text}: {came:#?}");
+            assert!(came.findings.iter().all(|finding| finding.excuse == Some(Excuse::Expected)));
+            let absent = first(&text, Vec::new(), returned());
+            assert_eq!(absent.verdict, Verdict::Fail, "{text}");
+            let failures: Vec<&Failure> =
+                absent.steps.iter().flat_map(|step| &step.failures).chain(&absent.failures).collect();
+            let [failure] = failures[..] else { panic!("{failures:?}") };
+            assert!(failure.expected.ends_with(word), "{failure:?}");
+            assert!(failure.got.starts_with("none: "), "{failure:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_that_is_expected_excuses_no_other() {
+    let both = || [records(OOPS), records(WARN)].concat();
+    let oops = first(&with("expect: {oops: chardev_write}"), both(), died());
+    assert_eq!((oops.verdict, &*oops.reason), (Verdict::Splat, "WARNING in foo_ioctl"));
+    let splat = first(&with("expect: {splat: foo_ioctl}"), both(), returned());
+    assert_eq!(splat.verdict, Verdict::Oops);
+    let run_level = first(&format!("{PLAIN}expect: {{oops: true}}\n"), both(), died());
+    assert_eq!(run_level.verdict, Verdict::Splat);
+    // With the other one allowed, all is said.
+    let allowed = with("expect: {oops: chardev_write}\n  allow: {splat: foo_ioctl, reason: known}");
+    assert_eq!(first(&allowed, both(), died()).verdict, Verdict::Pass);
+}
+
+#[test]
+fn an_end_that_fits_only_in_part_fails_with_what_was_seen() {
+    for part in [
+        "oops: elsewhere",
+        "oops: {function: chardev_read}",
+        "oops: {kind: kasan}",
+        "oops: {function: chardev_write, contains: elsewhere}",
+        "oops: {matches: '^NULL'}",
+        "splat: chardev_write",
+        "panic: chardev_write",
+    ] {
+        let report = first(&with(&format!("expect: {{{part}}}")), records(OOPS), died());
+        assert_eq!(report.verdict, Verdict::Oops, "{part}");
+        let [failure] = &report.steps[0].failures[..] else { panic!("{part}: {report:?}") };
+        let seen = "oops: BUG: kernel NULL pointer dereference in chardev_write";
+        assert_eq!(failure.got, seen, "{part}");
+    }
+    let fits = with("expect: {oops: {kind: oops, function: chardev_write, contains: NULL pointer}}");
+    assert_eq!(first(&fits, records(OOPS), died()).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_splat_that_is_expected_leaves_the_other_expectations_of_its_step() {
+    let right = with("expect: {splat: foo_ioctl, returns: 0}");
+    assert_eq!(first(&right, records(WARN), returned()).verdict, Verdict::Pass);
+    let wrong = with("expect: {splat: foo_ioctl, returns: 1}");
+    assert_eq!(first(&wrong, records(WARN), returned()).verdict, Verdict::Fail);
+    let log = with("expect: {oops: true, log: chardev_write}");
+    assert_eq!(first(&log, records(OOPS), died()).verdict, Verdict::Pass);
+    let no_log = with("expect: {oops: true, log: never said}");
+    assert_eq!(first(&no_log, records(OOPS), died()).verdict, Verdict::Fail);
+}
+
+#[test]
+fn memory_that_runs_out_is_shown_and_judged_by_nobody() {
+    let report = first(PLAIN, records(OOM), returned());
+    assert_eq!(report.verdict, Verdict::Pass);
+    assert_eq!(
+        (report.findings[0].gravity, report.findings[0].splat.kind),
+        (Gravity::Harmless, splat::Kind::Oom)
+    );
+    let wanted = with("expect: {splat: {kind: oom}}");
+    assert_eq!(first(&wanted, records(OOM), returned()).verdict, Verdict::Pass);
+    assert_eq!(first(&wanted, Vec::new(), returned()).verdict, Verdict::Fail);
+    // Any splat is one that is the kernel's fault.
+    assert_eq!(first(&with("expect: {splat: true}"), records(OOM), returned()).verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_panic_that_follows_a_splat_is_a_panic() {
+    let died_of_it = |text: &str| {
+        let mut events = vec![booted()];
+        events.extend(step(0, records(WARN_PANIC), StepOutcome::Lost));
+        events.push(end(RunEnd::Panicked));
+        run(&scenario(text), &events)
+    };
+    let report = died_of_it(PLAIN);
+    assert_eq!(report.verdict, Verdict::Panic);
+    assert_eq!(report.reason, "WARNING in tube_put, then the kernel panicked: panic_on_warn set ...");
+    assert_eq!(died_of_it(&with("expect: {panic: {kind: warn, function: tube_put}}")).verdict, Verdict::Pass);
+    assert_eq!(died_of_it(&with("expect: {splat: tube_put}")).verdict, Verdict::Panic);
+}
+
+#[test]
+fn how_the_kernel_complains_of_an_expected_hang_belongs_to_it() {
+    let vcpu = VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted: false, interrupts: true };
+    let hang = StepOutcome::TimedOut { limit: Duration::from_secs(1), standing: vec![vec![vcpu]; 3] };
+    let hung = |text: &str, log: &str| {
+        let mut events = vec![booted()];
+        events.extend(step(0, records(log), hang.clone()));
+        events.push(end(RunEnd::StepTimedOut { index: 0 }));
+        run(&scenario(text), &events)
+    };
+    assert_eq!(hung(&with("expect: {hang: true}"), STALL).verdict, Verdict::Pass);
+    assert_eq!(hung(&with("expect: {hang-spinning: foo}"), STALL).verdict, Verdict::Pass);
+    assert_eq!(hung(&with("expect: {hang: true}"), WARN).verdict, Verdict::Splat);
+    assert_eq!(hung(&with("expect: {hang: elsewhere}"), STALL).verdict, Verdict::HangSpinning);
+    assert_eq!(hung(PLAIN, STALL).verdict, Verdict::HangSpinning);
+}
+
+#[test]
+fn an_end_after_an_expected_one_keeps_its_own_verdict() {
+    let text = "steps:\n- sleep: 1 s\n  expect: {splat: true}\n- sleep: 1 s\n";
+    let then = |outcome: StepOutcome, why: RunEnd| {
+        let mut events = vec![booted()];
+        events.extend(step(0, records(WARN), returned()));
+        events.extend(step(1, Vec::new(), outcome));
+        events.push(end(why));
+        run(&scenario(text), &events).verdict
+    };
+    let hang = StepOutcome::TimedOut { limit: Duration::from_secs(1), standing: Vec::new() };
+    assert_eq!(then(hang, RunEnd::StepTimedOut { index: 1 }), Verdict::HangIdle);
+    assert_eq!(then(StepOutcome::Lost, RunEnd::Panicked), Verdict::Panic);
+    assert_eq!(then(StepOutcome::Lost, RunEnd::Machine(board::wire::EndReason::Reset)), Verdict::Fail);
+}
+
+#[test]
+fn a_boot_that_should_fail_must_fail_like_that() {
+    let dead = |text: &str| {
+        let mut events = records(PANIC);
+        events.push(end(RunEnd::Panicked));
+        run(&scenario(&format!("{PLAIN}expect: {{{text}}}\n")), &events)
+    };
+    assert_eq!(dead("boot-failed: true").verdict, Verdict::Pass);
+    assert_eq!(dead("boot-failed: Attempted to kill init").verdict, Verdict::Pass);
+    assert_eq!(dead("panic: Attempted to kill init").verdict, Verdict::Pass);
+    let other = dead("boot-failed: no such file system");
+    assert_eq!((other.verdict, other.failures.len()), (Verdict::BootFailed, 1));
+    assert_eq!(dead("oops: true").verdict, Verdict::BootFailed);
+    let up = first(&format!("{PLAIN}expect: {{boot-failed: true}}\n"), Vec::new(), returned());
+    assert_eq!((up.verdict, &*up.failures[0].got), (Verdict::Fail, "none: every step was done"));
+}
+
+#[test]
+fn a_flood_of_warnings_is_counted_and_hides_no_panic() {
+    let warning = records(WARN);
+    let mut flood: Vec<Event> = Vec::new();
+    for round in 0..500 {
+        flood.extend(warning.iter().cloned().map(|event| match event {
+            // Half of them are all different.
+            Event::Log(mut record) if round % 2 == 0 => {
+                record.text = record.text.replace("foo_ioctl", &format!("foo_{}", "x".repeat(round / 2)));
+                Event::Log(record)
+            }
+            other => other,
+        }));
+    }
+    flood.extend(records("Kernel panic - not syncing: sysrq triggered crash\n"));
+    let mut events = vec![booted()];
+    events.extend(step(0, flood, StepOutcome::Lost));
+    events.push(end(RunEnd::Panicked));
+    let report = run(&scenario(PLAIN), &events);
+    assert_eq!(report.verdict, Verdict::Panic);
+    assert!(report.findings.len() <= 110, "{}", report.findings.len());
+    let same = report.findings.iter().find(|finding| finding.splat.function.as_deref() == Some("foo_ioctl"));
+    assert_eq!(same.map(|finding| finding.count), Some(250));
+    assert!(report.findings.iter().any(|finding| finding.gravity == Gravity::Panic));
+}
+
+#[test]
+fn taint_is_told_before_and_after_and_can_be_expected() {
+    let (out_of_tree, unsigned, warning) = (1 << 12, 1 << 13, 1 << 9);
+    let tainted_with = |text: &str, log: &str| {
+        let mut events = vec![Event::Taint(unsigned), booted()];
+        events.extend(step(0, vec![Event::Taint(unsigned | out_of_tree)], returned()));
+        let mut last = records(log);
+        last.push(Event::Taint(unsigned | out_of_tree | warning));
+        events.extend(step(1, last, returned()));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(text), &events)
+    };
+    let report = tainted_with(PLAIN, "");
+    assert_eq!((report.taint.before, report.taint.after), (Some(8192), Some(12_800)));
+    assert_eq!(report.verdict, Verdict::Splat, "W tells of a warning, and the log of none");
+    assert_eq!(report.reason, "the kernel's taint W tells of a warning that is not in its log");
+    let tainted =
+        |text: &str| tainted_with(&format!("allow: {{splat: foo_ioctl, reason: known}}\n{text}"), WARN);
+    for (right, wrong) in [("[O]", "unchanged"), ("O", "[O, W]"), ("{at-most: [O, E]}", "{at-most: [W, E]}")]
+    {
+        assert_eq!(tainted(&with(&format!("expect: {{taint: {right}}}"))).verdict, Verdict::Pass, "{right}");
+        let failed = tainted(&with(&format!("expect: {{taint: {wrong}}}")));
+        assert_eq!((failed.verdict, &*failed.steps[0].failures[0].got), (Verdict::Fail, "O"), "{wrong}");
+    }
+    assert_eq!(tainted(&format!("{PLAIN}expect: {{taint: [O, W]}}\n")).verdict, Verdict::Pass);
+    let failed = tainted(&format!("{PLAIN}expect: {{taint: unchanged}}\n"));
+    assert_eq!((&*failed.failures[0].expected, &*failed.failures[0].got), ("nothing new", "WO"));
+    // A kernel without symbols can't show it: that is no pass.
+    assert_eq!(first(&with("expect: {taint: unchanged}"), Vec::new(), returned()).verdict, Verdict::Fail);
+}
+
+#[test]
+fn paths_are_those_that_the_user_knows() {
+    let log = WARN.replace("drivers/foo/foo_main.c", "/cache/foo_main.c");
+    let report = first(PLAIN, records(&log), returned());
+    assert_eq!(report.findings[0].splat.file_line.as_deref(), Some("/home/foo_main.c:217"));
+    assert!(report.log_tail.iter().all(|line| !line.text.contains("/cache/")), "{:?}", report.log_tail);
+}

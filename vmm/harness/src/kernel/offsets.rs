@@ -1,0 +1,124 @@
+//! Where the kernel keeps what: offsets of fields, as the compiler laid them out for this configuration.
+//!
+//! No symbol tells them, and debug information that would is large and usually off. So a file that names them
+//! is compiled like a module, to assembly, in which they stand as text; the kernel does the same for its own
+//! assembly code (`include/linux/kbuild.h`). It takes a second or two and is done once a kernel.
+
+use super::{Kernel, run, toolchain::Toolchain};
+use crate::cache::{Cache, CacheError};
+use std::{collections::BTreeMap, fs};
+
+/// Kept beside the kernel under this name.
+const FILE: &str = "offsets.json";
+
+const MAKEFILE: &str = "obj-m := offsets.o\n";
+
+/// `struct module`'s memory regions are what they are since 6.4 (struct module_memory).
+const SOURCE: &str = r#"
+#include <linux/kallsyms.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/version.h>
+
+#define VALUE(name, value) asm volatile("\n.ascii \"->" name " %c0\"" : : "i" (value))
+#define FIELD(type, field) VALUE(#type "." #field, offsetof(struct type, field))
+
+void offsets(void);
+void offsets(void)
+{
+	FIELD(task_struct, pid);
+	FIELD(task_struct, tgid);
+	FIELD(task_struct, comm);
+	FIELD(task_struct, tasks);
+	FIELD(task_struct, thread_group);
+	FIELD(task_struct, __state);
+	FIELD(task_struct, stack);
+	VALUE("task_struct.sp", offsetof(struct task_struct, thread.sp));
+	FIELD(module, list);
+	FIELD(module, name);
+	FIELD(module, kallsyms);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	VALUE("module.text", offsetof(struct module, mem[MOD_TEXT].base));
+	VALUE("module.text_size", offsetof(struct module, mem[MOD_TEXT].size));
+#else
+	VALUE("module.text", offsetof(struct module, core_layout.base));
+	VALUE("module.text_size", offsetof(struct module, core_layout.size));
+#endif
+	FIELD(mod_kallsyms, symtab);
+	FIELD(mod_kallsyms, num_symtab);
+	FIELD(mod_kallsyms, strtab);
+	VALUE("THREAD_SIZE", THREAD_SIZE);
+}
+"#;
+
+/// A field that came or went in some version is left out of a second attempt, alone.
+const OPTIONAL: &[&str] = &["FIELD(task_struct, thread_group);", "FIELD(module, kallsyms);"];
+
+/// Offsets in bytes by `struct.field`. A kernel that they can't be found for gives none: what needs them does
+/// without.
+pub(super) fn find(kernel: &Kernel, cache: &Cache) -> BTreeMap<String, u64> {
+    let file = kernel.map.with_file_name(FILE);
+    if let Some(known) = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        return known;
+    }
+    let Ok(found) = compile(kernel, cache) else { return BTreeMap::new() };
+    // Nothing is lost where that fails but the time of the next attempt.
+    let write = || -> std::io::Result<()> {
+        let mut file_of_own = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(&file))?;
+        serde_json::to_writer(&mut file_of_own, &found)?;
+        file_of_own.persist(&file)?;
+        Ok(())
+    };
+    let _ = write();
+    found
+}
+
+fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, CacheError> {
+    let log = cache.log(&format!("offsets-{}", kernel.hash));
+    let toolchain = Toolchain::find(&kernel.compiler, cache);
+    let without = OPTIONAL.iter().fold(SOURCE.to_owned(), |text, field| text.replace(field, ""));
+    for source in [SOURCE, &without] {
+        let stage = cache.stage()?;
+        let folder = stage.path();
+        for (name, text) in [("Makefile", MAKEFILE), ("offsets.c", source)] {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(CacheError::io("write", &path))?;
+        }
+        let mut make = run::tied("make");
+        make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
+        toolchain.apply(&mut make);
+        make.arg("offsets.s").current_dir(folder);
+        let ran = run::run(make, &log, None, |_| ())?;
+        if ran.status.success() {
+            let text = fs::read_to_string(folder.join("offsets.s")).unwrap_or_default();
+            return Ok(parse(&text));
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+/// Takes the values out of the assembly: `.ascii "->name value"`.
+fn parse(assembly: &str) -> BTreeMap<String, u64> {
+    let value = |line: &str| {
+        let (name, value) = line.trim().strip_prefix(".ascii \"->")?.strip_suffix('"')?.split_once(' ')?;
+        Some((name.to_owned(), value.trim_start_matches('$').parse().ok()?))
+    };
+    assembly.lines().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_taken_out_of_assembly() {
+        let text = "#APP\n\n.ascii \"->task_struct.pid 1234\"\n# 0 \"\" 2\n\t.ascii \"->module.name $24\"\n.ascii \"x\"\n";
+        let expected = [("module.name".to_owned(), 24), ("task_struct.pid".to_owned(), 1234)];
+        assert_eq!(parse(text), expected.into());
+    }
+
+    #[test]
+    fn optional_fields_stand_in_the_source_as_they_are_named() {
+        assert!(OPTIONAL.iter().all(|field| SOURCE.contains(field)));
+    }
+}

@@ -79,13 +79,16 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Show each system call as it was seen from outside: all, or those that are named
+    #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
+    trace: Option<Vec<String>>,
 }
 
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let json = self.report.first().map(|report| report.json.clone());
-        Options { host: self.host.into(), json }
+        Options { host: self.host.into(), json, trace: self.trace.clone() }
     }
 
     /// What clap can't see.

@@ -39,6 +39,8 @@ global_asm!(
     "mov rbp, [rsi + 40]",
     "mov rsi, [rsi + 24]",
     "int 0x80",
+    ".globl vmm_agent_int80_return",
+    "vmm_agent_int80_return:",
     "pop rbp",
     "pop rbx",
     "ret",
@@ -50,6 +52,7 @@ unsafe extern "C" {
     fn vmm_agent_syscall64(nr: u64, args: *const [u64; 6]) -> i64;
     fn vmm_agent_int80(nr: u64, args: *const [u64; 6]) -> i64;
     static vmm_agent_syscall64_return: u8;
+    static vmm_agent_int80_return: u8;
     // Set by the linker: the first byte of the image, and the first one behind its code.
     static __executable_start: u8;
     static etext: u8;
@@ -71,9 +74,9 @@ pub fn raw(door: Door, nr: u64, args: &[u64; 6]) -> i64 {
     }
 }
 
-/// The address that the `syscall` instruction of [`raw`] returns to.
-pub fn return_address() -> u64 {
-    (&raw const vmm_agent_syscall64_return) as u64
+/// The addresses that the `syscall` and the `int 0x80` of [`raw`] return to.
+pub fn return_addresses() -> [u64; 2] {
+    [(&raw const vmm_agent_syscall64_return) as u64, (&raw const vmm_agent_int80_return) as u64]
 }
 
 /// First and last-plus-one address of the agent's code.
@@ -120,12 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn the_return_address_lies_in_the_text() {
+    fn the_return_addresses_lie_in_the_text() {
         let (start, end) = text();
-        assert!((start..end).contains(&return_address()));
         assert!((start..end).contains(&(raw as *const () as u64)));
-        // SAFETY: two bytes of this program's own code, in front of a label in it.
-        let before = unsafe { *((return_address() - 2) as *const [u8; 2]) };
-        assert_eq!(before, [0x0f, 0x05], "no syscall instruction in front of the return address");
+        for (address, instruction) in return_addresses().into_iter().zip([[0x0f, 0x05], [0xcd, 0x80]]) {
+            assert!((start..end).contains(&address));
+            // SAFETY: two bytes of this program's own code, in front of a label in it.
+            let before = unsafe { *((address - 2) as *const [u8; 2]) };
+            assert_eq!(before, instruction, "another instruction in front of the return address");
+        }
     }
 }

@@ -57,7 +57,7 @@ fn hello() -> Hello {
     Hello {
         version: VERSION,
         release: release.unwrap_or_default(),
-        call_return: call::return_address(),
+        call_returns: call::return_addresses().to_vec(),
         text: call::text(),
     }
 }

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,9 +80,9 @@ pub struct Hello {
     pub version: u32,
     /// `uname -r` of the running kernel.
     pub release: String,
-    /// Address that the `syscall` instruction of [`Action::Call`] returns to (RCX at the kernel's
-    /// entry): tells a step's own calls from the agent's housekeeping.
-    pub call_return: u64,
+    /// Addresses that the instructions of [`Action::Call`] return to, one for each [`Door`]: tell a step's own
+    /// calls from the agent's housekeeping.
+    pub call_returns: Vec<u64>,
     /// First and last-plus-one address of the agent's own code.
     pub text: (u64, u64),
 }

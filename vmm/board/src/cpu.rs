@@ -1,7 +1,7 @@
 //! The thread of one vCPU.
 
-use crate::wire::{EndReason, VcpuStanding};
-use machine::{AddressSpace, Bus, Effect, Exit, Vcpu};
+use crate::wire::{EndReason, EntryWrite, VcpuStanding};
+use machine::{Bus, Effect, Exit, Vcpu};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -10,14 +10,14 @@ use std::{
         mpsc::{Receiver, Sender},
     },
 };
-use trap::{Agent, SyscallTrap};
+use trap::{Order, Seen, SyscallTrap};
 
 /// What others ask of a vCPU; it looks between two runs.
 pub enum Ask {
     /// Where do you stand?
     Stand(Sender<VcpuStanding>),
     /// Count system calls from now on.
-    Trap { space: AddressSpace, do_syscall_64: Option<u64>, agent: Agent, done: Sender<Result<(), String>> },
+    Trap { order: Box<Order>, done: Sender<Result<(), String>> },
     /// End.
     Stop,
 }
@@ -28,7 +28,11 @@ pub struct Remains {
     pub exits: BTreeMap<&'static str, u64>,
     pub exits_until_ready: Option<BTreeMap<&'static str, u64>>,
     pub trap: Option<SyscallTrap>,
+    pub entry_writes: Vec<EntryWrite>,
 }
+
+/// Writes to the entry points' registers that are kept; a guest may make any number of them.
+const MOST_ENTRY_WRITES: usize = 64;
 
 /// Everything that the thread works with.
 pub struct Cpu {
@@ -38,6 +42,8 @@ pub struct Cpu {
     pub asks: Receiver<Ask>,
     /// Set when the agent's first byte came.
     pub ready: Arc<AtomicBool>,
+    /// Takes calls that are to be shown.
+    pub show: Box<dyn FnMut(Seen) + Send>,
 }
 
 impl Cpu {
@@ -46,6 +52,7 @@ impl Cpu {
         let mut exits = BTreeMap::new();
         let mut exits_until_ready = None;
         let mut trap: Option<SyscallTrap> = None;
+        let mut entry_writes = Vec::new();
         let end = loop {
             if let Some(end) = self.answer(&mut trap) {
                 break end;
@@ -60,12 +67,16 @@ impl Cpu {
                     }
                 }
                 Exit::Debug { rip, dr6, .. } => match &mut trap {
-                    Some(trap) => {
-                        if let Err(error) = trap.hit(&mut self.vcpu, rip, dr6) {
-                            break EndReason::Internal(error.to_string());
-                        }
-                    }
+                    Some(trap) => match trap.hit(&mut self.vcpu, rip, dr6) {
+                        Ok(seen) => seen.into_iter().for_each(&mut self.show),
+                        Err(error) => break EndReason::Internal(error.to_string()),
+                    },
                     None => break EndReason::Internal("a breakpoint that nobody set".into()),
+                },
+                Exit::WriteMsr { index, value } => match self.write_entry(index, value, &mut trap) {
+                    Ok(write) if entry_writes.len() < MOST_ENTRY_WRITES => entry_writes.push(write),
+                    Ok(_) => {}
+                    Err(error) => break EndReason::Internal(error.to_string()),
                 },
                 Exit::Interrupted | Exit::Halted => {}
                 Exit::Shutdown => break EndReason::TripleFault,
@@ -75,7 +86,25 @@ impl Cpu {
                 exits_until_ready = Some(exits.clone());
             }
         };
-        Remains { end, exits, exits_until_ready, trap }
+        if let Some(trap) = &mut trap {
+            trap.pending().into_iter().for_each(&mut self.show);
+        }
+        Remains { end, exits, exits_until_ready, trap, entry_writes }
+    }
+
+    /// Does what the guest wanted to an entry point's register, and follows it there.
+    fn write_entry(
+        &mut self,
+        msr: u32,
+        to: u64,
+        trap: &mut Option<SyscallTrap>,
+    ) -> Result<EntryWrite, trap::TrapError> {
+        let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.current_registers()?.rip);
+        self.vcpu.set_msr(msr, to)?;
+        if let Some(trap) = trap {
+            trap.moved(&mut self.vcpu)?;
+        }
+        Ok(EntryWrite { vcpu: self.index, msr, from, to, rip })
     }
 
     /// Does what others asked for.
@@ -88,8 +117,8 @@ impl Cpu {
                     Ok(standing) => drop(to.send(standing)),
                     Err(error) => return Some(EndReason::Internal(error.to_string())),
                 },
-                Ask::Trap { space, do_syscall_64, agent, done } => {
-                    let armed = SyscallTrap::arm(&mut self.vcpu, space, do_syscall_64, agent);
+                Ask::Trap { order, done } => {
+                    let armed = SyscallTrap::arm(&mut self.vcpu, *order);
                     drop(
                         done.send(armed.map(|armed| *trap = Some(armed)).map_err(|error| error.to_string())),
                     );

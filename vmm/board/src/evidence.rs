@@ -2,33 +2,28 @@
 
 use crate::{
     cpu::Remains,
-    wire::{Door, Evidence, Origin, SyscallCount},
+    wire::{Door, Evidence, Origin, SeenCall, SyscallCount},
 };
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Instant};
 
 /// The sum over all vCPUs.
 pub fn gather(remains: &[Remains], console_errors: u64) -> Evidence {
     let mut tallies: BTreeMap<trap::Call, trap::Tally> = BTreeMap::new();
     for (call, tally) in remains.iter().filter_map(|r| r.trap.as_ref()).flat_map(|trap| trap.tallies()) {
-        let sum = tallies.entry(*call).or_default();
-        sum.count += tally.count;
-        for (errno, count) in &tally.errors {
-            *sum.errors.entry(*errno).or_default() += count;
-        }
+        tallies.entry(*call).or_default().add(tally);
     }
     let syscalls = tallies.into_iter().map(|(call, tally)| SyscallCount {
-        door: Door::Syscall64,
+        door: door(call.door),
         nr: call.nr,
-        origin: match call.origin {
-            trap::Origin::Step => Origin::Step,
-            trap::Origin::Program => Origin::Program,
-            trap::Origin::Agent => Origin::Agent,
-        },
+        origin: origin(call.origin),
         count: tally.count,
         errors: tally.errors,
+        results: tally.results,
+        processes: tally.processes.iter().map(|(process, n)| (process.pid, process.name(), *n)).collect(),
     });
     Evidence {
         syscalls: syscalls.collect(),
+        entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         exits_until_ready: sum(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: sum(remains.iter().map(|r| &r.exits)),
         device_errors: [("console".to_string(), console_errors)].into_iter().filter(|e| e.1 > 0).collect(),
@@ -42,6 +37,37 @@ fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTr
         *sum.entry(kind.to_string()).or_insert(0) += count;
     }
     sum
+}
+
+/// A call for the harness.
+pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
+    SeenCall {
+        door: door(call.door),
+        nr: call.nr,
+        origin: origin(call.origin),
+        args: call.args,
+        memory: call.memory,
+        process: call.process.map(|process| (process.pid, process.name())),
+        at: call.at.saturating_duration_since(started),
+        result: call.result,
+    }
+}
+
+fn door(door: trap::Door) -> Door {
+    match door {
+        trap::Door::Syscall64 => Door::Syscall64,
+        trap::Door::Syscall32 => Door::Syscall32,
+        trap::Door::Sysenter => Door::Sysenter,
+        trap::Door::Int80 => Door::Int80,
+    }
+}
+
+fn origin(origin: trap::Origin) -> Origin {
+    match origin {
+        trap::Origin::Step => Origin::Step,
+        trap::Origin::Program => Origin::Program,
+        trap::Origin::Agent => Origin::Agent,
+    }
 }
 
 /// What this process has in memory, in KiB, but for guest memory: the sum over all mappings (proc(5),

@@ -13,6 +13,7 @@ use machine::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
+    collections::BTreeMap,
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
@@ -24,7 +25,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, KernelLog};
+use trap::{Agent, ENTRY_MSRS, KernelLog, Order};
 
 /// The name of the agent's port.
 const CONTROL_PORT: &str = "vmm.control";
@@ -117,11 +118,13 @@ struct Machine {
     ended: UnixStream,
     log: Option<KernelLog>,
     space: Option<AddressSpace>,
-    do_syscall_64: Option<u64>,
     /// The kernel's variable of this name.
     tainted_mask: Option<GuestVirtualAddress>,
     /// As last told.
     taint: Option<u64>,
+    memory: Memory,
+    landmarks: BTreeMap<String, u64>,
+    vm: Arc<Vm>,
 }
 
 impl Machine {
@@ -145,7 +148,11 @@ impl Machine {
         let vm = Arc::new(vm);
         let spawn = |(index, vcpu)| {
             let (asks, inbox) = mpsc::channel();
-            let cpu = Cpu { index, vcpu, bus: bus.clone(), asks: inbox, ready: ready.clone() };
+            let to_harness = outbox.clone();
+            let show = Box::new(move |call| {
+                to_harness.send(&Notice::Call(Box::new(evidence::seen(call, started))));
+            });
+            let cpu = Cpu { index, vcpu, bus: bus.clone(), asks: inbox, ready: ready.clone(), show };
             let (vm, alive) = (vm.clone(), alive.try_clone().map_err(machine::Error::Descriptors)?);
             let thread = thread::spawn(move || {
                 let remains = cpu.run();
@@ -160,11 +167,10 @@ impl Machine {
 
         let landmark = |name: &str| spec.landmarks.get(name).copied();
         let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
-        let space = tables.map(|tables| AddressSpace::new(memory, tables, 0));
+        let space = tables.map(|tables| AddressSpace::new(memory.clone(), tables, 0));
         let log = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));
-        let do_syscall_64 = landmark("do_syscall_64");
         let tainted_mask = landmark("tainted_mask").map(GuestVirtualAddress);
-        let outbox = outbox.clone();
+        let (outbox, landmarks) = (outbox.clone(), spec.landmarks.clone());
         Ok(Self {
             outbox,
             console,
@@ -173,9 +179,11 @@ impl Machine {
             ended,
             log,
             space,
-            do_syscall_64,
             tainted_mask,
             taint: None,
+            memory,
+            landmarks,
+            vm,
         })
     }
 
@@ -215,8 +223,8 @@ impl Machine {
                     console.device.hold(&bytes);
                 }
             }
-            Command::Trap { call_return, agent_text } => {
-                let armed = self.arm(Agent { call_return, text: agent_text });
+            Command::Trap { call_returns, agent_text, trace } => {
+                let armed = self.arm(Agent { call_returns, text: agent_text }, trace);
                 self.outbox.send(&Notice::Trapping(armed));
             }
             Command::ReadLog => {
@@ -242,12 +250,20 @@ impl Machine {
         }
     }
 
-    fn arm(&self, agent: Agent) -> Result<(), String> {
+    fn arm(&self, agent: Agent, trace: Option<Vec<u64>>) -> Result<(), String> {
         let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
+        // First, so that no entry can move unseen once it was looked up.
+        self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
         (0..self.cpus.len()).try_for_each(|cpu| {
-            let ask =
-                |done| Ask::Trap { space: space.clone(), do_syscall_64: self.do_syscall_64, agent, done };
-            self.ask(cpu, ask).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
+            let order = Box::new(Order {
+                space: space.clone(),
+                memory: self.memory.clone(),
+                landmarks: self.landmarks.clone(),
+                agent: agent.clone(),
+                trace: trace.clone(),
+            });
+            self.ask(cpu, |done| Ask::Trap { order, done })
+                .unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
         })
     }
 

@@ -26,8 +26,20 @@ pub struct Spec {
 }
 
 /// The kernel symbols that a machine process makes use of.
-pub const LANDMARKS: &[&str] =
-    &["prb", "init_top_pgt", "phys_base", "do_syscall_64", "vmcoreinfo_data", "tainted_mask"];
+///
+/// Those with a dot are offsets of fields, which no symbol tells: the harness adds them where it knows them.
+pub const LANDMARKS: &[&str] = &[
+    "prb",
+    "init_top_pgt",
+    "phys_base",
+    "do_syscall_64",
+    "vmcoreinfo_data",
+    "current_task",
+    "pcpu_hot",
+    "init_task",
+    "modules",
+    "tainted_mask",
+];
 
 /// Harness to machine process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +49,11 @@ pub enum Command {
     /// Trap system calls from now on.
     Trap {
         /// As the agent's hello says: separates the agent's own calls from the scenario's.
-        call_return: u64,
+        call_returns: Vec<u64>,
         /// The agent's own code.
         agent_text: (u64, u64),
+        /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
+        trace: Option<Vec<u64>>,
     },
     /// Send the kernel log that came since the last time: [`Notice::Log`]. If the kernel's taint is another one
     /// than last told, [`Notice::Taint`] comes before it.
@@ -64,6 +78,8 @@ pub enum Notice {
     Console(Vec<u8>),
     /// The answer to [`Command::Trap`]: `Err` says why system calls can't be trapped.
     Trapping(Result<(), String>),
+    /// A traced system call.
+    Call(Box<SeenCall>),
     /// The answer to [`Command::ReadLog`].
     Log(Vec<LogRecord>),
     /// The kernel's taint, as it stands in its memory: one bit a reason
@@ -108,6 +124,42 @@ pub struct VcpuStanding {
     pub interrupts: bool,
 }
 
+/// One system call, as it was seen at the door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenCall {
+    /// Through which entry point.
+    pub door: Door,
+    /// The number in the door's table.
+    pub nr: u64,
+    /// Whose call it was.
+    pub origin: Origin,
+    /// The arguments' registers, in the order of the door's calling convention.
+    pub args: [u64; 6],
+    /// What those that point into user memory pointed to at the entry: number and up to 64 bytes.
+    pub memory: Vec<(u8, Vec<u8>)>,
+    /// Who called, where that is known: pid and name.
+    pub process: Option<(u32, String)>,
+    /// From the start of the machine process to the entry.
+    pub at: Duration,
+    /// The result as in RAX, and how long the call took; `None` for one that did not come back.
+    pub result: Option<(i64, Duration)>,
+}
+
+/// A write to one of the registers that decide where system calls enter the kernel, after trapping began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntryWrite {
+    /// Which vCPU.
+    pub vcpu: u8,
+    /// The register.
+    pub msr: u32,
+    /// What it held.
+    pub from: u64,
+    /// What it holds now.
+    pub to: u64,
+    /// The instruction that wrote.
+    pub rip: u64,
+}
+
 /// Why a machine ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EndReason {
@@ -128,6 +180,8 @@ pub enum EndReason {
 pub struct Evidence {
     /// System calls, by door, number and origin; empty unless trapping was on.
     pub syscalls: Vec<SyscallCount>,
+    /// Writes to the entry points' registers, the first of them.
+    pub entry_writes: Vec<EntryWrite>,
     /// Exits to user space by kind, until the control port's first byte from the guest.
     pub exits_until_ready: BTreeMap<String, u64>,
     /// Exits to user space by kind, in all.
@@ -152,6 +206,10 @@ pub struct SyscallCount {
     /// Of these, how many returned each errno, as seen at the return. Calls that never return
     /// (`exit`, `execve` into another program) are in no row here.
     pub errors: BTreeMap<i32, u64>,
+    /// The results that were seen, the first few dozen different ones; an errno is negative.
+    pub results: BTreeMap<i64, u64>,
+    /// Who called, the first few dozen different ones: pid, name and how often.
+    pub processes: Vec<(u32, String, u64)>,
 }
 
 /// The kernel's entry points for system calls.

@@ -7,6 +7,7 @@
 mod build;
 pub mod config;
 pub mod diagnose;
+mod offsets;
 pub mod patch;
 mod product;
 mod recipe;
@@ -25,6 +26,7 @@ pub use product::{Facts, Manifest};
 pub use recipe::{Base, Recipe};
 pub use source::Source;
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     path::{Path, PathBuf},
 };
@@ -215,6 +217,11 @@ impl Kernel {
             compiler: manifest.facts.compiler,
             cached,
         })
+    }
+
+    /// Offsets of fields of its structures, in bytes, by `struct.field`; empty where they can't be found.
+    pub fn offsets(&self, cache: &Cache) -> BTreeMap<String, u64> {
+        offsets::find(self, cache)
     }
 
     /// Names and addresses of its functions and variables.

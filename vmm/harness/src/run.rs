@@ -32,6 +32,8 @@ pub const EXIT_INFRA: u8 = 3;
 pub struct Options {
     /// Where.
     pub host: Choice,
+    /// Show system calls one by one; with names, those alone.
+    pub trace: Option<Vec<String>>,
     /// Also write the run as one JSON object to this file; only for a single scenario.
     pub json: Option<PathBuf>,
 }
@@ -71,6 +73,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
         guests_mib: scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0),
         cache,
         choice: options.host,
+        trace: options.trace.clone(),
         chosen: None,
         host: None,
     };
@@ -126,7 +129,7 @@ fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String
     let cache = Cache::open()?;
     let chosen = host::choose(choice, cache.root().join("emulator"))?;
     let kernel = prepare::kernel(scenario, &cache)?;
-    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, &cache)?;
+    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, None, &cache)?;
     let mut samples = Vec::new();
     chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
     Ok(bench::boot_table(&chosen.description, &samples))
@@ -136,6 +139,7 @@ fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String
 struct Runs {
     cache: Cache,
     choice: Choice,
+    trace: Option<Vec<String>>,
     /// The largest of the guests.
     guests_mib: u32,
     chosen: Option<Chosen>,
@@ -217,7 +221,7 @@ impl Runs {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);
         }
         let Prepared { plan, kernel, names, stage: _kept } =
-            prepare::the_rest(scenario, kernel, &self.cache)?;
+            prepare::the_rest(scenario, kernel, self.trace.as_deref(), &self.cache)?;
         reports.tell(&judge.kernel(kernel, names));
         let host = self.host.as_mut().expect("it was just started");
         let result = host.execute(&plan, &interrupt::requested, &mut |event| {

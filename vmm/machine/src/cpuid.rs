@@ -4,6 +4,13 @@ use crate::{Result, error::Named};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 
+/// Whether the processor says that it is Intel's.
+pub(crate) fn is_intel(cpuid: &CpuId) -> bool {
+    // "GenuineIntel" in EBX, EDX, ECX.
+    let vendor = cpuid.as_slice().iter().find(|entry| entry.function == 0);
+    vendor.is_some_and(|entry| [entry.ebx, entry.edx, entry.ecx] == [0x756e_6547, 0x4965_6e69, 0x6c65_746e])
+}
+
 /// Everything that this KVM supports, made to fit one vCPU.
 pub(crate) fn for_vcpu(kvm: &Kvm, index: u8, count: u8) -> Result<CpuId> {
     let mut cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).named("KVM_GET_SUPPORTED_CPUID")?;

@@ -1,6 +1,8 @@
 //! One virtual CPU, and the one place where KVM's exits are taken apart.
 
-use crate::{Error, Memory, Registers, Result, Space, error::Named, layout};
+use crate::{
+    AddressSpace, Error, GuestVirtualAddress, Memory, Registers, Result, Space, error::Named, layout,
+};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs,
     kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry, kvm_regs, kvm_segment,
@@ -13,6 +15,7 @@ pub struct Vcpu {
     fd: VcpuFd,
     /// Registers travel in the page that is shared with KVM instead of by ioctl.
     shared_registers: bool,
+    intel: bool,
 }
 
 /// Why the guest stopped running.
@@ -45,6 +48,13 @@ pub enum Exit<'a> {
         /// 1 for #DB, 3 for #BP.
         exception: u32,
     },
+    /// It writes to a model-specific register that is watched; the write is not done.
+    WriteMsr {
+        /// Which register.
+        index: u32,
+        /// What it writes.
+        value: u64,
+    },
     /// It halted with no interrupt controller to wake it.
     Halted,
     /// A signal, or nothing at all: look at what others want, then run again.
@@ -64,6 +74,7 @@ impl Exit<'_> {
             Self::Read { space: Space::Memory, .. } => "mmio-read",
             Self::Write { space: Space::Memory, .. } => "mmio-write",
             Self::Debug { .. } => "debug",
+            Self::WriteMsr { .. } => "msr-write",
             Self::Halted => "halted",
             Self::Interrupted => "interrupted",
             Self::Shutdown => "shutdown",
@@ -73,8 +84,8 @@ impl Exit<'_> {
 }
 
 impl Vcpu {
-    pub(crate) fn new(fd: VcpuFd) -> Self {
-        Self { fd, shared_registers: false }
+    pub(crate) fn new(fd: VcpuFd, intel: bool) -> Self {
+        Self { fd, shared_registers: false, intel }
     }
 
     /// Runs the guest until something needs a hand.
@@ -88,6 +99,7 @@ impl Vcpu {
             Ok(VcpuExit::Debug(debug)) => {
                 Exit::Debug { rip: debug.pc, dr6: debug.dr6, exception: debug.exception }
             }
+            Ok(VcpuExit::X86Wrmsr(write)) => Exit::WriteMsr { index: write.index, value: write.data },
             Ok(VcpuExit::Hlt) => Exit::Halted,
             Ok(VcpuExit::Shutdown) => Exit::Shutdown,
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen) => Exit::Interrupted,
@@ -138,6 +150,38 @@ impl Vcpu {
     pub fn page_tables(&self) -> Result<(u64, u64)> {
         let sregs = self.fd.get_sregs().named("KVM_GET_SREGS")?;
         Ok((sregs.cr3, sregs.cr4))
+    }
+
+    /// Whether the guest takes its processor for one of Intel's: those know SYSENTER from 32-bit code, AMD's
+    /// know SYSCALL (AMD64 architecture, volume 3, "SYSENTER"; Intel SDM volume 2, "SYSCALL").
+    pub fn is_intel(&self) -> bool {
+        self.intel
+    }
+
+    /// The handler of a vector in the guest's interrupt descriptor table, if user space may raise it
+    /// (Intel SDM volume 3, section 7.14.1).
+    pub fn user_gate(&self, space: &AddressSpace, vector: u8) -> Result<Option<u64>> {
+        const PRESENT_FOR_USERS: u8 = 0x80 | 3 << 5;
+        let table = self.fd.get_sregs().named("KVM_GET_SREGS")?.idt;
+        let at = u64::from(vector) * 16;
+        let mut gate = [0; 16];
+        let inside = at + 15 <= u64::from(table.limit);
+        let read = inside.then(|| space.read(GuestVirtualAddress(table.base.wrapping_add(at)), &mut gate));
+        if read.flatten().is_none() || gate[5] & PRESENT_FOR_USERS != PRESENT_FOR_USERS {
+            return Ok(None);
+        }
+        let offset = [gate[0], gate[1], gate[6], gate[7], gate[8], gate[9], gate[10], gate[11]];
+        Ok(Some(u64::from_le_bytes(offset)))
+    }
+
+    /// Sets a model-specific register.
+    pub fn set_msr(&mut self, index: u32, data: u64) -> Result<()> {
+        let msrs = Msrs::from_entries(&[kvm_msr_entry { index, data, ..Default::default() }])
+            .expect("one entry fits");
+        match self.fd.set_msrs(&msrs).named("KVM_SET_MSRS")? {
+            1 => Ok(()),
+            _ => Err(Error::Missing("a model-specific register")),
+        }
     }
 
     /// A model-specific register.

@@ -1,8 +1,11 @@
 //! The virtual machine as KVM knows it.
 
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
-use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region};
-use kvm_ioctls::{Cap, Kvm, VmFd};
+use kvm_bindings::{
+    KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
+    kvm_pit_config, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 /// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs.
@@ -69,8 +72,26 @@ impl Vm {
     /// wake them (INIT and SIPI, which KVM does).
     pub fn vcpu(&self, index: u8, count: u8) -> Result<Vcpu> {
         let fd = self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?;
-        fd.set_cpuid2(&cpuid::for_vcpu(&self.kvm, index, count)?).named("KVM_SET_CPUID2")?;
-        Ok(Vcpu::new(fd))
+        let cpuid = cpuid::for_vcpu(&self.kvm, index, count)?;
+        fd.set_cpuid2(&cpuid).named("KVM_SET_CPUID2")?;
+        Ok(Vcpu::new(fd, cpuid::is_intel(&cpuid)))
+    }
+
+    /// From now on a guest that writes to one of these MSRs ends the run with [`crate::Exit::WriteMsr`], and
+    /// the write is not done. Reads are not affected.
+    pub fn watch_msr_writes(&self, msrs: &[u32]) -> Result<()> {
+        let mut exits = kvm_enable_cap { cap: KVM_CAP_X86_USER_SPACE_MSR, ..Default::default() };
+        exits.args[0] = u64::from(KVM_MSR_EXIT_REASON_FILTER);
+        self.fd.enable_cap(&exits).named("KVM_CAP_X86_USER_SPACE_MSR")?;
+        // A bit that is clear denies; each range here is one MSR.
+        let range = |base: &u32| MsrFilterRange {
+            flags: MsrFilterRangeFlags::WRITE,
+            base: *base,
+            msr_count: 1,
+            bitmap: &[0],
+        };
+        let ranges: Vec<_> = msrs.iter().map(range).collect();
+        self.fd.set_msr_filter(MsrFilterDefaultAction::ALLOW, &ranges).named("KVM_X86_SET_MSR_FILTER")
     }
 
     /// An interrupt line to the given input of the interrupt controllers.

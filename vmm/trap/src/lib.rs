@@ -1,12 +1,20 @@
 //! Evidence: what the hypervisor sees of a guest, whatever the guest says.
 //!
-//! [`SyscallTrap`] counts system calls at the kernel's entry point; [`KernelLog`] reads the printk ring
+//! [`SyscallTrap`] counts system calls at the kernel's entry points; [`KernelLog`] reads the printk ring
 //! buffer out of guest memory. Both read the guest and never trust it.
 
 #![forbid(unsafe_code)]
 
+mod door;
 mod printk;
+mod seen;
 mod syscall;
+mod tally;
+mod task;
 
+pub use door::{Door, ENTRY_MSRS};
 pub use printk::{KernelLog, Record};
-pub use syscall::{Agent, Call, Origin, SyscallTrap, Tally, TrapError};
+pub use seen::Seen;
+pub use syscall::{Agent, Order, SyscallTrap, TrapError};
+pub use tally::{Call, Origin, Tally};
+pub use task::Process;

@@ -62,10 +62,12 @@ impl Trace {
     }
 
     pub fn leave(&mut self, task: u64, nr: u64, result: i64) -> Option<Seen> {
-        let mut seen = self.pending.remove(&task)?;
-        if seen.nr == nr {
-            seen.result = Some((result, seen.at.elapsed()));
+        // Another call of that task, which is not traced, or of another one where tasks are not known.
+        if self.pending.get(&task)?.nr != nr {
+            return None;
         }
+        let mut seen = self.pending.remove(&task)?;
+        seen.result = Some((result, seen.at.elapsed()));
         Some(seen)
     }
 
@@ -109,8 +111,8 @@ mod tests {
         assert_eq!(trace.leave(2, 20, 5).unwrap().result.unwrap().0, 5);
         // The first task left without a result and is here again.
         assert_eq!(trace.enter(1, seen(11)).unwrap().nr, 10);
-        assert!(trace.leave(1, 99, 0).unwrap().result.is_none());
-        assert!(trace.leave(3, 1, 0).is_none() && trace.rest().is_empty());
+        assert!(trace.leave(1, 99, 0).is_none() && trace.leave(3, 1, 0).is_none());
+        assert_eq!(trace.rest()[0].nr, 11);
     }
 
     #[test]

@@ -1,61 +1,52 @@
-//! Counting system calls at the 64-bit entry, with a hardware breakpoint.
+//! Counting system calls at their entry points, with hardware breakpoints.
 //!
-//! The breakpoint stands on the address in MSR_LSTAR: there RAX is the number and RCX the address that
-//! user space will return to. A second one behind the call of `do_syscall_64` sees the result in the
-//! saved registers. No byte of the guest changes, and KASLR doesn't matter.
+//! A breakpoint stands on the first instruction behind each door ([`crate::Door`]): there RAX is the number,
+//! and the caller's return address is in RCX (`syscall`) or on the stack (`int $0x80`). A further one behind
+//! the 64-bit entry's call of `do_syscall_64` sees the result in the saved registers. No byte of the guest
+//! changes, and KASLR doesn't matter.
+//!
+//! A kernel that moves an entry point writes to one of [`crate::ENTRY_MSRS`]; the machine has such writes
+//! end the run, and the trap follows ([`SyscallTrap::moved`]).
 
-use machine::{AddressSpace, GuestVirtualAddress, RESUME_FLAG, Vcpu};
-use std::collections::BTreeMap;
+use crate::{
+    door::{Door, Doors, Place},
+    seen::{self, Seen, Trace},
+    tally::{Call, Origin, Tallies, Tally},
+    task::Current,
+};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, RESUME_FLAG, Registers, Vcpu};
+use std::{collections::BTreeMap, time::Instant};
 
-/// MSR_LSTAR (AMD64 architecture, volume 2, section 6.1.1).
-const LSTAR: u32 = 0xc000_0082;
-/// RFLAGS.IF. MSR_FMASK clears it at the entry, and user code has no way to.
+/// RFLAGS.IF. It is clear at every entry, by MSR_FMASK or the interrupt gate, and user code has no way to
+/// clear it.
 const INTERRUPTS: u64 = 1 << 9;
 /// Offsets in the kernel's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
 const PT_REGS_AX: u64 = 0x50;
 const PT_REGS_ORIG_AX: u64 = 0x78;
 const PT_REGS_IP: u64 = 0x80;
-/// Results in this range are errnos, negated (MAX_ERRNO of include/linux/err.h).
-const MAX_ERRNO: i64 = 4095;
-/// Different numbers that are told apart; a hostile guest can make up many more.
-const MOST_ROWS: usize = 4096;
 
 /// What the agent says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
-    /// Return address of the calls that it makes for steps.
-    pub call_return: u64,
+    /// Return addresses of the calls that it makes for steps.
+    pub call_returns: Vec<u64>,
     /// Its own code.
     pub text: (u64, u64),
 }
 
-/// Whose call it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// A step's.
-    Step,
-    /// Any other program's.
-    Program,
-    /// The agent's own.
-    Agent,
-}
-
-/// What calls are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Call {
-    /// The number; `u64::MAX` stands for all numbers beyond the first few thousand different ones.
-    pub nr: u64,
-    /// Whose.
-    pub origin: Origin,
-}
-
-/// What was counted of one kind of call.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
-    /// Seen at the entry.
-    pub count: u64,
-    /// Errnos seen at the return.
-    pub errors: BTreeMap<i32, u64>,
+/// What a trap is to know and to do.
+#[derive(Clone)]
+pub struct Order {
+    /// The guest's memory by the kernel's own page tables.
+    pub space: AddressSpace,
+    /// The guest's memory.
+    pub memory: Memory,
+    /// Kernel symbols and offsets: `do_syscall_64`, and those of [`crate::Process`].
+    pub landmarks: BTreeMap<String, u64>,
+    /// The agent.
+    pub agent: Agent,
+    /// Numbers to trace; an empty list is all of them.
+    pub trace: Option<Vec<u64>>,
 }
 
 /// Why system calls can't be trapped.
@@ -71,98 +62,123 @@ pub enum TrapError {
 
 /// The trap of one vCPU.
 pub struct SyscallTrap {
-    agent: Agent,
-    entry: u64,
-    /// Behind the call of `do_syscall_64`, where it was found.
-    behind: Option<u64>,
-    space: AddressSpace,
-    tallies: BTreeMap<Call, Tally>,
+    order: Order,
+    doors: Doors,
+    current: Option<Current>,
+    trace: Option<Trace>,
+    tallies: Tallies,
 }
 
 impl SyscallTrap {
-    /// Arms the breakpoints. `do_syscall_64` is that symbol's address; without it results are not seen.
-    pub fn arm(
-        vcpu: &mut Vcpu,
-        space: AddressSpace,
-        do_syscall_64: Option<u64>,
-        agent: Agent,
-    ) -> Result<Self, TrapError> {
-        let entry = vcpu.msr(LSTAR)?;
-        if entry == 0 {
-            return Err(TrapError::NoEntry);
-        }
-        let behind = do_syscall_64.and_then(|function| behind_call(&space, entry, function));
-        let trap = Self { agent, entry, behind, space, tallies: BTreeMap::new() };
-        vcpu.set_breakpoints(&trap.addresses())?;
-        Ok(trap)
+    /// Arms the breakpoints.
+    pub fn arm(vcpu: &mut Vcpu, order: Order) -> Result<Self, TrapError> {
+        let doors = Self::find(vcpu, &order)?;
+        vcpu.set_breakpoints(&doors.addresses())?;
+        let current = Current::find(vcpu, &order.landmarks);
+        let trace = order.trace.clone().map(Trace::new);
+        Ok(Self { order, doors, current, trace, tallies: Tallies::default() })
     }
 
-    fn addresses(&self) -> Vec<u64> {
-        std::iter::once(self.entry).chain(self.behind).collect()
+    fn find(vcpu: &Vcpu, order: &Order) -> Result<Doors, TrapError> {
+        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied();
+        Doors::find(vcpu, &order.space, do_syscall_64)?.ok_or(TrapError::NoEntry)
+    }
+
+    /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
+    /// at the old place where the new code has none.
+    pub fn moved(&mut self, vcpu: &mut Vcpu) -> Result<(), TrapError> {
+        // Only LSTAR 0 finds nothing; there is then no entry to guard.
+        if let Ok(doors) = Self::find(vcpu, &self.order) {
+            self.doors = doors.or_behind(&self.doors);
+            vcpu.set_breakpoints(&self.doors.addresses())?;
+        }
+        Ok(())
     }
 
     /// A debug exception ended the run: counts it, and makes the vCPU go on behind the breakpoint. What is
-    /// not ours is the guest's own and is handed on to it.
-    pub fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<(), TrapError> {
+    /// not ours is the guest's own and is handed on to it. Returns a call that is to be shown.
+    pub fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<Option<Seen>, TrapError> {
         let mut registers = vcpu.registers()?;
         const SINGLE_STEP: u64 = 1 << 14;
-        if (rip != self.entry && Some(rip) != self.behind) || dr6 & SINGLE_STEP != 0 {
-            return Ok(vcpu.inject_debug(dr6, &self.addresses())?);
-        }
+        let Some(place) = self.doors.at(rip).filter(|_| dr6 & SINGLE_STEP == 0) else {
+            vcpu.inject_debug(dr6, &self.doors.addresses())?;
+            return Ok(None);
+        };
         // A breakpoint matches before the fetch faults, so user code that jumps here gets this far too;
-        // it has interrupts on, which the kernel at both places has not.
+        // it has interrupts on, which the kernel at these places has not.
+        let mut seen = None;
         if registers.rflags & INTERRUPTS == 0 {
-            if rip == self.entry {
-                self.tally(registers.rax, registers.rcx).count += 1;
-            } else {
-                self.returned(registers.rsp);
-            }
+            seen = match place {
+                Place::Entry(door) => self.entered(vcpu, door, &registers),
+                Place::Behind => self.returned(registers.rsp),
+            };
         }
         registers.rflags |= RESUME_FLAG;
-        Ok(vcpu.set_registers(&registers)?)
+        vcpu.set_registers(&registers)?;
+        Ok(seen)
+    }
+
+    fn entered(&mut self, vcpu: &Vcpu, door: Door, registers: &Registers) -> Option<Seen> {
+        let r = registers;
+        let (from, args) = match door {
+            Door::Syscall64 => (r.rcx, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]),
+            // The second argument's register holds the return address (entry_SYSCALL_compat in
+            // arch/x86/entry/entry_64_compat.S); the sixth one is on the user's stack.
+            Door::Syscall32 => (r.rcx, [r.rbx, r.rbp, r.rdx, r.rsi, r.rdi, 0]),
+            // It keeps no return address at all.
+            Door::Sysenter => (0, [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, 0]),
+            // RIP and CS as the interrupt pushed them; the kernel's own code calls nothing this way.
+            Door::Int80 => {
+                let on_stack = |offset| self.word(r.rsp, offset);
+                if on_stack(8)? & 3 == 0 {
+                    return None;
+                }
+                (on_stack(0)?, [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp])
+            }
+        };
+        // The 32-bit doors take the number from EAX alone.
+        let nr = if door == Door::Syscall64 { r.rax } else { r.rax & 0xffff_ffff };
+        let origin = self.origin(from);
+        let task = self.current.and_then(|current| current.task(&self.order.space));
+        let process = self.current.zip(task).and_then(|(at, task)| at.process(&self.order.space, task));
+        self.tallies.row(Call { door, nr, origin }).entered(process);
+        let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
+        let (cr3, cr4) = vcpu.page_tables().ok()?;
+        let user = AddressSpace::new(self.order.memory.clone(), cr3, cr4);
+        let memory = seen::pointed_to(&user, &args);
+        let seen = Seen { door, nr, origin, args, memory, process, at: Instant::now(), result: None };
+        trace.enter(task.unwrap_or(0), seen)
     }
 
     /// The stack pointer is at the caller's saved registers.
-    fn returned(&mut self, pt_regs: u64) {
-        let field = |offset| self.space.read_u64(GuestVirtualAddress(pt_regs.wrapping_add(offset)));
-        let (Some(nr), Some(ax), Some(ip)) = (field(PT_REGS_ORIG_AX), field(PT_REGS_AX), field(PT_REGS_IP))
-        else {
-            return;
-        };
-        let result = ax as i64;
-        if (-MAX_ERRNO..0).contains(&result) {
-            *self.tally(nr, ip).errors.entry(-result as i32).or_default() += 1;
-        }
+    fn returned(&mut self, pt_regs: u64) -> Option<Seen> {
+        let [nr, ax, ip] = [PT_REGS_ORIG_AX, PT_REGS_AX, PT_REGS_IP].map(|offset| self.word(pt_regs, offset));
+        let (nr, result) = (nr?, ax? as i64);
+        let call = Call { door: Door::Syscall64, nr, origin: self.origin(ip?) };
+        self.tallies.row(call).returned(result);
+        let task = self.current.and_then(|current| current.task(&self.order.space));
+        self.trace.as_mut()?.leave(task.unwrap_or(0), nr, result)
     }
 
-    fn tally(&mut self, nr: u64, from: u64) -> &mut Tally {
-        let origin = match from {
-            from if from == self.agent.call_return => Origin::Step,
-            from if (self.agent.text.0..self.agent.text.1).contains(&from) => Origin::Agent,
-            _ => Origin::Program,
-        };
-        let mut call = Call { nr, origin };
-        if self.tallies.len() >= MOST_ROWS && !self.tallies.contains_key(&call) {
-            call.nr = u64::MAX;
+    fn word(&self, base: u64, offset: u64) -> Option<u64> {
+        self.order.space.read_u64(GuestVirtualAddress(base.wrapping_add(offset)))
+    }
+
+    fn origin(&self, from: u64) -> Origin {
+        let agent = &self.order.agent;
+        if agent.call_returns.contains(&from) {
+            return Origin::Step;
         }
-        self.tallies.entry(call).or_default()
+        if (agent.text.0..agent.text.1).contains(&from) { Origin::Agent } else { Origin::Program }
     }
 
     /// What was counted.
     pub fn tallies(&self) -> &BTreeMap<Call, Tally> {
-        &self.tallies
+        self.tallies.rows()
     }
-}
 
-/// Finds `call function` (E8 and a relative address) in the code from `entry` on, and returns the address
-/// behind it. The entry code of all kernels so far makes this call within its first 200 bytes.
-fn behind_call(space: &AddressSpace, entry: u64, function: u64) -> Option<u64> {
-    const SPAN: usize = 512;
-    let mut code = [0; SPAN];
-    space.read(GuestVirtualAddress(entry), &mut code)?;
-    code.windows(5).enumerate().find_map(|(at, bytes)| {
-        let distance = i32::from_le_bytes(bytes[1..].try_into().expect("four bytes"));
-        let behind = entry.wrapping_add(at as u64 + 5);
-        (bytes[0] == 0xe8 && behind.wrapping_add_signed(distance.into()) == function).then_some(behind)
-    })
+    /// Traced calls that never came back.
+    pub fn pending(&mut self) -> Vec<Seen> {
+        self.trace.as_mut().map(Trace::rest).unwrap_or_default()
+    }
 }

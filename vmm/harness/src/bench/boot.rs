@@ -89,7 +89,13 @@ pub fn measure(bench: &BootBench, stop: &dyn Fn() -> bool, sink: &mut dyn FnMut(
 }
 
 fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
-    let plan = Plan { machine: machine.clone(), boot_timeout: PATIENCE, steps: Vec::new(), trap: false };
+    let plan = Plan {
+        machine: machine.clone(),
+        boot_timeout: PATIENCE,
+        steps: Vec::new(),
+        trap: false,
+        trace: None,
+    };
     let (mut booted, mut ended, mut kernel) = (None, None, None);
     engine::execute(&plan, stop, &mut |event| match event {
         Event::Booted(event) => booted = Some(event),

@@ -95,8 +95,12 @@ impl<'a> Guest<'a> {
     }
 
     /// Turns the trap on; the inner error is why it can't be.
-    pub(super) fn trap(&mut self, hello: &Hello) -> Result<Result<(), String>, Halt> {
-        self.send(&Command::Trap { call_return: hello.call_return, agent_text: hello.text });
+    pub(super) fn trap(
+        &mut self,
+        hello: &Hello,
+        trace: Option<Vec<u64>>,
+    ) -> Result<Result<(), String>, Halt> {
+        self.send(&Command::Trap { call_returns: hello.call_returns.clone(), agent_text: hello.text, trace });
         let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
         answer.ok_or_else(|| silent("a request to trap system calls"))
     }
@@ -234,6 +238,7 @@ impl<'a> Guest<'a> {
             Notice::Started { setup } => self.setup = Some(setup),
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
+            Notice::Call(call) => self.tell(Event::Call(call)),
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Trapping(answer) => self.trapping = Some(answer),
             Notice::Standing(standing) => self.standing = Some(standing),

@@ -38,7 +38,12 @@ impl StandIn {
 
     fn hello(&mut self, version: u32) {
         let release = "6.12.117-vmm".to_owned();
-        self.say(FromAgent::Hello(Hello { version, release, call_return: 0x1000, text: (0x1000, 0x2000) }));
+        self.say(FromAgent::Hello(Hello {
+            version,
+            release,
+            call_returns: vec![0x1000],
+            text: (0x1000, 0x2000),
+        }));
     }
 
     /// Answers like a machine process until the agent is asked for something, or the socket closes.
@@ -124,7 +129,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         command_line: Vec::new(),
         landmarks: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, trap: true }
+    Plan { machine, boot_timeout: LONG, steps, trap: true, trace: None }
 }
 
 fn one_call() -> Plan {

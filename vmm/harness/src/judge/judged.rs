@@ -2,7 +2,7 @@
 
 use super::verdict::{StepVerdict, Verdict};
 use crate::event::Booted;
-use board::wire::{Door, LogRecord};
+use board::wire::{Door, LogRecord, SeenCall};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub enum Judged {
     Step(Box<JudgedStep>),
     /// The kernel logged this, in that step.
     Log(LogRecord, Option<usize>),
+    /// A traced system call, and its name.
+    Call(String, Box<SeenCall>),
     /// The guest wrote this to its console.
     Console(Vec<u8>),
     /// The last: the verdict.
@@ -194,6 +196,10 @@ pub struct SyscallRow {
     pub agent: u64,
     /// How often steps and programs got which error.
     pub errors: BTreeMap<String, u64>,
+    /// What steps and programs got, the first few dozen different values; an errno is negative.
+    pub results: BTreeMap<i64, u64>,
+    /// Which processes called, the agent's own calls left out: pid, name and how often.
+    pub processes: Vec<(u32, String, u64)>,
 }
 
 impl SyscallRow {
@@ -226,6 +232,8 @@ pub struct RunReport {
     pub taint: Taint,
     /// By those that the scenario names first, then by count.
     pub syscalls: Vec<SyscallRow>,
+    /// Where the guest moved the kernel's entry points for system calls, one line each.
+    pub entry_writes: Vec<String>,
     /// Why system calls were not counted.
     pub not_trapping: Option<String>,
     /// Exits to user space by kind, until the agent's first byte.

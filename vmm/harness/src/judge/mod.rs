@@ -190,6 +190,10 @@ impl Judge {
                 self.taint.after = Some(*mask);
                 Vec::new()
             }
+            Event::Call(call) => {
+                let name = self.call_name(call.door, call.nr);
+                vec![Judged::Call(name, call.clone())]
+            }
             Event::Console(bytes) => {
                 self.console.extend(bytes.iter().rev().take(CONSOLE).rev());
                 let excess = self.console.len().saturating_sub(CONSOLE);

@@ -12,7 +12,7 @@ use crate::scenario::errno::Errno;
 use crate::scenario::model::{CallExpect, CallName};
 use crate::taint;
 use crate::text::time;
-use board::wire::{Door, EndReason, Evidence, LogRecord, Origin};
+use board::wire::{Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -77,6 +77,7 @@ impl Judge {
             findings: self.judged_findings(),
             taint: self.taint,
             syscalls,
+            entry_writes: evidence.entry_writes.iter().map(|write| self.entry_write(write)).collect(),
             not_trapping: self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
             exits_until_ready: evidence.exits_until_ready.clone(),
             exits: evidence.exits.clone(),
@@ -88,6 +89,23 @@ impl Judge {
             console_tail: String::from_utf8_lossy(&console).into_owned(),
             ran,
         }
+    }
+
+    fn entry_write(&self, write: &EntryWrite) -> String {
+        let place = |address| {
+            (self.names.symbol)(address)
+                .map_or(format!("{address:#x}"), |name| format!("{address:#x} ({name})"))
+        };
+        let msr = match write.msr {
+            0xc000_0081 => "MSR_STAR".to_owned(),
+            0xc000_0082 => "MSR_LSTAR".to_owned(),
+            0xc000_0083 => "MSR_CSTAR".to_owned(),
+            0xc000_0084 => "MSR_SYSCALL_MASK".to_owned(),
+            0x174..=0x176 => format!("MSR_IA32_SYSENTER ({:#x})", write.msr),
+            other => format!("MSR {other:#x}"),
+        };
+        let (from, to, by) = (place(write.from), place(write.to), place(write.rip));
+        format!("{msr} of vCPU {} from {from} to {to}, by the instruction at {by}", write.vcpu)
     }
 
     fn judged_findings(&self) -> Vec<Finding> {
@@ -118,6 +136,8 @@ impl Judge {
                 program: 0,
                 agent: 0,
                 errors: BTreeMap::new(),
+                results: BTreeMap::new(),
+                processes: Vec::new(),
             });
             let count = match seen.origin {
                 Origin::Step => &mut row.step,
@@ -126,6 +146,10 @@ impl Judge {
             };
             *count = count.saturating_add(seen.count);
             if seen.origin != Origin::Agent {
+                for (result, count) in &seen.results {
+                    *row.results.entry(*result).or_default() += count;
+                }
+                row.processes.extend(seen.processes.iter().cloned());
                 for (errno, count) in &seen.errors {
                     let sum = row.errors.entry(Errno(*errno).to_string()).or_default();
                     *sum = sum.saturating_add(*count);
@@ -141,7 +165,7 @@ impl Judge {
         rows
     }
 
-    fn call_name(&self, door: Door, nr: u64) -> String {
+    pub(super) fn call_name(&self, door: Door, nr: u64) -> String {
         // Only the 64-bit table's names are known; the other doors count by the 32-bit one.
         let name = if door == Door::Syscall64 { (self.names.syscall)(nr) } else { None };
         name.unwrap_or_else(|| match door {
@@ -154,6 +178,7 @@ impl Judge {
         let mut failures = Vec::new();
         for expect in &self.scenario.expect.syscalls {
             report.expectations += usize::from(expect.count.is_some()) + expect.errors.len();
+            report.expectations += usize::from(expect.returns.is_some());
             self.call_failures(expect, &report.syscalls, &mut failures);
         }
         for ((want, line), found) in self.scenario.expect.log.iter().zip(&self.run_log) {
@@ -173,6 +198,7 @@ impl Judge {
             CallName::Name(name, _) => name.clone(),
             CallName::Nr(nr) => format!("system call {nr}"),
         };
+        let mut returned = Vec::new();
         let mut compare = |what: String, range, number: u64| {
             if !holds(range, number.into(), &self.values) {
                 let (expected, got) = (show_interval(range, &self.values), number.to_string());
@@ -183,12 +209,29 @@ impl Judge {
             let count = rows().fold(0_u64, |sum, row| sum.saturating_add(row.count()));
             compare(format!("calls of {name}"), range, count);
         }
+        if let Some((wanted, line)) = &expect.returns {
+            let mut seen: BTreeMap<i64, u64> = BTreeMap::new();
+            for (result, count) in rows().flat_map(|row| &row.results) {
+                *seen.entry(*result).or_default() += count;
+            }
+            let mut sorted: BTreeMap<i64, u64> = BTreeMap::new();
+            wanted.iter().for_each(|value| *sorted.entry(*value).or_default() += 1);
+            if seen != sorted {
+                returned.push((format!("results of {name}"), results(&sorted), results(&seen), *line));
+            }
+        }
         for (errno, range) in &expect.errors {
             let key = errno.to_string();
             let count =
                 rows().fold(0_u64, |sum, row| sum.saturating_add(row.errors.get(&key).copied().unwrap_or(0)));
             compare(format!("calls of {name} with {errno}"), range, count);
         }
+        failures.extend(returned.into_iter().map(|(what, expected, got, line)| Failure {
+            what,
+            expected,
+            got,
+            line,
+        }));
     }
 
     /// How the run ended, and whether the scenario wants that.
@@ -297,6 +340,9 @@ impl Judge {
         if !reasons.is_empty() {
             return (Verdict::Fail, reasons.join(", "));
         }
+        if let Some(write) = report.entry_writes.first() {
+            return (Verdict::Fail, format!("the guest moved where system calls enter the kernel: {write}"));
+        }
         if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
             return (Verdict::Splat, reason_of(splat));
         }
@@ -392,4 +438,17 @@ fn machine_end(reason: &EndReason) -> String {
         EndReason::KvmError(text) => format!("KVM gave up on the guest: {text}"),
         EndReason::Internal(text) => format!("the machine process failed: {text}"),
     }
+}
+
+/// Results and how often each came, as a scenario writes them: `0, 0, EFAULT`, or `1000 times 1`.
+fn results(counts: &BTreeMap<i64, u64>) -> String {
+    let one = |(value, count): (&i64, &u64)| {
+        let value = Errno::of(*value).map_or(value.to_string(), |errno| errno.to_string());
+        if *count > 3 { format!("{count} times {value}") } else { vec![value; *count as usize].join(", ") }
+    };
+    // Errors are negative and come last, as people write them.
+    let good = counts.range(0..).map(one);
+    let bad = counts.range(..0).rev().map(one);
+    let all: Vec<String> = good.chain(bad).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }

@@ -30,13 +30,15 @@ void offsets(void)
 	FIELD(task_struct, tgid);
 	FIELD(task_struct, comm);
 	FIELD(task_struct, tasks);
-	FIELD(task_struct, thread_group);
 	FIELD(task_struct, __state);
+	FIELD(task_struct, flags);
 	FIELD(task_struct, stack);
 	VALUE("task_struct.sp", offsetof(struct task_struct, thread.sp));
 	FIELD(module, list);
 	FIELD(module, name);
+#ifdef CONFIG_KALLSYMS
 	FIELD(module, kallsyms);
+#endif
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	VALUE("module.text", offsetof(struct module, mem[MOD_TEXT].base));
 	VALUE("module.text_size", offsetof(struct module, mem[MOD_TEXT].size));
@@ -50,9 +52,6 @@ void offsets(void)
 	VALUE("THREAD_SIZE", THREAD_SIZE);
 }
 "#;
-
-/// A field that came or went in some version is left out of a second attempt, alone.
-const OPTIONAL: &[&str] = &["FIELD(task_struct, thread_group);", "FIELD(module, kallsyms);"];
 
 /// Offsets in bytes by `struct.field`. A kernel that they can't be found for gives none: what needs them does
 /// without.
@@ -76,31 +75,27 @@ pub(super) fn find(kernel: &Kernel, cache: &Cache) -> BTreeMap<String, u64> {
 fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, CacheError> {
     let log = cache.log(&format!("offsets-{}", kernel.hash));
     let toolchain = Toolchain::find(&kernel.compiler, cache);
-    let without = OPTIONAL.iter().fold(SOURCE.to_owned(), |text, field| text.replace(field, ""));
-    for source in [SOURCE, &without] {
-        let stage = cache.stage()?;
-        let folder = stage.path();
-        for (name, text) in [("Makefile", MAKEFILE), ("offsets.c", source)] {
-            let path = folder.join(name);
-            fs::write(&path, text).map_err(CacheError::io("write", &path))?;
-        }
-        let mut make = run::tied("make");
-        make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
-        toolchain.apply(&mut make);
-        make.arg("offsets.s").current_dir(folder);
-        let ran = run::run(make, &log, None, |_| ())?;
-        if ran.status.success() {
-            let text = fs::read_to_string(folder.join("offsets.s")).unwrap_or_default();
-            return Ok(parse(&text));
-        }
+    let stage = cache.stage()?;
+    let folder = stage.path();
+    for (name, text) in [("Makefile", MAKEFILE), ("offsets.c", SOURCE)] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
-    Ok(BTreeMap::new())
+    let mut make = run::tied("make");
+    make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
+    toolchain.apply(&mut make);
+    make.arg("offsets.s").current_dir(folder);
+    // What it can't do it says in the log.
+    run::run(make, &log, None, |_| ())?;
+    Ok(parse(&fs::read_to_string(folder.join("offsets.s")).unwrap_or_default()))
 }
 
 /// Takes the values out of the assembly: `.ascii "->name value"`.
 fn parse(assembly: &str) -> BTreeMap<String, u64> {
     let value = |line: &str| {
-        let (name, value) = line.trim().strip_prefix(".ascii \"->")?.strip_suffix('"')?.split_once(' ')?;
+        // A comment may follow.
+        let (text, _) = line.trim().strip_prefix(".ascii \"->")?.split_once('"')?;
+        let (name, value) = text.split_once(' ')?;
         Some((name.to_owned(), value.trim_start_matches('$').parse().ok()?))
     };
     assembly.lines().filter_map(value).collect()
@@ -112,13 +107,8 @@ mod tests {
 
     #[test]
     fn values_are_taken_out_of_assembly() {
-        let text = "#APP\n\n.ascii \"->task_struct.pid 1234\"\n# 0 \"\" 2\n\t.ascii \"->module.name $24\"\n.ascii \"x\"\n";
+        let text = "#APP\n\n.ascii \"->task_struct.pid 1234\"\t#\n# 0 \"\" 2\n\t.ascii \"->module.name $24\"\n.ascii \"x\"\n";
         let expected = [("module.name".to_owned(), 24), ("task_struct.pid".to_owned(), 1234)];
         assert_eq!(parse(text), expected.into());
-    }
-
-    #[test]
-    fn optional_fields_stand_in_the_source_as_they_are_named() {
-        assert!(OPTIONAL.iter().all(|field| SOURCE.contains(field)));
     }
 }

@@ -4,13 +4,14 @@
 //! end, each time beside itself and then renamed. Until the end its verdict is `infra`, so that a run
 //! that was killed can't be taken for a pass.
 
-use super::Reporter;
+use super::{Reporter, trace};
 use crate::event::Booted;
 use crate::judge::{
     Began, BoundedLog, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
     SyscallRow, Taint,
 };
 use crate::taint;
+use board::wire::SeenCall;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// A scenario of more than so many steps...
 const MANY: usize = 200;
+/// Traced calls beyond so many are only counted.
+const MOST_CALLS: usize = 10_000;
 /// ...has its file written this often at the most, or writing it would take longer than the run.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -32,6 +35,9 @@ pub struct Json {
     steps: Vec<JudgedStep>,
     step_log: BTreeMap<u64, usize>,
     log: BoundedLog,
+    /// Traced calls, the first of them, and how many more there were.
+    trace: Vec<Value>,
+    untold: u64,
     report: Option<RunReport>,
     written: Option<Instant>,
 }
@@ -56,6 +62,8 @@ impl Json {
             steps: Vec::new(),
             step_log: BTreeMap::new(),
             log: BoundedLog::default(),
+            trace: Vec::new(),
+            untold: 0,
             report: None,
             written: None,
         })
@@ -103,6 +111,9 @@ impl Json {
             "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
             "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
+            "entry_writes": report.map(|report| &report.entry_writes),
+            "trace": self.trace,
+            "trace_calls_dropped": self.untold,
             "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
             "timing": self.timing(),
             "exits": {
@@ -166,6 +177,14 @@ impl Reporter for Json {
                     }
                 }
                 self.log.push(record);
+                return Ok(());
+            }
+            Judged::Call(name, seen) => {
+                if self.trace.len() < MOST_CALLS {
+                    self.trace.push(traced(name, seen));
+                } else {
+                    self.untold += 1;
+                }
                 return Ok(());
             }
             Judged::StepBegan(_) | Judged::Console(_) => return Ok(()),
@@ -277,5 +296,21 @@ fn call(row: &SyscallRow) -> Value {
         "door": door,
         "by": { "step": row.step, "program": row.program, "agent": row.agent },
         "errors": row.errors,
+        "results": row.results.iter().map(|(result, count)| json!({ "value": result, "count": count })).collect::<Vec<_>>(),
+        "processes": row.processes.iter().map(|(pid, name, count)| json!({ "pid": pid, "name": name, "count": count })).collect::<Vec<_>>(),
+    })
+}
+
+fn traced(name: &str, seen: &SeenCall) -> Value {
+    json!({
+        "name": name,
+        "nr": seen.nr,
+        "at_ms": millis(seen.at),
+        "pid": seen.process.as_ref().map(|(pid, _)| pid),
+        "process": seen.process.as_ref().map(|(_, name)| name),
+        "args": seen.args,
+        "text": trace::call(name, seen),
+        "result": seen.result.map(|(value, _)| value),
+        "took_ms": seen.result.map(|(_, took)| millis(took)),
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod terminal;
+mod trace;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The run for a person: one line a step, as it ends; what failed, expected beside got.
 
-use super::Reporter;
+use super::{Reporter, trace};
 use crate::event::Booted;
 use crate::judge::{
     Began, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
@@ -235,6 +235,14 @@ impl Reporter for Terminal {
             Judged::Booted(booted) => self.booted(booted)?,
             Judged::Step(step) => self.step(step)?,
             Judged::Ended(report) => self.ended(report)?,
+            Judged::Call(name, seen) => {
+                let who = seen
+                    .process
+                    .as_ref()
+                    .map_or(String::new(), |(pid, name)| format!("[{pid} {}] ", escape(name)));
+                let text = format!("{who}{} = {}", trace::call(name, seen), trace::result(seen));
+                writeln!(self.out, "      {}", self.paint(FAINT, &text))?;
+            }
             Judged::StepBegan(_) | Judged::Log(..) | Judged::Console(_) => {}
         }
         self.out.flush()

@@ -75,25 +75,33 @@ fn project(scenario: &Path) -> Result<PathBuf, Abort> {
 }
 
 /// Modules, image and plan.
-pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Result<Prepared, Abort> {
+pub(super) fn the_rest(
+    scenario: &Scenario,
+    built: Built,
+    trace: Option<&[String]>,
+    cache: &Cache,
+) -> Result<Prepared, Abort> {
     let Built { kernel, took } = built;
     let calls = Calls(kernel.syscalls.clone());
     // Bad names are found before anything else is built.
     let steps =
         lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
+    let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
     let start = Instant::now();
     let modules = modules(scenario, &kernel, cache)?;
     let took = took + start.elapsed();
     let (stage, initramfs) = initramfs(scenario, modules, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
     fits(scenario, &symbols, &initramfs)?;
+    let mut landmarks = symbols.landmarks(LANDMARKS);
+    landmarks.extend(kernel.offsets(cache));
     let machine = Spec {
         kernel: kernel.boot.clone(),
         initramfs,
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
         command_line: Vec::new(),
-        landmarks: symbols.landmarks(LANDMARKS),
+        landmarks,
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
     let home = Home::new(&cache.work("module-"), folders.map(|source| source.path.clone()).collect());
@@ -105,7 +113,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
         at_home: Box::new(move |line| home.line(line)),
     };
     Ok(Prepared {
-        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true },
+        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, trace },
         kernel: judge::Kernel {
             release: Some(kernel.release),
             hash: kernel.hash,
@@ -115,6 +123,22 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
         names,
         stage,
     })
+}
+
+/// The numbers of the calls that `--trace` names.
+fn numbers(names: &[String], calls: &Calls) -> Result<Vec<u64>, Abort> {
+    let number = |name: &String| {
+        calls.number(name).or_else(|| name.parse().ok()).ok_or_else(|| {
+            let nearest = suggestion(name, calls);
+            Abort::Input(format!("--trace: this kernel has no system call named `{name}`{nearest}"))
+        })
+    };
+    names.iter().map(number).collect()
+}
+
+fn suggestion(name: &str, calls: &Calls) -> String {
+    let nearest = crate::diagnostic::nearest(name, calls.all());
+    nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 
 /// Every module of the scenario, by name.

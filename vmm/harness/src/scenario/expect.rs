@@ -2,8 +2,7 @@
 
 use super::errno::Errno;
 use super::model::{
-    CallExpect, CallName, Check, Ending, EndingKind, Interval, Layout, LogWant, Origin, RunExpect, Span,
-    Text, Want,
+    CallExpect, CallName, Check, Ending, EndingKind, Layout, LogWant, Origin, RunExpect, Span, Text, Want,
 };
 use super::node::{Node, Value};
 use super::reader::Reader;
@@ -257,20 +256,19 @@ impl Reader<'_> {
                     None => CallName::Name(name.to_owned(), key.clone()),
                 };
                 let line = self.line(key);
-                let (count, errors) = self.call(node)?;
-                Some(CallExpect { call, line, count, errors })
+                let expect = CallExpect { call, line, count: None, errors: Vec::new(), returns: None };
+                self.call(node, expect)
             })
             .collect()
     }
 
-    #[allow(clippy::type_complexity, reason = "the two halves of one struct's fields")]
-    fn call(&mut self, node: &Node) -> Option<(Option<Interval>, Vec<(Errno, Interval)>)> {
+    fn call(&mut self, node: &Node, expect: CallExpect) -> Option<CallExpect> {
         let Value::Map(entries) = &node.value else {
-            return Some((Some(self.interval(node, "how often")?), Vec::new()));
+            return Some(CallExpect { count: Some(self.interval(node, "how often")?), ..expect });
         };
         let range = |entry: &(Node, Node)| matches!(entry.0.text(), Some("at-least" | "at-most"));
         if entries.iter().any(range) {
-            return Some((Some(self.interval(node, "how often")?), Vec::new()));
+            return Some(CallExpect { count: Some(self.interval(node, "how often")?), ..expect });
         }
         let mut fields = self.fields(node, "what is expected of a system call")?;
         let count = fields.take("count").map(|node| self.interval(node, "how often"));
@@ -285,10 +283,24 @@ impl Reader<'_> {
                 }
             }
         }
-        fields.end(self, &["count", "errors", "at-least", "at-most"]);
-        if count.is_none() && errors.is_empty() {
+        let returns = fields.take("returns").and_then(|node| self.returns(node));
+        fields.end(self, &["count", "errors", "returns", "at-least", "at-most"]);
+        if count.is_none() && errors.is_empty() && returns.is_none() {
             return self.expected(node, "how often, like `2` or `{count: 2, errors: {EFAULT: 1}}`");
         }
-        Some((count.flatten(), errors))
+        Some(CallExpect { count: count.flatten(), errors, returns, ..expect })
+    }
+
+    /// All results of a call, in any order: numbers and errors.
+    fn returns(&mut self, node: &Node) -> Option<(Vec<i64>, usize)> {
+        let Value::List(list) = &node.value else {
+            return self.expected(node, "everything that the call returned, like `[0, EFAULT]`");
+        };
+        let one = |this: &mut Self, item: &Node| match item.text().and_then(parse_int) {
+            Some(number) => i64::try_from(number).ok(),
+            None => this.errno(item).map(|errno| -i64::from(errno.0)),
+        };
+        let values = list.iter().map(|item| one(self, item)).collect::<Option<Vec<_>>>()?;
+        Some((values, self.line(&node.span)))
     }
 }

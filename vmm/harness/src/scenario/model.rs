@@ -361,6 +361,8 @@ pub struct CallExpect {
     pub count: Option<Interval>,
     /// How often it returned an error.
     pub errors: Vec<(Errno, Interval)>,
+    /// Everything that it returned, in any order, an errno negated; and the line of that.
+    pub returns: Option<(Vec<i64>, usize)>,
 }
 
 /// An end other than a healthy one, as a lesson may ask for it.

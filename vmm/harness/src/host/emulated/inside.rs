@@ -297,7 +297,7 @@ mod tests {
             command_line: vec![],
             landmarks: Default::default(),
         };
-        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false }
+        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false, trace: None }
     }
 
     fn blob(bytes: &[u8]) -> Blob {

@@ -8,6 +8,7 @@
 mod cli;
 mod doctor;
 mod host;
+mod module;
 mod splat;
 
 use clap::{CommandFactory, Parser};
@@ -48,6 +49,7 @@ fn user(command: Command) -> u8 {
             Some(complaint) => usage(complaint),
             None => run::run(&args.files, &args.options()),
         },
+        Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),

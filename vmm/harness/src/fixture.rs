@@ -54,6 +54,8 @@ pub fn try_load(text: &[u8]) -> Result<Scenario, String> {
         std::fs::create_dir_all(&module).unwrap();
         std::fs::write(module.join("Makefile"), format!("obj-m := {object}.o\n")).unwrap();
     }
+    // A folder with a file's name.
+    std::fs::create_dir(folder.path().join("modules/folder.ko")).unwrap();
     std::fs::create_dir(folder.path().join("scenarios")).unwrap();
     let path = folder.path().join("scenarios/test.yaml");
     std::fs::write(&path, text).unwrap();

@@ -1,6 +1,10 @@
 //! `vmm run`: a scenario's way from its file to its verdict.
 
+mod command;
+mod modules;
 mod prepare;
+
+pub use command::{build_modules, check_modules};
 
 use crate::{
     cache::{Cache, CacheError},
@@ -177,9 +181,10 @@ impl Runs {
         if self.host.is_none() {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);
         }
-        let Prepared { plan, kernel, names, stage: _kept } =
+        let Prepared { plan, kernel, names, builds, preflight, stage: _kept } =
             prepare::the_rest(scenario, kernel, &self.cache)?;
         reports.tell(&judge.kernel(kernel, names));
+        reports.tell(&Judged::Modules(builds, preflight));
         let host = self.host.as_mut().expect("it was just started");
         let result = host.execute(&plan, &interrupt::requested, &mut |event| {
             for judged in judge.event(&event) {

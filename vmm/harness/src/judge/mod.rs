@@ -18,7 +18,8 @@ mod verdict;
 mod tests;
 
 pub use judged::{
-    Began, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepResult, SyscallRow,
+    Began, Build, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepResult,
+    SyscallRow,
 };
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};

@@ -7,8 +7,8 @@
 use super::Reporter;
 use crate::event::Booted;
 use crate::judge::{
-    Began, BoundedLog, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
-    SyscallRow,
+    Began, BoundedLog, Build, Failure, Finding, FindingKind, Judged, JudgedStep, Kernel, RunReport,
+    StepVerdict, SyscallRow,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub struct Json {
     began: Option<Began>,
     host: Option<String>,
     kernel: Option<Kernel>,
+    builds: Vec<Build>,
+    preflight: Option<Duration>,
     booted: Option<Booted>,
     steps: Vec<JudgedStep>,
     step_log: BTreeMap<u64, usize>,
@@ -51,6 +53,8 @@ impl Json {
             began: None,
             host: None,
             kernel: None,
+            builds: Vec::new(),
+            preflight: None,
             booted: None,
             steps: Vec::new(),
             step_log: BTreeMap::new(),
@@ -96,6 +100,7 @@ impl Json {
             })),
             "host": self.host,
             "kernel": kernel,
+            "builds": self.builds.iter().map(build).collect::<Vec<_>>(),
             "steps": steps,
             "failures": report.map_or(&[][..], |report| &report.failures).iter().map(failure).collect::<Vec<_>>(),
             "expectations": report.map(|report| report.expectations),
@@ -125,6 +130,7 @@ impl Json {
     fn timing(&self) -> Value {
         json!({
             "build_ms": self.kernel.as_ref().map(|kernel| millis(kernel.build)),
+            "preflight_ms": self.preflight.map(millis),
             "boot_to_agent_ms": self.booted.as_ref().map(|booted| millis(booted.ready)),
             "vmm_setup_ms": self.booted.as_ref().map(|booted| millis(booted.setup)),
             "run_ms": self.report.as_ref().map(|report| millis(report.ran)),
@@ -141,6 +147,10 @@ impl Reporter for Json {
             }
             Judged::Host(host) => self.host = Some(host.clone()),
             Judged::Kernel(kernel) => self.kernel = Some(kernel.clone()),
+            Judged::Modules(builds, took) => {
+                self.builds.clone_from(builds);
+                self.preflight = Some(*took);
+            }
             Judged::Booted(booted) => self.booted = Some(booted.clone()),
             Judged::Step(step) => {
                 if let Some(place) = self.steps.get_mut(step.index) {
@@ -180,6 +190,15 @@ fn folder(path: &Path) -> &Path {
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn build(build: &Build) -> Value {
+    json!({
+        "source": build.source.display().to_string(),
+        "modules": build.modules,
+        "cached": build.cached,
+        "warnings": build.warnings,
+    })
 }
 
 fn step(step: &JudgedStep) -> Value {

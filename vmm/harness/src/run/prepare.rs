@@ -1,15 +1,18 @@
 //! What has to be there before a machine can boot: kernel, modules, image, and the plan.
 
-use super::Abort;
+use super::{
+    Abort,
+    modules::{self, Modules},
+};
 use crate::{
-    cache::{Cache, CacheError, Stage},
-    image::{self, GuestFile, Image},
-    judge::{self, Names},
+    cache::{Cache, CacheError, Kind, Stage},
+    image::{self, GuestFile, GuestModule, Image},
+    judge::{self, Build, Names},
     kernel::{self, Fault, Kernel, Recipe},
     lower::{self, SyscallNames},
-    module,
     plan::Plan,
-    scenario::model::{Action, ModuleKind, Scenario},
+    preflight::Facts,
+    scenario::model::{Action, Scenario},
     syscall_table::SyscallTable,
 };
 use board::wire::{LANDMARKS, Spec};
@@ -32,6 +35,10 @@ pub(super) struct Prepared {
     pub plan: Plan,
     pub kernel: judge::Kernel,
     pub names: Names,
+    /// Where the modules come from.
+    pub builds: Vec<Build>,
+    /// How long it took to look at them.
+    pub preflight: Duration,
     /// Holds the initramfs that the plan names; dropped, it is gone.
     pub stage: Stage,
 }
@@ -58,6 +65,26 @@ pub(super) fn kernel(scenario: &Scenario, cache: &Cache) -> Result<Built, Abort>
     Ok(Built { kernel, took: start.elapsed() })
 }
 
+/// The kernel of this series, or of the cache's entry whose hash begins so; by default, the one that scenarios
+/// run on. `near` is a file or folder of the project.
+pub(super) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+    let fault = |error: kernel::KernelError| Abort::fault(&error, error.fault());
+    if let Some(asked) = asked.filter(|asked| *asked != SERIES) {
+        let keys = cache.keys(Kind::Kernel)?;
+        let found = keys.iter().filter(|key| key.starts_with(asked)).collect::<Vec<_>>();
+        return match found[..] {
+            [key] => Kernel::open(&cache.place(Kind::Kernel, key), true).map_err(fault),
+            _ => Err(Abort::Input(format!(
+                "there is no kernel `{asked}`; known are the series {SERIES} and these kernels of the cache, by \
+                 their hash or its beginning: {}",
+                if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+            ))),
+        };
+    }
+    let recipe = Recipe::standard(&project(near)?);
+    kernel::ensure(&recipe, cache).map_err(fault)
+}
+
 /// The project that a scenario belongs to: the nearest folder above it that holds `kernel-patches`, or else
 /// above the current folder, or above this program.
 fn project(scenario: &Path) -> Result<PathBuf, Abort> {
@@ -80,8 +107,10 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
     // Bad names are found before anything else is built.
     let steps =
         lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
+    let facts = Facts::of(&kernel);
+    modules::needs(scenario, &facts)?;
     let start = Instant::now();
-    let modules = modules(scenario, &kernel, cache)?;
+    let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
     let (stage, initramfs) = initramfs(scenario, modules, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
@@ -108,35 +137,15 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
             build: took,
         },
         names,
+        builds,
+        preflight,
         stage,
     })
 }
 
-/// Every module of the scenario, by name.
-fn modules(scenario: &Scenario, kernel: &Kernel, cache: &Cache) -> Result<Vec<(String, PathBuf)>, Abort> {
-    let mut modules = Vec::new();
-    for source in &scenario.modules {
-        match source.kind {
-            ModuleKind::Object => {
-                let name = source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                modules.push((name, source.path.clone()));
-            }
-            ModuleKind::Folder => {
-                let built = module::build(&source.path, kernel, cache)
-                    .map_err(|error| Abort::fault(&error, error.fault()))?;
-                for warning in built.first().iter().flat_map(|module| &module.warnings) {
-                    crate::progress::note(warning);
-                }
-                modules.extend(built.into_iter().map(|module| (module.name, module.ko)));
-            }
-        }
-    }
-    Ok(modules)
-}
-
 fn initramfs(
     scenario: &Scenario,
-    modules: Vec<(String, PathBuf)>,
+    modules: Vec<GuestModule>,
     cache: &Cache,
 ) -> Result<(Stage, PathBuf), Abort> {
     let mut files = Vec::new();

@@ -8,7 +8,7 @@ pub mod errno;
 mod expect;
 mod kinds;
 pub mod model;
-mod modules;
+pub(crate) mod modules;
 mod names;
 mod node;
 mod reader;
@@ -19,7 +19,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use model::{GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
+pub use model::{ConfigNeed, GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use value::placeholders;
@@ -34,7 +34,7 @@ use std::time::Duration;
 const MAX_FILE: u64 = 1 << 20;
 
 const FIELDS: &[&str] =
-    &["name", "kernel", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect"];
+    &["name", "kernel", "needs", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect"];
 
 /// Reads a scenario's file.
 ///
@@ -95,6 +95,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
     let kernel = fields.take("kernel").and_then(|node| reader.text(node, "a kernel series like `6.12`"));
+    let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
     if let Some(node) = fields.take("modules") {
         reader.modules(node);
@@ -112,6 +113,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         name: name.unwrap_or_default(),
         path,
         kernel,
+        needs,
         machine,
         modules: std::mem::take(&mut reader.modules),
         files,

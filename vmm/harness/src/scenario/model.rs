@@ -22,6 +22,8 @@ pub struct Scenario {
     pub machine: Machine,
     /// Modules that must be in the guest as [`module_path()`] says.
     pub modules: Vec<ModuleSource>,
+    /// Configuration symbols that the kernel must have.
+    pub needs: Vec<ConfigNeed>,
     /// Files of this machine that must be in the guest.
     pub files: Vec<GuestFile>,
     /// How long the guest may take until the agent's hello.
@@ -41,6 +43,17 @@ pub struct Machine {
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+}
+
+/// A configuration symbol without which the scenario makes no sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigNeed {
+    /// With CONFIG_.
+    pub symbol: String,
+    /// What it must be; `None` for `y` or `m`.
+    pub value: Option<String>,
+    /// Where the scenario asks for it.
+    pub span: Span,
 }
 
 /// Where a module's object lies in the guest.

@@ -78,6 +78,8 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         ("dollar_in_as", steps("  - open: /a\n    as: $fd\n")),
         ("key_twice", "expect:\n  syscalls:\n    getpid: 1\n    getpid: 2\nsteps:\n- sleep: 1 s\n".into()),
         ("no_module_folder", "modules: [../modules/chardv]\nsteps:\n- insmod: chardev\n".into()),
+        ("module_that_is_a_folder", "modules: [../modules/folder.ko]\nsteps:\n- insmod: x\n".into()),
+        ("need_that_is_no_symbol", "needs: {config: [KPROBES, CONFIG_A=y]}\nsteps:\n- sleep: 1 s\n".into()),
         ("bare_memory", "machine: {memory: 128}\nsteps:\n- sleep: 1 s\n".into()),
         ("too_many_cpus", "machine: {cpus: 64}\nsteps:\n- sleep: 1 s\n".into()),
         ("value_too_large", steps("  - syscall: 1\n    args: [{in: u8, value: 300}]\n")),

@@ -12,6 +12,9 @@ const AGENT: &str = "vmm-agent";
 /// Where busybox is looked for: Debian's busybox-static puts it at the first one.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
+/// What the kernel runs when it wants a module: CONFIG_MODPROBE_PATH's default.
+const MODPROBE: &str = "/sbin/modprobe";
+
 /// What goes into a guest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
@@ -21,6 +24,10 @@ pub struct Image {
     pub files: Vec<GuestFile>,
     /// This machine's busybox, with a link in /bin for each of its commands.
     pub busybox: bool,
+    /// The kernel's release, if modprobe is to find the modules below /lib/modules/RELEASE too.
+    pub release: Option<String>,
+    /// The kernel may load modules by itself: /sbin/modprobe is there.
+    pub autoload: bool,
 }
 
 /// A module for the guest.
@@ -115,12 +122,19 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
     archive.dir("/root", 0o700)?.dir("/tmp", 0o1777)?;
     for GuestModule { name, bytes } in &image.modules {
         archive.file(&format!("/lib/modules/{name}.ko"), 0o644, bytes.clone())?;
+        if let Some(release) = &image.release {
+            let target = format!("../../{name}.ko");
+            archive.symlink(&format!("/lib/modules/{release}/extra/{name}.ko"), &target)?;
+        }
     }
     for file in &image.files {
         archive.file(&file.path, file.mode, file.bytes.clone())?;
     }
     if image.busybox {
         add_busybox(&mut archive, &image.files)?;
+    }
+    if image.autoload && !image.files.iter().any(|file| file.path == MODPROBE) {
+        archive.symlink(MODPROBE, "../bin/busybox")?;
     }
     Ok(archive.into_bytes())
 }
@@ -230,7 +244,7 @@ mod tests {
         let image = Image {
             modules: vec![GuestModule { name: "chardev".into(), bytes: b"the module".to_vec() }],
             files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
-            busybox: false,
+            ..Image::default()
         };
         let archive = with_agent(&elf(&[1]), &image).unwrap();
         for text in
@@ -258,6 +272,19 @@ mod tests {
         let image = Image { files: vec![file(b"mine")], ..Image::default() };
         let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
         assert_eq!(message, "make the guest's initramfs: '/init' is there twice, and the two differ");
+    }
+
+    #[test]
+    fn what_the_kernel_loads_modules_by_is_only_there_when_asked_for() {
+        let module = GuestModule { name: "a".into(), bytes: b"the module".to_vec() };
+        let image = Image { modules: vec![module], busybox: true, ..Image::default() };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        assert!(!contains(&archive, "sbin/modprobe") && !contains(&archive, "extra/a.ko"));
+        let image = Image { autoload: true, release: Some("6.12-x".into()), ..image };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        assert!(
+            contains(&archive, "sbin/modprobe\0") && contains(&archive, "lib/modules/6.12-x/extra/a.ko\0")
+        );
     }
 
     /// Needs busybox-static, as every scenario that runs a program does.

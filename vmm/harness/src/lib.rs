@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+mod depmod;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;

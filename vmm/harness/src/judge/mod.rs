@@ -4,6 +4,7 @@
 //! trusts nothing in the events: a guest, or a machine process gone wrong, may have sent anything.
 
 mod check;
+mod clean;
 mod findings;
 mod judged;
 mod needs;
@@ -58,6 +59,8 @@ pub struct Judge {
     /// The step that is being done.
     current: Option<usize>,
     values: check::Values,
+    /// What the places that must be clean held before the first step.
+    before: Vec<Vec<u8>>,
     /// For each of the current step's checks: the log line that decides it.
     step_log: Vec<Option<String>>,
     /// For each of the run's log expectations: the line that decides it.
@@ -96,6 +99,7 @@ impl Judge {
             names: Names::default(),
             current: None,
             values: check::Values::new(),
+            before: Vec::new(),
             step_log: Vec::new(),
             findings: Vec::new(),
             log: BoundedLog::default(),

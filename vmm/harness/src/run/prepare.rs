@@ -6,13 +6,14 @@ use super::{
 };
 use crate::{
     cache::{Cache, CacheError, Kind, Stage},
+    depmod,
     image::{self, GuestFile, GuestModule, Image},
     judge::{self, Build, Names},
     kernel::{self, Fault, Kernel, Recipe},
     lower::{self, SyscallNames},
     plan::Plan,
     preflight::Facts,
-    scenario::model::{Action, Scenario},
+    scenario::model::{Action, Scenario, Step},
     syscall_table::SyscallTable,
 };
 use board::wire::{LANDMARKS, Spec};
@@ -112,7 +113,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
     let start = Instant::now();
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
-    let (stage, initramfs) = initramfs(scenario, modules, cache)?;
+    let (stage, initramfs) = initramfs(scenario, modules, &kernel, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
     let machine = Spec {
         kernel: kernel.boot.clone(),
@@ -146,6 +147,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
 fn initramfs(
     scenario: &Scenario,
     modules: Vec<GuestModule>,
+    kernel: &Kernel,
     cache: &Cache,
 ) -> Result<(Stage, PathBuf), Abort> {
     let mut files = Vec::new();
@@ -158,12 +160,25 @@ fn initramfs(
         let mode = fs::metadata(&file.host).map_err(cant_read)?.permissions().mode() & 0o7777;
         files.push(GuestFile { path: file.guest.clone(), mode, bytes });
     }
-    // Two megabytes that a guest without programs need not unpack.
-    let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
-    let bytes = image::assemble(&Image { modules, files, busybox })
-        .map_err(|error| Abort::fault(&error, Fault::Machine))?;
     // In the cache: what a killed process leaves there is swept.
     let stage = cache.stage()?;
+    // Two megabytes that a guest without programs need not unpack.
+    let autoload = scenario.autoload;
+    let program = |step: &Step| {
+        matches!(step.action, Action::Run { .. } | Action::Modprobe { .. } | Action::Modinfo { .. })
+    };
+    let busybox = autoload || scenario.steps.iter().any(program);
+    let mut release = None;
+    if busybox && !modules.is_empty() {
+        let index = depmod::index(&modules, &kernel.release, &kernel.build, stage.path())
+            .map_err(|error| Abort::fault(&error, Fault::Machine))?;
+        // A scenario's own file goes first.
+        let own: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        files.extend(index.into_iter().filter(|file| !own.contains(&file.path)));
+        release = Some(kernel.release.clone());
+    }
+    let bytes = image::assemble(&Image { modules, files, busybox, release, autoload })
+        .map_err(|error| Abort::fault(&error, Fault::Machine))?;
     let path = stage.path().join("initramfs");
     fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
     Ok((stage, path))

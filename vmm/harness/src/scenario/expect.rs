@@ -2,8 +2,8 @@
 
 use super::errno::Errno;
 use super::model::{
-    CallExpect, CallName, Check, Ending, EndingKind, Interval, Layout, LogWant, Origin, RunExpect, Span,
-    Text, Want,
+    CallExpect, CallName, Check, Ending, EndingKind, Interval, Layout, LogWant, Origin, Place, RunExpect,
+    Span, Text, Want,
 };
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
@@ -24,6 +24,8 @@ pub struct StepExpect {
 pub enum Results {
     /// A value or an error.
     Value,
+    /// An error, and who still holds the module.
+    Unload,
     /// A value or an error, and data.
     Data,
     /// An exit status and what was printed.
@@ -31,6 +33,7 @@ pub enum Results {
 }
 
 const VALUE: &[&str] = &["returns", "errno", "within", "log"];
+const UNLOAD: &[&str] = &["returns", "errno", "users", "within", "log"];
 const DATA: &[&str] = &["returns", "errno", "data", "within", "log"];
 const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log"];
 
@@ -109,6 +112,7 @@ impl Reader<'_> {
         }
         let known = match results {
             Results::Value => VALUE,
+            Results::Unload => UNLOAD,
             Results::Data => DATA,
             Results::Program => PROGRAM,
         };
@@ -129,6 +133,7 @@ impl Reader<'_> {
                 }
                 "returns" => one(self.value_or_errno(node)),
                 "errno" => one(self.errno(node).map(Want::Errno)),
+                "users" => one(self.interval(node, "how many hold the module").map(Want::Users)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
                 "exit" => one(self.interval(node, "an exit status").map(Want::Exit)),
                 "log" => wants.extend(self.log(node).into_iter().map(|(want, line)| (line, Want::Log(want)))),
@@ -258,10 +263,27 @@ impl Reader<'_> {
         let ending = self.ending(&mut fields);
         let log = fields.take("log").map(|node| self.log(node)).unwrap_or_default();
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
+        let clean = fields.take("clean").map(|node| (self.places(node), self.line(&node.span)));
         let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = ["syscalls", "log"].into_iter().chain(endings).collect();
+        let known: Vec<&str> = ["syscalls", "log", "clean"].into_iter().chain(endings).collect();
         fields.end(self, &known);
-        Some(RunExpect { syscalls, log, ending })
+        Some(RunExpect { syscalls, log, clean, ending })
+    }
+
+    /// `clean`: a list of places.
+    fn places(&mut self, node: &Node) -> Vec<Place> {
+        let items = self.items(node, "a list of places like `[modules, devices]`").unwrap_or_default();
+        let mut places = Vec::new();
+        for item in items {
+            match self.choice(item, "a place", Place::NAMES) {
+                Some(place) if !places.contains(&place) => places.push(place),
+                _ => {}
+            }
+        }
+        if places.is_empty() && !items.iter().any(|item| item.text().is_some()) {
+            self.expected::<()>(node, "a list of places like `[modules, devices]`");
+        }
+        places
     }
 
     fn calls(&mut self, node: &Node) -> Vec<CallExpect> {

@@ -33,8 +33,19 @@ use std::time::Duration;
 /// Larger scenarios, in bytes, are no scenarios.
 const MAX_FILE: u64 = 1 << 20;
 
-const FIELDS: &[&str] =
-    &["name", "kernel", "needs", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect"];
+const FIELDS: &[&str] = &[
+    "name",
+    "kernel",
+    "needs",
+    "machine",
+    "modules",
+    "autoload",
+    "files",
+    "timeout",
+    "boot-timeout",
+    "steps",
+    "expect",
+];
 
 /// Reads a scenario's file.
 ///
@@ -100,6 +111,9 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     if let Some(node) = fields.take("modules") {
         reader.modules(node);
     }
+    let autoload = fields
+        .take("autoload")
+        .and_then(|node| reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]));
     let files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
     let timeout = fields.take("timeout").and_then(|node| reader.duration(node, "`timeout`"));
     let boot_timeout = fields.take("boot-timeout").and_then(|node| reader.duration(node, "`boot-timeout`"));
@@ -116,9 +130,10 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         needs,
         machine,
         modules: std::mem::take(&mut reader.modules),
+        autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
-        steps: steps?,
+        steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
         source: reader.source.clone(),
     })

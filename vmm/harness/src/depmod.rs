@@ -11,8 +11,8 @@ use std::{
     process::Command,
 };
 
-/// What a build says about its own modules and built-in parts; depmod reads them if they are there.
-const OF_THE_BUILD: [&str; 3] = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
+/// What a build says about its built-in parts; depmod reads it if it is there.
+const OF_THE_BUILD: [&str; 2] = ["modules.builtin", "modules.builtin.modinfo"];
 
 /// Why there is no index.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,10 @@ pub fn index(
         let path = extra.join(format!("{}.ko", module.name));
         fs::write(&path, &module.bytes).map_err(io(&path))?;
     }
+    // Without it the order is that of the folder on the disk, and the same input would not give the same image.
+    let order: String = modules.iter().map(|module| format!("extra/{}.ko\n", module.name)).collect();
+    let path = folder.join("modules.order");
+    fs::write(&path, order).map_err(io(&path))?;
     for name in OF_THE_BUILD {
         let (from, to) = (build.join(name), folder.join(name));
         if from.is_file() {
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn dependencies_and_aliases_are_indexed() {
         let ksymtab = "int __ksymtab_of_a __attribute__((section(\"__ksymtab\")));\
-                       char __ksymtab_strings[] __attribute__((section(\"__ksymtab_strings\"))) = \"of_a\";";
+                       char strings[] __attribute__((section(\"__ksymtab_strings\"))) = \"of_a\";";
         let needs = "extern int of_a(void); int (*use)(void) = of_a;\
                      const char info[] __attribute__((section(\".modinfo\"))) = \"alias=fs-b\\0depends=a\";";
         let work = tempfile::tempdir().unwrap();

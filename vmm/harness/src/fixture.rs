@@ -25,6 +25,7 @@ const CALLS: &[(&str, u64)] = &[
     ("ioctl", 16),
     ("pwrite64", 18),
     ("getppid", 110),
+    ("init_module", 175),
     ("delete_module", 176),
     ("openat", 257),
     ("mknodat", 259),
@@ -118,7 +119,7 @@ fn known(num: &Num) -> i128 {
 fn good_outcome(step: &Step) -> StepOutcome {
     let took = Duration::from_micros(4100);
     let mut value = if matches!(step.action, Action::Open { .. }) { 3 } else { 0 };
-    let mut numbers = BTreeMap::new();
+    let (mut numbers, mut users) = (BTreeMap::new(), None);
     for check in &step.checks {
         match &check.want {
             Want::Returns(range) => value = known(range.low.as_ref().unwrap()) as i64,
@@ -126,10 +127,11 @@ fn good_outcome(step: &Step) -> StepOutcome {
             Want::Named(name, range) => {
                 numbers.insert(name.clone(), known(range.low.as_ref().unwrap()));
             }
+            Want::Users(range) => users = Some(known(range.low.as_ref().unwrap())),
             _ => {}
         }
     }
-    let mut data: Vec<Vec<u8>> = Vec::new();
+    let mut data: Vec<Vec<u8>> = users.map(|users| format!("{users}\n").into_bytes()).into_iter().collect();
     let args = match &step.action {
         Action::Syscall { args, .. } => &args[..],
         Action::Ioctl { arg, .. } => std::slice::from_ref(arg),

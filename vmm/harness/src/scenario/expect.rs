@@ -280,8 +280,9 @@ impl Reader<'_> {
                 _ => {}
             }
         }
-        if places.is_empty() && !items.iter().any(|item| item.text().is_some()) {
-            self.expected::<()>(node, "a list of places like `[modules, devices]`");
+        if items.is_empty() {
+            let error = Diagnostic::new(&node.span, "`clean` names no place");
+            self.errors.push(error.nearest("", Place::NAMES.iter().map(|(name, _)| *name)));
         }
         places
     }

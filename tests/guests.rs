@@ -13,5 +13,6 @@ mod guests {
     mod findings;
     mod interrupt;
     mod kernel_faults;
+    mod modules;
     mod scenarios;
 }

@@ -20,7 +20,7 @@ fn chardev_passes_with_a_full_report() {
     assert_eq!(add["nr"], 548);
 
     let verdicts = ran.step_verdicts();
-    assert_eq!(verdicts.len(), 42, "the scenario's steps");
+    assert_eq!(verdicts.len(), 47, "the scenario's steps");
     assert!(verdicts.iter().all(|verdict| *verdict == "pass"), "{verdicts:?}");
     for step in report["steps"].as_array().unwrap() {
         assert!(step["took_ms"].as_f64().unwrap() > 0.0, "{step}");

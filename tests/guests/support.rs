@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The program under test.
-const VMM: &str = env!("CARGO_BIN_EXE_vmm");
+pub const VMM: &str = env!("CARGO_BIN_EXE_vmm");
 
 /// So many guests at once: more would only take each other's time, and steps have time limits.
 const GUESTS_AT_ONCE: usize = 2;

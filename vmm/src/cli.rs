@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use crate::splat::SplatArgs;
+use crate::{module::ModuleArgs, splat::SplatArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{host::Choice, run::Options};
 use std::{path::PathBuf, str::FromStr};
@@ -22,6 +22,7 @@ Examples:
   vmm run scenarios/chardev.yaml                        run one scenario
   vmm run scenarios/*.yaml                              run several, one after the other
   vmm run scenarios/hello.yaml --report json=out.json   for a program that reads the result
+  vmm module build modules/hello                        build a module for the kernel that scenarios run on
   vmm doctor                                            can this machine run guests, and what is missing
 
 Exit codes:
@@ -41,6 +42,8 @@ Environment:
 pub enum Command {
     /// Run scenarios and give verdicts
     Run(RunArgs),
+    /// Build kernel modules, and say whether the kernel will take them
+    Module(ModuleArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
     /// Keep an emulated host

@@ -8,6 +8,7 @@
 mod cli;
 mod doctor;
 mod host;
+mod module;
 mod splat;
 
 use clap::{CommandFactory, Parser};
@@ -51,6 +52,7 @@ fn user(command: Command) -> u8 {
         Command::Bench(args) => match args.command {
             BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
         },
+        Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),

@@ -25,6 +25,7 @@ const CALLS: &[(&str, u64)] = &[
     ("ioctl", 16),
     ("pwrite64", 18),
     ("getppid", 110),
+    ("init_module", 175),
     ("delete_module", 176),
     ("openat", 257),
     ("mknodat", 259),
@@ -54,6 +55,8 @@ pub fn try_load(text: &[u8]) -> Result<Scenario, String> {
         std::fs::create_dir_all(&module).unwrap();
         std::fs::write(module.join("Makefile"), format!("obj-m := {object}.o\n")).unwrap();
     }
+    // A folder with a file's name.
+    std::fs::create_dir(folder.path().join("modules/folder.ko")).unwrap();
     std::fs::create_dir(folder.path().join("scenarios")).unwrap();
     let path = folder.path().join("scenarios/test.yaml");
     std::fs::write(&path, text).unwrap();
@@ -116,7 +119,7 @@ fn known(num: &Num) -> i128 {
 fn good_outcome(step: &Step) -> StepOutcome {
     let took = Duration::from_micros(4100);
     let mut value = if matches!(step.action, Action::Open { .. }) { 3 } else { 0 };
-    let mut numbers = BTreeMap::new();
+    let (mut numbers, mut users) = (BTreeMap::new(), None);
     for check in &step.checks {
         match &check.want {
             Want::Returns(range) => value = known(range.low.as_ref().unwrap()) as i64,
@@ -124,10 +127,11 @@ fn good_outcome(step: &Step) -> StepOutcome {
             Want::Named(name, range) => {
                 numbers.insert(name.clone(), known(range.low.as_ref().unwrap()));
             }
+            Want::Users(range) => users = Some(known(range.low.as_ref().unwrap())),
             _ => {}
         }
     }
-    let mut data: Vec<Vec<u8>> = Vec::new();
+    let mut data: Vec<Vec<u8>> = users.map(|users| format!("{users}\n").into_bytes()).into_iter().collect();
     let args = match &step.action {
         Action::Syscall { args, .. } => &args[..],
         Action::Ioctl { arg, .. } => std::slice::from_ref(arg),
@@ -187,7 +191,15 @@ fn good_evidence(scenario: &Scenario) -> Evidence {
             .iter()
             .map(|(Errno(errno), range)| (*errno, known(range.low.as_ref().unwrap()) as u64))
             .collect();
-        let one = |origin, count, errors| SyscallCount { door: Door::Syscall64, nr, origin, count, errors };
+        let one = |origin, count, errors| SyscallCount {
+            results: BTreeMap::new(),
+            processes: Vec::new(),
+            door: Door::Syscall64,
+            nr,
+            origin,
+            count,
+            errors,
+        };
         evidence.syscalls.push(one(Whose::Step, count, errors));
         // What the agent does for itself is not what a scenario counts.
         evidence.syscalls.push(one(Whose::Agent, 7, BTreeMap::from([(14, 5)])));

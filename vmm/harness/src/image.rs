@@ -12,15 +12,31 @@ const AGENT: &str = "vmm-agent";
 /// Where busybox is looked for: Debian's busybox-static puts it at the first one.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
+/// What the kernel runs when it wants a module: CONFIG_MODPROBE_PATH's default.
+const MODPROBE: &str = "/sbin/modprobe";
+
 /// What goes into a guest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
-    /// Modules: the name, and the `.ko` on this machine. They lie at `/lib/modules/NAME.ko`.
-    pub modules: Vec<(String, PathBuf)>,
+    /// Modules. They lie at `/lib/modules/NAME.ko`.
+    pub modules: Vec<GuestModule>,
     /// Further files.
     pub files: Vec<GuestFile>,
     /// This machine's busybox, with a link in /bin for each of its commands.
     pub busybox: bool,
+    /// The kernel's release, if modprobe is to find the modules below /lib/modules/RELEASE too.
+    pub release: Option<String>,
+    /// The kernel may load modules by itself: /sbin/modprobe is there.
+    pub autoload: bool,
+}
+
+/// A module for the guest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestModule {
+    /// The file's name without `.ko`.
+    pub name: String,
+    /// Its content, unpacked.
+    pub bytes: Vec<u8>,
 }
 
 /// A file for the guest.
@@ -104,14 +120,21 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
         archive.dir(folder, 0o755)?;
     }
     archive.dir("/root", 0o700)?.dir("/tmp", 0o1777)?;
-    for (name, path) in &image.modules {
-        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, read(path)?)?;
+    for GuestModule { name, bytes } in &image.modules {
+        archive.file(&format!("/lib/modules/{name}.ko"), 0o644, bytes.clone())?;
+        if let Some(release) = &image.release {
+            let target = format!("../../{name}.ko");
+            archive.symlink(&format!("/lib/modules/{release}/extra/{name}.ko"), &target)?;
+        }
     }
     for file in &image.files {
         archive.file(&file.path, file.mode, file.bytes.clone())?;
     }
     if image.busybox {
         add_busybox(&mut archive, &image.files)?;
+    }
+    if image.autoload && !image.files.iter().any(|file| file.path == MODPROBE) {
+        archive.symlink(MODPROBE, "../bin/busybox")?;
     }
     Ok(archive.into_bytes())
 }
@@ -218,13 +241,10 @@ mod tests {
 
     #[test]
     fn the_image_has_what_a_guest_needs_and_is_reproducible() {
-        let folder = tempfile::tempdir().unwrap();
-        let module = folder.path().join("built.ko");
-        fs::write(&module, "the module").unwrap();
         let image = Image {
-            modules: vec![("chardev".into(), module)],
+            modules: vec![GuestModule { name: "chardev".into(), bytes: b"the module".to_vec() }],
             files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
-            busybox: false,
+            ..Image::default()
         };
         let archive = with_agent(&elf(&[1]), &image).unwrap();
         for text in
@@ -247,18 +267,24 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_not_there_is_named() {
-        let image = Image { modules: vec![("m".into(), "/no/such.ko".into())], ..Image::default() };
-        let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
-        assert_eq!(message, "read /no/such.ko: No such file or directory (os error 2)");
-    }
-
-    #[test]
     fn two_files_at_one_path_are_an_error() {
         let file = |bytes: &[u8]| GuestFile { path: "/init".into(), mode: 0o755, bytes: bytes.into() };
         let image = Image { files: vec![file(b"mine")], ..Image::default() };
         let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
         assert_eq!(message, "make the guest's initramfs: '/init' is there twice, and the two differ");
+    }
+
+    #[test]
+    fn what_the_kernel_loads_modules_by_is_only_there_when_asked_for() {
+        let module = GuestModule { name: "a".into(), bytes: b"the module".to_vec() };
+        let image = Image { modules: vec![module], busybox: true, ..Image::default() };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        assert!(!contains(&archive, "sbin/modprobe") && !contains(&archive, "extra/a.ko"));
+        let image = Image { autoload: true, release: Some("6.12-x".into()), ..image };
+        let archive = with_agent(&elf(&[]), &image).unwrap();
+        assert!(
+            contains(&archive, "sbin/modprobe\0") && contains(&archive, "lib/modules/6.12-x/extra/a.ko\0")
+        );
     }
 
     /// Needs busybox-static, as every scenario that runs a program does.

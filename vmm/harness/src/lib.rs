@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod cache;
+mod depmod;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod kernel;
 pub mod lower;
 pub mod module;
 pub mod plan;
+mod preflight;
 pub mod progress;
 pub mod report;
 pub mod run;
@@ -29,3 +31,4 @@ pub mod symbols;
 pub mod syscall_table;
 mod taint;
 pub mod text;
+mod unpack;

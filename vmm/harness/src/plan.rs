@@ -52,6 +52,9 @@ pub enum Role {
     Setup,
     /// Its result is the step's; exactly one per step.
     Main,
+    /// Done after the main op; with an error number, only if the main op returned that error. What it reads is
+    /// added to the step's data: one piece for each such op that reads, empty if that failed.
+    Also(Option<i32>),
     /// Done in any case once the op that it undoes succeeded; its result is dropped.
     Cleanup,
 }

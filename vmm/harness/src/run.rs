@@ -1,7 +1,11 @@
 //! `vmm run`: a scenario's way from its file to its verdict.
 
+mod command;
 mod home;
+mod modules;
 mod prepare;
+
+pub use command::{build_modules, check_modules};
 
 use crate::{
     bench,
@@ -81,7 +85,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
     let mut code = 0;
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
-            print_or_not("\n");
+            println_or_not("");
         }
         let mut reports = Reports { all: vec![Box::new(Terminal::stdout())], failed: false };
         // Last, so that the terminal has shown what a file can't take.
@@ -220,9 +224,10 @@ impl Runs {
         if self.host.is_none() {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);
         }
-        let Prepared { plan, kernel, names, stage: _kept } =
+        let Prepared { plan, kernel, names, builds, preflight, stage: _kept } =
             prepare::the_rest(scenario, kernel, self.trace.as_deref(), &self.cache)?;
         reports.tell(&judge.kernel(kernel, names));
+        reports.tell(&Judged::Modules(builds, preflight));
         let host = self.host.as_mut().expect("it was just started");
         let result = host.execute(&plan, &interrupt::requested, &mut |event| {
             for judged in judge.event(&event) {
@@ -277,4 +282,8 @@ fn complain(what: &dyn Display) {
 
 fn print_or_not(what: &str) {
     let _ = io::Write::write_fmt(&mut io::stdout(), format_args!("{what}"));
+}
+
+fn println_or_not(what: &str) {
+    print_or_not(&format!("{what}\n"));
 }

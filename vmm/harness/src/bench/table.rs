@@ -85,7 +85,7 @@ mod tests {
             boot("a host", &[vmm(100, 150), qemu(200), vmm(90, 201), qemu(100), vmm(900, 1), qemu(125)]);
         assert!(text.contains("vmm takes 0.80 of microvm's time at the median (within the bar)"), "{text}");
         assert!(text.contains("until ready: 201 (MISSES THE BAR)"), "{text}");
-        assert!(text.contains("set-up 10 ms, kernel 60 ms, agent 30 ms"), "{text}");
+        assert!(text.contains("set-up 10.0 ms, kernel 60.0 ms, agent 30.0 ms"), "{text}");
         assert!(text.contains("2.0 MiB (within the bar)"), "{text}");
     }
 

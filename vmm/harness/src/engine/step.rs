@@ -40,6 +40,10 @@ pub(super) fn perform(
     for op in &step.ops {
         let wanted = match op.role {
             Role::Setup | Role::Main => outcome.is_none(),
+            Role::Also(after) => {
+                let main = main_error(outcome.as_ref());
+                after.is_none_or(|errno| main == Some(errno)) && run.has_what_it_takes(op).unwrap_or(true)
+            }
             // The op that it undoes is the one whose result it takes, or else all of the set-up.
             Role::Cleanup => run.has_what_it_takes(op).unwrap_or(!setup_failed),
         };
@@ -56,8 +60,11 @@ pub(super) fn perform(
                     setup_failed = true;
                     outcome = Some(done);
                 }
+                Role::Also(_) => add(outcome.as_mut(), &op.what, Some(done)),
                 Role::Setup | Role::Cleanup => {}
             }
+        } else if matches!(op.role, Role::Also(_)) {
+            add(outcome.as_mut(), &op.what, None);
         }
         run.results.push(result);
     }
@@ -69,6 +76,33 @@ pub(super) fn perform(
     };
     names.bind(index, &step.binds, &product);
     Ok(Done::Outcome(outcome))
+}
+
+/// The error that the main op returned.
+fn main_error(outcome: Option<&StepOutcome>) -> Option<i32> {
+    match outcome {
+        Some(StepOutcome::Returned { value, .. }) if (-4095..0).contains(value) => Some(-*value as i32),
+        _ => None,
+    }
+}
+
+/// Adds what an op beside the main one read to the step's data. `done` is `None` if it was left out.
+fn add(step: Option<&mut StepOutcome>, what: &What, done: Option<StepOutcome>) {
+    let reads = match what {
+        What::ReadToEnd { .. } => true,
+        What::Call { args, .. } => args.iter().any(|arg| matches!(arg, Operand::Out(_))),
+        What::Run { .. } | What::Sleep(_) => false,
+    };
+    let Some(StepOutcome::Returned { data, .. }) = step.filter(|_| reads) else { return };
+    data.push(match done {
+        Some(StepOutcome::Returned { value, data, .. }) => {
+            let mut read = data.into_iter().next().unwrap_or_default();
+            // What the guest says need not be true.
+            read.truncate(usize::try_from(value).unwrap_or(0));
+            read
+        }
+        _ => Vec::new(),
+    });
 }
 
 /// The value of an op that did what it should.

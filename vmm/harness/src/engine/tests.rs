@@ -214,6 +214,45 @@ fn a_failed_set_up_is_the_steps_result_and_nothing_is_undone_that_was_not_done()
 }
 
 #[test]
+fn what_is_read_beside_the_main_op_is_added_to_its_data_and_asked_for_only_after_its_error() {
+    let also = |after| {
+        step(vec![
+            call(Role::Main, 10, vec![]),
+            call(Role::Also(after), 11, vec![]),
+            call(Role::Also(after), 12, vec![Operand::Op(1), Operand::Out(8)]),
+            call(Role::Cleanup, 13, vec![Operand::Op(1)]),
+        ])
+    };
+    let mut seen = Vec::new();
+    let events = events(&plan(vec![also(Some(11)), also(Some(2)), also(None)]), |machine| {
+        machine.boot();
+        let mut step = 0;
+        while let Some(request) = machine.request() {
+            let nr = calls(std::slice::from_ref(&request))[0].0;
+            step += usize::from(nr == 10);
+            let outcome = match nr {
+                10 => returned(-11),
+                // In the last step the file can't be opened.
+                11 => returned(if step == 3 { -2 } else { 5 }),
+                12 => Outcome::Returned { value: 2, data: vec![b"2\n------".to_vec()] },
+                _ => returned(0),
+            };
+            machine.reply(request.id, outcome);
+            seen.push((step, nr));
+        }
+    });
+    assert_eq!(seen, [(1, 10), (1, 11), (1, 12), (1, 13), (2, 10), (3, 10), (3, 11)]);
+    let data = |index| match outcome(&events, index) {
+        StepOutcome::Returned { value: -11, data, .. } => data.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(data(0), [b"2\n".to_vec()]);
+    // A piece for each that should have been read, so that the others keep their places.
+    assert_eq!(data(1), [b"".to_vec()]);
+    assert_eq!(data(2), [b"".to_vec()]);
+}
+
+#[test]
 fn a_file_is_read_to_its_end_and_a_lying_length_is_cut() {
     let read = |limit| Op { role: Role::Main, what: What::ReadToEnd { fd: Operand::Int(3), limit } };
     let events = events(&plan(vec![step(vec![read(100)]), step(vec![read(4)])]), |machine| {

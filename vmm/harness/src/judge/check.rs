@@ -6,7 +6,10 @@ use crate::scenario::errno::Errno;
 use crate::scenario::model::{
     Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want,
 };
-use crate::{taint, text::time};
+use crate::{
+    taint,
+    text::{escape, time},
+};
 use board::wire::LogRecord;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,11 +151,43 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
             let bytes = buffer(step, name, got).map_or(&[][..], |(bytes, _)| bytes);
             compare(text, bytes, false).and_then(|(expected, got)| fail(name, expected, got))
         }
+        Want::Users(range) => match users(step, got.data.first().copied()) {
+            Some(count) if holds(range, count.into(), values) => None,
+            Some(count) => fail("users", show_interval(range, values), count.to_string()),
+            None => fail("users", show_interval(range, values), "no refusal because of users".into()),
+        },
+        // The judge compares them, who has what was there before.
+        Want::Clean => None,
         Want::Within(limit) if got.took <= *limit => None,
         Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
         Want::Taint(want) => taint_failure(*want, got.tainted, check.line),
         Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), check.line),
     }
+}
+
+/// How many hold a module that could not be removed, as the kernel says.
+pub fn users(step: &Step, data: Option<&[u8]>) -> Option<i64> {
+    let unload = matches!(step.action, Action::Rmmod { .. } | Action::Reload { .. });
+    std::str::from_utf8(data.filter(|_| unload)?).ok()?.trim().parse().ok()
+}
+
+/// What /proc/modules says, in short: name, and by how many each is used.
+pub fn lsmod(data: &[u8]) -> String {
+    let text = String::from_utf8_lossy(data);
+    let modules: Vec<String> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (name, users) = (fields.next()?, fields.nth(1)?);
+            let by = fields.next().filter(|by| *by != "-").map(|by| by.trim_end_matches(','));
+            Some(match (users, by) {
+                ("0", _) => escape(name),
+                (users, None) => format!("{} (used by {})", escape(name), escape(users)),
+                (_, Some(by)) => format!("{} (used by {})", escape(name), escape(by)),
+            })
+        })
+        .collect();
+    if modules.is_empty() { "none".into() } else { modules.join(", ") }
 }
 
 /// The bytes of a named buffer, and their type.

@@ -16,6 +16,8 @@ pub enum Judged {
     Host(String),
     /// The kernel is built or found.
     Kernel(Kernel),
+    /// The modules are built or found, and will load as far as their files tell; how long that look took.
+    Modules(Vec<Build>, Duration),
     /// The agent said hello.
     Booted(Booted),
     /// A step begins.
@@ -54,6 +56,21 @@ pub struct Kernel {
     pub cached: bool,
     /// How long kernel and modules took to build or find.
     pub build: Duration,
+}
+
+/// A folder of modules that was built, or a module's file that was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Build {
+    /// As the scenario names it.
+    pub source: PathBuf,
+    /// The modules that came of it.
+    pub modules: Vec<String>,
+    /// Their files, in the same order.
+    pub files: Vec<PathBuf>,
+    /// Nothing had to be built.
+    pub cached: bool,
+    /// What the compiler warned of, each with its lines, and what else may be wrong.
+    pub warnings: Vec<String>,
 }
 
 /// A step and what came of it.

@@ -4,6 +4,7 @@
 //! trusts nothing in the events: a guest, or a machine process gone wrong, may have sent anything.
 
 mod check;
+mod clean;
 mod findings;
 mod judged;
 mod needs;
@@ -20,8 +21,8 @@ mod findings_test;
 mod tests;
 
 pub use judged::{
-    Began, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult, SyscallRow,
-    Taint,
+    Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
+    SyscallRow, Taint,
 };
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
@@ -70,6 +71,8 @@ pub struct Judge {
     /// The step that is being done.
     current: Option<usize>,
     values: check::Values,
+    /// What the places that must be clean held before the first step.
+    before: Vec<Vec<u8>>,
     /// For each of the current step's checks: the log line that decides it.
     step_log: Vec<Option<String>>,
     /// For each of the run's log expectations: the line that decides it.
@@ -113,6 +116,7 @@ impl Judge {
             names: Names::default(),
             current: None,
             values: check::Values::new(),
+            before: Vec::new(),
             step_log: Vec::new(),
             findings: findings::Findings::default(),
             taint: Taint::default(),

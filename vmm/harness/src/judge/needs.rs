@@ -8,7 +8,9 @@ pub fn needs(action: &Action) -> Vec<&str> {
     let mut names = Vec::new();
     let mut num = |value| names.extend(name(value));
     let texts: Vec<&str> = match action {
-        Action::Insmod { params, .. } => params.iter().map(|(_, value)| &**value).collect(),
+        Action::Insmod { params, .. } | Action::Reload { params, .. } | Action::Modprobe { params, .. } => {
+            params.iter().map(|(_, value)| &**value).collect()
+        }
         Action::Syscall { args, .. } => {
             args.iter().filter_map(number).for_each(num);
             args.iter().filter_map(text).collect()
@@ -40,7 +42,11 @@ pub fn needs(action: &Action) -> Vec<&str> {
         | Action::Unlink { path } => vec![path],
         Action::Mount { target, source, fs, options, .. } => vec![target, source, fs, options],
         Action::Umount { target } => vec![target],
-        Action::Rmmod { .. } | Action::Sleep { .. } => Vec::new(),
+        Action::Rmmod { .. }
+        | Action::Modinfo { .. }
+        | Action::Lsmod
+        | Action::Look { .. }
+        | Action::Sleep { .. } => Vec::new(),
     };
     names.extend(texts.into_iter().flat_map(placeholders));
     names

@@ -6,10 +6,10 @@ use super::judged::{Finding, JudgedStep, StepResult};
 use super::standing::{Hang, describe};
 use super::title::{quote, result, title};
 use super::verdict::StepVerdict;
-use super::{Judge, needs};
+use super::{Judge, clean, needs};
 use crate::event::StepOutcome;
 use crate::scenario::errno::Errno;
-use crate::scenario::model::{Action, Ending, EndingKind, Step};
+use crate::scenario::model::{Action, Ending, EndingKind, Step, When};
 use crate::text::time;
 
 /// So much of what was read or printed goes into reports, in bytes.
@@ -36,9 +36,16 @@ impl Judge {
                 got.tainted = self.tainted();
                 judged.took = Some(*took);
                 // Other buffers are numbers and structures, which are no text.
-                let text = matches!(step.action, Action::Read { .. } | Action::ReadFile { .. });
+                let text =
+                    matches!(step.action, Action::Read { .. } | Action::ReadFile { .. } | Action::Lsmod);
                 let output = got.data.first().filter(|_| text).map(|data| head(data));
                 self.compare(&step, &got, &mut judged, output);
+                if let Action::Look { at, when } = &step.action {
+                    match when {
+                        When::Before => self.before.clone_from(data),
+                        When::After => judged.failures = clean::compare(at, &self.before, data, step.line),
+                    }
+                }
                 let shown = got.data.first().copied();
                 let values = judged.result.as_ref().map(|result| result.values.clone()).unwrap_or_default();
                 judged.title.push_str(&result(&step, *value, shown, &values));

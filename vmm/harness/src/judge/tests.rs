@@ -68,7 +68,9 @@ fn change(want: &mut Want) -> bool {
     };
     match want {
         Want::Success => *want = Want::Errno(Errno(5)),
-        Want::Returns(range) | Want::Named(_, range) | Want::Exit(range) => shift(range),
+        Want::Returns(range) | Want::Named(_, range) | Want::Exit(range) | Want::Users(range) => shift(range),
+        // That is another step's matter.
+        Want::Clean => return false,
         Want::Errno(errno) => errno.0 += 1,
         Want::Data(data) | Want::NamedText(_, data) | Want::Stdout(data) | Want::Stderr(data) => text(data),
         Want::Within(limit) => *limit = Duration::ZERO,
@@ -86,7 +88,9 @@ fn changing_any_one_expectation_of_a_step_makes_exactly_that_step_fail() {
         for index in 0..right.steps.len() {
             for position in 0..right.steps[index].checks.len() {
                 let mut wrong = right.clone();
-                assert!(change(&mut wrong.steps[index].checks[position].want));
+                if !change(&mut wrong.steps[index].checks[position].want) {
+                    continue;
+                }
                 let report = run(&wrong, &events);
                 let failed: Vec<usize> = report
                     .steps
@@ -335,6 +339,8 @@ fn any_event() -> impl Strategy<Value = Event> {
     let evidence = calls.prop_map(|calls| {
         use board::wire::{Door, Origin, SyscallCount};
         let one = |(nr, count, errno, errors)| SyscallCount {
+            results: Default::default(),
+            processes: Vec::new(),
             door: Door::Sysenter,
             nr,
             origin: Origin::Program,

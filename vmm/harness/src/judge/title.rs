@@ -1,7 +1,7 @@
 //! Steps as one line for a person.
 
-use super::check::Values;
-use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step};
+use super::check::{self, Values};
+use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
 use crate::text::escape;
 
 /// Longer texts are cut here, in characters.
@@ -36,12 +36,18 @@ struct Titles<'a> {
 impl Titles<'_> {
     fn action(&self, action: &Action) -> String {
         match action {
-            Action::Insmod { module, params } => {
-                let params: String = params
-                    .iter()
-                    .map(|(name, value)| format!(" {}={}", escape(name), escape(value)))
-                    .collect();
-                format!("insmod {module}{params}")
+            Action::Insmod { module, params } => format!("insmod {module}{}", words(params)),
+            Action::Reload { module, params } => format!("insmod and rmmod {module}{}", words(params)),
+            Action::Modprobe { module, remove: true, .. } => format!("modprobe -r {module}"),
+            Action::Modprobe { module, params, .. } => format!("modprobe {module}{}", words(params)),
+            Action::Modinfo { module } => format!("modinfo {module}"),
+            Action::Lsmod => "lsmod".into(),
+            Action::Look { at, when } => {
+                let places: Vec<&str> = at.iter().map(|place| place.name()).collect();
+                match when {
+                    When::Before => format!("look at {}", places.join(", ")),
+                    When::After => format!("as before: {}", places.join(", ")),
+                }
             }
             Action::Rmmod { module } => format!("rmmod {module}"),
             Action::Syscall { call, door, args } => {
@@ -140,14 +146,21 @@ impl Titles<'_> {
     }
 }
 
+/// A module's parameters, as insmod takes them.
+fn words(params: &[(String, String)]) -> String {
+    params.iter().map(|(name, value)| format!(" {}={}", escape(name), escape(value))).collect()
+}
+
 /// The part of a title that says what came back.
 pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &Values) -> String {
     let mut text = String::new();
     if let Some(errno) = crate::scenario::errno::Errno::of(value) {
-        return format!(" = {errno}");
+        let users = check::users(step, shown).map_or(String::new(), |users| format!(", in use by {users}"));
+        return format!(" = {errno}{users}");
     }
     match (&step.action, shown) {
         (Action::Read { .. }, Some(data)) => text = format!(" = {}", quote(data)),
+        (Action::Lsmod, Some(data)) => text = format!(" = {}", check::lsmod(data)),
         (Action::Syscall { .. } | Action::Lseek { .. } | Action::Ioctl { .. }, _) => {
             text = format!(" = {value}")
         }

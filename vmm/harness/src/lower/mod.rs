@@ -8,7 +8,7 @@ mod tests;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
 use crate::scenario::model::{
-    Action, Argument, CallName, Layout, Node, Num, Origin, Scenario, Span, Step, Type, module_path,
+    Action, Argument, CallName, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, module_path,
 };
 use nix::fcntl::OFlag;
 use protocol::Door;
@@ -25,6 +25,9 @@ pub trait SyscallNames {
     /// All names, for the nearest right one.
     fn all(&self) -> Vec<&str>;
 }
+
+/// A listing of /dev in bytes: some thousand names.
+const DIRECTORY: u32 = 64 << 10;
 
 /// Steps in the agent's terms.
 ///
@@ -65,6 +68,13 @@ pub fn number(call: &CallName, calls: &dyn SyscallNames) -> Option<u64> {
 }
 
 fn lower_step(step: &Step, calls: &dyn SyscallNames) -> PlanStep {
+    if let Action::Reload { module, params } = &step.action {
+        return PlanStep {
+            ops: reload(module, params, step.repeat),
+            timeout: step.timeout,
+            binds: Vec::new(),
+        };
+    }
     let mut ops = ops(&step.action, calls);
     // A repeated step is one call (the reader sees to that).
     if let [Op { what: What::Call { times, .. }, .. }] = &mut ops[..] {
@@ -94,12 +104,27 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
                 vec![Operand::Op(0), Operand::Text(module_params(params)), Operand::Int(0)],
             ),
         ),
-        // The kernel knows a module by its name with `_` for `-` (kernel/module/main.c), and refuses
-        // at once instead of waiting for its users when O_NONBLOCK is set.
-        Action::Rmmod { module } => single(call(
-            numbers::DELETE_MODULE,
-            vec![text(&module.replace('-', "_")), Operand::Int(OFlag::O_NONBLOCK.bits() as u64)],
-        )),
+        Action::Rmmod { module } => {
+            let mut ops = single(delete_module(module));
+            ops.extend(users(module, ops.len()));
+            ops
+        }
+        Action::Reload { module, params } => reload(module, params, 1),
+        Action::Modprobe { module, params, remove } => {
+            let remove = remove.then(|| "-r".to_owned());
+            let params = params.iter().map(|(name, value)| format!("{name}={value}"));
+            let argv = ["/bin/modprobe".to_owned()].into_iter().chain(remove).chain([module.clone()]);
+            single(What::Run { argv: argv.chain(params).collect(), env: Vec::new(), stdin: Vec::new() })
+        }
+        Action::Modinfo { module } => {
+            let argv = vec!["/bin/modinfo".to_owned(), module.clone()];
+            single(What::Run { argv, env: Vec::new(), stdin: Vec::new() })
+        }
+        Action::Lsmod => {
+            let read = What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT };
+            with_file("/proc/modules", OFlag::O_RDONLY, 0, read)
+        }
+        Action::Look { at, .. } => look(at),
         Action::Syscall { call, door, args } => single(What::Call {
             door: *door,
             nr: number(call, calls).unwrap_or(u64::MAX),
@@ -155,6 +180,60 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
         Action::Rmdir { path } => single(unlink(path, numbers::AT_REMOVEDIR)),
         Action::Unlink { path } => single(unlink(path, 0)),
     }
+}
+
+/// The kernel knows a module by its name with `_` for `-` (kernel/module/main.c), and refuses at once instead of
+/// waiting for its users when O_NONBLOCK is set.
+fn delete_module(module: &str) -> What {
+    let flags = Operand::Int(OFlag::O_NONBLOCK.bits() as u64);
+    call(numbers::DELETE_MODULE, vec![text(&module.replace('-', "_")), flags])
+}
+
+/// How many hold a module that the kernel did not remove because it is held. `at` is the first op's index.
+fn users(module: &str, at: usize) -> Vec<Op> {
+    let role = Role::Also(Some(nix::errno::Errno::EAGAIN as i32));
+    let path = format!("/sys/module/{}/refcnt", module.replace('-', "_"));
+    read_also(role, &path, at)
+}
+
+fn read_also(role: Role, path: &str, at: usize) -> Vec<Op> {
+    let open = open(path, OFlag::O_CLOEXEC.bits() as u64, 0);
+    let read = What::ReadToEnd { fd: Operand::Op(at), limit: READ_LIMIT };
+    let close = call(numbers::CLOSE, vec![Operand::Op(at)]);
+    vec![Op { role, what: open }, Op { role, what: read }, Op { role: Role::Cleanup, what: close }]
+}
+
+/// Loads and unloads so many times. All but the last unloading must succeed; that is the step's result.
+fn reload(module: &str, params: &[(String, String)], times: u32) -> Vec<Op> {
+    let setup = |what: What| Op { role: Role::Setup, what };
+    let load = || {
+        let params = Operand::Text(module_params(params));
+        setup(call(numbers::FINIT_MODULE, vec![Operand::Op(0), params, Operand::Int(0)]))
+    };
+    let mut ops = vec![setup(open(&module_path(module), OFlag::O_CLOEXEC.bits() as u64, 0))];
+    for _ in 1..times {
+        ops.extend([load(), setup(delete_module(module))]);
+    }
+    ops.extend([load(), Op { role: Role::Main, what: delete_module(module) }]);
+    ops.extend(users(module, ops.len()));
+    ops.push(Op { role: Role::Cleanup, what: call(numbers::CLOSE, vec![Operand::Op(0)]) });
+    ops
+}
+
+/// Reads all of the places, each one piece of data. The main op does nothing that can fail: a place that is
+/// not there has nothing in it.
+fn look(at: &[Place]) -> Vec<Op> {
+    let mut ops = single(call(numbers::GETPID, Vec::new()));
+    for place in at {
+        let first = ops.len();
+        let mut more = read_also(Role::Also(None), place.path(), first);
+        if *place == Place::Nodes {
+            let buffer = vec![Operand::Op(first), Operand::Out(DIRECTORY), Operand::Int(DIRECTORY.into())];
+            more[1].what = call(numbers::GETDENTS64, buffer);
+        }
+        ops.extend(more);
+    }
+    ops
 }
 
 fn single(what: What) -> Vec<Op> {

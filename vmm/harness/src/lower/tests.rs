@@ -44,7 +44,48 @@ fn insmod_is_one_finit_module_of_the_opened_object() {
 fn rmmod_does_not_wait_and_knows_the_kernels_name() {
     let text = "modules: [../modules/hello]\nsteps:\n- rmmod: helloModule\n";
     let args = vec![Operand::Text("helloModule".into()), Operand::Int(0o4000)];
-    assert_eq!(plan(text)[0].ops, [call(Role::Main, 176, args)]);
+    let ops = plan(text).swap_remove(0).ops;
+    assert_eq!(ops[0], call(Role::Main, 176, args));
+    // Only a refusal because of users (EAGAIN, 11) is followed by a look at how many there are.
+    assert!(ops[1..].iter().all(|op| matches!(op.role, Role::Also(Some(11)) | Role::Cleanup)), "{ops:?}");
+    assert!(format!("{ops:?}").contains("/sys/module/helloModule/refcnt"));
+}
+
+#[test]
+fn reload_loads_and_unloads_so_many_times_from_one_opened_file() {
+    let text = "modules: [../modules/hello]\nsteps:\n- reload: helloModule\n  repeat: 3\n";
+    let ops = plan(text).swap_remove(0).ops;
+    let nr = |op: &Op| match op.what {
+        What::Call { nr, .. } => Some(nr),
+        _ => None,
+    };
+    let calls: Vec<(Role, u64)> = ops.iter().filter_map(|op| Some((op.role, nr(op)?))).collect();
+    assert_eq!(calls[0], (Role::Setup, 257));
+    let pair = [(Role::Setup, 313), (Role::Setup, 176)];
+    assert_eq!(calls[1..7], [&pair[..], &pair[..], &[(Role::Setup, 313), (Role::Main, 176)]].concat());
+    assert_eq!(ops.last(), Some(&call(Role::Cleanup, 3, vec![Operand::Op(0)])));
+}
+
+#[test]
+fn modprobe_is_a_program_with_parameters_or_r() {
+    let text = "modules: [../modules/hello]\nsteps:\n- modprobe: helloModule\n  params: {whom: you}\n\
+                - modprobe: helloModule\n  remove: true\n";
+    let argv = |step: &PlanStep| match &step.ops[..] {
+        [Op { what: What::Run { argv, .. }, role: Role::Main }] => argv.join(" "),
+        other => panic!("{other:?}"),
+    };
+    let plan = plan(text);
+    assert_eq!(argv(&plan[0]), "/bin/modprobe helloModule whom=you");
+    assert_eq!(argv(&plan[1]), "/bin/modprobe -r helloModule");
+}
+
+#[test]
+fn clean_looks_before_the_first_step_and_after_the_last() {
+    let plan = plan("steps:\n- sleep: 1 ms\nexpect: {clean: [modules, nodes]}\n");
+    assert_eq!(plan.len(), 3);
+    assert_eq!(plan[0].ops, plan[2].ops);
+    let text = format!("{:?}", plan[0].ops);
+    assert!(text.contains("/proc/modules") && text.contains("/dev"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use super::{Reporter, trace};
 use crate::event::Booted;
 use crate::judge::{
-    Began, BoundedLog, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
+    Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
     SyscallRow, Taint,
 };
 use crate::taint;
@@ -31,6 +31,8 @@ pub struct Json {
     began: Option<Began>,
     host: Option<String>,
     kernel: Option<Kernel>,
+    builds: Vec<Build>,
+    preflight: Option<Duration>,
     booted: Option<Booted>,
     steps: Vec<JudgedStep>,
     step_log: BTreeMap<u64, usize>,
@@ -58,6 +60,8 @@ impl Json {
             began: None,
             host: None,
             kernel: None,
+            builds: Vec::new(),
+            preflight: None,
             booted: None,
             steps: Vec::new(),
             step_log: BTreeMap::new(),
@@ -105,6 +109,7 @@ impl Json {
             })),
             "host": self.host,
             "kernel": kernel,
+            "builds": self.builds.iter().map(build).collect::<Vec<_>>(),
             "steps": steps,
             "failures": report.map_or(&[][..], |report| &report.failures).iter().map(failure).collect::<Vec<_>>(),
             "expectations": report.map(|report| report.expectations),
@@ -139,6 +144,7 @@ impl Json {
     fn timing(&self) -> Value {
         json!({
             "build_ms": self.kernel.as_ref().map(|kernel| millis(kernel.build)),
+            "preflight_ms": self.preflight.map(millis),
             "boot_to_agent_ms": self.booted.as_ref().map(|booted| millis(booted.ready)),
             "vmm_setup_ms": self.booted.as_ref().map(|booted| millis(booted.setup)),
             "run_ms": self.report.as_ref().map(|report| millis(report.ran)),
@@ -155,6 +161,10 @@ impl Reporter for Json {
             }
             Judged::Host(host) => self.host = Some(host.clone()),
             Judged::Kernel(kernel) => self.kernel = Some(kernel.clone()),
+            Judged::Modules(builds, took) => {
+                self.builds.clone_from(builds);
+                self.preflight = Some(*took);
+            }
             Judged::Booted(booted) => self.booted = Some(booted.clone()),
             Judged::Step(step) => {
                 if let Some(place) = self.steps.get_mut(step.index) {
@@ -202,6 +212,15 @@ fn folder(path: &Path) -> &Path {
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn build(build: &Build) -> Value {
+    json!({
+        "source": build.source.display().to_string(),
+        "modules": build.modules,
+        "cached": build.cached,
+        "warnings": build.warnings,
+    })
 }
 
 fn step(step: &JudgedStep) -> Value {

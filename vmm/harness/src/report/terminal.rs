@@ -3,7 +3,7 @@
 use super::{Reporter, trace};
 use crate::event::Booted;
 use crate::judge::{
-    Began, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
 };
 use crate::text::{escape, time};
 use anstyle::{AnsiColor, Style};
@@ -54,6 +54,12 @@ impl Terminal {
         let release = kernel.release.as_ref().map_or(String::new(), |release| format!("{release} "));
         let how = if kernel.cached { "cached".into() } else { format!("built in {}", time(kernel.build)) };
         self.head("kernel", &format!("{release}{hash} ({how})"))
+    }
+
+    /// A warning's first line; the report has all of it.
+    fn builds(&mut self, builds: &[Build]) -> io::Result<()> {
+        let warnings = builds.iter().flat_map(|build| &build.warnings);
+        warnings.filter_map(|warning| warning.lines().next()).try_for_each(|head| self.head("warning", head))
     }
 
     fn booted(&mut self, booted: &Booted) -> io::Result<()> {
@@ -232,6 +238,7 @@ impl Reporter for Terminal {
             Judged::Began(Began { path, .. }) => self.path.clone_from(path),
             Judged::Host(host) => self.head("host", host)?,
             Judged::Kernel(kernel) => self.kernel(kernel)?,
+            Judged::Modules(builds, _) => self.builds(builds)?,
             Judged::Booted(booted) => self.booted(booted)?,
             Judged::Step(step) => self.step(step)?,
             Judged::Ended(report) => self.ended(report)?,

@@ -3,7 +3,7 @@
 use super::{Reporter, json::Json, terminal::Terminal};
 use crate::event::{Ended, Event, RunEnd, StepOutcome};
 use crate::fixture::{CHARDEV, SYSCALL, good_run, judged, scenario};
-use crate::judge::Judged;
+use crate::judge::{Build, Judged};
 use board::wire::{LogRecord, VcpuStanding};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -130,6 +130,29 @@ fn json_has_the_promised_fields() {
     let scenario = scenario(SYSCALL);
     let object = written(&judged(&scenario, &good_run(&scenario)));
     insta::assert_snapshot!(serde_json::to_string_pretty(&object).unwrap());
+}
+
+#[test]
+fn warnings_of_a_build_are_a_line_on_the_terminal_and_whole_in_the_report() {
+    let scenario = scenario(SYSCALL);
+    let warning = "hello.c:3:6: warning: unused variable 'x'\n    3 |  int x;\n      |      ^".to_owned();
+    let build = Build {
+        source: "mods/hello".into(),
+        modules: vec!["hello".into()],
+        files: vec!["/cache/hello.ko".into()],
+        cached: true,
+        warnings: vec![warning],
+    };
+    let mut all = judged(&scenario, &good_run(&scenario));
+    all.insert(3, Judged::Modules(vec![build], Duration::from_millis(7)));
+    let text = shown(&all, false);
+    assert!(text.contains("warning   hello.c:3:6: warning: unused variable 'x'\n"), "{text}");
+    assert!(!text.contains("int x;"), "{text}");
+    let object = written(&all);
+    let build = &object["builds"][0];
+    assert_eq!((&build["source"], &build["modules"][0]), (&"mods/hello".into(), &"hello".into()));
+    assert!(build["warnings"][0].as_str().unwrap().contains("int x;"));
+    assert_eq!(object["timing"]["preflight_ms"], 7.0);
 }
 
 #[test]

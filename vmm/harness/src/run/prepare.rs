@@ -1,15 +1,20 @@
 //! What has to be there before a machine can boot: kernel, modules, image, and the plan.
 
-use super::{Abort, home::Home};
+use super::{
+    Abort,
+    home::Home,
+    modules::{self, Modules},
+};
 use crate::{
-    cache::{Cache, CacheError, Stage},
-    image::{self, GuestFile, Image, ImageError},
-    judge::{self, Names},
+    cache::{Cache, CacheError, Kind, Stage},
+    depmod,
+    image::{self, GuestFile, GuestModule, Image, ImageError},
+    judge::{self, Build, Names},
     kernel::{self, Fault, Kernel, Recipe},
     lower::{self, SyscallNames},
-    module,
     plan::Plan,
-    scenario::model::{Action, ModuleKind, Scenario},
+    preflight::Facts,
+    scenario::model::{Action, ModuleKind, Scenario, Step},
     symbols::Symbols,
     syscall_table::SyscallTable,
 };
@@ -33,6 +38,10 @@ pub(super) struct Prepared {
     pub plan: Plan,
     pub kernel: judge::Kernel,
     pub names: Names,
+    /// Where the modules come from.
+    pub builds: Vec<Build>,
+    /// How long it took to look at them.
+    pub preflight: Duration,
     /// Holds the initramfs that the plan names; dropped, it is gone.
     pub stage: Stage,
 }
@@ -57,6 +66,26 @@ pub(super) fn kernel(scenario: &Scenario, cache: &Cache) -> Result<Built, Abort>
     let recipe = Recipe::standard(&project(&scenario.path)?);
     let kernel = kernel::ensure(&recipe, cache).map_err(|error| Abort::fault(&error, error.fault()))?;
     Ok(Built { kernel, took: start.elapsed() })
+}
+
+/// The kernel of this series, or of the cache's entry whose hash begins so; by default, the one that scenarios
+/// run on. `near` is a file or folder of the project.
+pub(super) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+    let fault = |error: kernel::KernelError| Abort::fault(&error, error.fault());
+    if let Some(asked) = asked.filter(|asked| *asked != SERIES) {
+        let keys = cache.keys(Kind::Kernel)?;
+        let found = keys.iter().filter(|key| key.starts_with(asked)).collect::<Vec<_>>();
+        return match found[..] {
+            [key] => Kernel::open(&cache.place(Kind::Kernel, key), true).map_err(fault),
+            _ => Err(Abort::Input(format!(
+                "there is no kernel `{asked}`; known are the series {SERIES} and these kernels of the cache, by \
+                 their hash or its beginning: {}",
+                if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+            ))),
+        };
+    }
+    let recipe = Recipe::standard(&project(near)?);
+    kernel::ensure(&recipe, cache).map_err(fault)
 }
 
 /// The project that a scenario belongs to: the nearest folder above it that holds `kernel-patches`, or else
@@ -87,10 +116,12 @@ pub(super) fn the_rest(
     let steps =
         lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
+    let facts = Facts::of(&kernel);
+    modules::needs(scenario, &facts)?;
     let start = Instant::now();
-    let modules = modules(scenario, &kernel, cache)?;
+    let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
-    let (stage, initramfs) = initramfs(scenario, modules, cache)?;
+    let (stage, initramfs) = initramfs(scenario, modules, &kernel, cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
     fits(scenario, &symbols, &initramfs)?;
     let mut landmarks = symbols.landmarks(LANDMARKS);
@@ -121,6 +152,8 @@ pub(super) fn the_rest(
             build: took,
         },
         names,
+        builds,
+        preflight,
         stage,
     })
 }
@@ -141,31 +174,10 @@ fn suggestion(name: &str, calls: &Calls) -> String {
     nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 
-/// Every module of the scenario, by name.
-fn modules(scenario: &Scenario, kernel: &Kernel, cache: &Cache) -> Result<Vec<(String, PathBuf)>, Abort> {
-    let mut modules = Vec::new();
-    for source in &scenario.modules {
-        match source.kind {
-            ModuleKind::Object => {
-                let name = source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                modules.push((name, source.path.clone()));
-            }
-            ModuleKind::Folder => {
-                let built = module::build(&source.path, kernel, cache)
-                    .map_err(|error| Abort::fault(&error, error.fault()))?;
-                for warning in built.first().iter().flat_map(|module| &module.warnings) {
-                    crate::progress::note(warning);
-                }
-                modules.extend(built.into_iter().map(|module| (module.name, module.ko)));
-            }
-        }
-    }
-    Ok(modules)
-}
-
 fn initramfs(
     scenario: &Scenario,
-    modules: Vec<(String, PathBuf)>,
+    modules: Vec<GuestModule>,
+    kernel: &Kernel,
     cache: &Cache,
 ) -> Result<(Stage, PathBuf), Abort> {
     let mut files = Vec::new();
@@ -178,9 +190,25 @@ fn initramfs(
         let mode = fs::metadata(&file.host).map_err(cant_read)?.permissions().mode() & 0o7777;
         files.push(GuestFile { path: file.guest.clone(), mode, bytes });
     }
+    // In the cache: what a killed process leaves there is swept.
+    let stage = cache.stage()?;
     // Two megabytes that a guest without programs need not unpack.
-    let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
-    let bytes = image::assemble(&Image { modules, files, busybox }).map_err(|error| match error {
+    let autoload = scenario.autoload;
+    let program = |step: &Step| {
+        matches!(step.action, Action::Run { .. } | Action::Modprobe { .. } | Action::Modinfo { .. })
+    };
+    let busybox = autoload || scenario.steps.iter().any(program);
+    let mut release = None;
+    if busybox && !modules.is_empty() {
+        let index = depmod::index(&modules, &kernel.release, &kernel.build, stage.path())
+            .map_err(|error| Abort::fault(&error, Fault::Machine))?;
+        // A scenario's own file goes first.
+        let own: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        files.extend(index.into_iter().filter(|file| !own.contains(&file.path)));
+        release = Some(kernel.release.clone());
+    }
+    let image = Image { modules, files, busybox, release, autoload };
+    let bytes = image::assemble(&image).map_err(|error| match error {
         // Only what a scenario brings can be there twice, or have no proper path.
         ImageError::Archive(error) => Abort::Input(format!(
             "{}: `files` and `modules` can't be put into the guest: {error}",
@@ -188,8 +216,6 @@ fn initramfs(
         )),
         error => Abort::fault(&error, Fault::Machine),
     })?;
-    // In the cache: what a killed process leaves there is swept.
-    let stage = cache.stage()?;
     let path = stage.path().join("initramfs");
     fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
     Ok((stage, path))

@@ -2,7 +2,8 @@
 
 use super::errno::Errno;
 use super::model::{
-    CallExpect, CallName, Check, Ending, EndingKind, Layout, LogWant, Origin, RunExpect, Span, Text, Want,
+    CallExpect, CallName, Check, Ending, EndingKind, Layout, LogWant, Origin, Place, RunExpect, Span, Text,
+    Want,
 };
 use super::node::{Node, Value};
 use super::reader::Reader;
@@ -23,6 +24,8 @@ pub struct StepExpect {
 pub enum Results {
     /// A value or an error.
     Value,
+    /// An error, and who still holds the module.
+    Unload,
     /// A value or an error, and data.
     Data,
     /// An exit status and what was printed.
@@ -30,6 +33,7 @@ pub enum Results {
 }
 
 const VALUE: &[&str] = &["returns", "errno", "within", "log", "taint"];
+const UNLOAD: &[&str] = &["returns", "errno", "users", "within", "log", "taint"];
 const DATA: &[&str] = &["returns", "errno", "data", "within", "log", "taint"];
 const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log", "taint"];
 
@@ -108,6 +112,7 @@ impl Reader<'_> {
         }
         let known = match results {
             Results::Value => VALUE,
+            Results::Unload => UNLOAD,
             Results::Data => DATA,
             Results::Program => PROGRAM,
         };
@@ -128,6 +133,7 @@ impl Reader<'_> {
                 }
                 "returns" => one(self.value_or_errno(node)),
                 "errno" => one(self.errno(node).map(Want::Errno)),
+                "users" => one(self.interval(node, "how many hold the module").map(Want::Users)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
                 "exit" => one(self.interval(node, "an exit status").map(Want::Exit)),
                 "taint" => one(self.taint(node).map(Want::Taint)),
@@ -239,10 +245,28 @@ impl Reader<'_> {
         let log = fields.take("log").map(|node| self.log(node)).unwrap_or_default();
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
         let taint = fields.take("taint").and_then(|node| Some((self.taint(node)?, self.line(&node.span))));
+        let clean = fields.take("clean").map(|node| (self.places(node), self.line(&node.span)));
         let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = ["syscalls", "log", "taint"].into_iter().chain(endings).collect();
+        let known: Vec<&str> = ["syscalls", "log", "taint", "clean"].into_iter().chain(endings).collect();
         fields.end(self, &known);
-        Some(RunExpect { syscalls, log, taint, ending })
+        Some(RunExpect { syscalls, log, taint, clean, ending })
+    }
+
+    /// `clean`: a list of places.
+    fn places(&mut self, node: &Node) -> Vec<Place> {
+        let items = self.items(node, "a list of places like `[modules, devices]`").unwrap_or_default();
+        let mut places = Vec::new();
+        for item in items {
+            match self.choice(item, "a place", Place::NAMES) {
+                Some(place) if !places.contains(&place) => places.push(place),
+                _ => {}
+            }
+        }
+        if items.is_empty() {
+            let error = Diagnostic::new(&node.span, "`clean` names no place");
+            self.errors.push(error.nearest("", Place::NAMES.iter().map(|(name, _)| *name)));
+        }
+        places
     }
 
     fn calls(&mut self, node: &Node) -> Vec<CallExpect> {

@@ -17,6 +17,10 @@ use protocol::Door;
 pub const KINDS: &[Kind] = &[
     Kind { name: "insmod", fields: &["params"], read: insmod },
     Kind { name: "rmmod", fields: &[], read: rmmod },
+    Kind { name: "reload", fields: &["params"], read: reload },
+    Kind { name: "modprobe", fields: &["params", "remove"], read: modprobe },
+    Kind { name: "modinfo", fields: &[], read: modinfo },
+    Kind { name: "lsmod", fields: &[], read: lsmod },
     Kind { name: "syscall", fields: &["args", "door"], read: syscall },
     Kind { name: "mknod", fields: &["char", "block", "fifo", "mode"], read: mknod },
     Kind { name: "open", fields: &["flags", "mode"], read: open },
@@ -40,12 +44,53 @@ fn path(reader: &mut Reader<'_>, value: &Node, action: fn(String) -> Action) -> 
 }
 
 fn insmod(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
+    let (module, params) = with_params(reader, value, fields)?;
+    Parts::value(Action::Insmod { module, params })
+}
+
+fn with_params(
+    reader: &mut Reader<'_>,
+    value: &Node,
+    fields: &mut Fields<'_>,
+) -> Option<(String, Vec<(String, String)>)> {
     let params = match fields.take("params") {
         Some(node) => params(reader, node),
         None => Some(Vec::new()),
     };
+    Some((reader.module(value)?, params?))
+}
+
+fn reload(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
+    let (module, params) = with_params(reader, value, fields)?;
+    Some(Parts { action: Action::Reload { module, params }, results: Results::Unload, names: Vec::new() })
+}
+
+fn modprobe(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
+    let remove = match fields.take("remove") {
+        Some(node) => reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]),
+        None => Some(false),
+    };
+    let (module, params) = with_params(reader, value, fields)?;
+    if remove == Some(true) && !params.is_empty() {
+        return reader.error(Diagnostic::new(&value.span, "a module that is removed takes no `params`"));
+    }
+    let action = Action::Modprobe { module, params, remove: remove? };
+    Some(Parts { action, results: Results::Program, names: Vec::new() })
+}
+
+fn modinfo(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Parts> {
     let module = reader.module(value)?;
-    Parts::value(Action::Insmod { module, params: params? })
+    Some(Parts { action: Action::Modinfo { module }, results: Results::Program, names: Vec::new() })
+}
+
+fn lsmod(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Parts> {
+    match value.text() {
+        None | Some("" | "~" | "null") => Parts::data(Action::Lsmod),
+        Some(_) => reader.error(
+            Diagnostic::new(&value.span, "`lsmod` takes no value: it lists all modules")
+                .help("write `lsmod:`, and what to look for into `expect: {data: {contains: ...}}`"),
+        ),
+    }
 }
 
 fn params(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, String)>> {
@@ -77,7 +122,8 @@ fn params(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, String)>>
 }
 
 fn rmmod(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Parts> {
-    Parts::value(Action::Rmmod { module: reader.module(value)? })
+    let action = Action::Rmmod { module: reader.module(value)? };
+    Some(Parts { action, results: Results::Unload, names: Vec::new() })
 }
 
 fn syscall(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {

@@ -9,7 +9,7 @@ mod expect;
 mod findings;
 mod kinds;
 pub mod model;
-mod modules;
+pub(crate) mod modules;
 mod names;
 mod node;
 mod reader;
@@ -20,7 +20,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use model::{GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
+pub use model::{ConfigNeed, GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use value::placeholders;
@@ -34,8 +34,20 @@ use std::time::Duration;
 /// Larger scenarios, in bytes, are no scenarios.
 const MAX_FILE: u64 = 1 << 20;
 
-const FIELDS: &[&str] =
-    &["name", "kernel", "machine", "modules", "files", "timeout", "boot-timeout", "steps", "expect", "allow"];
+const FIELDS: &[&str] = &[
+    "name",
+    "kernel",
+    "needs",
+    "machine",
+    "modules",
+    "autoload",
+    "files",
+    "timeout",
+    "boot-timeout",
+    "steps",
+    "expect",
+    "allow",
+];
 
 /// Reads a scenario's file.
 ///
@@ -96,10 +108,14 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
     let kernel = fields.take("kernel").and_then(|node| reader.text(node, "a kernel series like `6.12`"));
+    let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
     if let Some(node) = fields.take("modules") {
         reader.modules(node);
     }
+    let autoload = fields
+        .take("autoload")
+        .and_then(|node| reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]));
     let files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
     let timeout = fields.take("timeout").and_then(|node| reader.duration(node, "`timeout`"));
     let boot_timeout = fields.take("boot-timeout").and_then(|node| reader.duration(node, "`boot-timeout`"));
@@ -114,11 +130,13 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         name: name.unwrap_or_default(),
         path,
         kernel,
+        needs,
         machine,
         modules: std::mem::take(&mut reader.modules),
+        autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
-        steps: steps?,
+        steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
         allow,
         source: reader.source.clone(),

@@ -22,6 +22,10 @@ pub struct Scenario {
     pub machine: Machine,
     /// Modules that must be in the guest as [`module_path()`] says.
     pub modules: Vec<ModuleSource>,
+    /// Configuration symbols that the kernel must have.
+    pub needs: Vec<ConfigNeed>,
+    /// The kernel may load them by itself, by running /sbin/modprobe.
+    pub autoload: bool,
     /// Files of this machine that must be in the guest.
     pub files: Vec<GuestFile>,
     /// How long the guest may take until the agent's hello.
@@ -43,6 +47,17 @@ pub struct Machine {
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+}
+
+/// A configuration symbol without which the scenario makes no sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigNeed {
+    /// With CONFIG_.
+    pub symbol: String,
+    /// What it must be; `None` for `y` or `m`.
+    pub value: Option<String>,
+    /// Where the scenario asks for it.
+    pub span: Span,
 }
 
 /// Where a module's object lies in the guest.
@@ -121,6 +136,11 @@ pub enum Num {
 pub enum Action {
     Insmod { module: String, params: Vec<(String, String)> },
     Rmmod { module: String },
+    Reload { module: String, params: Vec<(String, String)> },
+    Modprobe { module: String, params: Vec<(String, String)>, remove: bool },
+    Modinfo { module: String },
+    Lsmod,
+    Look { at: Vec<Place>, when: When },
     Syscall { call: CallName, door: protocol::Door, args: Vec<Argument> },
     Mknod { path: String, kind: Node, mode: u32 },
     Open { path: String, flags: u32, mode: u32 },
@@ -138,6 +158,52 @@ pub enum Action {
     Mkdir { path: String, mode: u32 },
     Rmdir { path: String },
     Unlink { path: String },
+}
+
+/// Where a module can leave something behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The modules that are loaded.
+    Modules,
+    /// Major numbers and the drivers that have them.
+    Devices,
+    /// What stands in /dev.
+    Nodes,
+    /// The kernel's taint, but for what every module sets.
+    Taint,
+}
+
+impl Place {
+    /// As scenarios write it.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("modules", Self::Modules),
+        ("devices", Self::Devices),
+        ("nodes", Self::Nodes),
+        ("taint", Self::Taint),
+    ];
+
+    /// As scenarios write it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, place)| *place == self).map_or("", |(name, _)| name)
+    }
+
+    /// The file or folder to look at.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Modules => "/proc/modules",
+            Self::Devices => "/proc/devices",
+            Self::Nodes => "/dev",
+            Self::Taint => "/proc/sys/kernel/tainted",
+        }
+    }
+}
+
+/// Before the scenario's own steps, or after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum When {
+    Before,
+    After,
 }
 
 /// Which system call.
@@ -284,6 +350,10 @@ pub enum Want {
     Stderr(Text),
     /// The kernel logs this meanwhile.
     Log(LogWant),
+    /// So many hold the module that rmmod could not remove.
+    Users(Interval),
+    /// All places are as they were before.
+    Clean,
     /// The kernel's taint changes like this meanwhile.
     Taint(TaintWant),
 }
@@ -346,6 +416,9 @@ pub struct RunExpect {
     pub log: Vec<(LogWant, usize)>,
     /// Of the kernel's taint, from the first step to the end; and the line.
     pub taint: Option<(TaintWant, usize)>,
+    /// Places that must be after the steps as they were before. The steps that look there are among the
+    /// scenario's.
+    pub clean: Option<(Vec<Place>, usize)>,
     /// The end of the guest that the run should come to.
     pub ending: Option<Ending>,
 }

@@ -1,9 +1,10 @@
 //! Modules and files that a scenario names: they must be there before anything is built.
 
-use super::model::{GuestFile, ModuleKind, ModuleSource};
+use super::model::{ConfigNeed, GuestFile, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use crate::diagnostic::Diagnostic;
+use crate::preflight;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,9 +52,17 @@ impl Reader<'_> {
                 return self.error(self.neighbours(&path, error));
             }
         };
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(preflight::module_name);
+        if metadata.is_dir() && name.is_some() {
+            return self.error(
+                Diagnostic::new(
+                    &node.span,
+                    format!("{} is a folder, by its name it is a module's file", path.display()),
+                )
+                .help("name the `.ko` file itself, or rename the folder that holds a module's source"),
+            );
+        }
         if metadata.is_file() {
-            let name =
-                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".ko"));
             let Some(name) = name else { return self.expected(node, WHAT) };
             let names = vec![name.to_owned()];
             return Some(ModuleSource { path, kind: ModuleKind::Object, names, line });
@@ -110,6 +119,31 @@ impl Reader<'_> {
             error
         };
         self.error(error)
+    }
+
+    /// `needs`: what the kernel must have.
+    pub fn needs(&mut self, node: &Node) -> Vec<ConfigNeed> {
+        const WHAT: &str = "a configuration symbol like `CONFIG_KPROBES` or `CONFIG_HZ=250`";
+        let Some(mut fields) = self.fields(node, "`needs` (like `{config: [CONFIG_KPROBES]}`)") else {
+            return Vec::new();
+        };
+        let mut needs = Vec::new();
+        let list = fields.take("config").and_then(|node| self.items(node, WHAT));
+        for node in list.unwrap_or_default() {
+            let Some(text) = self.text(node, WHAT) else { continue };
+            let (symbol, value) = match text.split_once('=') {
+                Some((symbol, value)) => (symbol, Some(value.trim_matches('"').to_owned())),
+                None => (&*text, None),
+            };
+            let name = symbol.strip_prefix("CONFIG_").unwrap_or_default();
+            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                self.expected::<()>(node, WHAT);
+                continue;
+            }
+            needs.push(ConfigNeed { symbol: symbol.to_owned(), value, span: node.span.clone() });
+        }
+        fields.end(self, &["config"]);
+        needs
     }
 
     /// `files`: guest path to host path.

@@ -2,7 +2,7 @@
 
 use super::expect::Results;
 use super::kinds::KINDS;
-use super::model::{Action, Binding, Check, Origin, Span, Step, Text, Want};
+use super::model::{Action, Binding, Check, Origin, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
 use crate::diagnostic::Diagnostic;
@@ -44,6 +44,24 @@ impl Parts {
     pub fn data(action: Action) -> Option<Self> {
         Some(Self { action, results: Results::Data, names: Vec::new() })
     }
+}
+
+/// The steps, with a look at the places that must be clean before the first and after the last of them.
+pub fn with_looks(steps: Vec<Step>, expect: &RunExpect, timeout: Duration) -> Vec<Step> {
+    let Some((places, line)) = &expect.clean else { return steps };
+    let look = |when, want| Step {
+        name: None,
+        line: *line,
+        action: Action::Look { at: places.clone(), when },
+        checks: vec![Check { line: *line, want }],
+        ending: None,
+        allow: Vec::new(),
+        binds: Vec::new(),
+        timeout,
+        repeat: 1,
+    };
+    let (before, after) = (look(When::Before, Want::Success), look(When::After, Want::Clean));
+    [before].into_iter().chain(steps).chain([after]).collect()
 }
 
 impl Reader<'_> {
@@ -116,7 +134,7 @@ impl Reader<'_> {
             let text = Text::Matches(regex);
             let want = match parts.results {
                 Results::Program => Want::Stdout(text),
-                Results::Value | Results::Data => Want::Data(text),
+                Results::Value | Results::Unload | Results::Data => Want::Data(text),
             };
             expect.checks.push(Check { line, want });
         }
@@ -154,7 +172,7 @@ impl Reader<'_> {
 
     fn pattern(&mut self, node: &Node, results: Results, named: bool) -> Option<(usize, regex::Regex)> {
         let regex = self.regex(node)?;
-        if results == Results::Value {
+        if matches!(results, Results::Value | Results::Unload) {
             return self.error(Diagnostic::new(&node.span, "this step brings no text for `match`"));
         }
         if named && regex.captures_len() < 2 {
@@ -175,11 +193,12 @@ impl Reader<'_> {
                 | Action::Write { .. }
                 | Action::Lseek { .. }
                 | Action::Ioctl { .. }
+                | Action::Reload { .. }
         );
         if !single {
             return self.error(Diagnostic::new(
                 &node.span,
-                "only single system calls can be repeated: `syscall`, `read`, `write`, `lseek`, `ioctl`",
+                "only `reload` and single system calls can be repeated: `syscall`, `read`, `write`, `lseek`, `ioctl`",
             ));
         }
         Some(count)

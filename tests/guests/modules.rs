@@ -1,0 +1,167 @@
+//! Modules from the whole way: what is refused before a guest boots, and what a guest does with the rest.
+
+use super::support::{VMM, fixture, refuse, root, run, run_text, shipped};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// Builds a folder's modules into a new folder.
+fn built(folder: &Path) -> TempDir {
+    let out = TempDir::new().unwrap();
+    let output =
+        Command::new(VMM).args(["module", "build"]).arg(folder).arg("--out").arg(out.path()).output();
+    let output = output.expect("vmm can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
+
+/// `vmm module ...`: exit code and all that was said.
+fn module(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(VMM).arg("module").args(args).output().expect("vmm can be started");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A scenario with one given module is refused as bad input, before a host is started, in one line.
+#[track_caller]
+fn refused(ko: &Path, what: &str) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("scenario.yaml");
+    fs::write(&path, format!("modules: [{}]\nsteps:\n  - sleep: 1 ms\n", ko.display())).unwrap();
+    let ran = refuse(&path);
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    assert_eq!(ran.text.matches("error:").count(), 1, "{}", ran.text);
+    ran.says(what);
+    assert!(!ran.text.contains("boot "), "{}", ran.text);
+}
+
+#[test]
+fn modules_that_depend_on_each_other_are_loaded_in_order() {
+    let ran = run(&shipped("modprobe.yaml"));
+    ran.ends_with("pass", 0);
+    ran.says("lsmod = pair_user, pair_base (used by pair_user)");
+    ran.says("rmmod pair_base = EAGAIN, in use by 1");
+}
+
+#[test]
+fn the_kernel_loads_what_it_wants_by_itself() {
+    let ran = run(&shipped("autoload.yaml"));
+    ran.ends_with("pass", 0);
+    // No step did: both came from /sbin/modprobe.
+    assert_eq!(ran.calls("finit_module"), 2);
+}
+
+#[test]
+fn without_autoload_nothing_is_loaded() {
+    let folder = root().join("modules/memfs");
+    let ran = run_text(&format!(
+        "modules: [{}]\nsteps:\n  - mkdir: /mnt\n  - mount: /mnt\n    type: memfs\n    expect: ENODEV\n",
+        folder.display()
+    ));
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.calls("finit_module"), 0);
+}
+
+#[test]
+fn memfs_passes() {
+    run(&shipped("memfs.yaml")).ends_with("pass", 0);
+}
+
+#[test]
+fn a_module_brings_a_system_call() {
+    let ran = run(&shipped("modsyscall.yaml"));
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.calls("syscall_400"), 5);
+}
+
+#[test]
+fn what_a_module_leaves_behind_is_named() {
+    let ran = run(&fixture("leaves.yaml"));
+    ran.ends_with("fail", 1);
+    ran.says("devices (/proc/devices): expected as before the first step, got 241 leaves (Character) left");
+    ran.says("nodes (/dev): expected as before the first step, got left-behind left");
+    assert_eq!(ran.step_verdicts().iter().filter(|verdict| **verdict == "fail").count(), 1, "{}", ran.text);
+}
+
+#[test]
+fn configuration_that_the_kernel_lacks_is_bad_input() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("needs.yaml");
+    fs::write(&path, "needs: {config: [CONFIG_SMP, CONFIG_KASAN]}\nsteps:\n  - sleep: 1 ms\n").unwrap();
+    let ran = run(&path);
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.says("needs.yaml:1:");
+    ran.says("CONFIG_KASAN is not set");
+    assert!(!ran.text.contains("boot "), "{}", ran.text);
+}
+
+#[test]
+fn warnings_of_the_compiler_are_in_the_report() {
+    let ran = run(&fixture("unused.yaml"));
+    ran.ends_with("pass", 0);
+    ran.says("warning   ");
+    ran.says("unused variable");
+    let warnings = ran.report()["builds"][0]["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|text| text.as_str().unwrap().contains("unused.c")), "{warnings:?}");
+}
+
+#[test]
+fn files_that_are_no_modules_are_refused() {
+    let good = built(&root().join("modules/hello"));
+    let whole = fs::read(good.path().join("helloModule.ko")).unwrap();
+    let at = |name: &str| good.path().join(name);
+    fs::write(at("empty.ko"), "").unwrap();
+    refused(&at("empty.ko"), "empty.ko: is empty");
+    fs::write(at("text.ko"), "obj-m := text.o\n").unwrap();
+    refused(&at("text.ko"), "text.ko: is no kernel module");
+    fs::write(at("half.ko"), &whole[..whole.len() / 2]).unwrap();
+    refused(&at("half.ko"), "half.ko: is cut off or damaged");
+    fs::create_dir(at("folder.ko")).unwrap();
+    refused(&at("folder.ko"), "is a folder");
+    fs::write(at("other.ko"), &whole).unwrap();
+    refused(&at("other.ko"), "other.ko: calls itself `helloModule`");
+    // As if another kernel had been there when it was built.
+    let release = b"-vmm SMP";
+    let place =
+        whole.windows(release.len()).position(|window| window == release).expect("the release is in it");
+    let mut foreign = whole.clone();
+    foreign[place..place + 4].copy_from_slice(b"-try");
+    fs::create_dir(at("foreign")).unwrap();
+    fs::write(at("foreign/helloModule.ko"), foreign).unwrap();
+    refused(&at("foreign/helloModule.ko"), "was built for another kernel: its vermagic is");
+}
+
+#[test]
+fn modules_in_a_circle_do_not_build() {
+    let ran = run(&fixture("circle.yaml"));
+    ran.ends_with("build-failed", 1);
+    ran.says("need each other in a circle");
+}
+
+#[test]
+fn module_check_tells_of_each_file_and_takes_compressed_ones() {
+    let pair = built(&root().join("modules/pair"));
+    let file = |name: &str| -> PathBuf { pair.path().join(name) };
+    let (base, user) = (file("pair_base.ko"), file("pair_user.ko"));
+    let (code, text) = module(&["check", user.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("pair_user.ko: needs `pair_ticket`, which neither kernel"), "{text}");
+    assert!(Command::new("xz").arg(&base).status().unwrap().success());
+    let base = file("pair_base.ko.xz");
+    let (code, text) = module(&["check", user.to_str().unwrap(), base.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn module_build_shows_the_compilers_first_error() {
+    let broken = root().join("tests/fixtures/modules/broken");
+    let (code, text) = module(&["build", broken.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("broken.c:") && text.contains("error:"), "{text}");
+    let (code, text) = module(&["build", "/nonexistent"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no such folder"), "{text}");
+}

@@ -1,0 +1,132 @@
+//! Whether anything is left of a module: places as they were before the scenario's steps and as they are after.
+
+use super::Failure;
+use crate::scenario::model::Place;
+use crate::text::escape;
+use std::collections::BTreeSet;
+
+/// Taint that loading a module of one's own brings by itself and that stays for good: proprietary (bit 0),
+/// out of the kernel's tree (12), not signed (13). Documentation/admin-guide/tainted-kernels.rst.
+const OF_ANY_MODULE: u64 = 1 | 1 << 12 | 1 << 13;
+
+/// What differs; `line` is the expectation's.
+pub fn compare(places: &[Place], before: &[Vec<u8>], after: &[Vec<u8>], line: usize) -> Vec<Failure> {
+    let piece = |data: &[Vec<u8>], index: usize| data.get(index).cloned().unwrap_or_default();
+    let mut failures = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        let (before, after) = (entries(*place, &piece(before, index)), entries(*place, &piece(after, index)));
+        let left: Vec<&str> = after.difference(&before).map(String::as_str).collect();
+        let gone: Vec<&str> = before.difference(&after).map(String::as_str).collect();
+        let mut got = Vec::new();
+        if !left.is_empty() {
+            got.push(format!("{} left", left.join(", ")));
+        }
+        if !gone.is_empty() {
+            got.push(format!("{} gone", gone.join(", ")));
+        }
+        if !got.is_empty() {
+            failures.push(Failure {
+                what: format!("{} ({})", place.name(), place.path()),
+                expected: "as before the first step".into(),
+                got: got.join("; "),
+                line,
+            });
+        }
+    }
+    failures
+}
+
+/// What is in a place.
+fn entries(place: Place, data: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(data);
+    match place {
+        Place::Modules => text.lines().filter_map(|line| line.split(' ').next()).map(escape).collect(),
+        // Character and block devices have majors of their own; a line belongs to the heading above it.
+        Place::Devices => {
+            let mut kind = "";
+            let mut found = BTreeSet::new();
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                match line.strip_suffix(" devices:") {
+                    Some(heading) => kind = heading,
+                    None => _ = found.insert(escape(&format!("{line} ({kind})"))),
+                }
+            }
+            found
+        }
+        Place::Nodes => names(data),
+        Place::Taint => {
+            let bits = text.trim().parse::<u64>().unwrap_or(0) & !OF_ANY_MODULE;
+            (0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| format!("bit {bit}")).collect()
+        }
+    }
+}
+
+/// The names in what getdents64 brought (struct linux_dirent64: inode and offset of 8 bytes each, the length of
+/// the record in 2, the type in 1, the name with a NUL).
+fn names(mut data: &[u8]) -> BTreeSet<String> {
+    const NAME: usize = 19;
+    let mut found = BTreeSet::new();
+    while let Some(length) = data.get(16..18).map(|it| usize::from(u16::from_le_bytes([it[0], it[1]]))) {
+        let Some(record) = data.get(..length).filter(|record| record.len() > NAME) else { break };
+        let name = record[NAME..].split(|byte| *byte == 0).next().unwrap_or_default();
+        if !matches!(name, b"." | b"..") {
+            found.insert(escape(&String::from_utf8_lossy(name)));
+        }
+        data = &data[length..];
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(place: Place, before: &[u8], after: &[u8]) -> String {
+        let failures = compare(&[place], &[before.to_vec()], &[after.to_vec()], 3);
+        failures.first().map_or(String::new(), |failure| failure.got.clone())
+    }
+
+    fn dirent(name: &str) -> Vec<u8> {
+        let length = (19 + name.len() + 1).next_multiple_of(8);
+        let mut record = vec![0; length];
+        record[16..18].copy_from_slice(&(length as u16).to_le_bytes());
+        record[19..19 + name.len()].copy_from_slice(name.as_bytes());
+        record
+    }
+
+    #[test]
+    fn what_is_left_is_named() {
+        let line = b"hello 16384 0 - Live 0x0 (O)\n";
+        assert_eq!(difference(Place::Modules, b"", line), "hello left");
+        assert_eq!(difference(Place::Modules, line, b"hello 16384 2 a,b, Live 0x0 (O)\n"), "");
+        let (before, after) = (
+            "Character devices:\n  1 mem\n\nBlock devices:\n",
+            "Character devices:\n  1 mem\n240 chardev\n\nBlock devices:\n",
+        );
+        assert_eq!(
+            difference(Place::Devices, before.as_bytes(), after.as_bytes()),
+            "240 chardev (Character) left"
+        );
+        let nodes = [dirent("."), dirent("null")].concat();
+        assert_eq!(
+            difference(Place::Nodes, &nodes, &[nodes.clone(), dirent("chardev0")].concat()),
+            "chardev0 left"
+        );
+        assert_eq!(difference(Place::Nodes, &nodes, &dirent(".")), "null gone");
+    }
+
+    #[test]
+    fn taint_of_any_module_is_no_dirt_and_a_warning_is() {
+        assert_eq!(difference(Place::Taint, b"0\n", b"4096\n"), "");
+        assert_eq!(difference(Place::Taint, b"0\n", b"4608\n"), "bit 9 left");
+    }
+
+    #[test]
+    fn damaged_listings_end() {
+        for length in 0..40 {
+            let _ = names(&dirent("chardev0").repeat(2)[..length.min(64)]);
+        }
+        assert!(names(&[0; 64]).is_empty());
+        assert!(names(&[0xff; 64]).is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
+
+use super::Abort;
+use crate::{
+    cache::Cache,
+    image::GuestModule,
+    judge::Build,
+    kernel::{Fault, Kernel},
+    module,
+    preflight::{self, Candidate, Facts, Gravity, Problem, Way},
+    scenario::model::{ModuleKind, ModuleSource, Scenario},
+};
+use std::time::{Duration, Instant};
+
+/// Modules that the kernel will take.
+pub(super) struct Modules {
+    /// For the image.
+    pub modules: Vec<GuestModule>,
+    /// Where they come from.
+    pub builds: Vec<Build>,
+    /// How long it took to look at them.
+    pub preflight: Duration,
+}
+
+/// What the scenario needs of the kernel's configuration. Cheap, so it comes before anything is built.
+pub(super) fn needs(scenario: &Scenario, facts: &Facts) -> Result<(), Abort> {
+    match preflight::needs::lacking(scenario, facts) {
+        None => Ok(()),
+        Some(diagnostics) => Err(Abort::Input(diagnostics.to_string())),
+    }
+}
+
+/// Builds or finds every module, and looks whether the kernel will take them, all together.
+pub(super) fn prepare(
+    sources: &[ModuleSource],
+    kernel: &Kernel,
+    facts: &Facts,
+    cache: &Cache,
+) -> Result<Modules, Abort> {
+    let mut files = Vec::new();
+    let mut builds = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let path = &source.path;
+        let mut build = Build {
+            source: path.clone(),
+            modules: Vec::new(),
+            files: Vec::new(),
+            cached: true,
+            warnings: Vec::new(),
+        };
+        match source.kind {
+            ModuleKind::Object => files.push((index, path.clone(), path.clone(), Way::Given)),
+            ModuleKind::Folder => {
+                let built = module::build(path, kernel, cache)
+                    .map_err(|error| Abort::fault(&error, error.fault()))?;
+                build.cached = built.iter().all(|module| module.cached);
+                build.warnings = built.first().map(|module| module.warnings.clone()).unwrap_or_default();
+                for module in built {
+                    let shown = path.join(format!("{}.ko", module.name));
+                    files.push((index, module.ko, shown, Way::Built));
+                }
+            }
+        }
+        builds.push(build);
+    }
+
+    let start = Instant::now();
+    let (mut candidates, mut problems) = (Vec::new(), Vec::new());
+    for (_, path, shown, way) in &files {
+        match Candidate::load(path, shown, *way) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.extend(preflight::check(&candidates, facts, cache));
+    let preflight = start.elapsed();
+    refuse(&problems)?;
+
+    for ((index, path, ..), candidate) in files.iter().zip(&candidates) {
+        let build = &mut builds[*index];
+        build.files.push(path.clone());
+        build.modules.push(candidate.name.clone());
+        let about = problems.iter().filter(|problem| problem.shown == candidate.shown);
+        build.warnings.extend(about.map(Problem::to_string));
+    }
+    let module = |candidate: Candidate| GuestModule { name: candidate.name, bytes: candidate.bytes };
+    Ok(Modules { modules: candidates.into_iter().map(module).collect(), builds, preflight })
+}
+
+/// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
+/// verdict; of files that were given, bad input.
+fn refuse(problems: &[Problem]) -> Result<(), Abort> {
+    use super::Verdict;
+    let errors: Vec<&Problem> = problems.iter().filter(|problem| problem.gravity == Gravity::Error).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let text = errors.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\nerror: ");
+    match first.fault {
+        Fault::Build => Err(Abort::Verdict(Verdict::BuildFailed, text)),
+        _ => Err(Abort::Input(text)),
+    }
+}

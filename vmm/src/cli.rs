@@ -1,6 +1,9 @@
 //! What can be said on the command line.
 
-use crate::splat::SplatArgs;
+use crate::{
+    kernel::{KernelArgs, RecipeArgs},
+    splat::SplatArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{host::Choice, run::Options};
 use std::{path::PathBuf, str::FromStr};
@@ -43,6 +46,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
+    /// Build kernels, and look after those that were built
+    Kernel(KernelArgs),
     /// Keep an emulated host
     Host(HostArgs),
     /// Find kernel splats in console logs of any kernel
@@ -77,13 +82,23 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
+    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
+    kernel: Option<String>,
+    /// The modules of a kernel that was not built here: /lib/modules/RELEASE
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+    /// Or build one first
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let json = self.report.first().map(|report| report.json.clone());
-        Options { host: self.host.into(), json }
+        let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
+        Options { host: self.host.into(), json, kernel }
     }
 
     /// What clap can't see.

@@ -8,6 +8,7 @@
 mod cli;
 mod doctor;
 mod host;
+mod kernel;
 mod splat;
 
 use clap::{CommandFactory, Parser};
@@ -49,6 +50,7 @@ fn user(command: Command) -> u8 {
             None => run::run(&args.files, &args.options()),
         },
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Kernel(args) => kernel::kernel(&args),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
         Command::Machine | Command::Probe => unreachable!("these are no user's commands"),

@@ -21,6 +21,7 @@ pub mod lower;
 pub mod module;
 pub mod plan;
 pub mod progress;
+pub mod project;
 pub mod report;
 pub mod run;
 pub mod scenario;

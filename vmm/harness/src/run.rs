@@ -8,7 +8,7 @@ use crate::{
     host::{self, Choice, Chosen, Host, HostError},
     interrupt,
     judge::{Judge, Judged, Verdict},
-    kernel::Fault,
+    kernel::{Fault, wanted::Wanted},
     report::{Reporter, json::Json, terminal::Terminal},
     scenario::{self, model::Scenario},
 };
@@ -32,6 +32,8 @@ pub struct Options {
     pub host: Choice,
     /// Also write the run as one JSON object to this file; only for a single scenario.
     pub json: Option<PathBuf>,
+    /// The kernel, where it is not the scenario's choice.
+    pub kernel: Wanted,
 }
 
 /// Runs scenarios one after the other and reports to standard output. Returns the exit code: 0 if all
@@ -69,6 +71,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
         guests_mib: scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0),
         cache,
         choice: options.host,
+        kernel: options.kernel.clone(),
         chosen: None,
         host: None,
     };
@@ -97,6 +100,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
 struct Runs {
     cache: Cache,
     choice: Choice,
+    kernel: Wanted,
     /// The largest of the guests.
     guests_mib: u32,
     chosen: Option<Chosen>,
@@ -172,7 +176,7 @@ impl Runs {
         }
         let chosen = self.chosen.as_ref().expect("it was just chosen");
         reports.tell(&judge.host(chosen.description.clone()));
-        let kernel = prepare::kernel(scenario, &self.cache)?;
+        let kernel = prepare::kernel(scenario, &self.kernel, &self.cache)?;
         // It boots while modules and image are made.
         if self.host.is_none() {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);

@@ -8,7 +8,7 @@
 //! | `kernel.json` | the [`Manifest`] |
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
-use super::{KernelError, run, toolchain::Compiler};
+use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
 use crate::{cache::CacheError, syscall_table::SyscallTable};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -31,6 +31,9 @@ pub struct Facts {
     pub steps: u64,
     /// How long make took.
     pub seconds: u64,
+    /// What else it was made from.
+    #[serde(default)]
+    pub ingredients: Ingredients,
 }
 
 /// `kernel.json`.

@@ -2,30 +2,25 @@
 
 use super::Abort;
 use crate::{
-    cache::{Cache, CacheError, Stage},
+    cache::{Cache, CacheError, Kind, Stage},
     image::{self, GuestFile, Image},
     judge::{self, Names},
-    kernel::{self, Fault, Kernel, Recipe},
+    kernel::{self, Fault, Kernel, KernelError, wanted::Wanted},
     lower::{self, SyscallNames},
     module,
     plan::Plan,
+    project,
     scenario::model::{Action, ModuleKind, Scenario},
     syscall_table::SyscallTable,
 };
 use board::wire::{LANDMARKS, Spec};
 use protocol::Door;
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-/// The series that `vmm run` builds.
-const SERIES: &str = "6.12";
-
-/// The folder that makes a project one.
-const PATCHES: &str = "kernel-patches";
 
 /// Everything for one run.
 pub(super) struct Prepared {
@@ -42,35 +37,17 @@ pub(super) struct Built {
     took: Duration,
 }
 
-/// Builds or finds the kernel that a scenario asks for.
-pub(super) fn kernel(scenario: &Scenario, cache: &Cache) -> Result<Built, Abort> {
-    if let Some(asked) = &scenario.kernel
-        && asked != SERIES
-    {
-        return Err(Abort::Input(format!(
-            "{}: there is no kernel `{asked}` to run it on (known: {SERIES})",
-            scenario.path.display()
-        )));
-    }
+/// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
+pub(super) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
     let start = Instant::now();
-    let recipe = Recipe::standard(&project(&scenario.path)?);
-    let kernel = kernel::ensure(&recipe, cache).map_err(|error| Abort::fault(&error, error.fault()))?;
+    let folder = scenario.path.parent().unwrap_or(Path::new(""));
+    let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
+    let kernel = project::find(Some(&scenario.path))
+        .map_err(KernelError::from)
+        .and_then(|project| Ok(wanted.meant(&project, &cache.place(Kind::Kernel, ""))?))
+        .and_then(|meant| kernel::get(&meant, cache))
+        .map_err(|error| Abort::fault(&error, error.fault()))?;
     Ok(Built { kernel, took: start.elapsed() })
-}
-
-/// The project that a scenario belongs to: the nearest folder above it that holds `kernel-patches`, or else
-/// above the current folder, or above this program.
-fn project(scenario: &Path) -> Result<PathBuf, Abort> {
-    let places = [fs::canonicalize(scenario).ok(), env::current_dir().ok(), env::current_exe().ok()];
-    let above =
-        |place: &PathBuf| place.ancestors().find(|path| path.join(PATCHES).is_dir()).map(Path::to_owned);
-    places.iter().flatten().find_map(above).ok_or_else(|| {
-        Abort::Input(format!(
-            "{}: there is no folder `{PATCHES}` in any folder above it or above the current one; run vmm in a \
-             checkout of the project",
-            scenario.display()
-        ))
-    })
 }
 
 /// Modules, image and plan.

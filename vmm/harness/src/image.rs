@@ -17,6 +17,8 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 pub struct Image {
     /// Modules: the name, and the `.ko` on this machine. They lie at `/lib/modules/NAME.ko`.
     pub modules: Vec<(String, PathBuf)>,
+    /// Modules that the agent loads before it says hello, in this order.
+    pub early: Vec<PathBuf>,
     /// Further files.
     pub files: Vec<GuestFile>,
     /// This machine's busybox, with a link in /bin for each of its commands.
@@ -106,6 +108,10 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
     archive.dir("/root", 0o700)?.dir("/tmp", 0o1777)?;
     for (name, path) in &image.modules {
         archive.file(&format!("/lib/modules/{name}.ko"), 0o644, read(path)?)?;
+    }
+    for (index, path) in image.early.iter().enumerate() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("/early-modules/{index:02}-{name}"), 0o644, read(path)?)?;
     }
     for file in &image.files {
         archive.file(&file.path, file.mode, file.bytes.clone())?;
@@ -223,6 +229,7 @@ mod tests {
         fs::write(&module, "the module").unwrap();
         let image = Image {
             modules: vec![("chardev".into(), module)],
+            early: vec![],
             files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
             busybox: false,
         };

@@ -6,10 +6,13 @@
 
 mod build;
 pub mod check;
+mod compressed;
 pub mod config;
 mod debian;
 pub mod diagnose;
+mod foreign;
 mod git;
+mod kallsyms;
 pub mod menuconfig;
 pub mod patch;
 mod product;
@@ -26,7 +29,9 @@ use crate::{
     symbols::{Symbols, SymbolsError},
     syscall_table::{SyscallTable, TableError},
 };
+use board::wire::Announce;
 pub(crate) use build::jobs;
+pub use foreign::ForeignError;
 pub use product::{Facts, Manifest};
 use recipe::Loaded;
 pub use recipe::{Base, Ingredients, Patches, Recipe};
@@ -93,6 +98,9 @@ pub enum KernelError {
     /// There are no patches and fragments.
     #[error(transparent)]
     NoProject(#[from] crate::project::NoProject),
+    /// A kernel that was not built here.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// What was asked for can't be meant.
     #[error(transparent)]
     Wanted(#[from] wanted::WantedError),
@@ -133,7 +141,7 @@ impl KernelError {
             | Self::Cache(error)
             | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
             Self::OtherBase { .. } => Fault::Build,
-            Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
+            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
             Self::Source(
                 SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
             ) => Fault::Input,
@@ -226,6 +234,10 @@ pub struct Kernel {
     pub syscalls: SyscallTable,
     /// What modules have to be built with.
     pub compiler: Compiler,
+    /// How it is told of devices.
+    pub announce: Announce,
+    /// Modules that the agent has to load before it can speak, in this order.
+    pub early: Vec<PathBuf>,
     /// It was there already.
     pub cached: bool,
 }
@@ -254,7 +266,10 @@ impl Kernel {
             hash: entry.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             boot: file("vmlinux.boot").unwrap_or_else(|_| vmlinux.clone()),
             vmlinux,
-            build: file("build")?,
+            early: manifest.early.iter().map(|name| entry.join("early").join(name)).collect(),
+            announce: manifest.announce,
+            // A kernel from elsewhere may do without, until a module is built for it.
+            build: entry.join("build"),
             config: file("config")?,
             map: file("System.map")?,
             syscalls,
@@ -282,7 +297,7 @@ pub fn get(meant: &wanted::Meant, cache: &Cache) -> Result<Kernel, KernelError> 
     match meant {
         wanted::Meant::Recipe(recipe) => ensure(recipe, cache),
         wanted::Meant::Built(entry) => Kernel::open(entry, true),
-        wanted::Meant::Foreign { image, .. } => Err(KernelError::NoSuch(image.display().to_string())),
+        wanted::Meant::Foreign { image, modules } => foreign::import(image, modules.as_deref(), cache),
     }
 }
 

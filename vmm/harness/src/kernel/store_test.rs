@@ -16,7 +16,8 @@ fn setup(kernels: &[(&str, u64, &str)]) -> (tempfile::TempDir, Cache) {
             seconds: 1,
             ingredients: Ingredients { slot: (*slot).to_owned(), ..Ingredients::default() },
         };
-        let manifest = Manifest { release: "6.12.1".into(), facts };
+        let manifest =
+            Manifest { release: "6.12.1".into(), facts, announce: Default::default(), early: vec![] };
         fs::write(entry.join("kernel.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
         touch(&entry);
         let then = SystemTime::now() - Duration::from_secs(hours * 3600);

@@ -60,7 +60,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
     let start = Instant::now();
     let modules = modules(scenario, &kernel, cache)?;
     let took = took + start.elapsed();
-    let (stage, initramfs) = initramfs(scenario, modules, cache)?;
+    let (stage, initramfs) = initramfs(scenario, modules, kernel.early.clone(), cache)?;
     let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
     let machine = Spec {
         kernel: kernel.boot.clone(),
@@ -68,6 +68,7 @@ pub(super) fn the_rest(scenario: &Scenario, built: Built, cache: &Cache) -> Resu
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
         command_line: Vec::new(),
+        announce: kernel.announce,
         landmarks: symbols.landmarks(LANDMARKS),
     };
     let names = Names {
@@ -114,6 +115,7 @@ fn modules(scenario: &Scenario, kernel: &Kernel, cache: &Cache) -> Result<Vec<(S
 fn initramfs(
     scenario: &Scenario,
     modules: Vec<(String, PathBuf)>,
+    early: Vec<PathBuf>,
     cache: &Cache,
 ) -> Result<(Stage, PathBuf), Abort> {
     let mut files = Vec::new();
@@ -128,7 +130,7 @@ fn initramfs(
     }
     // Two megabytes that a guest without programs need not unpack.
     let busybox = scenario.steps.iter().any(|step| matches!(step.action, Action::Run { .. }));
-    let bytes = image::assemble(&Image { modules, files, busybox })
+    let bytes = image::assemble(&Image { modules, early, files, busybox })
         .map_err(|error| Abort::fault(&error, Fault::Machine))?;
     // In the cache: what a killed process leaves there is swept.
     let stage = cache.stage()?;

@@ -12,5 +12,6 @@ mod guests {
     mod expectations;
     mod interrupt;
     mod kernel_faults;
+    mod kernels;
     mod scenarios;
 }

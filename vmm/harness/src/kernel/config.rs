@@ -190,7 +190,11 @@ pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
     let got = |request: &Request| values.get(request.symbol.as_str()).copied();
     let mut lost: Vec<Lost> = effective(requests)
         .into_iter()
-        .filter(|request| got(request).unwrap_or("n") != request.value)
+        .filter(|request| match got(request) {
+            Some(value) => value != request.value,
+            // An empty string is what a symbol that is not there amounts to.
+            None => !matches!(request.value.as_str(), "n" | "\"\""),
+        })
         .map(|request| Lost {
             request: request.clone(),
             got: got(request).map(str::to_owned),

@@ -4,7 +4,9 @@
 RELEASE := target/x86_64-unknown-linux-gnu/release
 SCENARIO ?= scenarios/chardev.yaml
 
-.PHONY: run test bench check setup clean
+DEBIAN_KERNEL := $(or $(VMM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmm)/tools/debian-kernel
+
+.PHONY: run test test-all bench check setup clean
 
 run: setup
 	$(RELEASE)/vmm run $(SCENARIO)
@@ -14,6 +16,12 @@ test: setup
 	$(RELEASE)/vmm doctor || true
 	cargo test --workspace --exclude vmm
 	cargo test --release -p vmm -- --test-threads=1
+
+# The same, and other kernels: 7.3, which is built, and Debian's own.
+test-all: test
+	./setup debian-kernel
+	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
+		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels
 
 # Figures beside the bars that they are held against; none of them passes or fails.
 bench: setup

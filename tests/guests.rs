@@ -13,6 +13,7 @@ mod guests {
     mod findings;
     mod interrupt;
     mod kernel_faults;
+    mod kernels;
     mod modules;
     mod scenarios;
 }

@@ -4,13 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::cdev::{CharDevice, Position};
+use crate::{
+    cdev::{CharDevice, Position},
+    series::user_slice,
+};
 use kernel::{
     ioctl::{_IO, _IOR, _IOW},
     new_mutex,
     prelude::*,
     sync::Mutex,
-    uaccess::{UserSlice, UserSliceReader, UserSliceWriter},
+    uaccess::{UserSliceReader, UserSliceWriter},
 };
 
 /// What a minor can hold, in bytes. Writing past it is ENOSPC, seeking past it EINVAL.
@@ -97,7 +100,7 @@ impl CharDevice for Buffer {
     }
 
     fn ioctl(&self, command: u32, argument: usize) -> Result<usize> {
-        let user = || UserSlice::new(argument, core::mem::size_of::<i64>());
+        let user = || user_slice(argument, core::mem::size_of::<i64>());
         match command {
             SIZE => Ok(self.end()),
             CLEAR => {

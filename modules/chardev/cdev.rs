@@ -10,6 +10,7 @@
 //! - An open file holds a reference to the table's owner, our module. Neither init's failure nor rmmod drops
 //!   a [`Registration`] before the last file is gone, given that registering is the last step of init.
 
+use crate::series::{user_slice, COMPAT_PTR_IOCTL};
 use core::marker::{PhantomData, PhantomPinned};
 use core::pin::Pin;
 use kernel::{
@@ -17,7 +18,7 @@ use kernel::{
     error::{from_result, to_result},
     ffi::{c_char, c_int, c_long, c_uint, c_ulong},
     prelude::*,
-    uaccess::{UserSlice, UserSliceReader, UserSliceWriter},
+    uaccess::{UserSliceReader, UserSliceWriter},
 };
 
 /// Where a write goes.
@@ -143,7 +144,7 @@ impl<T: CharDevice> Operations<T> {
             write: Some(Self::write),
             unlocked_ioctl: Some(Self::ioctl),
             // A 32-bit program's pointer is widened, then goes the same way. Our arguments look alike in both.
-            compat_ioctl: Some(bindings::compat_ptr_ioctl),
+            compat_ioctl: COMPAT_PTR_IOCTL,
             ..Default::default()
         }
     }
@@ -196,7 +197,7 @@ impl<T: CharDevice> Operations<T> {
             // SAFETY: A file that can seek is always read with a position, which is the caller's own.
             let at = unsafe { &mut *position };
             let start = usize::try_from(*at)?;
-            let n = device.read(start, &mut UserSlice::new(user as usize, len).writer())?;
+            let n = device.read(start, &mut user_slice(user as usize, len).writer())?;
             *at = i64::try_from(start + n)?;
             Ok(n as isize)
         })
@@ -218,7 +219,7 @@ impl<T: CharDevice> Operations<T> {
             } else {
                 Position::At(usize::try_from(*at)?)
             };
-            let (n, end) = device.write(to, &mut UserSlice::new(user as usize, len).reader())?;
+            let (n, end) = device.write(to, &mut user_slice(user as usize, len).reader())?;
             *at = i64::try_from(end)?;
             Ok(n as isize)
         })

@@ -6,6 +6,7 @@
 //! - `buffer.rs`: the driver, what each operation does; no unsafe code
 //! - `cdev.rs`: the safe wrapper around the kernel's C interface for drivers
 //! - `param.rs`: the module's parameter
+//! - `series.rs`: what is not the same in all kernels that this builds for
 //!
 //! `README.md` beside this file says how it looks from user space.
 
@@ -14,10 +15,11 @@ use kernel::{c_str, prelude::*};
 mod buffer;
 mod cdev;
 mod param;
+mod series;
 
 use buffer::Buffer;
 
-module! {
+series::described_module! {
     type: Chardev,
     name: "chardev",
     author: "the vmm authors",

@@ -37,7 +37,7 @@ unsafe impl Sync for Record {}
 #[used(compiler)]
 static MAJOR_RECORD: Record = Record(bindings::kernel_param {
     name: c"major".as_ptr().cast(),
-    mod_: crate::THIS_MODULE.as_ptr(),
+    mod_: crate::series::this_module(),
     ops: &raw const bindings::param_ops_uint,
     perm: 0o444,
     // Not an initcall level: this parameter is nobody else's.

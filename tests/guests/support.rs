@@ -94,6 +94,16 @@ pub fn run(scenario: &Path) -> Ran {
     finished(&output, &report, started)
 }
 
+/// The same with further options.
+pub fn run_with(scenario: &Path, options: &[&str]) -> Ran {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let output = run_command(scenario, &report).args(options).output().expect("vmm can be started");
+    finished(&output, &report, started)
+}
+
 /// The same with a scenario's text.
 pub fn run_text(text: &str) -> Ran {
     let folder = TempDir::new().expect("a temporary folder can be made");

@@ -1,6 +1,10 @@
 //! What can be said on the command line.
 
-use crate::{module::ModuleArgs, splat::SplatArgs};
+use crate::{
+    kernel::{KernelArgs, RecipeArgs},
+    module::ModuleArgs,
+    splat::SplatArgs,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{host::Choice, run::Options};
 use std::{path::PathBuf, str::FromStr};
@@ -46,6 +50,8 @@ pub enum Command {
     Module(ModuleArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
+    /// Build kernels, and look after those that were built
+    Kernel(KernelArgs),
     /// Keep an emulated host
     Host(HostArgs),
     /// Measure, side by side with others
@@ -85,13 +91,23 @@ pub struct RunArgs {
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
+    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
+    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
+    kernel: Option<String>,
+    /// The modules of a kernel that was not built here: /lib/modules/RELEASE
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+    /// Or build one first
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let json = self.report.first().map(|report| report.json.clone());
-        Options { host: self.host.into(), json, trace: self.trace.clone() }
+        let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
+        Options { host: self.host.into(), json, trace: self.trace.clone(), kernel }
     }
 
     /// What clap can't see.

@@ -8,6 +8,7 @@
 mod cli;
 mod doctor;
 mod host;
+mod kernel;
 mod module;
 mod splat;
 
@@ -54,6 +55,7 @@ fn user(command: Command) -> u8 {
         },
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Kernel(args) => kernel::kernel(&args),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
         Command::Machine | Command::Probe => unreachable!("these are no user's commands"),

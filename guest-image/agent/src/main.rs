@@ -12,6 +12,7 @@ mod buffers;
 mod call;
 #[allow(unsafe_code)]
 mod clock;
+mod early;
 mod pipe;
 mod port;
 #[allow(unsafe_code)]
@@ -33,6 +34,7 @@ fn main() {
         std::process::exit(2);
     }
     setup::mount_dev_and_sys();
+    early::load();
     let mut control = port::open();
     let hello = FromAgent::Hello(hello());
     let why = match control.write_all(&encode(&hello)) {

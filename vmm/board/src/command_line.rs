@@ -1,6 +1,6 @@
 //! The kernel's command line; each word with its reason.
 
-use crate::wire::Spec;
+use crate::wire::{Announce, Spec};
 use machine::layout;
 
 /// The interrupt of the console.
@@ -37,7 +37,9 @@ pub fn words() -> &'static [&'static str] {
 pub fn build(spec: &Spec) -> String {
     let mut words: Vec<String> = WORDS.iter().map(|word| word.to_string()).collect();
     let (size, base) = (layout::MMIO_WINDOW >> 10, layout::MMIO.0);
-    words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
+    if spec.announce == Announce::CommandLine {
+        words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
+    }
     if !spec.landmarks.contains_key("prb") {
         // Without symbols the log can't be found in memory, so the serial port has to carry it.
         words.push("earlyprintk=serial,ttyS0,115200,keep".into());

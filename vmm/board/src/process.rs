@@ -4,7 +4,7 @@ use crate::{
     command_line::{self, CONSOLE_INTERRUPT},
     cpu::{Ask, Cpu, Remains},
     evidence,
-    wire::{Command, EndReason, LogRecord, Notice, Spec},
+    wire::{Announce, Command, EndReason, LogRecord, Notice, Spec},
 };
 use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
 use machine::{
@@ -133,7 +133,16 @@ impl Machine {
         let vm = Vm::new(memory.clone())?;
         let count = spec.vcpus.clamp(1, 32);
         let line = command_line::build(spec);
-        let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count)?;
+        let console = boot::MmioDevice {
+            base: layout::MMIO.0 as u32,
+            size: layout::MMIO_WINDOW as u32,
+            gsi: CONSOLE_INTERRUPT,
+        };
+        let acpi_devices = match spec.announce {
+            Announce::CommandLine => vec![],
+            Announce::Acpi => vec![console],
+        };
+        let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
 
         let ready = Arc::new(AtomicBool::new(false));
         let (console, bus) = wire_up(&vm, &memory, outbox, &ready)?;

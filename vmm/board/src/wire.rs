@@ -18,11 +18,23 @@ pub struct Spec {
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+    /// How the kernel learns of its devices.
+    pub announce: Announce,
     /// Added at the end of the kernel's command line.
     pub command_line: Vec<String>,
     /// Addresses of kernel symbols that the machine process uses where they are there: see
     /// [`LANDMARKS`]. Empty for a kernel without symbols.
     pub landmarks: BTreeMap<String, u64>,
+}
+
+/// How a kernel learns of its virtio devices. Told in two ways it would take each device for two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Announce {
+    /// By its command line (CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES).
+    #[default]
+    CommandLine,
+    /// By ACPI tables.
+    Acpi,
 }
 
 /// The kernel symbols that a machine process makes use of.

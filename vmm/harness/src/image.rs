@@ -20,6 +20,8 @@ const MODPROBE: &str = "/sbin/modprobe";
 pub struct Image {
     /// Modules. They lie at `/lib/modules/NAME.ko`.
     pub modules: Vec<GuestModule>,
+    /// Modules that the agent loads before it says hello, in this order.
+    pub early: Vec<PathBuf>,
     /// Further files.
     pub files: Vec<GuestFile>,
     /// This machine's busybox, with a link in /bin for each of its commands.
@@ -126,6 +128,10 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
             let target = format!("../../{name}.ko");
             archive.symlink(&format!("/lib/modules/{release}/extra/{name}.ko"), &target)?;
         }
+    }
+    for (index, path) in image.early.iter().enumerate() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("/early-modules/{index:02}-{name}"), 0o644, read(path)?)?;
     }
     for file in &image.files {
         archive.file(&file.path, file.mode, file.bytes.clone())?;
@@ -243,6 +249,7 @@ mod tests {
     fn the_image_has_what_a_guest_needs_and_is_reproducible() {
         let image = Image {
             modules: vec![GuestModule { name: "chardev".into(), bytes: b"the module".to_vec() }],
+            early: vec![],
             files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
             ..Image::default()
         };

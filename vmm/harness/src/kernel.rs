@@ -5,30 +5,44 @@
 //! and what is worth keeping becomes a cache entry.
 
 mod build;
+pub mod check;
+mod compressed;
 pub mod config;
+mod debian;
 pub mod diagnose;
+mod foreign;
+mod git;
+mod kallsyms;
+pub mod menuconfig;
 mod offsets;
 pub mod patch;
 mod product;
 mod recipe;
 pub mod run;
 pub mod source;
+pub mod store;
 pub mod toolchain;
 pub mod tree;
+pub mod wanted;
 
 use crate::{
     cache::{Cache, CacheError, Kind},
     symbols::{Symbols, SymbolsError},
     syscall_table::{SyscallTable, TableError},
 };
+use board::wire::Announce;
 pub(crate) use build::jobs;
+pub use foreign::ForeignError;
 pub use product::{Facts, Manifest};
-pub use recipe::{Base, Recipe};
+use recipe::Loaded;
+pub use recipe::{Base, Ingredients, Patches, Recipe};
 pub use source::Source;
+use source::Sources;
 use std::{
     collections::BTreeMap,
     fmt, fs,
     path::{Path, PathBuf},
+    thread,
 };
 use thiserror::Error;
 pub use toolchain::Compiler;
@@ -45,6 +59,18 @@ pub enum KernelError {
     /// No series, or one that does not apply.
     #[error(transparent)]
     Patch(#[from] patch::PatchError),
+    /// A series for another version.
+    #[error(
+        "{error}\n  this series is made for {made_for}, the source is {version}: name another by --series, or none"
+    )]
+    OtherBase {
+        /// What went wrong.
+        error: Box<patch::PatchError>,
+        /// The version that the series' folder is called by.
+        made_for: String,
+        /// The source's.
+        version: String,
+    },
     /// Fragments that make no sense, or symbols that got lost.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -57,6 +83,29 @@ pub enum KernelError {
     /// The source's system call table makes no sense.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// No entry, or several, have such a hash.
+    #[error("find the kernel {0}: no hash, or more than one, begins like this; `vmm kernel list` shows them")]
+    NoSuch(String),
+    /// `make menuconfig` said why.
+    #[error("show the menus: make said why; if it can't find ncurses, install libncurses-dev and pkg-config")]
+    Menu,
+    /// A file that was asked for can't be written.
+    #[error("write {}: {source}", path.display())]
+    Save {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// There are no patches and fragments.
+    #[error(transparent)]
+    NoProject(#[from] crate::project::NoProject),
+    /// A kernel that was not built here.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// What was asked for can't be meant.
+    #[error(transparent)]
+    Wanted(#[from] wanted::WantedError),
     /// An entry of the cache is damaged.
     #[error("use the kernel in {}: {why}; remove that folder, and it is built again", path.display())]
     Damaged {
@@ -93,7 +142,11 @@ impl KernelError {
             Self::Source(SourceError::Cache(error))
             | Self::Cache(error)
             | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
-            Self::Source(SourceError::NotAKernel { .. } | SourceError::Tool { .. }) => Fault::Input,
+            Self::OtherBase { .. } => Fault::Build,
+            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
+            Self::Source(
+                SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
+            ) => Fault::Input,
             Self::Source(SourceError::NoPackage { .. } | SourceError::Missing(_)) => Fault::Machine,
             Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
                 Fault::Input
@@ -102,7 +155,7 @@ impl KernelError {
             Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
                 Fault::Build
             }
-            Self::Missing(_) | Self::Damaged { .. } => Fault::Machine,
+            Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
         }
     }
 }
@@ -183,6 +236,10 @@ pub struct Kernel {
     pub syscalls: SyscallTable,
     /// What modules have to be built with.
     pub compiler: Compiler,
+    /// How it is told of devices.
+    pub announce: Announce,
+    /// Modules that the agent has to load before it can speak, in this order.
+    pub early: Vec<PathBuf>,
     /// It was there already.
     pub cached: bool,
 }
@@ -205,12 +262,16 @@ impl Kernel {
             _ => Err(damaged(format!("{name} is missing"))),
         };
         let vmlinux = file("vmlinux")?;
+        store::touch(entry);
         Ok(Self {
             release: manifest.release,
             hash: entry.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             boot: file("vmlinux.boot").unwrap_or_else(|_| vmlinux.clone()),
             vmlinux,
-            build: file("build")?,
+            early: manifest.early.iter().map(|name| entry.join("early").join(name)).collect(),
+            announce: manifest.announce,
+            // A kernel from elsewhere may do without, until a module is built for it.
+            build: entry.join("build"),
             config: file("config")?,
             map: file("System.map")?,
             syscalls,
@@ -235,28 +296,75 @@ impl Kernel {
     }
 }
 
+/// The kernel that was asked for, built if it has to be.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn get(meant: &wanted::Meant, cache: &Cache) -> Result<Kernel, KernelError> {
+    match meant {
+        wanted::Meant::Recipe(recipe) => ensure(recipe, cache),
+        wanted::Meant::Built(entry) => Kernel::open(entry, true),
+        wanted::Meant::Foreign { image, modules } => foreign::import(image, modules.as_deref(), cache),
+    }
+}
+
 /// Finds the kernel of a recipe in the cache, or builds it.
 ///
 /// # Errors
 /// See [`KernelError`]; no error leaves an entry, or part of one.
 pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
-    // What is cheap to find wrong comes first: nobody should wait for a download to learn of a typo.
-    let loaded = recipe.load()?;
-    let toolchain = Toolchain::find(&recipe.compiler, cache);
-    let identity = toolchain.identity();
-    let sources = recipe.source.resolve(cache)?;
-    let hash = loaded.hash(recipe.base, &sources, &identity);
-    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+    let prepared = prepare(recipe, cache)?;
+    let hash = &prepared.hash;
+    if let Some(entry) = cache.find(Kind::Kernel, hash) {
         return Kernel::open(&entry, true);
     }
     let _lock = cache.lock(&format!("kernel-{hash}"), &format!("kernel {}", &hash[..7]))?;
     // Whoever we waited for has built it, as like as not.
-    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+    if let Some(entry) = cache.find(Kind::Kernel, hash) {
         return Kernel::open(&entry, true);
     }
+    build::build(recipe, &prepared, cache).map_err(|error| other_base(error, recipe, &prepared.sources))?;
+    Kernel::open(&cache.place(Kind::Kernel, hash), false)
+}
+
+/// A recipe with its files read and its source at hand.
+struct Prepared {
+    loaded: Loaded,
+    toolchain: Toolchain,
+    sources: Sources,
+    /// Of everything that shapes the kernel.
+    hash: String,
+    /// The build folder's name.
+    slot: String,
+}
+
+fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, KernelError> {
+    // What is cheap to find wrong comes first: nobody should wait for a download to learn of a typo.
+    let mut loaded = recipe.load()?;
+    let toolchain = Toolchain::find(&recipe.compiler, cache);
+    // Programs take their time to start; the source's files are looked at meanwhile.
+    let (identity, sources) = thread::scope(|scope| {
+        let identity = scope.spawn(|| toolchain.identity());
+        let sources = recipe.source.resolve(cache);
+        (identity.join().unwrap_or_default(), sources)
+    });
+    let sources = sources?;
+    loaded.complete(recipe, &sources)?;
+    let hash = loaded.hash(&sources, &identity);
     let slot = recipe.slot(&sources, &identity);
-    build::build(recipe, &loaded, &sources, &toolchain, &slot, &hash, cache)?;
-    Kernel::open(&cache.place(Kind::Kernel, &hash), false)
+    Ok(Prepared { loaded, toolchain, sources, hash, slot })
+}
+
+/// A series that is made for another version is most often why it does not apply.
+fn other_base(error: KernelError, recipe: &Recipe, sources: &Sources) -> KernelError {
+    let KernelError::Patch(error @ patch::PatchError::Rejected { .. }) = error else { return error };
+    let Patches::Folder(folder) = &recipe.series else { return error.into() };
+    let made_for = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_version = made_for.split('.').all(|part| part.parse::<u32>().is_ok());
+    if !is_version || made_for == sources.series() {
+        return error.into();
+    }
+    KernelError::OtherBase { error: Box::new(error), made_for, version: sources.version.clone() }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ fn setup() -> Setup {
     write(&folder.path().join("series/1.patch"), patch);
     let recipe = Recipe {
         source: Source::Folder(tree),
-        series: Some(folder.path().join("series")),
+        series: Patches::Folder(folder.path().join("series")),
         base: Base::Tiny,
         fragments: vec![folder.path().join("a.config")],
         compiler: Compiler::Gcc,
@@ -144,7 +144,7 @@ fn the_users_tree_stays_as_it_is() {
 fn only_what_changed_is_built_again() {
     let mut setup = setup();
     setup.ensure().unwrap();
-    setup.recipe.series = None;
+    setup.recipe.series = Patches::None;
     let without = setup.ensure().unwrap();
     assert_eq!(without.syscalls.name(protocol::Door::Syscall64, 548), None);
     assert_eq!(setup.compiled(), 1, "a patch that main.c has nothing to do with");
@@ -225,7 +225,7 @@ fn build_until_killed() {
     let folder = PathBuf::from(std::env::var_os("VMM_TEST_FOLDER").unwrap());
     let recipe = Recipe {
         source: Source::Folder(folder.join("linux")),
-        series: None,
+        series: Patches::None,
         base: Base::Tiny,
         fragments: vec![],
         compiler: Compiler::Gcc,
@@ -236,7 +236,7 @@ fn build_until_killed() {
 #[test]
 fn a_build_that_is_killed_leaves_no_entry_and_no_process() {
     let mut setup = setup();
-    setup.recipe.series = None;
+    setup.recipe.series = Patches::None;
     setup.recipe.fragments.clear();
     let slow = MAKEFILE.replace("@gcc -c -o $@ $<", "@echo $$$$ > $(O)/pid; sleep 1000");
     write(&setup.tree("Makefile"), &slow);

@@ -24,6 +24,7 @@ pub mod module;
 pub mod plan;
 mod preflight;
 pub mod progress;
+pub mod project;
 pub mod report;
 pub mod run;
 pub mod scenario;

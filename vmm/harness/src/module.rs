@@ -68,6 +68,14 @@ pub enum ModuleError {
         /// What make said.
         log: PathBuf,
     },
+    /// A kernel from elsewhere, without what its modules are built by.
+    #[error("build a module for {release}: {} is not there; install its headers (linux-headers-{release})", build.display())]
+    NoHeaders {
+        /// The kernel.
+        release: String,
+        /// Where they were looked for.
+        build: PathBuf,
+    },
     /// The compiler, or make, says no.
     #[error(transparent)]
     Build(#[from] BuildFailed),
@@ -87,7 +95,7 @@ impl ModuleError {
             Self::NoMakefile(_) | Self::NoModule { .. } | Self::NoProduct { .. } | Self::Build(_) => {
                 Fault::Build
             }
-            Self::Missing(_) => Fault::Machine,
+            Self::Missing(_) | Self::NoHeaders { .. } => Fault::Machine,
             Self::Cache(error) => error.fault(),
         }
     }
@@ -169,6 +177,10 @@ impl Work<'_> {
         // A module that the makefile no longer names must not be found below.
         for old in kos(&copy)? {
             fs::remove_file(&old).map_err(CacheError::io("remove", &old))?;
+        }
+        if !kernel.build.join("Makefile").exists() {
+            let build = fs::read_link(&kernel.build).unwrap_or_else(|_| kernel.build.clone());
+            return Err(ModuleError::NoHeaders { release: kernel.release.clone(), build });
         }
         let log = self.cache.log(&format!("module-{}", self.hash));
         fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;

@@ -14,7 +14,7 @@ use crate::{
     host::{self, Choice, Chosen, Host, HostError},
     interrupt,
     judge::{Judge, Judged, Verdict},
-    kernel::Fault,
+    kernel::{Fault, wanted::Wanted},
     report::{Reporter, json::Json, terminal::Terminal},
     scenario::{self, model::Scenario},
 };
@@ -40,6 +40,8 @@ pub struct Options {
     pub trace: Option<Vec<String>>,
     /// Also write the run as one JSON object to this file; only for a single scenario.
     pub json: Option<PathBuf>,
+    /// The kernel, where it is not the scenario's choice.
+    pub kernel: Wanted,
 }
 
 /// Runs scenarios one after the other and reports to standard output. Returns the exit code: 0 if all
@@ -78,6 +80,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
         cache,
         choice: options.host,
         trace: options.trace.clone(),
+        kernel: options.kernel.clone(),
         chosen: None,
         host: None,
     };
@@ -132,7 +135,7 @@ pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
 fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let chosen = host::choose(choice, cache.root().join("emulator"))?;
-    let kernel = prepare::kernel(scenario, &cache)?;
+    let kernel = prepare::kernel(scenario, &Wanted::default(), &cache)?;
     let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, None, &cache)?;
     let mut samples = Vec::new();
     chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
@@ -144,6 +147,7 @@ struct Runs {
     cache: Cache,
     choice: Choice,
     trace: Option<Vec<String>>,
+    kernel: Wanted,
     /// The largest of the guests.
     guests_mib: u32,
     chosen: Option<Chosen>,
@@ -219,7 +223,7 @@ impl Runs {
         }
         let chosen = self.chosen.as_ref().expect("it was just chosen");
         reports.tell(&judge.host(chosen.description.clone()));
-        let kernel = prepare::kernel(scenario, &self.cache)?;
+        let kernel = prepare::kernel(scenario, &self.kernel, &self.cache)?;
         // It boots while modules and image are made.
         if self.host.is_none() {
             self.host = Some(chosen.start(self.guests_mib, &interrupt::requested)?);

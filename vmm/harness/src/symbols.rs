@@ -64,6 +64,19 @@ impl Symbols {
         Ok(symbols.sorted())
     }
 
+    /// As the text of a `System.map`, sorted by address; data is `D`.
+    pub fn to_map(&self) -> String {
+        let code: std::collections::HashSet<(u64, &str)> =
+            self.text.iter().map(|(address, name)| (*address, name.as_str())).collect();
+        let all = self.by_name.iter().map(|(name, address)| (*address, name.as_str()));
+        let all: std::collections::BTreeSet<_> = all.chain(code.iter().copied()).collect();
+        let line = |(address, name): &(u64, &str)| {
+            let kind = if code.contains(&(*address, *name)) { 'T' } else { 'D' };
+            format!("{address:016x} {kind} {name}\n")
+        };
+        all.iter().map(line).collect()
+    }
+
     fn add(&mut self, name: &str, address: u64, code: bool) {
         self.by_name.entry(name.to_owned()).or_insert(address);
         if code {

@@ -68,6 +68,16 @@ impl SyscallTable {
         })
     }
 
+    /// From the headers `unistd_64.h` and `unistd_32.h` that the kernel's build made of the tables.
+    pub fn from_headers(text: impl Fn(&str) -> Option<String>) -> Self {
+        let read = |name: &str| {
+            let text = text(name).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("#define __NR_")?.split_once(' '));
+            lines.filter_map(|(name, nr)| Some((nr.trim().parse().ok()?, name.to_owned()))).collect()
+        };
+        Self { wide: read("unistd_64.h"), narrow: read("unistd_32.h") }
+    }
+
     /// The name of a number that came through a door.
     pub fn name(&self, abi: impl Into<Abi>, nr: u64) -> Option<&str> {
         self.table(abi).get(&nr).map(String::as_str)
@@ -134,6 +144,16 @@ mod tests {
     #[test]
     fn a_call_that_a_patch_added_has_its_name() {
         assert_eq!(table().number(Door::Syscall64, "csci_add"), Some(548));
+    }
+
+    #[test]
+    fn headers_say_the_same_as_tables() {
+        let text = |name: &str| match name {
+            "unistd_64.h" => Some("#ifndef X\n#define __NR_read 0\n#define __NR_syscalls 451\n".to_owned()),
+            _ => None,
+        };
+        let table = SyscallTable::from_headers(text);
+        assert_eq!((table.name(Door::Syscall64, 0), table.name(Door::Int80, 3)), (Some("read"), None));
     }
 
     #[test]

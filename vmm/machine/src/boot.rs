@@ -2,7 +2,10 @@
 //!
 //! Source: Documentation/arch/x86/boot.rst, "64-bit boot protocol", and zero-page.rst.
 
+mod acpi;
 mod mptable;
+
+pub use acpi::MmioDevice;
 
 use crate::{Error, Memory, Result, Vcpu, layout};
 use linux_loader::loader::{
@@ -16,13 +19,15 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Loads kernel and initramfs, writes the tables that the kernel expects, and returns its entry.
 ///
-/// `kernel` is an ELF vmlinux for x86-64 or a bzImage; `command_line` has at most 2047 bytes.
+/// `kernel` is an ELF vmlinux for x86-64 or a bzImage; `command_line` has at most 2047 bytes. ACPI tables are
+/// written where there are devices for them.
 pub fn load(
     memory: &Memory,
     kernel: &Path,
     initramfs: &Path,
     command_line: &str,
     vcpus: u8,
+    acpi_devices: &[MmioDevice],
 ) -> Result<GuestAddress> {
     let mut file = File::open(kernel).map_err(|source| Error::Read { path: kernel.into(), source })?;
     let mut magic = [0; 4];
@@ -60,6 +65,9 @@ pub fn load(
     add_memory_map(&mut params, memory);
     memory.write_obj(params, layout::BOOT_PARAMS).map_err(|_| too_small("boot_params"))?;
     write(&mptable::build(vcpus), layout::MP_TABLE, "the MP table")?;
+    if !acpi_devices.is_empty() {
+        write(&acpi::build(vcpus, acpi_devices), layout::ACPI, "the ACPI tables")?;
+    }
     write_tables(memory).map_err(|_| too_small("the page tables"))?;
     Ok(entry)
 }

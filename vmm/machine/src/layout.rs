@@ -19,6 +19,8 @@ pub const COMMAND_LINE_SIZE: usize = 2048;
 pub const MP_TABLE: GuestAddress = GuestAddress(0x9_fc00);
 /// End of base memory; from here to 1 MiB is what a PC keeps for its firmware.
 pub const BASE_MEMORY_END: u64 = 0x9_fc00;
+/// ACPI tables: the kernel looks for the root from here to 1 MiB (ACPI 6.5, 5.2.5.1).
+pub const ACPI: GuestAddress = GuestAddress(0xe_0000);
 /// First byte of the memory that the kernel and the initramfs live in.
 pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 /// Low memory ends here at the latest; more goes above 4 GiB.

@@ -128,6 +128,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         vcpus: 1,
         command_line: Vec::new(),
         landmarks: Default::default(),
+        announce: Default::default(),
     };
     Plan { machine, boot_timeout: LONG, steps, trap: true, trace: None }
 }

@@ -1,10 +1,10 @@
 //! Building a kernel with its own build system, in a folder that stays.
 
 use super::{
-    BuildFailed, KernelError,
+    BuildFailed, KernelError, Prepared,
     config::{self, ConfigError},
     diagnose, patch, product,
-    recipe::{Loaded, Recipe},
+    recipe::{Base, Loaded, Recipe},
     run,
     source::Sources,
     toolchain::Toolchain,
@@ -25,37 +25,35 @@ use std::{
 const USUAL_STEPS: u64 = 1300;
 
 /// A build folder: `source`, patched, and `build`, make's `O=`.
-struct Slot<'a> {
+pub(super) struct Slot<'a> {
     root: PathBuf,
     source: PathBuf,
-    build: PathBuf,
+    /// make's `O=`.
+    pub build: PathBuf,
     log: PathBuf,
     lock: Lock,
     toolchain: &'a Toolchain,
 }
 
-/// Builds a kernel and makes it the entry `hash`.
+/// Brings a recipe's build folder to its state, configured; then does `work` there. `name` is the log's.
 ///
 /// # Errors
-/// See [`KernelError`]. After an error the cache has no trace of the entry; a disk that ran full has been
-/// relieved of the build folder too.
-pub(super) fn build(
+/// See [`KernelError`]; a disk that ran full has been relieved of the build folder.
+pub(super) fn in_slot<T>(
     recipe: &Recipe,
-    loaded: &Loaded,
-    sources: &Sources,
-    toolchain: &Toolchain,
-    slot: &str,
-    hash: &str,
+    prepared: &Prepared,
+    name: &str,
     cache: &Cache,
-) -> Result<(), KernelError> {
+    work: impl FnOnce(&Slot<'_>) -> Result<T, KernelError>,
+) -> Result<T, KernelError> {
+    let Prepared { loaded, sources, toolchain, slot, .. } = prepared;
     toolchain.check()?;
     if !toolchain.has_ccache() {
         note("ccache is not installed, so compiled objects are not kept from build to build");
     }
-    let log = cache.log(&format!("kernel-{hash}"));
+    let log = cache.log(name);
     fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
     let root = cache.work(slot);
-    let steps = cache.work(&format!("{slot}.steps"));
     let slot = Slot {
         source: root.join("source"),
         build: root.join("build"),
@@ -67,25 +65,37 @@ pub(super) fn build(
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
     let result = slot.source(loaded, sources, cache).and_then(|()| {
         slot.configure(recipe, loaded)?;
-        let started = Instant::now();
-        let done = slot.make(sources, &steps)?;
-        let facts = product::Facts {
-            source: recipe.source.to_string(),
-            version: sources.version.clone(),
-            compiler: recipe.compiler.clone(),
-            steps: done,
-            seconds: started.elapsed().as_secs(),
-        };
-        let stage = cache.stage()?;
-        let place = cache.place(Kind::Kernel, hash);
-        product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
-        Ok(stage.commit(&place)?)
+        work(&slot)
     });
     if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result {
         // Objects may be cut off, and whoever has to free space should not have to look for ours.
         cache::remove(&slot.root)?;
     }
     result
+}
+
+/// Builds a kernel and makes it an entry.
+///
+/// # Errors
+/// See [`KernelError`]. After an error the cache has no trace of the entry.
+pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Result<(), KernelError> {
+    let Prepared { loaded, sources, slot: name, hash, .. } = prepared;
+    in_slot(recipe, prepared, &format!("kernel-{hash}"), cache, |slot| {
+        let started = Instant::now();
+        let done = slot.make(sources, &cache.work(&format!("{name}.steps")))?;
+        let facts = product::Facts {
+            source: recipe.source.to_string(),
+            version: sources.version.clone(),
+            compiler: recipe.compiler.clone(),
+            steps: done,
+            seconds: started.elapsed().as_secs(),
+            ingredients: recipe.ingredients(loaded, name),
+        };
+        let stage = cache.stage()?;
+        let place = cache.place(Kind::Kernel, hash);
+        product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
+        Ok(stage.commit(&place)?)
+    })
 }
 
 impl Slot<'_> {
@@ -122,11 +132,16 @@ impl Slot<'_> {
     /// Makes `.config`, and checks that everything that was asked for is in it.
     fn configure(&self, recipe: &Recipe, loaded: &Loaded) -> Result<(), KernelError> {
         let config = self.build.join(".config");
-        self.make_target(&[recipe.base.target()])?;
+        if let Some(file) = recipe.base.file() {
+            tree::copy(file, &config)?;
+        }
+        for target in recipe.base.targets() {
+            self.make_target(&[target], &recipe.base)?;
+        }
         let base = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
         let merged = config::merge(&base, &loaded.requests);
         fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
-        self.make_target(&["olddefconfig"])?;
+        self.make_target(&["olddefconfig"], &Base::Tiny)?;
         let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
         let mut lost = config::lost(&loaded.requests, &made, &self.source);
         if lost.is_empty() {
@@ -176,8 +191,13 @@ impl Slot<'_> {
         Ok(done)
     }
 
-    fn make_target(&self, targets: &[&str]) -> Result<(), KernelError> {
-        let ran = run::run(self.command(targets), &self.log, Some(&self.lock), |_| ())?;
+    fn make_target(&self, targets: &[&str], base: &Base) -> Result<(), KernelError> {
+        let mut command = self.command(targets);
+        if let Base::Local { lsmod, .. } = base {
+            let lsmod = std::path::absolute(lsmod).map_err(CacheError::io("find", lsmod))?;
+            command.env("LSMOD", lsmod);
+        }
+        let ran = run::run(command, &self.log, Some(&self.lock), |_| ())?;
         match ran.status.success() {
             true => Ok(()),
             false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
@@ -192,10 +212,24 @@ impl Slot<'_> {
         BuildFailed::new(what, ran, &places, &self.log).into()
     }
 
-    fn command(&self, targets: &[&str]) -> Command {
-        let mut make = run::tied("make");
+    /// make on the user's own terminal; not ended by Ctrl-C but by itself.
+    pub fn plain_command(&self, targets: &[&str]) -> Command {
+        let mut make = Command::new("make");
+        self.arguments(&mut make);
+        make.args(targets).current_dir(&self.root);
+        make
+    }
+
+    fn arguments(&self, make: &mut Command) {
         make.arg("-C").arg(&self.source).arg(format!("O={}", self.build.display()));
-        self.toolchain.apply(&mut make);
+        self.toolchain.apply(make);
+    }
+
+    fn command(&self, targets: &[&str]) -> Command {
+        // A build takes all processors for minutes; who works beside it shall not notice.
+        let mut make = run::tied("nice");
+        make.args(["-n", "10", "make"]);
+        self.arguments(&mut make);
         make.arg(jobs()).arg("--output-sync=target").args(targets).current_dir(&self.root);
         make
     }

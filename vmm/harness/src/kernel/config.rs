@@ -64,7 +64,15 @@ pub struct Request {
     pub path: PathBuf,
     /// Counted from 1.
     pub line: usize,
+    /// A kernel that has no such symbol at all will do too.
+    pub if_known: bool,
 }
+
+/// A line of this text says so of the next symbol: fragments have to serve kernels of many versions.
+const IF_KNOWN: &str = "# if-known";
+
+/// What is said of a symbol that no Kconfig file has.
+const UNKNOWN: &str = "no Kconfig file of this kernel knows it";
 
 /// A symbol that was asked for in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +87,7 @@ pub struct Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Request { symbol, value, path, line } = &self.request;
+        let Request { symbol, value, path, line, .. } = &self.request;
         let fate = self.got.as_ref().map_or("was dropped".to_owned(), |got| format!("became {got}"));
         write!(f, "{}:{line}: CONFIG_{symbol}={value} {fate}; {}", path.display(), self.why)
     }
@@ -97,8 +105,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
     static UNSET: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^#\s*CONFIG_(\w+) is not set$").expect("a constant that tests use"));
     let mut requests = Vec::new();
+    let mut if_known = false;
     for (index, text) in text.lines().enumerate() {
         let trimmed = text.trim();
+        if trimmed == IF_KNOWN {
+            if_known = true;
+            continue;
+        }
         let (symbol, value) = if let Some(found) = LINE.captures(trimmed) {
             (found[1].to_owned(), found[2].to_owned())
         } else if let Some(found) = UNSET.captures(trimmed) {
@@ -109,7 +122,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
             let path = path.to_owned();
             return Err(ConfigError::Syntax { path, line: index + 1, text: trimmed.to_owned() });
         };
-        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1 });
+        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1, if_known });
+        if_known = false;
     }
     Ok(requests)
 }
@@ -145,6 +159,21 @@ fn symbol_of(line: &str) -> Option<&str> {
     line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set")
 }
 
+/// What makes the configuration `after` of `before`, as a fragment.
+pub fn difference(before: &str, after: &str) -> String {
+    let (before, after) = (values(before), values(after));
+    let line = |symbol: &str, value: &str| match value {
+        "n" => format!("# CONFIG_{symbol} is not set\n"),
+        value => format!("CONFIG_{symbol}={value}\n"),
+    };
+    let changed = after.iter().filter(|(symbol, value)| before.get(*symbol).unwrap_or(&"n") != *value);
+    let gone = before.iter().filter(|(symbol, value)| **value != "n" && !after.contains_key(*symbol));
+    changed
+        .map(|(symbol, value)| line(symbol, value))
+        .chain(gone.map(|(symbol, _)| line(symbol, "n")))
+        .collect()
+}
+
 /// The values of a `.config`; `n` for "is not set".
 pub fn values(config: &str) -> BTreeMap<&str, &str> {
     let value = |line: &'_ str| line.find('=').map_or(line.len(), |at| at + 1);
@@ -161,15 +190,20 @@ pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
     let got = |request: &Request| values.get(request.symbol.as_str()).copied();
     let mut lost: Vec<Lost> = effective(requests)
         .into_iter()
-        .filter(|request| got(request).unwrap_or("n") != request.value)
+        .filter(|request| match got(request) {
+            Some(value) => value != request.value,
+            // An empty string is what a symbol that is not there amounts to.
+            None => !matches!(request.value.as_str(), "n" | "\"\""),
+        })
         .map(|request| Lost {
             request: request.clone(),
             got: got(request).map(str::to_owned),
-            why: "no Kconfig file of this kernel knows it".to_owned(),
+            why: UNKNOWN.to_owned(),
         })
         .collect();
     if !lost.is_empty() {
         explain(&mut lost, &values, kconfig);
+        lost.retain(|lost| !(lost.request.if_known && lost.why == UNKNOWN));
     }
     lost
 }

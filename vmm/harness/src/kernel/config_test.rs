@@ -90,3 +90,29 @@ fn all_lost_symbols_are_in_the_message() {
         "{error}"
     );
 }
+
+#[test]
+fn nothing_is_lost_where_nothing_was_asked_for() {
+    let requests = parse(Path::new("f"), "# CONFIG_A is not set\nCONFIG_B=\"\"\n").unwrap();
+    assert_eq!(lost(&requests, "", Path::new("/nowhere")), []);
+    assert_eq!(lost(&requests, "CONFIG_A=y\nCONFIG_B=\"x\"\n", Path::new("/nowhere")).len(), 2);
+}
+
+#[test]
+fn a_symbol_may_be_asked_for_only_where_it_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = parse(Path::new("f"), "# if-known\nCONFIG_OLD=y\nCONFIG_NEW=y\n").unwrap();
+    let symbols = |lost: Vec<Lost>| lost.into_iter().map(|it| it.request.symbol).collect::<Vec<_>>();
+    fs::write(folder.path().join("Kconfig"), "").unwrap();
+    assert_eq!(symbols(lost(&requests, "", folder.path())), ["NEW"]);
+    // Known, and lost all the same: that is an error.
+    fs::write(folder.path().join("Kconfig"), "config OLD\n\tdepends on X\n").unwrap();
+    assert_eq!(symbols(lost(&requests, "", folder.path())), ["OLD", "NEW"]);
+}
+
+#[test]
+fn the_difference_of_two_configurations_is_a_fragment() {
+    let fragment =
+        difference("CONFIG_A=y\nCONFIG_B=m\nCONFIG_D=y\n", "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=7\n");
+    assert_eq!(fragment, "# CONFIG_B is not set\nCONFIG_C=7\n# CONFIG_D is not set\n");
+}

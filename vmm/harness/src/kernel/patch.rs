@@ -165,6 +165,22 @@ impl Series {
     /// # Errors
     /// The first patch that does not apply.
     pub fn apply(&self, source: &Path, scratch: &Path, log: &Path) -> Result<BTreeSet<PathBuf>, PatchError> {
+        match self.try_on(source, scratch, log)? {
+            (_, Some(error)) => Err(error),
+            (_, None) => self.touched(),
+        }
+    }
+
+    /// As [`Series::apply`], but says how many patches applied, and why the next one did not.
+    ///
+    /// # Errors
+    /// What has nothing to do with whether they fit.
+    pub fn try_on(
+        &self,
+        source: &Path,
+        scratch: &Path,
+        log: &Path,
+    ) -> Result<(usize, Option<PatchError>), PatchError> {
         let touched = self.touched()?;
         for file in &touched {
             let (from, to) = (source.join(file), scratch.join(file));
@@ -174,7 +190,7 @@ impl Series {
                 tree::copy(&from, &to)?;
             }
         }
-        for patch in &self.patches {
+        for (index, patch) in self.patches.iter().enumerate() {
             let mut command = run::tied("patch");
             command.args([
                 "-p1",
@@ -192,10 +208,10 @@ impl Series {
                 if crate::kernel::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
                 }
-                return Err(explain(patch, scratch, &ran.lines));
+                return Ok((index, Some(explain(patch, scratch, &ran.lines))));
             }
         }
-        Ok(touched)
+        Ok((self.patches.len(), None))
     }
 }
 

@@ -8,8 +8,9 @@
 //! | `kernel.json` | the [`Manifest`] |
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
-use super::{KernelError, run, toolchain::Compiler};
+use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
 use crate::{cache::CacheError, syscall_table::SyscallTable};
+use board::wire::Announce;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -31,6 +32,9 @@ pub struct Facts {
     pub steps: u64,
     /// How long make took.
     pub seconds: u64,
+    /// What else it was made from.
+    #[serde(default)]
+    pub ingredients: Ingredients,
 }
 
 /// `kernel.json`.
@@ -40,6 +44,12 @@ pub struct Manifest {
     pub release: String,
     /// How it was made.
     pub facts: Facts,
+    /// How it is told of devices.
+    #[serde(default)]
+    pub announce: Announce,
+    /// Files in the entry's `early`: modules that are loaded before the agent says hello, in this order.
+    #[serde(default)]
+    pub early: Vec<String>,
 }
 
 /// Fills `stage` with what becomes the entry `place`.
@@ -65,7 +75,10 @@ pub(super) fn assemble(
         SyscallTable::parse(&text(tables.join("syscall_64.tbl"))?, &text(tables.join("syscall_32.tbl"))?)?;
     save(&stage.join("syscalls.json"), &table)?;
     let release = text(build.join("include/config/kernel.release"))?.trim().to_owned();
-    save(&stage.join("kernel.json"), &Manifest { release, facts: facts.clone() })?;
+    save(
+        &stage.join("kernel.json"),
+        &Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() },
+    )?;
 
     copy_tree(source, &stage.join("source"), wanted_source)?;
     copy_tree(build, &stage.join("build"), wanted_build)?;
@@ -83,7 +96,7 @@ pub(super) fn assemble(
     Ok(fs::write(&path, makefile).map_err(CacheError::io("write", &path))?)
 }
 
-fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
+pub(super) fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
     let text = serde_json::to_vec(value).map_err(|error| CacheError::io("write", path)(error.into()))?;
     fs::write(path, text).map_err(CacheError::io("write", path))
 }

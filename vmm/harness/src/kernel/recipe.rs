@@ -10,7 +10,7 @@ use crate::kernel::KernelError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -18,23 +18,84 @@ use std::{
 const FORMAT: &str = "kernel 1";
 
 /// The configuration that fragments are put on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Base {
     /// `make tinyconfig`: everything off.
     #[default]
     Tiny,
-    /// `make defconfig`: what the kernel's own developers boot.
+    /// `make defconfig kvm_guest.config`: what the kernel's own developers boot, in a virtual machine.
     Default,
+    /// A whole configuration, such as a distribution's `/boot/config-*`.
+    File(PathBuf),
+    /// A whole configuration without the modules that a machine does not have loaded (`make
+    /// localmodconfig`).
+    Local {
+        /// What `lsmod` printed there.
+        lsmod: PathBuf,
+        /// That machine's configuration.
+        config: PathBuf,
+    },
 }
 
 impl Base {
-    /// make's target.
-    pub fn target(self) -> &'static str {
+    /// make's targets; none where the configuration is there already.
+    pub(super) fn targets(&self) -> &'static [&'static str] {
         match self {
-            Self::Tiny => "tinyconfig",
-            Self::Default => "defconfig",
+            Self::Tiny => &["tinyconfig"],
+            Self::Default => &["defconfig", "kvm_guest.config"],
+            Self::File(_) => &["olddefconfig"],
+            Self::Local { .. } => &["olddefconfig", "localmodconfig"],
         }
     }
+
+    /// The configuration to begin with.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Tiny | Self::Default => None,
+            Self::File(config) | Self::Local { config, .. } => Some(config),
+        }
+    }
+
+    /// A text that changes with what is in its files.
+    fn identity(&self) -> Result<String, ConfigError> {
+        let mut text = self.targets().join(" ");
+        let files = match self {
+            Self::Tiny | Self::Default => vec![],
+            Self::File(config) => vec![config],
+            Self::Local { lsmod, config } => vec![config, lsmod],
+        };
+        for path in files {
+            let bytes =
+                fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            text += &format!(" {}", hex(Sha256::digest(bytes)));
+        }
+        Ok(text)
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tiny => write!(f, "tinyconfig"),
+            Self::Default => write!(f, "defconfig and kvm_guest.config"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Local { lsmod, config } => {
+                write!(f, "{}, only the modules in {}", config.display(), lsmod.display())
+            }
+        }
+    }
+}
+
+/// Which patches are put on a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Patches {
+    /// None: the source as it is.
+    None,
+    /// Those that the `series` file of a folder names.
+    Folder(PathBuf),
+    /// Those of the folder that is called like the source's version (`6.12`) and lies in this one; none
+    /// if there is no such folder.
+    Matching(PathBuf),
 }
 
 /// All that a kernel is made from, as the user names it.
@@ -42,8 +103,8 @@ impl Base {
 pub struct Recipe {
     /// The source.
     pub source: Source,
-    /// A folder with a `series` file; none for the source as it is.
-    pub series: Option<PathBuf>,
+    /// What is put on it.
+    pub series: Patches,
     /// What the fragments are put on.
     pub base: Base,
     /// Configuration fragments; of two that name the same symbol the later one counts.
@@ -52,41 +113,59 @@ pub struct Recipe {
     pub compiler: Compiler,
 }
 
-impl Recipe {
-    /// The kernel that runs where nothing else is asked for: Debian's 6.12 with the patches and the
-    /// configuration of this project. `project` is the folder that has `kernel-patches`.
-    pub fn standard(project: &Path) -> Self {
-        let patches = project.join("kernel-patches");
-        Self {
-            source: Source::Debian { package: "linux-source-6.12".to_owned(), version: None },
-            series: Some(patches.join("6.12")),
-            base: Base::Tiny,
-            fragments: vec![patches.join("config/base.config")],
-            compiler: Compiler::Gcc,
-        }
-    }
+/// What `show` tells of a recipe, as far as [`super::Facts`] has it not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingredients {
+    /// The patches' files, in order.
+    pub patches: Vec<PathBuf>,
+    /// The base configuration, in words.
+    pub base: String,
+    /// The fragments' files, in order.
+    pub fragments: Vec<PathBuf>,
+    /// The build folder, below the cache's `work`.
+    pub slot: String,
+}
 
+impl Recipe {
     /// Reads patches and fragments.
     ///
     /// # Errors
     /// A file that can't be read or makes no sense.
     pub(super) fn load(&self) -> Result<Loaded, KernelError> {
-        let series = self.series.as_deref().map(Series::load).transpose()?.unwrap_or_default();
+        let series = match &self.series {
+            Patches::Folder(folder) => Series::load(folder)?,
+            Patches::None | Patches::Matching(_) => Series::default(),
+        };
         let mut requests = Vec::new();
         for path in &self.fragments {
             let text = fs::read_to_string(path)
                 .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
             requests.extend(config::parse(path, &text)?);
         }
-        Ok(Loaded { series, requests })
+        Ok(Loaded { series, requests, base: self.base.identity()? })
     }
 
     /// The name of a folder in which recipes that differ in a patch or a symbol are built one after the
     /// other, so that each finds most of its objects there. `toolchain` is its identity.
     pub(super) fn slot(&self, sources: &Sources, toolchain: &str) -> String {
         let fragments: Vec<_> = self.fragments.iter().map(|path| path.file_stem()).collect();
-        let all = format!("{FORMAT}\n{}\n{:?}\n{fragments:?}\n{toolchain}", sources.name, self.base);
+        // Debug's words are part of folder names that exist.
+        let base = match &self.base {
+            Base::Tiny => "Tiny".to_owned(),
+            other => other.to_string(),
+        };
+        let all = format!("{FORMAT}\n{}\n{base}\n{fragments:?}\n{toolchain}", sources.name);
         format!("kernel-{}-{}", sources.series(), &hex(Sha256::digest(all))[..8])
+    }
+
+    /// What is kept for people to read.
+    pub(super) fn ingredients(&self, loaded: &Loaded, slot: &str) -> Ingredients {
+        Ingredients {
+            patches: loaded.series.patches.iter().map(|patch| patch.path.clone()).collect(),
+            base: self.base.to_string(),
+            fragments: self.fragments.clone(),
+            slot: slot.to_owned(),
+        }
     }
 }
 
@@ -94,18 +173,31 @@ impl Recipe {
 pub(super) struct Loaded {
     pub series: Series,
     pub requests: Vec<Request>,
+    /// Changes with the base configuration.
+    pub base: String,
 }
 
 impl Loaded {
+    /// Reads the patches that only the source's version decides on.
+    pub fn complete(&mut self, recipe: &Recipe, sources: &Sources) -> Result<(), KernelError> {
+        if let Patches::Matching(folder) = &recipe.series {
+            let folder = folder.join(sources.series());
+            if folder.join("series").is_file() {
+                self.series = Series::load(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The hash of everything that shapes the kernel. Comments and the order of symbols don't.
-    pub fn hash(&self, base: Base, sources: &Sources, toolchain: &str) -> String {
+    pub fn hash(&self, sources: &Sources, toolchain: &str) -> String {
         let mut digest = Sha256::new();
         let mut add = |part: &[u8]| {
             // Lengths keep the parts apart: "ab" + "c" is not "a" + "bc".
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         };
-        for part in [FORMAT, &sources.identity, &sources.version, base.target(), toolchain] {
+        for part in [FORMAT, &sources.identity, &sources.version, &self.base, toolchain] {
             add(part.as_bytes());
         }
         for patch in &self.series.patches {

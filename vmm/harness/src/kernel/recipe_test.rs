@@ -17,22 +17,35 @@ fn loaded(patches: &[&str], config: &str) -> Loaded {
     Loaded {
         series: Series { patches: patches.iter().map(patch).collect() },
         requests: config::parse(Path::new("c"), config).unwrap(),
+        base: "tinyconfig".to_owned(),
+    }
+}
+
+fn standard(project: &str) -> Recipe {
+    let patches = Path::new(project).join("kernel-patches");
+    Recipe {
+        source: Source::Debian { package: "linux-source-6.12".to_owned(), version: None },
+        series: Patches::Folder(patches.join("6.12")),
+        base: Base::Tiny,
+        fragments: vec![patches.join("config/base.config")],
+        compiler: Compiler::Gcc,
     }
 }
 
 #[test]
 fn everything_that_shapes_a_kernel_is_in_its_hash() {
-    let hash = |source: &str, patches: &[&str], config: &str, base, tools: &str| {
-        loaded(patches, config).hash(base, &sources(source), tools)
+    let hash = |source: &str, patches: &[&str], config: &str, base: &str, tools: &str| {
+        let base = base.to_owned();
+        Loaded { base, ..loaded(patches, config) }.hash(&sources(source), tools)
     };
     let hashes = [
-        hash("s", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
-        hash("S", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
-        hash("s", &["b", "a"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
-        hash("s", &["ab"], "CONFIG_A=y", Base::Tiny, "gcc 12"),
-        hash("s", &["a", "b"], "CONFIG_A=m", Base::Tiny, "gcc 12"),
-        hash("s", &["a", "b"], "CONFIG_A=y", Base::Default, "gcc 12"),
-        hash("s", &["a", "b"], "CONFIG_A=y", Base::Tiny, "gcc 13"),
+        hash("s", &["a", "b"], "CONFIG_A=y", "tinyconfig", "gcc 12"),
+        hash("S", &["a", "b"], "CONFIG_A=y", "tinyconfig", "gcc 12"),
+        hash("s", &["b", "a"], "CONFIG_A=y", "tinyconfig", "gcc 12"),
+        hash("s", &["ab"], "CONFIG_A=y", "tinyconfig", "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=m", "tinyconfig", "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=y", "defconfig", "gcc 12"),
+        hash("s", &["a", "b"], "CONFIG_A=y", "tinyconfig", "gcc 13"),
     ];
     let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
     assert_eq!(distinct.len(), hashes.len());
@@ -41,15 +54,15 @@ fn everything_that_shapes_a_kernel_is_in_its_hash() {
 
 #[test]
 fn comments_and_the_order_of_symbols_are_not() {
-    let hash = |config| loaded(&[], config).hash(Base::Tiny, &sources("s"), "gcc");
+    let hash = |config| loaded(&[], config).hash(&sources("s"), "gcc");
     assert_eq!(hash("CONFIG_A=y\nCONFIG_B=y\n"), hash("# why\nCONFIG_B=y\nCONFIG_A=n\nCONFIG_A=y\n"));
 }
 
 #[test]
 fn recipes_that_differ_in_a_patch_share_a_build_folder_and_others_do_not() {
-    let recipe = Recipe::standard(Path::new("/project"));
+    let recipe = standard("/project");
     let slot = |recipe: &Recipe, tools: &str| recipe.slot(&sources("s"), tools);
-    let other_series = Recipe { series: None, ..recipe.clone() };
+    let other_series = Recipe { series: Patches::None, ..recipe.clone() };
     assert_eq!(slot(&recipe, "gcc"), slot(&other_series, "gcc"));
     assert_ne!(slot(&recipe, "gcc"), slot(&recipe, "clang"));
     let kasan = Recipe { fragments: vec!["kasan.config".into()], ..recipe.clone() };
@@ -58,7 +71,7 @@ fn recipes_that_differ_in_a_patch_share_a_build_folder_and_others_do_not() {
 
 #[test]
 fn a_missing_fragment_is_named() {
-    let recipe = Recipe { series: None, ..Recipe::standard(Path::new("/nowhere")) };
+    let recipe = Recipe { series: Patches::None, ..standard("/nowhere") };
     let error = recipe.load().map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("/nowhere/kernel-patches/config/base.config"), "{error}");
 }

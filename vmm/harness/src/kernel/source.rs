@@ -1,6 +1,6 @@
 //! Where kernel sources come from, and how they get into the cache.
 
-use super::{run, toolchain, tree::Tree};
+use super::{debian, git, toolchain, tree::Tree};
 use crate::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
@@ -19,12 +19,13 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The machine's apt doesn't know the package.
-    #[error("find the Debian package {package}: apt does not know it; run `apt-get update` as root{suite}")]
+    #[error(
+        "find the Debian package {package}: neither this machine's apt nor Debian's backports and sid know it; is the \
+         name right, and does `apt-get update` work?"
+    )]
     NoPackage {
-        /// Its name.
+        /// Its name, perhaps with `=VERSION`.
         package: String,
-        /// What else may help.
-        suite: &'static str,
     },
     /// apt, dpkg-deb, tar or git failed.
     #[error("{what}: {said}")]
@@ -45,6 +46,13 @@ pub enum SourceError {
         /// What is missing.
         why: String,
     },
+    /// Somebody ran make in it.
+    #[error(
+        "build {} in a folder of its own: it holds a build of its own, whose files would be taken for parts of \
+         the source; keep its .config if you need it, then run `make mrproper` there",
+        .0.display()
+    )]
+    NotClean(PathBuf),
     /// The file system, or Ctrl-C.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -72,6 +80,13 @@ pub enum Source {
         /// Anything that `git rev-parse` takes.
         revision: String,
     },
+    /// A git repository somewhere else.
+    Remote {
+        /// What `git fetch` takes.
+        address: String,
+        /// A branch, a tag, or a commit that the server hands out.
+        revision: String,
+    },
 }
 
 impl std::fmt::Display for Source {
@@ -80,6 +95,7 @@ impl std::fmt::Display for Source {
             Self::Debian { package, version: None } => write!(f, "{package}"),
             Self::Debian { package, version: Some(version) } => write!(f, "{package} {version}"),
             Self::Folder(path) | Self::Tarball(path) => write!(f, "{}", path.display()),
+            Self::Remote { address, revision } => write!(f, "{address} at {revision}"),
             Self::Git { repository, revision } => write!(f, "{} at {revision}", repository.display()),
         }
     }
@@ -110,15 +126,20 @@ impl Source {
     pub fn resolve(&self, cache: &Cache) -> Result<Sources, SourceError> {
         match self {
             Self::Debian { package, version } => {
-                let key = match newest(cache, package, version.as_deref())? {
+                let key = match debian::newest(cache, package, version.as_deref())? {
                     Some(key) => key,
-                    None => fetch(cache, package, version.as_deref())?,
+                    None => debian::fetch(cache, package, version.as_deref())?,
                 };
                 Sources::kept(cache, &key, package)
             }
             Self::Folder(folder) => {
                 let folder = std::path::absolute(folder).map_err(CacheError::io("find", folder))?;
                 let version = kernel_version(&folder)?;
+                // What the kernel's own makefile looks for (its target outputmakefile).
+                let built = [".config", "include/config", "arch/x86/include/generated"];
+                if built.iter().any(|name| folder.join(name).exists()) {
+                    return Err(SourceError::NotClean(folder));
+                }
                 let tree = Tree::scan(&folder)?;
                 let identity = hex(Sha256::digest(tree.state()));
                 let name = folder.display().to_string();
@@ -139,13 +160,14 @@ impl Source {
                 }
                 Sources::kept(cache, &key, &file.display().to_string())
             }
-            Self::Git { repository, revision } => git(cache, repository, revision),
+            Self::Git { repository, revision } => git::local(cache, repository, revision),
+            Self::Remote { address, revision } => git::remote(cache, address, revision),
         }
     }
 }
 
 impl Sources {
-    fn kept(cache: &Cache, key: &str, name: &str) -> Result<Self, SourceError> {
+    pub(super) fn kept(cache: &Cache, key: &str, name: &str) -> Result<Self, SourceError> {
         let folder = top(&cache.place(Kind::Source, key))?;
         let version = kernel_version(&folder)?;
         let (identity, name) = (key.to_owned(), name.to_owned());
@@ -159,7 +181,7 @@ impl Sources {
 }
 
 /// Says what the user gave, not what it was unpacked to.
-fn renamed(error: SourceError, file: &Path) -> SourceError {
+pub(super) fn renamed(error: SourceError, file: &Path) -> SourceError {
     match error {
         SourceError::NotAKernel { why, .. } => SourceError::NotAKernel { path: file.to_owned(), why },
         other => other,
@@ -197,7 +219,7 @@ pub fn kernel_version(folder: &Path) -> Result<String, SourceError> {
 }
 
 /// The one folder in a source's entry.
-fn top(entry: &Path) -> Result<PathBuf, SourceError> {
+pub(super) fn top(entry: &Path) -> Result<PathBuf, SourceError> {
     let folders = fs::read_dir(entry).map_err(CacheError::io("read", entry))?.flatten();
     let mut folders = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
     match (folders.next(), folders.next()) {
@@ -206,137 +228,8 @@ fn top(entry: &Path) -> Result<PathBuf, SourceError> {
     }
 }
 
-/// The newest version of a package that the cache has.
-fn newest(cache: &Cache, package: &str, version: Option<&str>) -> Result<Option<String>, CacheError> {
-    if let Some(version) = version {
-        return Ok(Some(key(package, version)).filter(|key| cache.find(Kind::Source, key).is_some()));
-    }
-    let of_package = |key: &String| key.strip_prefix(package).is_some_and(|rest| rest.starts_with('_'));
-    let numbers = |key: &String| -> Vec<u64> {
-        key[package.len()..].split(|c: char| !c.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect()
-    };
-    Ok(cache.keys(Kind::Source)?.into_iter().filter(of_package).max_by_key(numbers))
-}
-
-/// The name of a package's entry: no colons, which the kernel's makefiles can't cope with.
-fn key(package: &str, version: &str) -> String {
-    format!("{package}_{}", version.replace(':', "_"))
-}
-
-/// Downloads a package with the machine's own apt and unpacks the source in it.
-fn fetch(cache: &Cache, package: &str, version: Option<&str>) -> Result<String, SourceError> {
-    let need = |program: &str, package: &str| match toolchain::find(program) {
-        Some(_) => Ok(()),
-        None => Err(toolchain::Missing(vec![(program.to_owned(), package.to_owned())])),
-    };
-    for (program, package) in [("apt-get", "apt"), ("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils")] {
-        need(program, package)?;
-    }
-    let asked = version.map_or(package.to_owned(), |version| format!("{package}={version}"));
-    let output = Command::new("apt-cache")
-        .args(["--no-all-versions", "show", &asked])
-        .env("LC_ALL", "C")
-        .output()
-        .map_err(CacheError::io("run", Path::new("apt-cache")))?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    let (Some(version), Some(size)) = (field("Version"), field("Size").and_then(|size| size.parse().ok()))
-    else {
-        let suite = if package.starts_with("linux-source-") {
-            ", and see that its suite (perhaps a backports suite) is in the machine's apt sources"
-        } else {
-            ""
-        };
-        return Err(SourceError::NoPackage { package: asked, suite });
-    };
-    let key = key(package, version);
-    let _lock = cache.lock(&key, &format!("the source {package}"))?;
-    if cache.find(Kind::Source, &key).is_some() {
-        return Ok(key);
-    }
-    let download = cache.stage()?;
-    let package_file = {
-        let progress =
-            Progress::start(&format!("downloading {package} {version}"), Unit::Bytes, Total::Known(size));
-        download_package(&format!("{package}={version}"), download.path(), &cache.log("apt"), &progress)?
-    };
-    let stage = cache.stage()?;
-    let inner = extract(&package_file, download.path())?;
-    let bytes = fs::metadata(&inner).map_or(0, |meta| meta.len());
-    let input = File::open(&inner).map_err(CacheError::io("open", &inner))?;
-    unpack(input, compression(&inner), bytes, stage.path(), &format!("{package} {version}"))?;
-    kernel_version(&top(stage.path())?)?;
-    stage.commit(&cache.place(Kind::Source, &key))?;
-    Ok(key)
-}
-
-/// `apt-get download`, which checks the package's digest by itself.
-fn download_package(
-    asked: &str,
-    folder: &Path,
-    log: &Path,
-    progress: &Progress,
-) -> Result<PathBuf, SourceError> {
-    let mut command = run::tied("apt-get");
-    command.args(["download", "-q", asked]).current_dir(folder);
-    if nix::unistd::geteuid().is_root() {
-        // The user _apt, to which apt would change, can't write to our folder.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-    }
-    let in_folder = || fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let (finished, finish) = std::sync::mpsc::channel::<()>();
-    let ran = std::thread::scope(|scope| {
-        // apt tells its progress only to terminals; the file that grows tells it as well.
-        let log = log.to_owned();
-        let running = scope.spawn(move || {
-            let _finished = finished;
-            run::run(command, &log, None, |_| ())
-        });
-        while finish.recv_timeout(std::time::Duration::from_millis(200))
-            == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-        {
-            progress.set(in_folder().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum());
-        }
-        running.join()
-    });
-    let ran = ran.unwrap_or(Err(CacheError::Interrupted))?;
-    if super::diagnose::is_disk_full(&ran.lines) {
-        return Err(CacheError::disk_full(folder.to_owned()).into());
-    }
-    let package = in_folder().find(|path| path.extension().is_some_and(|it| it == "deb"));
-    package.filter(|_| ran.status.success()).ok_or_else(|| SourceError::Tool {
-        what: format!("download the Debian package {asked}"),
-        said: ran.lines.iter().rev().find(|line| line.starts_with("E:")).or(ran.lines.last()).map_or_else(
-            || "apt-get said nothing".to_owned(),
-            |line| format!("{} (`apt-get update` as root may help)", line.trim_start_matches("E: ")),
-        ),
-    })
-}
-
-/// Unpacks a package and finds the tarball in it.
-fn extract(package: &Path, folder: &Path) -> Result<PathBuf, SourceError> {
-    let to = folder.join("package");
-    let mut command = run::tied("dpkg-deb");
-    command.arg("-x").arg(package).arg(&to);
-    let ran = run::run(command, &folder.join("log"), None, |_| ())?;
-    if !ran.status.success() {
-        if super::diagnose::is_disk_full(&ran.lines) {
-            return Err(CacheError::disk_full(to).into());
-        }
-        let what = format!("unpack {}", package.display());
-        return Err(SourceError::Tool { what, said: ran.lines.last().cloned().unwrap_or_default() });
-    }
-    // The package is no longer needed, and disks are finite.
-    fs::remove_file(package).map_err(CacheError::io("remove", package))?;
-    let inside = to.join("usr/src");
-    let files = fs::read_dir(&inside).into_iter().flatten().flatten().map(|entry| entry.path());
-    files.into_iter().find(|path| path.is_file() && compression(path).is_some()).ok_or_else(|| {
-        SourceError::NotAKernel { path: package.to_owned(), why: "no tarball is in its usr/src".to_owned() }
-    })
-}
-
 /// tar's option for a file's ending.
-fn compression(file: &Path) -> Option<&'static str> {
+pub(super) fn compression(file: &Path) -> Option<&'static str> {
     match file.extension()?.to_str()? {
         "xz" | "txz" => Some("--xz"),
         "gz" | "tgz" => Some("--gzip"),
@@ -347,7 +240,7 @@ fn compression(file: &Path) -> Option<&'static str> {
 }
 
 /// Feeds a tarball to tar, so that we can count.
-fn unpack(
+pub(super) fn unpack(
     mut input: impl Read,
     compression: Option<&str>,
     bytes: u64,
@@ -394,53 +287,6 @@ fn unpack(
     }
     let said = said.lines().next().unwrap_or("tar said nothing").to_owned();
     Err(SourceError::Tool { what: format!("unpack {what}"), said })
-}
-
-/// A revision's tree, exported: the work tree may hold anything, and is nobody's business.
-fn git(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
-    if toolchain::find("git").is_none() {
-        return Err(toolchain::Missing(vec![("git".to_owned(), "git".to_owned())]).into());
-    }
-    let git = || {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(repository).env("LC_ALL", "C");
-        command
-    };
-    let asked = format!("{revision}^{{tree}}");
-    let output = git()
-        .args(["rev-parse", "--verify", "--end-of-options", &asked])
-        .output()
-        .map_err(CacheError::io("run", Path::new("git")))?;
-    if !output.status.success() {
-        let said = match String::from_utf8_lossy(&output.stderr).lines().next() {
-            None | Some("fatal: Needed a single revision") => "there is no such revision".to_owned(),
-            Some(line) => line.trim_start_matches("fatal: ").to_owned(),
-        };
-        let what = format!("find the revision {revision} in {}", repository.display());
-        return Err(SourceError::Tool { what, said });
-    }
-    let hash = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let key = format!("git-{}", hash.get(..16).unwrap_or(&hash));
-    let name = repository.display().to_string();
-    if cache.find(Kind::Source, &key).is_none() {
-        let _lock = cache.lock(&key, &format!("the source {name} at {revision}"))?;
-        let stage = cache.stage()?;
-        let mut archive = git()
-            .args(["archive", "--format=tar", &hash])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(CacheError::io("run", Path::new("git")))?;
-        if let Some(output) = archive.stdout.take() {
-            unpack(output, None, 0, stage.path(), &format!("{name} at {revision}"))?;
-        }
-        if !archive.wait().is_ok_and(|status| status.success()) {
-            let what = format!("export {revision} of {name}");
-            return Err(SourceError::Tool { what, said: "git archive failed".to_owned() });
-        }
-        kernel_version(stage.path()).map_err(|error| renamed(error, repository))?;
-        stage.commit(&cache.place(Kind::Source, &key))?;
-    }
-    Sources::kept(cache, &key, &name)
 }
 
 fn digest(file: &Path) -> Result<String, CacheError> {

@@ -111,9 +111,9 @@ fn a_git_revision_is_exported_without_the_work_tree() {
 fn of_a_packages_versions_in_the_cache_the_newest_is_taken() {
     let (_folder, _tree, cache) = setup();
     for version in ["6.12.9-1", "6.12.117-1~deb12u1", "6.12.20-1"] {
-        kernel(&cache.place(Kind::Source, &key("linux-source-6.12", version)).join("linux"));
+        kernel(&cache.place(Kind::Source, &debian::key("linux-source-6.12", version)).join("linux"));
     }
-    kernel(&cache.place(Kind::Source, &key("linux-source-6.12-rt", "9-1")).join("linux"));
+    kernel(&cache.place(Kind::Source, &debian::key("linux-source-6.12-rt", "9-1")).join("linux"));
     let get = |version: Option<&str>| {
         let source =
             Source::Debian { package: "linux-source-6.12".to_owned(), version: version.map(str::to_owned) };

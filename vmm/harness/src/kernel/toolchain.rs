@@ -39,6 +39,12 @@ pub enum Compiler {
     },
 }
 
+impl std::fmt::Display for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cc())
+    }
+}
+
 impl Compiler {
     fn cc(&self) -> String {
         match self {
@@ -52,6 +58,20 @@ impl Compiler {
             Self::Gcc => "ld".to_owned(),
             Self::Llvm { suffix } => format!("ld.lld{suffix}"),
         }
+    }
+
+    /// The newest clang that is installed with its linker: `clang`, or else one of Debian's `clang-19` and
+    /// the like.
+    pub fn newest_llvm() -> Option<Self> {
+        let plain = Self::Llvm { suffix: String::new() };
+        // Rust knows kernels built by clang from version 11 on; the upper end is far off.
+        let versions = (11..60).rev().map(|version| Self::Llvm { suffix: format!("-{version}") });
+        std::iter::once(plain).chain(versions).find(Self::is_there)
+    }
+
+    /// Whether compiler and linker are installed.
+    pub fn is_there(&self) -> bool {
+        find(&self.cc()).is_some() && find(&self.ld()).is_some()
     }
 
     /// Programs without which no kernel builds, and the Debian packages that have them.
@@ -104,7 +124,11 @@ impl Toolchain {
         let old = env::var_os("PATH").unwrap_or_default();
         let path =
             env::join_paths([tools.join("bin")].into_iter().chain(env::split_paths(&old))).unwrap_or(old);
-        let mut env = vec![("CCACHE_DIR", cache.root().join("ccache"))];
+        let mut env = vec![
+            ("CCACHE_DIR", cache.root().join("ccache")),
+            // Paths below become relative to ccache, so that one build folder's objects serve another.
+            ("CCACHE_BASEDIR", cache.root().join("work")),
+        ];
         if env::var_os("LIBCLANG_PATH").is_none()
             && let Some(folder) = libclang()
         {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::ErrorKind,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
@@ -188,7 +189,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), CacheError> {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".vmm-new");
     let new = to.with_file_name(name);
-    fs::copy(from, &new).map_err(CacheError::io("copy", from))?;
+    fs::copy(from, &new).map_err(|error| match error.kind() {
+        // It is the copy's disk that is full, which may be another.
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CacheError::io("write", &new)(error),
+        _ => CacheError::io("copy", from)(error),
+    })?;
     // Sources of packages may be read-only; what is built from them is ours.
     let mode = fs::metadata(&new).map(|meta| meta.permissions().mode() | 0o600);
     mode.and_then(|mode| fs::set_permissions(&new, fs::Permissions::from_mode(mode)))

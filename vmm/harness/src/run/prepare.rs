@@ -10,10 +10,11 @@ use crate::{
     depmod,
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
-    kernel::{self, Fault, Kernel, Recipe},
+    kernel::{self, Fault, Kernel, KernelError, wanted::Wanted},
     lower::{self, SyscallNames},
     plan::Plan,
     preflight::Facts,
+    project,
     scenario::model::{Action, ModuleKind, Scenario, Step},
     symbols::Symbols,
     syscall_table::SyscallTable,
@@ -21,17 +22,11 @@ use crate::{
 use board::wire::{LANDMARKS, Spec};
 use protocol::Door;
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-/// The series that `vmm run` builds.
-const SERIES: &str = "6.12";
-
-/// The folder that makes a project one.
-const PATCHES: &str = "kernel-patches";
 
 /// Everything for one run.
 pub(super) struct Prepared {
@@ -52,55 +47,28 @@ pub(super) struct Built {
     took: Duration,
 }
 
-/// Builds or finds the kernel that a scenario asks for.
-pub(super) fn kernel(scenario: &Scenario, cache: &Cache) -> Result<Built, Abort> {
-    if let Some(asked) = &scenario.kernel
-        && asked != SERIES
-    {
-        return Err(Abort::Input(format!(
-            "{}: there is no kernel `{asked}` to run it on (known: {SERIES})",
-            scenario.path.display()
-        )));
-    }
+/// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
+pub(super) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
     let start = Instant::now();
-    let recipe = Recipe::standard(&project(&scenario.path)?);
-    let kernel = kernel::ensure(&recipe, cache).map_err(|error| Abort::fault(&error, error.fault()))?;
+    let folder = scenario.path.parent().unwrap_or(Path::new(""));
+    let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
+    let kernel = find(&wanted, &scenario.path, cache)?;
     Ok(Built { kernel, took: start.elapsed() })
 }
 
-/// The kernel of this series, or of the cache's entry whose hash begins so; by default, the one that scenarios
-/// run on. `near` is a file or folder of the project.
+/// The kernel of this series, hash or file; by default, the one that scenarios run on. `near` is a file or folder
+/// of the project.
 pub(super) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
-    let fault = |error: kernel::KernelError| Abort::fault(&error, error.fault());
-    if let Some(asked) = asked.filter(|asked| *asked != SERIES) {
-        let keys = cache.keys(Kind::Kernel)?;
-        let found = keys.iter().filter(|key| key.starts_with(asked)).collect::<Vec<_>>();
-        return match found[..] {
-            [key] => Kernel::open(&cache.place(Kind::Kernel, key), true).map_err(fault),
-            _ => Err(Abort::Input(format!(
-                "there is no kernel `{asked}`; known are the series {SERIES} and these kernels of the cache, by \
-                 their hash or its beginning: {}",
-                if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
-            ))),
-        };
-    }
-    let recipe = Recipe::standard(&project(near)?);
-    kernel::ensure(&recipe, cache).map_err(fault)
+    let wanted = asked.map_or_else(Wanted::default, Wanted::series);
+    find(&wanted, near, cache)
 }
 
-/// The project that a scenario belongs to: the nearest folder above it that holds `kernel-patches`, or else
-/// above the current folder, or above this program.
-fn project(scenario: &Path) -> Result<PathBuf, Abort> {
-    let places = [fs::canonicalize(scenario).ok(), env::current_dir().ok(), env::current_exe().ok()];
-    let above =
-        |place: &PathBuf| place.ancestors().find(|path| path.join(PATCHES).is_dir()).map(Path::to_owned);
-    places.iter().flatten().find_map(above).ok_or_else(|| {
-        Abort::Input(format!(
-            "{}: there is no folder `{PATCHES}` in any folder above it or above the current one; run vmm in a \
-             checkout of the project",
-            scenario.display()
-        ))
-    })
+fn find(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+    project::find(Some(near))
+        .map_err(KernelError::from)
+        .and_then(|project| Ok(wanted.meant(&project, &cache.place(Kind::Kernel, ""))?))
+        .and_then(|meant| kernel::get(&meant, cache))
+        .map_err(|error| Abort::fault(&error, error.fault()))
 }
 
 /// Modules, image and plan.
@@ -132,6 +100,7 @@ pub(super) fn the_rest(
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
         command_line: Vec::new(),
+        announce: kernel.announce,
         landmarks,
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
@@ -207,7 +176,7 @@ fn initramfs(
         files.extend(index.into_iter().filter(|file| !own.contains(&file.path)));
         release = Some(kernel.release.clone());
     }
-    let image = Image { modules, files, busybox, release, autoload };
+    let image = Image { modules, early: kernel.early.clone(), files, busybox, release, autoload };
     let bytes = image::assemble(&image).map_err(|error| match error {
         // Only what a scenario brings can be there twice, or have no proper path.
         ImageError::Archive(error) => Abort::Input(format!(

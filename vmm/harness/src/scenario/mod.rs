@@ -7,6 +7,7 @@ mod argument;
 pub mod errno;
 mod expect;
 mod findings;
+mod kernel;
 mod kinds;
 pub mod model;
 pub(crate) mod modules;
@@ -107,7 +108,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         Some(node) => reader.text(node, "the scenario's name"),
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
-    let kernel = fields.take("kernel").and_then(|node| reader.text(node, "a kernel series like `6.12`"));
+    let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
     let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
     if let Some(node) = fields.take("modules") {

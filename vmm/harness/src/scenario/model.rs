@@ -2,7 +2,7 @@
 //! only the names of system calls wait for the kernel's table.
 
 use super::errno::Errno;
-use crate::diagnostic::Source;
+use crate::{diagnostic::Source, kernel::wanted::Wanted};
 use regex::Regex;
 use std::{ops::Range, path::PathBuf, time::Duration};
 
@@ -16,8 +16,8 @@ pub struct Scenario {
     pub name: String,
     /// The file, as the user named it.
     pub path: PathBuf,
-    /// The kernel series it wants, like `6.12`; `None` for the default.
-    pub kernel: Option<String>,
+    /// The kernel that it wants; its paths are relative to the scenario's folder.
+    pub kernel: Wanted,
     /// The machine.
     pub machine: Machine,
     /// Modules that must be in the guest as [`module_path()`] says.

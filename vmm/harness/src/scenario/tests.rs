@@ -33,7 +33,7 @@ fn defaults_and_units_are_as_the_reference_says() {
     let text = "machine: {memory: 1 GiB, cpus: 2}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
     let full = scenario(text);
     assert_eq!((full.machine.memory_mib, full.machine.vcpus), (1024, 2));
-    assert_eq!(full.kernel.as_deref(), Some("6.10"), "a version is no number");
+    assert_eq!(full.kernel.kernel.as_deref(), Some("6.10"), "a version is no number");
     assert_eq!(full.boot_timeout, Duration::from_secs(120));
     assert_eq!(full.steps[0].timeout, Duration::from_secs(3));
     assert_eq!(full.steps[1].timeout, Duration::from_millis(1500));

@@ -296,6 +296,7 @@ mod tests {
             vcpus: 1,
             command_line: vec![],
             landmarks: Default::default(),
+            announce: Default::default(),
         };
         Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false, trace: None }
     }

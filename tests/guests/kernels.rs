@@ -1,0 +1,43 @@
+//! Other kernels than the default one. They take minutes to build or have to be fetched, so `make test-all` has these
+//! tests, and `make test` has not.
+
+use super::support::{root, run_with, shipped};
+
+#[test]
+#[ignore = "builds a kernel for ten minutes: make test-all"]
+fn every_shipped_scenario_passes_on_7_3() {
+    for name in ["hello.yaml", "chardev.yaml", "syscall.yaml"] {
+        let ran = run_with(&shipped(name), &["--kernel", "7.3"]);
+        ran.ends_with("pass", 0);
+        let release = ran.report()["kernel"]["release"].as_str().unwrap();
+        assert!(release.starts_with("7.3."), "{name} ran on {release}");
+    }
+}
+
+/// A bzImage without a System.map, with virtio as modules, which takes no devices from its command line.
+#[test]
+#[ignore = "needs Debian's package: make test-all"]
+fn hello_passes_on_debians_own_kernel() {
+    let package =
+        std::env::var("VMM_DEBIAN_KERNEL").expect("VMM_DEBIAN_KERNEL names a linux-image package's file");
+    let ran = run_with(&shipped("hello.yaml"), &["--kernel", &package]);
+    ran.ends_with("pass", 0);
+    let release = ran.report()["kernel"]["release"].as_str().unwrap();
+    assert!(release.ends_with("-cloud-amd64"), "{release}");
+    assert_eq!((ran.calls("finit_module"), ran.calls("delete_module")), (4, 3));
+}
+
+#[test]
+fn a_kernel_that_is_none_is_refused_before_anything_boots() {
+    for (kernel, message) in
+        [("9.9", "known: 6.12, 7.3"), ("Cargo.toml", "neither an ELF file, nor a bzImage")]
+    {
+        let kernel = match kernel {
+            "9.9" => kernel.to_owned(),
+            file => root().join(file).display().to_string(),
+        };
+        let ran = run_with(&shipped("hello.yaml"), &["--kernel", &kernel]);
+        assert_eq!(ran.code, Some(2), "{}", ran.text);
+        ran.says(message);
+    }
+}

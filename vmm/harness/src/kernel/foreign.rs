@@ -1,0 +1,306 @@
+//! Kernels that somebody else built: a distribution's `vmlinuz` with its modules, or Debian's package of both.
+//!
+//! What there is of one becomes an entry of the cache as if it had been built here: the uncompressed kernel (which boots
+//! sooner than one that unpacks itself), its symbols (from the tables that it carries, for `System.map` is in no
+//! package), its system calls, and the modules without which nothing in it could be spoken with.
+
+mod modules;
+
+use super::{
+    Kernel, KernelError, Manifest,
+    compressed::{self, CompressedError},
+    kallsyms,
+    product::{self, Facts},
+    run,
+    source::hex,
+    toolchain::{self, Compiler, Missing},
+};
+use crate::{
+    cache::{Cache, CacheError, Kind},
+    progress::note,
+    symbols::Symbols,
+    syscall_table::SyscallTable,
+};
+use board::wire::Announce;
+use modules::Modules;
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Part of every hash.
+const FORMAT: &str = "foreign 1";
+
+/// What a guest can't be spoken with without.
+const NEEDED: &[&str] = &["virtio_mmio", "virtio_console"];
+
+/// A kernel that can't be used.
+#[derive(Debug, Error)]
+pub enum ForeignError {
+    /// A file can't be read.
+    #[error("read {}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// It is something else.
+    #[error("use {} as a kernel: {why}", path.display())]
+    NotAKernel {
+        /// Which.
+        path: PathBuf,
+        /// What it is, or is not.
+        why: String,
+    },
+    /// The kernel has no driver for what the agent speaks through.
+    #[error(
+        "use {}: it has {module} neither built in nor as a module in {folder}; name its modules by --modules, such as \
+         /lib/modules/RELEASE",
+        path.display()
+    )]
+    NoDriver {
+        /// The kernel.
+        path: PathBuf,
+        /// The driver.
+        module: String,
+        /// Where it was looked for.
+        folder: String,
+    },
+    /// A module is damaged.
+    #[error("unpack {}: {source}", path.display())]
+    Compressed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: CompressedError,
+    },
+}
+
+/// The files that belong to one kernel.
+struct Parts {
+    /// What people know it by.
+    named: PathBuf,
+    /// `vmlinuz`, or an uncompressed `vmlinux`.
+    image: PathBuf,
+    /// `/lib/modules/RELEASE`.
+    modules: Option<PathBuf>,
+    /// Where its `config-RELEASE` may be.
+    boot: PathBuf,
+}
+
+/// Makes an entry of a kernel's files, or finds it.
+///
+/// # Errors
+/// See [`ForeignError`].
+pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Result<Kernel, KernelError> {
+    let bytes = read(image)?;
+    let mut digest = Sha256::new();
+    digest.update(FORMAT);
+    digest.update(&bytes);
+    digest.update(modules.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
+    let hash = hex(digest.finalize())[..16].to_owned();
+    let place = cache.place(Kind::Kernel, &hash);
+    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+        return Kernel::open(&entry, true);
+    }
+    let _lock = cache.lock(&format!("kernel-{hash}"), &image.display().to_string())?;
+    if let Some(entry) = cache.find(Kind::Kernel, &hash) {
+        return Kernel::open(&entry, true);
+    }
+    let unpacked = cache.stage()?;
+    let parts = if bytes.starts_with(b"!<arch>\n") {
+        package(image, unpacked.path())?
+    } else {
+        let boot = image.parent().unwrap_or(Path::new("")).to_owned();
+        Parts { named: image.to_owned(), image: image.to_owned(), modules: None, boot }
+    };
+    let parts = Parts { modules: modules.map(Path::to_owned).or(parts.modules), ..parts };
+    let stage = cache.stage()?;
+    assemble(parts, stage.path())?;
+    stage.commit(&place)?;
+    Kernel::open(&place, false)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ForeignError> {
+    fs::read(path).map_err(|source| ForeignError::Unreadable { path: path.to_owned(), source })
+}
+
+/// Unpacks a Debian package and finds the kernel in it.
+fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
+    if toolchain::find("dpkg-deb").is_none() {
+        return Err(Missing(vec![("dpkg-deb".to_owned(), "dpkg".to_owned())]).into());
+    }
+    let not = |why: String| ForeignError::NotAKernel { path: file.to_owned(), why };
+    let mut command = run::tied("dpkg-deb");
+    command.arg("-x").arg(std::path::absolute(file).unwrap_or_else(|_| file.to_owned())).arg(to);
+    let log = to.join("unpack.log");
+    let ran = run::run(command, &log, None, |_| ())?;
+    if !ran.status.success() {
+        if super::diagnose::is_disk_full(&ran.lines) {
+            return Err(CacheError::disk_full(to.to_owned()).into());
+        }
+        return Err(not(ran.lines.last().cloned().unwrap_or_else(|| "dpkg-deb failed".to_owned())).into());
+    }
+    let boot = to.join("boot");
+    let first = |folder: &Path, prefix: &str| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+    };
+    let image = first(&boot, "vmlinuz-").ok_or_else(|| {
+        not("no boot/vmlinuz-* is in this package; a linux-image-RELEASE package (not a meta package) has it".into())
+    })?;
+    // Newer packages have them below usr.
+    let modules = first(&to.join("lib/modules"), "").or_else(|| first(&to.join("usr/lib/modules"), ""));
+    Ok(Parts { named: file.to_owned(), image, modules, boot })
+}
+
+/// Fills an entry.
+fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
+    let bytes = read(&parts.image)?;
+    let not = |why: String| ForeignError::NotAKernel { path: parts.named.clone(), why };
+    let (elf, release) =
+        if bytes.starts_with(b"\x7fELF") { (bytes, None) } else { bzimage(&bytes).map_err(not)? };
+    let release = release.or_else(|| banner(&elf)).ok_or_else(|| not("it names no version".into()))?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = stage.join(name);
+        fs::write(&path, bytes).map_err(CacheError::io("write", &path))
+    };
+    write("vmlinux", &elf)?;
+    let own = Symbols::from_elf(&elf).ok().filter(|symbols| !symbols.is_empty());
+    let map = match own {
+        Some(symbols) => symbols.to_map(),
+        None => kallsyms::find(&elf).map(kallsyms::system_map).unwrap_or_default(),
+    };
+    if map.is_empty() {
+        note(&format!(
+            "{release} has no symbols: the log comes from the serial port, and addresses have no names"
+        ));
+    }
+    write("System.map", map.as_bytes())?;
+
+    let installed = PathBuf::from("/lib/modules").join(&release);
+    let folder = parts.modules.clone().or_else(|| Some(installed.clone()).filter(|path| path.is_dir()));
+    let configs =
+        [Some(parts.boot.join(format!("config-{release}"))), folder.as_ref().map(|it| it.join("config"))];
+    let config =
+        configs.into_iter().flatten().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    write("config", config.as_bytes())?;
+    let build = build_folder(folder.as_deref(), &release);
+    symlink(&build, stage.join("build")).map_err(CacheError::io("make the link", &stage.join("build")))?;
+    let calls = SyscallTable::from_headers(|name| header(&build, name));
+    product::save(&stage.join("syscalls.json"), &calls)?;
+
+    let early = early(&parts.named, &config, folder.as_deref(), stage)?;
+    let commands = config.lines().any(|line| line == "CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y");
+    let facts = Facts {
+        source: parts.named.display().to_string(),
+        version: release.split('-').next().unwrap_or_default().to_owned(),
+        compiler: Compiler::Gcc,
+        steps: 0,
+        seconds: 0,
+        ingredients: super::Ingredients { base: "(not built here)".to_owned(), ..Default::default() },
+    };
+    let announce = if commands { Announce::CommandLine } else { Announce::Acpi };
+    Ok(product::save(&stage.join("kernel.json"), &Manifest { release, facts, announce, early })?)
+}
+
+/// The uncompressed kernel in a bzImage, and its release (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
+fn bzimage(bytes: &[u8]) -> Result<(Vec<u8>, Option<String>), String> {
+    let u16_at = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let u32_at = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    if bytes.get(0x202..0x206) != Some(b"HdrS") {
+        return Err("it is neither an ELF file, nor a bzImage, nor a Debian package".to_owned());
+    }
+    // Version 2.08 brought the payload's place.
+    if u16_at(0x206).is_none_or(|version| version < 0x208) {
+        return Err("it is a bzImage of before Linux 2.6.26".to_owned());
+    }
+    let sectors = match bytes[0x1f1] {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    let place = || Some(((sectors + 1) * 512 + u32_at(0x248)?, u32_at(0x24c)?));
+    let payload = place().and_then(|(at, length)| bytes.get(at..)?.get(..length));
+    let payload = payload.ok_or("it is cut off")?;
+    let elf = compressed::unpack(payload).map_err(|error| error.to_string())?;
+    if !elf.starts_with(b"\x7fELF") {
+        return Err("what is packed in it is no ELF file".to_owned());
+    }
+    let text = u16_at(0x20e).and_then(|at| bytes.get(usize::from(at) + 0x200..));
+    let text = text.and_then(|text| text.split(|byte| *byte == 0 || *byte == b' ').next());
+    let release = text.map(|text| String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty());
+    Ok((elf, release))
+}
+
+/// "Linux version 6.1.0-37-amd64 (...", which every kernel says first.
+fn banner(elf: &[u8]) -> Option<String> {
+    const BEGIN: &[u8] = b"Linux version ";
+    memchr::memmem::find_iter(elf, BEGIN).find_map(|at| {
+        let text = elf.get(at + BEGIN.len()..)?;
+        let text = &text[..text.len().min(64)];
+        let end = text.iter().position(|byte| !(byte.is_ascii_graphic()))?;
+        let release = std::str::from_utf8(&text[..end]).ok()?;
+        release.starts_with(|c: char| c.is_ascii_digit()).then(|| release.to_owned())
+    })
+}
+
+/// Where modules are built for it: a headers package, mostly. It need not be there until one is.
+fn build_folder(modules: Option<&Path>, release: &str) -> PathBuf {
+    let own = modules.map(|folder| folder.join("build"));
+    let installed = PathBuf::from(format!("/lib/modules/{release}/build"));
+    let headers = PathBuf::from(format!("/usr/src/linux-headers-{release}"));
+    let places = [own, Some(installed), Some(headers.clone())];
+    let found = places.into_iter().flatten().find(|path| path.join("Makefile").is_file());
+    let found = found.unwrap_or(headers);
+    fs::canonicalize(&found).unwrap_or(found)
+}
+
+/// A kernel's own list of its calls, or that of this machine's C library: numbers never change their meaning.
+fn header(build: &Path, name: &str) -> Option<String> {
+    let own = build.join("arch/x86/include/generated/uapi/asm").join(name);
+    let system =
+        ["/usr/include/x86_64-linux-gnu/asm", "/usr/include/asm"].map(|folder| Path::new(folder).join(name));
+    [own].into_iter().chain(system).find_map(|path| fs::read_to_string(path).ok())
+}
+
+/// Puts what has to be loaded first into the entry, unpacked; gives the files' names, in order.
+fn early(
+    kernel: &Path,
+    config: &str,
+    folder: Option<&Path>,
+    stage: &Path,
+) -> Result<Vec<String>, KernelError> {
+    let modules = folder.map(Modules::read).unwrap_or_default();
+    let built_in = |name: &str| {
+        let symbol = format!("CONFIG_{}=y", name.to_uppercase());
+        modules.is_built_in(name) || config.lines().any(|line| line == symbol)
+    };
+    let to = stage.join("early");
+    fs::create_dir_all(&to).map_err(CacheError::io("make the folder", &to))?;
+    let mut order = Vec::new();
+    for name in NEEDED.iter().filter(|name| !built_in(name)) {
+        modules.load(name, &mut order)?.then_some(()).ok_or_else(|| ForeignError::NoDriver {
+            path: kernel.to_owned(),
+            module: (*name).to_owned(),
+            folder: folder.map_or("its package".to_owned(), |folder| folder.display().to_string()),
+        })?;
+    }
+    let mut names = Vec::new();
+    for (name, bytes) in order {
+        let file = format!("{name}.ko");
+        let path = to.join(&file);
+        fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
+        names.push(file);
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+#[path = "foreign_test.rs"]
+mod tests;

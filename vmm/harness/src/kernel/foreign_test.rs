@@ -1,0 +1,78 @@
+use super::*;
+
+/// A bzImage whose payload is this.
+fn bzimage_of(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    bytes[0x1f1] = 1;
+    bytes[0x202..0x206].copy_from_slice(b"HdrS");
+    bytes[0x206..0x208].copy_from_slice(&0x20fu16.to_le_bytes());
+    bytes[0x20e..0x210].copy_from_slice(&0x100u16.to_le_bytes());
+    bytes[0x300..0x310].copy_from_slice(b"6.1.0-9-amd64 (x");
+    bytes[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn lz4(text: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x02, 0x21, 0x4c, 0x18];
+    let block = lz4_flex::block::compress(text);
+    bytes.extend((block.len() as u32).to_le_bytes());
+    bytes.extend(block);
+    bytes
+}
+
+#[test]
+fn the_kernel_in_a_bzimage_is_found_with_its_release() {
+    let (elf, release) = bzimage(&bzimage_of(&lz4(b"\x7fELF and more"))).unwrap();
+    assert_eq!((elf.as_slice(), release.as_deref()), (&b"\x7fELF and more"[..], Some("6.1.0-9-amd64")));
+}
+
+#[test]
+fn what_is_no_kernel_is_told_apart() {
+    assert!(bzimage(b"#!/bin/sh").unwrap_err().contains("neither"));
+    assert!(bzimage(&bzimage_of(b"plain")).unwrap_err().contains("compressed in a way"));
+    assert!(bzimage(&bzimage_of(&lz4(b"text"))).unwrap_err().contains("no ELF"));
+    let whole = bzimage_of(&lz4(b"\x7fELF"));
+    for cut in 0..whole.len() {
+        assert!(bzimage(&whole[..cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn a_version_is_found_in_what_the_kernel_says_first() {
+    assert_eq!(
+        banner(
+            b"..Linux version %s..Linux version 6.1.0-9 (gcc) and so on, for the text is longer than that"
+        )
+        .as_deref(),
+        Some("6.1.0-9")
+    );
+    assert_eq!(banner(b"Linux version 6"), None);
+}
+
+#[test]
+fn a_kernel_without_the_agents_driver_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = folder.path().join("stage");
+    let error = early(Path::new("k"), "", Some(folder.path()), &stage).unwrap_err().to_string();
+    assert!(error.contains("has virtio_mmio neither"), "{error}");
+    let config = "CONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n";
+    assert!(early(Path::new("k"), config, None, &stage).unwrap().is_empty());
+}
+
+#[test]
+fn modules_are_found_packed_and_by_either_spelling() {
+    let folder = tempfile::tempdir().unwrap();
+    let drivers = folder.path().join("kernel/drivers");
+    fs::create_dir_all(&drivers).unwrap();
+    fs::write(drivers.join("virtio-mmio.ko.xz"), lz4(b"the module")).unwrap();
+    fs::write(drivers.join("bad.ko.gz"), [0x1f, 0x8b, 1]).unwrap();
+    fs::write(folder.path().join("modules.builtin"), "kernel/drivers/char/virtio_console.ko\n").unwrap();
+    let modules = Modules::read(folder.path());
+    let mut order = Vec::new();
+    assert!(modules.load("virtio_mmio", &mut order).unwrap());
+    assert!(modules.load("virtio_console", &mut order).unwrap(), "it is built in");
+    assert!(!modules.load("nowhere", &mut order).unwrap());
+    assert_eq!(order, [("virtio_mmio".to_owned(), b"the module".to_vec())]);
+    assert!(modules.load("bad", &mut order).unwrap_err().to_string().contains("bad.ko.gz"));
+}

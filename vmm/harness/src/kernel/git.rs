@@ -1,0 +1,104 @@
+//! Kernel sources in git repositories.
+
+use super::{
+    diagnose, run,
+    source::{SourceError, Sources, hex, kernel_version, renamed, unpack},
+    toolchain,
+};
+use crate::{
+    cache::{Cache, CacheError, Kind},
+    progress,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+fn need_git() -> Result<(), SourceError> {
+    match toolchain::find("git") {
+        Some(_) => Ok(()),
+        None => Err(toolchain::Missing(vec![("git".to_owned(), "git".to_owned())]).into()),
+    }
+}
+
+/// A revision of a repository elsewhere: only that revision is fetched, into a repository in the cache's `work`, where
+/// the next one finds what both share.
+pub(super) fn remote(cache: &Cache, address: &str, revision: &str) -> Result<Sources, SourceError> {
+    need_git()?;
+    let what = || format!("fetch {revision} from {address}");
+    if address.starts_with('-') || revision.starts_with('-') {
+        let said = "neither an address nor a revision begins with a dash".to_owned();
+        return Err(SourceError::Tool { what: what(), said });
+    }
+    let name = format!("git-{}", &hex(Sha256::digest(address))[..12]);
+    let repository = cache.work(&name);
+    let lock = cache.lock(&name, address)?;
+    let log = cache.log(&name);
+    fs::create_dir_all(&repository).map_err(CacheError::io("make the folder", &repository))?;
+    let git = |args: &[&str]| -> Result<run::Ran, CacheError> {
+        let mut command = run::tied("git");
+        // Nobody is there to type a password.
+        command.arg("-C").arg(&repository).args(args).env("GIT_TERMINAL_PROMPT", "0");
+        run::run(command, &log, Some(&lock), |_| ())
+    };
+    git(&["init", "--quiet", "--bare"])?;
+    progress::note(&format!("fetching {revision} from {address}"));
+    let ran = git(&["fetch", "--depth=1", "--no-tags", address, revision])?;
+    if !ran.status.success() {
+        if diagnose::is_disk_full(&ran.lines) {
+            return Err(CacheError::disk_full(repository.clone()).into());
+        }
+        let said =
+            ran.lines.iter().find_map(|line| line.strip_prefix("fatal: ")).unwrap_or("git said nothing");
+        return Err(SourceError::Tool { what: what(), said: said.to_owned() });
+    }
+    let sources = local(cache, &repository, "FETCH_HEAD")?;
+    Ok(Sources { name: address.to_owned(), ..sources })
+}
+
+/// A revision's tree, exported: the work tree may hold anything, and is nobody's business.
+pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
+    need_git()?;
+    let git = || {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(repository).env("LC_ALL", "C");
+        command
+    };
+    let asked = format!("{revision}^{{tree}}");
+    let output = git()
+        .args(["rev-parse", "--verify", "--end-of-options", &asked])
+        .output()
+        .map_err(CacheError::io("run", Path::new("git")))?;
+    if !output.status.success() {
+        let said = match String::from_utf8_lossy(&output.stderr).lines().next() {
+            None | Some("fatal: Needed a single revision") => "there is no such revision".to_owned(),
+            Some(line) => line.trim_start_matches("fatal: ").to_owned(),
+        };
+        let what = format!("find the revision {revision} in {}", repository.display());
+        return Err(SourceError::Tool { what, said });
+    }
+    let hash = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let key = format!("git-{}", hash.get(..16).unwrap_or(&hash));
+    let name = repository.display().to_string();
+    if cache.find(Kind::Source, &key).is_none() {
+        let _lock = cache.lock(&key, &format!("the source {name} at {revision}"))?;
+        let stage = cache.stage()?;
+        let mut archive = git()
+            .args(["archive", "--format=tar", &hash])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(CacheError::io("run", Path::new("git")))?;
+        if let Some(output) = archive.stdout.take() {
+            unpack(output, None, 0, stage.path(), &format!("{name} at {revision}"))?;
+        }
+        if !archive.wait().is_ok_and(|status| status.success()) {
+            let what = format!("export {revision} of {name}");
+            return Err(SourceError::Tool { what, said: "git archive failed".to_owned() });
+        }
+        kernel_version(stage.path()).map_err(|error| renamed(error, repository))?;
+        stage.commit(&cache.place(Kind::Source, &key))?;
+    }
+    Sources::kept(cache, &key, &name)
+}

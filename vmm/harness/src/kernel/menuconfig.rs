@@ -1,0 +1,29 @@
+//! `make menuconfig` on a recipe's configuration.
+
+use super::{KernelError, Recipe, build, config, prepare};
+use crate::cache::{Cache, CacheError};
+use std::{fs, path::Path};
+
+/// Shows the kernel's menus on this terminal. Returns what was changed, as a fragment; empty for nothing.
+///
+/// # Errors
+/// As a build's; and when the menus don't run, of which the kernel's makefile has said why.
+pub fn menuconfig(recipe: &Recipe, cache: &Cache) -> Result<String, KernelError> {
+    let prepared = prepare(recipe, cache)?;
+    let (before, after) = build::in_slot(recipe, &prepared, "menuconfig", cache, |slot| {
+        let read = |path: &Path| fs::read_to_string(path).map_err(CacheError::io("read", path));
+        let config = slot.build.join(".config");
+        let before = read(&config)?;
+        // On the user's terminal, so without the group that other builds get.
+        let mut command = slot.plain_command(&["menuconfig"]);
+        let status = command.status().map_err(CacheError::io("start", Path::new("make")))?;
+        let after = read(&config)?;
+        // The slot is the next build's.
+        fs::write(&config, &before).map_err(CacheError::io("write", &config))?;
+        if !status.success() {
+            return Err(KernelError::Menu);
+        }
+        Ok((before, after))
+    })?;
+    Ok(config::difference(&before, &after))
+}

@@ -1,0 +1,439 @@
+//! A kernel as people name it, on the command line or in a scenario.
+
+use super::{
+    recipe::{Base, Patches, Recipe},
+    source::Source,
+    toolchain::Compiler,
+};
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// What is built where nothing is asked for.
+pub const DEFAULT_SERIES: &str = "6.12";
+
+/// The folder, in a project, that has the series and the fragments.
+pub const PATCHES: &str = "kernel-patches";
+
+/// What people ask for; what they leave out is the project's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A series (`6.12`), the hash of a kernel that was built, a `vmlinuz`, or a Debian package's file.
+    pub kernel: Option<String>,
+    /// The modules of a kernel that was not built here: `/lib/modules/RELEASE`.
+    pub modules: Option<PathBuf>,
+    /// A folder, a tarball, a Debian source package, or a git repository (`REPOSITORY#REVISION`).
+    pub source: Option<String>,
+    /// A git revision of the source.
+    pub revision: Option<String>,
+    /// A folder with patches, or `none`.
+    pub series: Option<String>,
+    /// `tiny`, `defconfig`, `localmodconfig:LSMOD[:CONFIG]`, or a configuration's file.
+    pub config: Option<String>,
+    /// Fragments: names of those in the project, or files.
+    pub fragments: Vec<String>,
+    /// Build with clang: `1`, or the version (`19`).
+    pub llvm: Option<String>,
+}
+
+/// What can't be meant.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum WantedError {
+    /// No such series, hash, or file.
+    #[error(
+        "find the kernel `{name}`: it is no series (known: {known}), no hash that `vmm kernel list` shows, and no \
+         file"
+    )]
+    NoKernel {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Neither a path nor a package.
+    #[error(
+        "find the source `{0}`: there is no such file or folder, it is no git address (with #REVISION), and no \
+         package called linux-source-VERSION"
+    )]
+    NoSource(String),
+    /// A revision of something that has none.
+    #[error("use `{0}` at a revision: only git repositories have revisions")]
+    NoRepository(String),
+    /// An address without a revision.
+    #[error("fetch {0}: say which revision, as in {0}#v6.12")]
+    NoRevision(String),
+    /// No `series` file.
+    #[error("use the series {}: {why}", path.display())]
+    NoSeries {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// No such base configuration.
+    #[error(
+        "use the configuration `{0}`: there is no such file (besides files: tiny, defconfig, localmodconfig:FILE \
+         with what lsmod printed)"
+    )]
+    NoConfig(String),
+    /// localmodconfig without a configuration to thin out.
+    #[error(
+        "use localmodconfig:{}: it thins out a configuration, and this machine shows none of its own in \
+         /boot/config-RELEASE; name one: localmodconfig:{}:CONFIG", .0.display(), .0.display()
+    )]
+    NoOwnConfig(PathBuf),
+    /// No such fragment.
+    #[error(
+        "use the fragment `{name}`: there is no such file, and no ready-made one of this name{nearest} (ready-made: {known})"
+    )]
+    NoFragment {
+        /// What was asked for.
+        name: String,
+        /// A question, or nothing.
+        nearest: String,
+        /// What there is.
+        known: String,
+    },
+    /// Two things that exclude each other.
+    #[error("use {0} together with {1}: {2}")]
+    Conflict(&'static str, &'static str, &'static str),
+    /// No clang.
+    #[error("build with clang{0}: there is no clang{0} with its ld.lld{0}; install clang-19 lld-19 llvm-19")]
+    NoClang(String),
+    /// A series' own defaults make no sense.
+    #[error("read {}: {why}", path.display())]
+    Defaults {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What was meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// Build it, or find it built.
+    Recipe(Recipe),
+    /// An entry of the cache.
+    Built(PathBuf),
+    /// Somebody else's kernel: a `vmlinuz` or a package.
+    Foreign {
+        /// The file.
+        image: PathBuf,
+        /// Its modules, if they were named.
+        modules: Option<PathBuf>,
+    },
+}
+
+/// `recipe.yaml` in a series' folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    /// `gcc` (the default) or `llvm`.
+    #[serde(default)]
+    compiler: CompilerName,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CompilerName {
+    #[default]
+    Gcc,
+    Llvm,
+}
+
+impl Wanted {
+    /// A series by its name.
+    pub fn series(name: &str) -> Self {
+        Self { kernel: Some(name.to_owned()), ..Self::default() }
+    }
+
+    /// These wishes, and where they say nothing those of `other`. Who names a kernel or a source means all
+    /// of it: then only the fragments of `other` are left.
+    pub fn or(mut self, other: &Self) -> Self {
+        let fragments = other.fragments.iter().chain(&self.fragments).cloned().collect();
+        if self.kernel.is_none() && self.source.is_none() {
+            self.kernel.clone_from(&other.kernel);
+            self.source.clone_from(&other.source);
+            self.revision = self.revision.or_else(|| other.revision.clone());
+            self.modules = self.modules.or_else(|| other.modules.clone());
+            self.series = self.series.or_else(|| other.series.clone());
+            self.config = self.config.or_else(|| other.config.clone());
+            self.llvm = self.llvm.or_else(|| other.llvm.clone());
+        }
+        Self { fragments, ..self }
+    }
+
+    /// Paths that are relative, and are there below `folder`, become paths through it: a scenario's are relative
+    /// to the scenario.
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        let place = |text: &mut String| {
+            let path = folder.join(text.as_str());
+            if Path::new(text).is_relative() && path.exists() {
+                *text = path.display().to_string();
+            }
+        };
+        if let Some(source) = &mut self.source {
+            match source.rsplit_once('#') {
+                Some((before, revision)) if !folder.join(&*source).exists() => {
+                    let mut before = before.to_owned();
+                    place(&mut before);
+                    *source = format!("{before}#{revision}");
+                }
+                _ => place(source),
+            }
+        }
+        // Names of series, hashes and ready-made fragments are no paths unless they look like one.
+        let looks = |text: &&mut String| text.contains('/');
+        self.kernel.as_mut().filter(looks).map(place);
+        self.series.as_mut().filter(looks).map(place);
+        self.fragments.iter_mut().filter(looks).for_each(place);
+        if let Some(config) = self.config.as_mut().filter(|it| !it.starts_with("localmodconfig:")) {
+            place(config);
+        }
+        if let Some(lsmod) =
+            self.config.as_mut().and_then(|it| it.strip_prefix("localmodconfig:").map(str::to_owned))
+        {
+            let mut parts: Vec<String> = lsmod.split(':').map(str::to_owned).collect();
+            parts.iter_mut().for_each(place);
+            self.config = Some(format!("localmodconfig:{}", parts.join(":")));
+        }
+        self.modules = self.modules.map(|path| folder.join(path));
+        self
+    }
+
+    /// Finds out what is meant. `project` has the folder `kernel-patches`, `kernels` the built ones.
+    ///
+    /// # Errors
+    /// See [`WantedError`].
+    pub fn meant(&self, project: &Path, kernels: &Path) -> Result<Meant, WantedError> {
+        let patches = project.join(PATCHES);
+        if let (Some(_), Some(_)) = (&self.kernel, &self.source) {
+            return Err(WantedError::Conflict("a kernel", "a source", "either names what is to run"));
+        }
+        let series = self.kernel.as_deref().unwrap_or(DEFAULT_SERIES);
+        if self.source.is_none() && !patches.join(series).join("series").is_file() {
+            return self.ready(series, &patches, kernels);
+        }
+        if self.modules.is_some() {
+            return Err(WantedError::Conflict("modules", "a kernel that is built here", "it brings its own"));
+        }
+        let (source, all, compiler) = match &self.source {
+            Some(source) => (self.source(source)?, Patches::Matching(patches.clone()), Compiler::Gcc),
+            None => {
+                if self.revision.is_some() {
+                    return Err(WantedError::NoRepository(format!("linux-source-{series}")));
+                }
+                let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
+                let compiler = match defaults(&patches.join(series))?.compiler {
+                    CompilerName::Gcc => Compiler::Gcc,
+                    CompilerName::Llvm => llvm("1")?,
+                };
+                (source, Patches::Folder(patches.join(series)), compiler)
+            }
+        };
+        let base = self.base()?;
+        let own = if base == Base::Tiny { "base" } else { "guest" };
+        let mut fragments = vec![patches.join(format!("config/{own}.config"))];
+        for name in &self.fragments {
+            fragments.push(fragment(name, &patches.join("config"))?);
+        }
+        Ok(Meant::Recipe(Recipe {
+            source,
+            series: self.patches(&patches)?.unwrap_or(all),
+            base,
+            fragments,
+            compiler: self.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
+        }))
+    }
+
+    /// A kernel that needs no building.
+    fn ready(&self, name: &str, patches: &Path, kernels: &Path) -> Result<Meant, WantedError> {
+        let building = [
+            (self.revision.is_some(), "a revision"),
+            (self.series.is_some(), "a series of patches"),
+            (self.config.is_some(), "a configuration"),
+            (!self.fragments.is_empty(), "a fragment"),
+            (self.llvm.is_some(), "a compiler"),
+        ];
+        let building = building.iter().find(|(asked, _)| *asked).map(|(_, what)| *what);
+        let meant = if Path::new(name).is_file() {
+            Meant::Foreign { image: name.into(), modules: self.modules.clone() }
+        } else {
+            Meant::Built(built(name, kernels).ok_or_else(|| WantedError::NoKernel {
+                name: name.to_owned(),
+                known: series_of(patches).join(", "),
+            })?)
+        };
+        match building {
+            Some(what) => Err(WantedError::Conflict(what, "a finished kernel", "nothing is built then")),
+            None => Ok(meant),
+        }
+    }
+
+    fn source(&self, text: &str) -> Result<Source, WantedError> {
+        // A folder may have a # in its name.
+        let (place, revision) = match text.rsplit_once('#') {
+            Some((place, revision)) if !Path::new(text).exists() => (place, Some(revision.to_owned())),
+            _ => (text, None),
+        };
+        let revision = self.revision.clone().or(revision);
+        let path = PathBuf::from(place);
+        let address = place.contains("://") || place.starts_with("git@");
+        match revision {
+            Some(revision) if path.is_dir() => Ok(Source::Git { repository: path, revision }),
+            Some(revision) if address => Ok(Source::Remote { address: place.to_owned(), revision }),
+            Some(_) if path.exists() => Err(WantedError::NoRepository(place.to_owned())),
+            None if path.is_dir() => Ok(Source::Folder(path)),
+            None if path.is_file() => Ok(Source::Tarball(path)),
+            None if address => Err(WantedError::NoRevision(place.to_owned())),
+            revision => match package(place) {
+                Some(_) if revision.is_some() => Err(WantedError::NoRepository(place.to_owned())),
+                Some(source) => Ok(source),
+                None => Err(WantedError::NoSource(place.to_owned())),
+            },
+        }
+    }
+
+    fn patches(&self, patches: &Path) -> Result<Option<Patches>, WantedError> {
+        let Some(name) = &self.series else { return Ok(None) };
+        if name == "none" {
+            return Ok(Some(Patches::None));
+        }
+        let named = patches.join(name);
+        let path = if named.join("series").is_file() { named } else { PathBuf::from(name) };
+        let why = match path.join("series") {
+            file if file.is_file() => return Ok(Some(Patches::Folder(path))),
+            _ if path.is_dir() => {
+                "it has no file `series`, which lists the patches in their order".to_owned()
+            }
+            _ => format!("there is no such folder (known: {}; or none)", series_of(patches).join(", ")),
+        };
+        Err(WantedError::NoSeries { path, why })
+    }
+
+    fn base(&self) -> Result<Base, WantedError> {
+        match self.config.as_deref() {
+            None | Some("tiny" | "tinyconfig") => Ok(Base::Tiny),
+            Some("defconfig") => Ok(Base::Default),
+            Some(text) => match text.strip_prefix("localmodconfig:") {
+                Some(rest) => local(rest),
+                None if Path::new(text).is_file() => Ok(Base::File(text.into())),
+                None => Err(WantedError::NoConfig(text.to_owned())),
+            },
+        }
+    }
+}
+
+fn local(text: &str) -> Result<Base, WantedError> {
+    let (lsmod, config) = match text.split_once(':') {
+        Some((lsmod, config)) => (PathBuf::from(lsmod), Some(PathBuf::from(config))),
+        None => (PathBuf::from(text), None),
+    };
+    let config = match config {
+        Some(config) => config,
+        None => {
+            let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+            let own = PathBuf::from(format!("/boot/config-{}", release.trim()));
+            if !own.is_file() {
+                return Err(WantedError::NoOwnConfig(lsmod));
+            }
+            own
+        }
+    };
+    for file in [&lsmod, &config] {
+        if !file.is_file() {
+            return Err(WantedError::NoConfig(file.display().to_string()));
+        }
+    }
+    Ok(Base::Local { lsmod, config })
+}
+
+/// `linux-source-6.12` or `linux-source-6.12=6.12.100-1`.
+fn package(text: &str) -> Option<Source> {
+    let (package, version) = match text.split_once('=') {
+        Some((package, version)) => (package, Some(version.to_owned())),
+        None => (text, None),
+    };
+    // Debian policy, 5.6.1.
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    (package.starts_with("linux-source-") && package.chars().all(good))
+        .then(|| Source::Debian { package: package.to_owned(), version })
+}
+
+/// `1` means the newest that is installed.
+fn llvm(version: &str) -> Result<Compiler, WantedError> {
+    let suffix = match version {
+        "1" => return Compiler::newest_llvm().ok_or_else(|| WantedError::NoClang(String::new())),
+        version => format!("-{}", version.trim_start_matches('-')),
+    };
+    let compiler = Compiler::Llvm { suffix: suffix.clone() };
+    if compiler.is_there() { Ok(compiler) } else { Err(WantedError::NoClang(suffix)) }
+}
+
+fn fragment(name: &str, folder: &Path) -> Result<PathBuf, WantedError> {
+    let ready = folder.join(format!("{name}.config"));
+    if !name.contains('/') && ready.is_file() {
+        return Ok(ready);
+    }
+    if Path::new(name).is_file() {
+        return Ok(name.into());
+    }
+    let known = names(folder, |path| {
+        let stem = path.file_name()?.to_str()?.strip_suffix(".config")?;
+        (!matches!(stem, "base" | "guest")).then(|| stem.to_owned())
+    });
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+    let nearest = nearest.filter(|it| strsim::jaro(it, name) > 0.8);
+    Err(WantedError::NoFragment {
+        name: name.to_owned(),
+        nearest: nearest.map_or(String::new(), |it| format!("; did you mean `{it}`?")),
+        known: known.join(", "),
+    })
+}
+
+/// The series that a project has.
+pub fn series_of(patches: &Path) -> Vec<String> {
+    names(patches, |path| {
+        path.join("series")
+            .is_file()
+            .then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    })
+}
+
+fn names(folder: &Path, name: impl Fn(&Path) -> Option<String>) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| name(&entry.path())).collect();
+    names.sort();
+    names
+}
+
+/// An entry by its hash, or by enough of its first digits.
+pub fn built(hash: &str, kernels: &Path) -> Option<PathBuf> {
+    if hash.len() < 4 || !hash.chars().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let found = names(kernels, |path| {
+        let name = path.file_name()?.to_str()?;
+        name.starts_with(hash).then(|| name.to_owned())
+    });
+    match &found[..] {
+        [one] => Some(kernels.join(one)),
+        _ => None,
+    }
+}
+
+fn defaults(series: &Path) -> Result<Defaults, WantedError> {
+    let path = series.join("recipe.yaml");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(Defaults::default()) };
+    serde_yaml::from_str(&text)
+        .map_err(|error| WantedError::Defaults { path, why: error.without_snippet().to_string() })
+}
+
+#[cfg(test)]
+#[path = "wanted_test.rs"]
+mod tests;

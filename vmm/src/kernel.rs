@@ -1,0 +1,240 @@
+//! `vmm kernel`: building kernels, and looking after those that were built.
+
+mod patch;
+mod table;
+
+use clap::{Args, Subcommand};
+use harness::{
+    cache::{Cache, Kind},
+    interrupt,
+    kernel::{
+        self, Fault, Kernel, KernelError, menuconfig,
+        store::{self, Rule},
+        wanted::{Meant, Wanted},
+    },
+    project,
+    run::{EXIT_INFRA, EXIT_INTERRUPTED},
+};
+use std::{fmt::Display, fs, io::Write, path::PathBuf, time::Duration};
+
+/// Build kernels, and look after those that were built.
+#[derive(Debug, Args)]
+pub struct KernelArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a kernel, or find it built
+    ///
+    /// The source is never written to: a copy of it is patched and built in the cache's work folder, where the next
+    /// build of the same source finds its objects. The result is kept by a hash of all that it was made from.
+    #[command(after_long_help = "\
+Examples:
+  vmm kernel build                                             the default kernel
+  vmm kernel build 7.3                                         another series
+  vmm kernel build --source ~/linux                            a folder, with the patches for its version
+  vmm kernel build --source ~/linux#v6.12 --series none        a revision of a git repository, as it is
+  vmm kernel build --source linux-6.12.tar.xz --fragment kasan
+  vmm kernel build --config /boot/config-6.1.0-37-amd64 --source linux-source-6.1 --series none")]
+    Build {
+        /// A series: what --kernel of `vmm run` takes
+        #[arg(value_name = "KERNEL")]
+        kernel: Option<String>,
+        #[command(flatten)]
+        recipe: RecipeArgs,
+    },
+    /// List the kernels that were built
+    List,
+    /// Show what a kernel was made from, and its files
+    Show {
+        /// Its hash, or enough of its first digits
+        hash: String,
+    },
+    /// Remove kernels, and build folders that only they used
+    #[command(after_long_help = "\
+Examples:
+  vmm kernel gc --keep 3                 all but the three most recently used
+  vmm kernel gc --older 30d --dry-run    what was not used for thirty days: only say it")]
+    Gc {
+        /// Keep so many of the most recently used ones
+        #[arg(long, value_name = "N", required_unless_present = "older")]
+        keep: Option<usize>,
+        /// Remove only what was not used for so long: 12h, 30d, 8w
+        #[arg(long, value_name = "TIME", value_parser = age)]
+        older: Option<Duration>,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Change a configuration by the kernel's own menus; prints the changes as a fragment
+    Menuconfig {
+        /// A series
+        #[arg(value_name = "KERNEL")]
+        kernel: Option<String>,
+        #[command(flatten)]
+        recipe: RecipeArgs,
+        /// Write the fragment to this file
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
+    },
+    /// Look after series of patches
+    Patch(patch::PatchArgs),
+}
+
+/// What a kernel is built from.
+#[derive(Debug, Default, Args)]
+pub struct RecipeArgs {
+    /// Build this: a folder, a tarball, a Debian package (linux-source-6.12), or a git repository and #REVISION
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Take this git revision of the source
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Put this folder's patches on it; `none` for none [default: those for the source's version]
+    #[arg(long, value_name = "DIR")]
+    series: Option<String>,
+    /// Configure it by tiny (the default), defconfig, a configuration's file, or localmodconfig:LSMOD[:CONFIG]
+    #[arg(long, value_name = "CONFIG")]
+    config: Option<String>,
+    /// Add a fragment to the configuration: a ready-made one such as kasan or lockdep, or a file
+    #[arg(long = "fragment", value_name = "NAME|FILE")]
+    fragments: Vec<String>,
+    /// Build with clang and lld; --llvm=19 for that version
+    #[arg(long, value_name = "VERSION", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    llvm: Option<String>,
+}
+
+impl RecipeArgs {
+    /// The same in the harness's terms.
+    pub fn wanted(&self, kernel: Option<&String>, modules: Option<&PathBuf>) -> Wanted {
+        Wanted {
+            kernel: kernel.cloned(),
+            modules: modules.cloned(),
+            source: self.source.clone(),
+            revision: self.revision.clone(),
+            series: self.series.clone(),
+            config: self.config.clone(),
+            fragments: self.fragments.clone(),
+            llvm: self.llvm.clone(),
+        }
+    }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number with h, d or w, such as 30d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let hours = match unit {
+        'h' => 1,
+        'd' => 24,
+        'w' => 24 * 7,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    number.checked_mul(hours * 3600).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// Does what was asked for, and returns the exit code.
+pub fn kernel(args: &KernelArgs) -> u8 {
+    let cache = match Cache::open() {
+        Ok(cache) => cache,
+        Err(error) => return failed(&error, error.fault()),
+    };
+    let result = match &args.command {
+        Command::Build { kernel, recipe } => build(&recipe.wanted(kernel.as_ref(), None), &cache),
+        Command::List => store::list(&cache).map(|list| say(&table::list(&list))).map_err(KernelError::from),
+        Command::Show { hash } => store::find(&cache, hash).map(|kernel| say(&table::show(&kernel))),
+        Command::Gc { keep, older, dry_run } => {
+            gc(Rule { keep: *keep, older: *older }, *dry_run, &cache).map_err(KernelError::from)
+        }
+        Command::Menuconfig { kernel, recipe, save } => {
+            menu(&recipe.wanted(kernel.as_ref(), None), save.as_deref(), &cache)
+        }
+        Command::Patch(args) => return patch::patch(args, &cache),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => failed(&error, error.fault()),
+    }
+}
+
+fn meant(wanted: &Wanted, cache: &Cache) -> Result<Meant, KernelError> {
+    Ok(wanted.meant(&project::find(None)?, &cache.place(Kind::Kernel, ""))?)
+}
+
+fn build(wanted: &Wanted, cache: &Cache) -> Result<(), KernelError> {
+    let kernel = kernel::get(&meant(wanted, cache)?, cache)?;
+    let Kernel { release, hash, vmlinux, build, config, .. } = &kernel;
+    let state = if kernel.cached { "cached" } else { "built" };
+    say(&format!(
+        "{release} {hash} ({state})\n  vmlinux   {}\n  config    {}\n  modules   make -C {} M=$PWD modules\n",
+        vmlinux.display(),
+        config.display(),
+        build.display(),
+    ));
+    Ok(())
+}
+
+fn gc(rule: Rule, dry_run: bool, cache: &Cache) -> Result<(), harness::cache::CacheError> {
+    let freed = store::plan(cache, rule)?;
+    if !dry_run {
+        store::remove(cache, &freed)?;
+    }
+    say(&table::freed(&freed, dry_run));
+    Ok(())
+}
+
+fn menu(wanted: &Wanted, save: Option<&std::path::Path>, cache: &Cache) -> Result<(), KernelError> {
+    let Meant::Recipe(recipe) = meant(wanted, cache)? else {
+        return Err(kernel::wanted::WantedError::Conflict(
+            "menuconfig",
+            "a finished kernel",
+            "it has no source",
+        )
+        .into());
+    };
+    let changes = menuconfig::menuconfig(&recipe, cache)?;
+    match save {
+        Some(_) if changes.is_empty() => say("nothing was changed\n"),
+        Some(file) => {
+            fs::write(file, &changes)
+                .map_err(|error| KernelError::Save { path: file.to_owned(), source: error })?;
+            say(&format!("wrote {}; build with --fragment {}\n", file.display(), file.display()));
+        }
+        None => say(&changes),
+    }
+    Ok(())
+}
+
+/// On standard output. A reader that has seen enough is no failure.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn failed(error: &dyn Display, fault: Fault) -> u8 {
+    if fault == Fault::Interrupted || interrupt::requested() {
+        return EXIT_INTERRUPTED;
+    }
+    let _ = writeln!(std::io::stderr(), "error: failed to {error}");
+    match fault {
+        Fault::Build => 1,
+        Fault::Input => 2,
+        Fault::Machine | Fault::Interrupted => EXIT_INFRA,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+    use std::time::Duration;
+
+    #[test]
+    fn an_age_has_a_unit() {
+        assert_eq!(age("2d"), Ok(Duration::from_secs(2 * 86_400)));
+        assert_eq!(age("12h"), Ok(Duration::from_secs(12 * 3600)));
+        for wrong in ["", "d", "12", "1y", "-1d", "1ü", "99999999999999999999d", "18446744073709551615w"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

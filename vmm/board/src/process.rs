@@ -4,7 +4,7 @@ use crate::{
     command_line::{self, CONSOLE_INTERRUPT},
     cpu::{Ask, Cpu, Remains},
     evidence,
-    wire::{Announce, Command, EndReason, LogRecord, Notice, Spec},
+    wire::{Announce, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec},
 };
 use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
 use machine::{
@@ -25,7 +25,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, Order};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order};
 
 /// The name of the agent's port.
 const CONTROL_PORT: &str = "vmm.control";
@@ -245,6 +245,10 @@ impl Machine {
                 let standing = (0..self.cpus.len()).filter_map(|cpu| self.ask(cpu, Ask::Stand)).collect();
                 self.outbox.send(&Notice::Standing(standing));
             }
+            Command::Explain { addresses } => {
+                let explanation = self.explain(addresses);
+                self.outbox.send(&Notice::Explained(Box::new(explanation)));
+            }
             Command::Stop => unreachable!("taken by the caller"),
         }
     }
@@ -257,6 +261,22 @@ impl Machine {
             self.taint = taint;
             self.outbox.send(&Notice::Taint(mask));
         }
+    }
+
+    fn explain(&self, addresses: Vec<u64>) -> Explanation {
+        let Some(space) = &self.space else { return Explanation::default() };
+        let state = KernelState::new(space.clone(), self.landmarks.clone());
+        let sleepers = state.sleepers();
+        let frames = sleepers.iter().flat_map(|sleeper| sleeper.frames.iter().copied());
+        let symbols = state.module_symbols(addresses.into_iter().chain(frames));
+        let one = |sleeper: trap::Sleeper| Sleeper {
+            pid: sleeper.pid,
+            name: sleeper.name,
+            // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
+            uninterruptible: sleeper.state & 2 != 0,
+            frames: sleeper.frames,
+        };
+        Explanation { sleepers: sleepers.into_iter().map(one).collect(), symbols }
     }
 
     fn arm(&self, agent: Agent, trace: Option<Vec<u64>>) -> Result<(), String> {

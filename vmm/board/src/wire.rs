@@ -72,6 +72,11 @@ pub enum Command {
     ReadLog,
     /// Send where every vCPU stands: [`Notice::Standing`].
     Sample,
+    /// Say what the kernel's tasks wait for, and what is at these addresses: [`Notice::Explained`].
+    Explain {
+        /// Addresses of code.
+        addresses: Vec<u64>,
+    },
     /// End the machine; [`Notice::Ended`] follows with the whole of the evidence.
     Stop,
 }
@@ -99,6 +104,8 @@ pub enum Notice {
     Taint(u64),
     /// The answer to [`Command::Sample`].
     Standing(Vec<VcpuStanding>),
+    /// The answer to [`Command::Explain`].
+    Explained(Box<Explanation>),
     /// The machine is no more.
     Ended {
         /// Why.
@@ -134,6 +141,28 @@ pub struct VcpuStanding {
     pub halted: bool,
     /// Interrupts are on (RFLAGS.IF).
     pub interrupts: bool,
+}
+
+/// What the kernel's own structures say of a guest in which nothing goes on. The guest may have made it up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Tasks of programs that sleep in the kernel; those that nothing can interrupt come first.
+    pub sleepers: Vec<Sleeper>,
+    /// `function+0x12 [module]` for addresses in loaded modules, those asked for and those of sleepers.
+    pub symbols: BTreeMap<u64, String>,
+}
+
+/// A task that sleeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sleeper {
+    /// Its process's number.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Nothing but what it waits for can wake it.
+    pub uninterruptible: bool,
+    /// Where it would return to, the innermost function first.
+    pub frames: Vec<u64>,
 }
 
 /// One system call, as it was seen at the door.

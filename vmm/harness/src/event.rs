@@ -2,7 +2,7 @@
 //!
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
-use board::wire::{EndReason, Evidence, LogRecord, SeenCall, VcpuStanding};
+use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, VcpuStanding};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub enum Event {
     },
     /// The kernel logged this; sent before the `StepEnded` of the step in which it was printed.
     Log(LogRecord),
+    /// Why nothing goes on; comes before the `StepEnded` of a step that timed out.
+    Explained(Box<Explanation>),
     /// A system call that the plan has traced.
     Call(Box<SeenCall>),
     /// The kernel's taint as read from its memory, one bit a reason: when it was first known, and when it had

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod door;
+mod kernel;
 mod printk;
 mod seen;
 mod syscall;
@@ -13,6 +14,7 @@ mod tally;
 mod task;
 
 pub use door::{Door, ENTRY_MSRS};
+pub use kernel::{KernelState, Sleeper};
 pub use printk::{KernelLog, Record};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};

@@ -6,7 +6,7 @@ use super::{
     link::{Link, LinkError},
 };
 use crate::event::{Event, RunEnd};
-use board::wire::{Command, EndReason, Evidence, LogRecord, Notice, VcpuStanding};
+use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, VcpuStanding};
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ pub(super) struct Guest<'a> {
     replies: Vec<Reply>,
     trapping: Option<Result<(), String>>,
     standing: Option<Vec<VcpuStanding>>,
+    explanation: Option<Box<Explanation>>,
     ended: Option<(EndReason, Box<Evidence>)>,
     /// A `ReadLog` is on its way; there is never more than one.
     reading_log: bool,
@@ -71,6 +72,7 @@ impl<'a> Guest<'a> {
             replies: Vec::new(),
             trapping: None,
             standing: None,
+            explanation: None,
             ended: None,
             reading_log: false,
             log_read: now,
@@ -144,6 +146,17 @@ impl<'a> Guest<'a> {
             self.sleep(Instant::now() + Duration::from_millis(20))?;
         }
         Ok(rounds)
+    }
+
+    /// Tells what the kernel's structures say of a guest in which nothing goes on.
+    pub(super) fn explain(&mut self, standing: &[Vec<VcpuStanding>]) -> Result<(), Halt> {
+        let mut addresses: Vec<u64> = standing.iter().flatten().map(|vcpu| vcpu.rip).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        self.send(&Command::Explain { addresses });
+        let explanation = self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())?;
+        explanation.into_iter().for_each(|explanation| self.tell(Event::Explained(explanation)));
+        Ok(())
     }
 
     /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
@@ -238,6 +251,7 @@ impl<'a> Guest<'a> {
             Notice::Started { setup } => self.setup = Some(setup),
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
+            Notice::Explained(explanation) => self.explanation = Some(explanation),
             Notice::Call(call) => self.tell(Event::Call(call)),
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Trapping(answer) => self.trapping = Some(answer),

@@ -85,6 +85,7 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
     guest.send(&plan.machine);
     let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
         let standing = guest.sample()?;
+        guest.explain(&standing)?;
         return Ok(RunEnd::NoAgent { limit: plan.boot_timeout, standing });
     };
     let booted = start.elapsed();
@@ -124,7 +125,11 @@ fn one_step(
 ) -> Result<StepOutcome, Halt> {
     let outcome = match step::perform(guest, index, step, names)? {
         Done::Outcome(outcome) => outcome,
-        Done::TimedOut => StepOutcome::TimedOut { limit: step.timeout, standing: guest.sample()? },
+        Done::TimedOut => {
+            let standing = guest.sample()?;
+            guest.explain(&standing)?;
+            StepOutcome::TimedOut { limit: step.timeout, standing }
+        }
     };
     guest.read_log()?;
     Ok(outcome)

@@ -30,7 +30,7 @@ pub use verdict::{StepVerdict, Verdict};
 use crate::event::{Booted, Event, StepOutcome};
 use crate::scenario::Scenario;
 use crate::scenario::model::Want;
-use board::wire::LogRecord;
+use board::wire::{Explanation, LogRecord};
 use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
@@ -85,6 +85,8 @@ pub struct Judge {
     console: VecDeque<u8>,
     booted: Option<Booted>,
     standing: Vec<String>,
+    /// What the kernel's structures said of a hang.
+    explanation: Explanation,
     /// How the guest hung, if it did, and in which step it is expected to.
     hang: Option<standing::Hang>,
     /// An end that a step was to bring about came, and nothing can come after it.
@@ -125,6 +127,7 @@ impl Judge {
             console: VecDeque::new(),
             booted: None,
             standing: Vec::new(),
+            explanation: Explanation::default(),
             hang: None,
             final_end_came: false,
             cut: Vec::new(),
@@ -192,6 +195,10 @@ impl Judge {
             }
             Event::Taint(mask) => {
                 self.taint.after = Some(*mask);
+                Vec::new()
+            }
+            Event::Explained(explanation) => {
+                self.explanation = (**explanation).clone();
                 Vec::new()
             }
             Event::Call(call) => {

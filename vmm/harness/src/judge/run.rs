@@ -4,7 +4,7 @@ use super::Judge;
 use super::check::{self, holds, show_interval};
 use super::findings::excuse;
 use super::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
-use super::standing::{Hang, describe};
+use super::standing::{self, Hang, describe};
 use super::step::wanted;
 use super::verdict::{StepVerdict, Verdict};
 use crate::event::{Ended, RunEnd};
@@ -29,7 +29,7 @@ impl Judge {
     /// The end with evidence.
     pub(super) fn ended(&mut self, ended: &Ended) -> Judged {
         if let RunEnd::NoAgent { standing, .. } = &ended.why {
-            self.standing = describe(standing, &self.names);
+            self.standing = describe(standing, &self.explanation, &self.names);
             self.hang = Some(Hang::of(standing));
         }
         let rows = self.rows(&ended.evidence);
@@ -400,7 +400,11 @@ impl Judge {
             Some(Hang::Idle) | None => Verdict::HangIdle,
         };
         let step = self.steps.get(index).map_or("a step", |step| &step.title);
-        let place = self.standing.first().map_or(String::new(), |place| format!(": {place}"));
+        // Of a guest that sleeps it matters who waits for what, not where its vCPUs halted.
+        let place = standing::waits(&self.explanation, &self.names)
+            .filter(|_| self.hang != Some(Hang::Spinning))
+            .or_else(|| self.standing.first().cloned());
+        let place = place.map_or(String::new(), |place| format!(": {place}"));
         (verdict, format!("`{step}` did not end{place}"))
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Names;
 use crate::scenario::model::EndingKind;
-use board::wire::VcpuStanding;
+use crate::text::escape;
+use board::wire::{Explanation, Sleeper, VcpuStanding};
 use std::collections::BTreeMap;
 
 /// The two ways to hang.
@@ -31,11 +32,12 @@ impl Hang {
     }
 }
 
-/// One line for each vCPU and place, the places where it was seen most often first; at most 16 lines.
-pub fn describe(samples: &[Vec<VcpuStanding>], names: &Names) -> Vec<String> {
+/// One line for each vCPU and place, the places where it was seen most often first, at most 16 lines; then who
+/// sleeps, and where.
+pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names: &Names) -> Vec<String> {
     let mut places: BTreeMap<(u8, String), usize> = BTreeMap::new();
     for vcpu in samples.iter().flatten() {
-        *places.entry((vcpu.index, place(vcpu, names))).or_default() += 1;
+        *places.entry((vcpu.index, place(vcpu, explanation, names))).or_default() += 1;
     }
     let mut places: Vec<((u8, String), usize)> = places.into_iter().collect();
     places.sort_by_key(|((index, _), count)| (*index, std::cmp::Reverse(*count)));
@@ -44,11 +46,74 @@ pub fn describe(samples: &[Vec<VcpuStanding>], names: &Names) -> Vec<String> {
         let often = if rounds > 1 { format!(" ({count} of {rounds} samples)") } else { String::new() };
         format!("vCPU {index} {place}{often}")
     };
-    places.into_iter().take(16).map(line).collect()
+    let sleepers = involved(explanation, names).into_iter().flat_map(|sleeper| {
+        let how = if sleeper.uninterruptible { "sleeps, and nothing can interrupt it" } else { "sleeps" };
+        let head = format!("{} (pid {}) {how}:", escape(&sleeper.name), sleeper.pid);
+        let calls = calls(sleeper, explanation, names).into_iter().take(FRAMES);
+        [head].into_iter().chain(calls.map(|call| format!("  {call}")))
+    });
+    places.into_iter().take(16).map(line).chain(sleepers).collect()
 }
 
-fn place(vcpu: &VcpuStanding, names: &Names) -> String {
-    let symbol = (names.symbol)(vcpu.rip).unwrap_or_else(|| format!("{:#x}", vcpu.rip));
+/// What the task sleeps in that most likely keeps the step from ending: `init waits in mutex_lock, called by
+/// foo_write+0x20 [foo]`.
+pub fn waits(explanation: &Explanation, names: &Names) -> Option<String> {
+    let sleeper = *involved(explanation, names).first()?;
+    let calls = calls(sleeper, explanation, names);
+    let inner = calls.first()?;
+    let by = calls.get(1).map_or(String::new(), |by| format!(", called by {by}"));
+    Some(format!("{} (pid {}) waits in {inner}{by}", escape(&sleeper.name), sleeper.pid))
+}
+
+/// Who sleeps, without the agent's worker where that only waits for its next request.
+fn involved<'a>(explanation: &'a Explanation, names: &Names) -> Vec<&'a Sleeper> {
+    let idle = |sleeper: &&Sleeper| {
+        let calls = calls(sleeper, explanation, names);
+        calls.first().is_some_and(|call| IDLE.iter().any(|function| is(call, function)))
+    };
+    explanation.sleepers.iter().filter(|sleeper| !idle(sleeper)).take(4).collect()
+}
+
+/// The functions of a sleeper, the scheduler's own left out.
+fn calls(sleeper: &Sleeper, explanation: &Explanation, names: &Names) -> Vec<String> {
+    let named = sleeper.frames.iter().map(|address| symbol(*address, explanation, names));
+    named.skip_while(|call| SCHEDULER.iter().any(|function| is(call, function))).collect()
+}
+
+/// So many functions of a sleeper are shown.
+const FRAMES: usize = 8;
+/// What a sleep ends in whatever it is for, and what a lock's own function is made of.
+const SCHEDULER: &[&str] = &[
+    "__schedule",
+    "schedule",
+    "schedule_preempt_disabled",
+    "schedule_timeout",
+    "__mutex_lock",
+    "__mutex_lock_slowpath",
+    "__mutex_lock_common",
+    "__mutex_lock.constprop.0",
+    "__mutex_lock_interruptible_slowpath",
+    "__mutex_lock_killable_slowpath",
+    "__down",
+    "__down_common",
+    "__wait_for_common",
+    "wait_for_common",
+];
+/// Where the agent's worker waits for its next request.
+const IDLE: &[&str] = &["pipe_read", "anon_pipe_read"];
+
+/// Whether a call, such as `schedule+0x12`, is in this function.
+fn is(call: &str, function: &str) -> bool {
+    call.strip_prefix(function).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
+fn symbol(address: u64, explanation: &Explanation, names: &Names) -> String {
+    let module = explanation.symbols.get(&address).map(|name| escape(name));
+    module.or_else(|| (names.symbol)(address)).unwrap_or_else(|| format!("{address:#x}"))
+}
+
+fn place(vcpu: &VcpuStanding, explanation: &Explanation, names: &Names) -> String {
+    let symbol = symbol(vcpu.rip, explanation, names);
     let how = match (vcpu.halted, vcpu.cpl) {
         (true, _) => "halted at",
         (false, 3) => "in user space at",

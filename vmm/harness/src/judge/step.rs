@@ -86,7 +86,7 @@ impl Judge {
             }
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
-                self.standing = describe(standing, &self.names);
+                self.standing = describe(standing, &self.explanation, &self.names);
                 judged.why = Some(format!("no answer within {}", time(*limit)));
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),

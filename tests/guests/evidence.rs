@@ -1,0 +1,77 @@
+//! What is seen from outside: calls through every door, their results, moved entries, and what a hang waits for.
+
+use super::support::{fixture, root, run, run_text, run_with, shipped};
+use serde_json::Value;
+use std::process::Command;
+
+/// How often a call was counted at a door.
+fn counted(report: &Value, door: &str, nr: u64) -> u64 {
+    let rows = report["syscalls"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["door"] == door && row["nr"] == nr);
+    row.map_or(0, |row| row["count"].as_u64().unwrap())
+}
+
+#[test]
+fn calls_of_32_bit_programs_are_counted_at_their_doors() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("doors");
+    let source = root().join("tests/fixtures/programs/doors.S");
+    let mut gcc = Command::new("gcc");
+    let gcc = gcc.args(["-m32", "-nostdlib", "-static", "-no-pie", "-o"]).arg(&program).arg(source);
+    assert!(gcc.status().unwrap().success());
+    let text = format!("files: {{/bin/doors: {}}}\nsteps:\n  - run: [/bin/doors]\n", program.display());
+    let ran = run_text(&text);
+    ran.ends_with("pass", 0);
+    const GETPPID: u64 = 64;
+    let report = ran.report();
+    assert_eq!(counted(report, "int80", GETPPID), 7, "{}", ran.text);
+    // Which of the two it is depends on the processor.
+    let fast = counted(report, "syscall32", GETPPID) + counted(report, "sysenter", GETPPID);
+    assert_eq!(fast, 5, "{}", ran.text);
+}
+
+#[test]
+fn entry_that_is_moved_is_told_and_calls_are_counted_all_the_same() {
+    let ran = run(&fixture("moves.yaml"));
+    ran.ends_with("fail", 1);
+    assert_eq!(ran.calls("getppid"), 8, "{}", ran.text);
+    let writes = ran.report()["entry_writes"].as_array().unwrap();
+    assert_eq!(writes.len(), 2, "there and back: {writes:?}");
+    assert!(writes[0].as_str().unwrap().contains("MSR_LSTAR"), "{writes:?}");
+    ran.says("moved where system calls enter the kernel");
+}
+
+#[test]
+fn results_are_compared_as_they_were_seen() {
+    let ran = run(&fixture("results.yaml"));
+    ran.ends_with("fail", 1);
+    let failures = ran.report()["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "only getppid returned other things than expected: {failures:?}");
+    ran.says("results of getppid: expected 4 times 1, got 5 times 1");
+}
+
+#[test]
+fn trace_shows_the_named_calls_with_arguments_results_and_processes() {
+    let ran = run_with(&shipped("chardev.yaml"), &["--trace=csci_add,openat"]);
+    ran.ends_with("pass", 0);
+    let trace = ran.report()["trace"].as_array().unwrap();
+    let names: Vec<&str> = trace.iter().map(|call| call["name"].as_str().unwrap()).collect();
+    assert!(names.iter().all(|name| ["csci_add", "openat"].contains(name)), "{names:?}");
+    let adds: Vec<&Value> = trace.iter().filter(|call| call["name"] == "csci_add").collect();
+    assert_eq!(
+        adds.iter().map(|call| call["result"].as_i64()).collect::<Vec<_>>(),
+        [Some(0), Some(-14), Some(-75)]
+    );
+    assert!(adds.iter().all(|call| call["process"] == "init" && call["args"][0].is_u64()), "{adds:?}");
+    ran.says("\"/dev/chardev0\"");
+    ran.says("EOVERFLOW");
+}
+
+#[test]
+fn hang_on_a_lock_says_who_waits_for_it() {
+    let ran = run(&fixture("deadlocks.yaml"));
+    ran.ends_with("hang-idle", 1);
+    ran.says("waits in mutex_lock");
+    ran.says("deadlocks_twice");
+    ran.says("[deadlocks]");
+}

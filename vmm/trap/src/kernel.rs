@@ -1,0 +1,193 @@
+//! What the kernel was doing, from its own structures in guest memory: tasks, their stacks, loaded modules.
+//!
+//! The guest may have made all of it up: lists are followed for a bounded number of steps, and what comes out
+//! serves to explain a verdict, never to reach one.
+
+use machine::{AddressSpace, GuestVirtualAddress};
+use std::collections::{BTreeMap, BTreeSet};
+
+const MOST_TASKS: usize = 4096;
+const MOST_SHOWN: usize = 16;
+const MOST_FRAMES: usize = 24;
+const MOST_MODULES: usize = 1024;
+const MOST_SYMBOLS: u64 = 100_000;
+/// PF_KTHREAD (include/linux/sched.h).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// A task that does not run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sleeper {
+    /// Its process's number.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// As the kernel keeps it: 1 for an interruptible sleep, 2 for an uninterruptible one.
+    pub state: u32,
+    /// Where it would return to, the innermost function first.
+    pub frames: Vec<u64>,
+}
+
+/// Reads them.
+pub struct KernelState {
+    space: AddressSpace,
+    landmarks: BTreeMap<String, u64>,
+}
+
+struct Module {
+    name: String,
+    start: u64,
+    size: u64,
+    kallsyms: Option<u64>,
+}
+
+impl KernelState {
+    /// `landmarks` are symbols (`init_task`, `modules`) and offsets of fields (`task_struct.pid` and so on).
+    pub fn new(space: AddressSpace, landmarks: BTreeMap<String, u64>) -> Self {
+        Self { space, landmarks }
+    }
+
+    fn at(&self, name: &str) -> Option<u64> {
+        self.landmarks.get(name).copied()
+    }
+
+    fn word(&self, address: u64) -> Option<u64> {
+        self.space.read_u64(GuestVirtualAddress(address))
+    }
+
+    fn half(&self, address: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.space.read(GuestVirtualAddress(address), &mut bytes)?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    fn text(&self, address: u64, most: usize) -> Option<String> {
+        let mut bytes = vec![0; most];
+        // A string may end just before memory does.
+        while self.space.read(GuestVirtualAddress(address), &mut bytes).is_none() {
+            let half = bytes.len() / 2;
+            if half == 0 {
+                return None;
+            }
+            bytes.truncate(half);
+        }
+        let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect())
+    }
+
+    /// Elements of a `struct list_head` with these nodes inside of them at `offset`.
+    fn list(&self, head: u64, offset: u64, most: usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut node = self.word(head);
+        while let Some(at) = node.filter(|at| *at != head && seen.len() < most) {
+            if !seen.insert(at) {
+                break;
+            }
+            found.push(at.wrapping_sub(offset));
+            node = self.word(at);
+        }
+        found
+    }
+
+    /// Tasks of programs that sleep in the kernel, PID 1 left out; those that nothing can interrupt come first.
+    pub fn sleepers(&self) -> Vec<Sleeper> {
+        let mut sleepers = self.find_sleepers().unwrap_or_default();
+        sleepers.sort_by_key(|sleeper| (sleeper.state & 2 == 0, std::cmp::Reverse(sleeper.pid)));
+        sleepers.truncate(MOST_SHOWN);
+        sleepers
+    }
+
+    fn find_sleepers(&self) -> Option<Vec<Sleeper>> {
+        let tasks = self.at("task_struct.tasks")?;
+        let [tgid, comm, state, flags] =
+            ["tgid", "comm", "__state", "flags"].map(|field| self.at(&format!("task_struct.{field}")));
+        let (tgid, comm, state, flags) = (tgid?, comm?, state?, flags?);
+        let head = self.at("init_task")?.wrapping_add(tasks);
+        let one = |task: u64| {
+            let (pid, state) = (self.half(task.wrapping_add(tgid))?, self.half(task.wrapping_add(state))?);
+            if pid == 1 || state == 0 || self.half(task.wrapping_add(flags))? & KERNEL_THREAD != 0 {
+                return None;
+            }
+            let name = self.text(task.wrapping_add(comm), 16)?;
+            Some(Sleeper { pid, name, state, frames: self.frames(task) })
+        };
+        Some(self.list(head, tasks, MOST_TASKS).into_iter().filter_map(one).collect())
+    }
+
+    /// Return addresses of a task that was switched away from, by its frame pointers: `__switch_to_asm` has left
+    /// r15, r14, r13, r12, rbx, rbp and a return address at its stack pointer (struct inactive_task_frame,
+    /// arch/x86/include/asm/switch_to.h).
+    fn frames(&self, task: u64) -> Vec<u64> {
+        let walk = || -> Option<Vec<u64>> {
+            let stack = self.word(task.wrapping_add(self.at("task_struct.stack")?))?;
+            let end = stack.checked_add(self.at("THREAD_SIZE")?)?;
+            let sp = self.word(task.wrapping_add(self.at("task_struct.sp")?))?;
+            let mut frames = vec![self.word(sp.wrapping_add(6 * 8))?];
+            let mut frame = self.word(sp.wrapping_add(5 * 8))?;
+            let mut low = sp;
+            while frames.len() < MOST_FRAMES && frame > low && frame < end - 16 {
+                frames.push(self.word(frame + 8)?);
+                low = frame;
+                frame = self.word(frame)?;
+            }
+            // User space's frame pointer follows the kernel's last one.
+            frames.retain(|address| *address >> 63 == 1);
+            Some(frames)
+        };
+        walk().unwrap_or_default()
+    }
+
+    /// `function+0x12 [module]` for those addresses that lie in a loaded module.
+    pub fn module_symbols(&self, addresses: impl IntoIterator<Item = u64>) -> BTreeMap<u64, String> {
+        let modules = self.modules().unwrap_or_default();
+        let one = |address: u64| {
+            let module =
+                modules.iter().find(|m| (m.start..m.start.saturating_add(m.size)).contains(&address))?;
+            let place = match self.nearest(module, address) {
+                Some((name, offset)) => format!("{name}+{offset:#x}"),
+                None => format!("{:#x}", address - module.start),
+            };
+            Some((address, format!("{place} [{}]", module.name)))
+        };
+        addresses.into_iter().filter_map(one).collect()
+    }
+
+    fn modules(&self) -> Option<Vec<Module>> {
+        let [list, name, text, size] =
+            ["list", "name", "text", "text_size"].map(|field| self.at(&format!("module.{field}")));
+        let (list, name, text, size) = (list?, name?, text?, size?);
+        let kallsyms = self.at("module.kallsyms");
+        let one = |module: u64| {
+            Some(Module {
+                name: self.text(module.wrapping_add(name), 56)?,
+                start: self.word(module.wrapping_add(text))?,
+                size: self.half(module.wrapping_add(size))?.into(),
+                kallsyms: kallsyms.and_then(|at| self.word(module.wrapping_add(at))),
+            })
+        };
+        let found = self.list(self.at("modules")?, list, MOST_MODULES);
+        Some(found.into_iter().filter_map(one).collect())
+    }
+
+    /// The last symbol at or before an address, from the module's own table of ELF symbols.
+    fn nearest(&self, module: &Module, address: u64) -> Option<(String, u64)> {
+        const SYMBOL: u64 = 24;
+        let table = module.kallsyms?;
+        let [symtab, count, strtab] = ["symtab", "num_symtab", "strtab"]
+            .map(|field| Some(table.wrapping_add(self.at(&format!("mod_kallsyms.{field}"))?)));
+        let (symtab, strtab) = (self.word(symtab?)?, self.word(strtab?)?);
+        let count = u64::from(self.half(count?)?).min(MOST_SYMBOLS);
+        let mut best: Option<(u64, u64)> = None;
+        for index in 0..count {
+            let symbol = symtab.wrapping_add(index * SYMBOL);
+            let value = self.word(symbol.wrapping_add(8))?;
+            let is_nearer = best.is_none_or(|(known, _)| value > known);
+            if value >= module.start && value <= address && is_nearer && self.half(symbol)? != 0 {
+                best = Some((value, symbol));
+            }
+        }
+        let (value, symbol) = best?;
+        let name = self.text(strtab.wrapping_add(self.half(symbol)?.into()), 128)?;
+        Some((name, address - value))
+    }
+}

@@ -8,6 +8,8 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 use walkdir::{DirEntry, WalkDir};
 
@@ -25,11 +27,13 @@ struct File {
     link: Option<PathBuf>,
 }
 
+type Files = BTreeMap<PathBuf, File>;
+
 /// The files of a source tree, by their paths below it.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: PathBuf,
-    files: BTreeMap<PathBuf, File>,
+    files: Files,
 }
 
 /// How a copy is to share with its original.
@@ -53,28 +57,34 @@ impl Tree {
     /// # Errors
     /// A folder can't be read.
     pub fn scan(root: &Path) -> Result<Self, CacheError> {
-        let mut files = BTreeMap::new();
-        for entry in WalkDir::new(root).into_iter().filter_entry(is_source) {
-            let entry = entry.map_err(|error| {
-                let path = error.path().unwrap_or(root).to_owned();
-                CacheError::io("read", &path)(error.into())
-            })?;
-            let path = entry.path();
-            if entry.file_type().is_dir() || path == root {
-                continue;
+        // A kernel has 90,000 files, most of them below a few folders: one walker for each of the second level.
+        let mut starts = Vec::new();
+        let mut files = Files::new();
+        for entry in WalkDir::new(root).max_depth(2).into_iter().filter_entry(is_source) {
+            let entry = entry.map_err(|error| unreadable(root, error))?;
+            if entry.depth() == 2 && entry.file_type().is_dir() {
+                starts.push(entry.into_path());
+            } else {
+                add(root, &entry, &mut files)?;
             }
-            let link = if entry.path_is_symlink() { inner_link(root, path) } else { None };
-            let meta = match &link {
-                Some(_) => entry.metadata().map_err(|error| CacheError::io("read", path)(error.into()))?,
-                None => match fs::metadata(path) {
-                    Ok(meta) if meta.is_file() => meta,
-                    // A link to nowhere or out to a folder, a socket: nothing that a build needs.
-                    _ => continue,
-                },
-            };
-            let name = path.strip_prefix(root).unwrap_or(path).to_owned();
-            let mtime = (meta.mtime(), meta.mtime_nsec());
-            files.insert(name, File { size: meta.len(), mtime, mode: meta.mode(), link });
+        }
+        let next = AtomicUsize::new(0);
+        let walk = || {
+            let mut files = Files::new();
+            while let Some(start) = starts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for entry in WalkDir::new(start).into_iter().filter_entry(is_source) {
+                    add(root, &entry.map_err(|error| unreadable(start, error))?, &mut files)?;
+                }
+            }
+            Ok(files)
+        };
+        let parts: Vec<_> = thread::scope(|scope| {
+            let count = thread::available_parallelism().map_or(1, usize::from);
+            let walkers: Vec<_> = (0..count).map(|_| scope.spawn(walk)).collect();
+            walkers.into_iter().filter_map(|walker| walker.join().ok()).collect()
+        });
+        for part in parts {
+            files.append(&mut part?);
         }
         Ok(Self { root: root.to_owned(), files })
     }
@@ -134,6 +144,32 @@ impl Tree {
         }
         save(manifest, &Manifest { files: new })
     }
+}
+
+fn unreadable(root: &Path, error: walkdir::Error) -> CacheError {
+    let path = error.path().unwrap_or(root).to_owned();
+    CacheError::io("read", &path)(error.into())
+}
+
+/// Adds what is a file of the source.
+fn add(root: &Path, entry: &DirEntry, files: &mut Files) -> Result<(), CacheError> {
+    let path = entry.path();
+    if entry.file_type().is_dir() || path == root {
+        return Ok(());
+    }
+    let link = if entry.path_is_symlink() { inner_link(root, path) } else { None };
+    let meta = match &link {
+        Some(_) => entry.metadata().map_err(|error| CacheError::io("read", path)(error.into()))?,
+        None => match fs::metadata(path) {
+            Ok(meta) if meta.is_file() => meta,
+            // A link to nowhere or out to a folder, a socket: nothing that a build needs.
+            _ => return Ok(()),
+        },
+    };
+    let name = path.strip_prefix(root).unwrap_or(path).to_owned();
+    let mtime = (meta.mtime(), meta.mtime_nsec());
+    files.insert(name, File { size: meta.len(), mtime, mode: meta.mode(), link });
+    Ok(())
 }
 
 fn save(path: &Path, manifest: &Manifest) -> Result<(), CacheError> {

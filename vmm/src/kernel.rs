@@ -95,7 +95,7 @@ pub struct RecipeArgs {
     /// Put this folder's patches on it; `none` for none [default: those for the source's version]
     #[arg(long, value_name = "DIR")]
     series: Option<String>,
-    /// Configure it by tiny (the default), defconfig, a configuration's file, or localmodconfig:LSMOD[:CONFIG]
+    /// Configure it by tiny (the default), defconfig, a configuration's file, or localmodconfig:LSMOD or localmodconfig:LSMOD:CONFIG
     #[arg(long, value_name = "CONFIG")]
     config: Option<String>,
     /// Add a fragment to the configuration: a ready-made one such as kasan or lockdep, or a file

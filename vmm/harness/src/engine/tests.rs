@@ -60,6 +60,7 @@ impl StandIn {
                     self.notice(Notice::Log(records));
                 }
                 Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
+                Ok(Some(Command::Explain { .. })) => self.notice(Notice::Explained(Box::default())),
                 Ok(Some(Command::Stop)) => {
                     let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
                     self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });

@@ -26,6 +26,7 @@ test-all: test
 # Figures beside the bars that they are held against; none of them passes or fails.
 bench: setup
 	$(RELEASE)/vmm bench boot
+	$(RELEASE)/vmm bench calls
 
 check:
 	cargo fmt --all --check

@@ -16,5 +16,6 @@ mod guests {
     mod kernel_faults;
     mod kernels;
     mod modules;
+    mod robustness;
     mod scenarios;
 }

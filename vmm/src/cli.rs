@@ -226,6 +226,18 @@ pub enum BenchCommand {
         #[arg(long, value_enum, default_value_t = Where::Auto)]
         host: Where,
     },
+    /// A system call: as it is, counted, with its result, and under strace
+    Calls {
+        /// Calls in a loop
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        calls: u32,
+        /// So many times each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
+    },
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ fn user(command: Command) -> u8 {
         },
         Command::Bench(args) => match args.command {
             BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
+            BenchCommand::Calls { calls, runs, host } => run::bench_calls(calls, runs, host.into()),
         },
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),

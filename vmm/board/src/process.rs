@@ -232,8 +232,8 @@ impl Machine {
                     console.device.hold(&bytes);
                 }
             }
-            Command::Trap { call_returns, agent_text, trace } => {
-                let armed = self.arm(Agent { call_returns, text: agent_text }, trace);
+            Command::Trap { call_returns, agent_text, results, trace } => {
+                let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
                 self.outbox.send(&Notice::Trapping(armed));
             }
             Command::ReadLog => {
@@ -279,7 +279,7 @@ impl Machine {
         Explanation { sleepers: sleepers.into_iter().map(one).collect(), symbols }
     }
 
-    fn arm(&self, agent: Agent, trace: Option<Vec<u64>>) -> Result<(), String> {
+    fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
         let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
@@ -289,6 +289,7 @@ impl Machine {
                 memory: self.memory.clone(),
                 landmarks: self.landmarks.clone(),
                 agent: agent.clone(),
+                results,
                 trace: trace.clone(),
             });
             self.ask(cpu, |done| Ask::Trap { order, done })

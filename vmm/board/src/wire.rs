@@ -64,6 +64,8 @@ pub enum Command {
         call_returns: Vec<u64>,
         /// The agent's own code.
         agent_text: (u64, u64),
+        /// Watch results, not only entries.
+        results: bool,
         /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
         trace: Option<Vec<u64>>,
     },

@@ -20,6 +20,8 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// Count system calls from before the first step on.
     pub trap: bool,
+    /// See the calls' results too.
+    pub results: bool,
     /// Numbers of system calls to tell one by one ([`crate::event::Event::Call`]); an empty list is all of them.
     pub trace: Option<Vec<u64>>,
 }

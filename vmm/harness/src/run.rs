@@ -11,6 +11,7 @@ use crate::{
     bench,
     cache::{Cache, CacheError},
     diagnostic::EXIT_BAD_INPUT,
+    event::{Event, StepOutcome},
     host::{self, Choice, Chosen, Host, HostError},
     interrupt,
     judge::{Judge, Judged, Verdict},
@@ -115,7 +116,16 @@ pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
             return EXIT_BAD_INPUT;
         }
     };
-    match measure_boot(&scenario, runs, choice) {
+    measured(measure_boot(&scenario, runs, choice))
+}
+
+/// Measures what a system call costs in each way of [`bench::calls`], and prints it. Returns the exit code.
+pub fn bench_calls(calls: u32, rounds: u32, choice: Choice) -> u8 {
+    measured(measure_calls(calls, rounds, choice))
+}
+
+fn measured(text: Result<String, Abort>) -> u8 {
+    match text {
         Ok(text) => {
             print_or_not(&text);
             0
@@ -130,6 +140,34 @@ pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
             verdict.exit_code()
         }
     }
+}
+
+fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(choice, cache.root().join("emulator"))?;
+    let stage = cache.stage()?;
+    let cannot = |error: io::Error| {
+        Abort::Verdict(Verdict::Infra, format!("failed to prepare the benchmark: {error}"))
+    };
+    let ways = bench::calls::scenarios(stage.path(), calls).map_err(cannot)?;
+    let mut host = chosen.start(256, &interrupt::requested)?;
+    let mut found = Vec::new();
+    for _ in 0..rounds {
+        for (way, path) in &ways {
+            let scenario = scenario::load(path).map_err(|why| Abort::Input(why.to_string()))?;
+            let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
+            let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
+            (plan.trap, plan.results) = way.trap();
+            let mut took = None;
+            host.execute(&plan, &interrupt::requested, &mut |event| {
+                if let Event::StepEnded { outcome: StepOutcome::Exited { code: 0, stdout, .. }, .. } = event {
+                    took = bench::calls::took(&stdout);
+                }
+            })?;
+            found.extend(took.map(|took| (*way, took)));
+        }
+    }
+    Ok(bench::calls_table(&chosen.description, &found))
 }
 
 fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {

@@ -45,6 +45,8 @@ pub struct Order {
     pub landmarks: BTreeMap<String, u64>,
     /// The agent.
     pub agent: Agent,
+    /// Watch results too, at the price of a second exit for each call.
+    pub results: bool,
     /// Numbers to trace; an empty list is all of them.
     pub trace: Option<Vec<u64>>,
 }
@@ -80,7 +82,7 @@ impl SyscallTrap {
     }
 
     fn find(vcpu: &Vcpu, order: &Order) -> Result<Doors, TrapError> {
-        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied();
+        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied().filter(|_| order.results);
         Doors::find(vcpu, &order.space, do_syscall_64)?.ok_or(TrapError::NoEntry)
     }
 

@@ -94,6 +94,7 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
         boot_timeout: PATIENCE,
         steps: Vec::new(),
         trap: false,
+        results: false,
         trace: None,
     };
     let (mut booted, mut ended, mut kernel) = (None, None, None);

@@ -1,6 +1,6 @@
 //! What a benchmark found, for a person.
 
-use super::{Spread, boot::Sample};
+use super::{Spread, boot::Sample, calls::Way};
 use crate::text::time as duration;
 use std::{fmt::Write, time::Duration};
 
@@ -61,6 +61,31 @@ pub fn boot(host: &str, samples: &[Sample]) -> String {
         "memory of the machine process without the guest's: {:.1} MiB ({held})",
         memory as f64 / 1024.0
     );
+    text
+}
+
+/// Counting a call is so many times cheaper than strace, at least.
+const STRACE: f64 = 5.0;
+
+/// The result of [`super::calls`]: what one call took in each way, in several rounds.
+pub fn calls(host: &str, rounds: &[(Way, Duration)]) -> String {
+    let mut text = format!("system calls: getppid in a loop, on {host}\n");
+    let _ = writeln!(text, "{:<22}{:>10}{:>10}{:>10}", "one call", "min", "median", "max");
+    let of = |way: Way| Spread::of(rounds.iter().filter(|round| round.0 == way).map(|round| round.1));
+    for way in Way::ALL {
+        match of(way) {
+            Some(spread) => {
+                let [min, median, max] = [spread.min, spread.median, spread.max].map(duration);
+                let _ = writeln!(text, "{:<22}{min:>10}{median:>10}{max:>10}", way.name());
+            }
+            None => _ = writeln!(text, "{:<22}not measured", way.name()),
+        }
+    }
+    if let (Some(counted), Some(strace)) = (of(Way::Counted), of(Way::Strace)) {
+        let ratio = strace.median.as_secs_f64() / counted.median.as_secs_f64().max(1e-9);
+        let _ =
+            writeln!(text, "strace takes {ratio:.1} times as long as counting ({})", bar(ratio >= STRACE));
+    }
     text
 }
 

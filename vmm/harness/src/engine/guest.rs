@@ -100,9 +100,15 @@ impl<'a> Guest<'a> {
     pub(super) fn trap(
         &mut self,
         hello: &Hello,
+        results: bool,
         trace: Option<Vec<u64>>,
     ) -> Result<Result<(), String>, Halt> {
-        self.send(&Command::Trap { call_returns: hello.call_returns.clone(), agent_text: hello.text, trace });
+        self.send(&Command::Trap {
+            call_returns: hello.call_returns.clone(),
+            agent_text: hello.text,
+            results,
+            trace,
+        });
         let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
         answer.ok_or_else(|| silent("a request to trap system calls"))
     }

@@ -90,7 +90,8 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
     };
     let booted = start.elapsed();
     *ready = Some(Instant::now());
-    let not_trapping = if plan.trap { guest.trap(&hello, plan.trace.clone())?.err() } else { None };
+    let not_trapping =
+        if plan.trap { guest.trap(&hello, plan.results, plan.trace.clone())?.err() } else { None };
     let setup = guest.setup.unwrap_or_default();
     guest.read_log()?;
     guest.tell(Event::Booted(Booted { ready: booted, setup, release: hello.release, not_trapping }));

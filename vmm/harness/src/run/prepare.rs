@@ -113,7 +113,7 @@ pub(super) fn the_rest(
         at_home: Box::new(move |line| home.line(line)),
     };
     Ok(Prepared {
-        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, trace },
+        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, results: true, trace },
         kernel: judge::Kernel {
             release: Some(kernel.release),
             hash: kernel.hash,

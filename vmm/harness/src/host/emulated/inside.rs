@@ -298,7 +298,14 @@ mod tests {
             landmarks: Default::default(),
             announce: Default::default(),
         };
-        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], trap: false, trace: None }
+        Plan {
+            machine,
+            boot_timeout: Duration::from_secs(1),
+            steps: vec![],
+            trap: false,
+            results: true,
+            trace: None,
+        }
     }
 
     fn blob(bytes: &[u8]) -> Blob {

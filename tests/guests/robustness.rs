@@ -1,0 +1,87 @@
+//! Guests that die, or try to harm whoever watches them: each gets its verdict and a whole report.
+
+use super::support::{Ran, fixture, root, run, run_text};
+use std::{process::Command, time::Duration};
+
+/// The report is whole, and nothing waited much longer than the scenario's limits.
+fn ended(scenario: &str, verdict: &str) -> Ran {
+    let ran = run(&fixture(scenario));
+    ran.ends_with(verdict, 1);
+    let report = ran.report();
+    assert!(report["steps"].is_array() && report["log"].is_array() && report["exits"].is_object());
+    assert!(ran.took < Duration::from_secs(60), "{:?}", ran.took);
+    ran
+}
+
+#[test]
+fn loop_with_interrupts_off_is_found_where_it_spins() {
+    let ran = ended("deaf.yaml", "hang-spinning");
+    ran.says("[deaf], interrupts off");
+}
+
+#[test]
+fn triple_fault_ends_the_run_at_once() {
+    let ran = ended("faults.yaml", "panic");
+    ran.says("triple fault");
+}
+
+#[test]
+fn rubbish_in_the_agents_name_is_no_answer() {
+    let ran = ended("garbles.yaml", "fail");
+    ran.says("the agent's answers make no sense");
+}
+
+#[test]
+fn reset_from_inside_ends_the_run() {
+    let ran = ended("reboots.yaml", "fail");
+    ran.says("reset");
+}
+
+#[test]
+fn machine_that_switches_itself_off_halts_and_the_run_ends_in_time() {
+    ended("powers-off.yaml", "hang-idle");
+}
+
+#[test]
+fn flood_on_the_console_is_bounded() {
+    let ran = run(&fixture("shouts.yaml"));
+    ran.ends_with("pass", 0);
+    let kept = ran.report()["console"].as_str().unwrap().len();
+    assert!(kept < 100_000, "{kept} bytes of console");
+    let memory = ran.report()["own_memory_kib"].as_u64().unwrap();
+    assert!(memory < 64 << 10, "{memory} KiB");
+}
+
+/// A hundred thousand calls of as many processes as there are processors, on all of them at once.
+fn hundred_thousand_calls(cpus: u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("counts");
+    let source = root().join("tests/fixtures/programs/counts.c");
+    assert!(
+        Command::new("gcc")
+            .args(["-O2", "-static", "-o"])
+            .arg(&program)
+            .arg(source)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let each = 100_000 / cpus;
+    let ran = run_text(&format!(
+        "machine: {{cpus: {cpus}}}\ntimeout: 300 s\nfiles: {{/bin/counts: {}}}\nsteps:\n  - run: [/bin/counts, '{cpus}', \
+         '{each}']\nexpect:\n  syscalls: {{getppid: 100000}}\n",
+        program.display()
+    ));
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.calls("getppid"), 100_000, "{}", ran.text);
+}
+
+#[test]
+fn hundred_thousand_calls_are_counted_on_one_vcpu() {
+    hundred_thousand_calls(1);
+}
+
+#[test]
+fn hundred_thousand_calls_are_counted_on_two_vcpus() {
+    hundred_thousand_calls(2);
+}

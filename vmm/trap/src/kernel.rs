@@ -35,8 +35,8 @@ pub struct KernelState {
 
 struct Module {
     name: String,
-    start: u64,
-    size: u64,
+    /// Its code, and that of its init, which is gone afterwards: start and size.
+    regions: [(u64, u64); 2],
     kallsyms: Option<u64>,
 }
 
@@ -141,11 +141,14 @@ impl KernelState {
     pub fn module_symbols(&self, addresses: impl IntoIterator<Item = u64>) -> BTreeMap<u64, String> {
         let modules = self.modules().unwrap_or_default();
         let one = |address: u64| {
-            let module =
-                modules.iter().find(|m| (m.start..m.start.saturating_add(m.size)).contains(&address))?;
-            let place = match self.nearest(module, address) {
+            let inside =
+                |(start, size): &(u64, u64)| (*start..start.saturating_add(*size)).contains(&address);
+            let (module, start) = modules
+                .iter()
+                .find_map(|module| Some((module, module.regions.iter().find(|region| inside(region))?.0)))?;
+            let place = match self.nearest(module, start, address) {
                 Some((name, offset)) => format!("{name}+{offset:#x}"),
-                None => format!("{:#x}", address - module.start),
+                None => format!("{:#x}", address - start),
             };
             Some((address, format!("{place} [{}]", module.name)))
         };
@@ -157,11 +160,18 @@ impl KernelState {
             ["list", "name", "text", "text_size"].map(|field| self.at(&format!("module.{field}")));
         let (list, name, text, size) = (list?, name?, text?, size?);
         let kallsyms = self.at("module.kallsyms");
+        let init = self.at("module.init_text").zip(self.at("module.init_text_size"));
         let one = |module: u64| {
+            let region = |at: u64, size: u64| {
+                let size = self.half(module.wrapping_add(size))?;
+                Some((self.word(module.wrapping_add(at))?, u64::from(size)))
+            };
             Some(Module {
                 name: self.text(module.wrapping_add(name), 56)?,
-                start: self.word(module.wrapping_add(text))?,
-                size: self.half(module.wrapping_add(size))?.into(),
+                regions: [
+                    region(text, size)?,
+                    init.and_then(|(at, size)| region(at, size)).unwrap_or_default(),
+                ],
                 kallsyms: kallsyms.and_then(|at| self.word(module.wrapping_add(at))),
             })
         };
@@ -170,7 +180,7 @@ impl KernelState {
     }
 
     /// The last symbol at or before an address, from the module's own table of ELF symbols.
-    fn nearest(&self, module: &Module, address: u64) -> Option<(String, u64)> {
+    fn nearest(&self, module: &Module, start: u64, address: u64) -> Option<(String, u64)> {
         const SYMBOL: u64 = 24;
         let table = module.kallsyms?;
         let [symtab, count, strtab] = ["symtab", "num_symtab", "strtab"]
@@ -182,7 +192,7 @@ impl KernelState {
             let symbol = symtab.wrapping_add(index * SYMBOL);
             let value = self.word(symbol.wrapping_add(8))?;
             let is_nearer = best.is_none_or(|(known, _)| value > known);
-            if value >= module.start && value <= address && is_nearer && self.half(symbol)? != 0 {
+            if value >= start && value <= address && is_nearer && self.half(symbol)? != 0 {
                 best = Some((value, symbol));
             }
         }

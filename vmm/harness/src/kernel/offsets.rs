@@ -8,8 +8,8 @@ use super::{Kernel, run, toolchain::Toolchain};
 use crate::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
-/// Kept beside the kernel under this name.
-const FILE: &str = "offsets.json";
+/// Kept beside the kernel under this name; the number goes up with every change to the list.
+const FILE: &str = "offsets-2.json";
 
 const MAKEFILE: &str = "obj-m := offsets.o\n";
 
@@ -42,9 +42,13 @@ void offsets(void)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	VALUE("module.text", offsetof(struct module, mem[MOD_TEXT].base));
 	VALUE("module.text_size", offsetof(struct module, mem[MOD_TEXT].size));
+	VALUE("module.init_text", offsetof(struct module, mem[MOD_INIT_TEXT].base));
+	VALUE("module.init_text_size", offsetof(struct module, mem[MOD_INIT_TEXT].size));
 #else
 	VALUE("module.text", offsetof(struct module, core_layout.base));
 	VALUE("module.text_size", offsetof(struct module, core_layout.size));
+	VALUE("module.init_text", offsetof(struct module, init_layout.base));
+	VALUE("module.init_text_size", offsetof(struct module, init_layout.size));
 #endif
 	FIELD(mod_kallsyms, symtab);
 	FIELD(mod_kallsyms, num_symtab);

@@ -160,19 +160,30 @@ static int memfs_make(struct inode *dir, struct dentry *dentry, umode_t mode)
 
 	if (!inode)
 		return -ENOMEM;
-	d_instantiate(dentry, inode);
 	/*
 	 * Names are forgotten when nobody uses them, to be read again from the
-	 * disk. There is no disk here: one reference more keeps them, until
-	 * simple_unlink() or unmounting (kill_litter_super()) drops it.
+	 * disk. There is no disk here: the kernel is told to keep them, until
+	 * simple_unlink() or unmounting drops them. Before 6.19 one reference
+	 * more did that.
 	 */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	d_make_persistent(dentry, inode);
+#else
+	d_instantiate(dentry, inode);
 	dget(dentry);
+#endif
 	inode_set_mtime_to_ts(dir, inode_set_ctime_current(dir));
 	return 0;
 }
 
+/* Newer kernels don't say any more whether the file has to be a new one: here it always is. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+static int memfs_create(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
+			umode_t mode)
+#else
 static int memfs_create(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
 			umode_t mode, bool exclusive)
+#endif
 {
 	return memfs_make(dir, dentry, mode | S_IFREG);
 }
@@ -244,7 +255,11 @@ static void memfs_evict_inode(struct inode *inode)
 
 static const struct super_operations memfs_super_operations = {
 	.statfs = simple_statfs,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	.drop_inode = inode_just_drop,
+#else
 	.drop_inode = generic_delete_inode,
+#endif
 	.evict_inode = memfs_evict_inode,
 };
 
@@ -283,7 +298,11 @@ static struct file_system_type memfs_type = {
 	.owner = THIS_MODULE,
 	.name = "memfs",
 	.init_fs_context = memfs_init_fs_context,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	.kill_sb = kill_anon_super,
+#else
 	.kill_sb = kill_litter_super,
+#endif
 };
 
 static int __init memfs_init(void)

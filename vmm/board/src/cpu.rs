@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender},
     },
 };
@@ -42,6 +42,8 @@ pub struct Cpu {
     pub asks: Receiver<Ask>,
     /// Set when the agent's first byte came.
     pub ready: Arc<AtomicBool>,
+    /// The sum over all vCPUs.
+    pub all_exits: Arc<AtomicU64>,
     /// Takes calls that are to be shown.
     pub show: Box<dyn FnMut(Seen) + Send>,
 }
@@ -59,6 +61,7 @@ impl Cpu {
             }
             let exit = self.vcpu.run();
             *exits.entry(exit.kind()).or_insert(0) += 1;
+            self.all_exits.fetch_add(1, Ordering::Relaxed);
             match exit {
                 Exit::Read { space, address, data } => self.bus.read(space, address, data),
                 Exit::Write { space, address, data } => {

@@ -19,7 +19,7 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, Sender},
     },
     thread::{self, JoinHandle},
@@ -145,7 +145,8 @@ impl Machine {
         let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
 
         let ready = Arc::new(AtomicBool::new(false));
-        let (console, bus) = wire_up(&vm, &memory, outbox, &ready)?;
+        let all_exits = Arc::new(AtomicU64::new(0));
+        let (console, bus) = wire_up(&vm, &memory, outbox, &ready, &all_exits)?;
         let bus = Arc::new(bus);
         let kicker = Kicker::new()?;
         let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
@@ -161,7 +162,15 @@ impl Machine {
             let show = Box::new(move |call| {
                 to_harness.send(&Notice::Call(Box::new(evidence::seen(call, started))));
             });
-            let cpu = Cpu { index, vcpu, bus: bus.clone(), asks: inbox, ready: ready.clone(), show };
+            let cpu = Cpu {
+                index,
+                vcpu,
+                bus: bus.clone(),
+                asks: inbox,
+                ready: ready.clone(),
+                all_exits: all_exits.clone(),
+                show,
+            };
             let (vm, alive) = (vm.clone(), alive.try_clone().map_err(machine::Error::Descriptors)?);
             let thread = thread::spawn(move || {
                 let remains = cpu.run();
@@ -352,14 +361,17 @@ fn wire_up(
     memory: &Memory,
     outbox: &Outbox,
     ready: &Arc<AtomicBool>,
+    all_exits: &Arc<AtomicU64>,
 ) -> Result<(SharedConsole, Bus), machine::Error> {
     let print = || {
         let outbox = outbox.clone();
         Box::new(move |bytes: &[u8]| outbox.send(&Notice::Console(bytes.to_vec())))
     };
-    let (to_harness, ready) = (outbox.clone(), ready.clone());
+    let (to_harness, ready, all_exits) = (outbox.clone(), ready.clone(), all_exits.clone());
     let control = Box::new(move |bytes: &[u8]| {
-        ready.store(true, Ordering::Relaxed);
+        if !ready.swap(true, Ordering::Relaxed) {
+            to_harness.send(&Notice::Ready { exits: all_exits.load(Ordering::Relaxed) });
+        }
         to_harness.send(&Notice::Control(bytes.to_vec()));
     });
     let console = Console::new(CONTROL_PORT, print(), control);

@@ -91,6 +91,11 @@ pub enum Notice {
         /// From the start of the process until now.
         setup: Duration,
     },
+    /// The guest's first byte on its control port follows; so many exits to user space it took, on all vCPUs.
+    Ready {
+        /// Of all kinds.
+        exits: u64,
+    },
     /// Bytes that the guest wrote to its control port.
     Control(Vec<u8>),
     /// Bytes that the guest wrote to the serial port or to its console, in the order they came.

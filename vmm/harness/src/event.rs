@@ -45,6 +45,8 @@ pub struct Booted {
     pub ready: Duration,
     /// Of this, until the first instruction of the guest.
     pub setup: Duration,
+    /// Exits to user space until then, of all kinds.
+    pub exits: u64,
     /// `uname -r` as the agent said.
     pub release: String,
     /// Why system calls are not trapped although the plan asks for it.

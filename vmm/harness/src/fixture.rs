@@ -80,6 +80,7 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     let mut events = vec![Event::Booted(Booted {
         ready: Duration::from_millis(1310),
         setup: Duration::from_millis(9),
+        exits: 94,
         release: "6.12.117-vmm".into(),
         not_trapping: None,
     })];

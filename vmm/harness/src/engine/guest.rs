@@ -43,6 +43,8 @@ pub(super) struct Guest<'a> {
     trapping: Option<Result<(), String>>,
     standing: Option<Vec<VcpuStanding>>,
     explanation: Option<Box<Explanation>>,
+    /// Exits to user space until the agent's first byte.
+    pub(super) exits: u64,
     ended: Option<(EndReason, Box<Evidence>)>,
     /// A `ReadLog` is on its way; there is never more than one.
     reading_log: bool,
@@ -73,6 +75,7 @@ impl<'a> Guest<'a> {
             trapping: None,
             standing: None,
             explanation: None,
+            exits: 0,
             ended: None,
             reading_log: false,
             log_read: now,
@@ -255,6 +258,7 @@ impl<'a> Guest<'a> {
     fn take(&mut self, notice: Notice) -> Result<(), Halt> {
         match notice {
             Notice::Started { setup } => self.setup = Some(setup),
+            Notice::Ready { exits } => self.exits = exits,
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
             Notice::Explained(explanation) => self.explanation = Some(explanation),

@@ -94,7 +94,13 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
         if plan.trap { guest.trap(&hello, plan.results, plan.trace.clone())?.err() } else { None };
     let setup = guest.setup.unwrap_or_default();
     guest.read_log()?;
-    guest.tell(Event::Booted(Booted { ready: booted, setup, release: hello.release, not_trapping }));
+    guest.tell(Event::Booted(Booted {
+        ready: booted,
+        setup,
+        exits: guest.exits,
+        release: hello.release,
+        not_trapping,
+    }));
 
     let mut names = Names::default();
     for (index, step) in plan.steps.iter().enumerate() {

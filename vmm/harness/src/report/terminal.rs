@@ -63,7 +63,15 @@ impl Terminal {
     }
 
     fn booted(&mut self, booted: &Booted) -> io::Result<()> {
-        self.head("boot", &format!("agent ready in {}, Linux {}", time(booted.ready), booted.release))?;
+        self.head(
+            "boot",
+            &format!(
+                "agent ready in {}, {} exits, Linux {}",
+                time(booted.ready),
+                booted.exits,
+                booted.release
+            ),
+        )?;
         match &booted.not_trapping {
             Some(why) => self.head("warning", &format!("system calls are not counted: {why}")),
             None => Ok(()),

@@ -16,9 +16,14 @@ pub enum Hang {
 }
 
 impl Hang {
-    /// Idle if every vCPU was halted in every sample.
+    /// Spinning if a vCPU was found running in most of the samples. In a few of them even an idle one may just be
+    /// in the handler of its timer.
     pub fn of(samples: &[Vec<VcpuStanding>]) -> Self {
-        if samples.iter().flatten().all(|vcpu| vcpu.halted) { Self::Idle } else { Self::Spinning }
+        let mut running: BTreeMap<u8, usize> = BTreeMap::new();
+        for vcpu in samples.iter().flatten().filter(|vcpu| !vcpu.halted) {
+            *running.entry(vcpu.index).or_default() += 1;
+        }
+        if running.values().any(|times| times * 2 > samples.len()) { Self::Spinning } else { Self::Idle }
     }
 
     /// Whether a scenario's word means this.
@@ -121,4 +126,21 @@ fn place(vcpu: &VcpuStanding, explanation: &Explanation, names: &Names) -> Strin
     };
     let interrupts = if vcpu.interrupts { "" } else { ", interrupts off" };
     format!("{how} {symbol}{interrupts}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(halted: [bool; 5]) -> Vec<Vec<VcpuStanding>> {
+        let vcpu = |halted| vec![VcpuStanding { index: 0, rip: 0, cpl: 0, halted, interrupts: true }];
+        halted.map(vcpu).into()
+    }
+
+    #[test]
+    fn an_idle_vcpu_may_be_caught_in_its_timers_handler() {
+        assert_eq!(Hang::of(&samples([true, true, false, true, true])), Hang::Idle);
+        assert_eq!(Hang::of(&samples([true, false, false, true, false])), Hang::Spinning);
+        assert_eq!(Hang::of(&[]), Hang::Idle);
+    }
 }

@@ -65,6 +65,14 @@ fn endless_sleep_is_a_hang_that_idles() {
 }
 
 #[test]
+fn panic_at_boot_ends_the_run_at_once_and_shows_why() {
+    let ran = run(&fixture("no-init.yaml"));
+    ran.ends_with("boot-failed", 1);
+    ran.says("Kernel panic - not syncing");
+    assert!(ran.took < Duration::from_secs(30), "{:?}", ran.took);
+}
+
+#[test]
 fn boot_that_takes_too_long_shows_where_the_vcpu_stood() {
     let ran = run(&fixture("no-time-to-boot.yaml"));
     ran.ends_with("boot-failed", 1);

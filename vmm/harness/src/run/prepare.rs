@@ -99,7 +99,7 @@ pub(super) fn the_rest(
         initramfs,
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
-        command_line: Vec::new(),
+        command_line: scenario.machine.command_line.clone(),
         announce: kernel.announce,
         landmarks,
     };

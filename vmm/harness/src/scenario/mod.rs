@@ -146,7 +146,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { memory_mib: 128, vcpus: 1 }
+        Self { memory_mib: 128, vcpus: 1, command_line: Vec::new() }
     }
 }
 
@@ -167,6 +167,20 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
     if let Some(node) = fields.take("cpus") {
         machine.vcpus = reader.int(node, "`cpus`", 1, 32).map_or(1, |count| count as u8);
     }
-    fields.end(reader, &["memory", "cpus"]);
+    if let Some(node) = fields.take("command-line") {
+        // COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h is 2048, and ours takes some of it.
+        const LONGEST: usize = 1024;
+        let fits = |text: &str| text.len() <= LONGEST && !text.chars().any(char::is_control);
+        match node.text().filter(|text| fits(text)) {
+            Some(text) => machine.command_line = text.split_whitespace().map(str::to_owned).collect(),
+            None => {
+                _ = reader.expected::<()>(
+                    node,
+                    "words for the kernel, like `loglevel=7 nosmp` (1024 bytes at most)",
+                )
+            }
+        }
+    }
+    fields.end(reader, &["memory", "cpus", "command-line"]);
     machine
 }

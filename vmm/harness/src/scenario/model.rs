@@ -41,12 +41,14 @@ pub struct Scenario {
 }
 
 /// The machine to boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// In MiB, 32 to 65536.
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+    /// Words at the end of the kernel's command line.
+    pub command_line: Vec<String>,
 }
 
 /// A configuration symbol without which the scenario makes no sense.

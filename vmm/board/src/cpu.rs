@@ -77,8 +77,9 @@ impl Cpu {
                     None => break EndReason::Internal("a breakpoint that nobody set".into()),
                 },
                 Exit::WriteMsr { index, value } => match self.write_entry(index, value, &mut trap) {
-                    Ok(write) if entry_writes.len() < MOST_ENTRY_WRITES => entry_writes.push(write),
-                    Ok(_) => {}
+                    Ok(write) => {
+                        entry_writes.extend(write.filter(|_| entry_writes.len() < MOST_ENTRY_WRITES));
+                    }
                     Err(error) => break EndReason::Internal(error.to_string()),
                 },
                 Exit::Interrupted | Exit::Halted => {}
@@ -95,19 +96,21 @@ impl Cpu {
         Remains { end, exits, exits_until_ready, trap, entry_writes }
     }
 
-    /// Does what the guest wanted to an entry point's register, and follows it there.
+    /// Does what the guest wanted to an entry point's register, and follows it there. Returns what moved: a
+    /// processor that comes up sets its registers for the first time, or to what they were.
     fn write_entry(
         &mut self,
         msr: u32,
         to: u64,
         trap: &mut Option<SyscallTrap>,
-    ) -> Result<EntryWrite, trap::TrapError> {
+    ) -> Result<Option<EntryWrite>, trap::TrapError> {
         let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.current_registers()?.rip);
         self.vcpu.set_msr(msr, to)?;
         if let Some(trap) = trap {
             trap.moved(&mut self.vcpu)?;
         }
-        Ok(EntryWrite { vcpu: self.index, msr, from, to, rip })
+        let moved = from != 0 && from != to;
+        Ok(moved.then_some(EntryWrite { vcpu: self.index, msr, from, to, rip }))
     }
 
     /// Does what others asked for.

@@ -19,6 +19,7 @@ pub mod image;
 pub mod interrupt;
 pub mod judge;
 pub mod kernel;
+mod ldd;
 pub mod lower;
 pub mod module;
 pub mod plan;

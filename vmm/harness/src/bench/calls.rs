@@ -3,6 +3,7 @@
 //! A program in the guest calls getppid in a loop and says how long one took. Each way has a guest of its own, one
 //! after the other on the same host; strace comes along with the libraries that it is linked to.
 
+use crate::ldd;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -64,10 +65,7 @@ pub fn scenarios(folder: &Path, calls: u32) -> io::Result<Vec<(Way, PathBuf)>> {
         let mut words = vec!["/bin/calls".to_owned(), calls.to_string()];
         if way == Way::Strace {
             let Some(strace) = found("strace") else { continue };
-            for (name, path) in libraries(&strace)? {
-                let place = if name.starts_with("ld-linux") { "/lib64" } else { "/lib" };
-                files.insert(format!("{place}/{name}"), path);
-            }
+            files.extend(ldd::libraries(&strace, &[])?);
             files.insert("/bin/strace".to_owned(), strace);
             let front = ["/bin/strace", "-o", "/dev/null", "-e", "trace=getppid"];
             words = front.iter().map(|word| (*word).to_owned()).chain(words).collect();
@@ -94,16 +92,6 @@ pub fn took(stdout: &[u8]) -> Option<Duration> {
 fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
-}
-
-/// What a program needs to be loaded, by file name, as ldd(1) says; nothing for a static one.
-fn libraries(program: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
-    let output = Command::new("ldd").arg(program).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // `name => /path (address)`, or `/path (address)`; the vDSO has no path.
-    let paths = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    let named = |path: &str| Some((Path::new(path).file_name()?.to_str()?.to_owned(), PathBuf::from(path)));
-    Ok(paths.filter_map(named).collect())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod depmod;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;
+mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod host;

@@ -22,6 +22,9 @@ pub struct Plan {
     pub trap: bool,
     /// See the calls' results too.
     pub results: bool,
+    /// Instead of counting: follow the call of this number, which is a step's, through the kernel
+    /// ([`crate::event::Event::Walked`]).
+    pub walk: Option<u64>,
     /// Numbers of system calls to tell one by one ([`crate::event::Event::Call`]); an empty list is all of them.
     pub trace: Option<Vec<u64>>,
 }

@@ -95,6 +95,7 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
         steps: Vec::new(),
         trap: false,
         results: false,
+        walk: None,
         trace: None,
     };
     let (mut booted, mut ended, mut kernel) = (None, None, None);

@@ -6,7 +6,7 @@ use super::{
     link::{Link, LinkError},
 };
 use crate::event::{Event, RunEnd};
-use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, VcpuStanding};
+use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,15 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// A panicked kernel still prints its last words after the line that says so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Modules' code lies above this (MODULES_VADDR of Documentation/arch/x86/x86_64/mm.rst, without KASLR).
+const MODULES: u64 = 0xffff_ffff_a000_0000;
+
+/// How often a step that takes its time is looked at: does its task wait for itself?
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the kernel calls the agent's processes: it is started as /init.
+const AGENT: &str = "init";
 
 /// How long `stop` can go unasked.
 const STOP_EVERY: Duration = Duration::from_millis(50);
@@ -43,6 +52,8 @@ pub(super) struct Guest<'a> {
     trapping: Option<Result<(), String>>,
     standing: Option<Vec<VcpuStanding>>,
     explanation: Option<Box<Explanation>>,
+    /// Places in modules that a call came by.
+    walked: Vec<u64>,
     /// Exits to user space until the agent's first byte.
     pub(super) exits: u64,
     ended: Option<(EndReason, Box<Evidence>)>,
@@ -75,6 +86,7 @@ impl<'a> Guest<'a> {
             trapping: None,
             standing: None,
             explanation: None,
+            walked: Vec::new(),
             exits: 0,
             ended: None,
             reading_log: false,
@@ -116,17 +128,46 @@ impl<'a> Guest<'a> {
         answer.ok_or_else(|| silent("a request to trap system calls"))
     }
 
-    /// Has the agent do something; `None` at the deadline.
+    /// Has the call of this number followed; the inner error is why it can't be.
+    pub(super) fn walk(&mut self, hello: &Hello, nr: u64) -> Result<Result<(), String>, Halt> {
+        let Some(&returns_to) = hello.call_returns.first() else {
+            return Err(bad_agent("no address that its calls return to".to_owned()));
+        };
+        self.send(&Command::Walk { returns_to, nr });
+        let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
+        answer.ok_or_else(|| silent("a request to follow a system call"))
+    }
+
+    /// Has the agent do something; `None` at the deadline, or before it once the step's task waits for itself.
     pub(super) fn ask(&mut self, action: Action, deadline: Instant) -> Result<Option<(Outcome, u64)>, Halt> {
         self.next_id += 1;
         let id = self.next_id;
+        let of_agent = matches!(action, Action::Call { .. });
         self.send(&Command::Control(protocol::encode(&Request { id, action })));
-        let reply = self.until(deadline, |guest| guest.replies.pop())?;
-        match reply {
-            Some(reply) if reply.id == id => Ok(Some((reply.outcome, reply.nanos))),
-            Some(reply) => Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id))),
-            None => Ok(None),
+        loop {
+            let look = deadline.min(Instant::now() + LOOK_EVERY);
+            match self.until(look, |guest| guest.replies.pop())? {
+                Some(reply) if reply.id == id => return Ok(Some((reply.outcome, reply.nanos))),
+                Some(reply) => {
+                    return Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id)));
+                }
+                None if look == deadline || self.is_stuck(of_agent)? => return Ok(None),
+                None => {}
+            }
         }
+    }
+
+    /// Whether the task that does the step waits for itself, so that waiting on makes no sense: everything is
+    /// halted, and the kernel's locks say so. `of_agent` is for calls that the agent's worker makes, in contrast to
+    /// programs.
+    fn is_stuck(&mut self, of_agent: bool) -> Result<bool, Halt> {
+        let standing = self.standing()?;
+        if standing.is_empty() || standing.iter().any(|vcpu| !vcpu.halted) {
+            return Ok(false);
+        }
+        let explanation = self.explanation(Vec::new())?;
+        let stuck = |sleeper: &Sleeper| sleeper.stuck && (sleeper.name == AGENT) == of_agent;
+        Ok(explanation.is_some_and(|explanation| explanation.sleepers.iter().any(stuck)))
     }
 
     /// Lets the guest run on.
@@ -145,13 +186,17 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
+    fn standing(&mut self) -> Result<Vec<VcpuStanding>, Halt> {
+        self.send(&Command::Sample);
+        let standing = self.until(Instant::now() + ANSWER, |guest| guest.standing.take())?;
+        standing.ok_or_else(|| silent("a question where the vCPUs stand"))
+    }
+
     /// Where the vCPUs stand, in several rounds.
     pub(super) fn sample(&mut self) -> Result<Vec<Vec<VcpuStanding>>, Halt> {
         let mut rounds = Vec::new();
         for _ in 0..SAMPLES {
-            self.send(&Command::Sample);
-            let standing = self.until(Instant::now() + ANSWER, |guest| guest.standing.take())?;
-            rounds.push(standing.ok_or_else(|| silent("a question where the vCPUs stand"))?);
+            rounds.push(self.standing()?);
             self.sleep(Instant::now() + Duration::from_millis(20))?;
         }
         Ok(rounds)
@@ -162,10 +207,26 @@ impl<'a> Guest<'a> {
         let mut addresses: Vec<u64> = standing.iter().flatten().map(|vcpu| vcpu.rip).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        self.send(&Command::Explain { addresses });
-        let explanation = self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())?;
+        self.explain_addresses(addresses)
+    }
+
+    /// Tells what is at the places in modules that a call came by.
+    pub(super) fn explain_walk(&mut self) -> Result<(), Halt> {
+        let mut addresses = std::mem::take(&mut self.walked);
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() { Ok(()) } else { self.explain_addresses(addresses) }
+    }
+
+    fn explain_addresses(&mut self, addresses: Vec<u64>) -> Result<(), Halt> {
+        let explanation = self.explanation(addresses)?;
         explanation.into_iter().for_each(|explanation| self.tell(Event::Explained(explanation)));
         Ok(())
+    }
+
+    fn explanation(&mut self, addresses: Vec<u64>) -> Result<Option<Box<Explanation>>, Halt> {
+        self.send(&Command::Explain { addresses });
+        self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())
     }
 
     /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
@@ -263,6 +324,10 @@ impl<'a> Guest<'a> {
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
             Notice::Explained(explanation) => self.explanation = Some(explanation),
             Notice::Call(call) => self.tell(Event::Call(call)),
+            Notice::Walked(walk) => {
+                self.walked.extend(walk.stops.iter().map(|stop| stop.rip).filter(|rip| *rip >= MODULES));
+                self.tell(Event::Walked(walk));
+            }
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Trapping(answer) => self.trapping = Some(answer),
             Notice::Standing(standing) => self.standing = Some(standing),

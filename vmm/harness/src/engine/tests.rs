@@ -27,7 +27,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, trap: true, results: true, trace: None }
+    Plan { machine, boot_timeout: LONG, steps, trap: true, results: true, walk: None, trace: None }
 }
 
 fn one_call() -> Plan {

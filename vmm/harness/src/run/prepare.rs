@@ -47,6 +47,13 @@ pub(super) struct Built {
     took: Duration,
 }
 
+impl Built {
+    /// Where modules are built for it; `source` in it leads to its source.
+    pub fn build(&self) -> &Path {
+        &self.kernel.build
+    }
+}
+
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
 pub(super) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
     let start = Instant::now();
@@ -113,7 +120,15 @@ pub(super) fn the_rest(
         at_home: Box::new(move |line| home.line(line)),
     };
     Ok(Prepared {
-        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, results: true, trace },
+        plan: Plan {
+            machine,
+            boot_timeout: scenario.boot_timeout,
+            steps,
+            trap: true,
+            results: true,
+            walk: None,
+            trace,
+        },
         kernel: judge::Kernel {
             release: Some(kernel.release),
             hash: kernel.hash,

@@ -53,7 +53,9 @@ impl StandIn {
                     self.requests.push(&bytes);
                     return Some(self.requests.next().unwrap().expect("a whole request at once"));
                 }
-                Ok(Some(Command::Trap { .. })) => self.notice(Notice::Trapping(Ok(()))),
+                Ok(Some(Command::Trap { .. } | Command::Walk { .. })) => {
+                    self.notice(Notice::Trapping(Ok(())))
+                }
                 Ok(Some(Command::ReadLog)) => {
                     let records = self.log.drain(..).collect();
                     self.notice(Notice::Log(records));

@@ -304,6 +304,7 @@ mod tests {
             steps: vec![],
             trap: false,
             results: true,
+            walk: None,
             trace: None,
         }
     }

@@ -18,6 +18,8 @@ pub enum Ask {
     Stand(Sender<VcpuStanding>),
     /// Count system calls from now on.
     Trap { order: Box<Order>, done: Sender<Result<(), String>> },
+    /// Count none any more.
+    Untrap { done: Sender<Result<(), String>> },
     /// Follow one of them.
     Walk { order: Box<WalkOrder>, done: Sender<Result<(), String>> },
     /// End.
@@ -164,6 +166,10 @@ impl Cpu {
                 Ask::Trap { order, done } => {
                     let armed = SyscallTrap::arm(&mut self.vcpu, *order);
                     drop(done.send(set(watch, armed.map(Watch::Trap))));
+                }
+                Ask::Untrap { done } => {
+                    *watch = None;
+                    drop(done.send(self.vcpu.set_breakpoints(&[]).map_err(|error| error.to_string())));
                 }
                 Ask::Walk { order, done } => {
                     let armed = Walker::arm(&mut self.vcpu, *order);

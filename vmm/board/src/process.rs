@@ -248,6 +248,13 @@ impl Machine {
                 let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
                 self.outbox.send(&Notice::Trapping(armed));
             }
+            Command::Untrap => {
+                let ask = |cpu| self.ask(cpu, |done| Ask::Untrap { done });
+                let untrapped = (0..self.cpus.len()).try_for_each(|cpu| {
+                    ask(cpu).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
+                });
+                self.outbox.send(&Notice::Trapping(untrapped));
+            }
             Command::Walk { returns_to, nr } => {
                 let armed = self.follow(returns_to, nr);
                 self.outbox.send(&Notice::Trapping(armed));

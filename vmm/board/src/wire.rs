@@ -71,6 +71,8 @@ pub enum Command {
         /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
         trace: Option<Vec<u64>>,
     },
+    /// Trap none from now on, and forget what was counted; the answer is the same.
+    Untrap,
     /// Follow the call of this number that a step makes, from its `syscall` until it is back: [`Notice::Walked`]. For
     /// machines of one vCPU, instead of [`Command::Trap`]; the answer is the same.
     Walk {

@@ -5,7 +5,10 @@ use super::{
     SAMPLES,
     link::{Link, LinkError},
 };
-use crate::event::{Event, RunEnd};
+use crate::{
+    event::{Event, RunEnd},
+    plan::Watch,
+};
 use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
@@ -111,31 +114,25 @@ impl<'a> Guest<'a> {
         self.until(deadline, |guest| guest.hello.clone())
     }
 
-    /// Turns the trap on; the inner error is why it can't be.
-    pub(super) fn trap(
-        &mut self,
-        hello: &Hello,
-        results: bool,
-        trace: Option<Vec<u64>>,
-    ) -> Result<Result<(), String>, Halt> {
-        self.send(&Command::Trap {
-            call_returns: hello.call_returns.clone(),
-            agent_text: hello.text,
-            results,
-            trace,
-        });
+    /// Has something looked at; the inner error is why it can't be.
+    pub(super) fn watch(&mut self, watch: &Watch) -> Result<Result<(), String>, Halt> {
+        let Some(hello) = &self.hello else { return Ok(Err("the agent has said nothing yet".to_owned())) };
+        let command = match watch {
+            Watch::Nothing => Command::Untrap,
+            Watch::Calls { results, trace } => Command::Trap {
+                call_returns: hello.call_returns.clone(),
+                agent_text: hello.text,
+                results: *results,
+                trace: trace.clone(),
+            },
+            Watch::Walk(nr) => match hello.call_returns.first() {
+                Some(&returns_to) => Command::Walk { returns_to, nr: *nr },
+                None => return Err(bad_agent("no address that its calls return to".to_owned())),
+            },
+        };
+        self.send(&command);
         let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
         answer.ok_or_else(|| silent("a request to trap system calls"))
-    }
-
-    /// Has the call of this number followed; the inner error is why it can't be.
-    pub(super) fn walk(&mut self, hello: &Hello, nr: u64) -> Result<Result<(), String>, Halt> {
-        let Some(&returns_to) = hello.call_returns.first() else {
-            return Err(bad_agent("no address that its calls return to".to_owned()));
-        };
-        self.send(&Command::Walk { returns_to, nr });
-        let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
-        answer.ok_or_else(|| silent("a request to follow a system call"))
     }
 
     /// Has the agent do something; `None` at the deadline, or before it once the step's task waits for itself.

@@ -12,7 +12,7 @@ mod step;
 
 use crate::{
     event::{Booted, Ended, Event, RunEnd, StepOutcome},
-    plan::Plan,
+    plan::{Plan, Watch},
 };
 use board::wire::EndReason;
 use guest::{Guest, Halt};
@@ -90,10 +90,9 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
     };
     let booted = start.elapsed();
     *ready = Some(Instant::now());
-    let not_trapping = match plan.walk {
-        Some(nr) => guest.walk(&hello, nr)?.err(),
-        None if plan.trap => guest.trap(&hello, plan.results, plan.trace.clone())?.err(),
-        None => None,
+    let not_trapping = match &plan.watch {
+        Watch::Nothing => None,
+        watch => guest.watch(watch)?.err(),
     };
     let setup = guest.setup.unwrap_or_default();
     guest.read_log()?;

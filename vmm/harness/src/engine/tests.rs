@@ -3,7 +3,7 @@
 mod stand_in;
 
 use super::*;
-use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
+use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use board::wire::{Command, Evidence, LogRecord, Notice, Spec};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
@@ -27,7 +27,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, trap: true, results: true, walk: None, trace: None }
+    Plan { machine, boot_timeout: LONG, steps, watch: Watch::Calls { results: true, trace: None } }
 }
 
 fn one_call() -> Plan {

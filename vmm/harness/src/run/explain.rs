@@ -17,7 +17,7 @@ use crate::{
     interrupt,
     judge::Verdict,
     kernel::wanted::Wanted,
-    plan::What,
+    plan::{Watch, What},
     scenario,
 };
 use std::{collections::BTreeMap, path::Path};
@@ -80,7 +80,7 @@ fn follow(asked: &Explain) -> Result<String, Failed> {
         _ => None,
     });
     let nr = main.expect("the scenario has one step, which is a call");
-    (plan.trap, plan.walk) = (false, Some(nr));
+    plan.watch = Watch::Walk(nr);
     let (mut walk, mut outcome, mut modules, mut not, mut end) = (None, None, BTreeMap::new(), None, None);
     host.execute(&plan, &interrupt::requested, &mut |event| match event {
         Event::Booted(booted) => not = booted.not_trapping,

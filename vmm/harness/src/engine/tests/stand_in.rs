@@ -53,7 +53,7 @@ impl StandIn {
                     self.requests.push(&bytes);
                     return Some(self.requests.next().unwrap().expect("a whole request at once"));
                 }
-                Ok(Some(Command::Trap { .. } | Command::Walk { .. })) => {
+                Ok(Some(Command::Trap { .. } | Command::Untrap | Command::Walk { .. })) => {
                     self.notice(Notice::Trapping(Ok(())))
                 }
                 Ok(Some(Command::ReadLog)) => {

@@ -158,7 +158,8 @@ impl<'a> Guest<'a> {
     /// halted, and the kernel's locks say so. `of_agent` is for calls that the agent's worker makes, in contrast to
     /// programs.
     fn is_stuck(&mut self, of_agent: bool) -> Result<bool, Halt> {
-        let standing = self.standing()?;
+        // A machine process that is too busy to answer is asked again later.
+        let Some(standing) = self.standing()? else { return Ok(false) };
         if standing.is_empty() || standing.iter().any(|vcpu| !vcpu.halted) {
             return Ok(false);
         }
@@ -183,17 +184,16 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
-    fn standing(&mut self) -> Result<Vec<VcpuStanding>, Halt> {
+    fn standing(&mut self) -> Result<Option<Vec<VcpuStanding>>, Halt> {
         self.send(&Command::Sample);
-        let standing = self.until(Instant::now() + ANSWER, |guest| guest.standing.take())?;
-        standing.ok_or_else(|| silent("a question where the vCPUs stand"))
+        self.until(Instant::now() + ANSWER, |guest| guest.standing.take())
     }
 
     /// Where the vCPUs stand, in several rounds.
     pub(super) fn sample(&mut self) -> Result<Vec<Vec<VcpuStanding>>, Halt> {
         let mut rounds = Vec::new();
         for _ in 0..SAMPLES {
-            rounds.push(self.standing()?);
+            rounds.push(self.standing()?.ok_or_else(|| silent("a question where the vCPUs stand"))?);
             self.sleep(Instant::now() + Duration::from_millis(20))?;
         }
         Ok(rounds)

@@ -29,7 +29,7 @@ pub enum Ask {
 /// What breakpoints are there for.
 pub enum Watch {
     /// Counting.
-    Trap(SyscallTrap),
+    Trap(Box<SyscallTrap>),
     /// Following one call.
     Walk(Box<Walker>),
 }
@@ -165,7 +165,7 @@ impl Cpu {
                 },
                 Ask::Trap { order, done } => {
                     let armed = SyscallTrap::arm(&mut self.vcpu, *order);
-                    drop(done.send(set(watch, armed.map(Watch::Trap))));
+                    drop(done.send(set(watch, armed.map(|trap| Watch::Trap(Box::new(trap))))));
                 }
                 Ask::Untrap { done } => {
                     *watch = None;

@@ -11,7 +11,7 @@ use trap::SyscallTrap;
 pub fn gather(remains: &[Remains], console_errors: u64) -> Evidence {
     let mut tallies: BTreeMap<trap::Call, trap::Tally> = BTreeMap::new();
     let counted = remains.iter().filter_map(|r| match &r.watch {
-        Some(Watch::Trap(trap)) => Some(trap),
+        Some(Watch::Trap(trap)) => Some(&**trap),
         Some(Watch::Walk(_)) | None => None,
     });
     for (call, tally) in counted.flat_map(SyscallTrap::tallies) {

@@ -124,7 +124,7 @@ impl Walker {
         if entry == 0 {
             return Err(TrapError::NoEntry);
         }
-        let current = Current::find(vcpu, &order.landmarks);
+        let current = Current::find(vcpu, &order.space, &order.memory, &order.landmarks);
         let walk = Walk::default();
         let walker = Self { order, entry, current, state: State::Waiting, walk, last: Stop::default() };
         vcpu.set_breakpoints(&walker.breakpoints())?;
@@ -252,11 +252,11 @@ impl Walker {
     }
 
     fn task(&self) -> Option<u64> {
-        self.current.and_then(|current| current.task(&self.order.space))
+        self.current.as_ref().and_then(Current::task)
     }
 
     fn process(&self) -> Option<(u32, String)> {
-        let process = self.current?.process(&self.order.space, self.task()?)?;
+        let process = self.current.as_ref()?.process(self.task()?)?;
         Some((process.pid, Process::name(&process)))
     }
 

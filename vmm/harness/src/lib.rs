@@ -19,6 +19,7 @@ pub mod image;
 pub mod interrupt;
 pub mod judge;
 pub mod kernel;
+pub mod lines;
 pub mod lower;
 pub mod module;
 pub mod plan;

@@ -11,6 +11,7 @@ use crate::{
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
     kernel::{self, Fault, Kernel, KernelError, wanted::Wanted},
+    lines::Lines,
     lower::{self, SyscallNames},
     plan::Plan,
     preflight::Facts,
@@ -105,12 +106,14 @@ pub(super) fn the_rest(
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
     let home = Home::new(&cache.work("module-"), folders.map(|source| source.path.clone()).collect());
+    let lines = lines(&kernel, &builds);
     let names = Names {
         syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),
         symbol: Box::new(move |address| {
             symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
         }),
         at_home: Box::new(move |line| home.line(line)),
+        source: Box::new(move |code, stands| lines.find(code, stands)),
     };
     Ok(Prepared {
         plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, results: true, trace },
@@ -125,6 +128,16 @@ pub(super) fn the_rest(
         preflight,
         stage,
     })
+}
+
+/// The debug info of kernel and modules. None of it is read here.
+fn lines(kernel: &Kernel, builds: &[Build]) -> Lines {
+    let modules =
+        builds.iter().flat_map(|build| build.modules.iter().cloned().zip(build.files.iter().cloned()));
+    // A module's debug info names the kernel's headers by where they were when it was built.
+    let mut roots: Vec<PathBuf> = ["source", "build"].map(|name| kernel.map.with_file_name(name)).into();
+    roots.extend(fs::canonicalize(&kernel.build));
+    Lines::new(kernel.vmlinux.clone(), modules, &roots)
 }
 
 /// The numbers of the calls that `--trace` names.

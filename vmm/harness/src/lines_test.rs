@@ -208,10 +208,12 @@ fn debug_info_that_nests_without_end_overflows_no_stack() {
     let depth = 400_000;
     let text = format!(
         r#"
+        .file 1 "deep.c"
         .text
         .globl deep
         .type deep, @function
-deep:   nop
+deep:   .loc 1 7
+        nop
         ret
         .size deep, 2
         .section .debug_abbrev
@@ -220,7 +222,7 @@ deep:   nop
         .byte 3, 0x1d, 1, 0x11, 1, 0x12, 7, 0, 0
         .byte 0
         .section .debug_line
-        .byte 0
+lines:
         .section .debug_info
         .long end - begin
 begin:  .short 4
@@ -229,7 +231,7 @@ begin:  .short 4
         .byte 1
         .quad deep
         .quad 2
-        .long 0
+        .long lines
         .byte 2
         .quad deep
         .quad 2
@@ -247,7 +249,8 @@ end:
     );
     fs::write(objects.path("deep.s"), text).unwrap();
     objects.run(&["as", "deep.s", "-o", "deep.ko"]);
-    assert_eq!(of_module(objects.path("deep.ko")).find(&code("deep", 0, None), Stands::Here), None);
+    let found = of_module(objects.path("deep.ko")).find(&code("deep", 0, None), Stands::Here);
+    assert_eq!(found.map(|place| place.line), Some(7));
 }
 
 proptest! {

@@ -6,8 +6,6 @@ use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{EndianArcSlice, LittleEndian, SectionId};
 use object::{ReadCache, ReadRef};
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     fs::File,
     io::{BufReader, Read},
     path::Path,
@@ -42,8 +40,8 @@ pub struct DebugInfo {
     /// Its functions.
     pub symbols: Functions,
     context: Context<Reader>,
-    /// Whether the unit at this offset can be gone into.
-    sound: RefCell<HashMap<usize, bool>>,
+    /// Whether functions can be gone into, or only lines be looked for.
+    flat: bool,
 }
 
 impl DebugInfo {
@@ -69,21 +67,23 @@ impl DebugInfo {
         let elf = Elf::parse(data)?;
         let names: Vec<&str> = SECTIONS.iter().map(|id| id.name()).collect();
         let has_lines = [".debug_info", ".debug_line"].iter().all(|name| elf.size(&[name]) > 0);
-        if !has_lines || elf.size(&names) > limit {
+        // Each byte of a line program can make a row of thirty.
+        if !has_lines || elf.size(&names) > limit || elf.size(&[".debug_line"]) > limit / 16 {
             return None;
         }
         let section = |id: SectionId| {
             let data = if SECTIONS.contains(&id) { elf.section(id.name()).ok_or(())? } else { Vec::new() };
             Ok::<_, ()>(Reader::new(data.into(), LittleEndian))
         };
-        let context = Context::from_dwarf(gimli::Dwarf::load(section).ok()?).ok()?;
-        Some(Self { symbols: elf.symbols(), context, sound: RefCell::default() })
+        let dwarf = gimli::Dwarf::load(section).ok()?;
+        let flat = is_flat(&dwarf).unwrap_or(false);
+        Some(Self { symbols: elf.symbols(), context: Context::from_dwarf(dwarf).ok()?, flat })
     }
 
     /// File, as the compiler knew it, and line of the code at an address.
     pub fn line(&self, address: u64) -> Option<(String, u32)> {
         let mut found = None;
-        if self.is_sound(address) {
+        if self.flat {
             // Innermost first; the last is the function that has all the others in it.
             let mut frames = without_others(self.context.find_frames(address)).ok()?;
             while let Some(frame) = frames.next().ok()? {
@@ -96,25 +96,6 @@ impl DebugInfo {
         Some((location.file?.to_owned(), location.line.filter(|line| *line > 0)?))
     }
 
-    /// Whether the unit that has this address is a tree of sensible depth.
-    fn is_sound(&self, address: u64) -> bool {
-        let Some(unit) = without_others(self.context.find_dwarf_and_unit(address)) else { return false };
-        let offset = unit.header.debug_info_offset().map_or(0, |offset| offset.0);
-        if let Some(known) = self.sound.borrow().get(&offset) {
-            return *known;
-        }
-        let mut entries = unit.entries();
-        let sound = loop {
-            match entries.next_dfs() {
-                Ok(Some(entry)) if entry.depth() < DEPTH => {}
-                Ok(None) => break true,
-                _ => break false,
-            }
-        };
-        self.sound.borrow_mut().insert(offset, sound);
-        sound
-    }
-
     /// The folder of the kernel's source, with `/` at its end, as this file has it; only a vmlinux has.
     pub fn source_root(&self) -> Option<String> {
         const FILE: &str = "init/main.c";
@@ -122,6 +103,24 @@ impl DebugInfo {
         let (file, _) = self.line(start)?;
         super::tidy(&file).strip_suffix(FILE).map(str::to_owned)
     }
+}
+
+/// Whether all units are trees of sensible depth.
+fn is_flat(dwarf: &gimli::Dwarf<Reader>) -> gimli::Result<bool> {
+    let mut units = dwarf.units();
+    while let Some(unit) = units.next()? {
+        let abbreviations = dwarf.abbreviations(&unit)?;
+        let mut entries = unit.entries_raw(&abbreviations, None)?;
+        while !entries.is_empty() {
+            if entries.next_depth() > DEPTH {
+                return Ok(false);
+            }
+            if let Some(entry) = entries.read_abbreviation()? {
+                entries.skip_attributes(entry.attributes())?;
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Debug info may say that more of it is in another file. A module's is not to choose what we open.

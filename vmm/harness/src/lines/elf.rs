@@ -122,14 +122,17 @@ impl Functions {
     /// Of address, size, end of the section, and name, in the order of addresses.
     fn new(all: &[(u64, u64, u64, &str)]) -> Self {
         let mut functions: HashMap<String, Vec<Function>> = HashMap::new();
-        for (index, (start, size, end, name)) in all.iter().enumerate() {
-            let after = all[index..].iter().map(|(next, ..)| *next).find(|next| next > start);
-            let next = after.unwrap_or(*end).min(*end);
+        let (mut this, mut after) = (u64::MAX, u64::MAX);
+        for (start, size, end, name) in all.iter().rev() {
+            if *start != this {
+                (this, after) = (*start, this);
+            }
+            let next = after.min(*end);
             let room = next.saturating_sub(*start);
             let function = Function { start: *start, size: *size, room, last: next == *end };
             let same = functions.entry(splat::base_name(name)).or_default();
             // One function may have several names that differ in their suffix alone.
-            if !same.iter().any(|it| it.start == *start) {
+            if same.last().is_none_or(|it| it.start != *start) {
                 same.push(function);
             }
         }

@@ -56,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Debug info of one run's kernel and modules.
 pub struct Lines {
-    kernel: File,
+    kernel: Option<File>,
     modules: BTreeMap<String, File>,
     known: RefCell<HashMap<(Code, Stands), Option<Place>>>,
     spent: Cell<Duration>,
@@ -85,7 +85,7 @@ impl Lines {
     /// Of a vmlinux and the files of modules, each by its name. A file that is shown is named from one of the
     /// `roots`, if it is below one: where the kernel's headers are while modules are built.
     pub fn new(
-        vmlinux: PathBuf,
+        vmlinux: Option<PathBuf>,
         modules: impl IntoIterator<Item = (String, PathBuf)>,
         roots: &[PathBuf],
     ) -> Self {
@@ -93,7 +93,7 @@ impl Lines {
         let module =
             |(name, path): (String, PathBuf)| (name.replace('-', "_"), File::new(path, dwarf::MODULE_LIMIT));
         Self {
-            kernel: File::new(vmlinux, dwarf::KERNEL_LIMIT),
+            kernel: vmlinux.map(|path| File::new(path, dwarf::KERNEL_LIMIT)),
             modules: modules.into_iter().map(module).collect(),
             known: RefCell::default(),
             spent: Cell::default(),
@@ -120,11 +120,11 @@ impl Lines {
 
     fn look_up(&self, code: &Code, stands: Stands) -> Option<Place> {
         let (file, start, offset) = match code {
-            Code::Linked(address) => (&self.kernel, *address, 0),
+            Code::Linked(address) => (self.kernel.as_ref()?, *address, 0),
             Code::Named { function, offset, size, module } => {
                 let file = match module {
                     Some(name) => self.modules.get(name)?,
-                    None => &self.kernel,
+                    None => self.kernel.as_ref()?,
                 };
                 (file, file.content()?.symbols.start(function, *offset, *size)?, *offset)
             }

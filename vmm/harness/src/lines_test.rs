@@ -97,7 +97,7 @@ impl Objects {
 }
 
 fn of_module(path: PathBuf) -> Lines {
-    Lines::new(PathBuf::from("/nowhere"), [("de-mo".to_owned(), path)], &[])
+    Lines::new(None, [("de-mo".to_owned(), path)], &[])
 }
 
 fn code(function: &str, offset: u64, size: Option<u64>) -> Code {
@@ -167,7 +167,7 @@ fn a_linked_kernel_is_asked_by_address_and_shown_from_its_root() {
     let build = "cd build && gcc -g -O0 -fcf-protection=none -nostdlib -static -Wl,-e,start_kernel -o vmlinux \
                  ../source/init/main.c";
     objects.run(&["sh", "-c", build]);
-    let lines = Lines::new(objects.path("build/vmlinux"), [], &[]);
+    let lines = Lines::new(Some(objects.path("build/vmlinux")), [], &[]);
     let (start, size) = objects.symbol("build/vmlinux", "start_kernel");
     let place = |line| Some(Place { file: "init/main.c".to_owned(), line });
     assert_eq!(lines.find(&Code::Linked(start), Stands::Here), place(3));

@@ -18,4 +18,5 @@ mod guests {
     mod modules;
     mod robustness;
     mod scenarios;
+    mod symbols;
 }

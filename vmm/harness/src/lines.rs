@@ -144,7 +144,10 @@ impl Lines {
     fn shown(&self, file: &str, info: &DebugInfo) -> String {
         let file = tidy(file);
         let own = info.source_root();
-        let roots = self.roots.iter().map(String::as_str).chain(own.as_deref());
+        // What the build itself wrote is beside the source.
+        let generated = own.as_deref().and_then(|own| own.strip_suffix("source/"));
+        let generated = generated.map(|both| format!("{both}build/"));
+        let roots = self.roots.iter().map(String::as_str).chain(own.as_deref()).chain(generated.as_deref());
         let below = roots.filter_map(|root| file.strip_prefix(root)).find(|rest| !rest.is_empty());
         below.unwrap_or(&file).to_owned()
     }

@@ -106,7 +106,8 @@ pub(super) fn the_rest(
         landmarks,
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
-    let home = Home::new(&cache.work("module-"), folders.map(|source| source.path.clone()).collect());
+    let home =
+        Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
     let names = Names {
         syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),

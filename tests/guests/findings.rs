@@ -39,7 +39,7 @@ fn warning_is_a_finding_with_its_place_in_the_users_file() {
     assert!(user.ends_with(file) || user == std::path::Path::new(file), "{place}");
     assert_eq!(line, "9");
     // One of the build's copies would be somewhere below the cache.
-    assert!(!ran.text.contains("/work/module-"), "{}", ran.text);
+    assert!(!ran.text.contains("/module-"), "{}", ran.text);
     ran.says("warns: on purpose");
     ran.says(&format!("fingerprint {}", &found["fingerprint"].as_str().unwrap()[..8]));
 
@@ -168,11 +168,11 @@ fn flooded_log_keeps_its_first_and_newest_lines() {
     assert!(log.len() <= 5000, "{} lines", log.len());
     assert_eq!(log[0]["seq"], 0);
     let newest = log.last().unwrap()["text"].as_str().unwrap();
-    assert!(newest.starts_with("floods: line 39999 "), "{newest}");
+    assert!(newest.starts_with("floods: line 199999 "), "{newest}");
     let number = |what: &str| ran.report()[what].as_u64().unwrap();
     let all = log.len() as u64 + number("log_lines_dropped") + number("log_lines_lost");
     assert_eq!(all, log.last().unwrap()["seq"].as_u64().unwrap() + 1, "every line is kept or counted");
-    assert!(all > 40_000, "{all}");
+    assert!(all > 200_000, "{all}");
     // The process that boots the guest holds no log.
     assert!(number("own_memory_kib") < 64 << 10, "{}", ran.report()["own_memory_kib"]);
 }

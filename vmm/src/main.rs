@@ -54,6 +54,7 @@ fn user(command: Command) -> u8 {
             BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
             BenchCommand::Calls { calls, runs, host } => run::bench_calls(calls, runs, host.into()),
         },
+        Command::Explain(args) => run::explain(&args.asked()),
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),

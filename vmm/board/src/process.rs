@@ -2,7 +2,7 @@
 
 use crate::{
     command_line::{self, CONSOLE_INTERRUPT},
-    cpu::{Ask, Cpu, Remains},
+    cpu::{Ask, Cpu, Remains, Sight},
     evidence,
     serial_log::SerialLog,
     wire::{Announce, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec},
@@ -26,7 +26,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, WalkOrder};
 
 /// The name of the agent's port.
 const CONTROL_PORT: &str = "vmm.control";
@@ -185,8 +185,11 @@ impl Machine {
         let spawn = |(index, vcpu)| {
             let (asks, inbox) = mpsc::channel();
             let to_harness = outbox.clone();
-            let show = Box::new(move |call| {
-                to_harness.send(&Notice::Call(Box::new(evidence::seen(call, started))));
+            let show = Box::new(move |sight| {
+                to_harness.send(&match sight {
+                    Sight::Call(call) => Notice::Call(Box::new(evidence::seen(call, started))),
+                    Sight::Walk(walk) => Notice::Walked(walk),
+                });
             });
             let cpu = Cpu {
                 index,
@@ -275,6 +278,17 @@ impl Machine {
                 let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
                 self.outbox.send(&Notice::Trapping(armed));
             }
+            Command::Untrap => {
+                let ask = |cpu| self.ask(cpu, |done| Ask::Untrap { done });
+                let untrapped = (0..self.cpus.len()).try_for_each(|cpu| {
+                    ask(cpu).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
+                });
+                self.outbox.send(&Notice::Trapping(untrapped));
+            }
+            Command::Walk { returns_to, nr } => {
+                let armed = self.follow(returns_to, nr);
+                self.outbox.send(&Notice::Trapping(armed));
+            }
             Command::ReadLog => {
                 self.tell_taint();
                 let records = self.log.read();
@@ -314,8 +328,18 @@ impl Machine {
             // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
             uninterruptible: sleeper.state & 2 != 0,
             frames: sleeper.frames,
+            holder: sleeper.holder,
+            stuck: sleeper.stuck,
         };
         Explanation { sleepers: sleepers.into_iter().map(one).collect(), symbols }
+    }
+
+    fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {
+        let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
+        let (space, memory) = (space.clone(), self.memory.clone());
+        let order = Box::new(WalkOrder { returns_to, nr, space, memory, landmarks: self.landmarks.clone() });
+        self.ask(0, |done| Ask::Walk { order, done })
+            .unwrap_or_else(|| Err("the vCPU does not answer".into()))
     }
 
     fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {

@@ -1,17 +1,19 @@
 //! `vmm run`: a scenario's way from its file to its verdict.
 
+mod bench;
 mod command;
+mod explain;
 mod home;
 mod modules;
 mod prepare;
 
+pub use bench::{bench_boot, bench_calls};
 pub use command::{build_modules, check_modules};
+pub use explain::{Explain, explain};
 
 use crate::{
-    bench,
     cache::{Cache, CacheError},
     diagnostic::EXIT_BAD_INPUT,
-    event::{Event, StepOutcome},
     host::{self, Choice, Chosen, Host, HostError},
     interrupt,
     judge::{Judge, Judged, Verdict},
@@ -23,7 +25,7 @@ use prepare::Prepared;
 use std::{
     fmt::Display,
     io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// What a program exits with when Ctrl-C ended it: 128 and the signal's number, as shells do.
@@ -68,7 +70,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
     let json = match options.json.as_deref().map(Json::create).transpose() {
         Ok(json) => json,
         Err(why) => {
-            complain(&format!("error: {why}"));
+            error(&why);
             return EXIT_BAD_INPUT;
         }
     };
@@ -104,80 +106,6 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
         }
     }
     code
-}
-
-/// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the
-/// exit code, as [`run`] does.
-pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
-    let scenario = match scenario::load(path) {
-        Ok(scenario) => scenario,
-        Err(diagnostics) => {
-            complain(&diagnostics);
-            return EXIT_BAD_INPUT;
-        }
-    };
-    measured(measure_boot(&scenario, runs, choice))
-}
-
-/// Measures what a system call costs in each way of [`bench::calls`], and prints it. Returns the exit code.
-pub fn bench_calls(calls: u32, rounds: u32, choice: Choice) -> u8 {
-    measured(measure_calls(calls, rounds, choice))
-}
-
-fn measured(text: Result<String, Abort>) -> u8 {
-    match text {
-        Ok(text) => {
-            print_or_not(&text);
-            0
-        }
-        Err(Abort::Interrupted) => EXIT_INTERRUPTED,
-        Err(Abort::Input(why)) => {
-            complain(&format!("error: {why}"));
-            EXIT_BAD_INPUT
-        }
-        Err(Abort::Verdict(verdict, why)) => {
-            complain(&format!("error: {why}"));
-            verdict.exit_code()
-        }
-    }
-}
-
-fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abort> {
-    let cache = Cache::open()?;
-    let chosen = host::choose(choice, cache.root().join("emulator"))?;
-    let stage = cache.stage()?;
-    let cannot = |error: io::Error| {
-        Abort::Verdict(Verdict::Infra, format!("failed to prepare the benchmark: {error}"))
-    };
-    let ways = bench::calls::scenarios(stage.path(), calls).map_err(cannot)?;
-    let mut host = chosen.start(256, &interrupt::requested)?;
-    let mut found = Vec::new();
-    for _ in 0..rounds {
-        for (way, path) in &ways {
-            let scenario = scenario::load(path).map_err(|why| Abort::Input(why.to_string()))?;
-            let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
-            let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
-            (plan.trap, plan.results) = way.trap();
-            let mut took = None;
-            host.execute(&plan, &interrupt::requested, &mut |event| {
-                if let Event::StepEnded { outcome: StepOutcome::Exited { code: 0, stdout, .. }, .. } = event {
-                    took = bench::calls::took(&stdout);
-                }
-            })?;
-            found.extend(took.map(|took| (*way, took)));
-        }
-    }
-    Ok(bench::calls_table(&chosen.description, &found))
-}
-
-fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
-    let cache = Cache::open()?;
-    let chosen = host::choose(choice, cache.root().join("emulator"))?;
-    let kernel = prepare::kernel(scenario, &Wanted::default(), &cache)?;
-    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, None, &cache)?;
-    let mut samples = Vec::new();
-    chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
-    Ok(bench::boot_table(&chosen.description, &samples))
 }
 
 /// What several runs share.
@@ -236,7 +164,7 @@ impl Runs {
             Ok(()) => (Verdict::Infra, "the run has no end".to_owned(), None),
             Err(Abort::Verdict(verdict, why)) => (verdict, why, None),
             Err(Abort::Input(why)) => {
-                complain(&format!("error: {why}"));
+                error(&why);
                 (Verdict::Infra, why, Some(EXIT_BAD_INPUT))
             }
             Err(Abort::Interrupted) => {
@@ -307,6 +235,18 @@ impl Reports {
     }
 }
 
+/// What a command that is no run exits with; says why it failed.
+fn exit_code(result: Result<(), Abort>) -> u8 {
+    let (why, code) = match result {
+        Ok(()) => return 0,
+        Err(Abort::Interrupted) => return EXIT_INTERRUPTED,
+        Err(Abort::Verdict(verdict, why)) => (why, verdict.exit_code()),
+        Err(Abort::Input(why)) => (why, EXIT_BAD_INPUT),
+    };
+    error(&why);
+    code
+}
+
 fn failed_before(error: &dyn Display, fault: Fault) -> u8 {
     complain(&format!("error: failed to {error}"));
     match fault {
@@ -315,6 +255,12 @@ fn failed_before(error: &dyn Display, fault: Fault) -> u8 {
         Fault::Build => 1,
         Fault::Machine => EXIT_INFRA,
     }
+}
+
+/// Diagnostics of a file begin with the word already.
+fn error(why: &str) {
+    let word = if why.starts_with("error") { "" } else { "error: " };
+    complain(&format!("{word}{why}"));
 }
 
 /// On standard error. A closed one is no reason to stop.

@@ -90,12 +90,13 @@ impl SyscallTrap {
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
     /// at the old place where the new code has none.
     pub fn moved(&mut self, vcpu: &mut Vcpu) -> Result<(), TrapError> {
-        // Only LSTAR 0 finds nothing; there is then no entry to guard.
-        if let Ok(doors) = Self::find(vcpu, &self.order) {
-            self.doors = doors.or_behind(&self.doors);
-            vcpu.set_breakpoints(&self.doors.addresses())?;
+        match Self::find(vcpu, &self.order) {
+            Ok(doors) => self.doors = doors.or_behind(&self.doors),
+            // There is then no entry to guard.
+            Err(TrapError::NoEntry) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(vcpu.set_breakpoints(&self.doors.addresses())?)
     }
 
     /// A debug exception ended the run: counts it, and makes the vCPU go on behind the breakpoint. What is

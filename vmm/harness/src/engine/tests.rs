@@ -1,117 +1,13 @@
 //! The engine against stand-ins for the machine process, honest and hostile ones.
 
+mod stand_in;
+
 use super::*;
-use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
-use board::wire::{Command, Evidence, LogRecord, Notice, Spec, VcpuStanding};
-use protocol::{Action, Arg, Door, Frames, FromAgent, Hello, Outcome, Reply, Request};
-use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
-
-/// Longer than anything here takes unless something hangs.
-const LONG: Duration = Duration::from_secs(20);
-
-/// The machine process's side of the socket.
-struct StandIn {
-    link: Link,
-    requests: Frames,
-    log: VecDeque<LogRecord>,
-}
-
-impl StandIn {
-    fn notice(&mut self, notice: Notice) {
-        self.link.send(&notice);
-        let _ = self.link.flush(Instant::now() + LONG);
-    }
-
-    fn say(&mut self, message: FromAgent) {
-        self.notice(Notice::Control(protocol::encode(&message)));
-    }
-
-    fn reply(&mut self, id: u32, outcome: Outcome) {
-        self.say(FromAgent::Reply(Reply { id, outcome, nanos: 1000 }));
-    }
-
-    fn boot(&mut self) {
-        self.link.receive::<Spec>(Instant::now() + LONG).unwrap().unwrap();
-        self.notice(Notice::Started { setup: Duration::from_millis(3) });
-        self.hello(protocol::VERSION);
-    }
-
-    fn hello(&mut self, version: u32) {
-        let release = "6.12.117-vmm".to_owned();
-        self.say(FromAgent::Hello(Hello {
-            version,
-            release,
-            call_returns: vec![0x1000],
-            text: (0x1000, 0x2000),
-        }));
-    }
-
-    /// Answers like a machine process until the agent is asked for something, or the socket closes.
-    fn request(&mut self) -> Option<Request> {
-        loop {
-            match self.link.receive(Instant::now() + LONG) {
-                Ok(Some(Command::Control(bytes))) => {
-                    self.requests.push(&bytes);
-                    return Some(self.requests.next().unwrap().expect("a whole request at once"));
-                }
-                Ok(Some(Command::Trap { .. })) => self.notice(Notice::Trapping(Ok(()))),
-                Ok(Some(Command::ReadLog)) => {
-                    let records = self.log.drain(..).collect();
-                    self.notice(Notice::Log(records));
-                }
-                Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
-                Ok(Some(Command::Explain { .. })) => self.notice(Notice::Explained(Box::default())),
-                Ok(Some(Command::Stop)) => {
-                    let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
-                    self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });
-                    return None;
-                }
-                Ok(None) | Err(_) => return None,
-            }
-        }
-    }
-
-    fn print(&mut self, level: u8, text: &str) {
-        self.log.push_back(LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() });
-    }
-}
-
-const STANDING: VcpuStanding = VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted: true, interrupts: true };
-
-fn returned(value: i64) -> Outcome {
-    Outcome::Returned { value, data: Vec::new() }
-}
-
-/// Runs a plan against a stand-in and gives back every event.
-fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let link = Link::new(theirs).unwrap();
-            stand_in(&mut StandIn { link, requests: Frames::new(), log: VecDeque::new() });
-        });
-        let mut events = Vec::new();
-        let link = Link::new(ours).unwrap();
-        let mut words = || "found dead".to_owned();
-        converse(plan, link, Instant::now(), &|| false, &mut |event| events.push(event), &mut words).unwrap();
-        events
-    })
-}
-
-fn why(events: &[Event]) -> &RunEnd {
-    match events.last() {
-        Some(Event::Ended(ended)) => &ended.why,
-        other => panic!("the last event is {other:?}"),
-    }
-}
-
-fn outcome(events: &[Event], step: usize) -> &StepOutcome {
-    let found = events.iter().find_map(|event| match event {
-        Event::StepEnded { index, outcome } if *index == step => Some(outcome),
-        _ => None,
-    });
-    found.unwrap_or_else(|| panic!("step {step} did not end in {events:?}"))
-}
+use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
+use board::wire::{Command, Evidence, LogRecord, Notice, Sleeper, Spec};
+use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
+use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
+use std::os::unix::net::UnixStream;
 
 fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
     Op { role, what: What::Call { door: Door::Syscall64, nr, args, times: 1 } }
@@ -131,7 +27,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, trap: true, results: true, trace: None }
+    Plan { machine, boot_timeout: LONG, steps, watch: Watch::Calls { results: true, trace: None } }
 }
 
 fn one_call() -> Plan {
@@ -449,6 +345,33 @@ fn an_agent_that_says_what_it_should_not_ends_the_run() {
         );
         assert_eq!(*outcome(&events, 0), StepOutcome::Lost);
     }
+}
+
+/// A step that is never answered, while this task waits for itself; says for how long it was waited for.
+fn waited_for(name: &str) -> Duration {
+    let mut plan = one_call();
+    plan.steps[0].timeout = Duration::from_millis(2500);
+    let events = events(&plan, |machine| {
+        let (name, frames) = (name.to_owned(), vec![]);
+        let stuck = Sleeper { pid: 28, name, uninterruptible: true, frames, holder: None, stuck: true };
+        machine.explanation.sleepers.push(stuck);
+        machine.boot();
+        machine.request();
+        machine.request();
+    });
+    assert_eq!(*why(&events), RunEnd::StepTimedOut { index: 0 });
+    let StepOutcome::TimedOut { limit, .. } = outcome(&events, 0) else { panic!("{events:?}") };
+    *limit
+}
+
+#[test]
+fn a_step_that_waits_for_itself_ends_the_run_before_its_time() {
+    assert!(waited_for("init") < Duration::from_millis(2400));
+}
+
+#[test]
+fn a_deadlock_of_another_program_is_none_of_the_steps() {
+    assert_eq!(waited_for("other"), Duration::from_millis(2500));
 }
 
 #[test]

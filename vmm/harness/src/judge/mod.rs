@@ -213,6 +213,8 @@ impl Judge {
                 self.explanation = (**explanation).clone();
                 Vec::new()
             }
+            // Nothing that a scenario can expect.
+            Event::Walked(_) => Vec::new(),
             Event::Call(call) => {
                 let name = self.call_name(call.door, call.nr);
                 vec![Judged::Call(name, call.clone())]

@@ -60,7 +60,8 @@ pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names:
             let source = places::of_address(address, &call, Stands::BehindCall, names);
             format!("  {call}{}", source.map_or(String::new(), |source| format!("  {source}")))
         };
-        [head].into_iter().chain(calls.map(line))
+        let holder = held(sleeper).map(|held| format!("  {held}"));
+        [head].into_iter().chain(calls.map(line)).chain(holder)
     });
     places.into_iter().take(16).map(line).chain(sleepers).collect()
 }
@@ -72,7 +73,18 @@ pub fn waits(explanation: &Explanation, names: &Names) -> Option<String> {
     let calls = calls(sleeper, explanation, names);
     let (_, inner) = calls.first()?;
     let by = calls.get(1).map_or(String::new(), |(_, by)| format!(", called by {by}"));
-    Some(format!("{} (pid {}) waits in {inner}{by}", escape(&sleeper.name), sleeper.pid))
+    let held = held(sleeper).map_or(String::new(), |held| format!("; {held}"));
+    Some(format!("{} (pid {}) waits in {inner}{by}{held}", escape(&sleeper.name), sleeper.pid))
+}
+
+/// Who holds the lock.
+fn held(sleeper: &Sleeper) -> Option<String> {
+    let (pid, name) = sleeper.holder.as_ref()?;
+    let circle = if sleeper.stuck { ", which waits for it in turn" } else { "" };
+    Some(match *pid == sleeper.pid {
+        true => "it holds the lock itself".to_owned(),
+        false => format!("the lock is held by {} (pid {pid}){circle}", escape(name)),
+    })
 }
 
 /// Who sleeps, without the agent's worker where that only waits for its next request.
@@ -104,6 +116,8 @@ const SCHEDULER: &[&str] = &[
     "__mutex_lock.constprop.0",
     "__mutex_lock_interruptible_slowpath",
     "__mutex_lock_killable_slowpath",
+    "rwsem_down_read_slowpath",
+    "rwsem_down_write_slowpath",
     "__down",
     "__down_common",
     "__wait_for_common",

@@ -161,19 +161,19 @@ mod tests {
     }
 
     fn first(text: &str) -> FirstError {
-        first_error(&lines(text), &[(Path::new("/cache/work/m"), Path::new("mods/hello"))]).unwrap()
+        first_error(&lines(text), &[(Path::new("/cache/m"), Path::new("mods/hello"))]).unwrap()
     }
 
     #[test]
     fn gcc_error_is_shown_with_its_source_and_the_users_path() {
         let error = first(
-            "  CC [M]  /cache/work/m/hello.o\n\
-             /cache/work/m/hello.c: In function 'init':\n\
-             \x1b[01m\x1b[K/cache/work/m/hello.c:7:2:\x1b[m\x1b[K \x1b[01;31merror: \x1b[m\x1b[K'x' undeclared\n    \
+            "  CC [M]  /cache/m/hello.o\n\
+             /cache/m/hello.c: In function 'init':\n\
+             \x1b[01m\x1b[K/cache/m/hello.c:7:2:\x1b[m\x1b[K \x1b[01;31merror: \x1b[m\x1b[K'x' undeclared\n    \
              7 |  x = 1;\n      |  ^\n\
-             /cache/work/m/hello.c:7:2: note: each undeclared identifier is reported only once\n\
+             /cache/m/hello.c:7:2: note: each undeclared identifier is reported only once\n\
              make[3]: *** [scripts/Makefile.build:229: hello.o] Error 1\n\
-             /cache/work/m/hello.c:9:1: error: second\n",
+             /cache/m/hello.c:9:1: error: second\n",
         );
         assert_eq!(error.lines.len(), 4, "{error:?}");
         assert_eq!(error.lines[0], "mods/hello/hello.c:7:2: error: 'x' undeclared");
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn rustc_error_is_shown_with_its_place() {
         let error = first(
-            "  RUSTC [M] /cache/work/m/chardev.o\nerror[E0425]: cannot find value `y` in this scope\n  \
-             --> /cache/work/m/chardev.rs:10:5\n   |\n10 |     y\n   |     ^ not found in this scope\n\n\
+            "  RUSTC [M] /cache/m/chardev.o\nerror[E0425]: cannot find value `y` in this scope\n  \
+             --> /cache/m/chardev.rs:10:5\n   |\n10 |     y\n   |     ^ not found in this scope\n\n\
              error: aborting due to 1 previous error\n",
         );
         assert_eq!(error.lines[0], "error[E0425]: cannot find value `y` in this scope");
@@ -196,22 +196,21 @@ mod tests {
     #[test]
     fn modpost_make_and_linker_errors_are_found() {
         for text in [
-            "ERROR: modpost: \"nosuch\" [/cache/work/m/hello.ko] undefined!",
-            "make[3]: *** No rule to make target '/cache/work/m/gone.o', needed by '/cache/work/m/'.  Stop.",
+            "ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!",
+            "make[3]: *** No rule to make target '/cache/m/gone.o', needed by '/cache/m/'.  Stop.",
             "ld: kernel/fork.o: in function `fork': fork.c:(.text+0x1): undefined reference to `nosuch'",
-            "/cache/work/m/Makefile:2: *** missing separator.  Stop.",
+            "/cache/m/Makefile:2: *** missing separator.  Stop.",
         ] {
             let error = first(&format!("  MODPOST x\n{text}\nmake: *** [Makefile:224: __sub-make] Error 2"));
-            assert_eq!(error.lines, [text.replace("/cache/work/m/", "mods/hello/")]);
+            assert_eq!(error.lines, [text.replace("/cache/m/", "mods/hello/")]);
         }
     }
 
     #[test]
     fn beginners_errors_are_explained() {
-        let error =
-            first("make[2]: *** No rule to make target '/cache/work/m/gone.o', needed by 'x'.  Stop.");
+        let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
         assert!(error.advice.unwrap().contains("there is no gone.c"));
-        let error = first("ERROR: modpost: \"nosuch\" [/cache/work/m/hello.ko] undefined!");
+        let error = first("ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!");
         assert!(error.advice.unwrap().contains("exports"));
     }
 

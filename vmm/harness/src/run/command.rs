@@ -1,15 +1,14 @@
 //! `vmm module build` and `vmm module check`: what a run does with modules before it boots, alone.
 
 use super::{
-    Abort, EXIT_INFRA, EXIT_INTERRUPTED, complain,
+    Abort, exit_code,
     modules::{self, Modules},
     prepare, println_or_not,
 };
 use crate::{
     cache::Cache,
-    diagnostic::EXIT_BAD_INPUT,
     image::GuestModule,
-    judge::{Build, Verdict},
+    judge::Build,
     preflight::{self, Facts},
     scenario::model::{ModuleKind, ModuleSource},
     text::{escape, time},
@@ -24,7 +23,7 @@ use std::{
 /// bad input, 3 where this machine is at fault, 130 after Ctrl-C.
 pub fn build_modules(folders: &[PathBuf], kernel: Option<&str>, out: Option<&Path>) -> u8 {
     let source = |path: &PathBuf| source(path, ModuleKind::Folder);
-    finish(gather(folders.iter().map(source).collect(), kernel).and_then(|built| {
+    exit_code(gather(folders.iter().map(source).collect(), kernel).and_then(|built| {
         if let Some(out) = out {
             keep(&built.modules, out)?;
         }
@@ -37,7 +36,7 @@ pub fn build_modules(folders: &[PathBuf], kernel: Option<&str>, out: Option<&Pat
 /// Returns the exit code, as [`build_modules`] does.
 pub fn check_modules(files: &[PathBuf], kernel: Option<&str>) -> u8 {
     let source = |path: &PathBuf| source(path, ModuleKind::Object);
-    finish(gather(files.iter().map(source).collect(), kernel).map(|checked| show(&checked)))
+    exit_code(gather(files.iter().map(source).collect(), kernel).map(|checked| show(&checked)))
 }
 
 fn source(path: &Path, kind: ModuleKind) -> ModuleSource {
@@ -82,19 +81,4 @@ fn show(modules: &Modules) {
         }
     }
     println_or_not(&format!("the kernel takes all of them (looked for {})", time(modules.preflight)));
-}
-
-fn finish(result: Result<(), Abort>) -> u8 {
-    match result {
-        Ok(()) => 0,
-        Err(Abort::Verdict(verdict, why)) => {
-            complain(&format!("error: {why}"));
-            if verdict == Verdict::Infra { EXIT_INFRA } else { verdict.exit_code() }
-        }
-        Err(Abort::Input(why)) => {
-            complain(&format!("error: {why}"));
-            EXIT_BAD_INPUT
-        }
-        Err(Abort::Interrupted) => EXIT_INTERRUPTED,
-    }
 }

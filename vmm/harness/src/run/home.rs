@@ -71,22 +71,20 @@ mod tests {
             std::fs::write(folder.join(file), "").unwrap();
         }
         let home = Home::new(
-            Path::new("/c/work/module-"),
+            Path::new("/c/module-"),
             Path::new("/c/kernels/0a/build"),
             vec![other.join("../one"), other],
         );
         let shown = |line: &str| home.line(line);
-        let warning = "WARNING: CPU: 0 PID: 1 at /c/work/module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]";
+        let warning = "WARNING: CPU: 0 PID: 1 at /c/module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]";
         let users = format!("WARNING: CPU: 0 PID: 1 at {}/foo.c:9 f+0x1/0x2 [foo]", one.display());
         assert_eq!(shown(warning), Some(users));
-        let relative = shown("WARNING: at ../../../work/module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]");
+        let relative = shown("WARNING: at ../../../module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]");
         let users = format!("WARNING: at {}/foo.c:9 f+0x1/0x2 [foo]", one.display());
         assert_eq!(relative, Some(users));
-        let bug = shown("kernel BUG at /c/work/module-0a1b/source/both.c:7!");
+        let bug = shown("kernel BUG at /c/module-0a1b/source/both.c:7!");
         assert_eq!(bug.as_deref(), Some("kernel BUG at both.c:7!"), "two folders have it");
-        for other in
-            ["no path", "/c/work/module-", "/c/work/module-0a1b/else/x.c", "at /c/work/module-1 /source/x.c"]
-        {
+        for other in ["no path", "/c/module-", "/c/module-0a1b/else/x.c", "at /c/module-1 /source/x.c"] {
             assert_eq!(shown(other), None);
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     kernel::{self, Fault, Fit, Kernel, KernelError, wanted::Wanted},
     lines::Lines,
     lower::{self, SyscallNames},
-    plan::Plan,
+    plan::{Plan, Watch},
     preflight::Facts,
     project,
     scenario::model::{Action, ModuleKind, Scenario, Step},
@@ -46,6 +46,13 @@ pub(super) struct Prepared {
 pub(super) struct Built {
     kernel: Kernel,
     took: Duration,
+}
+
+impl Built {
+    /// Where modules are built for it; `source` in it leads to its source.
+    pub fn build(&self) -> &Path {
+        &self.kernel.build
+    }
 }
 
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
@@ -118,7 +125,12 @@ pub(super) fn the_rest(
         source: Box::new(move |code, stands| lines.find(code, stands)),
     };
     Ok(Prepared {
-        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, results: true, trace },
+        plan: Plan {
+            machine,
+            boot_timeout: scenario.boot_timeout,
+            steps,
+            watch: Watch::Calls { results: true, trace },
+        },
         kernel: judge::Kernel {
             release: Some(kernel.release),
             hash: kernel.hash,

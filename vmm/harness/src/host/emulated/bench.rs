@@ -5,16 +5,12 @@ use super::{
     EmulatedError, initrd,
     qemu::{Qemu as Emulator, Start},
 };
-use crate::bench::boot::{self, BootBench, Qemu, Sample};
-use board::wire::Spec;
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
+use crate::{
+    bench::boot::{self, BootBench, Qemu, Sample},
+    ldd::libraries,
 };
+use board::wire::Spec;
+use std::{fs, io, path::Path, thread, time::Duration};
 
 /// What is to be measured, as JSON, in the host.
 pub(super) const ORDER: &str = "/bench/order";
@@ -104,10 +100,9 @@ fn qemu_files(files: &Path) -> Result<Vec<(String, u32, Vec<u8>)>, EmulatedError
         .find_map(|path| path.is_file().then(|| fs::canonicalize(path).ok()).flatten())
         .ok_or_else(|| EmulatedError::Missing(candidates[1].clone()))?;
     let mut more = vec![(PROGRAM.to_owned(), 0o555, read(&program)?)];
-    for (name, path) in libraries(&program, &root)? {
-        // Where the dynamic loader looks without being told.
-        let place = if name.starts_with("ld-linux") { "/lib64" } else { "/lib" };
-        more.push((format!("{place}/{name}"), 0o555, read(&path)?));
+    let own = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|path| root.join(path));
+    for (place, path) in libraries(&program, &own).map_err(EmulatedError::io("run ldd on", &program))? {
+        more.push((place, 0o555, read(&path)?));
     }
     let places = [root.join("usr/share/qemu"), root.join("usr/share/seabios"), "/usr/share/qemu".into()];
     for rom in ROMS {
@@ -116,20 +111,6 @@ fn qemu_files(files: &Path) -> Result<Vec<(String, u32, Vec<u8>)>, EmulatedError
         }
     }
     Ok(more)
-}
-
-/// What a program needs to be loaded, by file name, as ldd(1) says.
-fn libraries(program: &Path, root: &Path) -> Result<BTreeMap<String, PathBuf>, EmulatedError> {
-    let own = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|path| root.join(path));
-    let path =
-        std::env::join_paths(own).map_err(|error| EmulatedError::io("use", root)(io::Error::other(error)))?;
-    let output = Command::new("ldd").arg(program).env("LD_LIBRARY_PATH", path).output();
-    let output = output.map_err(EmulatedError::io("run ldd on", program))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // `name => /path (address)`, or `/path (address)`; the vDSO has no path.
-    let paths = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    let named = |path: &str| Some((Path::new(path).file_name()?.to_str()?.to_owned(), PathBuf::from(path)));
-    Ok(paths.filter_map(named).collect())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EmulatedError> {

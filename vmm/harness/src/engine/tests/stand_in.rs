@@ -1,0 +1,124 @@
+//! A stand-in for the machine process, and what the tests ask of the events that come of it.
+
+use super::super::*;
+use board::wire::{Command, Evidence, Explanation, LogRecord, Notice, Spec, VcpuStanding};
+use protocol::{Frames, FromAgent, Hello, Outcome, Reply, Request};
+use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
+
+/// Longer than anything here takes unless something hangs.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// The machine process's side of the socket.
+pub struct StandIn {
+    pub link: Link,
+    pub requests: Frames,
+    pub log: VecDeque<LogRecord>,
+    pub explanation: Explanation,
+}
+
+impl StandIn {
+    pub fn notice(&mut self, notice: Notice) {
+        self.link.send(&notice);
+        let _ = self.link.flush(Instant::now() + LONG);
+    }
+
+    pub fn say(&mut self, message: FromAgent) {
+        self.notice(Notice::Control(protocol::encode(&message)));
+    }
+
+    pub fn reply(&mut self, id: u32, outcome: Outcome) {
+        self.say(FromAgent::Reply(Reply { id, outcome, nanos: 1000 }));
+    }
+
+    pub fn boot(&mut self) {
+        self.link.receive::<Spec>(Instant::now() + LONG).unwrap().unwrap();
+        self.notice(Notice::Started { setup: Duration::from_millis(3) });
+        self.hello(protocol::VERSION);
+    }
+
+    pub fn hello(&mut self, version: u32) {
+        let release = "6.12.117-vmm".to_owned();
+        self.say(FromAgent::Hello(Hello {
+            version,
+            release,
+            call_returns: vec![0x1000],
+            text: (0x1000, 0x2000),
+        }));
+    }
+
+    /// Answers like a machine process until the agent is asked for something, or the socket closes.
+    pub fn request(&mut self) -> Option<Request> {
+        loop {
+            match self.link.receive(Instant::now() + LONG) {
+                Ok(Some(Command::Control(bytes))) => {
+                    self.requests.push(&bytes);
+                    return Some(self.requests.next().unwrap().expect("a whole request at once"));
+                }
+                Ok(Some(Command::Trap { .. } | Command::Untrap | Command::Walk { .. })) => {
+                    self.notice(Notice::Trapping(Ok(())))
+                }
+                Ok(Some(Command::ReadLog)) => {
+                    let records = self.log.drain(..).collect();
+                    self.notice(Notice::Log(records));
+                }
+                Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
+                Ok(Some(Command::Explain { .. })) => {
+                    self.notice(Notice::Explained(Box::new(self.explanation.clone())))
+                }
+                Ok(Some(Command::Stop)) => {
+                    let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
+                    self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });
+                    return None;
+                }
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    pub fn print(&mut self, level: u8, text: &str) {
+        self.log.push_back(LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() });
+    }
+}
+
+pub const STANDING: VcpuStanding =
+    VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted: true, interrupts: true };
+
+pub fn returned(value: i64) -> Outcome {
+    Outcome::Returned { value, data: Vec::new() }
+}
+
+/// Runs a plan against a stand-in and gives back every event.
+pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let link = Link::new(theirs).unwrap();
+            stand_in(&mut StandIn {
+                link,
+                requests: Frames::new(),
+                log: VecDeque::new(),
+                explanation: Explanation::default(),
+            });
+        });
+        let mut events = Vec::new();
+        let link = Link::new(ours).unwrap();
+        let mut words = || "found dead".to_owned();
+        converse(plan, link, Instant::now(), &|| false, &mut |event| events.push(event), &mut words).unwrap();
+        events
+    })
+}
+
+pub fn why(events: &[Event]) -> &RunEnd {
+    match events.last() {
+        Some(Event::Ended(ended)) => &ended.why,
+        other => panic!("the last event is {other:?}"),
+    }
+}
+
+pub fn outcome(events: &[Event], step: usize) -> &StepOutcome {
+    let found = events.iter().find_map(|event| match event {
+        Event::StepEnded { index, outcome } if *index == step => Some(outcome),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("step {step} did not end in {events:?}"))
+}

@@ -1,0 +1,78 @@
+//! `vmm bench`: what is measured, on the host where runs would be.
+
+use super::{
+    Abort, complain, exit_code,
+    prepare::{self, Prepared},
+    print_or_not,
+};
+use crate::{
+    bench,
+    cache::Cache,
+    diagnostic::EXIT_BAD_INPUT,
+    event::{Event, StepOutcome},
+    host::{self, Choice},
+    interrupt,
+    judge::Verdict,
+    kernel::wanted::Wanted,
+    plan::{Op, Role, Watch, What},
+    scenario::{self, model::Scenario},
+};
+use std::{io, path::Path};
+
+/// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the
+/// exit code, as [`run`] does.
+pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
+    match scenario::load(path) {
+        Ok(scenario) => printed(measure_boot(&scenario, runs, choice)),
+        Err(diagnostics) => {
+            complain(&diagnostics);
+            EXIT_BAD_INPUT
+        }
+    }
+}
+
+/// Measures what a system call costs in each way of [`bench::calls`], and prints it. Returns the exit code.
+pub fn bench_calls(calls: u32, rounds: u32, choice: Choice) -> u8 {
+    printed(measure_calls(calls, rounds, choice))
+}
+
+fn printed(text: Result<String, Abort>) -> u8 {
+    exit_code(text.map(|text| print_or_not(&text)))
+}
+
+fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(choice, cache.root().join("emulator"))?;
+    let stage = cache.stage()?;
+    let cannot = |error: io::Error| {
+        Abort::Verdict(Verdict::Infra, format!("failed to prepare the benchmark: {error}"))
+    };
+    let (ways, path) = bench::calls::scenario(stage.path(), calls).map_err(cannot)?;
+    let scenario = scenario::load(&path).map_err(|why| Abort::Input(why.to_string()))?;
+    let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
+    let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
+    plan.watch = Watch::Nothing;
+    for (way, step) in ways.iter().zip(&mut plan.steps) {
+        step.ops.insert(0, Op { role: Role::Setup, what: What::Watch(way.watch()) });
+    }
+    let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
+    let mut found = Vec::new();
+    for _ in 0..rounds {
+        host.execute(&plan, &interrupt::requested, &mut |event| {
+            if let Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, .. } } = event {
+                found.extend(bench::calls::took(&stdout).map(|took| (ways[index], took)));
+            }
+        })?;
+    }
+    Ok(bench::calls_table(&chosen.description, &found))
+}
+
+fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(choice, cache.root().join("emulator"))?;
+    let kernel = prepare::kernel(scenario, &Wanted::default(), &cache)?;
+    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, None, &cache)?;
+    let mut samples = Vec::new();
+    chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
+    Ok(bench::boot_table(&chosen.description, &samples))
+}

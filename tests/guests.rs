@@ -19,4 +19,5 @@ mod guests {
     mod modules;
     mod robustness;
     mod scenarios;
+    mod symbols;
 }

@@ -10,6 +10,7 @@ mod compressed;
 pub mod config;
 mod debian;
 pub mod diagnose;
+mod fit;
 mod foreign;
 mod git;
 mod kallsyms;
@@ -32,6 +33,7 @@ use crate::{
 };
 use board::wire::Announce;
 pub(crate) use build::jobs;
+pub use fit::Fit;
 pub use foreign::ForeignError;
 pub use product::{Facts, Manifest};
 use recipe::Loaded;
@@ -283,6 +285,14 @@ impl Kernel {
     /// Offsets of fields of its structures, in bytes, by `struct.field`; empty where they can't be found.
     pub fn offsets(&self, cache: &Cache) -> BTreeMap<String, u64> {
         offsets::find(self, cache)
+    }
+
+    /// Whether its files are of one build, and what is lost because they are not.
+    ///
+    /// # Errors
+    /// The `System.map` is damaged.
+    pub fn fit(&self) -> Result<Fit, KernelError> {
+        Ok(fit::check(self, self.symbols()?))
     }
 
     /// Names and addresses of its functions and variables.

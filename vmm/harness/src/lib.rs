@@ -21,6 +21,7 @@ pub mod interrupt;
 pub mod judge;
 pub mod kernel;
 mod ldd;
+pub mod lines;
 pub mod lower;
 pub mod module;
 pub mod plan;

@@ -9,7 +9,7 @@
 //! end the run, and the trap follows ([`SyscallTrap::moved`]).
 
 use crate::{
-    door::{Door, Doors, Place},
+    door::{Door, Doors, Place, Results},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies, Tally},
     task::Current,
@@ -82,8 +82,9 @@ impl SyscallTrap {
     }
 
     fn find(vcpu: &Vcpu, order: &Order) -> Result<Doors, TrapError> {
-        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied().filter(|_| order.results);
-        Doors::find(vcpu, &order.space, do_syscall_64)?.ok_or(TrapError::NoEntry)
+        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied();
+        let results = if order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
+        Doors::find(vcpu, &order.space, results)?.ok_or(TrapError::NoEntry)
     }
 
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen

@@ -8,6 +8,7 @@ mod clean;
 mod findings;
 mod judged;
 mod needs;
+mod places;
 mod run;
 mod standing;
 mod step;
@@ -28,6 +29,7 @@ pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
 
 use crate::event::{Booted, Event, StepOutcome};
+use crate::lines::{Code, Place, Stands};
 use crate::scenario::Scenario;
 use crate::scenario::model::Want;
 use board::wire::{Explanation, LogRecord};
@@ -39,6 +41,9 @@ const CONSOLE: usize = 4096;
 /// Makes another line of one, if it has to be another.
 pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
 
+/// The line of source code that a piece of code was compiled from.
+pub type FindLine = dyn Fn(&Code, Stands) -> Option<Place> + Send;
+
 /// What is known of the kernel that runs, for a person's eyes.
 pub struct Names {
     /// The name of a 64-bit system call.
@@ -48,6 +53,8 @@ pub struct Names {
     /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
     /// do: modules are built in a copy of their folder.
     pub at_home: Box<Rewrite>,
+    /// Where there is debug info. Asked only for findings and hangs, once a run is over.
+    pub source: Box<FindLine>,
 }
 
 impl Names {
@@ -59,7 +66,12 @@ impl Names {
 impl Default for Names {
     /// Knows nothing.
     fn default() -> Self {
-        Self { syscall: Box::new(|_| None), symbol: Box::new(|_| None), at_home: Box::new(|_| None) }
+        Self {
+            syscall: Box::new(|_| None),
+            symbol: Box::new(|_| None),
+            at_home: Box::new(|_| None),
+            source: Box::new(|_, _| None),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::Judge;
 use super::check::{self, holds, show_interval};
 use super::findings::excuse;
 use super::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
+use super::places;
 use super::standing::{self, Hang, describe};
 use super::step::wanted;
 use super::verdict::{StepVerdict, Verdict};
@@ -112,6 +113,7 @@ impl Judge {
         let mut findings = self.findings.now();
         for finding in &mut findings {
             finding.excuse = excuse(&self.scenario, finding);
+            places::add(&mut finding.splat, &self.names);
         }
         findings
     }

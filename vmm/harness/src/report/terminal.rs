@@ -53,7 +53,8 @@ impl Terminal {
         let hash: String = kernel.hash.chars().take(7).collect();
         let release = kernel.release.as_ref().map_or(String::new(), |release| format!("{release} "));
         let how = if kernel.cached { "cached".into() } else { format!("built in {}", time(kernel.build)) };
-        self.head("kernel", &format!("{release}{hash} ({how})"))
+        self.head("kernel", &format!("{release}{hash} ({how})"))?;
+        kernel.warnings.iter().try_for_each(|warning| self.head("warning", warning))
     }
 
     /// A warning's first line; the report has all of it.

@@ -104,7 +104,7 @@ fn write(out: &mut String, told: &Told) -> std::fmt::Result {
     let count = told.parameters.len().max(told.given);
     for (at, value) in arguments(user).into_iter().enumerate().take(count) {
         let parameter = told.parameters.get(at);
-        let mut words = parameter.map_or(String::new(), |it| declaration(it));
+        let mut words = parameter.map_or(String::new(), declaration);
         if let Some(bytes) = pointed(&walk.before, at) {
             write!(words, "{}points to {}", if words.is_empty() { "" } else { ", " }, bytes_shown(bytes))?;
         } else if value != 0 && parameter.is_some_and(Parameter::is_pointer) {

@@ -28,6 +28,8 @@ fn calls_of_32_bit_programs_are_counted_at_their_doors() {
     // Which of the two it is depends on the processor.
     let fast = counted(report, "syscall32", GETPPID) + counted(report, "sysenter", GETPPID);
     assert_eq!(fast, 5, "{}", ran.text);
+    assert_eq!(ran.calls("getppid"), 12, "by their name: {}", ran.text);
+    ran.says("getppid, int 0x80");
 }
 
 #[test]

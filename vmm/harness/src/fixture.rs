@@ -213,7 +213,7 @@ fn good_evidence(scenario: &Scenario) -> Evidence {
 /// The table's names, and one symbol.
 pub fn names() -> Names {
     Names {
-        syscall: Box::new(|nr| Table.name(nr).map(str::to_owned)),
+        syscall: Box::new(|door, nr| Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)),
         symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
         at_home: Box::new(|line| line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))),
         source: Box::new(|_, _| None),

@@ -32,7 +32,7 @@ use crate::event::{Booted, Event, StepOutcome};
 use crate::lines::{Code, Place, Stands};
 use crate::scenario::Scenario;
 use crate::scenario::model::Want;
-use board::wire::{Explanation, LogRecord};
+use board::wire::{Door, Explanation, LogRecord};
 use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
@@ -46,8 +46,8 @@ pub type FindLine = dyn Fn(&Code, Stands) -> Option<Place> + Send;
 
 /// What is known of the kernel that runs, for a person's eyes.
 pub struct Names {
-    /// The name of a 64-bit system call.
-    pub syscall: Box<dyn Fn(u64) -> Option<String> + Send>,
+    /// The name of a system call, by the door that it came through.
+    pub syscall: Box<dyn Fn(Door, u64) -> Option<String> + Send>,
     /// `function+0x1f` of an address.
     pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
     /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
@@ -67,7 +67,7 @@ impl Default for Names {
     /// Knows nothing.
     fn default() -> Self {
         Self {
-            syscall: Box::new(|_| None),
+            syscall: Box::new(|_, _| None),
             symbol: Box::new(|_| None),
             at_home: Box::new(|_| None),
             source: Box::new(|_, _| None),

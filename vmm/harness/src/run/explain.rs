@@ -20,6 +20,7 @@ use crate::{
     plan::{Watch, What},
     scenario,
 };
+use board::wire::Door;
 use std::{collections::BTreeMap, path::Path};
 
 /// A call to explain.
@@ -106,7 +107,7 @@ fn follow(asked: &Explain) -> Result<String, Failed> {
         let offset = u64::from_str_radix(offset, 16).ok()?;
         Some((format!("{function} {module}").trim_end().to_owned(), offset))
     };
-    let name = (names.syscall)(nr).unwrap_or_else(|| "none that this kernel has".to_owned());
+    let name = (names.syscall)(Door::Syscall64, nr).unwrap_or_else(|| "none that this kernel has".to_owned());
     let told = Told {
         name: &name,
         nr,

@@ -117,7 +117,7 @@ pub(super) fn the_rest(
         Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
     let names = Names {
-        syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),
+        syscall: Box::new(move |door, nr| calls.0.name(door, nr).map(str::to_owned)),
         symbol: Box::new(move |address| {
             symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
         }),

@@ -124,6 +124,8 @@ fn the_way_is_told_with_its_values() {
 fn a_call_without_a_function_says_so() {
     let mut walk = walk();
     walk.stops.retain(|stop| !(CALL..PUT + 0x1000).contains(&stop.rip));
+    assert!(!told(&walk, &[]).contains("no function belongs"), "there is a result");
+    walk.stops.last_mut().unwrap().rax = -38_i64 as u64;
     let text = told(&walk, &[]);
     assert!(text.contains("no function belongs to this number"), "{text}");
 }

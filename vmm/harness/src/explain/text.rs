@@ -14,6 +14,9 @@ const DEEPEST: usize = 9;
 /// So many functions are shown in all.
 const MOST: usize = 200;
 
+/// ENOSYS (include/uapi/asm-generic/errno.h).
+const NO_SUCH_CALL: i32 = 38;
+
 /// RFLAGS.IF.
 const INTERRUPTS: u64 = 1 << 9;
 
@@ -199,7 +202,9 @@ fn calls(out: &mut String, told: &Told, way: &[Stop]) -> std::fmt::Result {
         shown += 1;
         at += times;
     }
-    if told.walk.returned && !functions.iter().any(|it| is_call(&it.name)) {
+    let unknown =
+        told.walk.stops.last().is_some_and(|last| Errno::of(last.rax as i64) == Some(Errno(NO_SUCH_CALL)));
+    if told.walk.returned && unknown && !functions.iter().any(|it| is_call(&it.name)) {
         let words =
             "no function belongs to this number: the result is what the entry code put there, -ENOSYS";
         writeln!(out, "          {words}")?;
@@ -229,13 +234,15 @@ fn line(out: &mut String, function: &Function, times: usize) -> std::fmt::Result
 
 /// A system call's own function (include/linux/syscalls.h, arch/x86/include/asm/syscall_wrapper.h).
 fn is_call(function: &str) -> bool {
-    ["__x64_sys_", "__do_sys_", "__se_sys_"].iter().any(|prefix| function.starts_with(prefix))
+    ["__x64_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_"].iter().any(|prefix| function.starts_with(prefix))
 }
 
 /// An error as a function returns it, as a long or as an int.
 fn as_errno(value: i64) -> Option<Errno> {
     let int = i64::from(value as i32);
-    Errno::of(value).or_else(|| Errno::of(int).filter(|_| value >> 32 == 0))
+    let errno = Errno::of(value).or_else(|| Errno::of(int).filter(|_| value >> 32 == 0))?;
+    // What has no name is what was left in the register.
+    Errno::all().any(|(_, known)| known == errno).then_some(errno)
 }
 
 fn declaration(parameter: &Parameter) -> String {

@@ -9,15 +9,18 @@ use crate::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.
-const FILE: &str = "offsets-3.json";
+const FILE: &str = "offsets-4.json";
 
-const MAKEFILE: &str = "obj-m := offsets.o\n";
+const MAKEFILE: &str = "obj-m := offsets.o waiting.o first.o\n";
 
-/// `struct module`'s memory regions are what they are since 6.4 (struct module_memory).
-const SOURCE: &str = r#"
+/// The files: what a kernel does not have fails one of them and leaves the others.
+const SOURCES: [(&str, &str); 3] = [("offsets", OFFSETS), ("waiting", WAITING), ("first", FIRST)];
+
+const HEAD: &str = r#"
 #include <linux/kallsyms.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/version.h>
 
@@ -25,6 +28,29 @@ const SOURCE: &str = r#"
 #define FIELD(type, field) VALUE(#type "." #field, offsetof(struct type, field))
 
 void offsets(void);
+"#;
+
+/// Locks that hold the head of a list of waiters.
+const WAITING: &str = r#"
+void offsets(void)
+{
+	FIELD(mutex, owner);
+	FIELD(mutex, wait_list);
+}
+"#;
+
+/// Locks that point to the first waiter, as later kernels have them.
+const FIRST: &str = r#"
+void offsets(void)
+{
+	FIELD(mutex, owner);
+	FIELD(mutex, first_waiter);
+	FIELD(rw_semaphore, first_waiter);
+}
+"#;
+
+/// `struct module`'s memory regions are what they are since 6.4 (struct module_memory).
+const OFFSETS: &str = r#"
 void offsets(void)
 {
 	FIELD(task_struct, pid);
@@ -35,10 +61,6 @@ void offsets(void)
 	FIELD(task_struct, flags);
 	FIELD(task_struct, stack);
 	VALUE("task_struct.sp", offsetof(struct task_struct, thread.sp));
-#ifndef CONFIG_PREEMPT_RT
-	FIELD(mutex, owner);
-	FIELD(mutex, wait_list);
-#endif
 	FIELD(module, list);
 	FIELD(module, name);
 #ifdef CONFIG_KALLSYMS
@@ -86,17 +108,19 @@ fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, Cach
     let toolchain = Toolchain::find(&kernel.compiler, cache);
     let stage = cache.stage()?;
     let folder = stage.path();
-    for (name, text) in [("Makefile", MAKEFILE), ("offsets.c", SOURCE)] {
+    let sources = SOURCES.map(|(name, text)| (format!("{name}.c"), format!("{HEAD}{text}")));
+    for (name, text) in sources.into_iter().chain([("Makefile".to_owned(), MAKEFILE.to_owned())]) {
         let path = folder.join(name);
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
     let mut make = run::tied("make");
     make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
     toolchain.apply(&mut make);
-    make.arg("offsets.s").current_dir(folder);
+    make.arg("-k").args(SOURCES.map(|(name, _)| format!("{name}.s"))).current_dir(folder);
     // What it can't do it says in the log.
     run::run(make, &log, None, |_| ())?;
-    Ok(parse(&fs::read_to_string(folder.join("offsets.s")).unwrap_or_default()))
+    let assembly = |(name, _)| fs::read_to_string(folder.join(format!("{name}.s"))).unwrap_or_default();
+    Ok(SOURCES.map(assembly).iter().flat_map(|text| parse(text)).collect())
 }
 
 /// Takes the values out of the assembly: `.ascii "->name value"`.

@@ -1,10 +1,10 @@
 //! Copies of source trees that change as little as possible, so that make rebuilds as little as possible.
 
 use crate::cache::CacheError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, HashSet},
     ffi::OsStr,
     fs::{self, DirEntry},
     io::ErrorKind,
@@ -50,10 +50,24 @@ pub enum Share {
     Nothing,
 }
 
-/// What a copy was made of, kept beside it: what is here and no longer in the original is deleted.
+/// What a copy was made of, kept beside it: what is here and no longer in the original is deleted, and what has not
+/// changed since need not be looked at.
 #[derive(Default, Serialize, Deserialize)]
 struct Manifest {
-    files: BTreeSet<PathBuf>,
+    files: Vec<PathBuf>,
+    /// The originals of `files`, in the same order; nothing for those that may have been changed since.
+    #[serde(default)]
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// Size, time of change in seconds and nanoseconds, permissions.
+type Stamp = (u64, i64, i64, u32);
+
+impl File {
+    /// Links are few and looked at each time.
+    fn stamp(&self) -> Option<Stamp> {
+        self.link.is_none().then_some((self.size, self.mtime.0, self.mtime.1, self.mode))
+    }
 }
 
 impl Tree {
@@ -102,13 +116,18 @@ impl Tree {
 
     /// A digest that changes when a file comes, goes, or is written: for trees too large to be read.
     pub fn state(&self) -> [u8; 32] {
+        self.state_of(|_| true)
+    }
+
+    /// The same of some files only.
+    pub fn state_of(&self, wanted: impl Fn(&Path) -> bool) -> [u8; 32] {
         let mut digest = Sha256::new();
         let mut add = |text: &OsStr| {
             digest.update((text.len() as u64).to_le_bytes());
             digest.update(text.as_bytes());
         };
         let mut numbers = Vec::with_capacity(self.files.len() * 24);
-        for (path, file) in &self.files {
+        for (path, file) in self.files.iter().filter(|(path, _)| wanted(path)) {
             add(path.as_os_str());
             // No link points to nothing, so this tells links from files.
             add(file.link.as_deref().unwrap_or(Path::new("")).as_os_str());
@@ -134,22 +153,40 @@ impl Tree {
         except: &BTreeSet<PathBuf>,
         manifest: &Path,
     ) -> Result<(), CacheError> {
-        let old: Manifest =
-            fs::read(manifest).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let new: BTreeSet<PathBuf> = self.files.iter().map(|(name, _)| name).chain(except).cloned().collect();
-        // Written before anything is done: should we be killed, the next time knows all that may be here.
-        save(manifest, &Manifest { files: old.files.union(&new).cloned().collect() })?;
-        for gone in old.files.difference(&new) {
+        let journal = manifest.with_extension("changing");
+        let old = if to.is_dir() { Manifest::read(manifest, &journal) } else { Manifest::default() };
+        let known: HashMap<&PathBuf, Stamp> =
+            old.files.iter().zip(&old.stamps).filter_map(|(name, stamp)| Some((name, (*stamp)?))).collect();
+        let unchanged =
+            |name: &PathBuf, file: &File| file.stamp().is_some_and(|it| known.get(name) == Some(&it));
+        let ours = || self.files.iter().filter(|(name, _)| !except.contains(name));
+        let changed: Vec<_> = ours().filter(|(name, file)| !unchanged(name, file)).collect();
+        let new: HashSet<&PathBuf> = self.files.iter().map(|(name, _)| name).chain(except).collect();
+        let gone: Vec<&PathBuf> = old.files.iter().filter(|name| !new.contains(name)).collect();
+        let excepted = old.files.iter().filter(|name| except.contains(*name) && !known.contains_key(name));
+        if changed.iter().all(|(_, file)| file.link.is_some())
+            && gone.is_empty()
+            && excepted.count() == except.len()
+        {
+            return changed
+                .iter()
+                .try_for_each(|(name, file)| place(&self.root.join(name), file, &to.join(name), share));
+        }
+        // Written before anything is done: should we be killed, the next time knows all that may be here, and
+        // looks at whatever this one may have been at.
+        let names = changed.iter().map(|(name, _)| name).chain(gone.iter().copied()).chain(except);
+        save(&journal, &names.collect::<Vec<_>>())?;
+        for gone in gone {
             let path = to.join(gone);
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(CacheError::io("remove", &path)(error));
                 }
                 _ => {}
             }
         }
         let mut folder = PathBuf::new();
-        for (name, file) in self.files.iter().filter(|(name, _)| !except.contains(name)) {
+        for (name, file) in changed {
             let (from, to) = (self.root.join(name), to.join(name));
             if let Some(parent) = to.parent().filter(|parent| *parent != folder) {
                 parent.clone_into(&mut folder);
@@ -157,7 +194,32 @@ impl Tree {
             }
             place(&from, file, &to, share)?;
         }
-        save(manifest, &Manifest { files: new })
+        let ours = ours().map(|(name, file)| (name.clone(), file.stamp()));
+        let (files, stamps) = ours.chain(except.iter().map(|name| (name.clone(), None))).unzip();
+        save(manifest, &Manifest { files, stamps })?;
+        fs::remove_file(&journal).map_err(CacheError::io("remove", &journal))
+    }
+}
+
+impl Manifest {
+    /// What is known of a copy. Where a copy was broken off, its `journal` has the names of those files that
+    /// nothing is sure of.
+    fn read(path: &Path, journal: &Path) -> Self {
+        fn parsed<T: DeserializeOwned>(path: &Path) -> Option<T> {
+            serde_json::from_slice(&fs::read(path).ok()?).ok()
+        }
+        let mut manifest: Self = parsed(path).unwrap_or_default();
+        manifest.stamps.resize(manifest.files.len(), None);
+        // One that is cut off was being written, before anything was done.
+        if let Some(mut unsure) = parsed::<HashSet<PathBuf>>(journal) {
+            for (name, stamp) in manifest.files.iter().zip(&mut manifest.stamps) {
+                if unsure.remove(name) {
+                    *stamp = None;
+                }
+            }
+            manifest.files.extend(unsure);
+        }
+        manifest
     }
 }
 
@@ -214,8 +276,8 @@ fn look(root: &Path, entry: &DirEntry, is_link: bool) -> Result<Option<File>, Ca
     Ok(Some(File { size: meta.len(), mtime, mode: meta.mode(), link }))
 }
 
-fn save(path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
-    let text = serde_json::to_vec(manifest).map_err(|error| CacheError::io("write", path)(error.into()))?;
+fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
+    let text = serde_json::to_vec(value).map_err(|error| CacheError::io("write", path)(error.into()))?;
     fs::write(path, text).map_err(CacheError::io("write", path))
 }
 

@@ -11,6 +11,7 @@ mod guests {
     mod bad_input;
     mod evidence;
     mod expectations;
+    mod explain;
     mod findings;
     mod interrupt;
     mod kernel_faults;
@@ -18,4 +19,5 @@ mod guests {
     mod modules;
     mod robustness;
     mod scenarios;
+    mod symbols;
 }

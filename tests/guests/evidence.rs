@@ -2,7 +2,7 @@
 
 use super::support::{fixture, root, run, run_text, run_with, shipped};
 use serde_json::Value;
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 /// How often a call was counted at a door.
 fn counted(report: &Value, door: &str, nr: u64) -> u64 {
@@ -28,6 +28,8 @@ fn calls_of_32_bit_programs_are_counted_at_their_doors() {
     // Which of the two it is depends on the processor.
     let fast = counted(report, "syscall32", GETPPID) + counted(report, "sysenter", GETPPID);
     assert_eq!(fast, 5, "{}", ran.text);
+    assert_eq!(ran.calls("getppid"), 12, "by their name: {}", ran.text);
+    ran.says("getppid, int 0x80");
 }
 
 #[test]
@@ -74,4 +76,18 @@ fn hang_on_a_lock_says_who_waits_for_it() {
     ran.says("waits in mutex_lock");
     ran.says("deadlocks_twice");
     ran.says("[deadlocks]");
+    ran.says("it holds the lock itself");
+    ran.says("a deadlock, found after");
+    // The step has a minute, and nothing that could end its wait.
+    assert!(ran.took < Duration::from_secs(30), "{:?}: {}", ran.took, ran.text);
+}
+
+#[test]
+fn tasks_that_wait_for_each_other_are_found_before_their_time_is_up() {
+    let ran = run(&fixture("abba.yaml"));
+    ran.ends_with("hang-idle", 1);
+    ran.says("abba_init");
+    ran.says("the lock is held by abba_thread");
+    ran.says("which waits for it in turn");
+    assert!(ran.took < Duration::from_secs(30), "{:?}: {}", ran.took, ran.text);
 }

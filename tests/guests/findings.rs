@@ -168,11 +168,11 @@ fn flooded_log_keeps_its_first_and_newest_lines() {
     assert!(log.len() <= 5000, "{} lines", log.len());
     assert_eq!(log[0]["seq"], 0);
     let newest = log.last().unwrap()["text"].as_str().unwrap();
-    assert!(newest.starts_with("floods: line 39999 "), "{newest}");
+    assert!(newest.starts_with("floods: line 199999 "), "{newest}");
     let number = |what: &str| ran.report()[what].as_u64().unwrap();
     let all = log.len() as u64 + number("log_lines_dropped") + number("log_lines_lost");
     assert_eq!(all, log.last().unwrap()["seq"].as_u64().unwrap() + 1, "every line is kept or counted");
-    assert!(all > 40_000, "{all}");
+    assert!(all > 200_000, "{all}");
     // The process that boots the guest holds no log.
     assert!(number("own_memory_kib") < 64 << 10, "{}", ran.report()["own_memory_kib"]);
 }

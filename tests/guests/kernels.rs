@@ -16,6 +16,42 @@ fn every_shipped_scenario_passes_on_7_3() {
     }
 }
 
+#[test]
+#[ignore = "builds a kernel for ten minutes: make test-all"]
+fn findings_and_hangs_have_lines_where_there_is_debug_info() {
+    let with = &["--fragment", "debuginfo"];
+    let ran = run_with(&fixture("warns.yaml"), with);
+    ran.ends_with("splat", 1);
+    let finding = &ran.report()["findings"][0];
+    let place = |function: &str| {
+        let frames = finding["frames"].as_array().unwrap();
+        let frame = frames.iter().find(|frame| frame["function"] == function).unwrap();
+        (frame["file"].as_str().unwrap().to_owned(), frame["line"].as_u64().unwrap())
+    };
+    let (file, line) = place("warns_init");
+    assert!(file.ends_with("tests/fixtures/modules/warns/warns.c") && line == 9, "{file}:{line}");
+    assert_eq!(place("do_one_initcall").0, "init/main.c");
+    assert_eq!(place("load_module").0, "kernel/module/main.c");
+    ran.says("warns_init+0x14/0x1000 [warns]  ");
+    // The compiler's path of the copy that was built would be of no use to anybody.
+    assert!(!ran.text.contains("/work/module-"), "{}", ran.text);
+    let without = run(&fixture("warns.yaml"));
+    assert_eq!(without.report()["findings"][0]["frames"][0]["line"], serde_json::Value::Null);
+    assert_eq!(without.report()["findings"][0]["fingerprint"], finding["fingerprint"]);
+
+    let hang = run_with(&fixture("deadlocks.yaml"), with);
+    let standing = hang.report()["standing"].as_array().unwrap();
+    let line = |function: &str| {
+        let line = standing.iter().find(|line| line.as_str().unwrap().contains(function)).unwrap();
+        line.as_str().unwrap().to_owned()
+    };
+    assert!(line("mutex_lock+").contains("  kernel/locking/mutex.c:"), "{standing:?}");
+    assert!(
+        line("deadlocks_twice+").contains("tests/fixtures/modules/deadlocks/deadlocks.c:"),
+        "{standing:?}"
+    );
+}
+
 /// A bzImage without a System.map, with virtio as modules, which takes no devices from its command line.
 #[test]
 #[ignore = "needs Debian's package: make test-all"]

@@ -165,3 +165,16 @@ fn module_build_shows_the_compilers_first_error() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no such folder"), "{text}");
 }
+
+#[test]
+fn folder_uses_what_one_before_it_exports() {
+    let ran = run(&fixture("folders.yaml"));
+    ran.ends_with("pass", 0);
+    let text = fs::read_to_string(fixture("folders.yaml")).unwrap();
+    let path = |name: &str| root().join("tests/fixtures/modules").join(name).display().to_string();
+    let modules = format!("modules: [{}, {}]", path("taker"), path("giver"));
+    let wrong = run_text(&text.replace("modules: [../modules/giver, ../modules/taker]", &modules));
+    wrong.ends_with("build-failed", 1);
+    wrong.says("giver_number");
+    wrong.says("nor one that is named before it");
+}

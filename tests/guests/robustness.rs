@@ -26,6 +26,12 @@ fn triple_fault_ends_the_run_at_once() {
 }
 
 #[test]
+fn end_of_the_agent_is_a_panic_at_once() {
+    let ran = ended("kills.yaml", "panic");
+    ran.says("Attempted to kill init!");
+}
+
+#[test]
 fn rubbish_in_the_agents_name_is_no_answer() {
     let ran = ended("garbles.yaml", "fail");
     ran.says("the agent's answers make no sense");

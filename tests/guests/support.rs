@@ -112,6 +112,16 @@ pub fn run_text(text: &str) -> Ran {
     run(&path)
 }
 
+/// `vmm explain` with these words, on the host of these tests.
+pub fn explain(words: &[&str]) -> Ran {
+    let _turn = Turn::take();
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.arg("explain").args(words).stdin(Stdio::null());
+    let output = on_host(&mut command).output().expect("vmm can be started");
+    finished(&output, Path::new(""), started)
+}
+
 /// Bad input needs no host, and so gets none: a guest would have to start one.
 pub fn refuse(scenario: &Path) -> Ran {
     let folder = TempDir::new().expect("a temporary folder can be made");
@@ -130,10 +140,15 @@ pub fn run_command(scenario: &Path, report: &Path) -> Command {
         agent.display()
     );
     let mut command = bare_command(scenario, report);
-    if let Some(folder) = served_host() {
-        command.env("VMM_HOST_DIR", folder);
-    }
+    on_host(&mut command);
     command
+}
+
+fn on_host(command: &mut Command) -> &mut Command {
+    match served_host() {
+        Some(folder) => command.env("VMM_HOST_DIR", folder),
+        None => command,
+    }
 }
 
 fn bare_command(scenario: &Path, report: &Path) -> Command {

@@ -6,7 +6,11 @@ use crate::{
     splat::SplatArgs,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::{host::Choice, run::Options};
+use harness::{
+    host::Choice,
+    kernel::wanted::Wanted,
+    run::{Explain, Options},
+};
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -48,6 +52,8 @@ pub enum Command {
     Run(RunArgs),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
+    /// Follow one system call through the kernel
+    Explain(ExplainArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
     /// Build kernels, and look after those that were built
@@ -118,6 +124,41 @@ impl RunArgs {
             1 => Some("a report holds one run: name one scenario with --report"),
             _ => Some("--report was given more than once"),
         }
+    }
+}
+
+/// Follow one system call through the kernel.
+///
+/// Boots a guest, makes the call once, and shows its way as the hypervisor saw it, instruction by instruction: from
+/// the program into the kernel, which functions ran, what they checked, the result, and back. Arguments are written as
+/// in a scenario: numbers, strings, `{out: long}`. Pointers that are not given lead to 64 zeroed bytes, other
+/// arguments are 0. A number that the kernel does not know shows its way to ENOSYS.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vmm explain csci_add 2 40
+  vmm explain openat -100 /etc/nothing 0
+  vmm explain 999")]
+pub struct ExplainArgs {
+    /// The call's name, or its number
+    #[arg(value_name = "CALL")]
+    call: String,
+    /// Its arguments
+    #[arg(value_name = "ARG", num_args = 0..=6, allow_negative_numbers = true)]
+    args: Vec<String>,
+    /// In this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<String>,
+    /// Where the guest runs
+    #[arg(long, value_enum, default_value_t = Where::Auto)]
+    host: Where,
+}
+
+impl ExplainArgs {
+    /// The same in the harness's terms.
+    pub fn asked(&self) -> Explain {
+        let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
+        Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
 }
 

@@ -57,6 +57,7 @@ fn user(command: Command) -> u8 {
             }
             BenchCommand::Calls { calls, runs, host } => run::bench_calls(calls, runs, host.into()),
         },
+        Command::Explain(args) => run::explain(&args.asked()),
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),

@@ -33,16 +33,33 @@ pub fn words() -> &'static [&'static str] {
     WORDS
 }
 
+/// In place of `quiet` where the log can't be found in memory, and the serial port has to carry it.
+const SERIAL_LOG: &[&str] = &[
+    // It needs no driver, and goes on when the console works.
+    "earlyprintk=serial,ttyS0,115200,keep",
+    // What is in the log is printed, however unimportant.
+    "ignore_loglevel",
+    // With the level before each line (since Linux 4.16), and the time.
+    "console_msg_format=syslog",
+    "printk.time=1",
+];
+
+/// Whether the kernel has its log printed to the serial port: without symbols it is not found in memory.
+pub fn logs_to_serial(spec: &Spec) -> bool {
+    !(spec.landmarks.contains_key("prb") && spec.landmarks.contains_key("init_top_pgt"))
+}
+
 /// The whole line for a machine.
 pub fn build(spec: &Spec) -> String {
-    let mut words: Vec<String> = WORDS.iter().map(|word| word.to_string()).collect();
+    let serial = logs_to_serial(spec);
+    let own = WORDS.iter().filter(|word| !(serial && **word == "quiet"));
+    let mut words: Vec<String> = own.map(|word| word.to_string()).collect();
     let (size, base) = (layout::MMIO_WINDOW >> 10, layout::MMIO.0);
     if spec.announce == Announce::CommandLine {
         words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
     }
-    if !spec.landmarks.contains_key("prb") {
-        // Without symbols the log can't be found in memory, so the serial port has to carry it.
-        words.push("earlyprintk=serial,ttyS0,115200,keep".into());
+    if serial {
+        words.extend(SERIAL_LOG.iter().map(|word| word.to_string()));
     }
     words.extend(spec.command_line.iter().cloned());
     words.join(" ")

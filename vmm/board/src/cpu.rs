@@ -10,7 +10,7 @@ use std::{
         mpsc::{Receiver, Sender},
     },
 };
-use trap::{Order, Seen, SyscallTrap};
+use trap::{Order, Seen, SyscallTrap, TrapError, Walk, WalkOrder, Walker};
 
 /// What others ask of a vCPU; it looks between two runs.
 pub enum Ask {
@@ -18,8 +18,48 @@ pub enum Ask {
     Stand(Sender<VcpuStanding>),
     /// Count system calls from now on.
     Trap { order: Box<Order>, done: Sender<Result<(), String>> },
+    /// Count none any more.
+    Untrap { done: Sender<Result<(), String>> },
+    /// Follow one of them.
+    Walk { order: Box<WalkOrder>, done: Sender<Result<(), String>> },
     /// End.
     Stop,
+}
+
+/// What breakpoints are there for.
+pub enum Watch {
+    /// Counting.
+    Trap(Box<SyscallTrap>),
+    /// Following one call.
+    Walk(Box<Walker>),
+}
+
+impl Watch {
+    /// A debug exception ended the run.
+    fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<Option<Sight>, TrapError> {
+        Ok(match self {
+            Self::Trap(trap) => trap.hit(vcpu, rip, dr6)?.map(Sight::Call),
+            Self::Walk(walker) => walker.hit(vcpu, rip, dr6)?.map(|walk| Sight::Walk(Box::new(walk))),
+        })
+    }
+
+    /// What did not come to its end.
+    fn pending(&mut self) -> Vec<Sight> {
+        match self {
+            Self::Trap(trap) => trap.pending().into_iter().map(Sight::Call).collect(),
+            Self::Walk(walker) => {
+                walker.pending().into_iter().map(|walk| Sight::Walk(Box::new(walk))).collect()
+            }
+        }
+    }
+}
+
+/// What is to be shown as it comes.
+pub enum Sight {
+    /// A traced call.
+    Call(Seen),
+    /// A call that was followed.
+    Walk(Box<Walk>),
 }
 
 /// What a vCPU leaves behind.
@@ -27,7 +67,7 @@ pub struct Remains {
     pub end: EndReason,
     pub exits: BTreeMap<&'static str, u64>,
     pub exits_until_ready: Option<BTreeMap<&'static str, u64>>,
-    pub trap: Option<SyscallTrap>,
+    pub watch: Option<Watch>,
     pub entry_writes: Vec<EntryWrite>,
 }
 
@@ -44,8 +84,8 @@ pub struct Cpu {
     pub ready: Arc<AtomicBool>,
     /// The sum over all vCPUs.
     pub all_exits: Arc<AtomicU64>,
-    /// Takes calls that are to be shown.
-    pub show: Box<dyn FnMut(Seen) + Send>,
+    /// Takes what is to be shown.
+    pub show: Box<dyn FnMut(Sight) + Send>,
 }
 
 impl Cpu {
@@ -53,10 +93,10 @@ impl Cpu {
     pub fn run(mut self) -> Remains {
         let mut exits = BTreeMap::new();
         let mut exits_until_ready = None;
-        let mut trap: Option<SyscallTrap> = None;
+        let mut watch: Option<Watch> = None;
         let mut entry_writes = Vec::new();
         let end = loop {
-            if let Some(end) = self.answer(&mut trap) {
+            if let Some(end) = self.answer(&mut watch) {
                 break end;
             }
             let exit = self.vcpu.run();
@@ -69,14 +109,14 @@ impl Cpu {
                         break EndReason::Reset;
                     }
                 }
-                Exit::Debug { rip, dr6, .. } => match &mut trap {
-                    Some(trap) => match trap.hit(&mut self.vcpu, rip, dr6) {
-                        Ok(seen) => seen.into_iter().for_each(&mut self.show),
+                Exit::Debug { rip, dr6, .. } => match &mut watch {
+                    Some(watch) => match watch.hit(&mut self.vcpu, rip, dr6) {
+                        Ok(sight) => sight.into_iter().for_each(&mut self.show),
                         Err(error) => break EndReason::Internal(error.to_string()),
                     },
                     None => break EndReason::Internal("a breakpoint that nobody set".into()),
                 },
-                Exit::WriteMsr { index, value } => match self.write_entry(index, value, &mut trap) {
+                Exit::WriteMsr { index, value } => match self.write_entry(index, value, &mut watch) {
                     Ok(write) => {
                         entry_writes.extend(write.filter(|_| entry_writes.len() < MOST_ENTRY_WRITES));
                     }
@@ -90,10 +130,10 @@ impl Cpu {
                 exits_until_ready = Some(exits.clone());
             }
         };
-        if let Some(trap) = &mut trap {
-            trap.pending().into_iter().for_each(&mut self.show);
+        if let Some(watch) = &mut watch {
+            watch.pending().into_iter().for_each(&mut self.show);
         }
-        Remains { end, exits, exits_until_ready, trap, entry_writes }
+        Remains { end, exits, exits_until_ready, watch, entry_writes }
     }
 
     /// Does what the guest wanted to an entry point's register, and follows it there. Returns what moved: a
@@ -102,11 +142,11 @@ impl Cpu {
         &mut self,
         msr: u32,
         to: u64,
-        trap: &mut Option<SyscallTrap>,
-    ) -> Result<Option<EntryWrite>, trap::TrapError> {
+        watch: &mut Option<Watch>,
+    ) -> Result<Option<EntryWrite>, TrapError> {
         let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.current_registers()?.rip);
         self.vcpu.set_msr(msr, to)?;
-        if let Some(trap) = trap {
+        if let Some(Watch::Trap(trap)) = watch {
             trap.moved(&mut self.vcpu)?;
         }
         let moved = from != 0 && from != to;
@@ -114,7 +154,7 @@ impl Cpu {
     }
 
     /// Does what others asked for.
-    fn answer(&mut self, trap: &mut Option<SyscallTrap>) -> Option<EndReason> {
+    fn answer(&mut self, watch: &mut Option<Watch>) -> Option<EndReason> {
         // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
         while let Ok(ask) = self.asks.try_recv() {
             match ask {
@@ -125,9 +165,15 @@ impl Cpu {
                 },
                 Ask::Trap { order, done } => {
                     let armed = SyscallTrap::arm(&mut self.vcpu, *order);
-                    drop(
-                        done.send(armed.map(|armed| *trap = Some(armed)).map_err(|error| error.to_string())),
-                    );
+                    drop(done.send(set(watch, armed.map(|trap| Watch::Trap(Box::new(trap))))));
+                }
+                Ask::Untrap { done } => {
+                    *watch = None;
+                    drop(done.send(self.vcpu.set_breakpoints(&[]).map_err(|error| error.to_string())));
+                }
+                Ask::Walk { order, done } => {
+                    let armed = Walker::arm(&mut self.vcpu, *order);
+                    drop(done.send(set(watch, armed.map(|walker| Watch::Walk(Box::new(walker))))));
                 }
             }
         }
@@ -141,4 +187,9 @@ impl Cpu {
         let interrupts = registers.rflags & INTERRUPTS != 0;
         Ok(VcpuStanding { index: self.index, rip: registers.rip, cpl, halted, interrupts })
     }
+}
+
+fn set(watch: &mut Option<Watch>, armed: Result<Watch, TrapError>) -> Result<(), String> {
+    *watch = Some(armed.map_err(|error| error.to_string())?);
+    Ok(())
 }

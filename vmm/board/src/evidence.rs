@@ -1,15 +1,20 @@
 //! Puts together what the vCPUs counted.
 
 use crate::{
-    cpu::Remains,
+    cpu::{Remains, Watch},
     wire::{Door, Evidence, Origin, SeenCall, SyscallCount},
 };
 use std::{collections::BTreeMap, fs, time::Instant};
+use trap::SyscallTrap;
 
 /// The sum over all vCPUs.
 pub fn gather(remains: &[Remains], console_errors: u64) -> Evidence {
     let mut tallies: BTreeMap<trap::Call, trap::Tally> = BTreeMap::new();
-    for (call, tally) in remains.iter().filter_map(|r| r.trap.as_ref()).flat_map(|trap| trap.tallies()) {
+    let counted = remains.iter().filter_map(|r| match &r.watch {
+        Some(Watch::Trap(trap)) => Some(&**trap),
+        Some(Watch::Walk(_)) | None => None,
+    });
+    for (call, tally) in counted.flat_map(SyscallTrap::tallies) {
         tallies.entry(*call).or_default().add(tally);
     }
     let syscalls = tallies.into_iter().map(|(call, tally)| SyscallCount {

@@ -9,4 +9,5 @@ pub mod command_line;
 mod cpu;
 mod evidence;
 pub mod process;
+mod serial_log;
 pub mod wire;

@@ -2,8 +2,9 @@
 
 use crate::{
     command_line::{self, CONSOLE_INTERRUPT},
-    cpu::{Ask, Cpu, Remains},
+    cpu::{Ask, Cpu, Remains, Sight},
     evidence,
+    serial_log::SerialLog,
     wire::{Announce, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec},
 };
 use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
@@ -25,7 +26,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, WalkOrder};
 
 /// The name of the agent's port.
 const CONTROL_PORT: &str = "vmm.control";
@@ -101,6 +102,29 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the kernel's log comes from.
+enum Log {
+    Memory(KernelLog),
+    Serial(Arc<Mutex<SerialLog>>),
+}
+
+impl Log {
+    fn read(&mut self) -> Vec<LogRecord> {
+        match self {
+            Self::Memory(log) => log.read().into_iter().map(line).collect(),
+            Self::Serial(log) => lock(log).take(),
+        }
+    }
+
+    /// Of a guest that runs no more: a line that is not complete counts too.
+    fn read_last(&mut self) -> Vec<LogRecord> {
+        match self {
+            Self::Memory(log) => log.read_last().into_iter().map(line).collect(),
+            Self::Serial(log) => lock(log).take_last(),
+        }
+    }
+}
+
 /// The vCPUs reach it over the bus, the harness's bytes by this.
 type SharedConsole = Arc<Mutex<VirtioMmio<Console>>>;
 
@@ -116,7 +140,7 @@ struct Machine {
     kicker: Kicker,
     /// Is at its end when a vCPU ended by itself: each vCPU's thread holds the other end open.
     ended: UnixStream,
-    log: Option<KernelLog>,
+    log: Log,
     space: Option<AddressSpace>,
     /// The kernel's variable of this name.
     tainted_mask: Option<GuestVirtualAddress>,
@@ -146,7 +170,9 @@ impl Machine {
 
         let ready = Arc::new(AtomicBool::new(false));
         let all_exits = Arc::new(AtomicU64::new(0));
-        let (console, bus) = wire_up(&vm, &memory, outbox, &ready, &all_exits)?;
+        // The command line has the kernel log to the serial port in the same case.
+        let serial_log = command_line::logs_to_serial(spec).then(Arc::<Mutex<SerialLog>>::default);
+        let (console, bus) = wire_up(&vm, &memory, outbox, &ready, &all_exits, serial_log.clone())?;
         let bus = Arc::new(bus);
         let kicker = Kicker::new()?;
         let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
@@ -159,8 +185,11 @@ impl Machine {
         let spawn = |(index, vcpu)| {
             let (asks, inbox) = mpsc::channel();
             let to_harness = outbox.clone();
-            let show = Box::new(move |call| {
-                to_harness.send(&Notice::Call(Box::new(evidence::seen(call, started))));
+            let show = Box::new(move |sight| {
+                to_harness.send(&match sight {
+                    Sight::Call(call) => Notice::Call(Box::new(evidence::seen(call, started))),
+                    Sight::Walk(walk) => Notice::Walked(walk),
+                });
             });
             let cpu = Cpu {
                 index,
@@ -186,7 +215,11 @@ impl Machine {
         let landmark = |name: &str| spec.landmarks.get(name).copied();
         let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
         let space = tables.map(|tables| AddressSpace::new(memory.clone(), tables, 0));
-        let log = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));
+        let in_memory = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));
+        let log = match (serial_log, in_memory) {
+            (None, Some(log)) => Log::Memory(log),
+            (serial, _) => Log::Serial(serial.unwrap_or_default()),
+        };
         let tainted_mask = landmark("tainted_mask").map(GuestVirtualAddress);
         let (outbox, landmarks) = (outbox.clone(), spec.landmarks.clone());
         Ok(Self {
@@ -245,10 +278,21 @@ impl Machine {
                 let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
                 self.outbox.send(&Notice::Trapping(armed));
             }
+            Command::Untrap => {
+                let ask = |cpu| self.ask(cpu, |done| Ask::Untrap { done });
+                let untrapped = (0..self.cpus.len()).try_for_each(|cpu| {
+                    ask(cpu).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
+                });
+                self.outbox.send(&Notice::Trapping(untrapped));
+            }
+            Command::Walk { returns_to, nr } => {
+                let armed = self.follow(returns_to, nr);
+                self.outbox.send(&Notice::Trapping(armed));
+            }
             Command::ReadLog => {
                 self.tell_taint();
-                let records = self.log.as_mut().map(KernelLog::read).unwrap_or_default();
-                self.outbox.send(&Notice::Log(records.into_iter().map(line).collect()));
+                let records = self.log.read();
+                self.outbox.send(&Notice::Log(records));
             }
             Command::Sample => {
                 let standing = (0..self.cpus.len()).filter_map(|cpu| self.ask(cpu, Ask::Stand)).collect();
@@ -284,12 +328,26 @@ impl Machine {
             // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
             uninterruptible: sleeper.state & 2 != 0,
             frames: sleeper.frames,
+            holder: sleeper.holder,
+            stuck: sleeper.stuck,
         };
         Explanation { sleepers: sleepers.into_iter().map(one).collect(), symbols }
     }
 
-    fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
+    fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {
         let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
+        let (space, memory) = (space.clone(), self.memory.clone());
+        let order = Box::new(WalkOrder { returns_to, nr, space, memory, landmarks: self.landmarks.clone() });
+        self.ask(0, |done| Ask::Walk { order, done })
+            .unwrap_or_else(|| Err("the vCPU does not answer".into()))
+    }
+
+    fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
+        // Without symbols the kernel's page tables have to be looked for, once it runs.
+        let found = || AddressSpace::find_kernels(self.memory.clone());
+        let Some(space) = self.space.clone().or_else(found) else {
+            return Err("the kernel comes without symbols, and its page tables can't be found".into());
+        };
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
         (0..self.cpus.len()).try_for_each(|cpu| {
@@ -339,9 +397,7 @@ impl Machine {
             thread::sleep(Duration::from_micros(200));
         }
         self.tell_taint();
-        if let Some(log) = &mut self.log {
-            self.outbox.send(&Notice::Log(log.read_last().into_iter().map(line).collect()));
-        }
+        self.outbox.send(&Notice::Log(self.log.read_last()));
         let mut remains = Vec::new();
         for cpu in self.cpus {
             if cpu.thread.is_finished() {
@@ -362,6 +418,7 @@ fn wire_up(
     outbox: &Outbox,
     ready: &Arc<AtomicBool>,
     all_exits: &Arc<AtomicU64>,
+    serial_log: Option<Arc<Mutex<SerialLog>>>,
 ) -> Result<(SharedConsole, Bus), machine::Error> {
     let print = || {
         let outbox = outbox.clone();
@@ -379,7 +436,11 @@ fn wire_up(
         Arc::new(Mutex::new(VirtioMmio::new(console, memory.clone(), vm.interrupt_line(CONSOLE_INTERRUPT)?)));
     let mut bus = Bus::new();
     bus.insert(Space::Memory, layout::MMIO.0, layout::MMIO_WINDOW, console.clone());
-    bus.insert(Space::Port, 0x3f8, 8, Arc::new(Mutex::new(SerialPort::new(vm.interrupt_line(4)?, print()))));
+    let serial: devices::Sink = match serial_log {
+        Some(log) => Box::new(move |bytes: &[u8]| lock(&log).push(bytes)),
+        None => print(),
+    };
+    bus.insert(Space::Port, 0x3f8, 8, Arc::new(Mutex::new(SerialPort::new(vm.interrupt_line(4)?, serial))));
     bus.insert(Space::Port, 0x70, 2, Arc::new(Mutex::new(Cmos::default())));
     // KVM itself answers port 0x61 in between.
     bus.insert(Space::Port, 0x60, 5, Arc::new(Mutex::new(I8042)));

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+pub use trap::{Stop, Walk};
 
 /// What machine to build and boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,7 @@ pub const LANDMARKS: &[&str] = &[
     "init_task",
     "modules",
     "tainted_mask",
+    "finish_task_switch",
 ];
 
 /// Harness to machine process.
@@ -68,6 +70,16 @@ pub enum Command {
         results: bool,
         /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
         trace: Option<Vec<u64>>,
+    },
+    /// Trap none from now on, and forget what was counted; the answer is the same.
+    Untrap,
+    /// Follow the call of this number that a step makes, from its `syscall` until it is back: [`Notice::Walked`]. For
+    /// machines of one vCPU, instead of [`Command::Trap`]; the answer is the same.
+    Walk {
+        /// Where the step's calls return to.
+        returns_to: u64,
+        /// The number.
+        nr: u64,
     },
     /// Send the kernel log that came since the last time: [`Notice::Log`]. If the kernel's taint is another one
     /// than last told, [`Notice::Taint`] comes before it.
@@ -100,10 +112,12 @@ pub enum Notice {
     Control(Vec<u8>),
     /// Bytes that the guest wrote to the serial port or to its console, in the order they came.
     Console(Vec<u8>),
-    /// The answer to [`Command::Trap`]: `Err` says why system calls can't be trapped.
+    /// The answer to [`Command::Trap`] or [`Command::Walk`]: `Err` says why system calls can't be trapped.
     Trapping(Result<(), String>),
     /// A traced system call.
     Call(Box<SeenCall>),
+    /// The call that was to be followed is back, or the machine ended before.
+    Walked(Box<Walk>),
     /// The answer to [`Command::ReadLog`].
     Log(Vec<LogRecord>),
     /// The kernel's taint, as it stands in its memory: one bit a reason
@@ -170,6 +184,10 @@ pub struct Sleeper {
     pub uninterruptible: bool,
     /// Where it would return to, the innermost function first.
     pub frames: Vec<u64>,
+    /// Who holds the lock that it waits for, if it waits for one: pid and name.
+    pub holder: Option<(u32, String)>,
+    /// It waits for itself, alone or by way of others that wait.
+    pub stuck: bool,
 }
 
 /// One system call, as it was seen at the door.

@@ -2,7 +2,7 @@
 //!
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
-use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, VcpuStanding};
+use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, VcpuStanding, Walk};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub enum Event {
     Explained(Box<Explanation>),
     /// A system call that the plan has traced.
     Call(Box<SeenCall>),
+    /// The way of the system call that the plan has followed.
+    Walked(Box<Walk>),
     /// The kernel's taint as read from its memory, one bit a reason: when it was first known, and when it had
     /// changed. Like a log line, it belongs to the step in which it comes.
     Taint(u64),
@@ -86,9 +88,10 @@ pub enum StepOutcome {
         /// Why.
         why: String,
     },
-    /// No answer in the step's time; the run ends here. Where the vCPUs stood, sampled some times.
+    /// No answer in the step's time, or none that could still come; the run ends here. Where the vCPUs stood, sampled
+    /// some times.
     TimedOut {
-        /// The limit.
+        /// So long it was waited for.
         limit: Duration,
         /// Several rounds over all vCPUs.
         standing: Vec<Vec<VcpuStanding>>,

@@ -213,17 +213,23 @@ fn good_evidence(scenario: &Scenario) -> Evidence {
 /// The table's names, and one symbol.
 pub fn names() -> Names {
     Names {
-        syscall: Box::new(|nr| Table.name(nr).map(str::to_owned)),
+        syscall: Box::new(|door, nr| Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)),
         symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
         at_home: Box::new(|line| line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))),
+        source: Box::new(|_, _| None),
     }
 }
 
 /// Everything that reporters get of a run.
 pub fn judged(scenario: &Scenario, events: &[Event]) -> Vec<Judged> {
     let mut judge = Judge::new(scenario);
-    let kernel =
-        Kernel { release: None, hash: "3f9c1a2b7d".into(), cached: true, build: Duration::from_millis(38) };
+    let kernel = Kernel {
+        release: None,
+        hash: "3f9c1a2b7d".into(),
+        cached: true,
+        build: Duration::from_millis(38),
+        warnings: Vec::new(),
+    };
     let mut all = vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, names())];
     all.extend(events.iter().flat_map(|event| judge.event(event)));
     all

@@ -11,6 +11,7 @@ pub mod config;
 mod configure;
 mod debian;
 pub mod diagnose;
+mod fit;
 mod foreign;
 mod git;
 mod kallsyms;
@@ -33,6 +34,7 @@ use crate::{
 };
 use board::wire::Announce;
 pub(crate) use build::jobs;
+pub use fit::Fit;
 pub use foreign::ForeignError;
 pub use product::{Facts, Manifest};
 use recipe::Loaded;
@@ -285,6 +287,14 @@ impl Kernel {
     /// Offsets of fields of its structures, in bytes, by `struct.field`; empty where they can't be found.
     pub fn offsets(&self, cache: &Cache) -> BTreeMap<String, u64> {
         offsets::find(self, cache)
+    }
+
+    /// Whether its files are of one build, and what is lost because they are not.
+    ///
+    /// # Errors
+    /// The `System.map` is damaged.
+    pub fn fit(&self) -> Result<Fit, KernelError> {
+        Ok(fit::check(self, self.symbols()?))
     }
 
     /// Names and addresses of its functions and variables.

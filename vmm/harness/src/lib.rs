@@ -12,6 +12,7 @@ mod depmod;
 pub mod diagnostic;
 pub mod engine;
 pub mod event;
+mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod host;
@@ -20,6 +21,7 @@ pub mod interrupt;
 pub mod judge;
 pub mod kernel;
 mod ldd;
+pub mod lines;
 pub mod lower;
 pub mod module;
 pub mod plan;

@@ -23,7 +23,9 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
-const FORMAT: &str = "module 1";
+const FORMAT: &str = "module 2";
+/// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
+const EXPORTS: &str = "Module.symvers";
 /// Stands for the user's folder in warnings that are kept.
 const FOLDER: &str = "{folder}";
 
@@ -114,6 +116,15 @@ pub struct Module {
     pub cached: bool,
 }
 
+/// The modules of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Sorted by name.
+    pub modules: Vec<Module>,
+    /// The table of the symbols that they export (`Module.symvers`), if they export any.
+    pub exports: Option<PathBuf>,
+}
+
 /// What is kept beside the modules of a folder.
 #[derive(Serialize, Deserialize)]
 struct Manifest {
@@ -121,34 +132,40 @@ struct Manifest {
     warnings: Vec<String>,
 }
 
-/// Finds the modules of a folder in the cache, or builds them for this kernel. Sorted by name.
+/// Finds the modules of a folder in the cache, or builds them for this kernel. They may use symbols of `others`, which are
+/// tables of exports ([`Built::exports`]).
 ///
 /// # Errors
 /// See [`ModuleError`]; no error leaves an entry, or part of one.
-pub fn build(folder: &Path, kernel: &Kernel, cache: &Cache) -> Result<Vec<Module>, ModuleError> {
+pub fn build(
+    folder: &Path,
+    others: &[PathBuf],
+    kernel: &Kernel,
+    cache: &Cache,
+) -> Result<Built, ModuleError> {
     let shown = folder;
     let folder =
         &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
     let makefile = makefile(shown)?;
     let tree = Tree::scan(folder)?;
-    let hash = content_hash(folder, &tree, kernel)?;
+    let hash = content_hash(folder, &tree, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)
-        && let Some(modules) = open(&entry, shown, true)
+        && let Some(built) = open(&entry, shown, true)
     {
-        return Ok(modules);
+        return Ok(built);
     }
     let name = work_name(folder, kernel);
     let lock = cache.lock(&name, &format!("the modules in {}", shown.display()))?;
     if let Some(entry) = cache.find(Kind::Module, &hash) {
         match open(&entry, shown, true) {
-            Some(modules) => return Ok(modules),
+            Some(built) => return Ok(built),
             // Somebody has been at the entry; it is only a copy.
             None => cache::remove(&entry)?,
         }
     }
     let work = cache.work(&name);
     let result =
-        Work { root: &work, folder: shown, makefile, cache, hash: &hash }.build(&tree, kernel, &lock);
+        Work { root: &work, folder: shown, makefile, others, cache, hash: &hash }.build(&tree, kernel, &lock);
     if let Err(ModuleError::Cache(CacheError::DiskFull { .. })) = &result {
         cache::remove(&work)?;
     }
@@ -165,6 +182,7 @@ struct Work<'a> {
     /// As the user gave it.
     folder: &'a Path,
     makefile: &'static str,
+    others: &'a [PathBuf],
     cache: &'a Cache,
     hash: &'a str,
 }
@@ -189,6 +207,11 @@ impl Work<'_> {
         let mut make = run::tied("make");
         make.arg("-C").arg(&kernel.build).arg(format!("M={}", copy.display()));
         toolchain.apply(&mut make);
+        if !self.others.is_empty() {
+            // Documentation/kbuild/modules.rst, section 6.3. The cache's paths have no blanks, but for its own.
+            let tables: Vec<_> = self.others.iter().map(|table| table.display().to_string()).collect();
+            make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", tables.join(" ")));
+        }
         make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(self.root);
         let ran = run::run(make, &log, Some(lock), |_| ())?;
         let places = [(copy.as_path(), self.folder)];
@@ -216,6 +239,10 @@ impl Work<'_> {
             modules.push(name);
         }
         modules.sort();
+        let exports = copy.join(EXPORTS);
+        if exports.is_file() {
+            fs::copy(&exports, stage.path().join(EXPORTS)).map_err(CacheError::io("keep", &exports))?;
+        }
         let warnings = diagnose::warnings(&ran.lines, &[(&copy, Path::new(FOLDER))]);
         let path = stage.path().join("modules.json");
         let text = serde_json::to_vec(&Manifest { modules, warnings })
@@ -234,7 +261,12 @@ fn makefile(folder: &Path) -> Result<&'static str, ModuleError> {
 }
 
 /// Modules are small: their content is read, so that a touched file is not a change.
-fn content_hash(folder: &Path, tree: &Tree, kernel: &Kernel) -> Result<String, CacheError> {
+fn content_hash(
+    folder: &Path,
+    tree: &Tree,
+    others: &[PathBuf],
+    kernel: &Kernel,
+) -> Result<String, CacheError> {
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
         digest.update((part.len() as u64).to_le_bytes());
@@ -246,6 +278,9 @@ fn content_hash(folder: &Path, tree: &Tree, kernel: &Kernel) -> Result<String, C
         let file = folder.join(path);
         add(path.as_os_str().as_encoded_bytes());
         add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+    }
+    for table in others {
+        add(&fs::read(table).map_err(CacheError::io("read", table))?);
     }
     Ok(hex(digest.finalize())[..16].to_owned())
 }
@@ -268,7 +303,7 @@ fn kos(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
 }
 
 /// Reads an entry. `None` when it is damaged.
-fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Vec<Module>> {
+fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Built> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(entry.join("modules.json")).ok()?).ok()?;
     let here = folder.display().to_string();
     let warnings: Vec<String> = manifest.warnings.iter().map(|text| text.replace(FOLDER, &here)).collect();
@@ -277,7 +312,10 @@ fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Vec<Module>> {
         let name = file.trim_end_matches(".ko").to_owned();
         Some(Module { name, ko, warnings: warnings.clone(), cached })
     };
-    manifest.modules.iter().map(module).collect()
+    let modules = manifest.modules.iter().map(module).collect::<Option<_>>()?;
+    let exports = entry.join(EXPORTS);
+    let exports = fs::metadata(&exports).is_ok_and(|file| file.len() > 0).then_some(exports);
+    Some(Built { modules, exports })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ impl Setup {
     }
 
     fn build(&self) -> Result<Vec<Module>, ModuleError> {
-        build(&self.folder.path().join("mod"), &self.kernel, &self.cache)
+        build(&self.folder.path().join("mod"), &[], &self.kernel, &self.cache).map(|built| built.modules)
     }
 
     /// Asserts that the build failed and left no entry.

@@ -18,12 +18,24 @@ pub struct Plan {
     pub boot_timeout: Duration,
     /// What to do then, in this order.
     pub steps: Vec<PlanStep>,
-    /// Count system calls from before the first step on.
-    pub trap: bool,
-    /// See the calls' results too.
-    pub results: bool,
-    /// Numbers of system calls to tell one by one ([`crate::event::Event::Call`]); an empty list is all of them.
-    pub trace: Option<Vec<u64>>,
+    /// What to look at from before the first step on.
+    pub watch: Watch,
+}
+
+/// What breakpoints are used for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Watch {
+    /// Nothing: there are none.
+    Nothing,
+    /// Counting system calls.
+    Calls {
+        /// See their results too.
+        results: bool,
+        /// Numbers of calls to tell one by one ([`crate::event::Event::Call`]); an empty list is all of them.
+        trace: Option<Vec<u64>>,
+    },
+    /// Following the call of this number, which is a step's, through the kernel ([`crate::event::Event::Walked`]).
+    Walk(u64),
 }
 
 /// One step.
@@ -94,6 +106,8 @@ pub enum What {
     },
     /// Nothing, for so long; the guest runs on.
     Sleep(Duration),
+    /// Looking at something else from now on; what was counted is forgotten.
+    Watch(Watch),
 }
 
 /// An argument of a call, known now or once earlier ops are done.

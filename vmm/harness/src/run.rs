@@ -2,12 +2,14 @@
 
 mod bench;
 mod command;
+mod explain;
 mod home;
 mod modules;
 mod prepare;
 
 pub use bench::{bench_boot, bench_build, bench_calls};
 pub use command::{build_modules, check_modules};
+pub use explain::{Explain, explain};
 
 use crate::{
     cache::{Cache, CacheError},
@@ -68,7 +70,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> u8 {
     let json = match options.json.as_deref().map(Json::create).transpose() {
         Ok(json) => json,
         Err(why) => {
-            complain(&format!("error: {why}"));
+            error(&why);
             return EXIT_BAD_INPUT;
         }
     };
@@ -162,7 +164,7 @@ impl Runs {
             Ok(()) => (Verdict::Infra, "the run has no end".to_owned(), None),
             Err(Abort::Verdict(verdict, why)) => (verdict, why, None),
             Err(Abort::Input(why)) => {
-                complain(&format!("error: {why}"));
+                error(&why);
                 (Verdict::Infra, why, Some(EXIT_BAD_INPUT))
             }
             Err(Abort::Interrupted) => {
@@ -241,7 +243,7 @@ fn exit_code(result: Result<(), Abort>) -> u8 {
         Err(Abort::Verdict(verdict, why)) => (why, verdict.exit_code()),
         Err(Abort::Input(why)) => (why, EXIT_BAD_INPUT),
     };
-    complain(&format!("error: {why}"));
+    error(&why);
     code
 }
 
@@ -253,6 +255,12 @@ fn failed_before(error: &dyn Display, fault: Fault) -> u8 {
         Fault::Build => 1,
         Fault::Machine => EXIT_INFRA,
     }
+}
+
+/// Diagnostics of a file begin with the word already.
+fn error(why: &str) {
+    let word = if why.starts_with("error") { "" } else { "error: " };
+    complain(&format!("{word}{why}"));
 }
 
 /// On standard error. A closed one is no reason to stop.

@@ -125,7 +125,13 @@ impl Symbols {
 
     /// Those of these names that the kernel has, with their addresses.
     pub fn landmarks(&self, names: &[&str]) -> BTreeMap<String, u64> {
-        names.iter().filter_map(|name| Some(((*name).to_owned(), self.address(name)?))).collect()
+        names.iter().filter_map(|name| Some(((*name).to_owned(), self.landmark(name)?))).collect()
+    }
+
+    /// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`.
+    fn landmark(&self, name: &str) -> Option<u64> {
+        let clone = |it: &&(u64, String)| it.1.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        self.address(name).or_else(|| Some(self.text.iter().find(clone)?.0))
     }
 }
 
@@ -161,6 +167,12 @@ mod tests {
     fn landmarks_are_those_that_exist() {
         let landmarks = Symbols::from_map(MAP).unwrap().landmarks(&["prb", "nothing"]);
         assert_eq!(landmarks, BTreeMap::from([("prb".to_owned(), 0xffff_ffff_8200_0000)]));
+        let symbols =
+            Symbols::from_map("ffffffff81000000 T both.cold\nffffffff81000010 t one.isra.0\n").unwrap();
+        assert_eq!(
+            symbols.landmarks(&["one", "bot"]),
+            BTreeMap::from([("one".to_owned(), 0xffff_ffff_8100_0010)])
+        );
     }
 
     #[test]

@@ -30,6 +30,35 @@ impl AddressSpace {
         Self { memory, root: GuestAddress(cr3 & FRAME), levels: if cr4 & LA57 == 0 { 4 } else { 5 } }
     }
 
+    /// The kernel's own tables (`init_top_pgt`), found by their looks: for a kernel whose symbols are not known, and
+    /// which runs. `None` where nothing looks like them.
+    ///
+    /// They are the page in the kernel's image that maps nothing for user space, and maps itself where the kernel
+    /// has all of memory and its own image where that is linked (Documentation/arch/x86/x86_64/mm.rst; both as
+    /// without KASLR). The guest may have made others that look like it.
+    pub fn find_kernels(memory: Memory) -> Option<Self> {
+        const PAGE: usize = 4096;
+        /// `page_offset_base`, four levels.
+        const DIRECT: u64 = 0xffff_8880_0000_0000;
+        /// `__START_KERNEL_map`.
+        const IMAGE: u64 = 0xffff_ffff_8000_0000;
+        /// CONFIG_PHYSICAL_START's default, and more than a kernel is long.
+        const PLACES: std::ops::Range<u64> = 16 << 20..128 << 20;
+        let mut page = [0; PAGE];
+        PLACES.step_by(PAGE).find_map(|at| {
+            memory.read_slice(&mut page, GuestAddress(at)).ok()?;
+            // Half of the table is user space's; the last entry is that of the image.
+            if page[..PAGE / 2].iter().any(|byte| *byte != 0) || page[PAGE - 8] & PRESENT as u8 == 0 {
+                return None;
+            }
+            let space = Self::new(memory.clone(), at, 0);
+            let maps = |base: u64, to: u64| {
+                space.translate(GuestVirtualAddress(base + to)) == Some(GuestAddress(to))
+            };
+            (maps(DIRECT, at) && maps(IMAGE, at) && maps(IMAGE, PLACES.start)).then_some(space)
+        })
+    }
+
     /// Where a virtual address is in physical memory.
     pub fn translate(&self, address: GuestVirtualAddress) -> Option<GuestAddress> {
         let mut table = self.root;
@@ -112,5 +141,31 @@ mod tests {
         let looping = space_with(&[(0x1000, 0x1003)]);
         assert_eq!(looping.translate(GuestVirtualAddress(0)), Some(GuestAddress(0x1000)));
         assert_eq!(looping.read_u64(GuestVirtualAddress(u64::MAX - 3)), None);
+    }
+
+    #[test]
+    fn the_kernels_tables_are_found_and_a_processes_are_not() {
+        const START: u64 = 16 << 20;
+        let memory = create_memory(64).unwrap();
+        let set = |at: u64, entry: u64| memory.write_obj(entry, GuestAddress(at)).unwrap();
+        // A process's tables, a copy of the kernel's with something of its own, lie before them.
+        let (process, top, direct, image, large) =
+            (START, START + 0x3000, START + 0x4000, START + 0x5000, START + 0x6000);
+        assert!(AddressSpace::find_kernels(memory.clone()).is_none(), "an empty memory");
+        for table in [process, top] {
+            // Entries of 0xffff888000000000 and 0xffffffff80000000.
+            set(table + 273 * 8, direct | 3);
+            set(table + 511 * 8, image | 3);
+        }
+        set(process + 8, 0x7003);
+        // A large page of 1 GiB each, and one table of two MiB ones for the image.
+        set(direct, 0x83);
+        set(image + 510 * 8, large | 3);
+        (0..32).for_each(|index| set(large + index * 8, (index << 21) | 0x83));
+        let found = AddressSpace::find_kernels(memory.clone()).unwrap();
+        assert_eq!(found.root, GuestAddress(top));
+        // One that maps the image elsewhere is none.
+        set(large + 8 * 8, (9 << 21) | 0x83);
+        assert!(AddressSpace::find_kernels(memory).is_none());
     }
 }

@@ -4,8 +4,9 @@ use crate::{
     AddressSpace, Error, GuestVirtualAddress, Memory, Registers, Result, Space, error::Named, layout,
 };
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs,
-    kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry, kvm_regs, kvm_segment,
+    KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP,
+    KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs, kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry,
+    kvm_regs, kvm_segment,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
@@ -206,6 +207,13 @@ impl Vcpu {
             self.shared_registers = true;
         }
         Ok(())
+    }
+
+    /// The same, and every instruction ends the run; no interrupt comes in between. Setting registers while this
+    /// lasts ends it: say it again afterwards.
+    pub fn step(&mut self, addresses: &[u64]) -> Result<()> {
+        self.set_breakpoints(addresses)?;
+        self.debug_control(addresses, KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ)
     }
 
     /// Hands a debug exception that was the guest's own on to the guest, with this DR6.

@@ -24,7 +24,7 @@ mod scan;
 mod task;
 
 pub use finding::{Finding, Lines};
-pub use frames::Frame;
+pub use frames::{Frame, base_name};
 pub use kind::Kind;
 pub use render::render;
 pub use scan::{Scanner, scan};

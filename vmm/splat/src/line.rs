@@ -8,6 +8,9 @@ use regex::bytes::Regex;
 /// Longest part of a line that is looked at, in bytes. printk's own limit is 1 KiB (LOG_LINE_MAX); a longer line is rubbish.
 pub const MAX_LINE: usize = 4096;
 
+/// So many prefixes of loggers and tools are taken off one line.
+const MAX_PREFIXES: usize = 4;
+
 /// Who printed a line, where the kernel says so (CONFIG_PRINTK_CALLER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -56,6 +59,29 @@ static LOGGER: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant pattern")
 });
 
+/// What tools put before whole lines: dates and times of CI systems (GitHub Actions, `ts`) and of `dmesg --time-format`
+/// (iso, reltime, delta), Android's logcat.
+static TOOL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"(?-u)^(?:",
+        r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?\]?[ \t]+",
+        r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?\]?[ \t]+",
+        r"|\[[A-Z][a-z]{2} ?[0-9]{1,2} [0-9]{2}:[0-9]{2}\] ?",
+        r"|\[ *\+[0-9]{1,10}\.[0-9]{3,9}\] ?",
+        r"|\[ *[0-9]{1,10}\.[0-9]{3,9} < *[0-9]{1,10}\.[0-9]{3,9}>\] ?",
+        r"|[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3,9} +(?:[a-z]+ +)?[0-9]{1,7} +[0-9]{1,7} [VDIWEF] [^:]{0,32}: ?",
+        r")",
+    ))
+    .expect("a constant pattern")
+});
+
+/// What may stand before a kernel time stamp and is no message: a KTAP comment, and the name of whose output it is
+/// (`vm1  | `).
+static BEFORE_STAMP: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?-u)^(?:#[ \t]+|[0-9A-Za-z_.-]{1,32} *\| )+(?:<[0-9]{1,4}>)?\[ *[0-9]{1,10}\.")
+        .expect("a constant pattern")
+});
+
 static ESCAPE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?-u)\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])").expect("a constant pattern")
 });
@@ -76,9 +102,23 @@ impl<'a> Line<'a> {
         let mut rest = raw;
         let mut line =
             Line { text: Cow::Borrowed(""), caller: None, from_kernel: false, dirty: false, glued: false };
-        if let Some(found) = LOGGER.find(rest) {
-            rest = &rest[found.end()..];
-            line.from_kernel = true;
+        // A CI system's time may stand before a logger's.
+        for _ in 0..MAX_PREFIXES {
+            rest = rest.trim_ascii_start();
+            if let Some(found) = LOGGER.find(rest) {
+                rest = &rest[found.end()..];
+                line.from_kernel = true;
+            } else if let Some(found) = TOOL.find(rest) {
+                rest = &rest[found.end()..];
+            } else {
+                break;
+            }
+        }
+        if let Some(found) = BEFORE_STAMP.find(rest) {
+            let stamp = found.as_bytes().iter().rposition(|byte| b"<[".contains(byte)).unwrap_or(0);
+            // A level belongs to the stamp.
+            let level = found.as_bytes()[..stamp].iter().rposition(|byte| *byte == b'<').unwrap_or(stamp);
+            rest = &rest[level..];
         }
         if let Some(found) = KMSG.captures(rest) {
             line.caller = caller(&found);

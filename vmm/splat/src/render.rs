@@ -55,7 +55,7 @@ impl fmt::Display for Frame {
             write!(f, " [{module}]")?;
         }
         if let (Some(file), Some(line)) = (&self.file, self.line) {
-            write!(f, " {file}:{line}")?;
+            write!(f, "  {file}:{line}")?;
         }
         if self.inlined {
             f.write_str(" (inlined)")?;

@@ -42,6 +42,29 @@ proptest! {
         splat::scan(&log);
     }
 
+    /// Two processors that print at once, on a kernel that does not say who prints.
+    #[test]
+    fn of_two_reports_that_are_interleaved_both_heads_are_found(
+        which in 0..WHOLE.len(), other in 0..WHOLE.len(), turns in proptest::collection::vec(1usize..6, 0..60)
+    ) {
+        prop_assume!(which != other);
+        // Callers would tell them apart.
+        let callers = Regex::new(r"\]\[ *[TC][0-9]+\]").expect("a pattern");
+        let text = |log: &[u8]| lines(&callers.replace_all(log, &b"]"[..]));
+        let (mut one, mut two) = (text(WHOLE[which]).into_iter(), text(WHOLE[other]).into_iter());
+        let mut log: Vec<u8> = Vec::new();
+        for (index, turn) in turns.iter().enumerate() {
+            let from = if index % 2 == 0 { &mut one } else { &mut two };
+            log.extend(from.take(*turn).flatten());
+        }
+        log.extend(one.chain(two).flatten());
+        let found = splat::scan(&log);
+        for log in [WHOLE[which], WHOLE[other]] {
+            let kind = splat::scan(log)[0].kind;
+            prop_assert!(found.iter().any(|finding| finding.kind == kind), "no {kind} among {found:?}");
+        }
+    }
+
     #[test]
     fn a_truncated_report_is_found_and_called_corrupted(which in 0..WHOLE.len(), part in 0.0f64..=1.0) {
         let log = WHOLE[which];

@@ -114,3 +114,65 @@ fn the_message_of_a_warning_is_in_its_excerpt_though_it_comes_before_the_head() 
     let log = format!("------------[ cut here ]------------\n{chatter}{}", String::from_utf8_lossy(&log));
     assert_eq!(splat::scan(log.as_bytes())[0].excerpt[0], "foo: queue 3 still busy");
 }
+
+/// A line without the console's own time stamp and caller.
+fn bare(line: &str) -> &str {
+    let line = line.strip_prefix("<4>").unwrap_or(line);
+    let Some((_, rest)) = line.split_once("] ").filter(|_| line.starts_with('[')) else { return line };
+    rest
+}
+
+#[test]
+fn what_tools_put_before_lines_changes_nothing() {
+    type Format = fn(&str) -> String;
+    let formats: &[(&str, Format)] = &[
+        ("GitHub Actions", |line| format!("2026-11-23T16:31:25.1234567Z {line}")),
+        ("GitHub Actions, no stamp", |line| format!("2026-11-23T16:31:25.1234567Z {}", bare(line))),
+        ("both", |line| format!("2026-11-23T16:31:25.1234567Z Nov 23 16:31:25 host kernel: {}", bare(line))),
+        ("journalctl", |line| format!("Nov 23 16:31:25 host kernel: {}", bare(line))),
+        ("journalctl -o short-iso", |line| format!("2026-11-23T16:31:25+0100 host kernel: {}", bare(line))),
+        ("kern.log", |line| format!("2026-11-23T16:31:25.123456+01:00 host kernel: {line}")),
+        ("dmesg -T", |line| format!("[Mon Nov 23 16:31:25 2026] {}", bare(line))),
+        ("dmesg --time-format iso", |line| format!("2026-11-23T16:31:25,123456+01:00 {}", bare(line))),
+        ("dmesg --reltime, a new minute", |line| format!("[Nov23 16:31] {}", bare(line))),
+        ("dmesg --reltime", |line| format!("[  +0.000012] {}", bare(line))),
+        ("dmesg -d", |line| format!("[   31.000536 <    0.000012>] {}", bare(line))),
+        ("ts", |line| format!("[2026-11-23 16:31:25] {line}")),
+        ("a clock", |line| format!("16:31:25.123 {line}")),
+        ("a clock, no stamp", |line| format!("[16:31:25] {}", bare(line))),
+        ("KTAP", |line| format!("    # {line}")),
+        ("docker compose", |line| format!("guest-1  | {line}")),
+        ("logcat", |line| format!("11-23 16:31:25.123     0     0 W KERNEL  : {}", bare(line))),
+        ("indented", |line| format!("\t{line}")),
+        ("two carriage returns", |line| format!("{line}\r\r")),
+    ];
+    let mut tried = 0;
+    for (name, log) in logs() {
+        // Who printed what is told by callers alone.
+        if name.starts_with("damaged-") || name.contains("interleaved") || name.starts_with("format-") {
+            continue;
+        }
+        let Ok(text) = std::str::from_utf8(&log) else { continue };
+        // Those that have a format of their own are not put into another one.
+        if !text
+            .lines()
+            .filter(|line| !line.is_empty())
+            .all(|line| line.starts_with('[') || line.starts_with("<4>["))
+        {
+            continue;
+        }
+        let known = |log: &[u8]| -> Vec<(String, bool, usize)> {
+            let findings = splat::scan(log).into_iter();
+            findings.map(|it| (it.fingerprint, it.corrupted, it.frames.len())).collect()
+        };
+        tried += 1;
+        for (format, change) in formats {
+            let changed: String = text
+                .lines()
+                .map(|line| if line.is_empty() { "\n".into() } else { change(line) + "\n" })
+                .collect();
+            assert_eq!(known(changed.as_bytes()), known(&log), "{name} as of {format}");
+        }
+    }
+    assert!(tried > 20, "only {tried} logs");
+}

@@ -35,6 +35,14 @@ pub(crate) struct Doors {
     behind: Option<u64>,
 }
 
+/// Whether results are to be seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Results {
+    Unwanted,
+    /// Behind the call of `do_syscall_64`, which is here if the kernel's symbols are known.
+    Behind(Option<u64>),
+}
+
 /// What is at an address.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Place {
@@ -43,12 +51,9 @@ pub(crate) enum Place {
 }
 
 impl Doors {
-    /// Looks where the doors of this vCPU are. `None` when the kernel has set none yet.
-    pub fn find(
-        vcpu: &Vcpu,
-        space: &AddressSpace,
-        do_syscall_64: Option<u64>,
-    ) -> machine::Result<Option<Self>> {
+    /// Looks where the doors of this vCPU are, and where results are seen if they are wanted. `None` when the
+    /// kernel has set none yet.
+    pub fn find(vcpu: &Vcpu, space: &AddressSpace, results: Results) -> machine::Result<Option<Self>> {
         let lstar = vcpu.msr(LSTAR)?;
         if lstar == 0 {
             return Ok(None);
@@ -60,7 +65,10 @@ impl Doors {
             (Door::Int80, vcpu.user_gate(space, 0x80)?),
         ];
         let entries = candidates.into_iter().filter_map(|(door, at)| Some((door, at.filter(|at| *at != 0)?)));
-        let behind = do_syscall_64.and_then(|function| behind_call(space, lstar, function));
+        let behind = match results {
+            Results::Unwanted => None,
+            Results::Behind(do_syscall_64) => behind_call(space, lstar, do_syscall_64),
+        };
         Ok(Some(Self { entries: entries.collect(), behind }))
     }
 
@@ -81,16 +89,38 @@ impl Doors {
     }
 }
 
-/// Finds `call function` (E8 and a relative address) in the code from `entry` on, and returns the address
-/// behind it. The entry code of all kernels so far makes this call within its first 200 bytes.
-fn behind_call(space: &AddressSpace, entry: u64, function: u64) -> Option<u64> {
+/// Finds the call of a function in the code from `entry` on, and returns the address behind it. The entry code of all
+/// kernels so far makes this call within its first 200 bytes.
+fn behind_call(space: &AddressSpace, entry: u64, function: Option<u64>) -> Option<u64> {
     const SPAN: usize = 512;
     let mut code = [0; SPAN];
     space.read(GuestVirtualAddress(entry), &mut code)?;
+    match function {
+        Some(function) => end_of_call(&code, entry, function),
+        None => end_of_likely_call(&code),
+    }
+    .map(|end| entry.wrapping_add(end as u64))
+}
+
+/// Where `call function` (E8 and a relative address) ends.
+fn end_of_call(code: &[u8], entry: u64, function: u64) -> Option<usize> {
     code.windows(5).enumerate().find_map(|(at, bytes)| {
         let distance = i32::from_le_bytes(bytes[1..].try_into().expect("four bytes"));
         let behind = entry.wrapping_add(at as u64 + 5);
-        (bytes[0] == 0xe8 && behind.wrapping_add_signed(distance.into()) == function).then_some(behind)
+        (bytes[0] == 0xe8 && behind.wrapping_add_signed(distance.into()) == function).then_some(at + 5)
+    })
+}
+
+/// The same without knowing where the function is, in entry_SYSCALL_64 of arch/x86/entry/entry_64.S: behind
+/// `movslq %eax, %rsi`, which makes its second argument, the call before the result is looked at. That is
+/// `test %al, %al` since Linux 6.7, and `mov RCX(%rsp), %rcx` before.
+fn end_of_likely_call(code: &[u8]) -> Option<usize> {
+    const ARGUMENT: &[u8] = &[0x48, 0x63, 0xf0];
+    const AFTER: [&[u8]; 2] = [&[0x84, 0xc0], &[0x48, 0x8b, 0x4c, 0x24, 0x58]];
+    let argument = code.windows(ARGUMENT.len()).position(|bytes| bytes == ARGUMENT)?;
+    (argument + ARGUMENT.len()..code.len().saturating_sub(5)).find_map(|at| {
+        let (call, after) = code[at..].split_at(5);
+        (call[0] == 0xe8 && AFTER.iter().any(|it| after.starts_with(it))).then_some(at + 5)
     })
 }
 
@@ -105,5 +135,23 @@ mod tests {
         assert_eq!(doors.at(20), Some(Place::Entry(Door::Int80)));
         assert_eq!((doors.at(30), doors.at(11)), (Some(Place::Behind), None));
         assert_eq!(doors.addresses(), [10, 20, 30]);
+    }
+
+    #[test]
+    fn the_call_is_found_with_and_without_its_address() {
+        // As 6.12 has it: movslq %eax, %rsi; five nops; call; test %al, %al.
+        let mut code = vec![0x90; 64];
+        code.extend([0x48, 0x63, 0xf0, 0x90, 0x90, 0x90, 0x90, 0x90, 0xe8, 0x00, 0x10, 0, 0, 0x84, 0xc0]);
+        code.extend([0x90; 32]);
+        assert_eq!(end_of_call(&code, 0x4000, 0x4000 + 77 + 0x1000), Some(77));
+        assert_eq!(end_of_call(&code, 0x4000, 0x4000), None);
+        assert_eq!(end_of_likely_call(&code), Some(77));
+        // As 6.1 has it.
+        code.splice(77..79, [0x48, 0x8b, 0x4c, 0x24, 0x58]);
+        assert_eq!(end_of_likely_call(&code), Some(77));
+        code[77] = 0x90;
+        assert_eq!(end_of_likely_call(&code), None, "something else follows");
+        assert_eq!(end_of_likely_call(&[0x48, 0x63, 0xf0, 0xe8]), None, "cut off");
+        assert_eq!(end_of_likely_call(&[]), None);
     }
 }

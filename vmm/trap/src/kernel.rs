@@ -3,6 +3,8 @@
 //! The guest may have made all of it up: lists are followed for a bounded number of steps, and what comes out
 //! serves to explain a verdict, never to reach one.
 
+mod locks;
+
 use machine::{AddressSpace, GuestVirtualAddress};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +27,10 @@ pub struct Sleeper {
     pub state: u32,
     /// Where it would return to, the innermost function first.
     pub frames: Vec<u64>,
+    /// Who holds the lock that it waits for, if it waits for one: pid and name.
+    pub holder: Option<(u32, String)>,
+    /// It waits for itself, alone or by way of others that wait: nothing but their deaths can end that.
+    pub stuck: bool,
 }
 
 /// Reads them.
@@ -103,15 +109,25 @@ impl KernelState {
             ["tgid", "comm", "__state", "flags"].map(|field| self.at(&format!("task_struct.{field}")));
         let (tgid, comm, state, flags) = (tgid?, comm?, state?, flags?);
         let head = self.at("init_task")?.wrapping_add(tasks);
-        let one = |task: u64| {
-            let (pid, state) = (self.half(task.wrapping_add(tgid))?, self.half(task.wrapping_add(state))?);
+        let all: BTreeSet<u64> = self.list(head, tasks, MOST_TASKS).into_iter().collect();
+        let sleeps = |task: &u64| self.half(task.wrapping_add(state)).is_some_and(|state| state != 0);
+        let holders: BTreeMap<u64, u64> = all
+            .iter()
+            .filter(|task| sleeps(task))
+            .filter_map(|task| Some((*task, self.holder(*task, &all)?)))
+            .collect();
+        let who =
+            |task: u64| Some((self.half(task.wrapping_add(tgid))?, self.text(task.wrapping_add(comm), 16)?));
+        let one = |task: &u64| {
+            let ((pid, name), state) = (who(*task)?, self.half(task.wrapping_add(state))?);
             if pid == 1 || state == 0 || self.half(task.wrapping_add(flags))? & KERNEL_THREAD != 0 {
                 return None;
             }
-            let name = self.text(task.wrapping_add(comm), 16)?;
-            Some(Sleeper { pid, name, state, frames: self.frames(task) })
+            let holder = holders.get(task).and_then(|holder| who(*holder));
+            let stuck = locks::is_stuck(*task, &holders);
+            Some(Sleeper { pid, name, state, frames: self.frames(*task), holder, stuck })
         };
-        Some(self.list(head, tasks, MOST_TASKS).into_iter().filter_map(one).collect())
+        Some(all.iter().filter_map(one).collect())
     }
 
     /// Return addresses of a task that was switched away from, by its frame pointers: `__switch_to_asm` has left

@@ -12,6 +12,7 @@ mod seen;
 mod syscall;
 mod tally;
 mod task;
+mod walk;
 
 pub use door::{Door, ENTRY_MSRS};
 pub use kernel::{KernelState, Sleeper};
@@ -20,3 +21,4 @@ pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, Origin, Tally};
 pub use task::Process;
+pub use walk::{Stop, Walk, WalkOrder, Walker};

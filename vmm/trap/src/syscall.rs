@@ -9,7 +9,7 @@
 //! end the run, and the trap follows ([`SyscallTrap::moved`]).
 
 use crate::{
-    door::{Door, Doors, Place},
+    door::{Door, Doors, Place, Results},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies, Tally},
     task::Current,
@@ -76,14 +76,15 @@ impl SyscallTrap {
     pub fn arm(vcpu: &mut Vcpu, order: Order) -> Result<Self, TrapError> {
         let doors = Self::find(vcpu, &order)?;
         vcpu.set_breakpoints(&doors.addresses())?;
-        let current = Current::find(vcpu, &order.landmarks);
+        let current = Current::find(vcpu, &order.space, &order.memory, &order.landmarks);
         let trace = order.trace.clone().map(Trace::new);
         Ok(Self { order, doors, current, trace, tallies: Tallies::default() })
     }
 
     fn find(vcpu: &Vcpu, order: &Order) -> Result<Doors, TrapError> {
-        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied().filter(|_| order.results);
-        Doors::find(vcpu, &order.space, do_syscall_64)?.ok_or(TrapError::NoEntry)
+        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied();
+        let results = if order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
+        Doors::find(vcpu, &order.space, results)?.ok_or(TrapError::NoEntry)
     }
 
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
@@ -142,8 +143,8 @@ impl SyscallTrap {
         // The 32-bit doors take the number from EAX alone.
         let nr = if door == Door::Syscall64 { r.rax } else { r.rax & 0xffff_ffff };
         let origin = self.origin(from);
-        let task = self.current.and_then(|current| current.task(&self.order.space));
-        let process = self.current.zip(task).and_then(|(at, task)| at.process(&self.order.space, task));
+        let task = self.current.as_ref().and_then(Current::task);
+        let process = self.current.as_ref().zip(task).and_then(|(at, task)| at.process(task));
         self.tallies.row(Call { door, nr, origin }).entered(process);
         let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
         let (cr3, cr4) = vcpu.page_tables().ok()?;
@@ -155,11 +156,17 @@ impl SyscallTrap {
 
     /// The stack pointer is at the caller's saved registers.
     fn returned(&mut self, pt_regs: u64) -> Option<Seen> {
-        let [nr, ax, ip] = [PT_REGS_ORIG_AX, PT_REGS_AX, PT_REGS_IP].map(|offset| self.word(pt_regs, offset));
-        let (nr, result) = (nr?, ax? as i64);
-        let call = Call { door: Door::Syscall64, nr, origin: self.origin(ip?) };
+        // At one go: each read walks the guest's page tables.
+        let mut saved = [0; (PT_REGS_IP - PT_REGS_AX) as usize + 8];
+        self.order.space.read(GuestVirtualAddress(pt_regs.wrapping_add(PT_REGS_AX)), &mut saved)?;
+        let word = |offset: u64| {
+            let at = (offset - PT_REGS_AX) as usize;
+            u64::from_le_bytes(saved[at..at + 8].try_into().expect("eight bytes"))
+        };
+        let (nr, result) = (word(PT_REGS_ORIG_AX), word(PT_REGS_AX) as i64);
+        let call = Call { door: Door::Syscall64, nr, origin: self.origin(word(PT_REGS_IP)) };
         self.tallies.row(call).returned(result);
-        let task = self.current.and_then(|current| current.task(&self.order.space));
+        let task = self.current.as_ref().and_then(Current::task);
         self.trace.as_mut()?.leave(task.unwrap_or(0), nr, result)
     }
 

@@ -1,7 +1,8 @@
 //! Who runs on a vCPU: the kernel's `current`, read from guest memory.
 
-use machine::{AddressSpace, GuestVirtualAddress, Vcpu};
-use std::collections::BTreeMap;
+use machine::{AddressSpace, GuestVirtualAddress, Memory, Vcpu};
+use std::{cell::Cell, collections::BTreeMap};
+use vm_memory::{Bytes, GuestAddress};
 
 /// A process, as the guest's kernel names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,12 +22,19 @@ impl Process {
 }
 
 /// Where `current` and its fields are, in a kernel whose layout is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// It is asked at every call, so translations are kept: those of per-CPU data and of tasks do not change in a sane
+/// kernel, and what another one has at those places is as good as anything that it could have put into a task.
 pub(crate) struct Current {
-    /// Address of this vCPU's pointer to its task.
-    pointer: u64,
+    space: AddressSpace,
+    memory: Memory,
+    /// This vCPU's pointer to its task.
+    pointer: GuestAddress,
     tgid: u64,
     comm: u64,
+    /// The pages of fields that were read last, one of even and one of odd number, and where they are: a task may lie on
+    /// two.
+    pages: [Cell<Option<(u64, GuestAddress)>>; 2],
 }
 
 /// MSR_GS_BASE and MSR_KERNEL_GS_BASE (AMD64 architecture, volume 2, section 4.5.3).
@@ -35,31 +43,56 @@ const GS_BASES: [u32; 2] = [0xc000_0101, 0xc000_0102];
 impl Current {
     /// `landmarks` has `current_task` (a per-CPU variable, the first field of `pcpu_hot` in some kernels)
     /// and the offsets `task_struct.tgid` and `task_struct.comm`.
-    pub fn find(vcpu: &Vcpu, landmarks: &BTreeMap<String, u64>) -> Option<Self> {
+    pub fn find(
+        vcpu: &Vcpu,
+        space: &AddressSpace,
+        memory: &Memory,
+        landmarks: &BTreeMap<String, u64>,
+    ) -> Option<Self> {
         let landmark = |name: &str| landmarks.get(name).copied();
         let variable = landmark("pcpu_hot").or_else(|| landmark("current_task"))?;
         // The kernel's own is in the one register while it runs, and in the other one in user space; it is
         // the one in the kernel's half of addresses.
         let base = GS_BASES.iter().find_map(|msr| vcpu.msr(*msr).ok().filter(|base| *base >> 63 == 1))?;
         Some(Self {
-            pointer: base.wrapping_add(variable),
+            pointer: space.translate(GuestVirtualAddress(base.wrapping_add(variable)))?,
+            space: space.clone(),
+            memory: memory.clone(),
             tgid: landmark("task_struct.tgid")?,
             comm: landmark("task_struct.comm")?,
+            pages: Default::default(),
         })
     }
 
     /// The task's address, which tells it from all others.
-    pub fn task(&self, space: &AddressSpace) -> Option<u64> {
-        space.read_u64(GuestVirtualAddress(self.pointer))
+    pub fn task(&self) -> Option<u64> {
+        self.memory.read_obj(self.pointer).ok()
     }
 
     /// The process that a task belongs to.
-    pub fn process(&self, space: &AddressSpace, task: u64) -> Option<Process> {
+    pub fn process(&self, task: u64) -> Option<Process> {
         let mut pid = [0; 4];
-        space.read(GuestVirtualAddress(task.wrapping_add(self.tgid)), &mut pid)?;
+        self.read(task.wrapping_add(self.tgid), &mut pid)?;
         let mut name = [0; 16];
-        space.read(GuestVirtualAddress(task.wrapping_add(self.comm)), &mut name)?;
+        self.read(task.wrapping_add(self.comm), &mut name)?;
         Some(Process { pid: u32::from_le_bytes(pid), name })
+    }
+
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
+        let (page, offset) = (address >> 12, address & 0xfff);
+        if offset + buffer.len() as u64 > 0x1000 {
+            return self.space.read(GuestVirtualAddress(address), buffer);
+        }
+        let kept = &self.pages[(page & 1) as usize];
+        let at = match kept.get() {
+            Some((known, at)) if known == page => at,
+            _ => {
+                let at = self.space.translate(GuestVirtualAddress(page << 12))?;
+                kept.set(Some((page, at)));
+                at
+            }
+        };
+        self.memory.read_slice(buffer, GuestAddress(at.0 + offset)).ok()
     }
 }
 

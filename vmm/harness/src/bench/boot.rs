@@ -6,7 +6,7 @@
 use crate::{
     engine,
     event::{Event, RunEnd},
-    plan::Plan,
+    plan::{Plan, Watch},
 };
 use board::{command_line, wire::Spec};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -89,14 +89,8 @@ pub fn measure(bench: &BootBench, stop: &dyn Fn() -> bool, sink: &mut dyn FnMut(
 }
 
 fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
-    let plan = Plan {
-        machine: machine.clone(),
-        boot_timeout: PATIENCE,
-        steps: Vec::new(),
-        trap: false,
-        results: false,
-        trace: None,
-    };
+    let plan =
+        Plan { machine: machine.clone(), boot_timeout: PATIENCE, steps: Vec::new(), watch: Watch::Nothing };
     let (mut booted, mut ended, mut kernel) = (None, None, None);
     engine::execute(&plan, stop, &mut |event| match event {
         Event::Booted(event) => booted = Some(event),

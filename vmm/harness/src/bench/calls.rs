@@ -1,9 +1,9 @@
 //! What a system call costs: as it is, trapped for its count, trapped with its result, and under strace.
 //!
-//! A program in the guest calls getppid in a loop and says how long one took. Each way has a guest of its own, one
-//! after the other on the same host; strace comes along with the libraries that it is linked to.
+//! A program in the guest calls getppid in a loop and says how long one took. All ways are steps of one run, in the
+//! same guest; strace comes along with the libraries that it is linked to.
 
-use crate::ldd;
+use crate::{ldd, plan::Watch};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -41,47 +41,50 @@ impl Way {
         }
     }
 
-    /// Whether calls are trapped, and whether with results.
-    pub fn trap(self) -> (bool, bool) {
-        (matches!(self, Self::Counted | Self::Results), self == Self::Results)
+    /// What is looked at meanwhile.
+    pub fn watch(self) -> Watch {
+        match self {
+            Self::Untrapped | Self::Strace => Watch::Nothing,
+            Self::Counted => Watch::Calls { results: false, trace: None },
+            Self::Results => Watch::Calls { results: true, trace: None },
+        }
     }
 }
 
-/// Builds the program into `folder` and writes a scenario for each way there. A machine without strace leaves that
-/// way out.
+/// Builds the program into `folder` and writes a scenario there that runs it in each of these ways, a step each. A
+/// machine without strace leaves that way out.
 ///
 /// # Errors
 /// There is no compiler, or the folder can't be written.
-pub fn scenarios(folder: &Path, calls: u32) -> io::Result<Vec<(Way, PathBuf)>> {
+pub fn scenario(folder: &Path, calls: u32) -> io::Result<(Vec<Way>, PathBuf)> {
     let (source, program) = (folder.join("calls.c"), folder.join("calls"));
     fs::write(&source, SOURCE)?;
     let built = Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).output()?;
     if !built.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&built.stderr).into_owned()));
     }
-    let mut all = Vec::new();
-    for way in Way::ALL {
-        let mut files = BTreeMap::from([("/bin/calls".to_owned(), program.clone())]);
-        let mut words = vec!["/bin/calls".to_owned(), calls.to_string()];
-        if way == Way::Strace {
-            let Some(strace) = found("strace") else { continue };
-            files.extend(ldd::libraries(&strace, &[])?);
-            files.insert("/bin/strace".to_owned(), strace);
-            let front = ["/bin/strace", "-o", "/dev/null", "-e", "trace=getppid"];
-            words = front.iter().map(|word| (*word).to_owned()).chain(words).collect();
-        }
-        let scenario = serde_json::json!({
-            "name": "calls",
-            "machine": { "memory": "256 MiB" },
-            "files": files,
-            "timeout": "10 min",
-            "steps": [{ "run": words }],
-        });
-        let path = folder.join(format!("{way:?}.yaml"));
-        fs::write(&path, serde_json::to_vec_pretty(&scenario).expect("plain data"))?;
-        all.push((way, path));
+    let mut files = BTreeMap::from([("/bin/calls".to_owned(), program)]);
+    let alone = vec!["/bin/calls".to_owned(), calls.to_string()];
+    let mut ways = vec![Way::Untrapped, Way::Counted, Way::Results];
+    let mut steps: Vec<_> = ways.iter().map(|_| serde_json::json!({ "run": alone })).collect();
+    if let Some(strace) = found("strace") {
+        files.extend(ldd::libraries(&strace, &[])?);
+        files.insert("/bin/strace".to_owned(), strace);
+        let front = ["/bin/strace", "-o", "/dev/null", "-e", "trace=getppid"];
+        let words: Vec<_> = front.iter().map(|word| (*word).to_owned()).chain(alone).collect();
+        ways.push(Way::Strace);
+        steps.push(serde_json::json!({ "run": words }));
     }
-    Ok(all)
+    let scenario = serde_json::json!({
+        "name": "calls",
+        "machine": { "memory": "256 MiB" },
+        "files": files,
+        "timeout": "10 min",
+        "steps": steps,
+    });
+    let path = folder.join("calls.yaml");
+    fs::write(&path, serde_json::to_vec_pretty(&scenario).expect("plain data"))?;
+    Ok((ways, path))
 }
 
 /// The nanoseconds that the program printed.
@@ -101,12 +104,11 @@ mod tests {
     #[test]
     fn the_program_measures_and_its_scenarios_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
-        let scenarios = scenarios(folder.path(), 100).unwrap();
+        let (ways, path) = scenario(folder.path(), 100).unwrap();
         let output = Command::new(folder.path().join("calls")).arg("100").output().unwrap();
         assert!(took(&output.stdout).unwrap() > Duration::ZERO, "{output:?}");
-        for (_, path) in scenarios {
-            crate::scenario::load(&path).unwrap();
-        }
+        let scenario = crate::scenario::load(&path).unwrap();
+        assert_eq!(scenario.steps.len(), ways.len());
         assert_eq!(took(b"nonsense"), None);
     }
 }

@@ -5,8 +5,11 @@ use super::{
     SAMPLES,
     link::{Link, LinkError},
 };
-use crate::event::{Event, RunEnd};
-use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, VcpuStanding};
+use crate::{
+    event::{Event, RunEnd},
+    plan::Watch,
+};
+use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
 
@@ -18,6 +21,15 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// A panicked kernel still prints its last words after the line that says so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Modules' code lies above this (MODULES_VADDR of Documentation/arch/x86/x86_64/mm.rst, without KASLR).
+const MODULES: u64 = 0xffff_ffff_a000_0000;
+
+/// How often a step that takes its time is looked at: does its task wait for itself?
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the kernel calls the agent's processes: it is started as /init.
+const AGENT: &str = "init";
 
 /// How long `stop` can go unasked.
 const STOP_EVERY: Duration = Duration::from_millis(50);
@@ -43,6 +55,8 @@ pub(super) struct Guest<'a> {
     trapping: Option<Result<(), String>>,
     standing: Option<Vec<VcpuStanding>>,
     explanation: Option<Box<Explanation>>,
+    /// Places in modules that a call came by.
+    walked: Vec<u64>,
     /// Exits to user space until the agent's first byte.
     pub(super) exits: u64,
     ended: Option<(EndReason, Box<Evidence>)>,
@@ -75,6 +89,7 @@ impl<'a> Guest<'a> {
             trapping: None,
             standing: None,
             explanation: None,
+            walked: Vec::new(),
             exits: 0,
             ended: None,
             reading_log: false,
@@ -99,34 +114,58 @@ impl<'a> Guest<'a> {
         self.until(deadline, |guest| guest.hello.clone())
     }
 
-    /// Turns the trap on; the inner error is why it can't be.
-    pub(super) fn trap(
-        &mut self,
-        hello: &Hello,
-        results: bool,
-        trace: Option<Vec<u64>>,
-    ) -> Result<Result<(), String>, Halt> {
-        self.send(&Command::Trap {
-            call_returns: hello.call_returns.clone(),
-            agent_text: hello.text,
-            results,
-            trace,
-        });
+    /// Has something looked at; the inner error is why it can't be.
+    pub(super) fn watch(&mut self, watch: &Watch) -> Result<Result<(), String>, Halt> {
+        let Some(hello) = &self.hello else { return Ok(Err("the agent has said nothing yet".to_owned())) };
+        let command = match watch {
+            Watch::Nothing => Command::Untrap,
+            Watch::Calls { results, trace } => Command::Trap {
+                call_returns: hello.call_returns.clone(),
+                agent_text: hello.text,
+                results: *results,
+                trace: trace.clone(),
+            },
+            Watch::Walk(nr) => match hello.call_returns.first() {
+                Some(&returns_to) => Command::Walk { returns_to, nr: *nr },
+                None => return Err(bad_agent("no address that its calls return to".to_owned())),
+            },
+        };
+        self.send(&command);
         let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
         answer.ok_or_else(|| silent("a request to trap system calls"))
     }
 
-    /// Has the agent do something; `None` at the deadline.
+    /// Has the agent do something; `None` at the deadline, or before it once the step's task waits for itself.
     pub(super) fn ask(&mut self, action: Action, deadline: Instant) -> Result<Option<(Outcome, u64)>, Halt> {
         self.next_id += 1;
         let id = self.next_id;
+        let of_agent = matches!(action, Action::Call { .. });
         self.send(&Command::Control(protocol::encode(&Request { id, action })));
-        let reply = self.until(deadline, |guest| guest.replies.pop())?;
-        match reply {
-            Some(reply) if reply.id == id => Ok(Some((reply.outcome, reply.nanos))),
-            Some(reply) => Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id))),
-            None => Ok(None),
+        loop {
+            let look = deadline.min(Instant::now() + LOOK_EVERY);
+            match self.until(look, |guest| guest.replies.pop())? {
+                Some(reply) if reply.id == id => return Ok(Some((reply.outcome, reply.nanos))),
+                Some(reply) => {
+                    return Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id)));
+                }
+                None if look == deadline || self.is_stuck(of_agent)? => return Ok(None),
+                None => {}
+            }
         }
+    }
+
+    /// Whether the task that does the step waits for itself, so that waiting on makes no sense: everything is
+    /// halted, and the kernel's locks say so. `of_agent` is for calls that the agent's worker makes, in contrast to
+    /// programs.
+    fn is_stuck(&mut self, of_agent: bool) -> Result<bool, Halt> {
+        // A machine process that is too busy to answer is asked again later.
+        let Some(standing) = self.standing()? else { return Ok(false) };
+        if standing.is_empty() || standing.iter().any(|vcpu| !vcpu.halted) {
+            return Ok(false);
+        }
+        let explanation = self.explanation(Vec::new())?;
+        let stuck = |sleeper: &Sleeper| sleeper.stuck && (sleeper.name == AGENT) == of_agent;
+        Ok(explanation.is_some_and(|explanation| explanation.sleepers.iter().any(stuck)))
     }
 
     /// Lets the guest run on.
@@ -145,13 +184,16 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
+    fn standing(&mut self) -> Result<Option<Vec<VcpuStanding>>, Halt> {
+        self.send(&Command::Sample);
+        self.until(Instant::now() + ANSWER, |guest| guest.standing.take())
+    }
+
     /// Where the vCPUs stand, in several rounds.
     pub(super) fn sample(&mut self) -> Result<Vec<Vec<VcpuStanding>>, Halt> {
         let mut rounds = Vec::new();
         for _ in 0..SAMPLES {
-            self.send(&Command::Sample);
-            let standing = self.until(Instant::now() + ANSWER, |guest| guest.standing.take())?;
-            rounds.push(standing.ok_or_else(|| silent("a question where the vCPUs stand"))?);
+            rounds.push(self.standing()?.ok_or_else(|| silent("a question where the vCPUs stand"))?);
             self.sleep(Instant::now() + Duration::from_millis(20))?;
         }
         Ok(rounds)
@@ -162,10 +204,26 @@ impl<'a> Guest<'a> {
         let mut addresses: Vec<u64> = standing.iter().flatten().map(|vcpu| vcpu.rip).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        self.send(&Command::Explain { addresses });
-        let explanation = self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())?;
+        self.explain_addresses(addresses)
+    }
+
+    /// Tells what is at the places in modules that a call came by.
+    pub(super) fn explain_walk(&mut self) -> Result<(), Halt> {
+        let mut addresses = std::mem::take(&mut self.walked);
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() { Ok(()) } else { self.explain_addresses(addresses) }
+    }
+
+    fn explain_addresses(&mut self, addresses: Vec<u64>) -> Result<(), Halt> {
+        let explanation = self.explanation(addresses)?;
         explanation.into_iter().for_each(|explanation| self.tell(Event::Explained(explanation)));
         Ok(())
+    }
+
+    fn explanation(&mut self, addresses: Vec<u64>) -> Result<Option<Box<Explanation>>, Halt> {
+        self.send(&Command::Explain { addresses });
+        self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())
     }
 
     /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
@@ -263,6 +321,10 @@ impl<'a> Guest<'a> {
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
             Notice::Explained(explanation) => self.explanation = Some(explanation),
             Notice::Call(call) => self.tell(Event::Call(call)),
+            Notice::Walked(walk) => {
+                self.walked.extend(walk.stops.iter().map(|stop| stop.rip).filter(|rip| *rip >= MODULES));
+                self.tell(Event::Walked(walk));
+            }
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Trapping(answer) => self.trapping = Some(answer),
             Notice::Standing(standing) => self.standing = Some(standing),

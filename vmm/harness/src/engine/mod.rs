@@ -12,7 +12,7 @@ mod step;
 
 use crate::{
     event::{Booted, Ended, Event, RunEnd, StepOutcome},
-    plan::Plan,
+    plan::{Plan, Watch},
 };
 use board::wire::EndReason;
 use guest::{Guest, Halt};
@@ -90,8 +90,10 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
     };
     let booted = start.elapsed();
     *ready = Some(Instant::now());
-    let not_trapping =
-        if plan.trap { guest.trap(&hello, plan.results, plan.trace.clone())?.err() } else { None };
+    let not_trapping = match &plan.watch {
+        Watch::Nothing => None,
+        watch => guest.watch(watch)?.err(),
+    };
     let setup = guest.setup.unwrap_or_default();
     guest.read_log()?;
     guest.tell(Event::Booted(Booted {
@@ -130,14 +132,18 @@ fn one_step(
     step: &crate::plan::PlanStep,
     names: &mut Names,
 ) -> Result<StepOutcome, Halt> {
+    let began = Instant::now();
     let outcome = match step::perform(guest, index, step, names)? {
         Done::Outcome(outcome) => outcome,
         Done::TimedOut => {
+            let waited = began.elapsed();
             let standing = guest.sample()?;
             guest.explain(&standing)?;
-            StepOutcome::TimedOut { limit: step.timeout, standing }
+            // Not if it was given up early.
+            StepOutcome::TimedOut { limit: step.timeout.min(waited), standing }
         }
     };
+    guest.explain_walk()?;
     guest.read_log()?;
     Ok(outcome)
 }

@@ -91,7 +91,7 @@ fn add(step: Option<&mut StepOutcome>, what: &What, done: Option<StepOutcome>) {
     let reads = match what {
         What::ReadToEnd { .. } => true,
         What::Call { args, .. } => args.iter().any(|arg| matches!(arg, Operand::Out(_))),
-        What::Run { .. } | What::Sleep(_) => false,
+        What::Run { .. } | What::Sleep(_) | What::Watch(_) => false,
     };
     let Some(StepOutcome::Returned { data, .. }) = step.filter(|_| reads) else { return };
     data.push(match done {
@@ -129,7 +129,7 @@ impl StepRun<'_, '_, '_> {
         let operands: &[Operand] = match &op.what {
             What::Call { args, .. } => args,
             What::ReadToEnd { fd, .. } => std::slice::from_ref(fd),
-            What::Run { .. } | What::Sleep(_) => &[],
+            What::Run { .. } | What::Sleep(_) | What::Watch(_) => &[],
         };
         let mut taken = operands.iter().filter_map(|operand| match operand {
             Operand::Op(index) => Some(matches!(self.results.get(*index), Some(Some(_)))),
@@ -156,6 +156,12 @@ impl StepRun<'_, '_, '_> {
                     Err(why) => Ok(skipped(why)),
                 }
             }
+            What::Watch(watch) => match self.guest.watch(watch)? {
+                Ok(()) => {
+                    Ok(Done::Outcome(StepOutcome::Returned { value: 0, data: Vec::new(), took: self.took }))
+                }
+                Err(why) => Ok(skipped(why)),
+            },
             What::Sleep(time) => {
                 let wake = Instant::now() + *time;
                 self.guest.sleep(wake.min(self.deadline))?;

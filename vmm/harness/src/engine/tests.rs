@@ -3,8 +3,8 @@
 mod stand_in;
 
 use super::*;
-use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
-use board::wire::{Command, Evidence, LogRecord, Notice, Spec};
+use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
+use board::wire::{Command, Evidence, LogRecord, Notice, Sleeper, Spec};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
 use std::os::unix::net::UnixStream;
@@ -27,7 +27,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, trap: true, results: true, trace: None }
+    Plan { machine, boot_timeout: LONG, steps, watch: Watch::Calls { results: true, trace: None } }
 }
 
 fn one_call() -> Plan {
@@ -345,6 +345,33 @@ fn an_agent_that_says_what_it_should_not_ends_the_run() {
         );
         assert_eq!(*outcome(&events, 0), StepOutcome::Lost);
     }
+}
+
+/// A step that is never answered, while this task waits for itself; says for how long it was waited for.
+fn waited_for(name: &str) -> Duration {
+    let mut plan = one_call();
+    plan.steps[0].timeout = Duration::from_millis(2500);
+    let events = events(&plan, |machine| {
+        let (name, frames) = (name.to_owned(), vec![]);
+        let stuck = Sleeper { pid: 28, name, uninterruptible: true, frames, holder: None, stuck: true };
+        machine.explanation.sleepers.push(stuck);
+        machine.boot();
+        machine.request();
+        machine.request();
+    });
+    assert_eq!(*why(&events), RunEnd::StepTimedOut { index: 0 });
+    let StepOutcome::TimedOut { limit, .. } = outcome(&events, 0) else { panic!("{events:?}") };
+    *limit
+}
+
+#[test]
+fn a_step_that_waits_for_itself_ends_the_run_before_its_time() {
+    assert!(waited_for("init") < Duration::from_millis(2400));
+}
+
+#[test]
+fn a_deadlock_of_another_program_is_none_of_the_steps() {
+    assert_eq!(waited_for("other"), Duration::from_millis(2500));
 }
 
 #[test]

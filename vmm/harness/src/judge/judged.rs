@@ -56,6 +56,8 @@ pub struct Kernel {
     pub cached: bool,
     /// How long kernel and modules took to build or find.
     pub build: Duration,
+    /// What can't be known of it, and why: its symbols are missing, or are another build's.
+    pub warnings: Vec<String>,
 }
 
 /// A folder of modules that was built, or a module's file that was given.

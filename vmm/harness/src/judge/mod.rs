@@ -8,6 +8,7 @@ mod clean;
 mod findings;
 mod judged;
 mod needs;
+mod places;
 mod run;
 mod standing;
 mod step;
@@ -28,9 +29,10 @@ pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
 
 use crate::event::{Booted, Event, StepOutcome};
+use crate::lines::{Code, Place, Stands};
 use crate::scenario::Scenario;
 use crate::scenario::model::Want;
-use board::wire::{Explanation, LogRecord};
+use board::wire::{Door, Explanation, LogRecord};
 use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
@@ -39,15 +41,20 @@ const CONSOLE: usize = 4096;
 /// Makes another line of one, if it has to be another.
 pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
 
+/// The line of source code that a piece of code was compiled from.
+pub type FindLine = dyn Fn(&Code, Stands) -> Option<Place> + Send;
+
 /// What is known of the kernel that runs, for a person's eyes.
 pub struct Names {
-    /// The name of a 64-bit system call.
-    pub syscall: Box<dyn Fn(u64) -> Option<String> + Send>,
+    /// The name of a system call, by the door that it came through.
+    pub syscall: Box<dyn Fn(Door, u64) -> Option<String> + Send>,
     /// `function+0x1f` of an address.
     pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
     /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
     /// do: modules are built in a copy of their folder.
     pub at_home: Box<Rewrite>,
+    /// Where there is debug info. Asked only for findings and hangs, once a run is over.
+    pub source: Box<FindLine>,
 }
 
 impl Names {
@@ -59,7 +66,12 @@ impl Names {
 impl Default for Names {
     /// Knows nothing.
     fn default() -> Self {
-        Self { syscall: Box::new(|_| None), symbol: Box::new(|_| None), at_home: Box::new(|_| None) }
+        Self {
+            syscall: Box::new(|_, _| None),
+            symbol: Box::new(|_| None),
+            at_home: Box::new(|_| None),
+            source: Box::new(|_, _| None),
+        }
     }
 }
 
@@ -201,6 +213,8 @@ impl Judge {
                 self.explanation = (**explanation).clone();
                 Vec::new()
             }
+            // Nothing that a scenario can expect.
+            Event::Walked(_) => Vec::new(),
             Event::Call(call) => {
                 let name = self.call_name(call.door, call.nr);
                 vec![Judged::Call(name, call.clone())]

@@ -4,6 +4,7 @@ use super::Judge;
 use super::check::{self, holds, show_interval};
 use super::findings::excuse;
 use super::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
+use super::places;
 use super::standing::{self, Hang, describe};
 use super::step::wanted;
 use super::verdict::{StepVerdict, Verdict};
@@ -112,6 +113,7 @@ impl Judge {
         let mut findings = self.findings.now();
         for finding in &mut findings {
             finding.excuse = excuse(&self.scenario, finding);
+            places::add(&mut finding.splat, &self.names);
         }
         findings
     }
@@ -166,9 +168,7 @@ impl Judge {
     }
 
     pub(super) fn call_name(&self, door: Door, nr: u64) -> String {
-        // Only the 64-bit table's names are known; the other doors count by the 32-bit one.
-        let name = if door == Door::Syscall64 { (self.names.syscall)(nr) } else { None };
-        name.unwrap_or_else(|| match door {
+        (self.names.syscall)(door, nr).unwrap_or_else(|| match door {
             Door::Syscall64 => format!("syscall_{nr}"),
             Door::Syscall32 | Door::Sysenter | Door::Int80 => format!("syscall32_{nr}"),
         })

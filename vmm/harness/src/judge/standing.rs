@@ -1,6 +1,7 @@
 //! Where vCPUs stood while nothing went on.
 
-use super::Names;
+use super::{Names, places};
+use crate::lines::Stands;
 use crate::scenario::model::EndingKind;
 use crate::text::escape;
 use board::wire::{Explanation, Sleeper, VcpuStanding};
@@ -40,11 +41,11 @@ impl Hang {
 /// One line for each vCPU and place, the places where it was seen most often first, at most 16 lines; then who
 /// sleeps, and where.
 pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names: &Names) -> Vec<String> {
-    let mut places: BTreeMap<(u8, String), usize> = BTreeMap::new();
+    let mut seen: BTreeMap<(u8, String), usize> = BTreeMap::new();
     for vcpu in samples.iter().flatten() {
-        *places.entry((vcpu.index, place(vcpu, explanation, names))).or_default() += 1;
+        *seen.entry((vcpu.index, place(vcpu, explanation, names))).or_default() += 1;
     }
-    let mut places: Vec<((u8, String), usize)> = places.into_iter().collect();
+    let mut places: Vec<((u8, String), usize)> = seen.into_iter().collect();
     places.sort_by_key(|((index, _), count)| (*index, std::cmp::Reverse(*count)));
     let rounds = samples.len();
     let line = |((index, place), count): ((u8, String), usize)| {
@@ -55,7 +56,12 @@ pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names:
         let how = if sleeper.uninterruptible { "sleeps, and nothing can interrupt it" } else { "sleeps" };
         let head = format!("{} (pid {}) {how}:", escape(&sleeper.name), sleeper.pid);
         let calls = calls(sleeper, explanation, names).into_iter().take(FRAMES);
-        [head].into_iter().chain(calls.map(|call| format!("  {call}")))
+        let line = |(address, call): (u64, String)| {
+            let source = places::of_address(address, &call, Stands::BehindCall, names);
+            format!("  {call}{}", source.map_or(String::new(), |source| format!("  {source}")))
+        };
+        let holder = held(sleeper).map(|held| format!("  {held}"));
+        [head].into_iter().chain(calls.map(line)).chain(holder)
     });
     places.into_iter().take(16).map(line).chain(sleepers).collect()
 }
@@ -65,24 +71,35 @@ pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names:
 pub fn waits(explanation: &Explanation, names: &Names) -> Option<String> {
     let sleeper = *involved(explanation, names).first()?;
     let calls = calls(sleeper, explanation, names);
-    let inner = calls.first()?;
-    let by = calls.get(1).map_or(String::new(), |by| format!(", called by {by}"));
-    Some(format!("{} (pid {}) waits in {inner}{by}", escape(&sleeper.name), sleeper.pid))
+    let (_, inner) = calls.first()?;
+    let by = calls.get(1).map_or(String::new(), |(_, by)| format!(", called by {by}"));
+    let held = held(sleeper).map_or(String::new(), |held| format!("; {held}"));
+    Some(format!("{} (pid {}) waits in {inner}{by}{held}", escape(&sleeper.name), sleeper.pid))
+}
+
+/// Who holds the lock.
+fn held(sleeper: &Sleeper) -> Option<String> {
+    let (pid, name) = sleeper.holder.as_ref()?;
+    let circle = if sleeper.stuck { ", which waits for it in turn" } else { "" };
+    Some(match *pid == sleeper.pid {
+        true => "it holds the lock itself".to_owned(),
+        false => format!("the lock is held by {} (pid {pid}){circle}", escape(name)),
+    })
 }
 
 /// Who sleeps, without the agent's worker where that only waits for its next request.
 fn involved<'a>(explanation: &'a Explanation, names: &Names) -> Vec<&'a Sleeper> {
     let idle = |sleeper: &&Sleeper| {
         let calls = calls(sleeper, explanation, names);
-        calls.first().is_some_and(|call| IDLE.iter().any(|function| is(call, function)))
+        calls.first().is_some_and(|(_, call)| IDLE.iter().any(|function| is(call, function)))
     };
     explanation.sleepers.iter().filter(|sleeper| !idle(sleeper)).take(4).collect()
 }
 
-/// The functions of a sleeper, the scheduler's own left out.
-fn calls(sleeper: &Sleeper, explanation: &Explanation, names: &Names) -> Vec<String> {
-    let named = sleeper.frames.iter().map(|address| symbol(*address, explanation, names));
-    named.skip_while(|call| SCHEDULER.iter().any(|function| is(call, function))).collect()
+/// The functions of a sleeper with their addresses, the scheduler's own left out.
+fn calls(sleeper: &Sleeper, explanation: &Explanation, names: &Names) -> Vec<(u64, String)> {
+    let named = sleeper.frames.iter().map(|address| (*address, symbol(*address, explanation, names)));
+    named.skip_while(|(_, call)| SCHEDULER.iter().any(|function| is(call, function))).collect()
 }
 
 /// So many functions of a sleeper are shown.
@@ -99,6 +116,8 @@ const SCHEDULER: &[&str] = &[
     "__mutex_lock.constprop.0",
     "__mutex_lock_interruptible_slowpath",
     "__mutex_lock_killable_slowpath",
+    "rwsem_down_read_slowpath",
+    "rwsem_down_write_slowpath",
     "__down",
     "__down_common",
     "__wait_for_common",
@@ -125,7 +144,15 @@ fn place(vcpu: &VcpuStanding, explanation: &Explanation, names: &Names) -> Strin
         (false, _) => "running at",
     };
     let interrupts = if vcpu.interrupts { "" } else { ", interrupts off" };
-    format!("{how} {symbol}{interrupts}")
+    let source = if vcpu.cpl == 3 {
+        None
+    } else {
+        // A halted one goes on behind the instruction that halted it.
+        let stands = if vcpu.halted { Stands::BehindCall } else { Stands::Here };
+        places::of_address(vcpu.rip, &symbol, stands, names)
+    };
+    let source = source.map_or(String::new(), |source| format!(", {source}"));
+    format!("{how} {symbol}{source}{interrupts}")
 }
 
 #[cfg(test)]

@@ -87,7 +87,11 @@ impl Judge {
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
                 self.standing = describe(standing, &self.explanation, &self.names);
-                judged.why = Some(format!("no answer within {}", time(*limit)));
+                let stuck = self.explanation.sleepers.iter().any(|sleeper| sleeper.stuck);
+                judged.why = Some(match stuck {
+                    true => format!("a deadlock, found after {}", time(*limit)),
+                    false => format!("no answer within {}", time(*limit)),
+                });
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }

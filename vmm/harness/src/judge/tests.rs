@@ -388,7 +388,13 @@ proptest! {
         let mut judge = Judge::new(&scenario);
         let mut all = vec![judge.begin()];
         judge.kernel(
-            Kernel { release: None, hash: String::new(), cached: false, build: Duration::ZERO },
+            Kernel {
+                release: None,
+                hash: String::new(),
+                cached: false,
+                build: Duration::ZERO,
+                warnings: Vec::new(),
+            },
             names(),
         );
         all.extend(events.iter().flat_map(|event| judge.event(event)));

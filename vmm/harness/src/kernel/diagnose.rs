@@ -66,7 +66,7 @@ fn explain(error: &str) -> Option<String> {
         ));
     }
     let undefined = error.starts_with("ERROR: modpost: ") && error.ends_with(" undefined!");
-    undefined.then(|| "neither this folder nor the kernel exports a symbol of that name".to_owned())
+    undefined.then(|| "neither this folder, nor one that is named before it, nor the kernel exports a symbol of that name".to_owned())
 }
 
 /// All warnings of compilers and modpost, each with the lines that show its place.

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     cache::{Cache, CacheError, Kind},
-    progress::note,
     symbols::Symbols,
     syscall_table::SyscallTable,
 };
@@ -177,11 +176,6 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
         Some(symbols) => symbols.to_map(),
         None => kallsyms::find(&elf).map(kallsyms::system_map).unwrap_or_default(),
     };
-    if map.is_empty() {
-        note(&format!(
-            "{release} has no symbols: the log comes from the serial port, and addresses have no names"
-        ));
-    }
     write("System.map", map.as_bytes())?;
 
     let installed = PathBuf::from("/lib/modules").join(&release);

@@ -9,7 +9,7 @@ use crate::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.
-const FILE: &str = "offsets-2.json";
+const FILE: &str = "offsets-3.json";
 
 const MAKEFILE: &str = "obj-m := offsets.o\n";
 
@@ -17,6 +17,7 @@ const MAKEFILE: &str = "obj-m := offsets.o\n";
 const SOURCE: &str = r#"
 #include <linux/kallsyms.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/version.h>
 
@@ -34,6 +35,10 @@ void offsets(void)
 	FIELD(task_struct, flags);
 	FIELD(task_struct, stack);
 	VALUE("task_struct.sp", offsetof(struct task_struct, thread.sp));
+#ifndef CONFIG_PREEMPT_RT
+	FIELD(mutex, owner);
+	FIELD(mutex, wait_list);
+#endif
 	FIELD(module, list);
 	FIELD(module, name);
 #ifdef CONFIG_KALLSYMS

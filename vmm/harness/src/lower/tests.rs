@@ -188,7 +188,7 @@ steps:
         .iter()
         .map(|step| match &step.ops.iter().find(|op| op.role == Role::Main)?.what {
             What::Call { nr, .. } => Some(*nr),
-            What::ReadToEnd { .. } | What::Run { .. } | What::Sleep(_) => None,
+            What::ReadToEnd { .. } | What::Run { .. } | What::Sleep(_) | What::Watch(_) => None,
         })
         .collect();
     let expected = [313, 176, 20, 259, 259, 257, 0, 1, 8, 16, 3].map(Some).into_iter();

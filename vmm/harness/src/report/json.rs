@@ -95,6 +95,7 @@ impl Json {
                 "release": release.or(kernel.release.as_ref()),
                 "hash": kernel.hash,
                 "cached": kernel.cached,
+                "warnings": kernel.warnings,
             })
         });
         let rows = report.map_or(&[][..], |report| &report.syscalls);

@@ -7,6 +7,7 @@ use crate::judge::{
 };
 use crate::text::{escape, time};
 use anstyle::{AnsiColor, Style};
+use board::wire::Door;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -53,7 +54,8 @@ impl Terminal {
         let hash: String = kernel.hash.chars().take(7).collect();
         let release = kernel.release.as_ref().map_or(String::new(), |release| format!("{release} "));
         let how = if kernel.cached { "cached".into() } else { format!("built in {}", time(kernel.build)) };
-        self.head("kernel", &format!("{release}{hash} ({how})"))
+        self.head("kernel", &format!("{release}{hash} ({how})"))?;
+        kernel.warnings.iter().try_for_each(|warning| self.head("warning", warning))
     }
 
     /// A warning's first line; the report has all of it.
@@ -204,13 +206,13 @@ impl Terminal {
         }
         writeln!(self.out, "system calls seen by the hypervisor")?;
         let counted: Vec<&SyscallRow> = rows.iter().filter(|row| row.count() > 0).collect();
-        let width = counted.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(16, 40);
+        let width = counted.iter().map(|row| named(row).chars().count()).max().unwrap_or(0).clamp(16, 40);
         for row in counted {
             let errors: Vec<String> =
                 row.errors.iter().map(|(errno, count)| format!("{count} {errno}")).collect();
             let errors =
                 if errors.is_empty() { String::new() } else { format!("   ({})", errors.join(", ")) };
-            let line = format!("  {:<width$}{:>7}{errors}", escape(&row.name), row.count());
+            let line = format!("  {:<width$}{:>7}{errors}", escape(&named(row)), row.count());
             writeln!(self.out, "{line}")?;
         }
         let agent: u64 = rows.iter().fold(0, |sum, row| sum.saturating_add(row.agent));
@@ -311,4 +313,15 @@ fn most(exits: &BTreeMap<String, u64>) -> String {
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let kinds: Vec<String> = kinds.iter().take(3).map(|(kind, count)| format!("{kind} {count}")).collect();
     format!(" ({})", kinds.join(", "))
+}
+
+/// A call's name, and its door where that is none of 64-bit programs'.
+fn named(row: &SyscallRow) -> String {
+    let door = match row.door {
+        Door::Syscall64 => return row.name.clone(),
+        Door::Syscall32 => "32-bit syscall",
+        Door::Sysenter => "sysenter",
+        Door::Int80 => "int 0x80",
+    };
+    format!("{}, {door}", row.name)
 }

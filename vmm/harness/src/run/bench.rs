@@ -17,6 +17,7 @@ use crate::{
         KernelError,
         wanted::{Meant, Wanted, WantedError},
     },
+    plan::{Op, Role, Watch, What},
     project,
     scenario::{self, model::Scenario},
 };
@@ -74,23 +75,22 @@ fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abor
     let cannot = |error: io::Error| {
         Abort::Verdict(Verdict::Infra, format!("failed to prepare the benchmark: {error}"))
     };
-    let ways = bench::calls::scenarios(stage.path(), calls).map_err(cannot)?;
-    let mut host = chosen.start(256, &interrupt::requested)?;
+    let (ways, path) = bench::calls::scenario(stage.path(), calls).map_err(cannot)?;
+    let scenario = scenario::load(&path).map_err(|why| Abort::Input(why.to_string()))?;
+    let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
+    let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
+    plan.watch = Watch::Nothing;
+    for (way, step) in ways.iter().zip(&mut plan.steps) {
+        step.ops.insert(0, Op { role: Role::Setup, what: What::Watch(way.watch()) });
+    }
+    let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
     let mut found = Vec::new();
     for _ in 0..rounds {
-        for (way, path) in &ways {
-            let scenario = scenario::load(path).map_err(|why| Abort::Input(why.to_string()))?;
-            let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
-            let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
-            (plan.trap, plan.results) = way.trap();
-            let mut took = None;
-            host.execute(&plan, &interrupt::requested, &mut |event| {
-                if let Event::StepEnded { outcome: StepOutcome::Exited { code: 0, stdout, .. }, .. } = event {
-                    took = bench::calls::took(&stdout);
-                }
-            })?;
-            found.extend(took.map(|took| (*way, took)));
-        }
+        host.execute(&plan, &interrupt::requested, &mut |event| {
+            if let Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, .. } } = event {
+                found.extend(bench::calls::took(&stdout).map(|took| (ways[index], took)));
+            }
+        })?;
     }
     Ok(bench::calls_table(&chosen.description, &found))
 }

@@ -10,20 +10,23 @@ const COPY: &str = "/source/";
 
 /// Knows where modules come from.
 pub(super) struct Home {
-    /// How the path of every folder begins in which modules are built.
-    work: String,
+    /// How the path of every folder begins in which modules are built, the longest first.
+    works: Vec<String>,
     /// The user's folders, from the current one where they are in it.
     folders: Vec<PathBuf>,
 }
 
 impl Home {
-    pub(super) fn new(work: &Path, folders: Vec<PathBuf>) -> Self {
+    /// `build` is where the compiler runs: with debug info, ccache makes paths relative to it.
+    pub(super) fn new(work: &Path, build: &Path, folders: Vec<PathBuf>) -> Self {
         let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
         let short = |folder: PathBuf| {
             let Ok(whole) = std::fs::canonicalize(&folder) else { return folder };
             whole.strip_prefix(&here).map(Path::to_owned).unwrap_or(whole)
         };
-        Self { work: work.display().to_string(), folders: folders.into_iter().map(short).collect() }
+        let build = std::fs::canonicalize(build).unwrap_or_else(|_| build.to_owned());
+        let works = [relative(&build, work), work.to_owned()].map(|path| path.display().to_string());
+        Self { works: works.into(), folders: folders.into_iter().map(short).collect() }
     }
 
     /// A line of the log with the user's paths, if there are others in it. Where it can't be told which of
@@ -31,7 +34,7 @@ impl Home {
     pub(super) fn line(&self, line: &str) -> Option<String> {
         let mut shown = String::new();
         let mut rest = line;
-        while let Some(at) = rest.find(&self.work) {
+        while let Some(at) = self.works.iter().filter_map(|work| rest.find(work)).min() {
             let (before, path) = rest.split_at(at);
             let Some(copy) = path.find(COPY).filter(|copy| !path[..*copy].contains(' ')) else { break };
             let inside = &path[copy + COPY.len()..];
@@ -47,6 +50,13 @@ impl Home {
     }
 }
 
+/// The way from one folder to another place.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let same = from.components().zip(to.components()).take_while(|(from, to)| from == to).count();
+    let up = from.components().skip(same).map(|_| "..");
+    up.collect::<PathBuf>().join(to.components().skip(same).collect::<PathBuf>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,11 +70,18 @@ mod tests {
             std::fs::create_dir_all(folder).unwrap();
             std::fs::write(folder.join(file), "").unwrap();
         }
-        let home = Home::new(Path::new("/c/module-"), vec![other.join("../one"), other]);
+        let home = Home::new(
+            Path::new("/c/module-"),
+            Path::new("/c/kernels/0a/build"),
+            vec![other.join("../one"), other],
+        );
         let shown = |line: &str| home.line(line);
         let warning = "WARNING: CPU: 0 PID: 1 at /c/module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]";
         let users = format!("WARNING: CPU: 0 PID: 1 at {}/foo.c:9 f+0x1/0x2 [foo]", one.display());
         assert_eq!(shown(warning), Some(users));
+        let relative = shown("WARNING: at ../../../module-0a1b/source/foo.c:9 f+0x1/0x2 [foo]");
+        let users = format!("WARNING: at {}/foo.c:9 f+0x1/0x2 [foo]", one.display());
+        assert_eq!(relative, Some(users));
         let bug = shown("kernel BUG at /c/module-0a1b/source/both.c:7!");
         assert_eq!(bug.as_deref(), Some("kernel BUG at both.c:7!"), "two folders have it");
         for other in ["no path", "/c/module-", "/c/module-0a1b/else/x.c", "at /c/module-1 /source/x.c"] {

@@ -39,6 +39,8 @@ pub(super) fn prepare(
 ) -> Result<Modules, Abort> {
     let mut files = Vec::new();
     let mut builds = Vec::new();
+    // A folder may use what those before it export.
+    let mut exports = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         let path = &source.path;
         let mut build = Build {
@@ -51,8 +53,10 @@ pub(super) fn prepare(
         match source.kind {
             ModuleKind::Object => files.push((index, path.clone(), path.clone(), Way::Given)),
             ModuleKind::Folder => {
-                let built = module::build(path, kernel, cache)
+                let built = module::build(path, &exports, kernel, cache)
                     .map_err(|error| Abort::fault(&error, error.fault()))?;
+                exports.extend(built.exports);
+                let built = built.modules;
                 build.cached = built.iter().all(|module| module.cached);
                 build.warnings = built.first().map(|module| module.warnings.clone()).unwrap_or_default();
                 for module in built {

@@ -10,9 +10,10 @@ use crate::{
     depmod,
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
-    kernel::{self, Fault, Kernel, KernelError, wanted::Wanted},
+    kernel::{self, Fault, Fit, Kernel, KernelError, wanted::Wanted},
+    lines::Lines,
     lower::{self, SyscallNames},
-    plan::Plan,
+    plan::{Plan, Watch},
     preflight::Facts,
     project,
     scenario::model::{Action, ModuleKind, Scenario, Step},
@@ -45,6 +46,13 @@ pub(super) struct Prepared {
 pub(super) struct Built {
     kernel: Kernel,
     took: Duration,
+}
+
+impl Built {
+    /// Where modules are built for it; `source` in it leads to its source.
+    pub fn build(&self) -> &Path {
+        &self.kernel.build
+    }
 }
 
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
@@ -90,7 +98,8 @@ pub(super) fn the_rest(
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
     let (stage, initramfs) = initramfs(scenario, modules, &kernel, cache)?;
-    let symbols = kernel.symbols().map_err(|error| Abort::fault(&error, error.fault()))?;
+    let Fit { symbols, has_vmlinux, notes } =
+        kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     fits(scenario, &symbols, &initramfs)?;
     let mut landmarks = symbols.landmarks(LANDMARKS);
     landmarks.extend(kernel.offsets(cache));
@@ -104,27 +113,46 @@ pub(super) fn the_rest(
         landmarks,
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
-    let home = Home::new(&cache.work("module-"), folders.map(|source| source.path.clone()).collect());
+    let home =
+        Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
+    let lines = lines(&kernel, has_vmlinux, &builds);
     let names = Names {
-        syscall: Box::new(move |nr| calls.name(nr).map(str::to_owned)),
+        syscall: Box::new(move |door, nr| calls.0.name(door, nr).map(str::to_owned)),
         symbol: Box::new(move |address| {
             symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
         }),
         at_home: Box::new(move |line| home.line(line)),
+        source: Box::new(move |code, stands| lines.find(code, stands)),
     };
     Ok(Prepared {
-        plan: Plan { machine, boot_timeout: scenario.boot_timeout, steps, trap: true, results: true, trace },
+        plan: Plan {
+            machine,
+            boot_timeout: scenario.boot_timeout,
+            steps,
+            watch: Watch::Calls { results: true, trace },
+        },
         kernel: judge::Kernel {
             release: Some(kernel.release),
             hash: kernel.hash,
             cached: kernel.cached,
             build: took,
+            warnings: notes,
         },
         names,
         builds,
         preflight,
         stage,
     })
+}
+
+/// The debug info of kernel, if its vmlinux is the one that runs, and modules. None of it is read here.
+fn lines(kernel: &Kernel, has_vmlinux: bool, builds: &[Build]) -> Lines {
+    let modules =
+        builds.iter().flat_map(|build| build.modules.iter().cloned().zip(build.files.iter().cloned()));
+    // A module's debug info names the kernel's headers by where they were when it was built.
+    let mut roots: Vec<PathBuf> = ["source", "build"].map(|name| kernel.map.with_file_name(name)).into();
+    roots.extend(fs::canonicalize(&kernel.build));
+    Lines::new(has_vmlinux.then(|| kernel.vmlinux.clone()), modules, &roots)
 }
 
 /// The numbers of the calls that `--trace` names.

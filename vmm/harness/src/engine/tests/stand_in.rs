@@ -1,7 +1,7 @@
 //! A stand-in for the machine process, and what the tests ask of the events that come of it.
 
 use super::super::*;
-use board::wire::{Command, Evidence, LogRecord, Notice, Spec, VcpuStanding};
+use board::wire::{Command, Evidence, Explanation, LogRecord, Notice, Spec, VcpuStanding};
 use protocol::{Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
 
@@ -13,6 +13,7 @@ pub struct StandIn {
     pub link: Link,
     pub requests: Frames,
     pub log: VecDeque<LogRecord>,
+    pub explanation: Explanation,
 }
 
 impl StandIn {
@@ -53,13 +54,17 @@ impl StandIn {
                     self.requests.push(&bytes);
                     return Some(self.requests.next().unwrap().expect("a whole request at once"));
                 }
-                Ok(Some(Command::Trap { .. })) => self.notice(Notice::Trapping(Ok(()))),
+                Ok(Some(Command::Trap { .. } | Command::Untrap | Command::Walk { .. })) => {
+                    self.notice(Notice::Trapping(Ok(())))
+                }
                 Ok(Some(Command::ReadLog)) => {
                     let records = self.log.drain(..).collect();
                     self.notice(Notice::Log(records));
                 }
                 Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
-                Ok(Some(Command::Explain { .. })) => self.notice(Notice::Explained(Box::default())),
+                Ok(Some(Command::Explain { .. })) => {
+                    self.notice(Notice::Explained(Box::new(self.explanation.clone())))
+                }
                 Ok(Some(Command::Stop)) => {
                     let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
                     self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });
@@ -88,7 +93,12 @@ pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Ev
     thread::scope(|scope| {
         scope.spawn(move || {
             let link = Link::new(theirs).unwrap();
-            stand_in(&mut StandIn { link, requests: Frames::new(), log: VecDeque::new() });
+            stand_in(&mut StandIn {
+                link,
+                requests: Frames::new(),
+                log: VecDeque::new(),
+                explanation: Explanation::default(),
+            });
         });
         let mut events = Vec::new();
         let link = Link::new(ours).unwrap();

@@ -260,6 +260,7 @@ fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Watch;
     use board::wire::Spec;
     use std::os::unix::net::UnixStream;
 
@@ -298,14 +299,7 @@ mod tests {
             landmarks: Default::default(),
             announce: Default::default(),
         };
-        Plan {
-            machine,
-            boot_timeout: Duration::from_secs(1),
-            steps: vec![],
-            trap: false,
-            results: true,
-            trace: None,
-        }
+        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], watch: Watch::Nothing }
     }
 
     fn blob(bytes: &[u8]) -> Blob {

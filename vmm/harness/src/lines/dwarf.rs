@@ -1,0 +1,129 @@
+//! The debug info of one file.
+
+use super::elf::{Elf, Functions};
+use crate::unpack::unpack;
+use addr2line::{Context, LookupContinuation, LookupResult};
+use gimli::{EndianArcSlice, LittleEndian, SectionId};
+use object::{ReadCache, ReadRef};
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+/// So many bytes of debug info a kernel may have: a distribution's has about 800 MiB.
+pub const KERNEL_LIMIT: u64 = 2 << 30;
+/// The same for a module.
+pub const MODULE_LIMIT: u64 = 128 << 20;
+
+/// How deep the tree of a compilation unit may be. What reads it goes down by recursion; compilers make a dozen levels.
+const DEPTH: isize = 256;
+
+/// What is read. Not those that tell of variables: they are most of it.
+const SECTIONS: &[SectionId] = &[
+    SectionId::DebugAbbrev,
+    SectionId::DebugAddr,
+    SectionId::DebugAranges,
+    SectionId::DebugInfo,
+    SectionId::DebugLine,
+    SectionId::DebugLineStr,
+    SectionId::DebugRanges,
+    SectionId::DebugRngLists,
+    SectionId::DebugStr,
+    SectionId::DebugStrOffsets,
+];
+
+type Reader = EndianArcSlice<LittleEndian>;
+
+/// What one file says of its code.
+pub struct DebugInfo {
+    /// Its functions.
+    pub symbols: Functions,
+    context: Context<Reader>,
+    /// Whether functions can be gone into, or only lines be looked for.
+    flat: bool,
+}
+
+impl DebugInfo {
+    /// Of an ELF file, which may be compressed. `None` if it has no debug info, or more than `limit` bytes of it, or
+    /// can't be understood.
+    pub fn load(path: &Path, limit: u64) -> Option<Self> {
+        let mut file = File::open(path).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut magic = [0; 4];
+        file.read_exact(&mut magic).ok()?;
+        if magic == *b"\x7fELF" {
+            // A part of a kernel's file is enough.
+            return Self::parse(&ReadCache::new(BufReader::new(file)), limit);
+        }
+        let mut packed = Vec::new();
+        File::open(path).ok()?.take(limit).read_to_end(&mut packed).ok()?;
+        Self::parse(&*unpack(packed).ok()?, limit)
+    }
+
+    fn parse<'data, R: ReadRef<'data>>(data: R, limit: u64) -> Option<Self> {
+        let elf = Elf::parse(data)?;
+        let names: Vec<&str> = SECTIONS.iter().map(|id| id.name()).collect();
+        let has_lines = [".debug_info", ".debug_line"].iter().all(|name| elf.size(&[name]) > 0);
+        // Each byte of a line program can make a row of thirty.
+        if !has_lines || elf.size(&names) > limit || elf.size(&[".debug_line"]) > limit / 16 {
+            return None;
+        }
+        let section = |id: SectionId| {
+            let data = if SECTIONS.contains(&id) { elf.section(id.name()).ok_or(())? } else { Vec::new() };
+            Ok::<_, ()>(Reader::new(data.into(), LittleEndian))
+        };
+        let dwarf = gimli::Dwarf::load(section).ok()?;
+        let flat = is_flat(&dwarf).unwrap_or(false);
+        Some(Self { symbols: elf.symbols(), context: Context::from_dwarf(dwarf).ok()?, flat })
+    }
+
+    /// File, as the compiler knew it, and line of the code at an address.
+    pub fn line(&self, address: u64) -> Option<(String, u32)> {
+        let mut found = None;
+        if self.flat {
+            // Innermost first; the last is the function that has all the others in it.
+            let mut frames = without_others(self.context.find_frames(address)).ok()?;
+            while let Some(frame) = frames.next().ok()? {
+                found = frame.location.or(found);
+            }
+        } else {
+            found = self.context.find_location(address).ok()?;
+        }
+        let location = found?;
+        Some((location.file?.to_owned(), location.line.filter(|line| *line > 0)?))
+    }
+
+    /// The folder of the kernel's source, with `/` at its end, as this file has it; only a vmlinux has.
+    pub fn source_root(&self) -> Option<String> {
+        const FILE: &str = "init/main.c";
+        let start = self.symbols.start("start_kernel", 0, None)?;
+        let (file, _) = self.line(start)?;
+        super::tidy(&file).strip_suffix(FILE).map(str::to_owned)
+    }
+}
+
+/// Whether all units are trees of sensible depth.
+fn is_flat(dwarf: &gimli::Dwarf<Reader>) -> gimli::Result<bool> {
+    let mut units = dwarf.units();
+    while let Some(unit) = units.next()? {
+        let abbreviations = dwarf.abbreviations(&unit)?;
+        let mut entries = unit.entries_raw(&abbreviations, None)?;
+        while !entries.is_empty() {
+            if entries.next_depth() > DEPTH {
+                return Ok(false);
+            }
+            if let Some(entry) = entries.read_abbreviation()? {
+                entries.skip_attributes(entry.attributes())?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Debug info may say that more of it is in another file. A module's is not to choose what we open.
+fn without_others<L: LookupContinuation<Buf = Reader>>(result: LookupResult<L>) -> L::Output {
+    result.skip_all_loads()
+}

@@ -27,6 +27,7 @@ test-all: test
 bench: setup
 	$(RELEASE)/vmm bench boot
 	$(RELEASE)/vmm bench calls
+	$(RELEASE)/vmm bench build
 
 check:
 	cargo fmt --all --check

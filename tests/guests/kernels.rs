@@ -79,3 +79,41 @@ fn a_kernel_that_is_none_is_refused_before_anything_boots() {
         ran.says(message);
     }
 }
+
+/// Each ready-made fragment, by the mistake that it makes visible; on the default kernel nobody would notice.
+#[test]
+#[ignore = "builds a kernel for six minutes: make test-all"]
+fn kasan_shows_a_use_after_free() {
+    let ran = run(&fixture("frees.yaml"));
+    ran.ends_with("pass", 0);
+    ran.says("KASAN: slab-use-after-free Read in frees_init");
+}
+
+#[test]
+#[ignore = "builds a kernel for six minutes: make test-all"]
+fn lockdep_shows_an_inverted_lock_order() {
+    let ran = run(&fixture("inverts.yaml"));
+    ran.ends_with("pass", 0);
+    ran.says("possible circular locking dependency");
+}
+
+#[test]
+#[ignore = "builds a kernel for six minutes: make test-all"]
+fn kmemleak_shows_forgotten_memory() {
+    run(&fixture("forgets.yaml")).ends_with("pass", 0);
+}
+
+#[test]
+#[ignore = "builds six kernels: make test-all"]
+fn hello_passes_with_each_ready_made_fragment() {
+    for name in ["kasan", "lockdep", "kmemleak", "kunit", "lockups", "debuginfo"] {
+        let ran = run_with(&shipped("hello.yaml"), &["--fragment", name]);
+        ran.ends_with("pass", 0);
+    }
+}
+
+#[test]
+#[ignore = "builds a kernel for half an hour: make test-all"]
+fn hello_passes_on_the_kernels_own_default_configuration() {
+    run_with(&shipped("hello.yaml"), &["--config", "defconfig"]).ends_with("pass", 0);
+}

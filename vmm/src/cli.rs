@@ -267,6 +267,15 @@ pub enum BenchCommand {
         #[arg(long, value_enum, default_value_t = Where::Auto)]
         host: Where,
     },
+    /// A kernel of which one file changed: built by vmm, and by make alone in the same folder
+    Build {
+        /// A series, as of `vmm kernel build`
+        #[arg(value_name = "KERNEL")]
+        kernel: Option<String>,
+        /// So many times each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+    },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {
         /// Calls in a loop

@@ -14,7 +14,7 @@ mod splat;
 
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::{host::emulated, interrupt, run};
+use harness::{host::emulated, interrupt, kernel::wanted::Wanted, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -52,6 +52,9 @@ fn user(command: Command) -> u8 {
         },
         Command::Bench(args) => match args.command {
             BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
+            BenchCommand::Build { kernel, runs } => {
+                run::bench_build(&Wanted { kernel, ..Wanted::default() }, runs)
+            }
             BenchCommand::Calls { calls, runs, host } => run::bench_calls(calls, runs, host.into()),
         },
         Command::Explain(args) => run::explain(&args.asked()),

@@ -8,6 +8,7 @@ mod build;
 pub mod check;
 mod compressed;
 pub mod config;
+mod configure;
 mod debian;
 pub mod diagnose;
 mod fit;
@@ -45,6 +46,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     thread,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 pub use toolchain::Compiler;
@@ -337,10 +339,31 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
     Kernel::open(&cache.place(Kind::Kernel, hash), false)
 }
 
+/// Brings a recipe's build folder to its state, lets `change` change something in the source there, and says how long
+/// make alone then takes. Makes no entry.
+///
+/// # Errors
+/// As a build's.
+pub(crate) fn time_make(
+    recipe: &Recipe,
+    cache: &Cache,
+    change: impl FnOnce(&Path) -> Result<(), CacheError>,
+) -> Result<Duration, KernelError> {
+    let prepared = prepare(recipe, cache)?;
+    build::in_slot(recipe, &prepared, "bench", cache, |slot| {
+        change(&slot.source)?;
+        let start = Instant::now();
+        slot.make(&prepared.sources, &cache.work(&format!("{}.steps", prepared.slot)))?;
+        Ok(start.elapsed())
+    })
+}
+
 /// A recipe with its files read and its source at hand.
 struct Prepared {
     loaded: Loaded,
     toolchain: Toolchain,
+    /// The versions of its programs.
+    identity: String,
     sources: Sources,
     /// Of everything that shapes the kernel.
     hash: String,
@@ -362,7 +385,7 @@ fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, KernelError> {
     loaded.complete(recipe, &sources)?;
     let hash = loaded.hash(&sources, &identity);
     let slot = recipe.slot(&sources, &identity);
-    Ok(Prepared { loaded, toolchain, sources, hash, slot })
+    Ok(Prepared { loaded, toolchain, identity, sources, hash, slot })
 }
 
 /// A series that is made for another version is most often why it does not apply.

@@ -11,6 +11,7 @@ PATCHLEVEL = 12
 SUBLEVEL = 3
 
 tinyconfig:
+	@echo configured >> $(O)/configured
 	@echo 'include SRC/Makefile' | sed 's,SRC,$(CURDIR),' > $(O)/Makefile
 	@echo '# CONFIG_A is not set' > $(O)/.config
 
@@ -151,6 +152,61 @@ fn only_what_changed_is_built_again() {
     write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
     assert!(!setup.ensure().unwrap().cached);
     assert_eq!(setup.compiled(), 2);
+}
+
+#[test]
+fn a_configuration_is_made_again_only_when_something_shapes_it() {
+    let mut setup = setup();
+    let configured = |setup: &Setup| {
+        setup.ensure().unwrap();
+        let slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten();
+        let made = slots.filter_map(|slot| fs::read_to_string(slot.path().join("build/configured")).ok());
+        made.map(|text| text.lines().count()).sum::<usize>()
+    };
+    assert_eq!(configured(&setup), 1);
+    write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
+    assert_eq!(configured(&setup), 1, "a C file");
+    write(&setup.tree("lib/Kconfig.debug"), "config B\n\tbool\n");
+    assert_eq!(configured(&setup), 2, "a Kconfig file");
+    write(&setup.folder.path().join("a.config"), "CONFIG_A=y\nCONFIG_B=y\n");
+    assert_eq!(configured(&setup), 3, "a fragment");
+    setup.recipe.series = Patches::None;
+    assert_eq!(configured(&setup), 3, "a patch of another file");
+    let patch = "--- a/Kconfig\n+++ b/Kconfig\n@@ -1,2 +1,3 @@\n config A\n+\t# patched\n \tbool\n";
+    write(&setup.folder.path().join("series/1.patch"), patch);
+    setup.recipe.series = Patches::Folder(setup.folder.path().join("series"));
+    assert_eq!(configured(&setup), 4, "a patch of a Kconfig file");
+    let slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten();
+    let config = slots.map(|slot| slot.path().join("build/.config")).find(|path| path.exists()).unwrap();
+    write(&config, "# CONFIG_A is not set\n");
+    write(&setup.tree("main.c"), "int main(void) { return 3; }\n");
+    assert_eq!(configured(&setup), 5, "the result itself");
+    assert!(fs::read_to_string(config).unwrap().contains("CONFIG_A=y"));
+}
+
+#[test]
+fn the_kernels_own_modules_are_installed_into_its_entry() {
+    let setup = setup();
+    let install = "modules_install:\n\t@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/6.12.3-fake/kernel\n\
+                   \t@touch $(INSTALL_MOD_PATH)/lib/modules/6.12.3-fake/kernel/a.ko\n\
+                   \t@ln -s $(O) $(INSTALL_MOD_PATH)/lib/modules/6.12.3-fake/build\n";
+    let makefile =
+        MAKEFILE.replace("modules: vmlinux\n", "modules: vmlinux\n\t@echo a.o > $(O)/modules.order\n");
+    write(&setup.tree("Makefile"), &(makefile + install));
+    let kernel = setup.ensure().unwrap();
+    let installed = kernel.vmlinux.with_file_name("lib/modules/6.12.3-fake");
+    assert!(installed.join("kernel/a.ko").is_file());
+    assert_eq!(fs::canonicalize(installed.join("build")).unwrap(), fs::canonicalize(&kernel.build).unwrap());
+}
+
+#[test]
+fn an_entry_keeps_its_headers_when_the_source_changes() {
+    let setup = setup();
+    let kernel = setup.ensure().unwrap();
+    write(&setup.tree("include/linux/x.h"), "changed");
+    let second = setup.ensure().unwrap();
+    let header = |kernel: &Kernel| fs::read_to_string(kernel.build.join("source/include/linux/x.h")).unwrap();
+    assert_eq!((header(&kernel).as_str(), header(&second).as_str()), ("", "changed"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod home;
 mod modules;
 mod prepare;
 
-pub use bench::{bench_boot, bench_calls};
+pub use bench::{bench_boot, bench_build, bench_calls};
 pub use command::{build_modules, check_modules};
 pub use explain::{Explain, explain};
 

@@ -4,9 +4,10 @@
 //! what is printed are their smallest, middle and largest times and the ratio of the middle ones.
 
 pub mod boot;
+pub mod build;
 pub mod calls;
 mod spread;
 mod table;
 
 pub use spread::Spread;
-pub use table::{boot as boot_table, calls as calls_table};
+pub use table::{boot as boot_table, build as build_table, calls as calls_table};

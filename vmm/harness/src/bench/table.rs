@@ -1,6 +1,6 @@
 //! What a benchmark found, for a person.
 
-use super::{Spread, boot::Sample, calls::Way};
+use super::{Spread, boot::Sample, build::What, calls::Way};
 use crate::text::time as duration;
 use std::{fmt::Write, time::Duration};
 
@@ -89,6 +89,35 @@ pub fn calls(host: &str, rounds: &[(Way, Duration)]) -> String {
     text
 }
 
+/// Building one changed file may take so many times as long as make alone.
+const OVERHEAD: f64 = 1.10;
+
+/// Finding that nothing changed takes less than this.
+const UNCHANGED: Duration = Duration::from_millis(500);
+
+/// The result of [`super::build`].
+pub fn build(kernel: &str, samples: &[(What, Duration)]) -> String {
+    let mut text = format!("build: one changed file of Linux {kernel}, in turns, in one build folder\n");
+    let _ = writeln!(text, "{:<22}{:>10}{:>10}{:>10}", "", "min", "median", "max");
+    let of = |what: What| Spread::of(samples.iter().filter(|it| it.0 == what).map(|it| it.1));
+    let names =
+        [(What::Vmm, "vmm kernel build"), (What::Make, "make"), (What::Unchanged, "vmm, nothing changed")];
+    for (what, name) in names {
+        if let Some(spread) = of(what) {
+            let [min, median, max] = [spread.min, spread.median, spread.max].map(duration);
+            let _ = writeln!(text, "{name:<22}{min:>10}{median:>10}{max:>10}");
+        }
+    }
+    if let (Some(vmm), Some(make), Some(unchanged)) = (of(What::Vmm), of(What::Make), of(What::Unchanged)) {
+        let ratio = vmm.median.as_secs_f64() / make.median.as_secs_f64().max(1e-9);
+        let held = bar(ratio <= OVERHEAD);
+        let _ = writeln!(text, "vmm takes {ratio:.2} of make's time at the median ({held})");
+        let held = bar(unchanged.median < UNCHANGED);
+        let _ = writeln!(text, "nothing changed: {} ({held})", duration(unchanged.median));
+    }
+    text
+}
+
 fn bar(held: bool) -> &'static str {
     if held { "within the bar" } else { "MISSES THE BAR" }
 }
@@ -112,6 +141,25 @@ mod tests {
         assert!(text.contains("until ready: 201 (MISSES THE BAR)"), "{text}");
         assert!(text.contains("set-up 10.0 ms, kernel 60.0 ms, agent 30.0 ms"), "{text}");
         assert!(text.contains("2.0 MiB (within the bar)"), "{text}");
+    }
+
+    #[test]
+    fn a_build_is_held_against_make_alone() {
+        let sample = |what, millis| (what, Duration::from_millis(millis));
+        let rounds = |vmm, unchanged| {
+            build(
+                "6",
+                &[sample(What::Vmm, vmm), sample(What::Make, 1000), sample(What::Unchanged, unchanged)],
+            )
+        };
+        assert!(rounds(1100, 499).contains("vmm takes 1.10 of make's time at the median (within the bar)"));
+        assert!(
+            rounds(1100, 499).contains("nothing changed: 499 ms (within the bar)"),
+            "{}",
+            rounds(1100, 499)
+        );
+        let missed = rounds(1200, 500);
+        assert_eq!(missed.matches("MISSES THE BAR").count(), 2, "{missed}");
     }
 
     #[test]

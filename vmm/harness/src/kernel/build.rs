@@ -1,10 +1,8 @@
 //! Building a kernel with its own build system, in a folder that stays.
 
 use super::{
-    BuildFailed, KernelError, Prepared,
-    config::{self, ConfigError},
-    diagnose, patch, product,
-    recipe::{Base, Loaded, Recipe},
+    BuildFailed, KernelError, Prepared, diagnose, patch, product,
+    recipe::{Loaded, Recipe},
     run,
     source::Sources,
     toolchain::Toolchain,
@@ -15,7 +13,9 @@ use crate::{
     progress::{Progress, Total, Unit, note},
 };
 use std::{
+    borrow::Cow,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -26,13 +26,13 @@ const USUAL_STEPS: u64 = 1300;
 
 /// A build folder: `source`, patched, and `build`, make's `O=`.
 pub(super) struct Slot<'a> {
-    root: PathBuf,
-    source: PathBuf,
+    pub root: PathBuf,
+    pub source: PathBuf,
     /// make's `O=`.
     pub build: PathBuf,
-    log: PathBuf,
-    lock: Lock,
-    toolchain: &'a Toolchain,
+    pub log: PathBuf,
+    pub lock: Lock,
+    pub toolchain: &'a Toolchain,
 }
 
 /// Brings a recipe's build folder to its state, configured; then does `work` there. `name` is the log's.
@@ -63,8 +63,8 @@ pub(super) fn in_slot<T>(
         toolchain,
     };
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
-    let result = slot.source(loaded, sources, cache).and_then(|()| {
-        slot.configure(recipe, loaded)?;
+    let result = slot.source(loaded, sources, cache).and_then(|tree| {
+        slot.configure(recipe, prepared, &tree)?;
         work(&slot)
     });
     if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result {
@@ -94,22 +94,24 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
         let stage = cache.stage()?;
         let place = cache.place(Kind::Kernel, hash);
         product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
+        slot.install_modules(stage.path())?;
         Ok(stage.commit(&place)?)
     })
 }
 
 impl Slot<'_> {
-    /// Brings `source` to the state of the recipe.
-    fn source(&self, loaded: &Loaded, sources: &Sources, cache: &Cache) -> Result<(), KernelError> {
+    /// Brings `source` to the state of the recipe. Returns the files that patches were put on.
+    fn source<'s>(
+        &self,
+        loaded: &Loaded,
+        sources: &'s Sources,
+        cache: &Cache,
+    ) -> Result<Cow<'s, Tree>, KernelError> {
         let scratch = cache.stage()?;
         let touched = loaded.series.apply(&sources.folder, scratch.path(), &self.log).map_err(from_patch)?;
-        let scanned;
         let tree = match &sources.tree {
-            Some(tree) => tree,
-            None => {
-                scanned = Tree::scan(&sources.folder)?;
-                &scanned
-            }
+            Some(tree) => Cow::Borrowed(tree),
+            None => Cow::Owned(Tree::scan(&sources.folder)?),
         };
         let share = if sources.ours { Share::Links } else { Share::Nothing };
         tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
@@ -126,47 +128,11 @@ impl Slot<'_> {
                 (Err(_), Err(_)) => {}
             }
         }
-        Ok(())
-    }
-
-    /// Makes `.config`, and checks that everything that was asked for is in it.
-    fn configure(&self, recipe: &Recipe, loaded: &Loaded) -> Result<(), KernelError> {
-        let config = self.build.join(".config");
-        if let Some(file) = recipe.base.file() {
-            tree::copy(file, &config)?;
-        }
-        for target in recipe.base.targets() {
-            self.make_target(&[target], &recipe.base)?;
-        }
-        let base = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-        let merged = config::merge(&base, &loaded.requests);
-        fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
-        self.make_target(&["olddefconfig"], &Base::Tiny)?;
-        let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-        let mut lost = config::lost(&loaded.requests, &made, &self.source);
-        if lost.is_empty() {
-            return Ok(());
-        }
-        if let Some(rust) = lost.iter_mut().find(|lost| lost.request.symbol == "RUST") {
-            // Kconfig only knows that Rust isn't available; the kernel has a script that knows why.
-            if let Some(why) = self.why_no_rust() {
-                rust.why = why;
-            }
-        }
-        Err(ConfigError::Lost(lost).into())
-    }
-
-    fn why_no_rust(&self) -> Option<String> {
-        let ran = run::run(self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
-        let said =
-            ran.lines.iter().find_map(|line| line.trim().strip_prefix("*** ").filter(|it| !it.is_empty()));
-        said.map(|said| {
-            format!("`make rustavailable` says: {said} (./setup installs what Rust in a kernel needs)")
-        })
+        Ok(tree)
     }
 
     /// Builds. Returns how many steps that took.
-    fn make(&self, sources: &Sources, steps: &Path) -> Result<u64, KernelError> {
+    pub fn make(&self, sources: &Sources, steps: &Path) -> Result<u64, KernelError> {
         // A folder that was built before has an unknown, mostly small part to do again.
         let fresh = !self.build.join("vmlinux").exists();
         let usual = || fs::read_to_string(steps).ok().and_then(|text| text.trim().parse().ok());
@@ -191,20 +157,31 @@ impl Slot<'_> {
         Ok(done)
     }
 
-    fn make_target(&self, targets: &[&str], base: &Base) -> Result<(), KernelError> {
-        let mut command = self.command(targets);
-        if let Base::Local { lsmod, .. } = base {
-            let lsmod = std::path::absolute(lsmod).map_err(CacheError::io("find", lsmod))?;
-            command.env("LSMOD", lsmod);
+    /// Installs the kernel's own modules into `entry`, as `lib/modules/RELEASE`.
+    fn install_modules(&self, entry: &Path) -> Result<(), KernelError> {
+        let order = fs::read_to_string(self.build.join("modules.order")).unwrap_or_default();
+        if order.trim().is_empty() {
+            return Ok(());
         }
-        let ran = run::run(command, &self.log, Some(&self.lock), |_| ())?;
-        match ran.status.success() {
-            true => Ok(()),
-            false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
+        let to = format!("INSTALL_MOD_PATH={}", entry.display());
+        let ran = run::run(self.command(&["modules_install", &to]), &self.log, Some(&self.lock), |_| ())?;
+        if !ran.status.success() {
+            return Err(self.failed("install the kernel's modules", &ran, Path::new("")));
         }
+        // make links to where it built.
+        let folders = fs::read_dir(entry.join("lib/modules")).into_iter().flatten().flatten();
+        for link in folders.flat_map(|folder| ["build", "source"].map(|name| folder.path().join(name))) {
+            if fs::symlink_metadata(&link).is_ok() {
+                let target = Path::new("../../..").join(link.file_name().unwrap_or_default());
+                fs::remove_file(&link)
+                    .and_then(|()| symlink(target, &link))
+                    .map_err(CacheError::io("make the link", &link))?;
+            }
+        }
+        Ok(())
     }
 
-    fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path) -> KernelError {
+    pub fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path) -> KernelError {
         if diagnose::is_disk_full(&ran.lines) {
             return CacheError::disk_full(self.build.clone()).into();
         }
@@ -225,7 +202,7 @@ impl Slot<'_> {
         self.toolchain.apply(make);
     }
 
-    fn command(&self, targets: &[&str]) -> Command {
+    pub fn command(&self, targets: &[&str]) -> Command {
         // A build takes all processors for minutes; who works beside it shall not notice.
         let mut make = run::tied("nice");
         make.args(["-n", "10", "make"]);

@@ -1,8 +1,18 @@
 //! `make menuconfig` on a recipe's configuration.
 
 use super::{KernelError, Recipe, build, config, prepare};
-use crate::cache::{Cache, CacheError};
-use std::{fs, path::Path};
+use crate::{
+    cache::{Cache, CacheError},
+    interrupt,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{fs, path::Path, thread, time::Duration};
+
+/// Between two looks at whether the menus are closed.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Shows the kernel's menus on this terminal. Returns what was changed, as a fragment; empty for nothing.
 ///
@@ -16,7 +26,20 @@ pub fn menuconfig(recipe: &Recipe, cache: &Cache) -> Result<String, KernelError>
         let before = read(&config)?;
         // On the user's terminal, so without the group that other builds get.
         let mut command = slot.plain_command(&["menuconfig"]);
-        let status = command.status().map_err(CacheError::io("start", Path::new("make")))?;
+        let start = || CacheError::io("start", Path::new("make"));
+        let mut child = command.spawn().map_err(start())?;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(start())? {
+                break status;
+            }
+            // The menus deal with Ctrl-C themselves. But at a terminal that is gone they ask for keys for ever.
+            if interrupt::requested() && fs::File::open("/dev/tty").is_err() {
+                let id = i32::try_from(child.id()).map(Pid::from_raw);
+                // make ends what it started.
+                let _ = id.map(|id| kill(id, Signal::SIGTERM));
+            }
+            thread::sleep(POLL);
+        };
         let after = read(&config)?;
         // The slot is the next build's.
         fs::write(&config, &before).map_err(CacheError::io("write", &config))?;

@@ -6,6 +6,7 @@
 //! | `vmlinux.boot` | without symbols, where that is smaller |
 //! | `syscalls.json` | the [`SyscallTable`] |
 //! | `kernel.json` | the [`Manifest`] |
+//! | `lib/modules/RELEASE` | its own modules, installed; only if it has any |
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
 use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
@@ -13,9 +14,11 @@ use crate::{cache::CacheError, syscall_table::SyscallTable};
 use board::wire::Announce;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::symlink,
+    panic,
     path::{Path, PathBuf},
+    thread,
 };
 use walkdir::WalkDir;
 
@@ -68,7 +71,6 @@ pub(super) fn assemble(
         let (from, to) = (build.join(name), stage.join(kept));
         fs::copy(&from, &to).map_err(CacheError::io("keep", &from))?;
     }
-    strip(stage)?;
 
     let tables = source.join("arch/x86/entry/syscalls");
     let table =
@@ -80,8 +82,23 @@ pub(super) fn assemble(
         &Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() },
     )?;
 
-    copy_tree(source, &stage.join("source"), wanted_source)?;
-    copy_tree(build, &stage.join("build"), wanted_build)?;
+    let headers = || {
+        // Files of the mirrored source are replaced, never written to, so the entry can share them.
+        let keep = |from: &Path, to: &Path| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));
+        let mut parts = ["Makefile", "include", "scripts", "arch/x86"].into_iter();
+        parts.try_for_each(|part| keep_tree(source, part, &stage.join("source"), wanted_source, keep))
+    };
+    let built =
+        || keep_tree(build, "", &stage.join("build"), wanted_build, |from, to| fs::copy(from, to).map(drop));
+    // Each takes a part of a second, of which a short build has but few.
+    thread::scope(|scope| {
+        let (headers, built) = (scope.spawn(headers), scope.spawn(built));
+        strip(stage)?;
+        let ended =
+            |it: thread::Result<Result<(), CacheError>>| it.unwrap_or_else(|it| panic::resume_unwind(it));
+        ended(headers.join())?;
+        ended(built.join()).map_err(KernelError::from)
+    })?;
     let link = |target: &str, name: &str| {
         let path = stage.join("build").join(name);
         symlink(target, &path).map_err(CacheError::io("make the link", &path))
@@ -138,7 +155,7 @@ fn wanted_build(path: &Path) -> bool {
         return inside == Path::new("objtool/objtool")
             || inside == Path::new("bpf/resolve_btfids/resolve_btfids");
     }
-    let left_out = [".o", ".a", ".cmd", ".d", ".tmp", ".lst", ".bin"];
+    let left_out = [".o", ".ko", ".a", ".cmd", ".d", ".tmp", ".lst", ".bin"];
     !left_out.iter().any(|ending| name.ends_with(ending))
         && !name.starts_with(".tmp_")
         && !name.starts_with("vmlinux")
@@ -146,23 +163,32 @@ fn wanted_build(path: &Path) -> bool {
         && path != Path::new("Makefile")
 }
 
-fn copy_tree(from: &Path, to: &Path, wanted: fn(&Path) -> bool) -> Result<(), CacheError> {
+/// Keeps what is `wanted` of `from`, or of one `part` of it.
+fn keep_tree(
+    from: &Path,
+    part: &str,
+    to: &Path,
+    wanted: fn(&Path) -> bool,
+    keep: fn(&Path, &Path) -> io::Result<()>,
+) -> Result<(), CacheError> {
     fs::create_dir_all(to).map_err(CacheError::io("make the folder", to))?;
-    for entry in WalkDir::new(from) {
+    let mut folder = PathBuf::new();
+    for entry in WalkDir::new(from.join(part)) {
         let entry = entry.map_err(|error| CacheError::io("read", from)(error.into()))?;
         let Ok(name) = entry.path().strip_prefix(from) else { continue };
         if entry.file_type().is_dir() || !wanted(name) {
             continue;
         }
         let target = to.join(name);
-        if let Some(parent) = target.parent() {
+        if let Some(parent) = target.parent().filter(|parent| *parent != folder) {
+            parent.clone_into(&mut folder);
             fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
         }
         if entry.path_is_symlink() {
             let link = fs::read_link(entry.path()).map_err(CacheError::io("read", entry.path()))?;
             symlink(link, &target).map_err(CacheError::io("make the link", &target))?;
         } else if entry.file_type().is_file() {
-            fs::copy(entry.path(), &target).map_err(CacheError::io("keep", entry.path()))?;
+            keep(entry.path(), &target).map_err(CacheError::io("keep", entry.path()))?;
         }
     }
     Ok(())

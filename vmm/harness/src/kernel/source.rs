@@ -141,7 +141,7 @@ impl Source {
                     return Err(SourceError::NotClean(folder));
                 }
                 let tree = Tree::scan(&folder)?;
-                let identity = hex(Sha256::digest(tree.state()));
+                let identity = hex(tree.state());
                 let name = folder.display().to_string();
                 Ok(Sources { folder, identity, name, ours: false, version, tree: Some(tree) })
             }

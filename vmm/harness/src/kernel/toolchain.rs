@@ -22,6 +22,7 @@ fn programs(missing: &[(String, String)]) -> String {
 
 fn packages(missing: &[(String, String)]) -> String {
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| package.as_str()).collect();
+    packages.sort_unstable();
     packages.dedup();
     packages.join(", ")
 }
@@ -250,9 +251,13 @@ mod tests {
 
     #[test]
     fn missing_programs_are_listed_with_their_packages() {
-        let missing = Missing(vec![("flex".into(), "flex".into()), ("ld".into(), "binutils".into())]);
+        let missing = Missing(vec![
+            ("ld".into(), "binutils".into()),
+            ("flex".into(), "flex".into()),
+            ("strip".into(), "binutils".into()),
+        ]);
         let text = missing.to_string();
-        assert!(text.starts_with("find flex, ld: install flex, binutils"), "{text}");
+        assert!(text.starts_with("find ld, flex, strip: install binutils, flex ("), "{text}");
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! Copies of source trees that change as little as possible, so that make rebuilds as little as possible.
 
 use crate::cache::CacheError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    collections::{BTreeSet, HashMap, HashSet},
+    ffi::OsStr,
+    fs::{self, DirEntry},
     io::ErrorKind,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
-use walkdir::{DirEntry, WalkDir};
 
 /// What builds make, and what version control keeps: no part of a source.
 const PRODUCT_ENDINGS: &[&str] =
@@ -27,12 +31,13 @@ struct File {
     link: Option<PathBuf>,
 }
 
-type Files = BTreeMap<PathBuf, File>;
+type Files = Vec<(PathBuf, File)>;
 
 /// The files of a source tree, by their paths below it.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: PathBuf,
+    /// Sorted by the paths' bytes: comparing paths as such would take longer than looking at the files.
     files: Files,
 }
 
@@ -45,10 +50,24 @@ pub enum Share {
     Nothing,
 }
 
-/// What a copy was made of, kept beside it: what is here and no longer in the original is deleted.
+/// What a copy was made of, kept beside it: what is here and no longer in the original is deleted, and what has not
+/// changed since need not be looked at.
 #[derive(Default, Serialize, Deserialize)]
 struct Manifest {
-    files: BTreeSet<PathBuf>,
+    files: Vec<PathBuf>,
+    /// The originals of `files`, in the same order; nothing for those that may have been changed since.
+    #[serde(default)]
+    stamps: Vec<Option<Stamp>>,
+}
+
+/// Size, time of change in seconds and nanoseconds, permissions.
+type Stamp = (u64, i64, i64, u32);
+
+impl File {
+    /// Links are few and looked at each time.
+    fn stamp(&self) -> Option<Stamp> {
+        self.link.is_none().then_some((self.size, self.mtime.0, self.mtime.1, self.mode))
+    }
 }
 
 impl Tree {
@@ -57,25 +76,25 @@ impl Tree {
     /// # Errors
     /// A folder can't be read.
     pub fn scan(root: &Path) -> Result<Self, CacheError> {
-        // A kernel has 90,000 files, most of them below a few folders: one walker for each of the second level.
-        let mut starts = Vec::new();
+        // A kernel has 90,000 files, and most of the time goes into asking the system about each. So that is done
+        // relative to the folder just read, not by the whole path again, and by as many threads as can run.
+        let mut starts = vec![PathBuf::new()];
         let mut files = Files::new();
-        for entry in WalkDir::new(root).max_depth(2).into_iter().filter_entry(is_source) {
-            let entry = entry.map_err(|error| unreadable(root, error))?;
-            if entry.depth() == 2 && entry.file_type().is_dir() {
-                starts.push(entry.into_path());
-            } else {
-                add(root, &entry, &mut files)?;
+        for _ in 0..2 {
+            for start in std::mem::take(&mut starts) {
+                read_folder(root, &start, &mut files, &mut starts)?;
             }
         }
         let next = AtomicUsize::new(0);
         let walk = || {
-            let mut files = Files::new();
+            let (mut files, mut todo) = (Files::new(), Vec::new());
             while let Some(start) = starts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                for entry in WalkDir::new(start).into_iter().filter_entry(is_source) {
-                    add(root, &entry.map_err(|error| unreadable(start, error))?, &mut files)?;
+                todo.push(start.clone());
+                while let Some(folder) = todo.pop() {
+                    read_folder(root, &folder, &mut files, &mut todo)?;
                 }
             }
+            sort(&mut files);
             Ok(files)
         };
         let parts: Vec<_> = thread::scope(|scope| {
@@ -86,22 +105,37 @@ impl Tree {
         for part in parts {
             files.append(&mut part?);
         }
+        sort(&mut files);
         Ok(Self { root: root.to_owned(), files })
     }
 
-    /// The files' paths below the root, sorted.
+    /// The files' paths below the root, sorted by their bytes.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.keys().map(PathBuf::as_path)
+        self.files.iter().map(|(path, _)| path.as_path())
     }
 
-    /// A text that changes when a file comes, goes, or is written: for trees too large to be read.
-    pub fn state(&self) -> String {
-        use std::fmt::Write;
-        self.files.iter().fold(String::new(), |mut text, (path, file)| {
+    /// A digest that changes when a file comes, goes, or is written: for trees too large to be read.
+    pub fn state(&self) -> [u8; 32] {
+        self.state_of(|_| true)
+    }
+
+    /// The same of some files only.
+    pub fn state_of(&self, wanted: impl Fn(&Path) -> bool) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut add = |text: &OsStr| {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text.as_bytes());
+        };
+        let mut numbers = Vec::with_capacity(self.files.len() * 24);
+        for (path, file) in self.files.iter().filter(|(path, _)| wanted(path)) {
+            add(path.as_os_str());
+            // No link points to nothing, so this tells links from files.
+            add(file.link.as_deref().unwrap_or(Path::new("")).as_os_str());
             let (seconds, nanos) = file.mtime;
-            let _ = writeln!(text, "{} {} {seconds}.{nanos} {:?}", path.display(), file.size, file.link);
-            text
-        })
+            numbers.extend([file.size.to_le_bytes(), seconds.to_le_bytes(), nanos.to_le_bytes()].concat());
+        }
+        digest.update(numbers);
+        digest.finalize().into()
     }
 
     /// Makes `to` a copy of this tree but for the files `except`, which are the caller's. Files that are
@@ -119,22 +153,40 @@ impl Tree {
         except: &BTreeSet<PathBuf>,
         manifest: &Path,
     ) -> Result<(), CacheError> {
-        let old: Manifest =
-            fs::read(manifest).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let new: BTreeSet<PathBuf> = self.files.keys().chain(except).cloned().collect();
-        // Written before anything is done: should we be killed, the next time knows all that may be here.
-        save(manifest, &Manifest { files: old.files.union(&new).cloned().collect() })?;
-        for gone in old.files.difference(&new) {
+        let journal = manifest.with_extension("changing");
+        let old = if to.is_dir() { Manifest::read(manifest, &journal) } else { Manifest::default() };
+        let known: HashMap<&PathBuf, Stamp> =
+            old.files.iter().zip(&old.stamps).filter_map(|(name, stamp)| Some((name, (*stamp)?))).collect();
+        let unchanged =
+            |name: &PathBuf, file: &File| file.stamp().is_some_and(|it| known.get(name) == Some(&it));
+        let ours = || self.files.iter().filter(|(name, _)| !except.contains(name));
+        let changed: Vec<_> = ours().filter(|(name, file)| !unchanged(name, file)).collect();
+        let new: HashSet<&PathBuf> = self.files.iter().map(|(name, _)| name).chain(except).collect();
+        let gone: Vec<&PathBuf> = old.files.iter().filter(|name| !new.contains(name)).collect();
+        let excepted = old.files.iter().filter(|name| except.contains(*name) && !known.contains_key(name));
+        if changed.iter().all(|(_, file)| file.link.is_some())
+            && gone.is_empty()
+            && excepted.count() == except.len()
+        {
+            return changed
+                .iter()
+                .try_for_each(|(name, file)| place(&self.root.join(name), file, &to.join(name), share));
+        }
+        // Written before anything is done: should we be killed, the next time knows all that may be here, and
+        // looks at whatever this one may have been at.
+        let names = changed.iter().map(|(name, _)| name).chain(gone.iter().copied()).chain(except);
+        save(&journal, &names.collect::<Vec<_>>())?;
+        for gone in gone {
             let path = to.join(gone);
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(CacheError::io("remove", &path)(error));
                 }
                 _ => {}
             }
         }
         let mut folder = PathBuf::new();
-        for (name, file) in self.files.iter().filter(|(name, _)| !except.contains(*name)) {
+        for (name, file) in changed {
             let (from, to) = (self.root.join(name), to.join(name));
             if let Some(parent) = to.parent().filter(|parent| *parent != folder) {
                 parent.clone_into(&mut folder);
@@ -142,44 +194,96 @@ impl Tree {
             }
             place(&from, file, &to, share)?;
         }
-        save(manifest, &Manifest { files: new })
+        let ours = ours().map(|(name, file)| (name.clone(), file.stamp()));
+        let (files, stamps) = ours.chain(except.iter().map(|name| (name.clone(), None))).unzip();
+        save(manifest, &Manifest { files, stamps })?;
+        fs::remove_file(&journal).map_err(CacheError::io("remove", &journal))
     }
 }
 
-fn unreadable(root: &Path, error: walkdir::Error) -> CacheError {
-    let path = error.path().unwrap_or(root).to_owned();
-    CacheError::io("read", &path)(error.into())
+impl Manifest {
+    /// What is known of a copy. Where a copy was broken off, its `journal` has the names of those files that
+    /// nothing is sure of.
+    fn read(path: &Path, journal: &Path) -> Self {
+        fn parsed<T: DeserializeOwned>(path: &Path) -> Option<T> {
+            serde_json::from_slice(&fs::read(path).ok()?).ok()
+        }
+        let mut manifest: Self = parsed(path).unwrap_or_default();
+        manifest.stamps.resize(manifest.files.len(), None);
+        // One that is cut off was being written, before anything was done.
+        if let Some(mut unsure) = parsed::<HashSet<PathBuf>>(journal) {
+            for (name, stamp) in manifest.files.iter().zip(&mut manifest.stamps) {
+                if unsure.remove(name) {
+                    *stamp = None;
+                }
+            }
+            manifest.files.extend(unsure);
+        }
+        manifest
+    }
 }
 
-/// Adds what is a file of the source.
-fn add(root: &Path, entry: &DirEntry, files: &mut Files) -> Result<(), CacheError> {
-    let path = entry.path();
-    if entry.file_type().is_dir() || path == root {
-        return Ok(());
+fn sort(files: &mut Files) {
+    files.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+}
+
+/// Adds the files of one folder to `files`, and the folders in it to `folders`. All paths are below `root`.
+fn read_folder(
+    root: &Path,
+    folder: &Path,
+    files: &mut Files,
+    folders: &mut Vec<PathBuf>,
+) -> Result<(), CacheError> {
+    let path = root.join(folder);
+    for entry in fs::read_dir(&path).map_err(CacheError::io("read", &path))? {
+        let entry = entry.map_err(CacheError::io("read", &path))?;
+        let file_name = entry.file_name();
+        if !is_source(&file_name) {
+            continue;
+        }
+        let name = folder.join(&file_name);
+        let kind = entry.file_type().map_err(CacheError::io("read", &path))?;
+        if kind.is_dir() {
+            folders.push(name);
+        } else if let Some(file) = look(root, &entry, kind.is_symlink())? {
+            files.push((name, file));
+        }
     }
-    let link = if entry.path_is_symlink() { inner_link(root, path) } else { None };
-    let meta = match &link {
-        Some(_) => entry.metadata().map_err(|error| CacheError::io("read", path)(error.into()))?,
-        None => match fs::metadata(path) {
-            Ok(meta) if meta.is_file() => meta,
-            // A link to nowhere or out to a folder, a socket: nothing that a build needs.
-            _ => return Ok(()),
-        },
-    };
-    let name = path.strip_prefix(root).unwrap_or(path).to_owned();
-    let mtime = (meta.mtime(), meta.mtime_nsec());
-    files.insert(name, File { size: meta.len(), mtime, mode: meta.mode(), link });
     Ok(())
 }
 
-fn save(path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
-    let text = serde_json::to_vec(manifest).map_err(|error| CacheError::io("write", path)(error.into()))?;
+/// What a build could need of something that is no folder; `None` for nothing.
+fn look(root: &Path, entry: &DirEntry, is_link: bool) -> Result<Option<File>, CacheError> {
+    let path = || entry.path();
+    let link = if is_link { inner_link(root, &path()) } else { None };
+    let meta = match is_link && link.is_none() {
+        // A link to nowhere or out to a folder.
+        true => match fs::metadata(path()) {
+            Ok(meta) => meta,
+            Err(_) => return Ok(None),
+        },
+        false => match entry.metadata() {
+            // Editors' files come and go.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            meta => meta.map_err(|error| CacheError::io("read", &path())(error))?,
+        },
+    };
+    // A folder outside, a socket.
+    if link.is_none() && !meta.is_file() {
+        return Ok(None);
+    }
+    let mtime = (meta.mtime(), meta.mtime_nsec());
+    Ok(Some(File { size: meta.len(), mtime, mode: meta.mode(), link }))
+}
+
+fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
+    let text = serde_json::to_vec(value).map_err(|error| CacheError::io("write", path)(error.into()))?;
     fs::write(path, text).map_err(CacheError::io("write", path))
 }
 
-fn is_source(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_string_lossy();
-    entry.depth() == 0 || (name != ".git" && !PRODUCT_ENDINGS.iter().any(|ending| name.ends_with(ending)))
+fn is_source(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name != b".git" && !PRODUCT_ENDINGS.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }
 
 /// Where a link points, if that is inside of `root` also in a copy.

@@ -141,3 +141,32 @@ fn the_callers_own_files_are_left_alone() {
     assert_eq!(fs::read_to_string(setup.to.join("patched.c")).unwrap(), "original");
     assert!(!setup.to.join("new.c").exists());
 }
+
+#[test]
+fn what_changed_since_is_copied_and_what_did_not_is_not_even_looked_at() {
+    let setup = setup(&[("a.c", "a"), ("b.c", "b"), ("c.c", "c")]);
+    setup.mirror(Share::Nothing);
+    write(&setup.to.join("b.c"), "not looked at");
+    write(&setup.from.join("a.c"), "A");
+    setup.mirror(Share::Nothing);
+    assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "A");
+    assert_eq!(fs::read_to_string(setup.to.join("b.c")).unwrap(), "not looked at");
+    // A copy that somebody removed is made anew.
+    fs::remove_dir_all(&setup.to).unwrap();
+    setup.mirror(Share::Nothing);
+    assert_eq!(fs::read_to_string(setup.to.join("b.c")).unwrap(), "b");
+}
+
+#[test]
+fn a_copy_that_was_broken_off_is_looked_at_as_a_whole() {
+    let setup = setup(&[("a.c", "a"), ("sub/b.c", "b")]);
+    // A file where a folder has to be: the copy ends there.
+    write(&setup.to.join("sub"), "");
+    let tree = Tree::scan(&setup.from).unwrap();
+    tree.mirror(&setup.to, Share::Nothing, &BTreeSet::new(), &setup.manifest).unwrap_err();
+    fs::remove_file(setup.to.join("sub")).unwrap();
+    write(&setup.to.join("a.c"), "half");
+    setup.mirror(Share::Nothing);
+    assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "a");
+    assert_eq!(fs::read_to_string(setup.to.join("sub/b.c")).unwrap(), "b");
+}

@@ -7,14 +7,18 @@ use super::{
 };
 use crate::{
     bench,
-    cache::Cache,
+    cache::{Cache, Kind},
     diagnostic::EXIT_BAD_INPUT,
     event::{Event, StepOutcome},
     host::{self, Choice},
     interrupt,
     judge::Verdict,
-    kernel::wanted::Wanted,
+    kernel::{
+        KernelError,
+        wanted::{Meant, Wanted, WantedError},
+    },
     plan::{Op, Role, Watch, What},
+    project,
     scenario::{self, model::Scenario},
 };
 use std::{io, path::Path};
@@ -34,6 +38,30 @@ pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
 /// Measures what a system call costs in each way of [`bench::calls`], and prints it. Returns the exit code.
 pub fn bench_calls(calls: u32, rounds: u32, choice: Choice) -> u8 {
     printed(measure_calls(calls, rounds, choice))
+}
+
+/// Measures what building one changed file takes beside make alone, and prints it; see [`bench::build`]. Returns the
+/// exit code.
+pub fn bench_build(kernel: &Wanted, rounds: u32) -> u8 {
+    printed(measure_build(kernel, rounds))
+}
+
+fn measure_build(wanted: &Wanted, rounds: u32) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let measure = || -> Result<String, KernelError> {
+        let project = project::find(None)?;
+        match wanted.meant(&project, &cache.place(Kind::Kernel, ""))? {
+            Meant::Recipe(recipe) => {
+                let samples = bench::build::measure(&recipe, &cache, rounds)?;
+                Ok(bench::build_table(&recipe.source.to_string(), &samples))
+            }
+            Meant::Built(_) | Meant::Foreign { .. } => {
+                Err(WantedError::Conflict("this benchmark", "a finished kernel", "nothing is built then")
+                    .into())
+            }
+        }
+    };
+    measure().map_err(|error| Abort::fault(&error, error.fault()))
 }
 
 fn printed(text: Result<String, Abort>) -> u8 {

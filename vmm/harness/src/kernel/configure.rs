@@ -1,0 +1,106 @@
+//! Making `.config` in a build folder.
+//!
+//! That takes make as long as building a changed file does. So a build folder remembers what its configuration was
+//! made from, and keeps it while that is the same.
+
+use super::{
+    KernelError, Prepared,
+    build::Slot,
+    config::{self, ConfigError},
+    recipe::{Base, Recipe},
+    run,
+    source::hex,
+    tree::{self, Tree},
+};
+use crate::cache::CacheError;
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path};
+
+/// What Kconfig reads, or has run, of a source: its own files, the scripts that ask the compiler, the makefiles that
+/// start it, and configurations that are targets.
+fn shapes_configuration(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("Kconfig")
+        || name.ends_with("config")
+        || path.starts_with("scripts")
+        || name.starts_with("Makefile") && (path.starts_with("arch/x86") || path.components().count() == 1)
+}
+
+impl Slot<'_> {
+    /// Changes with everything that shapes the configuration.
+    fn inputs(&self, Prepared { loaded, identity, .. }: &Prepared, tree: &Tree) -> String {
+        let mut digest = Sha256::new();
+        digest.update(tree.state_of(shapes_configuration));
+        let patched = loaded.series.touched().unwrap_or_default();
+        for path in patched.iter().filter(|path| shapes_configuration(path)) {
+            digest.update(path.as_os_str().as_encoded_bytes());
+            digest.update(Sha256::digest(fs::read(self.source.join(path)).unwrap_or_default()));
+        }
+        digest.update(format!(
+            "{}\n{:?}\n{identity}\n{:?}",
+            loaded.base,
+            self.toolchain,
+            config::effective(&loaded.requests)
+        ));
+        hex(digest.finalize())
+    }
+
+    /// Makes `.config`, and checks that everything that was asked for is in it. `tree` is the source without
+    /// patches.
+    pub fn configure(&self, recipe: &Recipe, prepared: &Prepared, tree: &Tree) -> Result<(), KernelError> {
+        let config = self.build.join(".config");
+        let loaded = &prepared.loaded;
+        let inputs = self.inputs(prepared, tree);
+        let done = self.root.join("configured");
+        let outcome = || Some(format!("{inputs} {}\n", hex(Sha256::digest(fs::read(&config).ok()?))));
+        let before = fs::read_to_string(&done).ok();
+        if before.is_some() && before == outcome() {
+            return Ok(());
+        }
+        if let Some(file) = recipe.base.file() {
+            tree::copy(file, &config)?;
+        }
+        for target in recipe.base.targets() {
+            self.make_target(&[target], &recipe.base)?;
+        }
+        let base = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
+        let merged = config::merge(&base, &loaded.requests);
+        fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
+        self.make_target(&["olddefconfig"], &Base::Tiny)?;
+        let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
+        let mut lost = config::lost(&loaded.requests, &made, &self.source);
+        if lost.is_empty() {
+            let outcome = outcome().unwrap_or_default();
+            return Ok(fs::write(&done, outcome).map_err(CacheError::io("write", &done))?);
+        }
+        if let Some(rust) = lost.iter_mut().find(|lost| lost.request.symbol == "RUST") {
+            // Kconfig only knows that Rust isn't available; the kernel has a script that knows why.
+            if let Some(why) = self.why_no_rust() {
+                rust.why = why;
+            }
+        }
+        Err(ConfigError::Lost(lost).into())
+    }
+
+    fn why_no_rust(&self) -> Option<String> {
+        let ran = run::run(self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
+        let said =
+            ran.lines.iter().find_map(|line| line.trim().strip_prefix("*** ").filter(|it| !it.is_empty()));
+        said.map(|said| {
+            format!("`make rustavailable` says: {said} (./setup installs what Rust in a kernel needs)")
+        })
+    }
+
+    fn make_target(&self, targets: &[&str], base: &Base) -> Result<(), KernelError> {
+        let mut command = self.command(targets);
+        if let Base::Local { lsmod, .. } = base {
+            let lsmod = std::path::absolute(lsmod).map_err(CacheError::io("find", lsmod))?;
+            command.env("LSMOD", lsmod);
+        }
+        let ran = run::run(command, &self.log, Some(&self.lock), |_| ())?;
+        match ran.status.success() {
+            true => Ok(()),
+            false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.
-const FILE: &str = "offsets-4.json";
+const FILE: &str = "offsets-5.json";
 
 const MAKEFILE: &str = "obj-m := offsets.o waiting.o first.o\n";
 
@@ -92,6 +92,10 @@ pub(super) fn find(kernel: &Kernel, cache: &Cache) -> BTreeMap<String, u64> {
         return known;
     }
     let Ok(found) = compile(kernel, cache) else { return BTreeMap::new() };
+    if found.is_empty() {
+        // What keeps it from compiling (headers that are missing) may be mended by the next time.
+        return found;
+    }
     // Nothing is lost where that fails but the time of the next attempt.
     let write = || -> std::io::Result<()> {
         let mut file_of_own = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(&file))?;
@@ -113,21 +117,26 @@ fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, Cach
         let path = folder.join(name);
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
-    let mut make = run::tied("make");
-    make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
-    toolchain.apply(&mut make);
-    make.arg("-k").args(SOURCES.map(|(name, _)| format!("{name}.s"))).current_dir(folder);
-    // What it can't do it says in the log.
-    run::run(make, &log, None, |_| ())?;
-    let assembly = |(name, _)| fs::read_to_string(folder.join(format!("{name}.s"))).unwrap_or_default();
-    Ok(SOURCES.map(assembly).iter().flat_map(|text| parse(text)).collect())
+    let mut found = BTreeMap::new();
+    // One by one: make removes what was made when another target fails.
+    for (name, _) in SOURCES {
+        let target = format!("{name}.s");
+        let mut make = run::tied("make");
+        make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
+        toolchain.apply(&mut make);
+        make.arg(&target).current_dir(folder);
+        // What it can't do it says in the log.
+        run::run(make, &log, None, |_| ())?;
+        found.extend(parse(&fs::read_to_string(folder.join(&target)).unwrap_or_default()));
+    }
+    Ok(found)
 }
 
 /// Takes the values out of the assembly: `.ascii "->name value"`.
 fn parse(assembly: &str) -> BTreeMap<String, u64> {
     let value = |line: &str| {
-        // A comment may follow.
-        let (text, _) = line.trim().strip_prefix(".ascii \"->")?.split_once('"')?;
+        // clang writes a tab for the blank; a comment may follow.
+        let (text, _) = line.trim().strip_prefix(".ascii")?.trim().strip_prefix("\"->")?.split_once('"')?;
         let (name, value) = text.split_once(' ')?;
         Some((name.to_owned(), value.trim_start_matches('$').parse().ok()?))
     };
@@ -140,7 +149,7 @@ mod tests {
 
     #[test]
     fn values_are_taken_out_of_assembly() {
-        let text = "#APP\n\n.ascii \"->task_struct.pid 1234\"\t#\n# 0 \"\" 2\n\t.ascii \"->module.name $24\"\n.ascii \"x\"\n";
+        let text = "#APP\n\n.ascii \"->task_struct.pid 1234\"\t#\n# 0 \"\" 2\n\t.ascii\t\"->module.name $24\"\n.ascii \"x\"\n";
         let expected = [("module.name".to_owned(), 24), ("task_struct.pid".to_owned(), 1234)];
         assert_eq!(parse(text), expected.into());
     }

@@ -23,7 +23,7 @@ fn a_deadlock_is_explained_on_7_3_too() {
     let ran = run_with(&fixture("abba.yaml"), &["--kernel", "7.3"]);
     ran.ends_with("hang-idle", 1);
     ran.says("the lock is held by abba_thread");
-    ran.says("called by down_write");
+    ran.says("waits in down_write");
 }
 
 #[test]

@@ -112,9 +112,11 @@ impl Symbols {
         }
         let after = self.text.partition_point(|(start, _)| *start <= address);
         let (start, _) = self.text.get(after.checked_sub(1)?)?;
-        // Of several names for one address (aliases), the first that the kernel's table has.
+        // Of several names for one address (aliases), the first that the kernel's table has; a section's mark is none if
+        // there is another.
         let first = self.text.partition_point(|(it, _)| it < start);
-        let (start, name) = &self.text[first];
+        let names = &self.text[first..after];
+        let (start, name) = names.iter().find(|(_, name)| !is_mark(name)).unwrap_or(&names[0]);
         Some((name, address - start))
     }
 
@@ -135,13 +137,18 @@ impl Symbols {
     }
 }
 
+/// Whether the linker script put this name at the beginning or the end of a section.
+fn is_mark(name: &str) -> bool {
+    name.starts_with("__") && (name.ends_with("_start") || name.ends_with("_end"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MAP: &str = "0000000000000000 D __per_cpu_start\n0000000000000000 T startup_in_per_cpu\n\
         ffffffff81000000 T _text\nffffffff81000000 T _stext\nffffffff81000100 t do_one\n\
-        ffffffff81000200 T alias_a\nffffffff81000200 T alias_b\nffffffff81000300 T _etext\n\
+        ffffffff81000200 T __hot_text_start\nffffffff81000200 T alias_a\nffffffff81000200 T alias_b\nffffffff81000300 T _etext\n\
         ffffffff82000000 d prb\nffffffff83000000 T _sinittext\nffffffff83000010 t init_this\n\
         ffffffff83000100 T _einittext\n";
 

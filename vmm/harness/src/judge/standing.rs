@@ -107,8 +107,6 @@ const FRAMES: usize = 8;
 /// What a sleep ends in whatever it is for, and what a lock's own function is made of.
 const SCHEDULER: &[&str] = &[
     "__schedule",
-    // The same address, where the function comes first in its section.
-    "__sched_text_start",
     "schedule",
     "schedule_preempt_disabled",
     "schedule_timeout",

@@ -111,6 +111,11 @@ fn lockdep_shows_an_inverted_lock_order() {
 #[ignore = "builds a kernel for six minutes: make test-all"]
 fn kmemleak_shows_forgotten_memory() {
     run(&fixture("forgets.yaml")).ends_with("pass", 0);
+    // What the scenario says by steps there, `clean` does by itself.
+    let ran = run_with(&fixture("leaks.yaml"), &["--fragment", "kmemleak"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.text);
+    ran.says("memory (/sys/kernel/debug/kmemleak)");
+    ran.says("bytes forgotten that a module that is gone took");
 }
 
 #[test]

@@ -178,3 +178,11 @@ fn folder_uses_what_one_before_it_exports() {
     wrong.says("giver_number");
     wrong.says("nor one that is named before it");
 }
+
+#[test]
+fn memory_that_a_module_forgets_is_dirt() {
+    let ran = run(&fixture("leaks.yaml"));
+    ran.ends_with("fail", 1);
+    ran.says("memory (/proc/slabinfo)");
+    ran.says("more objects in kmalloc-");
+}

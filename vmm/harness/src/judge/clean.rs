@@ -1,5 +1,7 @@
 //! Whether anything is left of a module: places as they were before the scenario's steps and as they are after.
 
+mod memory;
+
 use super::Failure;
 use crate::scenario::model::Place;
 use crate::text::escape;
@@ -11,10 +13,20 @@ const OF_ANY_MODULE: u64 = 1 | 1 << 12 | 1 << 13;
 
 /// What differs; `line` is the expectation's.
 pub fn compare(places: &[Place], before: &[Vec<u8>], after: &[Vec<u8>], line: usize) -> Vec<Failure> {
-    let piece = |data: &[Vec<u8>], index: usize| data.get(index).cloned().unwrap_or_default();
+    let (mut before, mut after) = (before.iter(), after.iter());
+    let mut next = || {
+        let piece = |data: &mut std::slice::Iter<'_, Vec<u8>>| data.next().cloned().unwrap_or_default();
+        (piece(&mut before), piece(&mut after))
+    };
     let mut failures = Vec::new();
-    for (index, place) in places.iter().enumerate() {
-        let (before, after) = (entries(*place, &piece(before, index)), entries(*place, &piece(after, index)));
+    for place in places {
+        if *place == Place::Memory {
+            let ((_, leaks), slabs) = (next(), next());
+            failures.extend(memory::compare(&leaks, &slabs.0, &slabs.1, line));
+            continue;
+        }
+        let (before, after) = next();
+        let (before, after) = (entries(*place, &before), entries(*place, &after));
         let left: Vec<&str> = after.difference(&before).map(String::as_str).collect();
         let gone: Vec<&str> = before.difference(&after).map(String::as_str).collect();
         let mut got = Vec::new();
@@ -54,6 +66,8 @@ fn entries(place: Place, data: &[u8]) -> BTreeSet<String> {
             found
         }
         Place::Nodes => names(data),
+        // It has no entries that could be compared one by one.
+        Place::Memory => BTreeSet::new(),
         Place::Taint => {
             let bits = text.trim().parse::<u64>().unwrap_or(0) & !OF_ANY_MODULE;
             (0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| format!("bit {bit}")).collect()

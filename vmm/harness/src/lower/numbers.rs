@@ -7,6 +7,7 @@
 pub const READ: u64 = 0;
 pub const WRITE: u64 = 1;
 pub const CLOSE: u64 = 3;
+pub const POLL: u64 = 7;
 pub const GETPID: u64 = 39;
 pub const GETDENTS64: u64 = 217;
 pub const LSEEK: u64 = 8;

@@ -179,6 +179,8 @@ pub enum Place {
     Nodes,
     /// The kernel's taint, but for what every module sets.
     Taint,
+    /// Memory of the kernel's, as kmemleak finds it in kernels that have it, else as its caches count it.
+    Memory,
 }
 
 impl Place {
@@ -188,6 +190,7 @@ impl Place {
         ("devices", Self::Devices),
         ("nodes", Self::Nodes),
         ("taint", Self::Taint),
+        ("memory", Self::Memory),
     ];
 
     /// As scenarios write it.
@@ -202,6 +205,7 @@ impl Place {
             Self::Devices => "/proc/devices",
             Self::Nodes => "/dev",
             Self::Taint => "/proc/sys/kernel/tainted",
+            Self::Memory => "/proc/slabinfo",
         }
     }
 }

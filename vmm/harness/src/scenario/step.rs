@@ -2,7 +2,7 @@
 
 use super::expect::Results;
 use super::kinds::KINDS;
-use super::model::{Action, Binding, Check, Origin, RunExpect, Span, Step, Text, Want, When};
+use super::model::{Action, Binding, Check, Origin, Place, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
 use crate::diagnostic::Diagnostic;
@@ -49,6 +49,8 @@ impl Parts {
 /// The steps, with a look at the places that must be clean before the first and after the last of them.
 pub fn with_looks(steps: Vec<Step>, expect: &RunExpect, timeout: Duration) -> Vec<Step> {
     let Some((places, line)) = &expect.clean else { return steps };
+    // The kernel takes its time to look for leaks.
+    let timeout = if places.contains(&Place::Memory) { timeout + Duration::from_secs(120) } else { timeout };
     let look = |when, want| Step {
         name: None,
         line: *line,

@@ -95,7 +95,10 @@ pub fn freed(freed: &Freed, dry_run: bool) -> String {
     }
     let _ = match freed.kernels.len() {
         0 => writeln!(text, "nothing to remove"),
-        n => writeln!(text, "{n} kernels, {} in all", size(freed.size())),
+        n => {
+            let s = if n == 1 { "" } else { "s" };
+            writeln!(text, "{n} kernel{s}, {} in all", size(freed.size()))
+        }
     };
     text
 }

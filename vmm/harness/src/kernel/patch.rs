@@ -257,7 +257,9 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
             name.trim_matches('\'').clone_into(&mut file);
         }
         if line.starts_with("Reversed (or previously applied) patch detected") {
-            return failed(format!("{file} has this change already"));
+            return failed(format!(
+                "{file} has this change already; --series none leaves the source as it is"
+            ));
         }
         if line.starts_with("can't find file to patch") {
             let name = said.iter().find_map(|line| line.strip_prefix("|+++ ")).unwrap_or("?");

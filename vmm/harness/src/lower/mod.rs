@@ -17,7 +17,7 @@ use protocol::Door;
 /// The largest file that a `file` step reads, in bytes; the rest is not seen.
 pub const READ_LIMIT: u32 = 1 << 20;
 
-/// The 64-bit system call table of the kernel that will run.
+/// The kernel that will run, as far as steps depend on it: its 64-bit system call table, above all.
 pub trait SyscallNames {
     /// The number of a name.
     fn number(&self, name: &str) -> Option<u64>;
@@ -25,6 +25,10 @@ pub trait SyscallNames {
     fn name(&self, nr: u64) -> Option<&str>;
     /// All names, for the nearest right one.
     fn all(&self) -> Vec<&str>;
+    /// Whether freed memory leaves the counts of the kernel's caches at once; KASAN keeps it for a while.
+    fn frees_at_once(&self) -> bool {
+        true
+    }
 }
 
 /// A listing of /dev in bytes: some thousand names.
@@ -125,7 +129,7 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             let read = What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT };
             with_file("/proc/modules", OFlag::O_RDONLY, 0, read)
         }
-        Action::Look { at, when } => look(at, *when),
+        Action::Look { at, when } => look(at, *when, calls),
         Action::Syscall { call, door, args } => single(What::Call {
             door: *door,
             nr: number(call, calls).unwrap_or(u64::MAX),
@@ -223,7 +227,7 @@ fn reload(module: &str, params: &[(String, String)], times: u32) -> Vec<Op> {
 
 /// Reads all of the places, each one piece of data. The main op does nothing that can fail: a place that is
 /// not there has nothing in it.
-fn look(at: &[Place], when: When) -> Vec<Op> {
+fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     let mut ops = single(call(numbers::GETPID, Vec::new()));
     for place in at {
         if *place == Place::Memory {
@@ -234,6 +238,10 @@ fn look(at: &[Place], when: When) -> Vec<Op> {
         if *place == Place::Nodes {
             let buffer = vec![Operand::Op(first), Operand::Out(DIRECTORY), Operand::Int(DIRECTORY.into())];
             more[1].what = call(numbers::GETDENTS64, buffer);
+        }
+        if *place == Place::Memory && !calls.frees_at_once() {
+            // Nothing is compared with nothing.
+            more[1].what = What::ReadToEnd { fd: Operand::Op(first), limit: 0 };
         }
         ops.extend(more);
     }

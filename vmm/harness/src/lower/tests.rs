@@ -1,6 +1,6 @@
 //! What steps become.
 
-use super::lower;
+use super::{READ_LIMIT, SyscallNames, lower};
 use crate::fixture::{CHARDEV, HELLO, SYSCALL, Table, scenario};
 use crate::plan::{Bind, Int, Op, Operand, PlanStep, Role, Source, What};
 use protocol::Door;
@@ -197,4 +197,40 @@ steps:
     // read and write together are O_RDWR.
     let What::Call { args, .. } = &plan(text)[5].ops[0].what else { panic!("no call") };
     assert_eq!(args[2], Operand::Int(0o2 | 0o4000 | 0o2_000_000));
+}
+
+/// A kernel that keeps freed memory.
+struct Keeps;
+
+impl SyscallNames for Keeps {
+    fn number(&self, _: &str) -> Option<u64> {
+        None
+    }
+
+    fn name(&self, _: u64) -> Option<&str> {
+        None
+    }
+
+    fn all(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    fn frees_at_once(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn caches_are_not_read_where_their_counts_say_nothing() {
+    let scenario = scenario("steps: [{sleep: 1 s}]\nexpect: {clean: [memory]}\n");
+    let limits = |calls: &dyn SyscallNames| -> Vec<u32> {
+        let steps = lower(&scenario, calls).unwrap_or_else(|errors| panic!("{errors}"));
+        let read = |op: &Op| match op.what {
+            What::ReadToEnd { limit, .. } => Some(limit),
+            _ => None,
+        };
+        steps.iter().flat_map(|step| step.ops.iter().filter_map(read)).collect()
+    };
+    assert_eq!(limits(&Table), [READ_LIMIT; 4]);
+    assert_eq!(limits(&Keeps), [READ_LIMIT, 0, READ_LIMIT, 0]);
 }

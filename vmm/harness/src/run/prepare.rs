@@ -16,7 +16,7 @@ use crate::{
     plan::{Plan, Watch},
     preflight::Facts,
     project,
-    scenario::model::{Action, ModuleKind, Scenario, Step},
+    scenario::model::{Action, ModuleKind, Place, Scenario, Step},
     symbols::Symbols,
     syscall_table::SyscallTable,
 };
@@ -87,19 +87,20 @@ pub(super) fn the_rest(
     cache: &Cache,
 ) -> Result<Prepared, Abort> {
     let Built { kernel, took } = built;
-    let calls = Calls(kernel.syscalls.clone());
+    let facts = Facts::of(&kernel);
+    let calls = Calls { table: kernel.syscalls.clone(), frees_at_once: !facts.has("KASAN") };
     // Bad names are found before anything else is built.
     let steps =
         lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
-    let facts = Facts::of(&kernel);
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
     let (stage, initramfs) = initramfs(scenario, modules, &kernel, cache)?;
-    let Fit { symbols, has_vmlinux, notes } =
+    let Fit { symbols, has_vmlinux, mut notes } =
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
+    notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &initramfs)?;
     let mut landmarks = symbols.landmarks(LANDMARKS);
     landmarks.extend(kernel.offsets(cache));
@@ -117,7 +118,7 @@ pub(super) fn the_rest(
         Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
     let names = Names {
-        syscall: Box::new(move |door, nr| calls.0.name(door, nr).map(str::to_owned)),
+        syscall: Box::new(move |door, nr| calls.table.name(door, nr).map(str::to_owned)),
         symbol: Box::new(move |address| {
             symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
         }),
@@ -153,6 +154,15 @@ fn lines(kernel: &Kernel, has_vmlinux: bool, builds: &[Build]) -> Lines {
     let mut roots: Vec<PathBuf> = ["source", "build"].map(|name| kernel.map.with_file_name(name)).into();
     roots.extend(fs::canonicalize(&kernel.build));
     Lines::new(has_vmlinux.then(|| kernel.vmlinux.clone()), modules, &roots)
+}
+
+/// Why `clean: [memory]` sees nothing, where that is so.
+fn memory_unseen(scenario: &Scenario, facts: &Facts) -> Option<String> {
+    let (places, _) = scenario.expect.clean.as_ref()?;
+    let unseen = places.contains(&Place::Memory) && facts.has("KASAN") && !facts.has("DEBUG_KMEMLEAK");
+    let why = "`clean` does not look for forgotten memory: KASAN keeps what is freed for a while, so that the caches' counts \
+               say nothing; add --fragment kmemleak";
+    unseen.then(|| why.to_owned())
 }
 
 /// The numbers of the calls that `--trace` names.
@@ -239,19 +249,26 @@ fn fits(scenario: &Scenario, symbols: &Symbols, initramfs: &Path) -> Result<(), 
     )))
 }
 
-/// The kernel's own table, as the language asks for it.
-struct Calls(SyscallTable);
+/// The kernel, as the language asks for it.
+struct Calls {
+    table: SyscallTable,
+    frees_at_once: bool,
+}
 
 impl SyscallNames for Calls {
     fn number(&self, name: &str) -> Option<u64> {
-        self.0.number(Door::Syscall64, name)
+        self.table.number(Door::Syscall64, name)
     }
 
     fn name(&self, nr: u64) -> Option<&str> {
-        self.0.name(Door::Syscall64, nr)
+        self.table.name(Door::Syscall64, nr)
     }
 
     fn all(&self) -> Vec<&str> {
-        self.0.names(Door::Syscall64).collect()
+        self.table.names(Door::Syscall64).collect()
+    }
+
+    fn frees_at_once(&self) -> bool {
+        self.frees_at_once
     }
 }

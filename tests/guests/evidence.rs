@@ -91,3 +91,8 @@ fn tasks_that_wait_for_each_other_are_found_before_their_time_is_up() {
     ran.says("which waits for it in turn");
     assert!(ran.took < Duration::from_secs(30), "{:?}: {}", ran.took, ran.text);
 }
+
+#[test]
+fn waiting_for_a_slow_reader_is_no_deadlock() {
+    run(&fixture("readers.yaml")).ends_with("pass", 0);
+}

@@ -5,6 +5,7 @@
 
 mod locks;
 
+use locks::Locks;
 use machine::{AddressSpace, GuestVirtualAddress};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ pub struct Sleeper {
     pub frames: Vec<u64>,
     /// Who holds the lock that it waits for, if it waits for one: pid and name.
     pub holder: Option<(u32, String)>,
-    /// It waits for itself, alone or by way of others that wait: nothing but their deaths can end that.
+    /// It waits for itself, alone or by way of others that wait, and none of them can be interrupted.
     pub stuck: bool,
 }
 
@@ -97,10 +98,7 @@ impl KernelState {
 
     /// Tasks of programs that sleep in the kernel, PID 1 left out; those that nothing can interrupt come first.
     pub fn sleepers(&self) -> Vec<Sleeper> {
-        let mut sleepers = self.find_sleepers().unwrap_or_default();
-        sleepers.sort_by_key(|sleeper| (sleeper.state & 2 == 0, std::cmp::Reverse(sleeper.pid)));
-        sleepers.truncate(MOST_SHOWN);
-        sleepers
+        self.find_sleepers().unwrap_or_default()
     }
 
     fn find_sleepers(&self) -> Option<Vec<Sleeper>> {
@@ -110,24 +108,24 @@ impl KernelState {
         let (tgid, comm, state, flags) = (tgid?, comm?, state?, flags?);
         let head = self.at("init_task")?.wrapping_add(tasks);
         let all: BTreeSet<u64> = self.list(head, tasks, MOST_TASKS).into_iter().collect();
-        let sleeps = |task: &u64| self.half(task.wrapping_add(state)).is_some_and(|state| state != 0);
-        let holders: BTreeMap<u64, u64> = all
-            .iter()
-            .filter(|task| sleeps(task))
-            .filter_map(|task| Some((*task, self.holder(*task, &all)?)))
-            .collect();
-        let who =
-            |task: u64| Some((self.half(task.wrapping_add(tgid))?, self.text(task.wrapping_add(comm), 16)?));
-        let one = |task: &u64| {
-            let ((pid, name), state) = (who(*task)?, self.half(task.wrapping_add(state))?);
-            if pid == 1 || state == 0 || self.half(task.wrapping_add(flags))? & KERNEL_THREAD != 0 {
-                return None;
-            }
-            let holder = holders.get(task).and_then(|holder| who(*holder));
-            let stuck = locks::is_stuck(*task, &holders);
-            Some(Sleeper { pid, name, state, frames: self.frames(*task), holder, stuck })
+        let sleeps = |task: &u64| {
+            let (pid, state) = (self.half(task.wrapping_add(tgid))?, self.half(task.wrapping_add(state))?);
+            let kernels = self.half(task.wrapping_add(flags))? & KERNEL_THREAD != 0;
+            (pid != 1 && state != 0 && !kernels).then_some((*task, pid, state))
         };
-        Some(all.iter().filter_map(one).collect())
+        let mut found: Vec<(u64, u32, u32)> = all.iter().filter_map(sleeps).collect();
+        found.sort_by_key(|(_, pid, state)| (state & 2 == 0, std::cmp::Reverse(*pid)));
+        found.truncate(MOST_SHOWN);
+
+        let locks = Locks { state: self, tasks: &all };
+        let name = |task: u64| self.text(task.wrapping_add(comm), 16);
+        let who = |task: u64| Some((self.half(task.wrapping_add(tgid))?, name(task)?));
+        let one = |(task, pid, state): (u64, u32, u32)| {
+            let holder = locks.holder(task).and_then(who);
+            let stuck = holder.is_some() && locks.is_stuck(task);
+            Some(Sleeper { pid, name: name(task)?, state, frames: self.frames(task), holder, stuck })
+        };
+        Some(found.into_iter().filter_map(one).collect())
     }
 
     /// Return addresses of a task that was switched away from, by its frame pointers: `__switch_to_asm` has left

@@ -132,7 +132,10 @@ impl Symbols {
 
     /// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`.
     fn landmark(&self, name: &str) -> Option<u64> {
-        let clone = |it: &&(u64, String)| it.1.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        let clone = |it: &&(u64, String)| {
+            // What is `.cold` is a part of it, elsewhere.
+            it.1.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest.ends_with(".cold"))
+        };
         self.address(name).or_else(|| Some(self.text.iter().find(clone)?.0))
     }
 }
@@ -175,7 +178,7 @@ mod tests {
         let landmarks = Symbols::from_map(MAP).unwrap().landmarks(&["prb", "nothing"]);
         assert_eq!(landmarks, BTreeMap::from([("prb".to_owned(), 0xffff_ffff_8200_0000)]));
         let symbols =
-            Symbols::from_map("ffffffff81000000 T both.cold\nffffffff81000010 t one.isra.0\n").unwrap();
+            Symbols::from_map("ffffffff81000000 T one.cold\nffffffff81000010 t one.isra.0\n").unwrap();
         assert_eq!(
             symbols.landmarks(&["one", "bot"]),
             BTreeMap::from([("one".to_owned(), 0xffff_ffff_8100_0010)])

@@ -135,12 +135,17 @@ impl Walker {
         let switch = self.order.landmarks.get("finish_task_switch").copied();
         let returns_to = self.order.returns_to;
         match self.state {
-            State::Waiting => vec![returns_to - SYSCALL_LENGTH],
+            State::Waiting => vec![self.call_site()],
             State::Entering => vec![self.entry],
             State::Asleep { .. } => [Some(returns_to), switch].into_iter().flatten().collect(),
             State::Stepping { .. } | State::Running => vec![returns_to],
             State::Done => vec![],
         }
+    }
+
+    /// The `syscall` instruction. The agent says where it is, and may say anything.
+    fn call_site(&self) -> u64 {
+        self.order.returns_to.wrapping_sub(SYSCALL_LENGTH)
     }
 
     /// A debug exception ended the run. Returns the walk once, at its end.
@@ -149,7 +154,7 @@ impl Walker {
         let ring = vcpu.standing()?.0;
         let back = rip == self.order.returns_to && ring == 3;
         match self.state {
-            State::Waiting if rip == self.order.returns_to - SYSCALL_LENGTH => {
+            State::Waiting if rip == self.call_site() => {
                 if registers.rax == self.order.nr {
                     self.walk.process = self.process();
                     self.walk.before = self.user_memory(vcpu, &registers)?;

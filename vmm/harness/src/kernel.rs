@@ -6,7 +6,6 @@
 
 mod build;
 pub mod check;
-mod compressed;
 pub mod config;
 mod configure;
 mod debian;

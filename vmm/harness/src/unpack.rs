@@ -1,44 +1,74 @@
-//! Compressed files, as distributions install modules: xz, zstd, gzip. Told by their content, not by their
-//! names.
+//! What distributions compress: kernels, modules, configurations. Told by the content, not by the names.
 
 use std::io::{self, Read};
+use thiserror::Error;
 
-/// What is larger than so many bytes once unpacked is no module but a bomb.
-const LIMIT: u64 = 512 << 20;
+/// No kernel and no module is larger once unpacked, in bytes: what is, is a bomb.
+const LIMIT: u64 = 1 << 30;
 
-/// The decoders' own memory, in KiB: xz's strongest setting takes 65 MiB.
+/// The decoder's own memory, in KiB: xz's strongest setting takes 65 MiB.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
 
 /// The endings that a compressed module's name can have.
 pub const ENDINGS: [&str; 3] = [".xz", ".zst", ".gz"];
 
-/// The content of a file that may be compressed; one that is not stays as it is.
+/// It can't be unpacked.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum UnpackError {
+    /// Of this format, as its decoder says.
+    #[error("its {0} compression is cut off or damaged ({1})")]
+    Damaged(&'static str, String),
+    /// It is no file of our kinds.
+    #[error("it is larger than 1 GiB once unpacked")]
+    Large,
+}
+
+/// The content of what may be compressed; what is not stays as it is. Behind the compressed data anything may follow:
+/// a bzImage has its own size there.
 ///
 /// # Errors
-/// It is cut off, damaged, or larger than 512 MiB once unpacked. The text names the format.
-pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    // The formats' magic numbers: xz-file-format 1.2.0 (2.1.1.1), RFC 8878 (3.1.1), RFC 1952 (2.3.1).
+/// See [`UnpackError`].
+pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, UnpackError> {
+    // The formats' magic numbers: xz-file-format 1.2.0 (2.1.1.1), RFC 8878 (3.1.1), RFC 1952 (2.3.1), lz4_Frame_format.md
+    // ("Legacy frame").
     let (format, content) = match &*bytes {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            ("xz", read(lzma_rust2::XzReader::new_mem_limit(&*bytes, true, XZ_MEMORY_KIB)))
+            ("xz", read(lzma_rust2::XzReader::new_mem_limit(&*bytes, false, XZ_MEMORY_KIB)))
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => (
             "zstd",
             ruzstd::decoding::StreamingDecoder::new(&*bytes).map_err(io::Error::other).and_then(read),
         ),
-        [0x1f, 0x8b, ..] => ("gzip", read(flate2::read::MultiGzDecoder::new(&*bytes))),
+        [0x1f, 0x8b, ..] => ("gzip", read(flate2::bufread::GzDecoder::new(&*bytes))),
+        [0x02, 0x21, 0x4c, 0x18, rest @ ..] => ("lz4", lz4(rest)),
         _ => return Ok(bytes),
     };
-    content.map_err(|error| format!("its {format} compression is cut off or damaged ({error})"))
+    let content = content.map_err(|error| UnpackError::Damaged(format, error.to_string()))?;
+    if content.len() as u64 > LIMIT { Err(UnpackError::Large) } else { Ok(content) }
 }
 
+/// At most one byte more than the limit.
 fn read(decoder: impl Read) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     decoder.take(LIMIT + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LIMIT {
-        return Err(io::Error::other("it is larger than 512 MiB once unpacked"));
-    }
     Ok(content)
+}
+
+/// Blocks of up to 8 MiB each, with their compressed length before them.
+fn lz4(mut rest: &[u8]) -> io::Result<Vec<u8>> {
+    const BLOCK: usize = 8 << 20;
+    let mut content = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        // Behind the last block of a kernel stands its size: no block has one like that.
+        let Some((block, behind)) = behind.split_at_checked(length) else { break };
+        if content.len() as u64 > LIMIT {
+            break;
+        }
+        content.extend(lz4_flex::block::decompress(block, BLOCK).map_err(io::Error::other)?);
+        rest = behind;
+    }
+    if content.is_empty() { Err(io::Error::other("there is no whole block")) } else { Ok(content) }
 }
 
 #[cfg(test)]
@@ -50,9 +80,10 @@ mod tests {
     };
 
     /// By the formats' own tools, which every machine that builds kernels has.
-    fn pack(tool: &str, content: &[u8]) -> Vec<u8> {
-        let mut command = Command::new(tool);
-        let mut child = command.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    fn pack(tool: &[&str], content: &[u8]) -> Vec<u8> {
+        let mut command = Command::new(tool[0]);
+        let mut child =
+            command.args(&tool[1..]).arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(content).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
@@ -60,13 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn every_format_comes_back_as_it_went_in() {
+    fn every_format_comes_back_as_it_went_in_and_what_follows_is_ignored() {
         let content: Vec<u8> = (0..40_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
-        for tool in ["xz", "gzip"] {
-            let packed = pack(tool, &content);
+        for tool in [&["xz"][..], &["gzip"], &["xz", "--check=crc32", "--x86", "--lzma2"]] {
+            let mut packed = pack(tool, &content);
             assert!(packed.len() < content.len());
-            assert!(unpack(packed).unwrap() == content, "{tool}");
+            packed.extend((content.len() as u32).to_le_bytes());
+            assert!(unpack(packed).unwrap() == content, "{tool:?}");
         }
+        let mut lz4 = vec![0x02, 0x21, 0x4c, 0x18];
+        for part in content.chunks(30_000) {
+            let block = lz4_flex::block::compress(part);
+            lz4.extend((block.len() as u32).to_le_bytes());
+            lz4.extend(block);
+        }
+        lz4.extend((content.len() as u32).to_le_bytes());
+        assert!(unpack(lz4).unwrap() == content);
         assert_eq!(unpack(content.clone()).unwrap(), content);
         assert_eq!(unpack(Vec::new()).unwrap(), b"");
     }
@@ -80,13 +120,23 @@ mod tests {
 
     #[test]
     fn a_damaged_file_names_its_format() {
-        let content = vec![7; 5000];
-        for (tool, format) in [("xz", "xz"), ("gzip", "gzip")] {
-            let mut packed = pack(tool, &content);
-            packed.truncate(packed.len() - 9);
-            let error = unpack(packed).unwrap_err();
-            assert!(error.starts_with(&format!("its {format} compression is cut off")), "{error}");
+        for tool in ["xz", "gzip"] {
+            let mut cut = pack(&[tool], &[7; 5000]);
+            cut.truncate(cut.len() - 9);
+            let error = unpack(cut).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("its {tool} compression is cut off")), "{error}");
         }
-        assert!(unpack(b"\x28\xb5\x2f\xfd\x20\x06\x31\x00\x00hel".to_vec()).unwrap_err().contains("zstd"));
+        let mut changed = pack(&["xz"], &[7; 10_000]);
+        let middle = changed.len() / 2;
+        changed[middle] ^= 0xff;
+        assert!(matches!(unpack(changed), Err(UnpackError::Damaged("xz", _))));
+        for (bytes, format) in [
+            (&b"\x28\xb5\x2f\xfd\x20\x06\x31\x00\x00hel"[..], "zstd"),
+            (b"\x28\xb5\x2f\xfd\x01", "zstd"),
+            (b"\x02\x21\x4c\x18\xff\x00\x00\x00\x01", "lz4"),
+            (b"\x1f\x8b\x08\x00", "gzip"),
+        ] {
+            assert!(matches!(unpack(bytes.to_vec()), Err(UnpackError::Damaged(it, _)) if it == format));
+        }
     }
 }

@@ -7,9 +7,7 @@
 mod modules;
 
 use super::{
-    Kernel, KernelError, Manifest,
-    compressed::{self, CompressedError},
-    kallsyms,
+    Kernel, KernelError, Manifest, kallsyms,
     product::{self, Facts},
     run,
     source::hex,
@@ -19,6 +17,7 @@ use crate::{
     cache::{Cache, CacheError, Kind},
     symbols::Symbols,
     syscall_table::SyscallTable,
+    unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;
 use modules::Modules;
@@ -75,7 +74,7 @@ pub enum ForeignError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: CompressedError,
+        source: UnpackError,
     },
 }
 
@@ -222,9 +221,11 @@ fn bzimage(bytes: &[u8]) -> Result<(Vec<u8>, Option<String>), String> {
     let place = || Some(((sectors + 1) * 512 + u32_at(0x248)?, u32_at(0x24c)?));
     let payload = place().and_then(|(at, length)| bytes.get(at..)?.get(..length));
     let payload = payload.ok_or("it is cut off")?;
-    let elf = compressed::unpack(payload).map_err(|error| error.to_string())?;
+    let elf = unpack(payload.to_vec()).map_err(|error| error.to_string())?;
     if !elf.starts_with(b"\x7fELF") {
-        return Err("what is packed in it is no ELF file".to_owned());
+        return Err("what is packed in it is no ELF file, or it is packed in a way that is not known here (gzip, xz, zstd and \
+                    lz4 are)"
+            .to_owned());
     }
     let text = u16_at(0x20e).and_then(|at| bytes.get(usize::from(at) + 0x200..));
     let text = text.and_then(|text| text.split(|byte| *byte == 0 || *byte == b' ').next());

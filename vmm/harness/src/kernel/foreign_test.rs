@@ -30,7 +30,7 @@ fn the_kernel_in_a_bzimage_is_found_with_its_release() {
 #[test]
 fn what_is_no_kernel_is_told_apart() {
     assert!(bzimage(b"#!/bin/sh").unwrap_err().contains("neither"));
-    assert!(bzimage(&bzimage_of(b"plain")).unwrap_err().contains("compressed in a way"));
+    assert!(bzimage(&bzimage_of(b"plain")).unwrap_err().contains("packed in a way"));
     assert!(bzimage(&bzimage_of(&lz4(b"text"))).unwrap_err().contains("no ELF"));
     let whole = bzimage_of(&lz4(b"\x7fELF"));
     for cut in 0..whole.len() {

@@ -94,7 +94,7 @@ impl Candidate {
             return Err(bad("is a folder, not a file; name the module's .ko".into()));
         }
         let bytes = fs::read(path).map_err(|error| bad(format!("can't be read: {}", plain(&error))))?;
-        let bytes = unpack::unpack(bytes).map_err(bad)?;
+        let bytes = unpack::unpack(bytes).map_err(|error| bad(error.to_string()))?;
         Ok(Self { shown: shown.to_owned(), name, way, bytes })
     }
 }

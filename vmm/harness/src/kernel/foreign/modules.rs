@@ -1,6 +1,7 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
-use super::{ForeignError, compressed, read};
+use super::{ForeignError, read};
+use crate::{preflight::module_name, unpack::unpack};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,12 +52,8 @@ impl Modules {
             return Ok(true);
         }
         let Some(path) = self.files.get(name) else { return Ok(false) };
-        let bytes = read(path)?;
-        let bytes = match compressed::is_compressed(&bytes) {
-            true => compressed::unpack(&bytes)
-                .map_err(|source| ForeignError::Compressed { path: path.clone(), source })?,
-            false => bytes,
-        };
+        let bytes =
+            unpack(read(path)?).map_err(|source| ForeignError::Compressed { path: path.clone(), source })?;
         for needed in depends(&bytes) {
             if !self.visit(&needed, order, seen)? {
                 return Ok(false);
@@ -69,9 +66,7 @@ impl Modules {
 
 /// `virtio_mmio` of `kernel/drivers/virtio/virtio-mmio.ko.xz`.
 fn name(path: &Path) -> Option<String> {
-    let file = path.file_name()?.to_str()?;
-    let stem = [".ko", ".ko.xz", ".ko.gz", ".ko.zst"].iter().find_map(|ending| file.strip_suffix(ending))?;
-    Some(stem.replace('-', "_"))
+    Some(module_name(path.file_name()?.to_str()?)?.replace('-', "_"))
 }
 
 /// What its `.modinfo` says that it needs.

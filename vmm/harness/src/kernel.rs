@@ -4,6 +4,7 @@
 //! [`patch::Series`] is put on a private copy of it, [`config`] fragments are put on a base, make builds,
 //! and what is worth keeping becomes a cache entry.
 
+mod base;
 mod build;
 pub mod check;
 pub mod config;
@@ -31,13 +32,14 @@ use crate::{
     symbols::{Symbols, SymbolsError},
     syscall_table::{SyscallTable, TableError},
 };
+pub use base::Base;
 use board::wire::Announce;
 pub(crate) use build::jobs;
 pub use fit::Fit;
 pub use foreign::ForeignError;
 pub use product::{Facts, Manifest};
 use recipe::Loaded;
-pub use recipe::{Base, Ingredients, Patches, Recipe};
+pub use recipe::{Ingredients, Patches, Recipe};
 pub use source::Source;
 use source::Sources;
 use std::{
@@ -154,10 +156,10 @@ impl KernelError {
             Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
                 Fault::Input
             }
-            Self::Config(ConfigError::Unreadable { .. } | ConfigError::Syntax { .. }) => Fault::Input,
             Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
                 Fault::Build
             }
+            Self::Config(_) => Fault::Input,
             Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
         }
     }

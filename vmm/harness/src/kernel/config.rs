@@ -37,6 +37,16 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// A file is not what it was named as.
+    #[error("use {} as {wanted}: {found}", path.display())]
+    Other {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+        /// What speaks against it.
+        found: String,
+    },
     /// Symbols that were asked for and are not in the result.
     #[error("configure the kernel: {} did not survive `make olddefconfig`:{}", count(.0), list(.0))]
     Lost(Vec<Lost>),

@@ -4,13 +4,13 @@
 //! made from, and keeps it while that is the same.
 
 use super::{
-    KernelError, Prepared,
+    Base, KernelError, Prepared,
     build::Slot,
     config::{self, ConfigError},
-    recipe::{Base, Recipe},
+    recipe::Recipe,
     run,
     source::hex,
-    tree::{self, Tree},
+    tree::Tree,
 };
 use crate::cache::CacheError;
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ impl Slot<'_> {
         }
         digest.update(format!(
             "{}\n{:?}\n{identity}\n{:?}",
-            loaded.base,
+            loaded.base.identity,
             self.toolchain,
             config::effective(&loaded.requests)
         ));
@@ -57,8 +57,8 @@ impl Slot<'_> {
         if before.is_some() && before == outcome() {
             return Ok(());
         }
-        if let Some(file) = recipe.base.file() {
-            tree::copy(file, &config)?;
+        if let Some(text) = &loaded.base.config {
+            fs::write(&config, text).map_err(CacheError::io("write", &config))?;
         }
         for target in recipe.base.targets() {
             self.make_target(&[target], &recipe.base)?;

@@ -1,6 +1,7 @@
 //! What a kernel is made from.
 
 use super::{
+    base::{Base, LoadedBase},
     config::{self, ConfigError, Request},
     patch::Series,
     source::{Source, Sources, hex},
@@ -9,82 +10,10 @@ use super::{
 use crate::kernel::KernelError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 /// Part of every hash: a change of what an entry holds makes all old entries strangers.
 const FORMAT: &str = "kernel 1";
-
-/// The configuration that fragments are put on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Base {
-    /// `make tinyconfig`: everything off.
-    #[default]
-    Tiny,
-    /// `make defconfig kvm_guest.config`: what the kernel's own developers boot, in a virtual machine.
-    Default,
-    /// A whole configuration, such as a distribution's `/boot/config-*`.
-    File(PathBuf),
-    /// A whole configuration without the modules that a machine does not have loaded (`make
-    /// localmodconfig`).
-    Local {
-        /// What `lsmod` printed there.
-        lsmod: PathBuf,
-        /// That machine's configuration.
-        config: PathBuf,
-    },
-}
-
-impl Base {
-    /// make's targets; none where the configuration is there already.
-    pub(super) fn targets(&self) -> &'static [&'static str] {
-        match self {
-            Self::Tiny => &["tinyconfig"],
-            Self::Default => &["defconfig", "kvm_guest.config"],
-            Self::File(_) => &["olddefconfig"],
-            Self::Local { .. } => &["olddefconfig", "localmodconfig"],
-        }
-    }
-
-    /// The configuration to begin with.
-    pub(super) fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Tiny | Self::Default => None,
-            Self::File(config) | Self::Local { config, .. } => Some(config),
-        }
-    }
-
-    /// A text that changes with what is in its files.
-    fn identity(&self) -> Result<String, ConfigError> {
-        let mut text = self.targets().join(" ");
-        let files = match self {
-            Self::Tiny | Self::Default => vec![],
-            Self::File(config) => vec![config],
-            Self::Local { lsmod, config } => vec![config, lsmod],
-        };
-        for path in files {
-            let bytes =
-                fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-            text += &format!(" {}", hex(Sha256::digest(bytes)));
-        }
-        Ok(text)
-    }
-}
-
-impl fmt::Display for Base {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tiny => write!(f, "tinyconfig"),
-            Self::Default => write!(f, "defconfig and kvm_guest.config"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Local { lsmod, config } => {
-                write!(f, "{}, only the modules in {}", config.display(), lsmod.display())
-            }
-        }
-    }
-}
 
 /// Which patches are put on a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +71,7 @@ impl Recipe {
                 .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
             requests.extend(config::parse(path, &text)?);
         }
-        Ok(Loaded { series, requests, base: self.base.identity()? })
+        Ok(Loaded { series, requests, base: self.base.load()? })
     }
 
     /// The name of a folder in which recipes that differ in a patch or a symbol are built one after the
@@ -173,8 +102,7 @@ impl Recipe {
 pub(super) struct Loaded {
     pub series: Series,
     pub requests: Vec<Request>,
-    /// Changes with the base configuration.
-    pub base: String,
+    pub base: LoadedBase,
 }
 
 impl Loaded {
@@ -197,7 +125,7 @@ impl Loaded {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         };
-        for part in [FORMAT, &sources.identity, &sources.version, &self.base, toolchain] {
+        for part in [FORMAT, &sources.identity, &sources.version, &self.base.identity, toolchain] {
             add(part.as_bytes());
         }
         for patch in &self.series.patches {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernel::patch::Patch;
+use std::path::Path;
 
 fn sources(identity: &str) -> Sources {
     Sources {
@@ -17,7 +18,7 @@ fn loaded(patches: &[&str], config: &str) -> Loaded {
     Loaded {
         series: Series { patches: patches.iter().map(patch).collect() },
         requests: config::parse(Path::new("c"), config).unwrap(),
-        base: "tinyconfig".to_owned(),
+        base: LoadedBase { identity: "tinyconfig".to_owned(), config: None },
     }
 }
 
@@ -35,7 +36,7 @@ fn standard(project: &str) -> Recipe {
 #[test]
 fn everything_that_shapes_a_kernel_is_in_its_hash() {
     let hash = |source: &str, patches: &[&str], config: &str, base: &str, tools: &str| {
-        let base = base.to_owned();
+        let base = LoadedBase { identity: base.to_owned(), config: None };
         Loaded { base, ..loaded(patches, config) }.hash(&sources(source), tools)
     };
     let hashes = [

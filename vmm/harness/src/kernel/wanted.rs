@@ -1,7 +1,8 @@
 //! A kernel as people name it, on the command line or in a scenario.
 
 use super::{
-    recipe::{Base, Patches, Recipe},
+    base::Base,
+    recipe::{Patches, Recipe},
     source::Source,
     toolchain::Compiler,
 };

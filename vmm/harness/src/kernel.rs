@@ -354,7 +354,7 @@ pub(crate) fn time_make(
     build::in_slot(recipe, &prepared, "bench", cache, |slot| {
         change(&slot.source)?;
         let start = Instant::now();
-        slot.make(&prepared.sources, &cache.work(&format!("{}.steps", prepared.slot)))?;
+        slot.make(recipe, &prepared, cache)?;
         Ok(start.elapsed())
     })
 }

@@ -74,9 +74,9 @@ impl Progress {
     pub fn set(&self, done: u64) {
         match &self.out {
             Out::Terminal(bar) => {
-                // An estimate that turns out low must not show more than 100 %.
                 if bar.length().is_some_and(|length| done > length) {
-                    bar.set_length(done);
+                    bar.unset_length();
+                    bar.set_style(style(self.unit, Total::Unknown));
                 }
                 bar.set_position(done);
             }
@@ -101,40 +101,39 @@ impl Drop for Progress {
 }
 
 fn bar(label: &str, unit: Unit, total: Total) -> ProgressBar {
-    let about = if matches!(total, Total::About(_)) { "about " } else { "" };
-    let (counts, length) = match (unit, total) {
-        (Unit::Objects, Total::Known(n) | Total::About(n)) => {
-            (format!("{{pos}} of {about}{{len}} objects"), n)
-        }
-        (Unit::Bytes, Total::Known(n) | Total::About(n)) => {
-            (format!("{{binary_bytes}} of {about}{{binary_total_bytes}}"), n)
-        }
-        (Unit::Objects, Total::Unknown) => ("{pos} objects".to_owned(), 0),
-        (Unit::Bytes, Total::Unknown) => ("{binary_bytes}".to_owned(), 0),
+    let bar = match total {
+        Total::Known(total) | Total::About(total) => ProgressBar::new(total),
+        Total::Unknown => ProgressBar::no_length(),
     };
-    let (bar, template) = match total {
-        Total::Unknown => (ProgressBar::no_length(), format!("{{spinner}} {{msg}}  {counts}, {{elapsed}}")),
-        _ => (
-            ProgressBar::new(length),
-            format!("{{msg}} [{{bar:30}}] {counts}, {{eta}} left")
-                .replace("{eta}", &format!("{about}{{eta}}")),
-        ),
-    };
-    // The templates are the few above, all of them tried by the test below.
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_draw_target(ProgressDrawTarget::stderr());
-    bar.set_style(style.progress_chars("=> "));
+    bar.set_style(style(unit, total));
     bar.set_message(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
 
+fn style(unit: Unit, total: Total) -> ProgressStyle {
+    let (done, all, unit) = match unit {
+        Unit::Objects => ("{pos}", "{len}", " objects"),
+        Unit::Bytes => ("{binary_bytes}", "{binary_total_bytes}", ""),
+    };
+    let template = match total {
+        Total::Unknown => format!("{{spinner}} {{msg}}  {done}{unit}, {{elapsed}}"),
+        Total::Known(_) => format!("{{msg}} [{{bar:30}}] {done} of {all}{unit}, {{eta}} left"),
+        Total::About(_) => format!("{{msg}} [{{bar:30}}] {done} of about {all}{unit}, about {{eta}} left"),
+    };
+    // The templates are the few above, all of them tried by the test below.
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
+}
+
 /// "120 of about 1200 objects, about 3 min left".
 fn describe(unit: Unit, total: Total, done: u64, elapsed: Duration) -> String {
     let (about, total) = match total {
-        Total::Known(total) => ("", total.max(done)),
-        Total::About(total) => ("about ", total.max(done)),
-        Total::Unknown => ("", 0),
+        Total::Known(total) if done <= total => ("", total),
+        Total::About(total) if done <= total => ("about ", total),
+        // An estimate that turned out low is none.
+        _ => ("", 0),
     };
     let show = |n: u64| match unit {
         Unit::Objects => n.to_string(),
@@ -208,7 +207,7 @@ mod tests {
         let line = |total, done, s| describe(Unit::Objects, total, done, Duration::from_secs(s));
         assert_eq!(line(Total::Known(100), 25, 10), "25 of 100 objects, about 30 s left");
         assert_eq!(line(Total::About(1000), 10, 10), "10 of about 1000 objects, about 17 min left");
-        assert_eq!(line(Total::About(10), 20, 10), "20 of about 20 objects, about 0 s left");
+        assert_eq!(line(Total::About(10), 20, 10), "20 objects");
         assert_eq!(line(Total::Unknown, 20, 10), "20 objects");
         assert_eq!(describe(Unit::Bytes, Total::Known(3 << 20), 0, Duration::ZERO), "0 of 3 MiB");
     }
@@ -227,6 +226,17 @@ mod tests {
                 assert!(shown.contains("doing") && shown.contains('7'), "{unit:?} {total:?}: {shown}");
                 assert_eq!(shown.contains("about"), matches!(total, Total::About(_)), "{shown}");
                 assert_eq!(shown.contains("10"), total != Total::Unknown, "{shown}");
+                let progress = Progress {
+                    label: "doing".to_owned(),
+                    unit,
+                    total,
+                    started: Instant::now(),
+                    out: Out::Terminal(bar.clone()),
+                };
+                progress.set(12);
+                bar.force_draw();
+                let shown = term.contents();
+                assert!(shown.contains("12") && !shown.contains("left"), "{unit:?} {total:?}: {shown}");
             }
         }
     }

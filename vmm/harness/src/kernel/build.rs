@@ -1,7 +1,7 @@
 //! Building a kernel with its own build system, in a folder that stays.
 
 use super::{
-    BuildFailed, KernelError, Prepared, diagnose, patch, product,
+    Base, BuildFailed, KernelError, Prepared, diagnose, patch, product,
     recipe::{Loaded, Recipe},
     run,
     source::Sources,
@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-/// What a build of the standard recipe has to do, for the first bar that a user sees.
+/// What a build from `make tinyconfig` and our fragment has to do, for the first bar that a user sees.
 const USUAL_STEPS: u64 = 1300;
 
 /// A build folder: `source`, patched, and `build`, make's `O=`.
@@ -82,7 +82,7 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
     let Prepared { loaded, sources, slot: name, hash, .. } = prepared;
     in_slot(recipe, prepared, &format!("kernel-{hash}"), cache, |slot| {
         let started = Instant::now();
-        let done = slot.make(sources, &cache.work(&format!("{name}.steps")))?;
+        let done = slot.make(recipe, prepared, cache)?;
         let facts = product::Facts {
             source: recipe.source.to_string(),
             version: sources.version.clone(),
@@ -132,11 +132,14 @@ impl Slot<'_> {
     }
 
     /// Builds. Returns how many steps that took.
-    pub fn make(&self, sources: &Sources, steps: &Path) -> Result<u64, KernelError> {
+    pub fn make(&self, recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Result<u64, KernelError> {
+        let sources = &prepared.sources;
+        let steps = &cache.work(&format!("{}.steps", prepared.slot));
         // A folder that was built before has an unknown, mostly small part to do again.
         let fresh = !self.build.join("vmlinux").exists();
         let usual = || fs::read_to_string(steps).ok().and_then(|text| text.trim().parse().ok());
-        let total = if fresh { Total::About(usual().unwrap_or(USUAL_STEPS)) } else { Total::Unknown };
+        let usual = usual().or_else(|| (recipe.base == Base::Tiny).then_some(USUAL_STEPS));
+        let total = usual.filter(|_| fresh).map_or(Total::Unknown, Total::About);
         let progress = Progress::start(&format!("building Linux {}", sources.version), Unit::Objects, total);
         let mut done = 0;
         let ran = run::run(self.command(&["vmlinux", "modules"]), &self.log, Some(&self.lock), |line| {

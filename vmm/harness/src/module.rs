@@ -23,7 +23,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
-const FORMAT: &str = "module 2";
+const FORMAT: &str = "module 3";
 /// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
 const EXPORTS: &str = "Module.symvers";
 /// Stands for the user's folder in warnings that are kept.
@@ -189,13 +189,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn build(&self, tree: &Tree, kernel: &Kernel, lock: &cache::Lock) -> Result<(), ModuleError> {
+        // From nothing: a compiler warns of what it compiles, and the report is to have the warnings of all files.
+        // ccache keeps that short.
+        cache::remove(self.root)?;
         let copy = self.root.join("source");
         fs::create_dir_all(&copy).map_err(CacheError::io("make the folder", &copy))?;
         tree.mirror(&copy, Share::Nothing, &BTreeSet::new(), &self.root.join("source.json"))?;
-        // A module that the makefile no longer names must not be found below.
-        for old in kos(&copy)? {
-            fs::remove_file(&old).map_err(CacheError::io("remove", &old))?;
-        }
         if !kernel.build.join("Makefile").exists() {
             let build = fs::read_link(&kernel.build).unwrap_or_else(|_| kernel.build.clone());
             return Err(ModuleError::NoHeaders { release: kernel.release.clone(), build });
@@ -285,7 +284,7 @@ fn content_hash(
     Ok(hex(digest.finalize())[..16].to_owned())
 }
 
-/// One work folder for a folder and a kernel, so that a change rebuilds what it touches.
+/// One work folder for a folder and a kernel: ccache knows files by their paths below `work`.
 fn work_name(folder: &Path, kernel: &Kernel) -> String {
     let all = format!("{}\n{}", folder.display(), kernel.hash);
     format!("module-{}", &hex(Sha256::digest(all))[..12])

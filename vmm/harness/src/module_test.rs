@@ -76,6 +76,18 @@ fn warnings_are_kept_with_the_users_path_also_in_the_cache() {
 }
 
 #[test]
+fn warnings_of_a_file_outlive_the_change_of_another() {
+    let text = "int f(void) { int x; return 0; }\n";
+    let setup = setup(&[("Makefile", "obj-m := a.o b.o\n"), ("a.c", text), ("b.c", "int b;\n")]);
+    for changed in ["int b;\n", "long b;\n"] {
+        write(&setup.at("b.c"), changed);
+        let built = setup.build().unwrap();
+        assert!(!built[0].cached);
+        assert_eq!(built[0].warnings.len(), 1, "{:?}", built[0].warnings);
+    }
+}
+
+#[test]
 fn what_cannot_be_built_is_told_apart() {
     let bare = setup(&[]);
     assert!(bare.error().to_string().ends_with("there is no such folder"));

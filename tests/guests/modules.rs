@@ -105,7 +105,9 @@ fn warnings_of_the_compiler_are_in_the_report() {
     ran.says("warning   ");
     ran.says("unused variable");
     let warnings = ran.report()["builds"][0]["warnings"].as_array().unwrap();
-    assert!(warnings.iter().any(|text| text.as_str().unwrap().contains("unused.c")), "{warnings:?}");
+    let place = root().join("tests/fixtures/modules/unused/unused.c:");
+    let place = place.display().to_string();
+    assert!(warnings.iter().any(|text| text.as_str().unwrap().starts_with(&place)), "{warnings:?}");
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn module_build_shows_the_compilers_first_error() {
     let broken = root().join("tests/fixtures/modules/broken");
     let (code, text) = module(&["build", broken.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("broken.c:") && text.contains("error:"), "{text}");
+    assert!(text.contains(&format!("{}/broken.c:8:16: error:", broken.display())), "{text}");
     let (code, text) = module(&["build", "/nonexistent"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no such folder"), "{text}");

@@ -129,6 +129,8 @@ impl Toolchain {
             ("CCACHE_DIR", cache.root().join("ccache")),
             // Paths below become relative to ccache, so that one build folder's objects serve another.
             ("CCACHE_BASEDIR", cache.root().join("work")),
+            // But what compilers say of them is for people.
+            ("CCACHE_ABSSTDERR", "true".into()),
         ];
         if env::var_os("LIBCLANG_PATH").is_none()
             && let Some(folder) = libclang()

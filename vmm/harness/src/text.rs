@@ -1,6 +1,10 @@
 //! Texts and times as a person should see them.
 
-use std::time::Duration;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Text that comes from a guest or a file, with control characters made visible: it must not steer the
 /// reader's terminal. Line ends are made visible too.
@@ -20,6 +24,17 @@ pub fn escape(text: &str) -> String {
         }
     }
     shown
+}
+
+/// A path without detours, from the current folder where it is in it.
+pub fn path(path: &Path) -> PathBuf {
+    let Ok(whole) = fs::canonicalize(path) else { return path.to_owned() };
+    let here = env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
+    match whole.strip_prefix(&here) {
+        Ok(below) if below.as_os_str().is_empty() => PathBuf::from("."),
+        Ok(below) => below.to_owned(),
+        Err(_) => whole,
+    }
 }
 
 /// A time with its unit, at most three digits unless it is a whole number of seconds.
@@ -46,6 +61,18 @@ mod tests {
         assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{2066}'));
         assert!(shown.contains("\\x1b") && shown.contains("\\x9b"), "{shown}");
         assert_eq!(escape("größe 1"), "größe 1");
+    }
+
+    #[test]
+    fn paths_begin_here_or_at_the_root() {
+        let here = env::current_dir().unwrap();
+        let shown = |text: &str| path(Path::new(text)).display().to_string();
+        assert_eq!(
+            (shown("."), shown("src/../src"), shown("src/..")),
+            (".".into(), "src".into(), ".".into())
+        );
+        assert_eq!(shown(here.join("src").to_str().unwrap()), "src");
+        assert_eq!((shown("/usr/../usr"), shown("/nowhere/..")), ("/usr".into(), "/nowhere/..".into()));
     }
 
     #[test]

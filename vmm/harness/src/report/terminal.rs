@@ -229,7 +229,9 @@ impl Terminal {
         let label = self.paint(if good { GOOD } else { BAD }, &label);
         let name = escape(&report.scenario);
         if !good {
-            return writeln!(self.out, "{label}  {name}: {}", escape(&report.reason));
+            // A compiler says several lines. Indented, none of them looks like a verdict.
+            let reason: Vec<String> = report.reason.lines().map(escape).collect();
+            return writeln!(self.out, "{label}  {name}: {}", reason.join("\n  "));
         }
         let (steps, expectations) = (report.steps.len(), report.expectations);
         writeln!(

@@ -3,6 +3,7 @@
 //! A module is built in a copy of its folder, and the compiler puts the copy's path into it: WARN and BUG
 //! print that. A module of the cache may even come from the copy of another folder with the same content.
 
+use crate::text;
 use std::path::{Path, PathBuf};
 
 /// In the build's folder, where the copy of the user's folder is.
@@ -19,14 +20,9 @@ pub(super) struct Home {
 impl Home {
     /// `build` is where the compiler runs: with debug info, ccache makes paths relative to it.
     pub(super) fn new(work: &Path, build: &Path, folders: Vec<PathBuf>) -> Self {
-        let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
-        let short = |folder: PathBuf| {
-            let Ok(whole) = std::fs::canonicalize(&folder) else { return folder };
-            whole.strip_prefix(&here).map(Path::to_owned).unwrap_or(whole)
-        };
         let build = std::fs::canonicalize(build).unwrap_or_else(|_| build.to_owned());
         let works = [relative(&build, work), work.to_owned()].map(|path| path.display().to_string());
-        Self { works: works.into(), folders: folders.into_iter().map(short).collect() }
+        Self { works: works.into(), folders: folders.iter().map(|folder| text::path(folder)).collect() }
     }
 
     /// A line of the log with the user's paths, if there are others in it. Where it can't be told which of

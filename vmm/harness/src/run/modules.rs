@@ -9,6 +9,7 @@ use crate::{
     module,
     preflight::{self, Candidate, Facts, Gravity, Problem, Way},
     scenario::model::{ModuleKind, ModuleSource, Scenario},
+    text,
 };
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ pub(super) fn prepare(
     // A folder may use what those before it export.
     let mut exports = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        let path = &source.path;
+        let path = &text::path(&source.path);
         let mut build = Build {
             source: path.clone(),
             modules: Vec::new(),

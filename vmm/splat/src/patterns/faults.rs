@@ -90,6 +90,16 @@ pub static PATTERNS: &[Pattern] = &[
         Maybe,
         "the unwinder met a broken stack",
     ),
+    p(
+        Warn,
+        Begin,
+        "suspiciously returned",
+        r"^(?:do_init_module|sys_init_module): '(?<what>[^']+)'->init suspiciously returned",
+        "WARNING: init of {what} returned a positive number",
+        No,
+        Maybe,
+        "neither 0 nor -errno; the module stays loaded",
+    ),
     // oops
     p(
         Bug,

@@ -30,6 +30,10 @@ const MISSING: &[(&str, &str)] = &[
     ("libclang", "libclang-19-dev"),
 ];
 
+/// Headers that programs begin with, and modules can't have.
+const LIBC: &[&str] =
+    &["stdio.h", "stdlib.h", "string.h", "unistd.h", "errno.h", "fcntl.h", "sys/types.h", "sys/ioctl.h"];
+
 /// Finds the first error in a build's output. `None` when the output names none.
 ///
 /// Paths below a folder of `places` (first of each pair) are shown below the second: people know their
@@ -54,7 +58,7 @@ pub fn first_error(lines: &[String], places: &[(&Path, &Path)]) -> Option<FirstE
     Some(FirstError { lines, advice })
 }
 
-/// What two errors mean that beginners meet, and that are hard to read.
+/// What errors mean that beginners meet.
 fn explain(error: &str) -> Option<String> {
     if let Some((_, rest)) = error.split_once("*** No rule to make target '") {
         let object = Path::new(rest.split('\'').next()?);
@@ -65,8 +69,20 @@ fn explain(error: &str) -> Option<String> {
             "a makefile names it, but there is no {stem}.c, {stem}.rs or {stem}.S to make it from"
         ));
     }
+    let missing = error.split_once(": fatal error: ").and_then(|(_, rest)| rest.split(':').next());
+    if missing.is_some_and(|header| LIBC.contains(&header)) {
+        let advice = "the kernel has no C library; its own headers begin with linux/, and pr_info() of linux/printk.h \
+                      is its printf()";
+        return Some(advice.to_owned());
+    }
+    if error.contains("missing MODULE_LICENSE()") {
+        return Some("say under which terms it may be used, as in MODULE_LICENSE(\"GPL\");".to_owned());
+    }
     let undefined = error.starts_with("ERROR: modpost: ") && error.ends_with(" undefined!");
-    undefined.then(|| "neither this folder, nor one that is named before it, nor the kernel exports a symbol of that name".to_owned())
+    undefined.then(|| {
+        "neither this folder, nor one that is named before it, nor the kernel exports a symbol of that name"
+            .to_owned()
+    })
 }
 
 /// All warnings of compilers and modpost, each with the lines that show its place.
@@ -212,6 +228,10 @@ mod tests {
         assert!(error.advice.unwrap().contains("there is no gone.c"));
         let error = first("ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!");
         assert!(error.advice.unwrap().contains("exports"));
+        let error = first("/cache/m/a.c:1:10: fatal error: stdio.h: No such file or directory");
+        assert!(error.advice.unwrap().contains("pr_info()"));
+        let error = first("ERROR: modpost: missing MODULE_LICENSE() in /cache/m/a.o");
+        assert!(error.advice.unwrap().contains("MODULE_LICENSE(\"GPL\");"));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn prepare(
     // A folder may use what those before it export.
     let mut exports = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        let path = &text::path(&source.path);
+        let path = &source.path;
         let mut build = Build {
             source: path.clone(),
             modules: Vec::new(),
@@ -54,14 +54,15 @@ pub(super) fn prepare(
         match source.kind {
             ModuleKind::Object => files.push((index, path.clone(), path.clone(), Way::Given)),
             ModuleKind::Folder => {
-                let built = module::build(path, &exports, kernel, cache)
+                let folder = text::path(path);
+                let built = module::build(&folder, &exports, kernel, cache)
                     .map_err(|error| Abort::fault(&error, error.fault()))?;
                 exports.extend(built.exports);
                 let built = built.modules;
                 build.cached = built.iter().all(|module| module.cached);
                 build.warnings = built.first().map(|module| module.warnings.clone()).unwrap_or_default();
                 for module in built {
-                    let shown = path.join(format!("{}.ko", module.name));
+                    let shown = folder.join(format!("{}.ko", module.name));
                     files.push((index, module.ko, shown, Way::Built));
                 }
             }

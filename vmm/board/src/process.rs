@@ -36,6 +36,8 @@ const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// A vCPU answers within this time, or something is wrong with KVM.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many batches of the log are read at the end: more than any kernel keeps lines, by default.
+const LAST_READS: usize = 8;
 
 /// Why the process can't serve at all. Whatever comes later is told to the harness in
 /// [`Notice::Ended`].
@@ -397,7 +399,12 @@ impl Machine {
             thread::sleep(Duration::from_micros(200));
         }
         self.tell_taint();
-        self.outbox.send(&Notice::Log(self.log.read_last()));
+        for _ in 0..LAST_READS {
+            match self.log.read_last() {
+                records if records.is_empty() => break,
+                records => self.outbox.send(&Notice::Log(records)),
+            }
+        }
         let mut remains = Vec::new();
         for cpu in self.cpus {
             if cpu.thread.is_finished() {

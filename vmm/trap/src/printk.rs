@@ -48,12 +48,23 @@ const FINALIZED: u64 = 2;
 
 /// A batch: what is returned by one read at the most, so that a flood of lines stays in bounds.
 const BATCH: usize = 8192;
+/// No record is longer, in bytes (PRINTKRB_RECORD_MAX of kernel/printk/internal.h is 1024, 2048 since 6.4).
+const LONGEST: u64 = 4096;
 
 /// How far an unfinished record may be taken for whole.
 #[derive(Clone, Copy, PartialEq)]
 enum Take {
     Finalized,
     Committed,
+}
+
+/// What a descriptor stands for.
+enum Found {
+    Whole(Record),
+    /// The kernel is still writing it.
+    Unfinished,
+    /// It was read before, or can't be read any more.
+    Nothing,
 }
 
 struct Rings {
@@ -88,15 +99,19 @@ impl KernelLog {
         let mut records = Vec::new();
         for index in 0..rings.records {
             let id = rings.tail.wrapping_add(index) & ID_MASK;
-            if let Some(record) = self.record(&rings, id, take) {
-                records.push(record);
+            match self.find(&rings, id, take) {
+                Found::Whole(record) => records.push(record),
+                // By the time that we look at the next one, both may be whole. Who went on would lose this one, for
+                // what came before the newest counts as read.
+                Found::Unfinished if take == Take::Finalized => break,
+                Found::Unfinished | Found::Nothing => {}
             }
             if records.len() == BATCH {
                 break;
             }
         }
         if let Some(last) = records.last() {
-            self.next_seq = last.seq + 1;
+            self.next_seq = last.seq.saturating_add(1);
         }
         records
     }
@@ -126,17 +141,25 @@ impl KernelLog {
         Some(Rings { count, descs, infos, tail, records, text, text_size })
     }
 
-    fn record(&self, rings: &Rings, id: u64, take: Take) -> Option<Record> {
+    fn find(&self, rings: &Rings, id: u64, take: Take) -> Found {
         let slot = id & (rings.count - 1);
         let desc = rings.descs.wrapping_add(slot * DESC_SIZE);
-        let state = self.u64(desc)?;
-        let whole = |state: u64| {
-            state & ID_MASK == id
-                && (state >> 62 == FINALIZED || take == Take::Committed && state >> 62 == COMMITTED)
-        };
-        if !whole(state) {
-            return None;
+        let state = || self.u64(desc).filter(|state| state & ID_MASK == id).map(|state| state >> 62);
+        let whole = |state: u64| state == FINALIZED || take == Take::Committed && state == COMMITTED;
+        match state() {
+            Some(now) if whole(now) => {}
+            Some(now) if now < FINALIZED => return Found::Unfinished,
+            _ => return Found::Nothing,
         }
+        let record = self.record(rings, slot, desc);
+        // Overwritten while we read it: then it is lost, as it would be for the kernel's own readers.
+        match record.filter(|_| state().is_some_and(whole)) {
+            Some(record) => Found::Whole(record),
+            None => Found::Nothing,
+        }
+    }
+
+    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<Record> {
         let mut info = [0; 24];
         self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
         let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
@@ -146,10 +169,6 @@ impl KernelLog {
         }
         let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
         let text = self.text(rings, desc, length)?;
-        // Overwritten while we read it: then it is lost, as it would be for the kernel's own readers.
-        if !whole(self.u64(desc)?) {
-            return None;
-        }
         Some(Record {
             seq,
             time: Duration::from_nanos(field(8)),
@@ -169,8 +188,12 @@ impl KernelLog {
         let start = if same_lap { begin % rings.text_size } else { 0 };
         // The block begins with the descriptor's id.
         let room = rings.text_size.checked_sub(start + 8)?;
-        let mut text = vec![0; length.min(room) as usize];
+        let mut text = vec![0; length.min(room).min(LONGEST) as usize];
         self.space.read(GuestVirtualAddress(rings.text.wrapping_add(start + 8)), &mut text)?;
         Some(text)
     }
 }
+
+#[cfg(test)]
+#[path = "printk_test.rs"]
+mod tests;

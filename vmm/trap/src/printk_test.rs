@@ -1,0 +1,143 @@
+use super::*;
+use machine::Memory;
+use vm_memory::{Bytes, GuestAddress};
+
+/// Where the kernel has all of memory.
+const DIRECT: u64 = 0xffff_8880_0000_0000;
+const PRB: u64 = 0x3000;
+const RING: u64 = 0x4000;
+const DESCS: u64 = 0x10000;
+const INFOS: u64 = 0x20000;
+const TEXT: u64 = 0x40000;
+const COUNT_BITS: u64 = 5;
+const TEXT_BITS: u64 = 16;
+/// Of each record in the text ring, in bytes; the first eight are the descriptor's id.
+const BLOCK: u64 = 512;
+const RESERVED: u64 = 0;
+
+/// A ring as the kernel lays it out, written by hand.
+struct Guest {
+    memory: Memory,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let guest = Self { memory: machine::create_memory(2).unwrap() };
+        // One top entry, one large page of 1 GiB.
+        guest.put(0x1000 + (DIRECT >> 39 & 511) * 8, 0x2000 | 3);
+        guest.put(0x2000, 1 << 7 | 3);
+        guest.put(PRB, DIRECT + RING);
+        guest.put(RING + ring::COUNT_BITS, COUNT_BITS);
+        guest.put(RING + ring::DESCS, DIRECT + DESCS);
+        guest.put(RING + ring::INFOS, DIRECT + INFOS);
+        guest.put(RING + ring::TEXT_RINGS[0], TEXT_BITS);
+        guest.put(RING + ring::TEXT_RINGS[0] + 8, DIRECT + TEXT);
+        guest
+    }
+
+    fn put(&self, at: u64, value: u64) {
+        self.memory.write_obj(value, GuestAddress(at)).unwrap();
+    }
+
+    /// The ring has the records from one id to another.
+    fn holds(&self, tail: u64, head: u64) {
+        self.put(RING + ring::TAIL_ID, tail);
+        self.put(RING + ring::HEAD_ID, head);
+    }
+
+    /// A record whose text is its id.
+    fn record(&self, id: u64, state: u64) {
+        let slot = id % (1 << COUNT_BITS);
+        let begin = id * BLOCK;
+        self.put(DESCS + slot * DESC_SIZE, state << 62 | id);
+        self.put(DESCS + slot * DESC_SIZE + 8, begin);
+        self.put(DESCS + slot * DESC_SIZE + 16, begin + BLOCK);
+        let text = format!("line {id}");
+        self.put(INFOS + slot * INFO_SIZE, id);
+        self.put(INFOS + slot * INFO_SIZE + 8, id * 1_000_000);
+        self.put(INFOS + slot * INFO_SIZE + 16, text.len() as u64 | 6 << 29);
+        let place = TEXT + begin % (1 << TEXT_BITS) + 8;
+        self.memory.write_slice(text.as_bytes(), GuestAddress(place)).unwrap();
+    }
+
+    fn log(&self) -> KernelLog {
+        KernelLog::new(AddressSpace::new(self.memory.clone(), 0x1000, 0), DIRECT + PRB)
+    }
+}
+
+fn ids(records: &[Record]) -> Vec<u64> {
+    records.iter().for_each(|record| assert_eq!(record.text, format!("line {}", record.seq)));
+    records.iter().map(|record| record.seq).collect()
+}
+
+#[test]
+fn each_record_is_read_once_with_its_time_and_level() {
+    let guest = Guest::new();
+    (0..5).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(0, 2);
+    let mut log = guest.log();
+    let records = log.read();
+    assert_eq!(ids(&records), [0, 1, 2]);
+    assert_eq!((records[2].time, records[2].level), (Duration::from_millis(2), 6));
+    guest.holds(0, 4);
+    assert_eq!(ids(&log.read()), [3, 4]);
+    assert_eq!(log.read(), []);
+}
+
+#[test]
+fn a_record_that_is_being_written_is_waited_for() {
+    for unfinished in [RESERVED, COMMITTED] {
+        let guest = Guest::new();
+        [(0, FINALIZED), (1, unfinished), (2, FINALIZED)]
+            .iter()
+            .for_each(|(id, state)| guest.record(*id, *state));
+        guest.holds(0, 2);
+        let mut log = guest.log();
+        assert_eq!(ids(&log.read()), [0]);
+        assert_eq!(log.read(), []);
+        guest.record(1, FINALIZED);
+        assert_eq!(ids(&log.read()), [1, 2]);
+    }
+}
+
+#[test]
+fn of_a_guest_that_runs_no_more_everything_is_taken_that_has_a_text() {
+    let guest = Guest::new();
+    [(0, RESERVED), (1, FINALIZED), (2, COMMITTED)].iter().for_each(|(id, state)| guest.record(*id, *state));
+    guest.holds(0, 2);
+    assert_eq!(ids(&guest.log().read_last()), [1, 2]);
+}
+
+#[test]
+fn what_was_overwritten_is_gone() {
+    let guest = Guest::new();
+    // The ring has 32 places; the record of 3 is already another's.
+    (3..=35).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(3, 34);
+    assert_eq!(ids(&guest.log().read()), (4..=34).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_a_guest_makes_up_is_no_more_than_wrong() {
+    let guest = Guest::new();
+    guest.record(0, FINALIZED);
+    guest.holds(0, 0);
+    // As long as a length can be.
+    guest.put(INFOS, u64::MAX);
+    guest.put(INFOS + 16, u64::MAX);
+    let mut log = guest.log();
+    let records = log.read();
+    assert_eq!((records.len(), records[0].seq, records[0].text.len()), (1, u64::MAX, LONGEST as usize));
+    log.read();
+    for (at, value) in [
+        (RING + ring::TEXT_RINGS[0], 63),
+        (RING + ring::DESCS, u64::MAX),
+        (RING + ring::HEAD_ID, u64::MAX),
+        (RING + ring::COUNT_BITS, 60),
+        (PRB, 7),
+    ] {
+        guest.put(at, value);
+        log.read();
+        log.read_last();
+    }
+}

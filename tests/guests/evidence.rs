@@ -96,3 +96,16 @@ fn tasks_that_wait_for_each_other_are_found_before_their_time_is_up() {
 fn waiting_for_a_slow_reader_is_no_deadlock() {
     run(&fixture("readers.yaml")).ends_with("pass", 0);
 }
+
+#[test]
+fn a_line_without_a_newline_belongs_to_the_step_that_printed_it() {
+    let ran = run(&fixture("mumbles.yaml"));
+    ran.ends_with("pass", 0);
+    let log = ran.report()["log"].as_array().unwrap();
+    let mumbled = log.iter().filter(|line| line["text"].as_str().unwrap().starts_with("mumbles: "));
+    assert_eq!(
+        mumbled.filter(|line| !line["text"].as_str().unwrap().contains("taint")).count(),
+        2,
+        "{log:?}"
+    );
+}

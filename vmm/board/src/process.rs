@@ -111,9 +111,11 @@ enum Log {
 }
 
 impl Log {
-    fn read(&mut self) -> Vec<LogRecord> {
+    fn read(&mut self, unfinished: bool) -> Vec<LogRecord> {
         match self {
+            Self::Memory(log) if unfinished => log.read_written().into_iter().map(line).collect(),
             Self::Memory(log) => log.read().into_iter().map(line).collect(),
+            // Consoles get whole lines only.
             Self::Serial(log) => lock(log).take(),
         }
     }
@@ -291,9 +293,9 @@ impl Machine {
                 let armed = self.follow(returns_to, nr);
                 self.outbox.send(&Notice::Trapping(armed));
             }
-            Command::ReadLog => {
+            Command::ReadLog { unfinished } => {
                 self.tell_taint();
-                let records = self.log.read();
+                let records = self.log.read(unfinished);
                 self.outbox.send(&Notice::Log(records));
             }
             Command::Sample => {

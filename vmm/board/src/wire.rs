@@ -83,7 +83,10 @@ pub enum Command {
     },
     /// Send the kernel log that came since the last time: [`Notice::Log`]. If the kernel's taint is another one
     /// than last told, [`Notice::Taint`] comes before it.
-    ReadLog,
+    ReadLog {
+        /// With a last line that has no end yet; more of it comes as a line of its own, with the same number.
+        unfinished: bool,
+    },
     /// Send where every vCPU stands: [`Notice::Standing`].
     Sample,
     /// Say what the kernel's tasks wait for, and what is at these addresses: [`Notice::Explained`].

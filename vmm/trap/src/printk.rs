@@ -27,6 +27,8 @@ pub struct KernelLog {
     /// The kernel's variable `prb`, which points to the ring in use.
     prb: GuestVirtualAddress,
     next_seq: u64,
+    /// So many bytes of that record have been read: it had no end yet.
+    read: usize,
 }
 
 /// Offsets in `struct printk_ringbuffer`: the descriptor ring comes first.
@@ -51,16 +53,25 @@ const BATCH: usize = 8192;
 /// No record is longer, in bytes (PRINTKRB_RECORD_MAX of kernel/printk/internal.h is 1024, 2048 since 6.4).
 const LONGEST: u64 = 4096;
 
-/// How far an unfinished record may be taken for whole.
+/// Which records count. The kernel finishes one with the next one, or when its text ends with a newline; until then
+/// more can be put behind it (`pr_cont`).
 #[derive(Clone, Copy, PartialEq)]
 enum Take {
-    Finalized,
-    Committed,
+    /// Those that are finished.
+    Finished,
+    /// The last one, too, as far as it has been written.
+    Written,
+    /// The same in a guest that runs no more: what was being written then stays unknown.
+    Left,
 }
 
 /// What a descriptor stands for.
 enum Found {
-    Whole(Record),
+    Whole {
+        record: Record,
+        /// Its text may go on behind so many bytes.
+        open: Option<usize>,
+    },
     /// The kernel is still writing it.
     Unfinished,
     /// It was read before, or can't be read any more.
@@ -80,39 +91,47 @@ struct Rings {
 impl KernelLog {
     /// A reader of the ring that the kernel's variable `prb` at this address points to.
     pub fn new(space: AddressSpace, prb: u64) -> Self {
-        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0 }
+        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0, read: 0 }
     }
 
     /// What came since the last time. Nothing, when the ring can't be found: before the kernel mapped
     /// its memory, or after it destroyed it.
     pub fn read(&mut self) -> Vec<Record> {
-        self.collect(Take::Finalized)
+        self.collect(Take::Finished)
     }
 
-    /// The same for a guest that runs no more: an unfinished last line counts too.
+    /// The same with a last line that has no end yet, as after a `printk` without a newline. Should the kernel put
+    /// more behind it, that comes as another record of the same number.
+    pub fn read_written(&mut self) -> Vec<Record> {
+        self.collect(Take::Written)
+    }
+
+    /// The same for a guest that runs no more.
     pub fn read_last(&mut self) -> Vec<Record> {
-        self.collect(Take::Committed)
+        self.collect(Take::Left)
     }
 
     fn collect(&mut self, take: Take) -> Vec<Record> {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut records = Vec::new();
+        let mut next = (self.next_seq, self.read);
         for index in 0..rings.records {
             let id = rings.tail.wrapping_add(index) & ID_MASK;
             match self.find(&rings, id, take) {
-                Found::Whole(record) => records.push(record),
+                Found::Whole { record, open } => {
+                    next = open.map_or((record.seq.saturating_add(1), 0), |length| (record.seq, length));
+                    records.push(record);
+                }
                 // By the time that we look at the next one, both may be whole. Who went on would lose this one, for
                 // what came before the newest counts as read.
-                Found::Unfinished if take == Take::Finalized => break,
+                Found::Unfinished if take != Take::Left => break,
                 Found::Unfinished | Found::Nothing => {}
             }
             if records.len() == BATCH {
                 break;
             }
         }
-        if let Some(last) = records.last() {
-            self.next_seq = last.seq.saturating_add(1);
-        }
+        (self.next_seq, self.read) = next;
         records
     }
 
@@ -145,21 +164,26 @@ impl KernelLog {
         let slot = id & (rings.count - 1);
         let desc = rings.descs.wrapping_add(slot * DESC_SIZE);
         let state = || self.u64(desc).filter(|state| state & ID_MASK == id).map(|state| state >> 62);
-        let whole = |state: u64| state == FINALIZED || take == Take::Committed && state == COMMITTED;
-        match state() {
-            Some(now) if whole(now) => {}
+        let before = match state() {
+            Some(FINALIZED) => FINALIZED,
+            Some(COMMITTED) if take != Take::Finished => COMMITTED,
             Some(now) if now < FINALIZED => return Found::Unfinished,
             _ => return Found::Nothing,
-        }
+        };
         let record = self.record(rings, slot, desc);
-        // Overwritten while we read it: then it is lost, as it would be for the kernel's own readers.
-        match record.filter(|_| state().is_some_and(whole)) {
-            Some(record) => Found::Whole(record),
-            None => Found::Nothing,
+        match (record, state()) {
+            (Some((record, length)), Some(after)) if after == before => {
+                Found::Whole { record, open: (after == COMMITTED).then_some(length) }
+            }
+            // Something was put behind it meanwhile.
+            (Some(_), Some(after)) if after <= FINALIZED => Found::Unfinished,
+            // Overwritten while we read it: then it is lost, as it would be for the kernel's own readers.
+            _ => Found::Nothing,
         }
     }
 
-    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<Record> {
+    /// A record, and the length of all of its text; of one that was begun before, what is new.
+    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<(Record, usize)> {
         let mut info = [0; 24];
         self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
         let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
@@ -169,12 +193,15 @@ impl KernelLog {
         }
         let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
         let text = self.text(rings, desc, length)?;
-        Some(Record {
+        let begun = seq == self.next_seq && self.read > 0;
+        let new = text.get(if begun { self.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
+        let record = Record {
             seq,
             time: Duration::from_nanos(field(8)),
             level: info[19] >> 5,
-            text: String::from_utf8_lossy(&text).into_owned(),
-        })
+            text: String::from_utf8_lossy(new).into_owned(),
+        };
+        Some((record, text.len()))
     }
 
     fn text(&self, rings: &Rings, desc: u64, length: u64) -> Option<Vec<u8>> {

@@ -47,12 +47,15 @@ impl Guest {
 
     /// A record whose text is its id.
     fn record(&self, id: u64, state: u64) {
+        self.says(id, state, &format!("line {id}"));
+    }
+
+    fn says(&self, id: u64, state: u64, text: &str) {
         let slot = id % (1 << COUNT_BITS);
         let begin = id * BLOCK;
         self.put(DESCS + slot * DESC_SIZE, state << 62 | id);
         self.put(DESCS + slot * DESC_SIZE + 8, begin);
         self.put(DESCS + slot * DESC_SIZE + 16, begin + BLOCK);
-        let text = format!("line {id}");
         self.put(INFOS + slot * INFO_SIZE, id);
         self.put(INFOS + slot * INFO_SIZE + 8, id * 1_000_000);
         self.put(INFOS + slot * INFO_SIZE + 16, text.len() as u64 | 6 << 29);
@@ -98,6 +101,38 @@ fn a_record_that_is_being_written_is_waited_for() {
         guest.record(1, FINALIZED);
         assert_eq!(ids(&log.read()), [1, 2]);
     }
+}
+
+#[test]
+fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
+    let guest = Guest::new();
+    let texts = |records: Vec<Record>| records.into_iter().map(|it| (it.seq, it.text)).collect::<Vec<_>>();
+    guest.record(0, FINALIZED);
+    guest.says(1, COMMITTED, "hello");
+    guest.holds(0, 1);
+    let mut log = guest.log();
+    assert_eq!(ids(&log.read()), [0]);
+    assert_eq!(texts(log.read_written()), [(1, "hello".to_owned())]);
+    assert_eq!(texts(log.read_written()), [], "once");
+    guest.says(1, COMMITTED, "hello, wor");
+    assert_eq!(texts(log.read()), [], "it may go on");
+    assert_eq!(texts(log.read_written()), [(1, ", wor".to_owned())]);
+    guest.says(1, FINALIZED, "hello, world");
+    guest.record(2, FINALIZED);
+    guest.holds(0, 2);
+    assert_eq!(texts(log.read()), [(1, "ld".to_owned()), (2, "line 2".to_owned())]);
+    assert_eq!(texts(log.read()), []);
+
+    // One that ended where it was read.
+    guest.record(3, COMMITTED);
+    guest.holds(0, 3);
+    assert_eq!(ids(&log.read_written()), [3]);
+    guest.record(3, FINALIZED);
+    guest.record(4, RESERVED);
+    guest.holds(0, 4);
+    assert_eq!(log.read_written(), [], "this one has no text yet");
+    guest.record(4, FINALIZED);
+    assert_eq!(ids(&log.read()), [4]);
 }
 
 #[test]

@@ -173,11 +173,12 @@ impl<'a> Guest<'a> {
         self.until(until, |_| None::<()>).map(drop)
     }
 
-    /// Brings the log up to date: on return, what the guest had printed before the call has been told.
+    /// Brings the log up to date: on return, what the guest had printed before the call has been told, also if the
+    /// kernel still waits for its newline.
     pub(super) fn read_log(&mut self) -> Result<(), Halt> {
         // One that is under way may have been answered before the last lines were printed.
         for _ in 0..=u8::from(self.reading_log) {
-            self.request_log();
+            self.request_log(true);
             self.until(Instant::now() + ANSWER, |guest| (!guest.reading_log).then_some(()))?
                 .ok_or_else(|| silent("a request for the kernel's log"))?;
         }
@@ -269,7 +270,7 @@ impl<'a> Guest<'a> {
                 }
             }
             if now >= self.log_read + LOG_EVERY {
-                self.request_log();
+                self.request_log(false);
             }
             self.turn(deadline.min(now + STOP_EVERY))?;
             if self.panicked && !self.last_words_read {
@@ -279,11 +280,11 @@ impl<'a> Guest<'a> {
         }
     }
 
-    fn request_log(&mut self) {
+    fn request_log(&mut self, unfinished: bool) {
         if !self.reading_log && self.setup.is_some() {
             self.reading_log = true;
             self.log_read = Instant::now();
-            self.send(&Command::ReadLog);
+            self.send(&Command::ReadLog { unfinished });
         }
     }
 
@@ -293,7 +294,7 @@ impl<'a> Guest<'a> {
         let end = Instant::now() + LAST_WORDS;
         while Instant::now() < end && self.ended.is_none() {
             if Instant::now() >= self.log_read + Duration::from_millis(20) {
-                self.request_log();
+                self.request_log(false);
             }
             if self.turn(end.min(Instant::now() + Duration::from_millis(20))).is_err() {
                 break;

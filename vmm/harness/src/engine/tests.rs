@@ -214,7 +214,7 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
         // The report goes on after the line that says so.
         for (level, text) in [(0, "Kernel panic - not syncing: on purpose"), (4, "CPU: 0 PID: 1")] {
             let asked = machine.link.receive(Instant::now() + LONG);
-            assert!(matches!(asked, Ok(Some(Command::ReadLog))), "{asked:?}");
+            assert!(matches!(asked, Ok(Some(Command::ReadLog { .. }))), "{asked:?}");
             let record = LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() };
             machine.notice(Notice::Log(vec![record]));
         }

@@ -57,7 +57,7 @@ impl StandIn {
                 Ok(Some(Command::Trap { .. } | Command::Untrap | Command::Walk { .. })) => {
                     self.notice(Notice::Trapping(Ok(())))
                 }
-                Ok(Some(Command::ReadLog)) => {
+                Ok(Some(Command::ReadLog { .. })) => {
                     let records = self.log.drain(..).collect();
                     self.notice(Notice::Log(records));
                 }

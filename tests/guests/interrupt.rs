@@ -1,6 +1,10 @@
 //! Ctrl-C: the run ends in order, at once, and leaves nothing.
 
 use super::support::{Turn, finished, fixture, run_command};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs,
     process::{Child, Command, Stdio},
@@ -18,10 +22,16 @@ fn in_own_session(command: &Command) -> Command {
     leader
 }
 
-/// The processes of a session.
-fn session(leader: u32) -> String {
-    let found = Command::new("pgrep").args(["-l", "-s", &leader.to_string()]).output();
-    String::from_utf8(found.expect("pgrep is there").stdout).unwrap()
+/// The processes of a session, as /proc/PID/stat has them (proc_pid_stat(5)): number, name in parentheses, state, parent,
+/// group, session.
+fn session(leader: u32) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let session = leader.to_string();
+    let is_in_it = |stat: &String| {
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.split_whitespace().nth(3) == Some(&*session))
+    };
+    stats.filter(is_in_it).collect()
 }
 
 /// Waits until it has ended by itself; a run that does not end is ended and is a failure.
@@ -53,8 +63,8 @@ fn interrupt_ends_the_run_and_leaves_no_process() {
         thread::sleep(Duration::from_millis(50));
     }
 
-    let killed = Command::new("kill").args(["-INT", &leader.to_string()]).status().unwrap();
-    assert!(killed.success());
+    assert!(!session(leader).is_empty(), "what is looked for below is there now");
+    kill(Pid::from_raw(leader.try_into().unwrap()), Signal::SIGINT).unwrap();
     wait(&mut child, Duration::from_secs(10));
 
     let ran = finished(&child.wait_with_output().unwrap(), &report, started);
@@ -62,7 +72,7 @@ fn interrupt_ends_the_run_and_leaves_no_process() {
     ran.says("interrupted");
     assert_eq!(ran.step_verdicts().first(), Some(&"pass"));
     assert_eq!(ran.step_verdicts().last(), Some(&"not-run"));
-    assert_eq!(session(leader), "", "these were left");
+    assert_eq!(session(leader), [""; 0], "these were left");
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["report.json"], "nothing half-written");
 }

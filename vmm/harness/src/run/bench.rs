@@ -24,7 +24,7 @@ use crate::{
 use std::{io, path::Path};
 
 /// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the
-/// exit code, as [`run`] does.
+/// exit code, as [`super::run`] does.
 pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
     match scenario::load(path) {
         Ok(scenario) => printed(measure_boot(&scenario, runs, choice)),

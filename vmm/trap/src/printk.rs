@@ -172,6 +172,8 @@ impl KernelLog {
         };
         let record = self.record(rings, slot, desc);
         match (record, state()) {
+            // There is nothing of it yet: it would be found again and again.
+            (Some((record, _)), Some(COMMITTED)) if record.text.is_empty() => Found::Unfinished,
             (Some((record, length)), Some(after)) if after == before => {
                 Found::Whole { record, open: (after == COMMITTED).then_some(length) }
             }

@@ -123,16 +123,23 @@ fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
     assert_eq!(texts(log.read()), [(1, "ld".to_owned()), (2, "line 2".to_owned())]);
     assert_eq!(texts(log.read()), []);
 
-    // One that ended where it was read.
-    guest.record(3, COMMITTED);
+    // One that is empty so far, and stays so.
+    guest.says(3, COMMITTED, "");
     guest.holds(0, 3);
-    assert_eq!(ids(&log.read_written()), [3]);
-    guest.record(3, FINALIZED);
-    guest.record(4, RESERVED);
+    assert_eq!((log.read_written(), log.read_last()), (vec![], vec![]));
+    guest.says(3, FINALIZED, "");
+    assert_eq!(texts(log.read()), [(3, String::new())]);
+
+    // One that ended where it was read.
+    guest.record(4, COMMITTED);
     guest.holds(0, 4);
-    assert_eq!(log.read_written(), [], "this one has no text yet");
+    assert_eq!(ids(&log.read_written()), [4]);
     guest.record(4, FINALIZED);
-    assert_eq!(ids(&log.read()), [4]);
+    guest.record(5, RESERVED);
+    guest.holds(0, 5);
+    assert_eq!(log.read_written(), [], "this one has no text yet");
+    guest.record(5, FINALIZED);
+    assert_eq!(ids(&log.read()), [5]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
     host::Choice,
-    kernel::wanted::Wanted,
     run::{Explain, Options},
+    wanted::Wanted,
 };
 use std::{path::PathBuf, str::FromStr};
 

@@ -5,15 +5,16 @@ mod table;
 
 use clap::{Args, Subcommand};
 use harness::{
-    cache::{Cache, Kind},
+    cache::{Cache, Fault, Kind},
     interrupt,
     kernel::{
-        self, Fault, Kernel, KernelError, menuconfig,
+        self, Kernel, KernelError, menuconfig,
         store::{self, Rule},
-        wanted::{Meant, Wanted},
+        wanted::Meant,
     },
     project,
     run::{EXIT_INFRA, EXIT_INTERRUPTED},
+    wanted::Wanted,
 };
 use std::{fmt::Display, fs, io::Write, path::PathBuf, time::Duration};
 
@@ -160,7 +161,7 @@ pub fn kernel(args: &KernelArgs) -> u8 {
 }
 
 fn meant(wanted: &Wanted, cache: &Cache) -> Result<Meant, KernelError> {
-    Ok(wanted.meant(&project::find(None)?, &cache.place(Kind::Kernel, ""))?)
+    Ok(kernel::wanted::meant(wanted, &project::find(None)?, &cache.place(Kind::Kernel, ""))?)
 }
 
 fn build(wanted: &Wanted, cache: &Cache) -> Result<(), KernelError> {

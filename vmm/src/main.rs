@@ -14,7 +14,7 @@ mod splat;
 
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::{host::emulated, interrupt, kernel::wanted::Wanted, run};
+use harness::{host::emulated, interrupt, run, wanted::Wanted};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

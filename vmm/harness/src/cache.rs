@@ -61,6 +61,14 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Interrupted => Fault::Interrupted,
+            _ => Fault::Machine,
+        }
+    }
+
     /// An error of the system on `path`; a full disk becomes [`CacheError::DiskFull`].
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -74,6 +82,19 @@ impl CacheError {
     pub(crate) fn disk_full(path: PathBuf) -> Self {
         Self::DiskFull { full: Full::of(&path), path }
     }
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// What was built does not build: the verdict is build-failed.
+    Build,
+    /// What was asked for can't be: exit code 2.
+    Input,
+    /// This machine's: exit code 3.
+    Machine,
+    /// The user's wish.
+    Interrupted,
 }
 
 /// A file system without space.

@@ -28,7 +28,7 @@ pub mod tree;
 pub mod wanted;
 
 use crate::{
-    cache::{Cache, CacheError, Kind},
+    cache::{Cache, CacheError, Fault, Kind},
     symbols::{Symbols, SymbolsError},
     syscall_table::{SyscallTable, TableError},
 };
@@ -126,19 +126,6 @@ pub enum KernelError {
 
 pub use config::ConfigError;
 
-/// Whose fault an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// What was built does not build: the verdict is build-failed.
-    Build,
-    /// What was asked for can't be: exit code 2.
-    Input,
-    /// This machine's: exit code 3.
-    Machine,
-    /// The user's wish.
-    Interrupted,
-}
-
 impl KernelError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
@@ -161,16 +148,6 @@ impl KernelError {
             }
             Self::Config(_) => Fault::Input,
             Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
-        }
-    }
-}
-
-impl CacheError {
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Interrupted => Fault::Interrupted,
-            _ => Fault::Machine,
         }
     }
 }

@@ -36,3 +36,4 @@ pub mod syscall_table;
 mod taint;
 pub mod text;
 mod unpack;
+pub mod wanted;

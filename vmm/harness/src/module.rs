@@ -4,9 +4,9 @@
 //! path that leads out of it, such as `../common.h`, leads nowhere in the copy.
 
 use crate::{
-    cache::{self, Cache, CacheError, Kind},
+    cache::{self, Cache, CacheError, Fault, Kind},
     kernel::{
-        BuildFailed, Fault, Kernel, diagnose, jobs, run,
+        BuildFailed, Kernel, diagnose, jobs, run,
         source::hex,
         toolchain::{Missing, Toolchain},
         tree::{Share, Tree},

@@ -4,6 +4,7 @@
 //! or kernels, so it can run here or inside an emulated host. Expectations are not part of it: they are
 //! judged afterwards, from the events.
 
+pub use crate::scenario::model::Int;
 use board::wire::Spec;
 use protocol::Door;
 use serde::{Deserialize, Serialize};
@@ -158,13 +159,4 @@ pub enum Source {
     /// The first capture group of this regular expression, in the main op's data or in what the
     /// program printed, read as an integer (decimal or 0x).
     Match(String),
-}
-
-/// An integer in memory, little endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Int {
-    /// 1, 2, 4 or 8 bytes.
-    pub size: u8,
-    /// Two's complement.
-    pub signed: bool,
 }

@@ -1,11 +1,13 @@
 //! The project's folder: where series of patches and ready-made fragments are.
 
-use crate::kernel::wanted::PATCHES;
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
+
+/// The folder, in a project, that has the series and the fragments.
+pub const PATCHES: &str = "kernel-patches";
 
 /// There is none.
 #[derive(Debug, Error)]

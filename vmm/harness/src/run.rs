@@ -12,14 +12,14 @@ pub use command::{build_modules, check_modules};
 pub use explain::{Explain, explain};
 
 use crate::{
-    cache::{Cache, CacheError},
+    cache::{Cache, CacheError, Fault},
     diagnostic::EXIT_BAD_INPUT,
     host::{self, Choice, Chosen, Host, HostError},
     interrupt,
     judge::{Judge, Judged, Verdict},
-    kernel::{Fault, wanted::Wanted},
     report::{Reporter, json::Json, terminal::Terminal},
     scenario::{self, model::Scenario},
+    wanted::Wanted,
 };
 use prepare::Prepared;
 use std::{

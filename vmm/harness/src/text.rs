@@ -26,6 +26,12 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
+/// An I/O error in the system's words, without the number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 /// A path without detours, from the current folder where it is in it.
 pub fn path(path: &Path) -> PathBuf {
     let Ok(whole) = fs::canonicalize(path) else { return path.to_owned() };

@@ -12,6 +12,12 @@ const XZ_MEMORY_KIB: u32 = 128 << 10;
 /// The endings that a compressed module's name can have.
 pub const ENDINGS: [&str; 3] = [".xz", ".zst", ".gz"];
 
+/// The module's name in a file's name: `a` of `a.ko` or `a.ko.xz`.
+pub fn module_name(file: &str) -> Option<&str> {
+    let plain = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file);
+    plain.strip_suffix(".ko").filter(|name| !name.is_empty())
+}
+
 /// It can't be unpacked.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UnpackError {

@@ -7,9 +7,9 @@ use harness::{
     kernel::{
         KernelError,
         check::{self, Outcome},
-        wanted::Wanted,
     },
     project,
+    wanted::Wanted,
 };
 use std::fmt::Write;
 

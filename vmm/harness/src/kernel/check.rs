@@ -3,9 +3,9 @@
 use super::{
     KernelError,
     patch::{PatchError, Series},
-    wanted::{Meant, PATCHES, Wanted, series_of},
+    wanted::{Meant, meant, series_of},
 };
-use crate::{cache::Cache, kernel::source::Source};
+use crate::{cache::Cache, kernel::source::Source, project::PATCHES, wanted::Wanted};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -73,7 +73,7 @@ pub fn check(
             None => Wanted { kernel: Some(name), ..Wanted::default() },
         };
         let series = Series::load(&folder)?;
-        let Meant::Recipe(recipe) = wanted.meant(project, kernels)? else {
+        let Meant::Recipe(recipe) = meant(&wanted, project, kernels)? else {
             return Err(super::wanted::WantedError::NoSeries {
                 path: folder,
                 why: "it is not one of the project's, so name a source: --source".to_owned(),

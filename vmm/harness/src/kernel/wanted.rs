@@ -1,4 +1,4 @@
-//! A kernel as people name it, on the command line or in a scenario.
+//! What is meant by the kernel that people name.
 
 use super::{
     base::Base,
@@ -6,6 +6,7 @@ use super::{
     source::Source,
     toolchain::Compiler,
 };
+use crate::{project::PATCHES, wanted::Wanted};
 use serde::Deserialize;
 use std::{
     fs,
@@ -15,30 +16,6 @@ use thiserror::Error;
 
 /// What is built where nothing is asked for.
 pub const DEFAULT_SERIES: &str = "6.12";
-
-/// The folder, in a project, that has the series and the fragments.
-pub const PATCHES: &str = "kernel-patches";
-
-/// What people ask for; what they leave out is the project's choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// A series (`6.12`), the hash of a kernel that was built, a `vmlinuz`, or a Debian package's file.
-    pub kernel: Option<String>,
-    /// The modules of a kernel that was not built here: `/lib/modules/RELEASE`.
-    pub modules: Option<PathBuf>,
-    /// A folder, a tarball, a Debian source package, or a git repository (`REPOSITORY#REVISION`).
-    pub source: Option<String>,
-    /// A git revision of the source.
-    pub revision: Option<String>,
-    /// A folder with patches, or `none`.
-    pub series: Option<String>,
-    /// `tiny`, `defconfig`, `localmodconfig:LSMOD[:CONFIG]`, or a configuration's file.
-    pub config: Option<String>,
-    /// Fragments: names of those in the project, or files.
-    pub fragments: Vec<String>,
-    /// Build with clang: `1`, or the version (`19`).
-    pub llvm: Option<String>,
-}
 
 /// What can't be meant.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -147,186 +124,123 @@ enum CompilerName {
     Llvm,
 }
 
-impl Wanted {
-    /// A series by its name.
-    pub fn series(name: &str) -> Self {
-        Self { kernel: Some(name.to_owned()), ..Self::default() }
+/// Finds out what is meant. `project` has the folder `kernel-patches`, `kernels` the built ones.
+///
+/// # Errors
+/// See [`WantedError`].
+pub fn meant(wanted: &Wanted, project: &Path, kernels: &Path) -> Result<Meant, WantedError> {
+    let patches = project.join(PATCHES);
+    if let (Some(_), Some(_)) = (&wanted.kernel, &wanted.source) {
+        return Err(WantedError::Conflict("a kernel", "a source", "either names what is to run"));
     }
-
-    /// These wishes, and where they say nothing those of `other`. Who names a kernel or a source means all
-    /// of it: then only the fragments of `other` are left.
-    pub fn or(mut self, other: &Self) -> Self {
-        let fragments = other.fragments.iter().chain(&self.fragments).cloned().collect();
-        if self.kernel.is_none() && self.source.is_none() {
-            self.kernel.clone_from(&other.kernel);
-            self.source.clone_from(&other.source);
-            self.revision = self.revision.or_else(|| other.revision.clone());
-            self.modules = self.modules.or_else(|| other.modules.clone());
-            self.series = self.series.or_else(|| other.series.clone());
-            self.config = self.config.or_else(|| other.config.clone());
-            self.llvm = self.llvm.or_else(|| other.llvm.clone());
-        }
-        Self { fragments, ..self }
+    let series = wanted.kernel.as_deref().unwrap_or(DEFAULT_SERIES);
+    if wanted.source.is_none() && !patches.join(series).join("series").is_file() {
+        return ready(wanted, series, &patches, kernels);
     }
-
-    /// Paths that are relative, and are there below `folder`, become paths through it: a scenario's are relative
-    /// to the scenario.
-    pub fn relative_to(mut self, folder: &Path) -> Self {
-        let place = |text: &mut String| {
-            let path = folder.join(text.as_str());
-            if Path::new(text).is_relative() && path.exists() {
-                *text = path.display().to_string();
+    if wanted.modules.is_some() {
+        return Err(WantedError::Conflict("modules", "a kernel that is built here", "it brings its own"));
+    }
+    let (source, all, compiler) = match &wanted.source {
+        Some(source) => (named_source(wanted, source)?, Patches::Matching(patches.clone()), Compiler::Gcc),
+        None => {
+            if wanted.revision.is_some() {
+                return Err(WantedError::NoRepository(format!("linux-source-{series}")));
             }
-        };
-        if let Some(source) = &mut self.source {
-            match source.rsplit_once('#') {
-                Some((before, revision)) if !folder.join(&*source).exists() => {
-                    let mut before = before.to_owned();
-                    place(&mut before);
-                    *source = format!("{before}#{revision}");
-                }
-                _ => place(source),
-            }
+            let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
+            let compiler = match defaults(&patches.join(series))?.compiler {
+                CompilerName::Gcc => Compiler::Gcc,
+                CompilerName::Llvm => llvm("1")?,
+            };
+            (source, Patches::Folder(patches.join(series)), compiler)
         }
-        // Names of series, hashes and ready-made fragments are no paths unless they look like one.
-        let looks = |text: &&mut String| text.contains('/');
-        self.kernel.as_mut().filter(looks).map(place);
-        self.series.as_mut().filter(looks).map(place);
-        self.fragments.iter_mut().filter(looks).for_each(place);
-        if let Some(config) = self.config.as_mut().filter(|it| !it.starts_with("localmodconfig:")) {
-            place(config);
-        }
-        if let Some(lsmod) =
-            self.config.as_mut().and_then(|it| it.strip_prefix("localmodconfig:").map(str::to_owned))
-        {
-            let mut parts: Vec<String> = lsmod.split(':').map(str::to_owned).collect();
-            parts.iter_mut().for_each(place);
-            self.config = Some(format!("localmodconfig:{}", parts.join(":")));
-        }
-        self.modules = self.modules.map(|path| folder.join(path));
-        self
+    };
+    let base = named_base(wanted)?;
+    let own = if base == Base::Tiny { "base" } else { "guest" };
+    let mut fragments = vec![patches.join(format!("config/{own}.config"))];
+    for name in &wanted.fragments {
+        fragments.push(fragment(name, &patches.join("config"))?);
     }
+    Ok(Meant::Recipe(Recipe {
+        source,
+        series: named_series(wanted, &patches)?.unwrap_or(all),
+        base,
+        fragments,
+        compiler: wanted.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
+    }))
+}
 
-    /// Finds out what is meant. `project` has the folder `kernel-patches`, `kernels` the built ones.
-    ///
-    /// # Errors
-    /// See [`WantedError`].
-    pub fn meant(&self, project: &Path, kernels: &Path) -> Result<Meant, WantedError> {
-        let patches = project.join(PATCHES);
-        if let (Some(_), Some(_)) = (&self.kernel, &self.source) {
-            return Err(WantedError::Conflict("a kernel", "a source", "either names what is to run"));
-        }
-        let series = self.kernel.as_deref().unwrap_or(DEFAULT_SERIES);
-        if self.source.is_none() && !patches.join(series).join("series").is_file() {
-            return self.ready(series, &patches, kernels);
-        }
-        if self.modules.is_some() {
-            return Err(WantedError::Conflict("modules", "a kernel that is built here", "it brings its own"));
-        }
-        let (source, all, compiler) = match &self.source {
-            Some(source) => (self.source(source)?, Patches::Matching(patches.clone()), Compiler::Gcc),
-            None => {
-                if self.revision.is_some() {
-                    return Err(WantedError::NoRepository(format!("linux-source-{series}")));
-                }
-                let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
-                let compiler = match defaults(&patches.join(series))?.compiler {
-                    CompilerName::Gcc => Compiler::Gcc,
-                    CompilerName::Llvm => llvm("1")?,
-                };
-                (source, Patches::Folder(patches.join(series)), compiler)
-            }
-        };
-        let base = self.base()?;
-        let own = if base == Base::Tiny { "base" } else { "guest" };
-        let mut fragments = vec![patches.join(format!("config/{own}.config"))];
-        for name in &self.fragments {
-            fragments.push(fragment(name, &patches.join("config"))?);
-        }
-        Ok(Meant::Recipe(Recipe {
-            source,
-            series: self.patches(&patches)?.unwrap_or(all),
-            base,
-            fragments,
-            compiler: self.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
-        }))
+/// A kernel that needs no building.
+fn ready(wanted: &Wanted, name: &str, patches: &Path, kernels: &Path) -> Result<Meant, WantedError> {
+    let building = [
+        (wanted.revision.is_some(), "a revision"),
+        (wanted.series.is_some(), "a series of patches"),
+        (wanted.config.is_some(), "a configuration"),
+        (!wanted.fragments.is_empty(), "a fragment"),
+        (wanted.llvm.is_some(), "a compiler"),
+    ];
+    let building = building.iter().find(|(asked, _)| *asked).map(|(_, what)| *what);
+    let meant = if Path::new(name).is_file() {
+        Meant::Foreign { image: name.into(), modules: wanted.modules.clone() }
+    } else {
+        Meant::Built(built(name, kernels).ok_or_else(|| WantedError::NoKernel {
+            name: name.to_owned(),
+            known: series_of(patches).join(", "),
+        })?)
+    };
+    match building {
+        Some(what) => Err(WantedError::Conflict(what, "a finished kernel", "nothing is built then")),
+        None => Ok(meant),
     }
+}
 
-    /// A kernel that needs no building.
-    fn ready(&self, name: &str, patches: &Path, kernels: &Path) -> Result<Meant, WantedError> {
-        let building = [
-            (self.revision.is_some(), "a revision"),
-            (self.series.is_some(), "a series of patches"),
-            (self.config.is_some(), "a configuration"),
-            (!self.fragments.is_empty(), "a fragment"),
-            (self.llvm.is_some(), "a compiler"),
-        ];
-        let building = building.iter().find(|(asked, _)| *asked).map(|(_, what)| *what);
-        let meant = if Path::new(name).is_file() {
-            Meant::Foreign { image: name.into(), modules: self.modules.clone() }
-        } else {
-            Meant::Built(built(name, kernels).ok_or_else(|| WantedError::NoKernel {
-                name: name.to_owned(),
-                known: series_of(patches).join(", "),
-            })?)
-        };
-        match building {
-            Some(what) => Err(WantedError::Conflict(what, "a finished kernel", "nothing is built then")),
-            None => Ok(meant),
-        }
+fn named_source(wanted: &Wanted, text: &str) -> Result<Source, WantedError> {
+    // A folder may have a # in its name.
+    let (place, revision) = match text.rsplit_once('#') {
+        Some((place, revision)) if !Path::new(text).exists() => (place, Some(revision.to_owned())),
+        _ => (text, None),
+    };
+    let revision = wanted.revision.clone().or(revision);
+    let path = PathBuf::from(place);
+    let address = place.contains("://") || place.starts_with("git@");
+    match revision {
+        Some(revision) if path.is_dir() => Ok(Source::Git { repository: path, revision }),
+        Some(revision) if address => Ok(Source::Remote { address: place.to_owned(), revision }),
+        Some(_) if path.exists() => Err(WantedError::NoRepository(place.to_owned())),
+        None if path.is_dir() => Ok(Source::Folder(path)),
+        None if path.is_file() => Ok(Source::Tarball(path)),
+        None if address => Err(WantedError::NoRevision(place.to_owned())),
+        revision => match package(place) {
+            Some(_) if revision.is_some() => Err(WantedError::NoRepository(place.to_owned())),
+            Some(source) => Ok(source),
+            None => Err(WantedError::NoSource(place.to_owned())),
+        },
     }
+}
 
-    fn source(&self, text: &str) -> Result<Source, WantedError> {
-        // A folder may have a # in its name.
-        let (place, revision) = match text.rsplit_once('#') {
-            Some((place, revision)) if !Path::new(text).exists() => (place, Some(revision.to_owned())),
-            _ => (text, None),
-        };
-        let revision = self.revision.clone().or(revision);
-        let path = PathBuf::from(place);
-        let address = place.contains("://") || place.starts_with("git@");
-        match revision {
-            Some(revision) if path.is_dir() => Ok(Source::Git { repository: path, revision }),
-            Some(revision) if address => Ok(Source::Remote { address: place.to_owned(), revision }),
-            Some(_) if path.exists() => Err(WantedError::NoRepository(place.to_owned())),
-            None if path.is_dir() => Ok(Source::Folder(path)),
-            None if path.is_file() => Ok(Source::Tarball(path)),
-            None if address => Err(WantedError::NoRevision(place.to_owned())),
-            revision => match package(place) {
-                Some(_) if revision.is_some() => Err(WantedError::NoRepository(place.to_owned())),
-                Some(source) => Ok(source),
-                None => Err(WantedError::NoSource(place.to_owned())),
-            },
-        }
+fn named_series(wanted: &Wanted, patches: &Path) -> Result<Option<Patches>, WantedError> {
+    let Some(name) = &wanted.series else { return Ok(None) };
+    if name == "none" {
+        return Ok(Some(Patches::None));
     }
+    let named = patches.join(name);
+    let path = if named.join("series").is_file() { named } else { PathBuf::from(name) };
+    let why = match path.join("series") {
+        file if file.is_file() => return Ok(Some(Patches::Folder(path))),
+        _ if path.is_dir() => "it has no file `series`, which lists the patches in their order".to_owned(),
+        _ => format!("there is no such folder (known: {}; or none)", series_of(patches).join(", ")),
+    };
+    Err(WantedError::NoSeries { path, why })
+}
 
-    fn patches(&self, patches: &Path) -> Result<Option<Patches>, WantedError> {
-        let Some(name) = &self.series else { return Ok(None) };
-        if name == "none" {
-            return Ok(Some(Patches::None));
-        }
-        let named = patches.join(name);
-        let path = if named.join("series").is_file() { named } else { PathBuf::from(name) };
-        let why = match path.join("series") {
-            file if file.is_file() => return Ok(Some(Patches::Folder(path))),
-            _ if path.is_dir() => {
-                "it has no file `series`, which lists the patches in their order".to_owned()
-            }
-            _ => format!("there is no such folder (known: {}; or none)", series_of(patches).join(", ")),
-        };
-        Err(WantedError::NoSeries { path, why })
-    }
-
-    fn base(&self) -> Result<Base, WantedError> {
-        match self.config.as_deref() {
-            None | Some("tiny" | "tinyconfig") => Ok(Base::Tiny),
-            Some("defconfig") => Ok(Base::Default),
-            Some(text) => match text.strip_prefix("localmodconfig:") {
-                Some(rest) => local(rest),
-                None if Path::new(text).is_file() => Ok(Base::File(text.into())),
-                None => Err(WantedError::NoConfig(text.to_owned())),
-            },
-        }
+fn named_base(wanted: &Wanted) -> Result<Base, WantedError> {
+    match wanted.config.as_deref() {
+        None | Some("tiny" | "tinyconfig") => Ok(Base::Tiny),
+        Some("defconfig") => Ok(Base::Default),
+        Some(text) => match text.strip_prefix("localmodconfig:") {
+            Some(rest) => local(rest),
+            None if Path::new(text).is_file() => Ok(Base::File(text.into())),
+            None => Err(WantedError::NoConfig(text.to_owned())),
+        },
     }
 }
 

@@ -31,7 +31,7 @@ impl Setup {
     }
 
     fn meant(&self, wanted: &Wanted) -> Result<Meant, WantedError> {
-        wanted.meant(&self.folder.path().join("project"), &self.folder.path().join("kernels"))
+        super::meant(wanted, &self.folder.path().join("project"), &self.folder.path().join("kernels"))
     }
 
     fn recipe(&self, wanted: &Wanted) -> Recipe {

@@ -9,10 +9,14 @@ mod origin;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::scenario::modules::plain;
 pub use facts::Facts;
 
-use crate::{cache::Cache, diagnostic, kernel::Fault, text::escape, unpack};
+use crate::{
+    cache::{Cache, Fault},
+    diagnostic,
+    text::{escape, plain},
+    unpack::{self, module_name},
+};
 use file::Module;
 use origin::Origin;
 use std::{
@@ -106,12 +110,6 @@ impl Way {
             Self::Given => Fault::Input,
         }
     }
-}
-
-/// The module's name in a file's name: `a` of `a.ko` or `a.ko.xz`.
-pub fn module_name(file: &str) -> Option<&str> {
-    let plain = unpack::ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(file);
-    plain.strip_suffix(".ko").filter(|name| !name.is_empty())
 }
 
 /// Everything that is wrong, errors first.

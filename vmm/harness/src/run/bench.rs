@@ -15,11 +15,12 @@ use crate::{
     judge::Verdict,
     kernel::{
         KernelError,
-        wanted::{Meant, Wanted, WantedError},
+        wanted::{Meant, WantedError, meant},
     },
     plan::{Op, Role, Watch, What},
     project,
     scenario::{self, model::Scenario},
+    wanted::Wanted,
 };
 use std::{io, path::Path};
 
@@ -50,7 +51,7 @@ fn measure_build(wanted: &Wanted, rounds: u32) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let measure = || -> Result<String, KernelError> {
         let project = project::find(None)?;
-        match wanted.meant(&project, &cache.place(Kind::Kernel, ""))? {
+        match meant(wanted, &project, &cache.place(Kind::Kernel, ""))? {
             Meant::Recipe(recipe) => {
                 let samples = bench::build::measure(&recipe, &cache, rounds)?;
                 Ok(bench::build_table(&recipe.source.to_string(), &samples))

@@ -9,7 +9,7 @@ use crate::{
     cache::Cache,
     image::GuestModule,
     judge::Build,
-    preflight::{self, Facts},
+    preflight::Facts,
     scenario::model::{ModuleKind, ModuleSource},
     text::{escape, time},
 };
@@ -53,7 +53,7 @@ fn gather(sources: Vec<ModuleSource>, kernel: Option<&str>) -> Result<Modules, A
 
 fn keep(modules: &[GuestModule], out: &Path) -> Result<(), Abort> {
     let cannot = |path: &Path, error: std::io::Error| {
-        let why = preflight::plain(&error);
+        let why = crate::text::plain(&error);
         Abort::Input(format!("can't write {}: {why}; name a folder that can be written", path.display()))
     };
     fs::create_dir_all(out).map_err(|error| cannot(out, error))?;

@@ -16,9 +16,9 @@ use crate::{
     host::{self, Choice},
     interrupt,
     judge::Verdict,
-    kernel::wanted::Wanted,
     plan::{Watch, What},
     scenario,
+    wanted::Wanted,
 };
 use board::wire::Door;
 use std::{collections::BTreeMap, path::Path};

@@ -3,9 +3,10 @@
 use super::Abort;
 use crate::{
     cache::Cache,
+    cache::Fault,
     image::GuestModule,
     judge::Build,
-    kernel::{Fault, Kernel},
+    kernel::Kernel,
     module,
     preflight::{self, Candidate, Facts, Gravity, Problem, Way},
     scenario::model::{ModuleKind, ModuleSource, Scenario},

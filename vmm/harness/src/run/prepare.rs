@@ -6,11 +6,11 @@ use super::{
     modules::{self, Modules},
 };
 use crate::{
-    cache::{Cache, CacheError, Kind, Stage},
+    cache::{Cache, CacheError, Fault, Kind, Stage},
     depmod,
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
-    kernel::{self, Fault, Fit, Kernel, KernelError, wanted::Wanted},
+    kernel::{self, Fit, Kernel, KernelError, wanted::meant},
     lines::Lines,
     lower::{self, SyscallNames},
     plan::{Plan, Watch},
@@ -19,6 +19,7 @@ use crate::{
     scenario::model::{Action, ModuleKind, Place, Scenario, Step},
     symbols::Symbols,
     syscall_table::SyscallTable,
+    wanted::Wanted,
 };
 use board::wire::{LANDMARKS, Spec};
 use protocol::Door;
@@ -74,7 +75,7 @@ pub(super) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> R
 fn find(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     project::find(Some(near))
         .map_err(KernelError::from)
-        .and_then(|project| Ok(wanted.meant(&project, &cache.place(Kind::Kernel, ""))?))
+        .and_then(|project| Ok(meant(wanted, &project, &cache.place(Kind::Kernel, ""))?))
         .and_then(|meant| kernel::get(&meant, cache))
         .map_err(|error| Abort::fault(&error, error.fault()))
 }

@@ -3,7 +3,7 @@
 use super::node::{Node, Value};
 use super::reader::Reader;
 use crate::diagnostic::Diagnostic;
-use crate::kernel::wanted::Wanted;
+use crate::wanted::Wanted;
 
 const FIELDS: &[&str] = &["source", "revision", "series", "config", "fragments", "llvm", "name", "modules"];
 

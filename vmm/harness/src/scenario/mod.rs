@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("can't read this scenario: {}", modules::plain(&error));
+    let cannot = |error: std::io::Error| format!("can't read this scenario: {}", crate::text::plain(&error));
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if metadata.is_dir() {
         return Err("this is a folder; name a scenario's file, like scenarios/chardev.yaml".into());

@@ -8,8 +8,9 @@ pub use expect::{
     Want,
 };
 
-use crate::{diagnostic::Source, kernel::wanted::Wanted};
+use crate::{diagnostic::Source, wanted::Wanted};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 /// A place in the scenario's text, in bytes.
@@ -303,8 +304,17 @@ impl Layout {
     }
 }
 
+/// An integer in memory, little endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Int {
+    /// 1, 2, 4 or 8 bytes.
+    pub size: u8,
+    /// Two's complement.
+    pub signed: bool,
+}
+
 /// An integer type.
-pub type Type = crate::plan::Int;
+pub type Type = Int;
 
 /// A name for a result of a step.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use super::model::{ConfigNeed, GuestFile, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use crate::diagnostic::Diagnostic;
-use crate::preflight;
+use crate::{text::plain, unpack};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ impl Reader<'_> {
                 return self.error(self.neighbours(&path, error));
             }
         };
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(preflight::module_name);
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(unpack::module_name);
         if metadata.is_dir() && name.is_some() {
             return self.error(
                 Diagnostic::new(
@@ -191,12 +191,6 @@ impl Reader<'_> {
             _ => self.expected(node, what),
         }
     }
-}
-
-/// An I/O error in the system's words, without the number.
-pub fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 /// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable.

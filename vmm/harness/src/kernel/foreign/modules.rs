@@ -1,7 +1,7 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
 use super::{ForeignError, read};
-use crate::{preflight::module_name, unpack::unpack};
+use crate::unpack::{module_name, unpack};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,11 +5,11 @@ use crate::{
     module::ModuleArgs,
     splat::SplatArgs,
 };
+use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{
     host::Choice,
     run::{Explain, Options},
-    wanted::Wanted,
 };
 use std::{path::PathBuf, str::FromStr};
 

@@ -1,8 +1,8 @@
 //! `vmm doctor`: what this machine's hosts are like.
 
 use crate::cli::{DoctorArgs, Where};
+use base::cache::Cache;
 use harness::{
-    cache::Cache,
     host::{emulated, kvm},
     run::EXIT_INFRA,
 };

@@ -1,13 +1,12 @@
 //! `vmm host`: an emulated host that outlives single runs.
 
 use crate::cli::{HostArgs, HostCommand};
+use base::{cache::Cache, interrupt};
 use harness::{
-    cache::Cache,
     host::{
         SERVED,
         emulated::{EmulatedError, Serving},
     },
-    interrupt,
     run::{EXIT_INFRA, EXIT_INTERRUPTED},
 };
 use std::io::Write;

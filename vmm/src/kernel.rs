@@ -3,18 +3,19 @@
 mod patch;
 mod table;
 
+use base::{
+    cache::{Cache, Fault, Kind},
+    interrupt, project,
+    wanted::Wanted,
+};
 use clap::{Args, Subcommand};
 use harness::{
-    cache::{Cache, Fault, Kind},
-    interrupt,
     kernel::{
         self, Kernel, KernelError, menuconfig,
         store::{self, Rule},
         wanted::Meant,
     },
-    project,
     run::{EXIT_INFRA, EXIT_INTERRUPTED},
-    wanted::Wanted,
 };
 use std::{fmt::Display, fs, io::Write, path::PathBuf, time::Duration};
 
@@ -177,7 +178,7 @@ fn build(wanted: &Wanted, cache: &Cache) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn gc(rule: Rule, dry_run: bool, cache: &Cache) -> Result<(), harness::cache::CacheError> {
+fn gc(rule: Rule, dry_run: bool, cache: &Cache) -> Result<(), base::cache::CacheError> {
     let freed = store::plan(cache, rule)?;
     if !dry_run {
         store::remove(cache, &freed)?;

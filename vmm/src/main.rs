@@ -12,9 +12,10 @@ mod kernel;
 mod module;
 mod splat;
 
+use base::{interrupt, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::{host::emulated, interrupt, run, wanted::Wanted};
+use harness::{host::emulated, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@
 //! [`patch::Series`] is put on a private copy of it, [`config`] fragments are put on a base, make builds,
 //! and what is worth keeping becomes a cache entry.
 
-mod base;
+mod base_config;
 mod build;
 pub mod check;
 pub mod config;
@@ -28,11 +28,11 @@ pub mod tree;
 pub mod wanted;
 
 use crate::{
-    cache::{Cache, CacheError, Fault, Kind},
     symbols::{Symbols, SymbolsError},
     syscall_table::{SyscallTable, TableError},
 };
-pub use base::Base;
+use base::cache::{Cache, CacheError, Fault, Kind};
+pub use base_config::Base;
 use board::wire::Announce;
 pub(crate) use build::jobs;
 pub use fit::Fit;
@@ -104,7 +104,7 @@ pub enum KernelError {
     },
     /// There are no patches and fragments.
     #[error(transparent)]
-    NoProject(#[from] crate::project::NoProject),
+    NoProject(#[from] base::project::NoProject),
     /// A kernel that was not built here.
     #[error(transparent)]
     Foreign(#[from] ForeignError),

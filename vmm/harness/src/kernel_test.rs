@@ -1,7 +1,7 @@
 //! Whole builds, of a tree that has a kernel's outside and takes a moment to build.
 
 use super::*;
-use crate::cache::Cache;
+use base::cache::Cache;
 use std::{process::Command, thread, time::Duration};
 
 /// Understands the targets that a kernel is built by. Lines of `made` tell what was really built.

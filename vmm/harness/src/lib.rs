@@ -7,9 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-pub mod cache;
 mod depmod;
-pub mod diagnostic;
 pub mod engine;
 pub mod event;
 mod explain;
@@ -17,7 +15,6 @@ mod explain;
 mod fixture;
 pub mod host;
 pub mod image;
-pub mod interrupt;
 pub mod judge;
 pub mod kernel;
 mod ldd;
@@ -26,14 +23,8 @@ pub mod lower;
 pub mod module;
 pub mod plan;
 mod preflight;
-pub mod progress;
-pub mod project;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod symbols;
 pub mod syscall_table;
-mod taint;
-pub mod text;
-mod unpack;
-pub mod wanted;

@@ -12,13 +12,15 @@ pub use command::{build_modules, check_modules};
 pub use explain::{Explain, explain};
 
 use crate::{
-    cache::{Cache, CacheError, Fault},
-    diagnostic::EXIT_BAD_INPUT,
     host::{self, Choice, Chosen, Host, HostError},
-    interrupt,
     judge::{Judge, Judged, Verdict},
     report::{Reporter, json::Json, terminal::Terminal},
     scenario::{self, model::Scenario},
+};
+use base::{
+    cache::{Cache, CacheError, Fault},
+    diagnostic::EXIT_BAD_INPUT,
+    interrupt,
     wanted::Wanted,
 };
 use prepare::Prepared;

@@ -1,15 +1,15 @@
 //! `vmm kernel patch`: do the patches still apply?
 
 use super::{failed, say};
-use clap::{Args, Subcommand};
-use harness::{
+use base::{
     cache::{Cache, Kind},
-    kernel::{
-        KernelError,
-        check::{self, Outcome},
-    },
     project,
     wanted::Wanted,
+};
+use clap::{Args, Subcommand};
+use harness::kernel::{
+    KernelError,
+    check::{self, Outcome},
 };
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! What a benchmark found, for a person.
 
 use super::{Spread, boot::Sample, build::What, calls::Way};
-use crate::text::time as duration;
+use base::text::time as duration;
 use std::{fmt::Write, time::Duration};
 
 /// Exits to user space until the agent is ready: no more than this.

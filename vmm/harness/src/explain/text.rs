@@ -4,7 +4,8 @@ use super::{
     signature::Parameter,
     tree::{self, Function},
 };
-use crate::{scenario::errno::Errno, text::escape};
+use crate::scenario::errno::Errno;
+use base::text::escape;
 use board::wire::{Stop, Walk};
 use std::fmt::Write;
 

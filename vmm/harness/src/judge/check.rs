@@ -6,7 +6,7 @@ use crate::scenario::errno::Errno;
 use crate::scenario::model::{
     Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want,
 };
-use crate::{
+use base::{
     taint,
     text::{escape, time},
 };

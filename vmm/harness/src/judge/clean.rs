@@ -4,7 +4,7 @@ mod memory;
 
 use super::Failure;
 use crate::scenario::model::Place;
-use crate::text::escape;
+use base::text::escape;
 use std::collections::BTreeSet;
 
 /// Taint that loading a module of one's own brings by itself and that stays for good: proprietary (bit 0),

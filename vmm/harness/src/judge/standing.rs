@@ -3,7 +3,7 @@
 use super::{Names, places};
 use crate::lines::Stands;
 use crate::scenario::model::EndingKind;
-use crate::text::escape;
+use base::text::escape;
 use board::wire::{Explanation, Sleeper, VcpuStanding};
 use std::collections::BTreeMap;
 

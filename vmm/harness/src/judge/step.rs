@@ -10,7 +10,7 @@ use super::{Judge, clean, needs};
 use crate::event::StepOutcome;
 use crate::scenario::errno::Errno;
 use crate::scenario::model::{Action, Ending, EndingKind, Step, When};
-use crate::text::time;
+use base::text::time;
 
 /// So much of what was read or printed goes into reports, in bytes.
 const OUTPUT: usize = 4096;

@@ -2,7 +2,7 @@
 
 use super::check::{self, Values};
 use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
-use crate::text::escape;
+use base::text::escape;
 
 /// Longer texts are cut here, in characters.
 const TEXT: usize = 40;
@@ -102,7 +102,7 @@ impl Titles<'_> {
             Action::WriteFile { path, data, append } => {
                 format!("{} {} {}", if *append { "append to" } else { "write" }, escape(path), quote(data))
             }
-            Action::Sleep { time } => format!("sleep {}", crate::text::time(*time)),
+            Action::Sleep { time } => format!("sleep {}", base::text::time(*time)),
             Action::Mount { target, fs, .. } => format!("mount {} type {}", escape(target), escape(fs)),
             Action::Umount { target } => format!("umount {}", escape(target)),
             Action::Mkdir { path, .. } => format!("mkdir {}", escape(path)),

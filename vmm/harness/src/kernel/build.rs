@@ -8,7 +8,7 @@ use super::{
     toolchain::Toolchain,
     tree::{self, Share, Tree},
 };
-use crate::{
+use base::{
     cache::{self, Cache, CacheError, Kind, Lock},
     progress::{Progress, Total, Unit, note},
 };

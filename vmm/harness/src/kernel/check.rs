@@ -5,7 +5,8 @@ use super::{
     patch::{PatchError, Series},
     wanted::{Meant, meant, series_of},
 };
-use crate::{cache::Cache, kernel::source::Source, project::PATCHES, wanted::Wanted};
+use crate::kernel::source::Source;
+use base::{cache::Cache, project::PATCHES, wanted::Wanted};
 use std::{
     fmt,
     path::{Path, PathBuf},

@@ -12,7 +12,7 @@ use super::{
     source::hex,
     tree::Tree,
 };
-use crate::cache::CacheError;
+use base::cache::CacheError;
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 

@@ -10,7 +10,7 @@ use super::{
     source::{SourceError, compression, kernel_version, top, unpack},
     toolchain,
 };
-use crate::{
+use base::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
 };

@@ -13,10 +13,9 @@ use super::{
     source::hex,
     toolchain::{self, Compiler, Missing},
 };
-use crate::{
+use crate::{symbols::Symbols, syscall_table::SyscallTable};
+use base::{
     cache::{Cache, CacheError, Kind},
-    symbols::Symbols,
-    syscall_table::SyscallTable,
     unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;

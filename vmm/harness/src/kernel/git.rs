@@ -5,7 +5,7 @@ use super::{
     source::{SourceError, Sources, hex, kernel_version, renamed, unpack},
     toolchain,
 };
-use crate::{
+use base::{
     cache::{Cache, CacheError, Kind},
     progress,
 };

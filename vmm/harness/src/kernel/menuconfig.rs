@@ -1,7 +1,7 @@
 //! `make menuconfig` on a recipe's configuration.
 
 use super::{KernelError, Recipe, build, config, prepare};
-use crate::{
+use base::{
     cache::{Cache, CacheError},
     interrupt,
 };

@@ -5,7 +5,7 @@
 //! assembly code (`include/linux/kbuild.h`). It takes a second or two and is done once a kernel.
 
 use super::{Kernel, run, toolchain::Toolchain};
-use crate::cache::{Cache, CacheError};
+use base::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.

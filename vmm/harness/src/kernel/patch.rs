@@ -6,7 +6,7 @@
 //! only where the result differs from what is there.
 
 use super::{run, tree};
-use crate::cache::CacheError;
+use base::cache::CacheError;
 use std::{
     collections::BTreeSet,
     fs,

@@ -10,7 +10,8 @@
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
 use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
-use crate::{cache::CacheError, syscall_table::SyscallTable};
+use crate::syscall_table::SyscallTable;
+use base::cache::CacheError;
 use board::wire::Announce;
 use serde::{Deserialize, Serialize};
 use std::{

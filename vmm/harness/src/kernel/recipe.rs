@@ -1,7 +1,7 @@
 //! What a kernel is made from.
 
 use super::{
-    base::{Base, LoadedBase},
+    base_config::{Base, LoadedBase},
     config::{self, ConfigError, Request},
     patch::Series,
     source::{Source, Sources, hex},

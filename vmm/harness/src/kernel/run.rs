@@ -3,7 +3,7 @@
 //! The tool gets a process group of its own, so that Ctrl-C at a terminal reaches only us and we end it
 //! and everything that it started; and it dies with us (`setpriv --pdeathsig`) when we are killed.
 
-use crate::{
+use base::{
     cache::{CacheError, Lock},
     interrupt,
 };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cache::Cache;
+use base::cache::Cache;
 
 fn sh(script: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();

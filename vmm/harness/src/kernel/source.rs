@@ -1,7 +1,7 @@
 //! Where kernel sources come from, and how they get into the cache.
 
 use super::{debian, git, toolchain, tree::Tree};
-use crate::{
+use base::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
 };
@@ -265,7 +265,7 @@ pub(super) fn unpack(
     let mut done = 0;
     // On an error tar closes the pipe, and then says why.
     while let Some(out) = &mut pipe {
-        if crate::interrupt::requested() {
+        if base::interrupt::requested() {
             let _ = tar.kill();
             let _ = tar.wait();
             return Err(CacheError::Interrupted.into());

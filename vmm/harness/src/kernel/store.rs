@@ -1,7 +1,7 @@
 //! The kernels that the cache has: which they are, and which may go.
 
 use super::{Facts, KernelError, Manifest};
-use crate::cache::{self, Cache, CacheError, Kind};
+use base::cache::{self, Cache, CacheError, Kind};
 use std::{
     collections::BTreeSet,
     fs,

@@ -1,6 +1,6 @@
 //! The programs that a kernel is built with, and how make is told.
 
-use crate::cache::Cache;
+use base::cache::Cache;
 use serde::{Deserialize, Serialize};
 use std::{
     env, fs,

@@ -1,6 +1,6 @@
 //! Copies of source trees that change as little as possible, so that make rebuilds as little as possible.
 
-use crate::cache::CacheError;
+use base::cache::CacheError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{

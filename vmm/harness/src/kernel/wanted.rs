@@ -1,12 +1,12 @@
 //! What is meant by the kernel that people name.
 
 use super::{
-    base::Base,
+    base_config::Base,
     recipe::{Patches, Recipe},
     source::Source,
     toolchain::Compiler,
 };
-use crate::{project::PATCHES, wanted::Wanted};
+use base::{project::PATCHES, wanted::Wanted};
 use serde::Deserialize;
 use std::{
     fs,

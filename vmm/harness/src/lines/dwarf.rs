@@ -1,8 +1,8 @@
 //! The debug info of one file.
 
 use super::elf::{Elf, Functions};
-use crate::unpack::unpack;
 use addr2line::{Context, LookupContinuation, LookupResult};
+use base::unpack::unpack;
 use gimli::{EndianArcSlice, LittleEndian, SectionId};
 use object::{ReadCache, ReadRef};
 use std::{

@@ -5,12 +5,12 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
 use crate::scenario::model::{
     Action, Argument, CallName, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
     module_path,
 };
+use base::diagnostic::{Diagnostic, Diagnostics};
 use nix::fcntl::OFlag;
 use protocol::Door;
 

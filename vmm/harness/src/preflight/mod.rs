@@ -11,7 +11,7 @@ mod tests;
 
 pub use facts::Facts;
 
-use crate::{
+use base::{
     cache::{Cache, Fault},
     diagnostic,
     text::{escape, plain},

@@ -1,10 +1,8 @@
 //! The configuration that a scenario says it needs, against the kernel's.
 
 use super::Facts;
-use crate::{
-    diagnostic::{Diagnostic, Diagnostics},
-    scenario::{ConfigNeed, Scenario},
-};
+use crate::scenario::{ConfigNeed, Scenario};
+use base::diagnostic::{Diagnostic, Diagnostics};
 
 /// What the kernel lacks; `None` if it has everything, or does not tell.
 pub fn lacking(scenario: &Scenario, facts: &Facts) -> Option<Diagnostics> {

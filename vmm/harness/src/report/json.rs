@@ -10,7 +10,7 @@ use crate::judge::{
     Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
     SyscallRow, Taint,
 };
-use crate::taint;
+use base::taint;
 use board::wire::SeenCall;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use crate::event::Booted;
 use crate::judge::{
     Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
 };
-use crate::text::{escape, time};
 use anstyle::{AnsiColor, Style};
+use base::text::{escape, time};
 use board::wire::Door;
 use std::collections::BTreeMap;
 use std::io::{self, Write};

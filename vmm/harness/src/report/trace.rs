@@ -1,9 +1,7 @@
 //! One system call in a line, as strace shows it: names, the arguments of common calls decoded, the result.
 
-use crate::{
-    scenario::errno::Errno,
-    text::{escape, time},
-};
+use crate::scenario::errno::Errno;
+use base::text::{escape, time};
 use board::wire::{Door, SeenCall};
 
 /// So many bytes of a buffer or a string are shown.

@@ -7,19 +7,20 @@ use super::{
 };
 use crate::{
     bench,
-    cache::{Cache, Kind},
-    diagnostic::EXIT_BAD_INPUT,
     event::{Event, StepOutcome},
     host::{self, Choice},
-    interrupt,
     judge::Verdict,
     kernel::{
         KernelError,
         wanted::{Meant, WantedError, meant},
     },
     plan::{Op, Role, Watch, What},
-    project,
     scenario::{self, model::Scenario},
+};
+use base::{
+    cache::{Cache, Kind},
+    diagnostic::EXIT_BAD_INPUT,
+    interrupt, project,
     wanted::Wanted,
 };
 use std::{io, path::Path};

@@ -6,11 +6,13 @@ use super::{
     prepare, println_or_not,
 };
 use crate::{
-    cache::Cache,
     image::GuestModule,
     judge::Build,
     preflight::Facts,
     scenario::model::{ModuleKind, ModuleSource},
+};
+use base::{
+    cache::Cache,
     text::{escape, time},
 };
 use std::{
@@ -53,7 +55,7 @@ fn gather(sources: Vec<ModuleSource>, kernel: Option<&str>) -> Result<Modules, A
 
 fn keep(modules: &[GuestModule], out: &Path) -> Result<(), Abort> {
     let cannot = |path: &Path, error: std::io::Error| {
-        let why = crate::text::plain(&error);
+        let why = base::text::plain(&error);
         Abort::Input(format!("can't write {}: {why}; name a folder that can be written", path.display()))
     };
     fs::create_dir_all(out).map_err(|error| cannot(out, error))?;

@@ -6,18 +6,20 @@ use super::{
     print_or_not,
 };
 use crate::{
-    cache::Cache,
-    diagnostic::{EXIT_BAD_INPUT, Source},
     event::{Event, RunEnd, StepOutcome},
     explain::{
         signature::{self, Parameter},
         text::{self, Told},
     },
     host::{self, Choice},
-    interrupt,
     judge::Verdict,
     plan::{Watch, What},
     scenario,
+};
+use base::{
+    cache::Cache,
+    diagnostic::{EXIT_BAD_INPUT, Source},
+    interrupt,
     wanted::Wanted,
 };
 use board::wire::Door;

@@ -3,7 +3,7 @@
 //! A module is built in a copy of its folder, and the compiler puts the copy's path into it: WARN and BUG
 //! print that. A module of the cache may even come from the copy of another folder with the same content.
 
-use crate::text;
+use base::text;
 use std::path::{Path, PathBuf};
 
 /// In the build's folder, where the copy of the user's folder is.

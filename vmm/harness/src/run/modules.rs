@@ -2,14 +2,15 @@
 
 use super::Abort;
 use crate::{
-    cache::Cache,
-    cache::Fault,
     image::GuestModule,
     judge::Build,
     kernel::Kernel,
     module,
     preflight::{self, Candidate, Facts, Gravity, Problem, Way},
     scenario::model::{ModuleKind, ModuleSource, Scenario},
+};
+use base::{
+    cache::{Cache, Fault},
     text,
 };
 use std::time::{Duration, Instant};

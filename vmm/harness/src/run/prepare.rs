@@ -6,7 +6,6 @@ use super::{
     modules::{self, Modules},
 };
 use crate::{
-    cache::{Cache, CacheError, Fault, Kind, Stage},
     depmod,
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
@@ -15,10 +14,13 @@ use crate::{
     lower::{self, SyscallNames},
     plan::{Plan, Watch},
     preflight::Facts,
-    project,
     scenario::model::{Action, ModuleKind, Place, Scenario, Step},
     symbols::Symbols,
     syscall_table::SyscallTable,
+};
+use base::{
+    cache::{Cache, CacheError, Fault, Kind, Stage},
+    project,
     wanted::Wanted,
 };
 use board::wire::{LANDMARKS, Spec};
@@ -178,7 +180,7 @@ fn numbers(names: &[String], calls: &Calls) -> Result<Vec<u64>, Abort> {
 }
 
 fn suggestion(name: &str, calls: &Calls) -> String {
-    let nearest = crate::diagnostic::nearest(name, calls.all());
+    let nearest = base::diagnostic::nearest(name, calls.all());
     nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 

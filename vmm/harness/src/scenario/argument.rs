@@ -4,7 +4,7 @@ use super::model::{Argument, Layout, Num, Origin, Pointer, Span};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use super::value::{TYPES, parse_int, reference};
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 
 const POINTERS: &[(&str, Pointer)] =
     &[("null", Pointer::Null), ("bad", Pointer::Bad), ("kernel", Pointer::Kernel)];

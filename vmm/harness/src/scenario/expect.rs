@@ -8,7 +8,7 @@ use super::model::{
 use super::node::{Node, Value};
 use super::reader::Reader;
 use super::value::{parse_int, reference};
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 
 /// What a step's `expect` comes to.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use super::model::{Allow, Ending, EndingKind, Pattern, TaintWant};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
-use crate::diagnostic::Diagnostic;
-use crate::taint;
+use base::diagnostic::Diagnostic;
+use base::taint;
 use splat::Kind;
 
 impl Reader<'_> {

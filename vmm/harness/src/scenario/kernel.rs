@@ -2,8 +2,8 @@
 
 use super::node::{Node, Value};
 use super::reader::Reader;
-use crate::diagnostic::Diagnostic;
-use crate::wanted::Wanted;
+use base::diagnostic::Diagnostic;
+use base::wanted::Wanted;
 
 const FIELDS: &[&str] = &["source", "revision", "series", "config", "fragments", "llvm", "name", "modules"];
 

@@ -8,7 +8,7 @@ use super::reader::{Fields, Reader};
 use super::request;
 use super::step::{Kind, Parts};
 use super::value::{parse_int, reference};
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use protocol::Door;

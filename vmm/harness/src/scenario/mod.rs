@@ -23,7 +23,7 @@ mod tests;
 
 pub use model::{ConfigNeed, GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use base::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use value::placeholders;
 
 use reader::Reader;
@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("can't read this scenario: {}", crate::text::plain(&error));
+    let cannot = |error: std::io::Error| format!("can't read this scenario: {}", base::text::plain(&error));
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if metadata.is_dir() {
         return Err("this is a folder; name a scenario's file, like scenarios/chardev.yaml".into());

@@ -8,7 +8,7 @@ pub use expect::{
     Want,
 };
 
-use crate::{diagnostic::Source, wanted::Wanted};
+use base::{diagnostic::Source, wanted::Wanted};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::PathBuf, time::Duration};

@@ -3,8 +3,8 @@
 use super::model::{ConfigNeed, GuestFile, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
-use crate::diagnostic::Diagnostic;
-use crate::{text::plain, unpack};
+use base::diagnostic::Diagnostic;
+use base::{text::plain, unpack};
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use super::model::{Layout, Origin, Span};
 use super::node::Node;
 use super::reader::Reader;
 use super::value::is_name;
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 
 /// The names so far, and the uses of names that nobody has given yet.

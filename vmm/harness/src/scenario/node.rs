@@ -3,7 +3,7 @@
 //! Scalars stay text: whether `6.10` is a version, a number or a string is for the reader of the field
 //! to say, and its message can show what stands in the file.
 
-use crate::diagnostic::{Diagnostic, Source};
+use base::diagnostic::{Diagnostic, Source};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};

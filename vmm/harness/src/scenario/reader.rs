@@ -3,7 +3,7 @@
 use super::model::{ModuleSource, Span};
 use super::names::Names;
 use super::node::{Node, Value};
-use crate::diagnostic::{Diagnostic, Source};
+use base::diagnostic::{Diagnostic, Source};
 
 /// The errors so far. A reader that returns `None` has put at least one in here.
 pub struct Reader<'a> {

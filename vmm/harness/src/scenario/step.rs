@@ -5,7 +5,7 @@ use super::kinds::KINDS;
 use super::model::{Action, Binding, Check, Origin, Place, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 use std::time::Duration;
 
 /// Fields that every kind of step has.

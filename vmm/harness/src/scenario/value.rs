@@ -3,7 +3,7 @@
 use super::model::{Interval, Num, Type};
 use super::node::{Node, Value};
 use super::reader::Reader;
-use crate::diagnostic::Diagnostic;
+use base::diagnostic::Diagnostic;
 use regex::Regex;
 use std::time::Duration;
 

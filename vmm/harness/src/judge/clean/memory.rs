@@ -1,6 +1,7 @@
 //! Whether memory of the kernel's was forgotten.
 
-use crate::{judge::Failure, text::escape};
+use crate::judge::Failure;
+use base::text::escape;
 use std::collections::BTreeMap;
 
 /// A cache counts what lies ready on a processor as used, so it is exact to some slabs. So many is no noise.

@@ -1,10 +1,7 @@
 //! Finding a package, also in suites that this machine does not list.
 
-use crate::{
-    cache::CacheError,
-    kernel::{run, source::SourceError},
-    progress,
-};
+use crate::kernel::{run, source::SourceError};
+use base::{cache::CacheError, progress};
 use std::{
     fs,
     path::{Path, PathBuf},

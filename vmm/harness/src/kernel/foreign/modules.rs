@@ -1,7 +1,7 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
 use super::{ForeignError, read};
-use crate::unpack::{module_name, unpack};
+use base::unpack::{module_name, unpack};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},

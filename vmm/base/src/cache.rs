@@ -70,7 +70,7 @@ impl CacheError {
     }
 
     /// An error of the system on `path`; a full disk becomes [`CacheError::DiskFull`].
-    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(path),
@@ -79,7 +79,7 @@ impl CacheError {
     }
 
     /// The file system that holds `path` is full.
-    pub(crate) fn disk_full(path: PathBuf) -> Self {
+    pub fn disk_full(path: PathBuf) -> Self {
         Self::DiskFull { full: Full::of(&path), path }
     }
 }
@@ -304,7 +304,7 @@ fn is_still(file: &fs::File, path: &Path) -> bool {
 }
 
 /// Removes a folder and all that is in it; one that is not there is fine.
-pub(crate) fn remove(folder: &Path) -> Result<(), CacheError> {
+pub fn remove(folder: &Path) -> Result<(), CacheError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", folder)(error)),
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! The configuration that fragments are put on.
 
 use super::{config::ConfigError, source::hex};
-use crate::unpack::unpack;
+use base::unpack::unpack;
 use sha2::{Digest, Sha256};
 use std::{
     fmt, fs,

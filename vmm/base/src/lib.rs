@@ -1,0 +1,17 @@
+//! What every step of a run's way needs, and that is none of their subjects: the [`cache`], messages on files
+//! ([`diagnostic`]), Ctrl-C ([`interrupt`]), [`progress`], [`text`] for people, packed files ([`unpack`]), the
+//! [`project`]'s folder, what people ask for ([`wanted`]) and the letters of the kernel's [`taint`].
+//!
+//! It knows nothing of scenarios, kernels or machines, and no crate of this project but those that are below it.
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod diagnostic;
+pub mod interrupt;
+pub mod progress;
+pub mod project;
+pub mod taint;
+pub mod text;
+pub mod unpack;
+pub mod wanted;

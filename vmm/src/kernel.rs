@@ -9,13 +9,11 @@ use base::{
     wanted::Wanted,
 };
 use clap::{Args, Subcommand};
-use harness::{
-    kernel::{
-        self, Kernel, KernelError, menuconfig,
-        store::{self, Rule},
-        wanted::Meant,
-    },
-    run::{EXIT_INFRA, EXIT_INTERRUPTED},
+use harness::run::{EXIT_INFRA, EXIT_INTERRUPTED};
+use kernel::{
+    Kernel, KernelError, menuconfig,
+    store::{self, Rule},
+    wanted::Meant,
 };
 use std::{fmt::Display, fs, io::Write, path::PathBuf, time::Duration};
 

@@ -1,10 +1,8 @@
 //! The files by which modprobe finds a module, and what has to be loaded before it: made by kmod's `depmod`, as
 //! everywhere else.
 
-use crate::{
-    image::{GuestFile, GuestModule},
-    kernel::toolchain,
-};
+use crate::image::{GuestFile, GuestModule};
+use kernel::toolchain;
 use std::{
     fs, io,
     path::{Path, PathBuf},

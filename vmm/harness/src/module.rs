@@ -3,13 +3,13 @@
 //! The folder is copied first, so that it stays as it is. It has to hold all that its build reads: a
 //! path that leads out of it, such as `../common.h`, leads nowhere in the copy.
 
-use crate::kernel::{
+use base::cache::{self, Cache, CacheError, Fault, Kind};
+use kernel::{
     BuildFailed, Kernel, diagnose, jobs, run,
     source::hex,
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
 };
-use base::cache::{self, Cache, CacheError, Fault, Kind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{

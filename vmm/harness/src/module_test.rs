@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::tests::{fake_kernel, write};
+use kernel::tests::{fake_kernel, write};
 
 struct Setup {
     folder: tempfile::TempDir,

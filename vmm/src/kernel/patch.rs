@@ -7,7 +7,7 @@ use base::{
     wanted::Wanted,
 };
 use clap::{Args, Subcommand};
-use harness::kernel::{
+use kernel::{
     KernelError,
     check::{self, Outcome},
 };

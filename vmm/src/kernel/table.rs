@@ -1,6 +1,6 @@
 //! Kernels as text for a terminal.
 
-use harness::kernel::store::{Freed, Stored};
+use kernel::store::{Freed, Stored};
 use std::{fmt::Write, time::SystemTime};
 
 /// One line for each.
@@ -33,7 +33,7 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// "tinyconfig + base, kasan".
-fn configuration(from: &harness::kernel::Ingredients) -> String {
+fn configuration(from: &kernel::Ingredients) -> String {
     let fragments: Vec<_> =
         from.fragments.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy())).collect();
     match (from.base.as_str(), fragments.join(", ")) {

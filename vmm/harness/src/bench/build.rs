@@ -3,8 +3,8 @@
 //! Both do the same work in the same build folder: the same file changes in the same way, and make gets the same
 //! arguments and the same priority. This program also finds out what changed, and makes an entry of the cache.
 
-use crate::kernel::{self, KernelError, Patches, Recipe, patch::Series, source::Sources, store};
 use base::cache::{Cache, CacheError};
+use kernel::{KernelError, Patches, Recipe, patch::Series, source::Sources, store};
 use std::{
     fs,
     path::Path,

@@ -2,7 +2,7 @@
 //! has to be the same with and without debug info.
 
 use super::Names;
-use crate::lines::{Code, Place, Stands};
+use kernel::lines::{Code, Place, Stands};
 
 /// Adds them to frames that have none.
 pub fn add(splat: &mut splat::Finding, names: &Names) {

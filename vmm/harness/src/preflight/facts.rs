@@ -1,6 +1,6 @@
 //! The kernel's side of loading a module: what it is, what it exports, how it was configured.
 
-use crate::kernel::{Kernel, config};
+use kernel::{Kernel, config};
 use std::{collections::HashMap, fs, path::PathBuf};
 
 /// What modules are held against. What a kernel does not tell is not checked.

@@ -23,7 +23,7 @@ pub struct Origin {
 pub fn source(candidates: &[PathBuf], release: &str) -> Option<PathBuf> {
     let whole = |folder: &&PathBuf| {
         // A folder that only has what building a module takes lacks these.
-        let version = crate::kernel::source::kernel_version(folder);
+        let version = kernel::source::kernel_version(folder);
         folder.join("mm").is_dir() && version.is_ok_and(|version| release.starts_with(&version))
     };
     candidates.iter().find(whole).cloned()
@@ -115,7 +115,7 @@ mod tests {
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            crate::kernel::tests::write(&folder.path().join(name), text);
+            kernel::tests::write(&folder.path().join(name), text);
         }
         folder
     }

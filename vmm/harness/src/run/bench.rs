@@ -10,10 +10,6 @@ use crate::{
     event::{Event, StepOutcome},
     host::{self, Choice},
     judge::Verdict,
-    kernel::{
-        KernelError,
-        wanted::{Meant, WantedError, meant},
-    },
     plan::{Op, Role, Watch, What},
     scenario::{self, model::Scenario},
 };
@@ -22,6 +18,10 @@ use base::{
     diagnostic::EXIT_BAD_INPUT,
     interrupt, project,
     wanted::Wanted,
+};
+use kernel::{
+    KernelError,
+    wanted::{Meant, WantedError, meant},
 };
 use std::{io, path::Path};
 

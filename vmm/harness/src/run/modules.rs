@@ -4,7 +4,6 @@ use super::Abort;
 use crate::{
     image::GuestModule,
     judge::Build,
-    kernel::Kernel,
     module,
     preflight::{self, Candidate, Facts, Gravity, Problem, Way},
     scenario::model::{ModuleKind, ModuleSource, Scenario},
@@ -13,6 +12,7 @@ use base::{
     cache::{Cache, Fault},
     text,
 };
+use kernel::Kernel;
 use std::time::{Duration, Instant};
 
 /// Modules that the kernel will take.

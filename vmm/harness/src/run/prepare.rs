@@ -9,14 +9,10 @@ use crate::{
     depmod,
     image::{self, GuestFile, GuestModule, Image, ImageError},
     judge::{self, Build, Names},
-    kernel::{self, Fit, Kernel, KernelError, wanted::meant},
-    lines::Lines,
     lower::{self, SyscallNames},
     plan::{Plan, Watch},
     preflight::Facts,
     scenario::model::{Action, ModuleKind, Place, Scenario, Step},
-    symbols::Symbols,
-    syscall_table::SyscallTable,
 };
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
@@ -24,6 +20,9 @@ use base::{
     wanted::Wanted,
 };
 use board::wire::{LANDMARKS, Spec};
+use kernel::{
+    Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
+};
 use protocol::Door;
 use std::{
     fs,

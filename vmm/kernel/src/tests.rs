@@ -1,118 +1,11 @@
 //! Whole builds, of a tree that has a kernel's outside and takes a moment to build.
 
-use super::*;
-use base::cache::Cache;
-use std::{process::Command, thread, time::Duration};
-
-/// Understands the targets that a kernel is built by. Lines of `made` tell what was really built.
-const MAKEFILE: &str = "\
-VERSION = 6
-PATCHLEVEL = 12
-SUBLEVEL = 3
-
-tinyconfig:
-	@echo configured >> $(O)/configured
-	@echo 'include SRC/Makefile' | sed 's,SRC,$(CURDIR),' > $(O)/Makefile
-	@echo '# CONFIG_A is not set' > $(O)/.config
-
-olddefconfig:
-	@grep -v CONFIG_NEVER $(O)/.config > $(O)/.config.new
-	@mv $(O)/.config.new $(O)/.config
-
-ifdef M
--include $(M)/Makefile
-modules: $(patsubst %.o,$(M)/%.ko,$(obj-m))
-$(M)/%.ko: $(M)/%.c
-	@echo \"  CC [M]  $@\"
-	@gcc -Wall -c -o $@ $<
-else
-modules: vmlinux
-endif
-
-vmlinux: $(O)/vmlinux $(O)/.config
-	@mkdir -p $(O)/include/config
-	@echo 6.12.3-fake > $(O)/include/config/kernel.release
-	@echo 'ffffffff81000000 T _text' > $(O)/System.map
-
-$(O)/vmlinux: $(O)/main.o
-	@echo '  LD      vmlinux'
-	@gcc -static -nostdlib -Wl,-e,main -o $@ $<
-
-$(O)/main.o: $(CURDIR)/main.c
-	@echo '  CC      main.o'
-	@echo main.o >> $(O)/made
-	@gcc -c -o $@ $<
-";
-
-struct Setup {
-    folder: tempfile::TempDir,
-    cache: Cache,
-    recipe: Recipe,
-}
-
-pub(crate) fn write(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-fn setup() -> Setup {
-    let folder = tempfile::tempdir().unwrap();
-    let tree = folder.path().join("linux");
-    write(&tree.join("Makefile"), MAKEFILE);
-    write(&tree.join("main.c"), "int main(void) { return 1; }\n");
-    write(&tree.join("Kbuild"), "");
-    write(&tree.join("Kconfig"), "config A\n\tbool\nconfig NEVER\n\tbool\n\tdepends on IMPOSSIBLE\n");
-    write(&tree.join("scripts/tool"), "");
-    write(&tree.join("include/linux/x.h"), "");
-    write(&tree.join("arch/x86/entry/syscalls/syscall_64.tbl"), "0\tcommon\tread\tsys_read\n");
-    write(&tree.join("arch/x86/entry/syscalls/syscall_32.tbl"), "3\ti386\tread\tsys_read\n");
-    write(&folder.path().join("a.config"), "CONFIG_A=y\n");
-    write(&folder.path().join("series/series"), "1.patch\n");
-    let patch = "--- a/arch/x86/entry/syscalls/syscall_64.tbl\n+++ b/arch/x86/entry/syscalls/syscall_64.tbl\n\
-                 @@ -1 +1,2 @@\n 0\tcommon\tread\tsys_read\n+548\tcommon\tours\tsys_ours\n";
-    write(&folder.path().join("series/1.patch"), patch);
-    let recipe = Recipe {
-        source: Source::Folder(tree),
-        series: Patches::Folder(folder.path().join("series")),
-        base: Base::Tiny,
-        fragments: vec![folder.path().join("a.config")],
-        compiler: Compiler::Gcc,
-    };
-    let cache = Cache::at(&folder.path().join("cache")).unwrap();
-    Setup { folder, cache, recipe }
-}
-
-impl Setup {
-    fn ensure(&self) -> Result<Kernel, KernelError> {
-        ensure(&self.recipe, &self.cache)
-    }
-
-    fn tree(&self, name: &str) -> PathBuf {
-        self.folder.path().join("linux").join(name)
-    }
-
-    /// Asserts that the build failed, and that this left no entry and nothing half-made.
-    fn error(&self) -> KernelError {
-        let error = self.ensure().unwrap_err();
-        assert!(self.cache.keys(Kind::Kernel).unwrap().is_empty());
-        assert_eq!(fs::read_dir(self.cache.root().join("tmp")).unwrap().count(), 0);
-        error
-    }
-
-    /// How often main.c was compiled.
-    fn compiled(&self) -> usize {
-        let slots = fs::read_dir(self.cache.root().join("work")).unwrap().flatten();
-        let made = slots.filter_map(|slot| fs::read_to_string(slot.path().join("build/made")).ok());
-        made.map(|text| text.lines().count()).sum()
-    }
-}
-
-/// A kernel for the tests of modules.
-pub(crate) fn fake_kernel() -> (tempfile::TempDir, Cache, Kernel) {
-    let setup = setup();
-    let kernel = setup.ensure().unwrap();
-    (setup.folder, setup.cache, kernel)
-}
+use crate::{
+    fixture::{MAKEFILE, Setup, setup, write},
+    *,
+};
+use base::cache::{Cache, Fault, Kind};
+use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
 
 #[test]
 fn a_kernel_is_built_once_and_then_found() {
@@ -297,7 +190,7 @@ fn a_build_that_is_killed_leaves_no_entry_and_no_process() {
     let slow = MAKEFILE.replace("@gcc -c -o $@ $<", "@echo $$$$ > $(O)/pid; sleep 1000");
     write(&setup.tree("Makefile"), &slow);
     let mut builder = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "kernel::tests::build_until_killed"])
+        .args(["--ignored", "--exact", "tests::build_until_killed"])
         .env("VMM_TEST_FOLDER", setup.folder.path())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())

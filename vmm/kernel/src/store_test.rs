@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::{Compiler, Ingredients};
+use crate::{Compiler, Ingredients};
 
 /// A cache with kernels that were last used so many hours ago, each with a build folder.
 fn setup(kernels: &[(&str, u64, &str)]) -> (tempfile::TempDir, Cache) {

@@ -216,7 +216,7 @@ impl Slot<'_> {
 }
 
 /// As many as there are processors.
-pub(crate) fn jobs() -> String {
+pub fn jobs() -> String {
     format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from))
 }
 

@@ -1,201 +1,24 @@
-//! Kernels: made from a recipe once, found in the cache afterwards.
-//!
-//! [`ensure`] is all that most callers need. The parts: a [`Source`] is brought into the cache, a
-//! [`patch::Series`] is put on a private copy of it, [`config`] fragments are put on a base, make builds,
-//! and what is worth keeping becomes a cache entry.
-
-mod base_config;
-mod build;
-pub mod check;
-pub mod config;
-mod configure;
-mod debian;
-pub mod diagnose;
-mod fit;
-mod foreign;
-mod git;
-mod kallsyms;
-pub mod menuconfig;
-mod offsets;
-pub mod patch;
-mod product;
-mod recipe;
-pub mod run;
-pub mod source;
-pub mod store;
-pub mod toolchain;
-pub mod tree;
-pub mod wanted;
+//! A kernel that is ready, and the way to it: found in the cache, or built.
 
 use crate::{
+    Compiler, Fit, KernelError, Manifest, Patches, Recipe, build, fit, foreign, offsets, patch,
+    recipe::Loaded,
+    source::Sources,
+    store,
     symbols::{Symbols, SymbolsError},
-    syscall_table::{SyscallTable, TableError},
+    syscall_table::SyscallTable,
+    toolchain::Toolchain,
+    wanted,
 };
-use base::cache::{Cache, CacheError, Fault, Kind};
-pub use base_config::Base;
+use base::cache::{Cache, CacheError, Kind};
 use board::wire::Announce;
-pub(crate) use build::jobs;
-pub use fit::Fit;
-pub use foreign::ForeignError;
-pub use product::{Facts, Manifest};
-use recipe::Loaded;
-pub use recipe::{Ingredients, Patches, Recipe};
-pub use source::Source;
-use source::Sources;
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
-use thiserror::Error;
-pub use toolchain::Compiler;
-use toolchain::{Missing, Toolchain};
-
-/// Why there is no kernel.
-///
-/// [`KernelError::fault`] tells those that the kernel's author has to mend from the others.
-#[derive(Debug, Error)]
-pub enum KernelError {
-    /// No source.
-    #[error(transparent)]
-    Source(#[from] source::SourceError),
-    /// No series, or one that does not apply.
-    #[error(transparent)]
-    Patch(#[from] patch::PatchError),
-    /// A series for another version.
-    #[error(
-        "{error}\n  this series is made for {made_for}, the source is {version}: name another by --series, or none"
-    )]
-    OtherBase {
-        /// What went wrong.
-        error: Box<patch::PatchError>,
-        /// The version that the series' folder is called by.
-        made_for: String,
-        /// The source's.
-        version: String,
-    },
-    /// Fragments that make no sense, or symbols that got lost.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The compiler, or make, says no.
-    #[error(transparent)]
-    Build(#[from] BuildFailed),
-    /// Programs are missing.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// The source's system call table makes no sense.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// No entry, or several, have such a hash.
-    #[error("find the kernel {0}: no hash, or more than one, begins like this; `vmm kernel list` shows them")]
-    NoSuch(String),
-    /// `make menuconfig` said why.
-    #[error("show the menus: make said why; if it can't find ncurses, install libncurses-dev and pkg-config")]
-    Menu,
-    /// A file that was asked for can't be written.
-    #[error("write {}: {source}", path.display())]
-    Save {
-        /// Which.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// There are no patches and fragments.
-    #[error(transparent)]
-    NoProject(#[from] base::project::NoProject),
-    /// A kernel that was not built here.
-    #[error(transparent)]
-    Foreign(#[from] ForeignError),
-    /// What was asked for can't be meant.
-    #[error(transparent)]
-    Wanted(#[from] wanted::WantedError),
-    /// An entry of the cache is damaged.
-    #[error("use the kernel in {}: {why}; remove that folder, and it is built again", path.display())]
-    Damaged {
-        /// The entry.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The file system (a full one is among them), or Ctrl-C.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-}
-
-pub use config::ConfigError;
-
-impl KernelError {
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        use source::SourceError;
-        match self {
-            Self::Source(SourceError::Cache(error))
-            | Self::Cache(error)
-            | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
-            Self::OtherBase { .. } => Fault::Build,
-            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
-            Self::Source(
-                SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
-            ) => Fault::Input,
-            Self::Source(SourceError::NoPackage { .. } | SourceError::Missing(_)) => Fault::Machine,
-            Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
-                Fault::Input
-            }
-            Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
-                Fault::Build
-            }
-            Self::Config(_) => Fault::Input,
-            Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
-        }
-    }
-}
-
-/// A build that failed, in the words of whoever said it first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildFailed {
-    what: String,
-    /// The compiler's first error; `None` when the output names none.
-    pub first: Option<diagnose::FirstError>,
-    /// Everything that was said.
-    pub log: PathBuf,
-}
-
-impl std::error::Error for BuildFailed {}
-
-impl BuildFailed {
-    pub(crate) fn new(
-        what: impl Into<String>,
-        ran: &run::Ran,
-        places: &[(&Path, &Path)],
-        log: &Path,
-    ) -> Self {
-        let first = diagnose::first_error(&ran.lines, places).or_else(|| {
-            let lines = vec![ran.lines.last()?.clone()];
-            Some(diagnose::FirstError { lines, advice: None })
-        });
-        Self { what: what.into(), first, log: log.to_owned() }
-    }
-}
-
-impl fmt::Display for BuildFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.what)?;
-        match &self.first {
-            Some(first) => {
-                for line in &first.lines {
-                    write!(f, "\n  {line}")?;
-                }
-                if let Some(advice) = &first.advice {
-                    write!(f, "\n  {advice}")?;
-                }
-            }
-            None => write!(f, " make failed and said nothing")?,
-        }
-        write!(f, "\n  the whole output is in {}", self.log.display())
-    }
-}
 
 /// A kernel that is ready to boot and to build modules for.
 #[derive(Clone, Debug)]
@@ -322,7 +145,7 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
 ///
 /// # Errors
 /// As a build's.
-pub(crate) fn time_make(
+pub fn time_make(
     recipe: &Recipe,
     cache: &Cache,
     change: impl FnOnce(&Path) -> Result<(), CacheError>,
@@ -337,19 +160,20 @@ pub(crate) fn time_make(
 }
 
 /// A recipe with its files read and its source at hand.
-struct Prepared {
-    loaded: Loaded,
-    toolchain: Toolchain,
+pub(crate) struct Prepared {
+    pub loaded: Loaded,
+    pub toolchain: Toolchain,
     /// The versions of its programs.
-    identity: String,
-    sources: Sources,
+    pub identity: String,
+    pub sources: Sources,
     /// Of everything that shapes the kernel.
-    hash: String,
+    pub hash: String,
     /// The build folder's name.
-    slot: String,
+    pub slot: String,
 }
 
-fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, KernelError> {
+/// Reads a recipe and brings its source.
+pub(crate) fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, KernelError> {
     // What is cheap to find wrong comes first: nobody should wait for a download to learn of a typo.
     let mut loaded = recipe.load()?;
     let toolchain = Toolchain::find(&recipe.compiler, cache);
@@ -377,7 +201,3 @@ fn other_base(error: KernelError, recipe: &Recipe, sources: &Sources) -> KernelE
     }
     KernelError::OtherBase { error: Box::new(error), made_for, version: sources.version.clone() }
 }
-
-#[cfg(test)]
-#[path = "kernel_test.rs"]
-pub(crate) mod tests;

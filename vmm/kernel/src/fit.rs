@@ -87,7 +87,7 @@ fn build_id(path: &Path) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::Compiler, syscall_table::SyscallTable};
+    use crate::{Compiler, syscall_table::SyscallTable};
     use board::wire::Announce;
     use std::{fs, path::PathBuf, process::Command};
 

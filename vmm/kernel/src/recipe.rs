@@ -7,7 +7,7 @@ use super::{
     source::{Source, Sources, hex},
     toolchain::Compiler,
 };
-use crate::kernel::KernelError;
+use crate::KernelError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fs, path::PathBuf};

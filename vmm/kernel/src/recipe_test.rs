@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::patch::Patch;
+use crate::patch::Patch;
 use std::path::Path;
 
 fn sources(identity: &str) -> Sources {

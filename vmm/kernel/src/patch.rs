@@ -205,7 +205,7 @@ impl Series {
             command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
             let ran = run::run(command, log, None, |_| ())?;
             if !ran.status.success() {
-                if crate::kernel::diagnose::is_disk_full(&ran.lines) {
+                if crate::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
                 }
                 return Ok((index, Some(explain(patch, scratch, &ran.lines))));

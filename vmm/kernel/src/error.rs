@@ -1,0 +1,150 @@
+//! Why there is no kernel, and whose fault that is.
+
+use crate::{
+    config::ConfigError, diagnose, foreign::ForeignError, patch, run, source, syscall_table::TableError,
+    toolchain::Missing, wanted,
+};
+use base::cache::{CacheError, Fault};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Why there is no kernel.
+///
+/// [`KernelError::fault`] tells those that the kernel's author has to mend from the others.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// No source.
+    #[error(transparent)]
+    Source(#[from] source::SourceError),
+    /// No series, or one that does not apply.
+    #[error(transparent)]
+    Patch(#[from] patch::PatchError),
+    /// A series for another version.
+    #[error(
+        "{error}\n  this series is made for {made_for}, the source is {version}: name another by --series, or none"
+    )]
+    OtherBase {
+        /// What went wrong.
+        error: Box<patch::PatchError>,
+        /// The version that the series' folder is called by.
+        made_for: String,
+        /// The source's.
+        version: String,
+    },
+    /// Fragments that make no sense, or symbols that got lost.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The compiler, or make, says no.
+    #[error(transparent)]
+    Build(#[from] BuildFailed),
+    /// Programs are missing.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The source's system call table makes no sense.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// No entry, or several, have such a hash.
+    #[error("find the kernel {0}: no hash, or more than one, begins like this; `vmm kernel list` shows them")]
+    NoSuch(String),
+    /// `make menuconfig` said why.
+    #[error("show the menus: make said why; if it can't find ncurses, install libncurses-dev and pkg-config")]
+    Menu,
+    /// A file that was asked for can't be written.
+    #[error("write {}: {source}", path.display())]
+    Save {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// There are no patches and fragments.
+    #[error(transparent)]
+    NoProject(#[from] base::project::NoProject),
+    /// A kernel that was not built here.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// What was asked for can't be meant.
+    #[error(transparent)]
+    Wanted(#[from] wanted::WantedError),
+    /// An entry of the cache is damaged.
+    #[error("use the kernel in {}: {why}; remove that folder, and it is built again", path.display())]
+    Damaged {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file system (a full one is among them), or Ctrl-C.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl KernelError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        use source::SourceError;
+        match self {
+            Self::Source(SourceError::Cache(error))
+            | Self::Cache(error)
+            | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
+            Self::OtherBase { .. } => Fault::Build,
+            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
+            Self::Source(
+                SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
+            ) => Fault::Input,
+            Self::Source(SourceError::NoPackage { .. } | SourceError::Missing(_)) => Fault::Machine,
+            Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
+                Fault::Input
+            }
+            Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
+                Fault::Build
+            }
+            Self::Config(_) => Fault::Input,
+            Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
+        }
+    }
+}
+
+/// A build that failed, in the words of whoever said it first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildFailed {
+    what: String,
+    /// The compiler's first error; `None` when the output names none.
+    pub first: Option<diagnose::FirstError>,
+    /// Everything that was said.
+    pub log: PathBuf,
+}
+
+impl std::error::Error for BuildFailed {}
+
+impl BuildFailed {
+    /// `what` failed; `places` are pairs of a build's path and the user's, for messages.
+    pub fn new(what: impl Into<String>, ran: &run::Ran, places: &[(&Path, &Path)], log: &Path) -> Self {
+        let first = diagnose::first_error(&ran.lines, places).or_else(|| {
+            let lines = vec![ran.lines.last()?.clone()];
+            Some(diagnose::FirstError { lines, advice: None })
+        });
+        Self { what: what.into(), first, log: log.to_owned() }
+    }
+}
+
+impl fmt::Display for BuildFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.what)?;
+        match &self.first {
+            Some(first) => {
+                for line in &first.lines {
+                    write!(f, "\n  {line}")?;
+                }
+                if let Some(advice) = &first.advice {
+                    write!(f, "\n  {advice}")?;
+                }
+            }
+            None => write!(f, " make failed and said nothing")?,
+        }
+        write!(f, "\n  the whole output is in {}", self.log.display())
+    }
+}

@@ -1,0 +1,56 @@
+//! Kernels: built from a recipe once, found in the cache afterwards; and what is in them.
+//!
+//! [`get`] is all that most callers need. The parts: what people ask for is made a [`Recipe`] ([`wanted`]); a
+//! [`Source`] is brought into the cache, a [`patch::Series`] is put on a private copy of it, [`config`] fragments are
+//! put on a base, make builds, and what is worth keeping becomes a cache entry. Of an entry, [`symbols`],
+//! [`syscall_table`] and [`lines`] know what a number or an address in it is called.
+//!
+//! It knows no scenario and boots nothing.
+
+#![forbid(unsafe_code)]
+
+mod base_config;
+mod build;
+pub mod check;
+pub mod config;
+mod configure;
+mod debian;
+pub mod diagnose;
+mod error;
+mod fit;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+mod foreign;
+mod git;
+mod kallsyms;
+mod kernel;
+pub mod lines;
+pub mod menuconfig;
+mod offsets;
+pub mod patch;
+mod product;
+mod recipe;
+pub mod run;
+pub mod source;
+pub mod store;
+pub mod symbols;
+pub mod syscall_table;
+pub mod toolchain;
+pub mod tree;
+pub mod wanted;
+
+pub use base_config::Base;
+pub use build::jobs;
+pub use config::ConfigError;
+pub use error::{BuildFailed, KernelError};
+pub use fit::Fit;
+pub use foreign::ForeignError;
+pub use kernel::{Kernel, ensure, get, time_make};
+use kernel::{Prepared, prepare};
+pub use product::{Facts, Manifest};
+pub use recipe::{Ingredients, Patches, Recipe};
+pub use source::Source;
+pub use toolchain::Compiler;
+
+#[cfg(test)]
+mod tests;

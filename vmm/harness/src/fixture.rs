@@ -4,17 +4,14 @@
 use crate::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 use crate::judge::{Judge, Judged, Kernel, Names, RunReport};
 use crate::lower::SyscallNames;
-use crate::scenario::errno::Errno;
-use crate::scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
-use crate::scenario::{Scenario, Step, load};
 use board::wire::{Door, Evidence, LogRecord, Origin as Whose, SyscallCount};
+use scenario::errno::Errno;
+pub use scenario::fixture::*;
+use scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
+use scenario::{Scenario, Step, load};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-
-pub const CHARDEV: &str = include_str!("../../../scenarios/chardev.yaml");
-pub const HELLO: &str = include_str!("../../../scenarios/hello.yaml");
-pub const SYSCALL: &str = include_str!("../../../scenarios/syscall.yaml");
 
 /// A small part of a kernel's table.
 pub struct Table;
@@ -45,34 +42,6 @@ impl SyscallNames for Table {
     fn all(&self) -> Vec<&str> {
         CALLS.iter().map(|call| call.0).collect()
     }
-}
-
-/// Loads a scenario from a folder where its modules exist; errors name the file `NAME.yaml`.
-pub fn try_load(text: &[u8]) -> Result<Scenario, String> {
-    let folder = tempfile::tempdir().unwrap();
-    for (module, object) in [("chardev", "chardev"), ("hello", "helloModule")] {
-        let module = folder.path().join("modules").join(module);
-        std::fs::create_dir_all(&module).unwrap();
-        std::fs::write(module.join("Makefile"), format!("obj-m := {object}.o\n")).unwrap();
-    }
-    // A folder with a file's name.
-    std::fs::create_dir(folder.path().join("modules/folder.ko")).unwrap();
-    std::fs::create_dir(folder.path().join("scenarios")).unwrap();
-    let path = folder.path().join("scenarios/test.yaml");
-    std::fs::write(&path, text).unwrap();
-    let here = format!("{}/", folder.path().display());
-    match load(&path) {
-        Ok(mut scenario) => {
-            scenario.path = Path::new("scenarios/test.yaml").to_owned();
-            Ok(scenario)
-        }
-        Err(errors) => Err(errors.to_string().replace(&here, "")),
-    }
-}
-
-/// Loads a scenario that is right.
-pub fn scenario(text: &str) -> Scenario {
-    try_load(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The events of a run in which everything is as the scenario expects.

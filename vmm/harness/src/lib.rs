@@ -23,4 +23,3 @@ pub mod plan;
 mod preflight;
 pub mod report;
 pub mod run;
-pub mod scenario;

@@ -1,5 +1,5 @@
 use super::*;
-use kernel::tests::{fake_kernel, write};
+use kernel::fixture::{fake_kernel, write};
 
 struct Setup {
     folder: tempfile::TempDir,

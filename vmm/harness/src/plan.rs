@@ -4,9 +4,9 @@
 //! or kernels, so it can run here or inside an emulated host. Expectations are not part of it: they are
 //! judged afterwards, from the events.
 
-pub use crate::scenario::model::Int;
 use board::wire::Spec;
 use protocol::Door;
+pub use scenario::model::Int;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

@@ -15,7 +15,6 @@ use crate::{
     host::{self, Choice, Chosen, Host, HostError},
     judge::{Judge, Judged, Verdict},
     report::{Reporter, json::Json, terminal::Terminal},
-    scenario::{self, model::Scenario},
 };
 use base::{
     cache::{Cache, CacheError, Fault},
@@ -24,6 +23,7 @@ use base::{
     wanted::Wanted,
 };
 use prepare::Prepared;
+use scenario::model::Scenario;
 use std::{
     fmt::Display,
     io::{self, ErrorKind},

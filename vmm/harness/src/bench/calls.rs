@@ -107,7 +107,7 @@ mod tests {
         let (ways, path) = scenario(folder.path(), 100).unwrap();
         let output = Command::new(folder.path().join("calls")).arg("100").output().unwrap();
         assert!(took(&output.stdout).unwrap() > Duration::ZERO, "{output:?}");
-        let scenario = crate::scenario::load(&path).unwrap();
+        let scenario = scenario::load(&path).unwrap();
         assert_eq!(scenario.steps.len(), ways.len());
         assert_eq!(took(b"nonsense"), None);
     }

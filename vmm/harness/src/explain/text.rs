@@ -4,9 +4,9 @@ use super::{
     signature::Parameter,
     tree::{self, Function},
 };
-use crate::scenario::errno::Errno;
 use base::text::escape;
 use board::wire::{Stop, Walk};
+use scenario::errno::Errno;
 use std::fmt::Write;
 
 /// Functions deeper than this are counted, not shown.

@@ -2,15 +2,13 @@
 
 use super::judged::Failure;
 use super::title::quote;
-use crate::scenario::errno::Errno;
-use crate::scenario::model::{
-    Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want,
-};
 use base::{
     taint,
     text::{escape, time},
 };
 use board::wire::LogRecord;
+use scenario::errno::Errno;
+use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -69,9 +67,7 @@ impl<'a> Got<'a> {
         let one = |origin: &Origin| match origin {
             Origin::Value if failed => None,
             Origin::Value => self.value.map(i128::from).or(self.exit.map(i128::from)),
-            Origin::Data(index, crate::scenario::model::Layout::Number(int)) => {
-                decode(self.data.get(*index)?, *int)
-            }
+            Origin::Data(index, scenario::model::Layout::Number(int)) => decode(self.data.get(*index)?, *int),
             Origin::Data(..) => None,
             Origin::Match(_) if failed => None,
             Origin::Match(regex) => {
@@ -192,7 +188,7 @@ pub fn lsmod(data: &[u8]) -> String {
 
 /// The bytes of a named buffer, and their type.
 fn buffer<'a>(step: &Step, name: &str, got: &Got<'a>) -> Option<(&'a [u8], Option<Type>)> {
-    use crate::scenario::model::Layout;
+    use scenario::model::Layout;
     let bind = step.binds.iter().find(|bind| bind.name == name)?;
     match &bind.from {
         Origin::Data(index, Layout::Number(int)) => Some((got.data.get(*index)?, Some(*int))),

@@ -3,8 +3,8 @@
 mod memory;
 
 use super::Failure;
-use crate::scenario::model::Place;
 use base::text::escape;
+use scenario::model::Place;
 use std::collections::BTreeSet;
 
 /// Taint that loading a module of one's own brings by itself and that stays for good: proprietary (bit 0),

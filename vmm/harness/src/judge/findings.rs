@@ -5,8 +5,8 @@
 //! prints: the scanner keeps open reports only, and what repeats itself is counted, not kept.
 
 use super::judged::{Excuse, Finding, Gravity};
-use crate::scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use board::wire::LogRecord;
+use scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use splat::{Kind, Scanner};
 
 /// So many different findings of one gravity are kept: a kernel in trouble repeats itself.

@@ -29,10 +29,10 @@ pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
 
 use crate::event::{Booted, Event, StepOutcome};
-use crate::scenario::Scenario;
-use crate::scenario::model::Want;
 use board::wire::{Door, Explanation, LogRecord};
 use kernel::lines::{Code, Place, Stands};
+use scenario::Scenario;
+use scenario::model::Want;
 use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.

@@ -1,7 +1,7 @@
 //! The names whose values a step needs before it can be done.
 
-use crate::scenario::model::{Action, Argument, Node, Num};
-use crate::scenario::placeholders;
+use scenario::model::{Action, Argument, Node, Num};
+use scenario::placeholders;
 
 /// All of them, in no order.
 pub fn needs(action: &Action) -> Vec<&str> {

@@ -9,11 +9,11 @@ use super::standing::{self, Hang, describe};
 use super::step::wanted;
 use super::verdict::{StepVerdict, Verdict};
 use crate::event::{Ended, RunEnd};
-use crate::scenario::errno::Errno;
-use crate::scenario::model::{CallExpect, CallName};
 use base::taint;
 use base::text::time;
 use board::wire::{Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};
+use scenario::errno::Errno;
+use scenario::model::{CallExpect, CallName};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

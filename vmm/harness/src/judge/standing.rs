@@ -1,10 +1,10 @@
 //! Where vCPUs stood while nothing went on.
 
 use super::{Names, places};
-use crate::scenario::model::EndingKind;
 use base::text::escape;
 use board::wire::{Explanation, Sleeper, VcpuStanding};
 use kernel::lines::Stands;
+use scenario::model::EndingKind;
 use std::collections::BTreeMap;
 
 /// The two ways to hang.

@@ -8,9 +8,9 @@ use super::title::{quote, result, title};
 use super::verdict::StepVerdict;
 use super::{Judge, clean, needs};
 use crate::event::StepOutcome;
-use crate::scenario::errno::Errno;
-use crate::scenario::model::{Action, Ending, EndingKind, Step, When};
 use base::text::time;
+use scenario::errno::Errno;
+use scenario::model::{Action, Ending, EndingKind, Step, When};
 
 /// So much of what was read or printed goes into reports, in bytes.
 const OUTPUT: usize = 4096;

@@ -3,10 +3,10 @@
 use super::*;
 use crate::event::{Ended, RunEnd};
 use crate::fixture::{CHARDEV, HELLO, SYSCALL, good_run, names, run, scenario};
-use crate::scenario::errno::Errno;
-use crate::scenario::model::{Interval, LogWant, Num, Text};
 use board::wire::{EndReason, Evidence, VcpuStanding};
 use proptest::prelude::*;
+use scenario::errno::Errno;
+use scenario::model::{Interval, LogWant, Num, Text};
 use std::time::Duration;
 
 fn ended(why: RunEnd) -> Event {

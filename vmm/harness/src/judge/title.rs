@@ -1,8 +1,8 @@
 //! Steps as one line for a person.
 
 use super::check::{self, Values};
-use crate::scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
 use base::text::escape;
+use scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
 
 /// Longer texts are cut here, in characters.
 const TEXT: usize = 40;
@@ -154,7 +154,7 @@ fn words(params: &[(String, String)]) -> String {
 /// The part of a title that says what came back.
 pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &Values) -> String {
     let mut text = String::new();
-    if let Some(errno) = crate::scenario::errno::Errno::of(value) {
+    if let Some(errno) = scenario::errno::Errno::of(value) {
         let users = check::users(step, shown).map_or(String::new(), |users| format!(", in use by {users}"));
         return format!(" = {errno}{users}");
     }

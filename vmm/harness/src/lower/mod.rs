@@ -6,13 +6,13 @@ mod numbers;
 mod tests;
 
 use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
-use crate::scenario::model::{
-    Action, Argument, CallName, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
-    module_path,
-};
 use base::diagnostic::{Diagnostic, Diagnostics};
 use nix::fcntl::OFlag;
 use protocol::Door;
+use scenario::model::{
+    Action, Argument, CallName, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
+    module_path,
+};
 
 /// The largest file that a `file` step reads, in bytes; the rest is not seen.
 pub const READ_LIMIT: u32 = 1 << 20;

@@ -1,8 +1,8 @@
 //! The configuration that a scenario says it needs, against the kernel's.
 
 use super::Facts;
-use crate::scenario::{ConfigNeed, Scenario};
 use base::diagnostic::{Diagnostic, Diagnostics};
+use scenario::{ConfigNeed, Scenario};
 
 /// What the kernel lacks; `None` if it has everything, or does not tell.
 pub fn lacking(scenario: &Scenario, facts: &Facts) -> Option<Diagnostics> {

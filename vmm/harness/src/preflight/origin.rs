@@ -115,7 +115,7 @@ mod tests {
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            kernel::tests::write(&folder.path().join(name), text);
+            kernel::fixture::write(&folder.path().join(name), text);
         }
         folder
     }

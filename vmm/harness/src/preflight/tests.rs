@@ -223,14 +223,14 @@ fn a_namespace_has_to_be_imported() {
 fn a_missing_symbol_names_who_would_bring_it() {
     let setup = setup();
     let tree = setup.at("cache/sources/x/linux");
-    kernel::tests::write(&tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n");
-    kernel::tests::write(&tree.join("Kbuild"), "");
-    kernel::tests::write(&tree.join("Kconfig"), "");
-    kernel::tests::write(&tree.join("scripts/x"), "");
-    kernel::tests::write(&tree.join("arch/x86/x"), "");
-    kernel::tests::write(&tree.join("mm/a.c"), "");
-    kernel::tests::write(&tree.join("lib/Makefile"), "obj-$(CONFIG_CRC7) += crc7.o\n");
-    kernel::tests::write(&tree.join("lib/crc7.c"), "EXPORT_SYMBOL(crc7_be);\n");
+    kernel::fixture::write(&tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n");
+    kernel::fixture::write(&tree.join("Kbuild"), "");
+    kernel::fixture::write(&tree.join("Kconfig"), "");
+    kernel::fixture::write(&tree.join("scripts/x"), "");
+    kernel::fixture::write(&tree.join("arch/x86/x"), "");
+    kernel::fixture::write(&tree.join("mm/a.c"), "");
+    kernel::fixture::write(&tree.join("lib/Makefile"), "obj-$(CONFIG_CRC7) += crc7.o\n");
+    kernel::fixture::write(&tree.join("lib/crc7.c"), "EXPORT_SYMBOL(crc7_be);\n");
     let with = |needs| Made { needs, ..GOOD };
     setup.complains("good.ko", with(&["crc7_be"]), &["needs `crc7_be`", "lib/crc7.c", "CONFIG_CRC7=y"]);
     setup.complains("good.ko", with(&["hidden_thing"]), &["does not export it"]);

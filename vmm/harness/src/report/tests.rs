@@ -68,7 +68,7 @@ fn a_pass_on_the_terminal() {
 fn failures_on_the_terminal_show_expected_got_and_the_line() {
     let mut scenario = scenario(SYSCALL);
     let events = good_run(&scenario);
-    scenario.steps[0].checks[1].want = crate::scenario::model::Want::Success;
+    scenario.steps[0].checks[1].want = scenario::model::Want::Success;
     let mut events = events;
     for event in &mut events {
         if let Event::StepEnded { index: 3 | 5, outcome: StepOutcome::Returned { value, .. } } = event {

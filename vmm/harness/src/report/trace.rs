@@ -1,8 +1,8 @@
 //! One system call in a line, as strace shows it: names, the arguments of common calls decoded, the result.
 
-use crate::scenario::errno::Errno;
 use base::text::{escape, time};
 use board::wire::{Door, SeenCall};
+use scenario::errno::Errno;
 
 /// So many bytes of a buffer or a string are shown.
 const SHOWN: usize = 32;

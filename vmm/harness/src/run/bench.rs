@@ -11,7 +11,6 @@ use crate::{
     host::{self, Choice},
     judge::Verdict,
     plan::{Op, Role, Watch, What},
-    scenario::{self, model::Scenario},
 };
 use base::{
     cache::{Cache, Kind},
@@ -23,6 +22,7 @@ use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
 };
+use scenario::model::Scenario;
 use std::{io, path::Path};
 
 /// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the

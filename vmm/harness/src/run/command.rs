@@ -5,16 +5,12 @@ use super::{
     modules::{self, Modules},
     prepare, println_or_not,
 };
-use crate::{
-    image::GuestModule,
-    judge::Build,
-    preflight::Facts,
-    scenario::model::{ModuleKind, ModuleSource},
-};
+use crate::{image::GuestModule, judge::Build, preflight::Facts};
 use base::{
     cache::Cache,
     text::{escape, time},
 };
+use scenario::model::{ModuleKind, ModuleSource};
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -14,7 +14,6 @@ use crate::{
     host::{self, Choice},
     judge::Verdict,
     plan::{Watch, What},
-    scenario,
 };
 use base::{
     cache::Cache,

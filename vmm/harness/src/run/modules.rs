@@ -6,13 +6,13 @@ use crate::{
     judge::Build,
     module,
     preflight::{self, Candidate, Facts, Gravity, Problem, Way},
-    scenario::model::{ModuleKind, ModuleSource, Scenario},
 };
 use base::{
     cache::{Cache, Fault},
     text,
 };
 use kernel::Kernel;
+use scenario::model::{ModuleKind, ModuleSource, Scenario};
 use std::time::{Duration, Instant};
 
 /// Modules that the kernel will take.

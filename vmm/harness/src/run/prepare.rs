@@ -12,7 +12,6 @@ use crate::{
     lower::{self, SyscallNames},
     plan::{Plan, Watch},
     preflight::Facts,
-    scenario::model::{Action, ModuleKind, Place, Scenario, Step},
 };
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
@@ -24,6 +23,7 @@ use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
 };
 use protocol::Door;
+use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

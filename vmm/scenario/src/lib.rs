@@ -1,0 +1,192 @@
+//! Scenarios: YAML in, typed values or diagnostics out. `docs/scenarios.md` is the language's reference.
+//!
+//! A file becomes a tree of `node`s with places; readers turn the tree into the types of [`model`] and
+//! collect everything that is wrong, so that a person sees all errors of a file at once.
+//!
+//! It knows the language alone: not what kernels and modules there are, nor how a step is carried out.
+
+#![forbid(unsafe_code)]
+
+mod argument;
+pub mod errno;
+mod expect;
+mod findings;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+mod kernel;
+mod kinds;
+pub mod model;
+mod modules;
+mod names;
+mod node;
+mod reader;
+mod request;
+mod step;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use model::{ConfigNeed, GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
+
+use base::diagnostic::{Diagnostic, Diagnostics, Source};
+pub use value::placeholders;
+
+use reader::Reader;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+/// Larger scenarios, in bytes, are no scenarios.
+const MAX_FILE: u64 = 1 << 20;
+
+const FIELDS: &[&str] = &[
+    "name",
+    "kernel",
+    "needs",
+    "machine",
+    "modules",
+    "autoload",
+    "files",
+    "timeout",
+    "boot-timeout",
+    "steps",
+    "expect",
+    "allow",
+];
+
+/// Reads a scenario's file.
+///
+/// # Errors
+/// Everything that is wrong with it, ready for the user's eyes.
+pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
+    parse(Source::new(path, &read(path).map_err(|why| Diagnostics::file(path, why))?))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("can't read this scenario: {}", base::text::plain(&error));
+    let metadata = std::fs::metadata(path).map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err("this is a folder; name a scenario's file, like scenarios/chardev.yaml".into());
+    }
+    if !metadata.is_file() {
+        return Err("this is no regular file".into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err("this file is larger than 1 MiB; is it a scenario?".into());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line} is not UTF-8 text (byte {at}); save the file as UTF-8")
+    })
+}
+
+/// Reads a scenario's text. Paths in it are relative to the source's folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
+    if source.text().lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        let error = Diagnostic::whole("this scenario is empty").help("it needs at least `steps:`");
+        return Err(Diagnostics::new(source, vec![error]));
+    }
+    let tree = match node::parse(&source) {
+        Ok(tree) => tree,
+        Err(errors) => return Err(Diagnostics::new(source, errors)),
+    };
+    let mut reader = Reader::new(&source);
+    let scenario = scenario(&mut reader, &tree);
+    let errors = reader.errors;
+    match scenario {
+        Some(scenario) if errors.is_empty() => Ok(scenario),
+        _ => Err(Diagnostics::new(source, errors)),
+    }
+}
+
+fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
+    let mut fields = reader.fields(tree, "a scenario")?;
+    let path = reader.source.path().to_owned();
+    let name = match fields.take("name") {
+        Some(node) => reader.text(node, "the scenario's name"),
+        None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+    };
+    let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
+    let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
+    let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
+    if let Some(node) = fields.take("modules") {
+        reader.modules(node);
+    }
+    let autoload = fields
+        .take("autoload")
+        .and_then(|node| reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]));
+    let files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
+    let timeout = fields.take("timeout").and_then(|node| reader.duration(node, "`timeout`"));
+    let boot_timeout = fields.take("boot-timeout").and_then(|node| reader.duration(node, "`boot-timeout`"));
+    let steps = fields.need(reader, "steps").and_then(|node| {
+        let nodes = reader.list(node, "a list of steps, each with its own `-`")?;
+        Some(reader.steps(nodes, timeout.unwrap_or(step::TIMEOUT)))
+    });
+    let expect = fields.take("expect").and_then(|node| reader.run_expect(node)).unwrap_or_default();
+    let allow = fields.take("allow").map(|node| reader.allow(node)).unwrap_or_default();
+    fields.end(reader, FIELDS);
+    Some(Scenario {
+        name: name.unwrap_or_default(),
+        path,
+        kernel,
+        needs,
+        machine,
+        modules: std::mem::take(&mut reader.modules),
+        autoload: autoload.unwrap_or(false),
+        files,
+        boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
+        steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
+        expect,
+        allow,
+        source: reader.source.clone(),
+    })
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { memory_mib: 128, vcpus: 1, command_line: Vec::new() }
+    }
+}
+
+fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
+    const MIB: i128 = 1 << 20;
+    let mut machine = Machine::default();
+    let Some(mut fields) = reader.fields(node, "`machine`") else { return machine };
+    if let Some(node) = fields.take("memory") {
+        // A bare number could be bytes or MiB: it must say.
+        let bytes = node.text().filter(|text| text.ends_with("iB")).and_then(value::parse_int);
+        match bytes {
+            Some(bytes) if (32 * MIB..=65_536 * MIB).contains(&bytes) && bytes % MIB == 0 => {
+                machine.memory_mib = (bytes / MIB) as u32;
+            }
+            _ => _ = reader.expected::<()>(node, "`memory`, like `128 MiB` (32 MiB to 64 GiB)"),
+        }
+    }
+    if let Some(node) = fields.take("cpus") {
+        machine.vcpus = reader.int(node, "`cpus`", 1, 32).map_or(1, |count| count as u8);
+    }
+    if let Some(node) = fields.take("command-line") {
+        // COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h is 2048, and ours takes some of it.
+        const LONGEST: usize = 1024;
+        let fits = |text: &str| text.len() <= LONGEST && !text.chars().any(char::is_control);
+        match node.text().filter(|text| fits(text)) {
+            Some(text) => machine.command_line = text.split_whitespace().map(str::to_owned).collect(),
+            None => {
+                _ = reader.expected::<()>(
+                    node,
+                    "words for the kernel, like `loglevel=7 nosmp` (1024 bytes at most)",
+                )
+            }
+        }
+    }
+    fields.end(reader, &["memory", "cpus", "command-line"]);
+    machine
+}

@@ -1,0 +1,166 @@
+//! The language as a user meets it: what loads, and the text of what does not.
+
+use super::model::{Action, Argument, Layout, Num};
+use crate::fixture::{CHARDEV, HELLO, SYSCALL, damaged, scenario, try_load};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn errors(text: &str) -> String {
+    try_load(text.as_bytes()).expect_err("this scenario should not load")
+}
+
+/// A scenario of these steps.
+fn steps(steps: &str) -> String {
+    format!("modules: [../modules/chardev]\nsteps:\n{steps}")
+}
+
+#[test]
+fn the_shipped_scenarios_load() {
+    assert_eq!(scenario(CHARDEV).name, "chardev");
+    assert_eq!(scenario(HELLO).modules[0].names, ["helloModule"]);
+    assert_eq!(scenario(SYSCALL).steps.last().map(|step| step.repeat), Some(1000));
+}
+
+#[test]
+fn defaults_and_units_are_as_the_reference_says() {
+    let plain = scenario("steps:\n- sleep: 200 ms\n");
+    assert_eq!((plain.machine.memory_mib, plain.machine.vcpus), (128, 1));
+    assert_eq!(
+        (plain.boot_timeout, plain.steps[0].timeout),
+        (Duration::from_secs(60), Duration::from_secs(10))
+    );
+    assert_eq!(plain.name, "test");
+    let text = "machine: {memory: 1 GiB, cpus: 2}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
+    let full = scenario(text);
+    assert_eq!((full.machine.memory_mib, full.machine.vcpus), (1024, 2));
+    assert_eq!(full.kernel.kernel.as_deref(), Some("6.10"), "a version is no number");
+    assert_eq!(full.boot_timeout, Duration::from_secs(120));
+    assert_eq!(full.steps[0].timeout, Duration::from_secs(3));
+    assert_eq!(full.steps[1].timeout, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_number_in_quotes_is_a_string() {
+    let scenario = scenario("steps:\n- syscall: 1\n  args: [42, \"42\", -1, null, {out: 16}]\n");
+    let Action::Syscall { args, .. } = &scenario.steps[0].action else { panic!("no system call") };
+    assert_eq!(args[0], Argument::Num(Num::Int(42)));
+    assert_eq!(args[1], Argument::Text("42".into()));
+    assert_eq!(args[2], Argument::Num(Num::Int(-1)));
+    assert_eq!(args[4], Argument::Out(Layout::Bytes(16)));
+}
+
+/// The text that a user sees, for each mistake.
+#[test]
+fn mistakes_are_shown_with_their_line_and_the_right_name() {
+    let cases: &[(&str, String)] = &[
+        ("not_yaml", "steps:\n  - insmod: [chardev\n  - rmmod: chardev\n".into()),
+        ("unclosed_quote", "name: \"chardev\nsteps:\n- sleep: 1 s\n".into()),
+        ("tab", "steps:\n\t- sleep: 1 s\n".into()),
+        ("no_steps", "name: x\n".into()),
+        ("steps_is_a_map", "steps:\n  sleep: 1 s\n".into()),
+        ("a_list_at_the_top", "- sleep: 1 s\n".into()),
+        ("unknown_top_field", "kernal: 6.12\nsteps:\n- sleep: 1 s\n".into()),
+        ("unknown_step", steps("  - insmodd: chardev\n")),
+        ("unknown_field", steps("  - insmod: chardev\n    parms: {a: 1}\n")),
+        ("two_actions", steps("  - insmod: chardev\n    rmmod: chardev\n")),
+        ("no_action", steps("  - name: nothing\n")),
+        ("unknown_errno", steps("  - rmmod: chardev\n    expect: EWOULDBLOK\n")),
+        ("unknown_expectation", steps("  - sleep: 1 s\n    expect: {retruns: 0}\n")),
+        ("unknown_flag", steps("  - open: /dev/x\n    flags: [raed]\n")),
+        ("unknown_type", steps("  - syscall: getpid\n    args: [{out: lnog, as: x}]\n")),
+        ("wrong_type", steps("  - sleep: soon\n")),
+        ("missing_field", steps("  - write: 1\n")),
+        ("unknown_module", steps("  - insmod: chardve\n")),
+        ("unknown_name", steps("  - open: /dev/x\n    as: fd\n  - close: $df\n")),
+        ("used_before", steps("  - close: $fd\n  - open: /dev/x\n    as: fd\n")),
+        ("named_twice", steps("  - open: /a\n    as: fd\n  - open: /b\n    as: fd\n")),
+        ("bytes_as_number", steps("  - syscall: 1\n    args: [{out: 8, as: b}]\n  - close: $b\n")),
+        ("dollar_in_as", steps("  - open: /a\n    as: $fd\n")),
+        ("key_twice", "expect:\n  syscalls:\n    getpid: 1\n    getpid: 2\nsteps:\n- sleep: 1 s\n".into()),
+        ("no_module_folder", "modules: [../modules/chardv]\nsteps:\n- insmod: chardev\n".into()),
+        ("module_that_is_a_folder", "modules: [../modules/folder.ko]\nsteps:\n- insmod: x\n".into()),
+        ("need_that_is_no_symbol", "needs: {config: [KPROBES, CONFIG_A=y]}\nsteps:\n- sleep: 1 s\n".into()),
+        ("lsmod_of_one", steps("  - lsmod: hello\n")),
+        ("modprobe_removes_with_params", "modules: [../modules/hello]\nsteps:\n- modprobe: helloModule\n  remove: true\n  params: {a: 1}\n".into()),
+        ("unknown_place", "steps:\n- sleep: 1 s\nexpect: {clean: [module]}\n".into()),
+        ("nothing_to_be_clean", "steps:\n- sleep: 1 s\nexpect: {clean: []}\n".into()),
+        ("bare_memory", "machine: {memory: 128}\nsteps:\n- sleep: 1 s\n".into()),
+        ("too_many_cpus", "machine: {cpus: 64}\nsteps:\n- sleep: 1 s\n".into()),
+        ("value_too_large", steps("  - syscall: 1\n    args: [{in: u8, value: 300}]\n")),
+        ("bad_regex", steps("  - file: /a\n    match: '(\\d+'\n")),
+        ("no_group", steps("  - file: /a\n    match: '\\d+'\n    as: n\n")),
+        ("returns_and_errno", steps("  - sleep: 1 s\n    expect: {returns: 0, errno: EIO}\n")),
+        ("shell_syntax", steps("  - run: ls | wc\n")),
+        ("seven_arguments", steps("  - syscall: 1\n    args: [1, 2, 3, 4, 5, 6, 7]\n")),
+        ("allowed_without_reason", "allow: [{splat: foo_ioctl}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("allowed_with_empty_reason", steps("  - sleep: 1 s\n    allow: {splat: foo, reason: ''}\n")),
+        ("everything_allowed", steps("  - sleep: 1 s\n    allow: [{splat: true, reason: noisy}]\n")),
+        ("oops_allowed", "allow: [{oops: foo, reason: old}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("allowed_is_a_text", "allow: foo\nsteps:\n- sleep: 1 s\n".into()),
+        ("null_is_no_text", steps("  - sleep: 1 s\n    expect: {oops: NULL}\n")),
+        ("unknown_kind", steps("  - sleep: 1 s\n    expect: {splat: {kind: kasna}}\n")),
+        ("kind_of_another_end", steps("  - sleep: 1 s\n    expect: {splat: {kind: oops}}\n")),
+        ("two_ends", steps("  - sleep: 1 s\n    expect: {oops: true, panic: true}\n")),
+        ("end_and_value", steps("  - sleep: 1 s\n    expect: {oops: true, returns: 0}\n")),
+        ("end_is_false", steps("  - sleep: 1 s\n    expect: {oops: false}\n")),
+        ("function_of_a_hang", steps("  - sleep: 1 s\n    expect: {hang: {function: foo}}\n")),
+        ("unknown_taint", steps("  - sleep: 1 s\n    expect: {taint: [O, Q]}\n")),
+        ("control_characters", "name: \"\\e[31m\"\nsteps:\n- \"\\e[2J\": 1\n".into()),
+        ("alias_bomb", alias_bomb()),
+        ("deep", format!("steps: {}1{}\n", "[".repeat(200), "]".repeat(200))),
+        (
+            "several_at_once",
+            steps("  - insmodd: chardev\n  - sleep: 10\n  - close: $fd\n  - open: dev\n    flags: [rd]\n"),
+        ),
+    ];
+    for (name, text) in cases {
+        insta::assert_snapshot!(*name, errors(text));
+    }
+}
+
+fn alias_bomb() -> String {
+    let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (this, last) in "bcdefghi".chars().zip("abcdefgh".chars()) {
+        let aliases = vec![format!("*{last}"); 10].join(", ");
+        text.push_str(&format!("{this}: &{this} [{aliases}]\n"));
+    }
+    text + "steps: *i\n"
+}
+
+#[test]
+fn files_that_are_no_text_have_one_message_each() {
+    insta::assert_snapshot!("empty", errors(""));
+    insta::assert_snapshot!("only_a_comment", errors("# later\n\n"));
+    let utf8 = try_load(b"name: x\nsteps: \xff\n").expect_err("not UTF-8");
+    insta::assert_snapshot!("not_utf8", utf8);
+    let huge = try_load(&vec![b'#'; (1 << 20) + 1]).expect_err("too large");
+    insta::assert_snapshot!("huge", huge);
+    let folder = super::load(std::path::Path::new("/proc/self")).expect_err("a folder");
+    insta::assert_snapshot!("folder", folder);
+    let missing = super::load(std::path::Path::new("/nonexistent.yaml")).expect_err("missing");
+    insta::assert_snapshot!("missing", missing);
+    let device = super::load(std::path::Path::new("/dev/zero")).expect_err("a device");
+    insta::assert_snapshot!("device", device);
+}
+
+#[test]
+fn a_flood_of_errors_is_bounded() {
+    let text = steps(&"  - insmodd: chardev\n".repeat(500));
+    let errors = errors(&text);
+    assert!(errors.lines().count() < 120, "{} lines", errors.lines().count());
+    assert!(errors.contains("488 more errors"), "{errors}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_loader_panic(text in damaged()) {
+        let _ = try_load(&text);
+    }
+
+    #[test]
+    fn no_bytes_make_the_loader_panic(text in any::<Vec<u8>>()) {
+        let _ = try_load(&text);
+    }
+}

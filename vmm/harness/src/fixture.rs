@@ -8,9 +8,8 @@ use board::wire::{Door, Evidence, LogRecord, Origin as Whose, SyscallCount};
 use scenario::errno::Errno;
 pub use scenario::fixture::*;
 use scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
-use scenario::{Scenario, Step, load};
+use scenario::{Scenario, Step};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 /// A small part of a kernel's table.

@@ -5,11 +5,12 @@ use super::{
     modules::{self, Modules},
     prepare, println_or_not,
 };
-use crate::{image::GuestModule, judge::Build, preflight::Facts};
+use crate::{image::GuestModule, judge::Build};
 use base::{
     cache::Cache,
     text::{escape, time},
 };
+use module::preflight::Facts;
 use scenario::model::{ModuleKind, ModuleSource};
 use std::{
     fs,

@@ -11,7 +11,6 @@ use crate::{
     judge::{self, Build, Names},
     lower::{self, SyscallNames},
     plan::{Plan, Watch},
-    preflight::Facts,
 };
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
@@ -22,6 +21,7 @@ use board::wire::{LANDMARKS, Spec};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
 };
+use module::preflight::Facts;
 use protocol::Door;
 use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
 use std::{

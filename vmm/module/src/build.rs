@@ -316,5 +316,5 @@ fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Built> {
 }
 
 #[cfg(test)]
-#[path = "module_test.rs"]
+#[path = "build_test.rs"]
 mod tests;

@@ -3,7 +3,6 @@
 
 mod facts;
 mod file;
-pub mod needs;
 mod origin;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The configuration that a scenario says it needs, against the kernel's.
 
-use super::Facts;
 use base::diagnostic::{Diagnostic, Diagnostics};
+use module::preflight::Facts;
 use scenario::{ConfigNeed, Scenario};
 
 /// What the kernel lacks; `None` if it has everything, or does not tell.

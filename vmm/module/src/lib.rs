@@ -1,0 +1,11 @@
+//! Kernel modules: [`build`]ing those of a folder, and looking before the boot whether the kernel will take them
+//! ([`preflight`]).
+//!
+//! It knows the kernel that they are for, and no scenario; loading them is a guest's work.
+
+#![forbid(unsafe_code)]
+
+mod build;
+pub mod preflight;
+
+pub use build::{Built, Module, ModuleError, build};

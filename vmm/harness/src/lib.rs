@@ -7,18 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-mod depmod;
 pub mod engine;
 pub mod event;
 mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod host;
-pub mod image;
 pub mod judge;
-mod ldd;
-pub mod lower;
-mod needs;
-pub mod plan;
 pub mod report;
 pub mod run;

@@ -6,10 +6,10 @@
 use crate::{
     engine,
     event::{Event, RunEnd},
-    plan::{Plan, Watch},
 };
 use board::{command_line, wire::Spec};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use plan::{Plan, Watch};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{self, Read},

@@ -3,7 +3,7 @@
 //! A program in the guest calls getppid in a loop and says how long one took. All ways are steps of one run, in the
 //! same guest; strace comes along with the libraries that it is linked to.
 
-use crate::{ldd, plan::Watch};
+use plan::{Watch, ldd};
 use std::{
     collections::BTreeMap,
     fs, io,

@@ -5,11 +5,9 @@ use super::{
     SAMPLES,
     link::{Link, LinkError},
 };
-use crate::{
-    event::{Event, RunEnd},
-    plan::Watch,
-};
+use crate::event::{Event, RunEnd};
 use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
+use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
 

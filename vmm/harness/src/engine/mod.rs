@@ -10,14 +10,12 @@ mod operand;
 mod process;
 mod step;
 
-use crate::{
-    event::{Booted, Ended, Event, RunEnd, StepOutcome},
-    plan::{Plan, Watch},
-};
+use crate::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 use board::wire::EndReason;
 use guest::{Guest, Halt};
 use link::Link;
 use operand::Names;
+use plan::{Plan, Watch};
 use process::MachineProcess;
 use std::time::{Duration, Instant};
 use step::Done;
@@ -129,7 +127,7 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
 fn one_step(
     guest: &mut Guest,
     index: usize,
-    step: &crate::plan::PlanStep,
+    step: &plan::PlanStep,
     names: &mut Names,
 ) -> Result<StepOutcome, Halt> {
     let began = Instant::now();

@@ -1,6 +1,6 @@
 //! Operands of a plan made into arguments of a call, once the values that they name are known.
 
-use crate::plan::{Bind, Int, Operand, Source};
+use plan::{Bind, Int, Operand, Source};
 use protocol::Arg;
 use std::collections::BTreeMap;
 

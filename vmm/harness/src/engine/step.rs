@@ -4,10 +4,8 @@ use super::{
     guest::{Guest, Halt},
     operand::{Names, Product},
 };
-use crate::{
-    event::StepOutcome,
-    plan::{Op, Operand, PlanStep, Role, What},
-};
+use crate::event::StepOutcome;
+use plan::{Op, Operand, PlanStep, Role, What};
 use protocol::{Action, Arg, Door, Outcome};
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,8 @@
 mod stand_in;
 
 use super::*;
-use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use board::wire::{Command, Evidence, LogRecord, Notice, Sleeper, Spec};
+use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
 use std::os::unix::net::UnixStream;

@@ -9,10 +9,10 @@ use crate::{
     bench::boot::{self, BootBench, Qemu, Sample},
     engine::{self, EngineError},
     event::Event,
-    plan::Plan,
 };
 use board::wire::Spec;
 use emulated::{EmulatedError, EmulatedHost};
+use plan::Plan;
 use std::{env, path::PathBuf};
 
 /// The environment variable that names the folder of a host that `vmm host serve` keeps.

@@ -10,7 +10,6 @@ use crate::{
     event::{Event, StepOutcome},
     host::{self, Choice},
     judge::Verdict,
-    plan::{Op, Role, Watch, What},
 };
 use base::{
     cache::{Cache, Kind},
@@ -22,6 +21,7 @@ use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
 };
+use plan::{Op, Role, Watch, What};
 use scenario::model::Scenario;
 use std::{io, path::Path};
 

@@ -5,12 +5,13 @@ use super::{
     modules::{self, Modules},
     prepare, println_or_not,
 };
-use crate::{image::GuestModule, judge::Build};
+use crate::judge::Build;
 use base::{
     cache::Cache,
     text::{escape, time},
 };
 use module::preflight::Facts;
+use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource};
 use std::{
     fs,

@@ -13,7 +13,6 @@ use crate::{
     },
     host::{self, Choice},
     judge::Verdict,
-    plan::{Watch, What},
 };
 use base::{
     cache::Cache,
@@ -22,6 +21,7 @@ use base::{
     wanted::Wanted,
 };
 use board::wire::Door;
+use plan::{Watch, What};
 use std::{collections::BTreeMap, path::Path};
 
 /// A call to explain.

@@ -1,13 +1,14 @@
 //! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
 
 use super::Abort;
-use crate::{image::GuestModule, judge::Build};
+use crate::judge::Build;
 use base::{
     cache::{Cache, Fault},
     text,
 };
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
+use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource, Scenario};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub(super) struct Modules {
 
 /// What the scenario needs of the kernel's configuration. Cheap, so it comes before anything is built.
 pub(super) fn needs(scenario: &Scenario, facts: &Facts) -> Result<(), Abort> {
-    match crate::needs::lacking(scenario, facts) {
+    match plan::needs::lacking(scenario, facts) {
         None => Ok(()),
         Some(diagnostics) => Err(Abort::Input(diagnostics.to_string())),
     }

@@ -5,13 +5,7 @@ use super::{
     home::Home,
     modules::{self, Modules},
 };
-use crate::{
-    depmod,
-    image::{self, GuestFile, GuestModule, Image, ImageError},
-    judge::{self, Build, Names},
-    lower::{self, SyscallNames},
-    plan::{Plan, Watch},
-};
+use crate::judge::{self, Build, Names};
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
     project,
@@ -22,6 +16,11 @@ use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
 };
 use module::preflight::Facts;
+use plan::{
+    Plan, Watch, depmod,
+    image::{self, GuestFile, GuestModule, Image, ImageError},
+    lower::{self, SyscallNames},
+};
 use protocol::Door;
 use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
 use std::{

@@ -5,11 +5,9 @@ use super::{
     EmulatedError, initrd,
     qemu::{Qemu as Emulator, Start},
 };
-use crate::{
-    bench::boot::{self, BootBench, Qemu, Sample},
-    ldd::libraries,
-};
+use crate::bench::boot::{self, BootBench, Qemu, Sample};
 use board::wire::Spec;
+use plan::ldd::libraries;
 use std::{fs, io, path::Path, thread, time::Duration};
 
 /// What is to be measured, as JSON, in the host.

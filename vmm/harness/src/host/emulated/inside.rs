@@ -7,17 +7,15 @@ use super::{
     MODULES, PORT_PREFIX,
     talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
 };
-use crate::{
-    engine::{
-        self,
-        link::{Link, LinkError},
-    },
-    plan::Plan,
+use crate::engine::{
+    self,
+    link::{Link, LinkError},
 };
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
 };
+use plan::Plan;
 use std::{
     cell::{Cell, RefCell},
     fs::{self, File, OpenOptions},
@@ -260,8 +258,8 @@ fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Watch;
     use board::wire::Spec;
+    use plan::Watch;
     use std::os::unix::net::UnixStream;
 
     const KEY: Key = [7; 16];

@@ -7,7 +7,8 @@ use super::{
     qemu::socket,
     talk::{Blob, Call, FromHost, Key, ToHost},
 };
-use crate::{engine::link::Link, event::Event, plan::Plan};
+use crate::{engine::link::Link, event::Event};
+use plan::Plan;
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,

@@ -11,7 +11,8 @@
 //!
 //! A client that disconnects ends its machine.
 
-use crate::{event::Event, plan::Plan};
+use crate::event::Event;
+use plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 

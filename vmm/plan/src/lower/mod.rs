@@ -5,7 +5,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Bind, Op, Operand, PlanStep, Role, Source, What};
+use crate::{Bind, Op, Operand, PlanStep, Role, Source, What};
 use base::diagnostic::{Diagnostic, Diagnostics};
 use nix::fcntl::OFlag;
 use protocol::Door;

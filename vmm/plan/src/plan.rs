@@ -1,12 +1,8 @@
-//! A plan: what to boot and what to ask the agent, in the agent's terms.
-//!
-//! A plan is complete: the engine that executes it knows nothing of scenarios, files of this machine
-//! or kernels, so it can run here or inside an emulated host. Expectations are not part of it: they are
-//! judged afterwards, from the events.
+//! What the engine carries out: what to boot, and what to ask the agent, in the agent's terms.
 
 use board::wire::Spec;
 use protocol::Door;
-pub use scenario::model::Int;
+use scenario::model::Int;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -32,10 +28,10 @@ pub enum Watch {
     Calls {
         /// See their results too.
         results: bool,
-        /// Numbers of calls to tell one by one ([`crate::event::Event::Call`]); an empty list is all of them.
+        /// Numbers of calls to tell one by one; an empty list is all of them.
         trace: Option<Vec<u64>>,
     },
-    /// Following the call of this number, which is a step's, through the kernel ([`crate::event::Event::Walked`]).
+    /// Following the call of this number, which is a step's, through the kernel.
     Walk(u64),
 }
 

@@ -37,7 +37,7 @@ pub fn lacking(scenario: &Scenario, facts: &Facts) -> Option<Diagnostics> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::scenario;
+    use scenario::fixture::scenario;
 
     fn messages(needs: &str) -> String {
         let config = [("SMP", "y"), ("FAT", "m"), ("HZ", "250"), ("KASAN", "n")];

@@ -1,9 +1,11 @@
 //! What steps become.
 
 use super::{READ_LIMIT, SyscallNames, lower};
-use crate::fixture::{CHARDEV, HELLO, SYSCALL, Table, scenario};
-use crate::plan::{Bind, Int, Op, Operand, PlanStep, Role, Source, What};
+use crate::fixture::Table;
+use crate::{Bind, Int, Op, Operand, PlanStep, Role, Source, What};
+use proptest::prelude::*;
 use protocol::Door;
+use scenario::fixture::{CHARDEV, HELLO, SYSCALL, damaged, scenario, try_load};
 
 fn plan(text: &str) -> Vec<PlanStep> {
     lower(&scenario(text), &Table).unwrap_or_else(|errors| panic!("{errors}"))
@@ -233,4 +235,15 @@ fn caches_are_not_read_where_their_counts_say_nothing() {
     };
     assert_eq!(limits(&Table), [READ_LIMIT; 4]);
     assert_eq!(limits(&Keeps), [READ_LIMIT, 0, READ_LIMIT, 0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_scenario_that_loads_makes_lowering_panic(text in damaged()) {
+        if let Ok(scenario) = try_load(&text) {
+            let _ = lower(&scenario, &Table);
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! What the tests of this crate share: the shipped scenarios beside modules that exist, and the events
 //! of a run in which everything is as a scenario expects.
 
-use crate::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 use crate::judge::{Judge, Judged, Kernel, Names, RunReport};
 use board::wire::{Door, Evidence, LogRecord, Origin as Whose, SyscallCount};
+use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 pub use plan::fixture::Table;
 use plan::lower::SyscallNames;
 use scenario::errno::Errno;

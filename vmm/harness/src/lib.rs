@@ -7,8 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
-pub mod engine;
-pub mod event;
 mod explain;
 #[cfg(test)]
 mod fixture;

@@ -3,11 +3,8 @@
 //! Both boot the same kernel and the same initramfs with the same memory and the same command line, but for
 //! the words that name the machine's own devices.
 
-use crate::{
-    engine,
-    event::{Event, RunEnd},
-};
 use board::{command_line, wire::Spec};
+use engine::event::{Event, RunEnd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plan::{Plan, Watch};
 use serde::{Deserialize, Serialize};

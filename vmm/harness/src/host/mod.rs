@@ -5,13 +5,10 @@
 pub mod emulated;
 pub mod kvm;
 
-use crate::{
-    bench::boot::{self, BootBench, Qemu, Sample},
-    engine::{self, EngineError},
-    event::Event,
-};
+use crate::bench::boot::{self, BootBench, Qemu, Sample};
 use board::wire::Spec;
 use emulated::{EmulatedError, EmulatedHost};
+use engine::{EngineError, event::Event};
 use plan::Plan;
 use std::{env, path::PathBuf};
 

@@ -1,9 +1,9 @@
 //! What the kernel's log comes to, with logs of real shape.
 
 use super::*;
-use crate::event::{Ended, RunEnd};
 use crate::fixture::{run, scenario};
 use board::wire::{Evidence, VcpuStanding};
+use engine::event::{Ended, RunEnd};
 use std::time::Duration;
 
 const OOPS: &str = include_str!("../../../splat/tests/logs/oops-null-x86-6.12.log");

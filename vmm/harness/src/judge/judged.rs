@@ -1,8 +1,8 @@
 //! What reporters get: the events of a run, judged.
 
 use super::verdict::{StepVerdict, Verdict};
-use crate::event::Booted;
 use board::wire::{Door, LogRecord, SeenCall};
+use engine::event::Booted;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

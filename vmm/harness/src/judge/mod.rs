@@ -28,8 +28,8 @@ pub use judged::{
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};
 
-use crate::event::{Booted, Event, StepOutcome};
 use board::wire::{Door, Explanation, LogRecord};
+use engine::event::{Booted, Event, StepOutcome};
 use kernel::lines::{Code, Place, Stands};
 use scenario::Scenario;
 use scenario::model::Want;

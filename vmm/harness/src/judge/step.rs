@@ -7,8 +7,8 @@ use super::standing::{Hang, describe};
 use super::title::{quote, result, title};
 use super::verdict::StepVerdict;
 use super::{Judge, clean, needs};
-use crate::event::StepOutcome;
 use base::text::time;
+use engine::event::StepOutcome;
 use scenario::errno::Errno;
 use scenario::model::{Action, Ending, EndingKind, Step, When};
 

@@ -1,9 +1,9 @@
 //! Verdicts, from events alone.
 
 use super::*;
-use crate::event::{Ended, RunEnd};
 use crate::fixture::{CHARDEV, HELLO, SYSCALL, good_run, names, run, scenario};
 use board::wire::{EndReason, Evidence, VcpuStanding};
+use engine::event::{Ended, RunEnd};
 use proptest::prelude::*;
 use scenario::errno::Errno;
 use scenario::model::{Interval, LogWant, Num, Text};

@@ -1,10 +1,10 @@
 //! What users and programs see of hand-written runs.
 
 use super::{Reporter, json::Json, terminal::Terminal};
-use crate::event::{Ended, Event, RunEnd, StepOutcome};
 use crate::fixture::{CHARDEV, SYSCALL, good_run, judged, scenario};
 use crate::judge::{Build, Judged};
 use board::wire::{LogRecord, VcpuStanding};
+use engine::event::{Ended, Event, RunEnd, StepOutcome};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

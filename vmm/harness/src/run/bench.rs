@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     bench,
-    event::{Event, StepOutcome},
     host::{self, Choice},
     judge::Verdict,
 };
@@ -17,6 +16,7 @@ use base::{
     interrupt, project,
     wanted::Wanted,
 };
+use engine::event::{Event, StepOutcome};
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},

@@ -6,7 +6,6 @@ use super::{
     print_or_not,
 };
 use crate::{
-    event::{Event, RunEnd, StepOutcome},
     explain::{
         signature::{self, Parameter},
         text::{self, Told},
@@ -21,6 +20,7 @@ use base::{
     wanted::Wanted,
 };
 use board::wire::Door;
+use engine::event::{Event, RunEnd, StepOutcome};
 use plan::{Watch, What};
 use std::{collections::BTreeMap, path::Path};
 

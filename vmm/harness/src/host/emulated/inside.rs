@@ -7,10 +7,7 @@ use super::{
     MODULES, PORT_PREFIX,
     talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
 };
-use crate::engine::{
-    self,
-    link::{Link, LinkError},
-};
+use engine::link::{Link, LinkError};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},

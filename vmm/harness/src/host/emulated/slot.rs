@@ -7,7 +7,7 @@ use super::{
     qemu::socket,
     talk::{Blob, Call, FromHost, Key, ToHost},
 };
-use crate::{engine::link::Link, event::Event};
+use engine::{event::Event, link::Link};
 use plan::Plan;
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -88,7 +88,7 @@ impl EmulatedHost {
         }
     }
 
-    /// Carries out a plan inside, as [`crate::engine::execute`] does here.
+    /// Carries out a plan inside, as [`engine::execute`] does here.
     ///
     /// # Errors
     /// The host failed, or the caller gave up; never the guest's fault.

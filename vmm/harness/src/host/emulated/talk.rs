@@ -11,7 +11,7 @@
 //!
 //! A client that disconnects ends its machine.
 
-use crate::event::Event;
+use engine::event::Event;
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};

@@ -1,15 +1,15 @@
 //! A running machine as the engine sees it: notices are taken in one at a time, and every wait ends
 //! at a deadline, at the end of the machine, at a panic of its kernel, or when the user has enough.
 
-use super::{
-    SAMPLES,
-    link::{Link, LinkError},
-};
+use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd};
 use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
 use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
+
+/// When time is up, the vCPUs are looked at so many times.
+pub(super) const SAMPLES: usize = 5;
 
 /// How often the kernel's log is looked at while something is waited for: a panic is noticed this fast.
 const LOG_EVERY: Duration = Duration::from_millis(100);

@@ -1,27 +1,16 @@
-//! The engine: boots a plan's machine, asks the agent step by step, and tells what happened.
-//!
-//! It is the only part that talks to a machine process, and it judges nothing. Whatever the guest or
-//! the machine process does, a run ends within the plan's time limits (and some seconds for the last
-//! questions to the machine process).
+//! A run, in order: the hello, the steps one by one, the end.
 
-mod guest;
-pub mod link;
-mod operand;
-mod process;
-mod step;
-
-use crate::event::{Booted, Ended, Event, RunEnd, StepOutcome};
+use crate::{
+    event::{Booted, Ended, Event, RunEnd, StepOutcome},
+    guest::{Guest, Halt},
+    link::Link,
+    operand::Names,
+    process::MachineProcess,
+    step::{self, Done},
+};
 use board::wire::EndReason;
-use guest::{Guest, Halt};
-use link::Link;
-use operand::Names;
 use plan::{Plan, Watch};
-use process::MachineProcess;
 use std::time::{Duration, Instant};
-use step::Done;
-
-/// When time is up, the vCPUs are looked at so many times.
-const SAMPLES: usize = 5;
 
 /// Why a run has no [`Ended`].
 #[derive(Debug, thiserror::Error)]

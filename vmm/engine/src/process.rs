@@ -81,7 +81,7 @@ impl Drop for MachineProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::link::LinkError;
+    use crate::link::LinkError;
 
     fn shell(script: &str) -> (MachineProcess, Link) {
         let mut command = Command::new("sh");

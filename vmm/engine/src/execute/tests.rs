@@ -3,6 +3,7 @@
 mod stand_in;
 
 use super::*;
+use crate::guest::SAMPLES;
 use board::wire::{Command, Evidence, LogRecord, Notice, Sleeper, Spec};
 use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};

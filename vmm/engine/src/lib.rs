@@ -1,0 +1,17 @@
+//! The engine: boots a plan's machine, asks the agent step by step, and tells what happened ([`event`]).
+//!
+//! It is the only part that talks to a machine process, and it judges nothing. Whatever the guest or
+//! the machine process does, a run ends within the plan's time limits (and some seconds for the last
+//! questions to the machine process).
+
+#![forbid(unsafe_code)]
+
+pub mod event;
+mod execute;
+mod guest;
+pub mod link;
+mod operand;
+mod process;
+mod step;
+
+pub use execute::{EngineError, execute};

@@ -7,10 +7,8 @@ use crate::{
 };
 use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::{
-    host::Choice,
-    run::{Explain, Options},
-};
+use harness::run::{Explain, Options};
+use host::Choice;
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.

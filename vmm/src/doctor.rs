@@ -2,10 +2,8 @@
 
 use crate::cli::{DoctorArgs, Where};
 use base::cache::Cache;
-use harness::{
-    host::{emulated, kvm},
-    run::EXIT_INFRA,
-};
+use harness::run::EXIT_INFRA;
+use host::{emulated, kvm};
 use std::{
     fmt::Write as _,
     io::{self, Write as _},

@@ -2,12 +2,10 @@
 
 use crate::cli::{HostArgs, HostCommand};
 use base::{cache::Cache, interrupt};
-use harness::{
-    host::{
-        SERVED,
-        emulated::{EmulatedError, Serving},
-    },
-    run::{EXIT_INFRA, EXIT_INTERRUPTED},
+use harness::run::{EXIT_INFRA, EXIT_INTERRUPTED};
+use host::{
+    SERVED,
+    emulated::{EmulatedError, Serving},
 };
 use std::io::Write;
 

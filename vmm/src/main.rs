@@ -12,10 +12,11 @@ mod kernel;
 mod module;
 mod splat;
 
+use ::host::emulated;
 use base::{interrupt, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::{host::emulated, run};
+use harness::run;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -81,13 +82,12 @@ fn machine() -> ExitCode {
 
 /// The tiny guest that tells a sound KVM from one that only looks like it.
 fn probe() -> ExitCode {
-    let found =
-        ::machine::probe().map_err(|error| error.to_string()).map(|found| harness::host::kvm::Findings {
-            ring0_ns: found.ring0_ns,
-            int3: found.int3,
-            hw_breakpoint: found.hw_breakpoint,
-        });
-    match harness::host::kvm::report_probe(&found) {
+    let found = ::machine::probe().map_err(|error| error.to_string()).map(|found| ::host::kvm::Findings {
+        ring0_ns: found.ring0_ns,
+        int3: found.int3,
+        hw_breakpoint: found.hw_breakpoint,
+    });
+    match ::host::kvm::report_probe(&found) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

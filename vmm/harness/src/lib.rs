@@ -10,7 +10,6 @@ pub mod bench;
 mod explain;
 #[cfg(test)]
 mod fixture;
-pub mod host;
 pub mod judge;
 pub mod report;
 pub mod run;

@@ -12,7 +12,6 @@ pub use command::{build_modules, check_modules};
 pub use explain::{Explain, explain};
 
 use crate::{
-    host::{self, Choice, Chosen, Host, HostError},
     judge::{Judge, Judged, Verdict},
     report::{Reporter, json::Json, terminal::Terminal},
 };
@@ -22,6 +21,7 @@ use base::{
     interrupt,
     wanted::Wanted,
 };
+use host::{Choice, Chosen, Host, HostError};
 use prepare::Prepared;
 use scenario::model::Scenario;
 use std::{

@@ -3,7 +3,6 @@
 //! Machines are noisy. So nothing here passes or fails by a time: contenders take turns on the same host, and
 //! what is printed are their smallest, middle and largest times and the ratio of the middle ones.
 
-pub mod boot;
 pub mod build;
 pub mod calls;
 mod spread;

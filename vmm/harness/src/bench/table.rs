@@ -1,7 +1,8 @@
 //! What a benchmark found, for a person.
 
-use super::{Spread, boot::Sample, build::What, calls::Way};
+use super::{Spread, build::What, calls::Way};
 use base::text::time as duration;
+use host::boot_bench::Sample;
 use std::{fmt::Write, time::Duration};
 
 /// Exits to user space until the agent is ready: no more than this.

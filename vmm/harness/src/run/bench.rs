@@ -5,11 +5,7 @@ use super::{
     prepare::{self, Prepared},
     print_or_not,
 };
-use crate::{
-    bench,
-    host::{self, Choice},
-    judge::Verdict,
-};
+use crate::{bench, judge::Verdict};
 use base::{
     cache::{Cache, Kind},
     diagnostic::EXIT_BAD_INPUT,
@@ -17,6 +13,7 @@ use base::{
     wanted::Wanted,
 };
 use engine::event::{Event, StepOutcome};
+use host::Choice;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},

@@ -10,7 +10,6 @@ use crate::{
         signature::{self, Parameter},
         text::{self, Told},
     },
-    host::{self, Choice},
     judge::Verdict,
 };
 use base::{
@@ -21,6 +20,7 @@ use base::{
 };
 use board::wire::Door;
 use engine::event::{Event, RunEnd, StepOutcome};
+use host::Choice;
 use plan::{Watch, What};
 use std::{collections::BTreeMap, path::Path};
 

@@ -5,7 +5,7 @@ use super::{
     EmulatedError, initrd,
     qemu::{Qemu as Emulator, Start},
 };
-use crate::bench::boot::{self, BootBench, Qemu, Sample};
+use crate::boot_bench::{self, BootBench, Qemu, Sample};
 use board::wire::Spec;
 use plan::ldd::libraries;
 use std::{fs, io, path::Path, thread, time::Duration};
@@ -118,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>, EmulatedError> {
 /// In the host: measures, and says each sample on the console.
 pub(super) fn inside() -> io::Result<()> {
     let order: BootBench = serde_json::from_slice(&fs::read(ORDER)?)?;
-    boot::measure(&order, &|| false, &mut |sample| {
+    boot_bench::measure(&order, &|| false, &mut |sample| {
         println!("{MARK}{}", serde_json::to_string(&sample).expect("plain data"));
     });
     println!("{END}");

@@ -1,13 +1,11 @@
-//! Where machines run: on this machine's KVM where it is sound, else on an emulated one.
-//!
-//! Both carry out the same plans and tell the same events. Which one it is, and why, is always said.
+//! Which host it will be, and the two of them behind one face.
 
-pub mod emulated;
-pub mod kvm;
-
-use crate::bench::boot::{self, BootBench, Qemu, Sample};
+use crate::{
+    boot_bench::{self, BootBench, Qemu, Sample},
+    emulated::{self, EmulatedError, EmulatedHost},
+    kvm,
+};
 use board::wire::Spec;
-use emulated::{EmulatedError, EmulatedHost};
 use engine::{EngineError, event::Event};
 use plan::Plan;
 use std::{env, path::PathBuf};
@@ -121,7 +119,7 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
 }
 
 impl Chosen {
-    /// Measures the boot of a guest there; see [`boot::measure`].
+    /// Measures the boot of a guest there; see [`boot_bench::measure`].
     ///
     /// # Errors
     /// The host failed, or `stop` said so.
@@ -138,7 +136,7 @@ impl Chosen {
                 let programs = env::split_paths(&path).map(|folder| folder.join("qemu-system-x86_64"));
                 let qemu = programs.into_iter().find(|program| program.is_file());
                 let qemu = qemu.map(|program| Qemu { program, firmware: None });
-                boot::measure(&BootBench { machine, runs, qemu }, stop, sink);
+                boot_bench::measure(&BootBench { machine, runs, qemu }, stop, sink);
                 Ok(())
             }
             Kind::Emulated | Kind::Served(_) => {

@@ -1,15 +1,9 @@
-//! From a scenario in YAML to a verdict and its reports.
+//! What the commands do: [`run`] takes a scenario from its file to its verdict, and [`bench`] compares what that costs
+//! with what else there is.
 //!
-//! Data flows one way: [`scenario`] reads YAML, [`lower`] makes a [`plan`] of it, which is what a machine
-//! is to do; [`event`] is what happened; [`judge`] compares the two and [`report`] shows it. The engine
-//! alone talks to a machine; reporters only read events.
+//! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else.
 
 #![forbid(unsafe_code)]
 
 pub mod bench;
-mod explain;
-#[cfg(test)]
-mod fixture;
-pub mod judge;
-pub mod report;
 pub mod run;

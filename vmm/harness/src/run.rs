@@ -11,10 +11,6 @@ pub use bench::{bench_boot, bench_build, bench_calls};
 pub use command::{build_modules, check_modules};
 pub use explain::{Explain, explain};
 
-use crate::{
-    judge::{Judge, Judged, Verdict},
-    report::{Reporter, json::Json, terminal::Terminal},
-};
 use base::{
     cache::{Cache, CacheError, Fault},
     diagnostic::EXIT_BAD_INPUT,
@@ -22,7 +18,9 @@ use base::{
     wanted::Wanted,
 };
 use host::{Choice, Chosen, Host, HostError};
+use judge::{Judge, Judged, Verdict};
 use prepare::Prepared;
+use report::{Reporter, json::Json, terminal::Terminal};
 use scenario::model::Scenario;
 use std::{
     fmt::Display,

@@ -5,7 +5,7 @@ use super::{
     prepare::{self, Prepared},
     print_or_not,
 };
-use crate::{bench, judge::Verdict};
+use crate::bench;
 use base::{
     cache::{Cache, Kind},
     diagnostic::EXIT_BAD_INPUT,
@@ -14,6 +14,7 @@ use base::{
 };
 use engine::event::{Event, StepOutcome};
 use host::Choice;
+use judge::Verdict;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},

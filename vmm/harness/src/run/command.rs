@@ -5,11 +5,11 @@ use super::{
     modules::{self, Modules},
     prepare, println_or_not,
 };
-use crate::judge::Build;
 use base::{
     cache::Cache,
     text::{escape, time},
 };
+use judge::Build;
 use module::preflight::Facts;
 use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource};

@@ -5,13 +5,6 @@ use super::{
     prepare::{self, Prepared},
     print_or_not,
 };
-use crate::{
-    explain::{
-        signature::{self, Parameter},
-        text::{self, Told},
-    },
-    judge::Verdict,
-};
 use base::{
     cache::Cache,
     diagnostic::{EXIT_BAD_INPUT, Source},
@@ -21,7 +14,12 @@ use base::{
 use board::wire::Door;
 use engine::event::{Event, RunEnd, StepOutcome};
 use host::Choice;
+use judge::Verdict;
 use plan::{Watch, What};
+use report::explain::{
+    signature::{self, Parameter},
+    text::{self, Told},
+};
 use std::{collections::BTreeMap, path::Path};
 
 /// A call to explain.

@@ -1,11 +1,11 @@
 //! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
 
 use super::Abort;
-use crate::judge::Build;
 use base::{
     cache::{Cache, Fault},
     text,
 };
+use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;

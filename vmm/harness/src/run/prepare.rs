@@ -5,13 +5,13 @@ use super::{
     home::Home,
     modules::{self, Modules},
 };
-use crate::judge::{self, Build, Names};
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
     project,
     wanted::Wanted,
 };
 use board::wire::{LANDMARKS, Spec};
+use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
 };

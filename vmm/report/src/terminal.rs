@@ -1,13 +1,13 @@
 //! The run for a person: one line a step, as it ends; what failed, expected beside got.
 
 use super::{Reporter, trace};
-use crate::judge::{
-    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
-};
 use anstyle::{AnsiColor, Style};
 use base::text::{escape, time};
 use board::wire::Door;
 use engine::event::Booted;
+use judge::{
+    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;

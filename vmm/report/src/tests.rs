@@ -1,10 +1,14 @@
 //! What users and programs see of hand-written runs.
 
 use super::{Reporter, json::Json, terminal::Terminal};
-use crate::fixture::{CHARDEV, SYSCALL, good_run, judged, scenario};
-use crate::judge::{Build, Judged};
 use board::wire::{LogRecord, VcpuStanding};
 use engine::event::{Ended, Event, RunEnd, StepOutcome};
+use judge::{
+    Build, Judge, Judged, Kernel, Verdict,
+    fixture::{any_event, good_run, judged, names},
+};
+use proptest::prelude::*;
+use scenario::fixture::{CHARDEV, SYSCALL, scenario};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,7 +97,7 @@ fn a_panic_on_the_terminal_shows_the_log_and_steers_no_terminal() {
 
 #[test]
 fn a_splat_on_the_terminal_shows_where_it_was_and_how_it_came_there() {
-    let warning = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    let warning = include_str!("../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
     let lines = warning.lines().filter_map(|line| line.split_once("] "));
     let mut middle: Vec<Event> = lines.map(|(_, text)| log(text, 4)).collect();
     middle.push(Event::StepEnded {
@@ -179,4 +183,38 @@ fn a_report_that_can_not_be_written_is_found_before_the_run() {
     let fine = folder.path().join("out.json");
     Json::create(&fine).unwrap();
     assert!(!fine.exists(), "nothing is written before the run begins");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_events_make_reporters_panic_or_write_half_a_report(events in prop::collection::vec(any_event(), 0..40)) {
+        let scenario = scenario(CHARDEV);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.json");
+        let mut terminal = Terminal::new(Box::new(std::io::sink()), true);
+        let mut json = Json::create(&path).unwrap();
+        let mut judge = Judge::new(&scenario);
+        let mut all = vec![judge.begin()];
+        judge.kernel(
+            Kernel {
+                release: None,
+                hash: String::new(),
+                cached: false,
+                build: Duration::ZERO,
+                warnings: Vec::new(),
+            },
+            names(),
+        );
+        all.extend(events.iter().flat_map(|event| judge.event(event)));
+        for judged in &all {
+            terminal.event(judged).unwrap();
+            json.event(judged).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let verdict = judge.verdict().map_or("infra", Verdict::name);
+        prop_assert_eq!(object["verdict"].as_str(), Some(verdict));
+    }
 }

@@ -54,7 +54,7 @@ fn at_home(place: Option<Place>, names: &Names) -> Option<Place> {
 mod tests {
     use super::*;
 
-    const WARN: &str = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    const WARN: &str = include_str!("../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
 
     /// Knows the module's functions, and how it was asked.
     fn names() -> Names {

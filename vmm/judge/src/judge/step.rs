@@ -1,12 +1,13 @@
 //! One step's outcome against its expectations.
 
-use super::check::{Got, check};
-use super::findings::{meets, speaks_of};
-use super::judged::{Finding, JudgedStep, StepResult};
-use super::standing::{Hang, describe};
-use super::title::{quote, result, title};
-use super::verdict::StepVerdict;
-use super::{Judge, clean, needs};
+use super::Judge;
+use crate::check::{Got, check};
+use crate::findings::{meets, speaks_of};
+use crate::judged::{Finding, JudgedStep, StepResult};
+use crate::standing::{Hang, describe};
+use crate::title::{quote, result, title};
+use crate::verdict::StepVerdict;
+use crate::{clean, needs};
 use base::text::time;
 use engine::event::StepOutcome;
 use scenario::errno::Errno;
@@ -152,7 +153,7 @@ impl Judge {
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
             let otherwise = judged.why.take().unwrap_or_else(|| "the step returned".into());
-            judged.failures.push(super::Failure {
+            judged.failures.push(crate::Failure {
                 what: "end of the step".into(),
                 expected: wanted(ending),
                 got: self.seen(in_step, &otherwise),

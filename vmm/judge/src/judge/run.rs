@@ -1,13 +1,13 @@
 //! The end of a run: evidence against the run's expectations, and the verdict.
 
 use super::Judge;
-use super::check::{self, holds, show_interval};
-use super::findings::excuse;
-use super::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
-use super::places;
-use super::standing::{self, Hang, describe};
 use super::step::wanted;
-use super::verdict::{StepVerdict, Verdict};
+use crate::check::{self, holds, show_interval};
+use crate::findings::excuse;
+use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
+use crate::places;
+use crate::standing::{self, Hang, describe};
+use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
 use base::text::time;
 use board::wire::{Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};

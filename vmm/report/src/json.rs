@@ -5,13 +5,13 @@
 //! that was killed can't be taken for a pass.
 
 use super::{Reporter, trace};
-use crate::judge::{
-    Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
-    SyscallRow, Taint,
-};
 use base::taint;
 use board::wire::SeenCall;
 use engine::event::Booted;
+use judge::{
+    Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
+    SyscallRow, Taint,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -1,13 +1,12 @@
-//! What the tests of this crate share: the shipped scenarios beside modules that exist, and the events
-//! of a run in which everything is as a scenario expects.
+//! For tests: the events of a run in which everything is as a scenario expects, and any events at all.
 
-use crate::judge::{Judge, Judged, Kernel, Names, RunReport};
-use board::wire::{Door, Evidence, LogRecord, Origin as Whose, SyscallCount};
+use crate::{Judge, Judged, Kernel, Names, RunReport};
+use board::wire::{Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
-pub use plan::fixture::Table;
+use plan::fixture::Table;
 use plan::lower::SyscallNames;
+use proptest::prelude::*;
 use scenario::errno::Errno;
-pub use scenario::fixture::*;
 use scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
 use scenario::{Scenario, Step};
 use std::collections::BTreeMap;
@@ -179,4 +178,77 @@ pub fn run(scenario: &Scenario, events: &[Event]) -> RunReport {
         Some(Judged::Ended(report)) => *report,
         other => panic!("the run did not end: {other:?}"),
     }
+}
+
+/// Any event, mostly with indices and buffers that a scenario has.
+pub fn any_event() -> impl Strategy<Value = Event> {
+    let plain = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
+    let booted = good_run(&plain).remove(0);
+    let index = prop_oneof![0..60_usize, Just(usize::MAX)];
+    let bytes = prop_oneof![Just(Vec::new()), any::<Vec<u8>>(), Just(vec![0xff; 5000])];
+    let value = prop_oneof![any::<i64>(), -200..200_i64, Just(i64::MIN)];
+    let text = prop_oneof![
+        "\\PC{0,20}",
+        Just("Kernel panic - not syncing: x".to_owned()),
+        Just("Oops: 1".to_owned()),
+        any::<String>()
+    ];
+    let standing = prop::collection::vec(
+        prop::collection::vec(
+            (any::<u8>(), any::<u64>(), any::<u8>(), any::<bool>(), any::<bool>()).prop_map(
+                |(index, rip, cpl, halted, interrupts)| VcpuStanding { index, rip, cpl, halted, interrupts },
+            ),
+            0..3,
+        ),
+        0..3,
+    );
+    let time = any::<u64>().prop_map(Duration::from_nanos);
+    let outcome = prop_oneof![
+        (value, prop::collection::vec(bytes.clone(), 0..3), time.clone())
+            .prop_map(|(value, data, took)| StepOutcome::Returned { value, data, took }),
+        (any::<i32>(), bytes.clone(), bytes.clone(), time.clone())
+            .prop_map(|(code, stdout, stderr, took)| StepOutcome::Exited { code, stdout, stderr, took }),
+        any::<i32>().prop_map(|signal| StepOutcome::Died { signal }),
+        text.clone().prop_map(|why| StepOutcome::Skipped { why }),
+        (time.clone(), standing.clone())
+            .prop_map(|(limit, standing)| StepOutcome::TimedOut { limit, standing }),
+        Just(StepOutcome::Lost),
+    ];
+    let calls = prop::collection::vec((any::<u64>(), any::<u64>(), any::<i32>(), any::<u64>()), 0..4);
+    let evidence = calls.prop_map(|calls| {
+        use board::wire::{Door, Origin, SyscallCount};
+        let one = |(nr, count, errno, errors)| SyscallCount {
+            results: Default::default(),
+            processes: Vec::new(),
+            door: Door::Sysenter,
+            nr,
+            origin: Origin::Program,
+            count,
+            errors: [(errno, errors)].into(),
+        };
+        let exits = [("mmio".to_owned(), u64::MAX), ("io".to_owned(), u64::MAX)];
+        Evidence {
+            syscalls: calls.into_iter().map(one).collect(),
+            exits: exits.into(),
+            ..Evidence::default()
+        }
+    });
+    let why = prop_oneof![
+        Just(RunEnd::Completed),
+        index.clone().prop_map(|index| RunEnd::StepTimedOut { index }),
+        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent { limit, standing }),
+        text.clone().prop_map(RunEnd::BadAgent),
+        Just(RunEnd::Panicked),
+        Just(RunEnd::Machine(EndReason::TripleFault)),
+        text.clone().prop_map(|text| RunEnd::Machine(EndReason::KvmError(text))),
+    ];
+    prop_oneof![
+        1 => Just(booted),
+        4 => index.clone().prop_map(|index| Event::StepStarted { index }),
+        8 => (index, outcome).prop_map(|(index, outcome)| Event::StepEnded { index, outcome }),
+        4 => (any::<u64>(), time.clone(), any::<u8>(), text)
+            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, text })),
+        2 => bytes.prop_map(Event::Console),
+        1 => (why, evidence, time).prop_map(|(why, evidence, ran)| Event::Ended(Ended { why, evidence, ran })),
+    ]
 }

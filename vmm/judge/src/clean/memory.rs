@@ -1,6 +1,6 @@
 //! Whether memory of the kernel's was forgotten.
 
-use crate::judge::Failure;
+use crate::Failure;
 use base::text::escape;
 use std::collections::BTreeMap;
 

@@ -1,79 +1,20 @@
-//! Compares what happened with what a scenario expects.
-//!
-//! A [`Judge`] takes the events of a run one by one and gives back [`Judged`] values for reporters. It
-//! trusts nothing in the events: a guest, or a machine process gone wrong, may have sent anything.
+//! The judge of a run: takes events one by one, and gives judged values.
 
-mod check;
-mod clean;
-mod findings;
-mod judged;
-mod needs;
-mod places;
 mod run;
-mod standing;
 mod step;
-mod tail;
-mod title;
-mod verdict;
 
-#[cfg(test)]
-mod findings_test;
-#[cfg(test)]
-mod tests;
-
-pub use judged::{
-    Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
-    SyscallRow, Taint,
+use crate::{
+    Began, BoundedLog, Judged, JudgedStep, Kernel, Names, StepVerdict, Taint, Verdict, check, findings,
+    standing, title,
 };
-pub use tail::BoundedLog;
-pub use verdict::{StepVerdict, Verdict};
-
-use board::wire::{Door, Explanation, LogRecord};
+use board::wire::{Explanation, LogRecord};
 use engine::event::{Booted, Event, StepOutcome};
-use kernel::lines::{Code, Place, Stands};
 use scenario::Scenario;
 use scenario::model::Want;
 use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
-
-/// Makes another line of one, if it has to be another.
-pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
-
-/// The line of source code that a piece of code was compiled from.
-pub type FindLine = dyn Fn(&Code, Stands) -> Option<Place> + Send;
-
-/// What is known of the kernel that runs, for a person's eyes.
-pub struct Names {
-    /// The name of a system call, by the door that it came through.
-    pub syscall: Box<dyn Fn(Door, u64) -> Option<String> + Send>,
-    /// `function+0x1f` of an address.
-    pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
-    /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
-    /// do: modules are built in a copy of their folder.
-    pub at_home: Box<Rewrite>,
-    /// Where there is debug info. Asked only for findings and hangs, once a run is over.
-    pub source: Box<FindLine>,
-}
-
-impl Names {
-    fn line(&self, text: &str) -> String {
-        (self.at_home)(text).unwrap_or_else(|| text.to_owned())
-    }
-}
-
-impl Default for Names {
-    /// Knows nothing.
-    fn default() -> Self {
-        Self {
-            syscall: Box::new(|_, _| None),
-            symbol: Box::new(|_| None),
-            at_home: Box::new(|_| None),
-            source: Box::new(|_, _| None),
-        }
-    }
-}
 
 /// Judges one run.
 pub struct Judge {

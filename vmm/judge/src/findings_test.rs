@@ -1,18 +1,18 @@
 //! What the kernel's log comes to, with logs of real shape.
 
-use super::*;
-use crate::fixture::{run, scenario};
-use board::wire::{Evidence, VcpuStanding};
-use engine::event::{Ended, RunEnd};
+use crate::{fixture::run, *};
+use board::wire::{Evidence, LogRecord, VcpuStanding};
+use engine::event::{Ended, Event, RunEnd, StepOutcome};
+use scenario::fixture::scenario;
 use std::time::Duration;
 
-const OOPS: &str = include_str!("../../../splat/tests/logs/oops-null-x86-6.12.log");
-const WARN: &str = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
-const OOM: &str = include_str!("../../../splat/tests/logs/oom-6.12.log");
-const STALL: &str = include_str!("../../../splat/tests/logs/rcu-stall-self-x86-6.12.log");
-const PANIC: &str = include_str!("../../../splat/tests/logs/panic-init-6.12.log");
-const WARN_PANIC: &str = include_str!("../../../splat/tests/logs/warn-panic-on-warn-x86-4.14.log");
-const BUG: &str = include_str!("../../../splat/tests/logs/bug-list-debug-x86-6.6.log");
+const OOPS: &str = include_str!("../../splat/tests/logs/oops-null-x86-6.12.log");
+const WARN: &str = include_str!("../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+const OOM: &str = include_str!("../../splat/tests/logs/oom-6.12.log");
+const STALL: &str = include_str!("../../splat/tests/logs/rcu-stall-self-x86-6.12.log");
+const PANIC: &str = include_str!("../../splat/tests/logs/panic-init-6.12.log");
+const WARN_PANIC: &str = include_str!("../../splat/tests/logs/warn-panic-on-warn-x86-4.14.log");
+const BUG: &str = include_str!("../../splat/tests/logs/bug-list-debug-x86-6.6.log");
 
 /// A console log as records: what stands before the message is not part of a record.
 fn records(log: &str) -> Vec<Event> {

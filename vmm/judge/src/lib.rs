@@ -1,0 +1,36 @@
+//! Compares what happened with what a scenario expects.
+//!
+//! A [`Judge`] takes the events of a run one by one and gives back [`Judged`] values for reporters. It
+//! trusts nothing in the events: a guest, or a machine process gone wrong, may have sent anything. It reads no file
+//! and prints nothing; what things are called it asks the [`Names`] that it was given.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod clean;
+mod findings;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+mod judge;
+mod judged;
+mod names;
+mod needs;
+mod places;
+mod standing;
+mod tail;
+mod title;
+mod verdict;
+
+#[cfg(test)]
+mod findings_test;
+#[cfg(test)]
+mod tests;
+
+pub use judge::Judge;
+pub use judged::{
+    Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
+    SyscallRow, Taint,
+};
+pub use names::{FindLine, Names, Rewrite};
+pub use tail::BoundedLog;
+pub use verdict::{StepVerdict, Verdict};

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod entry;
 mod newc;
 
-pub use archive::{Error, Initramfs, NodeKind};
+pub use archive::{Error, Initramfs};
+pub use entry::NodeKind;

@@ -1,6 +1,6 @@
 //! The archive's bytes.
 
-use crate::archive::{Entry, Kind, NodeKind};
+use crate::entry::{Entry, Kind, NodeKind};
 use std::io::{self, Write};
 
 /// The name of the entry that ends an archive.

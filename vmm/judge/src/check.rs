@@ -1,7 +1,7 @@
 //! One expectation against what came back.
 
 use super::judged::Failure;
-use super::title::quote;
+use crate::quote::quote;
 use base::{
     taint,
     text::{escape, time},

@@ -16,6 +16,7 @@ mod judged;
 mod names;
 mod needs;
 mod places;
+mod quote;
 mod standing;
 mod tail;
 mod title;

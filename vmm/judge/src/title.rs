@@ -1,11 +1,11 @@
 //! Steps as one line for a person.
 
-use super::check::{self, Values};
+use crate::{
+    check::{self, Values},
+    quote::{TEXT, quote},
+};
 use base::text::escape;
 use scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
-
-/// Longer texts are cut here, in characters.
-const TEXT: usize = 40;
 
 /// What a step does, without its result.
 pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
@@ -18,14 +18,6 @@ pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
         Some(name) => format!("{}: {title}", escape(name)),
         None => title,
     }
-}
-
-/// Bytes as a quoted, cut, harmless text.
-pub fn quote(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let head: String = text.chars().take(TEXT).collect();
-    let more = if head.len() < text.len() { "..." } else { "" };
-    format!("\"{}\"{more}", escape(&head).replace('"', "\\\""))
 }
 
 struct Titles<'a> {

@@ -1,6 +1,6 @@
 //! The configuration that fragments are put on.
 
-use super::{config::ConfigError, source::hex};
+use super::{config::ConfigError, sources::hex};
 use base::unpack::unpack;
 use sha2::{Digest, Sha256};
 use std::{

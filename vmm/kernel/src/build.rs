@@ -4,7 +4,7 @@ use super::{
     Base, BuildFailed, KernelError, Prepared, diagnose, patch, product,
     recipe::{Loaded, Recipe},
     run,
-    source::Sources,
+    sources::Sources,
     toolchain::Toolchain,
     tree::{self, Share, Tree},
 };

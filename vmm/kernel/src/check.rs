@@ -5,7 +5,7 @@ use super::{
     patch::{PatchError, Series},
     wanted::{Meant, meant, series_of},
 };
-use crate::source::Source;
+use crate::Source;
 use base::{cache::Cache, project::PATCHES, wanted::Wanted};
 use std::{
     fmt,

@@ -9,7 +9,7 @@ use super::{
     config::{self, ConfigError},
     recipe::Recipe,
     run,
-    source::hex,
+    sources::hex,
     tree::Tree,
 };
 use base::cache::CacheError;

@@ -7,7 +7,7 @@ mod suites;
 
 use super::{
     diagnose, run,
-    source::{SourceError, compression, kernel_version, top, unpack},
+    sources::{SourceError, compression, kernel_version, top, unpack},
     toolchain,
 };
 use base::{

@@ -1,7 +1,7 @@
 //! Why there is no kernel, and whose fault that is.
 
 use crate::{
-    config::ConfigError, diagnose, foreign::ForeignError, patch, run, source, syscall_table::TableError,
+    config::ConfigError, diagnose, foreign::ForeignError, patch, run, sources, syscall_table::TableError,
     toolchain::Missing, wanted,
 };
 use base::cache::{CacheError, Fault};
@@ -18,7 +18,7 @@ use thiserror::Error;
 pub enum KernelError {
     /// No source.
     #[error(transparent)]
-    Source(#[from] source::SourceError),
+    Source(#[from] sources::SourceError),
     /// No series, or one that does not apply.
     #[error(transparent)]
     Patch(#[from] patch::PatchError),
@@ -85,7 +85,7 @@ pub enum KernelError {
 impl KernelError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        use source::SourceError;
+        use sources::SourceError;
         match self {
             Self::Source(SourceError::Cache(error))
             | Self::Cache(error)

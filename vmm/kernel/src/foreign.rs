@@ -10,7 +10,7 @@ use super::{
     Kernel, KernelError, Manifest, kallsyms,
     product::{self, Facts},
     run,
-    source::hex,
+    sources::hex,
     toolchain::{self, Compiler, Missing},
 };
 use crate::{symbols::Symbols, syscall_table::SyscallTable};

@@ -2,7 +2,7 @@
 
 use super::{
     diagnose, run,
-    source::{SourceError, Sources, hex, kernel_version, renamed, unpack},
+    sources::{SourceError, Sources, hex, kernel_version, renamed, unpack},
     toolchain,
 };
 use base::{

@@ -3,7 +3,7 @@
 use crate::{
     Compiler, Fit, KernelError, Manifest, Patches, Recipe, build, fit, foreign, offsets, patch,
     recipe::Loaded,
-    source::Sources,
+    sources::Sources,
     store,
     symbols::{Symbols, SymbolsError},
     syscall_table::SyscallTable,

@@ -4,7 +4,8 @@ use super::{
     base_config::{Base, LoadedBase},
     config::{self, ConfigError, Request},
     patch::Series,
-    source::{Source, Sources, hex},
+    source::Source,
+    sources::{Sources, hex},
     toolchain::Compiler,
 };
 use crate::KernelError;

@@ -1,62 +1,18 @@
 //! Where kernel sources come from, and how they get into the cache.
 
-use super::{debian, git, toolchain, tree::Tree};
-use base::{
-    cache::{Cache, CacheError, Kind},
-    progress::{Progress, Total, Unit},
+use super::{
+    debian, git,
+    sources::{SourceError, Sources, compression, hex, kernel_version, renamed, top, unpack},
+    tree::Tree,
 };
+use base::cache::{Cache, CacheError, Kind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
-use thiserror::Error;
-
-/// Why there is no source.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// The machine's apt doesn't know the package.
-    #[error(
-        "find the Debian package {package}: neither this machine's apt nor Debian's backports and sid know it; is the \
-         name right, and does `apt-get update` work?"
-    )]
-    NoPackage {
-        /// Its name, perhaps with `=VERSION`.
-        package: String,
-    },
-    /// apt, dpkg-deb, tar or git failed.
-    #[error("{what}: {said}")]
-    Tool {
-        /// The attempt, as a verb.
-        what: String,
-        /// In the tool's words.
-        said: String,
-    },
-    /// A program is missing.
-    #[error(transparent)]
-    Missing(#[from] toolchain::Missing),
-    /// It is something else.
-    #[error("use {} as a kernel source: {why}", path.display())]
-    NotAKernel {
-        /// The folder or file.
-        path: PathBuf,
-        /// What is missing.
-        why: String,
-    },
-    /// Somebody ran make in it.
-    #[error(
-        "build {} in a folder of its own: it holds a build of its own, whose files would be taken for parts of \
-         the source; keep its .config if you need it, then run `make mrproper` there",
-        .0.display()
-    )]
-    NotClean(PathBuf),
-    /// The file system, or Ctrl-C.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-}
 
 /// Where to take a source from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,23 +55,6 @@ impl std::fmt::Display for Source {
             Self::Git { repository, revision } => write!(f, "{} at {revision}", repository.display()),
         }
     }
-}
-
-/// A source on disk.
-#[derive(Clone, Debug)]
-pub struct Sources {
-    /// The folder that has the kernel's top Makefile.
-    pub folder: PathBuf,
-    /// Changes whenever the content does.
-    pub identity: String,
-    /// The same for all versions of one source, so that they can share a build folder.
-    pub name: String,
-    /// The cache keeps it; it never changes.
-    pub ours: bool,
-    /// `6.12.117`.
-    pub version: String,
-    /// The files, where they had to be looked at.
-    pub tree: Option<Tree>,
 }
 
 impl Source {
@@ -166,129 +105,6 @@ impl Source {
     }
 }
 
-impl Sources {
-    pub(super) fn kept(cache: &Cache, key: &str, name: &str) -> Result<Self, SourceError> {
-        let folder = top(&cache.place(Kind::Source, key))?;
-        let version = kernel_version(&folder)?;
-        let (identity, name) = (key.to_owned(), name.to_owned());
-        Ok(Self { folder, identity, name, ours: true, version, tree: None })
-    }
-
-    /// `6.12` of `6.12.117`: what series folders are called.
-    pub fn series(&self) -> String {
-        self.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
-    }
-}
-
-/// Says what the user gave, not what it was unpacked to.
-pub(super) fn renamed(error: SourceError, file: &Path) -> SourceError {
-    match error {
-        SourceError::NotAKernel { why, .. } => SourceError::NotAKernel { path: file.to_owned(), why },
-        other => other,
-    }
-}
-
-/// The version that a kernel's top Makefile states.
-///
-/// # Errors
-/// [`SourceError::NotAKernel`].
-pub fn kernel_version(folder: &Path) -> Result<String, SourceError> {
-    let not = |why: &str| SourceError::NotAKernel { path: folder.to_owned(), why: why.to_owned() };
-    if !folder.is_dir() {
-        return Err(not(if folder.exists() { "it is not a folder" } else { "there is no such folder" }));
-    }
-    let makefile = fs::read(folder.join("Makefile")).map_err(|_| not("it has no Makefile"))?;
-    let makefile = String::from_utf8_lossy(&makefile);
-    let value = |name: &str| {
-        makefile
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
-            .map(str::trim)
-    };
-    let (Some(version), Some(patch_level), Some(sub_level)) =
-        (value("VERSION"), value("PATCHLEVEL"), value("SUBLEVEL"))
-    else {
-        return Err(not("its Makefile states no kernel version"));
-    };
-    for needed in ["Kconfig", "Kbuild", "arch/x86", "scripts"] {
-        if !folder.join(needed).exists() {
-            return Err(not(&format!("its Makefile is a kernel's, but there is no {needed}")));
-        }
-    }
-    Ok(format!("{version}.{patch_level}.{sub_level}"))
-}
-
-/// The one folder in a source's entry.
-pub(super) fn top(entry: &Path) -> Result<PathBuf, SourceError> {
-    let folders = fs::read_dir(entry).map_err(CacheError::io("read", entry))?.flatten();
-    let mut folders = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
-    match (folders.next(), folders.next()) {
-        (Some(folder), None) if !entry.join("Makefile").exists() => Ok(folder),
-        _ => Ok(entry.to_owned()),
-    }
-}
-
-/// tar's option for a file's ending.
-pub(super) fn compression(file: &Path) -> Option<&'static str> {
-    match file.extension()?.to_str()? {
-        "xz" | "txz" => Some("--xz"),
-        "gz" | "tgz" => Some("--gzip"),
-        "bz2" => Some("--bzip2"),
-        "zst" => Some("--zstd"),
-        _ => None,
-    }
-}
-
-/// Feeds a tarball to tar, so that we can count.
-pub(super) fn unpack(
-    mut input: impl Read,
-    compression: Option<&str>,
-    bytes: u64,
-    to: &Path,
-    what: &str,
-) -> Result<(), SourceError> {
-    let total = if bytes == 0 { Total::Unknown } else { Total::Known(bytes) };
-    let progress = Progress::start(&format!("unpacking {what}"), Unit::Bytes, total);
-    let start = CacheError::io("start", Path::new("tar"));
-    let mut tar = Command::new("tar")
-        .args(["--extract", "--file=-", "--no-same-owner"])
-        .args(compression)
-        .arg("-C")
-        .arg(to)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
-    let mut pipe = tar.stdin.take();
-    let mut buffer = vec![0; 1 << 18];
-    let mut done = 0;
-    // On an error tar closes the pipe, and then says why.
-    while let Some(out) = &mut pipe {
-        if base::interrupt::requested() {
-            let _ = tar.kill();
-            let _ = tar.wait();
-            return Err(CacheError::Interrupted.into());
-        }
-        let n = input.read(&mut buffer).map_err(CacheError::io("read", Path::new(what)))?;
-        if n == 0 || out.write_all(&buffer[..n]).is_err() {
-            pipe = None;
-        }
-        done += n as u64;
-        progress.set(done);
-    }
-    let output = tar.wait_with_output().map_err(CacheError::io("wait for", Path::new("tar")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if super::diagnose::is_disk_full(std::slice::from_ref(&said)) {
-        return Err(CacheError::disk_full(to.to_owned()).into());
-    }
-    let said = said.lines().next().unwrap_or("tar said nothing").to_owned();
-    Err(SourceError::Tool { what: format!("unpack {what}"), said })
-}
-
 fn digest(file: &Path) -> Result<String, CacheError> {
     let mut reader = File::open(file).map_err(CacheError::io("open", file))?;
     let mut digest = Sha256::new();
@@ -299,11 +115,6 @@ fn digest(file: &Path) -> Result<String, CacheError> {
             n => digest.update(&buffer[..n]),
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

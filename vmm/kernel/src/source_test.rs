@@ -1,4 +1,5 @@
 use super::*;
+use std::process::Command;
 
 /// A folder that looks enough like a kernel's.
 fn kernel(folder: &Path) {

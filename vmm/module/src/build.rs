@@ -6,7 +6,7 @@
 use base::cache::{self, Cache, CacheError, Fault, Kind};
 use kernel::{
     BuildFailed, Kernel, diagnose, jobs, run,
-    source::hex,
+    sources::hex,
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
 };

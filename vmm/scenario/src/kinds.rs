@@ -2,16 +2,47 @@
 
 use super::argument::origins;
 use super::expect::Results;
-use super::model::{Action, Argument, CallName, Node as Special, Num, Pointer};
+use super::model::{Action, Argument, CallName, Node as Special, Num, Origin, Pointer, Span};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
 use super::request;
-use super::step::{Kind, Parts};
 use super::value::{parse_int, reference};
 use base::diagnostic::Diagnostic;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use protocol::Door;
+
+/// A kind of step.
+pub struct Kind {
+    /// The field that makes a step one of this kind; its value is the first parameter of `read`.
+    pub name: &'static str,
+    /// Its other fields.
+    pub fields: &'static [&'static str],
+    /// Reads both.
+    pub read: fn(&mut Reader<'_>, &Node, &mut Fields<'_>) -> Option<Parts>,
+}
+
+/// What the reader of a kind brings.
+pub struct Parts {
+    /// What to do.
+    pub action: Action,
+    /// What it brings back.
+    pub results: Results,
+    /// Its named buffers.
+    pub names: Vec<(String, Span, Origin)>,
+}
+
+impl Parts {
+    /// A step that returns a value or an error.
+    pub fn value(action: Action) -> Option<Self> {
+        Some(Self { action, results: Results::Value, names: Vec::new() })
+    }
+
+    /// A step that also brings data.
+    pub fn data(action: Action) -> Option<Self> {
+        Some(Self { action, results: Results::Data, names: Vec::new() })
+    }
+}
 
 /// All kinds of steps.
 pub const KINDS: &[Kind] = &[

@@ -1,7 +1,7 @@
 //! Steps: what is common to all of them. The kinds are in [`super::kinds`].
 
 use super::expect::Results;
-use super::kinds::KINDS;
+use super::kinds::{KINDS, Kind};
 use super::model::{Action, Binding, Check, Origin, Place, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
@@ -13,38 +13,6 @@ const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat", 
 
 /// The limit of a step that names none.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A kind of step.
-pub struct Kind {
-    /// The field that makes a step one of this kind; its value is the first parameter of `read`.
-    pub name: &'static str,
-    /// Its other fields.
-    pub fields: &'static [&'static str],
-    /// Reads both.
-    pub read: fn(&mut Reader<'_>, &Node, &mut Fields<'_>) -> Option<Parts>,
-}
-
-/// What the reader of a kind brings.
-pub struct Parts {
-    /// What to do.
-    pub action: Action,
-    /// What it brings back.
-    pub results: Results,
-    /// Its named buffers.
-    pub names: Vec<(String, Span, Origin)>,
-}
-
-impl Parts {
-    /// A step that returns a value or an error.
-    pub fn value(action: Action) -> Option<Self> {
-        Some(Self { action, results: Results::Value, names: Vec::new() })
-    }
-
-    /// A step that also brings data.
-    pub fn data(action: Action) -> Option<Self> {
-        Some(Self { action, results: Results::Data, names: Vec::new() })
-    }
-}
 
 /// The steps, with a look at the places that must be clean before the first and after the last of them.
 pub fn with_looks(steps: Vec<Step>, expect: &RunExpect, timeout: Duration) -> Vec<Step> {
@@ -70,7 +38,8 @@ impl Reader<'_> {
     /// The list of steps. A step with an error is left out, and its error noted.
     pub fn steps(&mut self, nodes: &[Node], timeout: Duration) -> Vec<Step> {
         let steps = nodes.iter().filter_map(|node| self.step(node, timeout)).collect();
-        self.close_names();
+        let open = self.names.close();
+        self.errors.extend(open);
         steps
     }
 
@@ -121,7 +90,7 @@ impl Reader<'_> {
         let bind = bind.and_then(|node| self.new_name(node));
         let Some(parts) = parts else {
             if let Some((name, span)) = bind {
-                self.give(&name, &span, &Origin::Value);
+                self.errors.extend(self.names.give(&name, &span, &Origin::Value));
             }
             return None;
         };
@@ -141,7 +110,7 @@ impl Reader<'_> {
             expect.checks.push(Check { line, want });
         }
         for (name, span, origin) in &names {
-            self.give(name, span, origin);
+            self.errors.extend(self.names.give(name, span, origin));
         }
         let repeat = repeat.and_then(|node| self.repeat(node, &parts.action)).unwrap_or(1);
         let binds = names.into_iter().map(|(name, span, from)| Binding { name, span, from }).collect();

@@ -1,6 +1,6 @@
 //! The small values of the language: numbers, sizes, times, bytes, types.
 
-use super::model::{Interval, Num, Type};
+use super::model::{Interval, Num, Span, Type};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::Diagnostic;
@@ -87,6 +87,17 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Reader<'_> {
+    /// A name as `as` gives it.
+    pub fn new_name(&mut self, node: &Node) -> Option<(String, Span)> {
+        let name = self.text(node, "a name")?;
+        if is_name(&name) {
+            return Some((name, node.span.clone()));
+        }
+        let plain = name.trim_start_matches('$');
+        let error = Diagnostic::new(&node.span, format!("`{name}` is no name: letters, digits and `_`"));
+        self.error(if is_name(plain) { error.label(format!("write `as: {plain}`")) } else { error })
+    }
+
     /// A number that must be known now.
     pub fn int(&mut self, node: &Node, what: &str, low: i128, high: i128) -> Option<i128> {
         let number = node.text().and_then(parse_int);
@@ -103,7 +114,7 @@ impl Reader<'_> {
     pub fn num(&mut self, node: &Node, what: &str) -> Option<Num> {
         let text = node.text().unwrap_or_default();
         if let Some(name) = reference(text) {
-            self.uses(name, &node.span);
+            self.errors.extend(self.names.uses(name, &node.span));
             return Some(Num::Name(name.to_owned()));
         }
         match parse_int(text) {
@@ -213,7 +224,7 @@ impl Reader<'_> {
     pub fn template(&mut self, node: &Node, what: &str) -> Option<String> {
         let text = self.text(node, what)?;
         for name in placeholders(&text) {
-            self.uses(name, &node.span);
+            self.errors.extend(self.names.uses(name, &node.span));
         }
         if text.contains('\0') {
             return self.error(

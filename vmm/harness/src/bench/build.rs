@@ -4,7 +4,7 @@
 //! arguments and the same priority. This program also finds out what changed, and makes an entry of the cache.
 
 use base::cache::{Cache, CacheError};
-use kernel::{KernelError, Patches, Recipe, patch::Series, source::Sources, store};
+use kernel::{KernelError, Patches, Recipe, patch::Series, sources::Sources, store};
 use std::{
     fs,
     path::Path,

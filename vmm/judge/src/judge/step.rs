@@ -5,9 +5,12 @@ use crate::check::{Got, check};
 use crate::findings::{meets, speaks_of};
 use crate::judged::{Finding, JudgedStep, StepResult};
 use crate::standing::{Hang, describe};
-use crate::title::{quote, result, title};
 use crate::verdict::StepVerdict;
 use crate::{clean, needs};
+use crate::{
+    quote::quote,
+    title::{result, title},
+};
 use base::text::time;
 use engine::event::StepOutcome;
 use scenario::errno::Errno;

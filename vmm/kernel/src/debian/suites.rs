@@ -1,6 +1,6 @@
 //! Finding a package, also in suites that this machine does not list.
 
-use crate::{run, source::SourceError};
+use crate::{run, sources::SourceError};
 use base::{cache::CacheError, progress};
 use std::{
     fs,

@@ -23,7 +23,7 @@ pub struct Origin {
 pub fn source(candidates: &[PathBuf], release: &str) -> Option<PathBuf> {
     let whole = |folder: &&PathBuf| {
         // A folder that only has what building a module takes lacks these.
-        let version = kernel::source::kernel_version(folder);
+        let version = kernel::sources::kernel_version(folder);
         folder.join("mm").is_dir() && version.is_ok_and(|version| release.starts_with(&version))
     };
     candidates.iter().find(whole).cloned()

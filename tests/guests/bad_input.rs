@@ -1,6 +1,6 @@
 //! Bad input: exit code 2, one message that shows where, and nothing else happens.
 
-use super::support::{Ran, refuse, run_text};
+use super::support::{Ran, fixture, refuse, run_several, run_text, run_with};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
@@ -59,7 +59,7 @@ fn text_that_is_no_yaml_is_shown_with_its_line() {
 #[test]
 fn file_in_the_agents_place_is_bad_input() {
     let ran = run_text("files: {/init: scenario.yaml}\nsteps:\n  - sleep: 1 ms\n");
-    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.ends_with("bad-input", 2);
     ran.says("/init");
 }
 
@@ -71,6 +71,43 @@ fn machine_too_small_for_its_files_is_bad_input() {
         "machine: {{memory: 32 MiB}}\nfiles: {{/large: {0}, /larger: {0}, /largest: {0}}}\nsteps:\n  - sleep: 1 ms\n",
         large.display()
     ));
-    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.ends_with("bad-input", 2);
     ran.says("32 MiB");
+}
+
+#[test]
+fn kernel_that_there_is_not_is_bad_input_and_no_fault_of_the_machine() {
+    let ran = run_with(&fixture("long.yaml"), &["--kernel", "nosuch"]);
+    ran.ends_with("bad-input", 2);
+    ran.says("find the kernel `nosuch`");
+}
+
+#[test]
+fn need_that_the_kernel_does_not_meet_is_told_once() {
+    let ran = run_text("needs: {config: CONFIG_KASAN}\nsteps:\n  - sleep: 1 ms\n");
+    ran.ends_with("bad-input", 2);
+    assert_eq!(ran.text.matches("CONFIG_KASAN is not set").count(), 1, "{}", ran.text);
+}
+
+// One that fails is known to be wrong, whatever else could not be run.
+#[test]
+fn failure_beside_bad_input_is_a_failure_and_all_are_summed_up() {
+    let folder = TempDir::new().unwrap();
+    let small = folder.path().join("small.yaml");
+    let large = std::env::current_exe().unwrap();
+    fs::write(
+        &small,
+        format!(
+            "machine: {{memory: 32 MiB}}\nfiles: {{/a: {0}, /b: {0}, /c: {0}}}\nsteps:\n  - sleep: 1 ms\n",
+            large.display()
+        ),
+    )
+    .unwrap();
+    let fails = folder.path().join("fails.yaml");
+    fs::write(&fails, "steps:\n  - open: /nonexistent\n").unwrap();
+    let ran = run_several(&[&small, &fails]);
+    assert_eq!(ran.code, Some(1), "{}", ran.text);
+    ran.says("BAD-INPUT  small");
+    ran.says("FAIL  fails");
+    ran.says("2 scenarios: 1 bad-input, 1 fail");
 }

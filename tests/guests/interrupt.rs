@@ -40,7 +40,7 @@ fn wait(child: &mut Child, limit: Duration) {
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
-            panic!("vmm was still there {limit:?} after SIGINT");
+            panic!("vmm was still there {limit:?} after the signal");
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -48,6 +48,16 @@ fn wait(child: &mut Child, limit: Duration) {
 
 #[test]
 fn interrupt_ends_the_run_and_leaves_no_process() {
+    ended_by(Signal::SIGINT, 130, "interrupted by the user");
+}
+
+// A CI system ends a job by SIGTERM: that is no wish of a user's.
+#[test]
+fn termination_ends_the_run_as_well_and_says_so() {
+    ended_by(Signal::SIGTERM, 143, "ended by SIGTERM");
+}
+
+fn ended_by(signal: Signal, code: i32, reason: &str) {
     let _turn = Turn::take();
     let folder = TempDir::new().unwrap();
     let report = folder.path().join("report.json");
@@ -64,12 +74,12 @@ fn interrupt_ends_the_run_and_leaves_no_process() {
     }
 
     assert!(!session(leader).is_empty(), "what is looked for below is there now");
-    kill(Pid::from_raw(leader.try_into().unwrap()), Signal::SIGINT).unwrap();
+    kill(Pid::from_raw(leader.try_into().unwrap()), signal).unwrap();
     wait(&mut child, Duration::from_secs(10));
 
     let ran = finished(&child.wait_with_output().unwrap(), &report, started);
-    ran.ends_with("infra", 130);
-    ran.says("interrupted");
+    ran.ends_with("interrupted", code);
+    ran.says(reason);
     assert_eq!(ran.step_verdicts().first(), Some(&"pass"));
     assert_eq!(ran.step_verdicts().last(), Some(&"not-run"));
     assert_eq!(session(leader), [""; 0], "these were left");

@@ -112,6 +112,16 @@ pub fn run_text(text: &str) -> Ran {
     run(&path)
 }
 
+/// Several scenarios in one run, without a report.
+pub fn run_several(scenarios: &[&Path]) -> Ran {
+    let _turn = Turn::take();
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.arg("run").args(scenarios).stdin(Stdio::null());
+    let output = on_host(&mut command).output().expect("vmm can be started");
+    finished(&output, Path::new(""), started)
+}
+
 /// `vmm explain` with these words, on the host of these tests.
 pub fn explain(words: &[&str]) -> Ran {
     let _turn = Turn::take();

@@ -7,9 +7,12 @@ use crate::{
 };
 use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::run::{Explain, Options};
+use harness::{Options, explain::Explain};
 use host::Choice;
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
 ///
@@ -36,7 +39,9 @@ Exit codes:
   1    a verdict against the kernel, a module, or an expectation
   2    bad input: the command line, a scenario, a configuration
   3    this machine's fault, never the kernel's
-  130  ended by Ctrl-C
+  130  ended by Ctrl-C (143 by SIGTERM, 129 by SIGHUP)
+
+  Of several runs, 1 goes before 2, 2 before 3, and 3 before 0.
 
 Environment:
   VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
@@ -109,9 +114,13 @@ pub struct RunArgs {
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        let json = self.report.first().map(|report| report.json.clone());
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
-        Options { host: self.host.into(), json, trace: self.trace.clone(), kernel }
+        Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
+    }
+
+    /// The file for a JSON report.
+    pub fn json(&self) -> Option<&Path> {
+        self.report.first().map(|report| report.json.as_path())
     }
 
     /// What clap can't see.
@@ -310,7 +319,7 @@ mod tests {
         let args = run_args("vmm run a.yaml --report json=b=c.json --host kvm").unwrap();
         let options = args.options();
         assert_eq!((args.complaint(), options.host), (None, Choice::Kvm));
-        assert_eq!(options.json, Some("b=c.json".into()));
+        assert_eq!(args.json(), Some(Path::new("b=c.json")));
         assert_eq!(run_args("vmm run a.yaml b.yaml").unwrap().options().host, Choice::Auto);
     }
 

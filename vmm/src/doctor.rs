@@ -1,9 +1,12 @@
 //! `vmm doctor`: what this machine's hosts are like.
 
-use crate::cli::{DoctorArgs, Where};
+use crate::{
+    cli::{DoctorArgs, Where},
+    exit,
+};
 use base::cache::Cache;
-use harness::run::EXIT_INFRA;
 use host::{emulated, kvm};
+use judge::Verdict;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
@@ -40,7 +43,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         // A reader that has seen enough is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
     }
-    if sound { 0 } else { EXIT_INFRA }
+    exit::code(if sound { Verdict::Pass } else { Verdict::Infra })
 }
 
 fn heading(text: &mut String, name: &str, verdict: &str) {

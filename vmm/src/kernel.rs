@@ -3,19 +3,19 @@
 mod patch;
 mod table;
 
+use crate::say::{failed, out as say};
 use base::{
-    cache::{Cache, Fault, Kind},
-    interrupt, project,
+    cache::{Cache, Kind},
+    project,
     wanted::Wanted,
 };
 use clap::{Args, Subcommand};
-use harness::run::{EXIT_INFRA, EXIT_INTERRUPTED};
 use kernel::{
     Kernel, KernelError, menuconfig,
     store::{self, Rule},
     wanted::Meant,
 };
-use std::{fmt::Display, fs, io::Write, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Build kernels, and look after those that were built.
 #[derive(Debug, Args)]
@@ -205,23 +205,6 @@ fn menu(wanted: &Wanted, save: Option<&std::path::Path>, cache: &Cache) -> Resul
         None => say(&changes),
     }
     Ok(())
-}
-
-/// On standard output. A reader that has seen enough is no failure.
-fn say(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn failed(error: &dyn Display, fault: Fault) -> u8 {
-    if fault == Fault::Interrupted || interrupt::requested() {
-        return EXIT_INTERRUPTED;
-    }
-    let _ = writeln!(std::io::stderr(), "error: failed to {error}");
-    match fault {
-        Fault::Build => 1,
-        Fault::Input => 2,
-        Fault::Machine | Fault::Interrupted => EXIT_INFRA,
-    }
 }
 
 #[cfg(test)]

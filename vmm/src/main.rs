@@ -7,16 +7,19 @@
 
 mod cli;
 mod doctor;
+mod exit;
 mod host;
 mod kernel;
 mod module;
+mod run;
+mod say;
 mod splat;
 
 use ::host::emulated;
 use base::{interrupt, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::run;
+use harness::{Abort, bench};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
             if let Err(error) = interrupt::install() {
                 eprintln!("error: failed to prepare for Ctrl-C: {error}");
-                return ExitCode::from(run::EXIT_INFRA);
+                return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
             ExitCode::from(user(command))
         }
@@ -50,22 +53,29 @@ fn user(command: Command) -> u8 {
     match command {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(complaint),
-            None => run::run(&args.files, &args.options()),
+            None => run::run(&args.files, args.options(), args.json()),
         },
-        Command::Bench(args) => match args.command {
-            BenchCommand::Boot { scenario, runs, host } => run::bench_boot(&scenario, runs, host.into()),
-            BenchCommand::Build { kernel, runs } => {
-                run::bench_build(&Wanted { kernel, ..Wanted::default() }, runs)
-            }
-            BenchCommand::Calls { calls, runs, host } => run::bench_calls(calls, runs, host.into()),
-        },
-        Command::Explain(args) => run::explain(&args.asked()),
+        Command::Bench(args) => say::outcome(bench(args.command)),
+        Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
         Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
+    }
+}
+
+fn bench(command: BenchCommand) -> Result<String, Abort> {
+    match command {
+        BenchCommand::Boot { scenario, runs, host } => {
+            let scenario = scenario::load(&scenario).map_err(|errors| Abort::input(errors.to_string()))?;
+            bench::measure_boot(&scenario, runs, host.into())
+        }
+        BenchCommand::Build { kernel, runs } => {
+            bench::measure_build(&Wanted { kernel, ..Wanted::default() }, runs)
+        }
+        BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `vmm module`: kernel modules without a guest.
 
+use crate::say;
 use clap::{Args, Subcommand};
-use harness::run;
+use harness::module;
 use std::path::PathBuf;
 
 /// Build kernel modules, and say whether the kernel will take them.
@@ -56,8 +57,8 @@ Example:
 pub fn module(args: &ModuleArgs) -> u8 {
     match &args.command {
         ModuleCommand::Build { folders, kernel, out } => {
-            run::build_modules(folders, kernel.as_deref(), out.as_deref())
+            say::outcome(module::build(folders, kernel.as_deref(), out.as_deref()))
         }
-        ModuleCommand::Check { files, kernel } => run::check_modules(files, kernel.as_deref()),
+        ModuleCommand::Check { files, kernel } => say::outcome(module::check(files, kernel.as_deref())),
     }
 }

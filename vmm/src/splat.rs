@@ -1,5 +1,6 @@
 //! `vmm splat`: what a console log of any kernel holds against it.
 
+use crate::exit;
 use clap::Args;
 use std::{
     fs,
@@ -44,7 +45,7 @@ pub fn splat(args: &SplatArgs) -> u8 {
     };
     // A reader that went away (`| head`) has what it wanted.
     let _ = io::stdout().write_all(text.as_bytes());
-    if unreadable { 2 } else { 0 }
+    exit::code(if unreadable { judge::Verdict::BadInput } else { judge::Verdict::Pass })
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {

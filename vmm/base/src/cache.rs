@@ -13,12 +13,12 @@
 //! whatever kills its maker. Locks are `flock`s: the kernel drops them with the last process that holds
 //! one.
 
-use crate::{interrupt, progress};
+pub use crate::stage::Stage;
+use crate::{interrupt, progress, stage};
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
@@ -187,7 +187,7 @@ impl Cache {
             fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
         }
         let cache = Self { root };
-        cache.sweep()?;
+        stage::sweep(&cache.root.join("tmp"))?;
         Ok(cache)
     }
 
@@ -260,47 +260,8 @@ impl Cache {
     /// # Errors
     /// It can't be made.
     pub fn stage(&self) -> Result<Stage, CacheError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let tmp = self.root.join("tmp");
-        loop {
-            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let (path, lock_path) = (tmp.join(&name), tmp.join(name + ".lock"));
-            let lock = fs::File::create(&lock_path).map_err(CacheError::io("make", &lock_path))?;
-            // A sweep of another process may have come between these two: then the lock is its own, or
-            // the file has lost its name.
-            if lock.try_lock().is_err() || !is_still(&lock, &lock_path) {
-                continue;
-            }
-            fs::create_dir(&path).map_err(CacheError::io("make the folder", &path))?;
-            return Ok(Stage { path, lock_path, _lock: lock });
-        }
+        Stage::new(&self.root.join("tmp"))
     }
-
-    /// Removes folders in `tmp` whose makers are no more.
-    fn sweep(&self) -> Result<(), CacheError> {
-        let tmp = self.root.join("tmp");
-        for entry in fs::read_dir(&tmp).map_err(CacheError::io("read", &tmp))?.flatten() {
-            let lock_path = entry.path();
-            if lock_path.extension().is_none_or(|extension| extension != "lock") {
-                continue;
-            }
-            let Ok(lock) = fs::File::open(&lock_path) else { continue };
-            if lock.try_lock().is_ok() && is_still(&lock, &lock_path) {
-                // In this order: as long as rubbish is left, a lock file that leads to it is left too.
-                // Several processes may sweep at once; what is gone is gone.
-                if remove(&lock_path.with_extension("")).is_ok() {
-                    let _ = fs::remove_file(&lock_path);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether `path` still names this open file.
-fn is_still(file: &fs::File, path: &Path) -> bool {
-    let inode = |meta: &fs::Metadata| (meta.dev(), meta.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if inode(&a) == inode(&b))
 }
 
 /// Removes a folder and all that is in it; one that is not there is fine.
@@ -326,41 +287,6 @@ impl Lock {
     /// No file descriptor is left.
     pub fn share(&self) -> io::Result<fs::File> {
         self.file.try_clone()
-    }
-}
-
-/// An entry in the making; dropped, it leaves nothing.
-#[derive(Debug)]
-pub struct Stage {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: fs::File,
-}
-
-impl Stage {
-    /// The folder to fill.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes the folder the entry at `place`. An entry that is there already stays.
-    ///
-    /// # Errors
-    /// The rename fails.
-    pub fn commit(self, place: &Path) -> Result<(), CacheError> {
-        match fs::rename(&self.path, place) {
-            Err(_) if place.is_dir() => Ok(()),
-            result => result.map_err(CacheError::io("make the cache entry", place)),
-        }
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // Nobody is there to hear of a failure; the next start sweeps.
-        if remove(&self.path).is_ok() {
-            let _ = fs::remove_file(&self.lock_path);
-        }
     }
 }
 

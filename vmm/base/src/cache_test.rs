@@ -1,5 +1,6 @@
 use super::*;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 fn cache() -> (tempfile::TempDir, Cache) {
     let folder = tempfile::tempdir().unwrap();

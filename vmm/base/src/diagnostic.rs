@@ -9,9 +9,6 @@ use std::{
     sync::Arc,
 };
 
-/// The exit code for bad input: usage, YAML, configuration.
-pub const EXIT_BAD_INPUT: u8 = 2;
-
 /// So many errors of one file are shown; the others are counted.
 const SHOWN: usize = 12;
 

@@ -1,14 +1,18 @@
 //! Ctrl-C: whoever waits for something long asks here whether the user still wants it.
 //!
-//! A handler can't clean up; a loop that polls can. So the handler only sets a flag, and every wait in
-//! this crate looks at it a few times a second, ends what it started and returns an error.
+//! A handler can't clean up; a loop that polls can. So the handler only sets a flag, and every wait
+//! looks at it a few times a second, ends what it started and returns an error.
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, TERM_SIGNALS};
 use std::sync::{
     Arc, LazyLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// The number of the signal that came; 0 for none.
+static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 /// Makes SIGINT, SIGTERM and SIGHUP set the flag instead of ending the process. A second SIGINT or
 /// SIGTERM ends it at once, for a user whose patience is at its end.
@@ -16,17 +20,37 @@ static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// # Errors
 /// When the kernel refuses a handler.
 pub fn install() -> std::io::Result<()> {
-    use signal_hook::{consts::TERM_SIGNALS, flag};
+    use signal_hook::flag;
     // In this order: the first signal finds the flag unset, the second finds it set.
     for &signal in TERM_SIGNALS {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&REQUESTED))?;
+        flag::register_usize(signal, Arc::clone(&SIGNAL), signal.unsigned_abs() as usize)?;
         flag::register(signal, Arc::clone(&REQUESTED))?;
     }
-    flag::register(signal_hook::consts::SIGHUP, Arc::clone(&REQUESTED))?;
+    flag::register_usize(SIGHUP, Arc::clone(&SIGNAL), SIGHUP.unsigned_abs() as usize)?;
+    flag::register(SIGHUP, Arc::clone(&REQUESTED))?;
     Ok(())
 }
 
 /// Whether one of the signals of [`install`] came.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
+}
+
+/// The number of the signal that came last; SIGINT's if none did.
+pub fn signal() -> u8 {
+    match SIGNAL.load(Ordering::Relaxed) {
+        0 => SIGINT.unsigned_abs() as u8,
+        signal => signal as u8,
+    }
+}
+
+/// Why the run ends, for its report.
+pub fn reason() -> String {
+    match i32::from(signal()) {
+        SIGTERM => "ended by SIGTERM: somebody else, such as a CI system, wanted it to stop".to_owned(),
+        SIGHUP => "ended by SIGHUP: its terminal is gone".to_owned(),
+        SIGINT => "interrupted by the user".to_owned(),
+        other => format!("ended by signal {other}"),
+    }
 }

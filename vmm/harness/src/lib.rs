@@ -1,9 +1,16 @@
-//! What the commands do: [`run`] takes a scenario from its file to its verdict, and [`bench`] compares what that costs
-//! with what else there is.
+//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@explain`] and
+//! [`bench`] are the commands of these names.
 //!
-//! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else.
+//! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else. Nothing is
+//! printed here, and no exit code is made: whoever calls gets data, or an [`Abort`].
 
 #![forbid(unsafe_code)]
 
+mod abort;
 pub mod bench;
-pub mod run;
+pub mod explain;
+pub mod module;
+mod session;
+
+pub use abort::Abort;
+pub use session::{Options, Session};

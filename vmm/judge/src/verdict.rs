@@ -1,5 +1,6 @@
 //! Verdicts, of a run and of a step.
 
+use base::cache::Fault;
 use std::fmt;
 
 /// What a run came to.
@@ -23,28 +24,15 @@ pub enum Verdict {
     BootFailed,
     /// Kernel, patch or module did not build.
     BuildFailed,
+    /// What was asked for can't be: a kernel that there is not, a machine that is too small.
+    BadInput,
     /// This machine's fault, never the kernel's.
     Infra,
+    /// A signal ended it, such as Ctrl-C.
+    Interrupted,
 }
 
 impl Verdict {
-    /// The exit code: 0 pass, 1 against the kernel or an expectation, 3 infra. (2, bad input, is no
-    /// verdict: nothing ran.)
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Pass => 0,
-            Self::Infra => 3,
-            Self::Fail
-            | Self::Splat
-            | Self::Oops
-            | Self::Panic
-            | Self::HangSpinning
-            | Self::HangIdle
-            | Self::BootFailed
-            | Self::BuildFailed => 1,
-        }
-    }
-
     /// As reports write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +45,21 @@ impl Verdict {
             Self::HangIdle => "hang-idle",
             Self::BootFailed => "boot-failed",
             Self::BuildFailed => "build-failed",
+            Self::BadInput => "bad-input",
             Self::Infra => "infra",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<Fault> for Verdict {
+    /// The verdict of a run that ended before its machine began.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Build => Self::BuildFailed,
+            Fault::Input => Self::BadInput,
+            Fault::Machine => Self::Infra,
+            Fault::Interrupted => Self::Interrupted,
         }
     }
 }

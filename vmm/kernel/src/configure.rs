@@ -68,16 +68,17 @@ impl Slot<'_> {
         fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
         self.make_target(&["olddefconfig"], &Base::Tiny)?;
         let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-        let mut lost = config::lost(&loaded.requests, &made, &self.source);
+        let lost = config::lost(&loaded.requests, &made, &self.source);
         if lost.is_empty() {
             let outcome = outcome().unwrap_or_default();
             return Ok(fs::write(&done, outcome).map_err(CacheError::io("write", &done))?);
         }
-        if let Some(rust) = lost.iter_mut().find(|lost| lost.request.symbol == "RUST") {
-            // Kconfig only knows that Rust isn't available; the kernel has a script that knows why.
-            if let Some(why) = self.why_no_rust() {
-                rust.why = why;
-            }
+        // Kconfig only knows that Rust isn't available; the kernel has a script that knows why. What it misses is
+        // missing on this machine, and no fault of a configuration.
+        if lost.iter().any(|lost| lost.request.symbol == "RUST")
+            && let Some(why) = self.why_no_rust()
+        {
+            return Err(KernelError::NoRust(why));
         }
         Err(ConfigError::Lost(lost).into())
     }
@@ -86,9 +87,7 @@ impl Slot<'_> {
         let ran = run::run(self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
         let said =
             ran.lines.iter().find_map(|line| line.trim().strip_prefix("*** ").filter(|it| !it.is_empty()));
-        said.map(|said| {
-            format!("`make rustavailable` says: {said} (./setup installs what Rust in a kernel needs)")
-        })
+        said.map(str::to_owned)
     }
 
     fn make_target(&self, targets: &[&str], base: &Base) -> Result<(), KernelError> {

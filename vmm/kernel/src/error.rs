@@ -43,6 +43,9 @@ pub enum KernelError {
     /// Programs are missing.
     #[error(transparent)]
     Missing(#[from] Missing),
+    /// Rust was asked for, and something that it needs is not here.
+    #[error("build Rust into the kernel: `make rustavailable` says: {0}; ./setup installs what that needs")]
+    NoRust(String),
     /// The source's system call table makes no sense.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -103,7 +106,9 @@ impl KernelError {
                 Fault::Build
             }
             Self::Config(_) => Fault::Input,
-            Self::Missing(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => Fault::Machine,
+            Self::Missing(_) | Self::NoRust(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => {
+                Fault::Machine
+            }
         }
     }
 }

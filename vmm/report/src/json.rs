@@ -1,10 +1,10 @@
 //! `--report json=FILE`: the run as one object, for programs.
 //!
-//! The file is whole at every moment: it is written before anything runs, after every step, and at the
-//! end, each time beside itself and then renamed. Until the end its verdict is `infra`, so that a run
+//! A file is whole at every moment: it is written before anything runs, after every step, and at the
+//! end, each time beside itself and then renamed. What is no file, such as a pipe, is written to once, at the end. Until the end its verdict is `infra`, so that a run
 //! that was killed can't be taken for a pass.
 
-use super::{Reporter, trace};
+use super::{Reporter, target::Target, trace};
 use base::taint;
 use board::wire::SeenCall;
 use engine::event::Booted;
@@ -14,8 +14,8 @@ use judge::{
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A scenario of more than so many steps...
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Writes a run as JSON.
 pub struct Json {
-    path: PathBuf,
+    target: Target,
     began: Option<Began>,
     host: Option<String>,
     kernel: Option<Kernel>,
@@ -50,13 +50,8 @@ impl Json {
     /// # Errors
     /// In words, why it can't be written.
     pub fn create(path: &Path) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("can't write the report {}: {error}", path.display());
-        if path.is_dir() {
-            return Err(format!("can't write the report {}: it is a folder", path.display()));
-        }
-        tempfile::NamedTempFile::new_in(folder(path)).map_err(cannot)?;
         Ok(Self {
-            path: path.to_owned(),
+            target: Target::at(path)?,
             began: None,
             host: None,
             kernel: None,
@@ -74,13 +69,13 @@ impl Json {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(folder(&self.path))?;
-        serde_json::to_writer_pretty(&mut file, &self.object())?;
-        file.write_all(b"\n")?;
-        // A temporary file is its owner's alone; a report is read by others.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-        file.persist(&self.path).map_err(|error| error.error)?;
+        // What can be written only once waits for the end.
+        if !self.target.is_file() && self.report.is_none() {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec_pretty(&self.object())?;
+        text.push(b'\n');
+        self.target.write(&text)?;
         self.written = Some(Instant::now());
         Ok(())
     }
@@ -201,13 +196,6 @@ impl Reporter for Json {
             Judged::StepBegan(_) | Judged::Console(_) => return Ok(()),
         }
         self.write()
-    }
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

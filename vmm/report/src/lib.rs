@@ -8,6 +8,8 @@
 pub mod explain;
 
 pub mod json;
+mod reporters;
+mod target;
 pub mod terminal;
 mod trace;
 
@@ -15,6 +17,7 @@ mod trace;
 mod tests;
 
 use judge::Judged;
+pub use reporters::Reporters;
 use std::io;
 
 /// Shows a run, or writes it down.

@@ -1,6 +1,6 @@
 //! `vmm kernel patch`: do the patches still apply?
 
-use super::{failed, say};
+use crate::say::{failed, out as say};
 use base::{
     cache::{Cache, Kind},
     project,

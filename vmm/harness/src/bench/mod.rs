@@ -5,8 +5,10 @@
 
 pub mod build;
 pub mod calls;
+mod measure;
 mod spread;
 mod table;
 
+pub use measure::{measure_boot, measure_build, measure_calls};
 pub use spread::Spread;
 pub use table::{boot as boot_table, build as build_table, calls as calls_table};

@@ -6,6 +6,7 @@ use super::{
     qemu::{Qemu as Emulator, Start},
 };
 use crate::boot_bench::{self, BootBench, Qemu, Sample};
+use base::stage::Stage;
 use board::wire::Spec;
 use plan::ldd::libraries;
 use std::{fs, io, path::Path, thread, time::Duration};
@@ -41,10 +42,7 @@ pub fn bench_boot(
     stop: &dyn Fn() -> bool,
     sink: &mut dyn FnMut(Sample),
 ) -> Result<(), EmulatedError> {
-    let folder = tempfile::Builder::new()
-        .prefix("vmm-bench-")
-        .tempdir()
-        .map_err(EmulatedError::io("make a folder in", &std::env::temp_dir()))?;
+    let folder = Stage::running().map_err(EmulatedError::Folder)?;
     let mut more = qemu_files(files)?;
     for (source, place) in [(&machine.kernel, KERNEL), (&machine.initramfs, INITRAMFS)] {
         more.push((place.to_owned(), 0o444, read(source)?));

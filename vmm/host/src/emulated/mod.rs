@@ -16,6 +16,7 @@ pub use bench::bench_boot;
 pub use inside::{init, is_init};
 pub use slot::{EmulatedHost, Serving};
 
+use base::cache::CacheError;
 use sha2::{Digest, Sha256};
 use std::{
     io,
@@ -59,6 +60,9 @@ pub enum EmulatedError {
         /// The system's answer.
         source: io::Error,
     },
+    /// There is no place for its sockets.
+    #[error(transparent)]
+    Folder(CacheError),
     /// The initrd can't be written.
     #[error("assemble the host's initrd: {0}")]
     Initrd(#[from] initramfs::Error),

@@ -9,13 +9,13 @@ use super::{
     qemu::{Qemu, Start},
     qmp,
 };
+use base::stage::Stage;
 use std::{
     fs,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
-use tempfile::TempDir;
 
 /// What the host itself needs, in MiB, beside its guests' memory.
 const OWN_MEMORY_MIB: u32 = 512;
@@ -37,7 +37,7 @@ pub(super) struct OwnHost {
     saved: PathBuf,
     /// It was continued from there.
     pub(super) is_continued: bool,
-    _temporary: Option<TempDir>,
+    _temporary: Option<Stage>,
 }
 
 impl OwnHost {
@@ -53,10 +53,7 @@ impl OwnHost {
             Some(folder) => (folder, None),
             None => {
                 // Only its owner may enter it: who can write to a slot can run code in the host.
-                let temporary = tempfile::Builder::new()
-                    .prefix("vmm-host-")
-                    .tempdir()
-                    .map_err(EmulatedError::io("make a folder in", &std::env::temp_dir()))?;
+                let temporary = Stage::running().map_err(EmulatedError::Folder)?;
                 (temporary.path().to_owned(), Some(temporary))
             }
         };

@@ -1,20 +1,13 @@
 //! `vmm explain`: one system call in a guest of its own, followed through the kernel.
 
-use super::{
-    Abort, complain, exit_code,
-    prepare::{self, Prepared},
-    print_or_not,
+use crate::{
+    Abort,
+    session::{self, Prepared},
 };
-use base::{
-    cache::Cache,
-    diagnostic::{EXIT_BAD_INPUT, Source},
-    interrupt,
-    wanted::Wanted,
-};
+use base::{cache::Cache, diagnostic::Source, interrupt, wanted::Wanted};
 use board::wire::Door;
 use engine::event::{Event, RunEnd, StepOutcome};
 use host::Choice;
-use judge::Verdict;
 use plan::{Watch, What};
 use report::explain::{
     signature::{self, Parameter},
@@ -35,46 +28,23 @@ pub struct Explain {
     pub kernel: Wanted,
 }
 
-/// Makes one system call in a guest and prints its way through the kernel. Returns the exit code, as
-/// [`super::run`] does; a call that returns an error is no failure.
-pub fn explain(asked: &Explain) -> u8 {
-    match follow(asked) {
-        Ok(text) => {
-            print_or_not(&text);
-            0
-        }
-        Err(Failed::Diagnosed(text)) => {
-            complain(&text);
-            EXIT_BAD_INPUT
-        }
-        Err(Failed::Abort(abort)) => exit_code(Err(abort)),
-    }
-}
-
-enum Failed {
-    /// With its place in the text.
-    Diagnosed(String),
-    Abort(Abort),
-}
-
-impl<E: Into<Abort>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self::Abort(error.into())
-    }
-}
-
-fn follow(asked: &Explain) -> Result<String, Failed> {
+/// Makes one system call in a guest, and says in words which way it took through the kernel. A call that returns an error is
+/// no failure.
+///
+/// # Errors
+/// The call can't be made or followed.
+pub fn explain(asked: &Explain) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let chosen = host::choose(asked.host, cache.root().join("emulator"))?;
     // The call's name is looked up in the kernel's table, its arguments in the kernel's header.
     let bare = scenario(asked, &[])?;
-    let kernel = prepare::kernel(&bare, &asked.kernel, &cache)?;
+    let kernel = session::kernel(&bare, &asked.kernel, &cache)?;
     let parameters = signature::find(kernel.build(), &asked.call);
     let parameters = parameters.unwrap_or_default();
     let scenario = scenario(asked, &parameters)?;
     let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
     let Prepared { mut plan, kernel, names, stage: _kept, .. } =
-        prepare::the_rest(&scenario, kernel, None, &cache)?;
+        session::the_rest(&scenario, kernel, None, &cache)?;
     let main = plan.steps.iter().flat_map(|step| &step.ops).find_map(|op| match &op.what {
         What::Call { nr, .. } => Some(*nr),
         _ => None,
@@ -90,7 +60,7 @@ fn follow(asked: &Explain) -> Result<String, Failed> {
         Event::Ended(ended) => end = Some(ended.why),
         _ => {}
     })?;
-    let infra = |why: String| Failed::Abort(Abort::Verdict(Verdict::Infra, why));
+    let infra = |why: String| Abort::infra(why);
     if let Some(why) = not {
         return Err(infra(format!("failed to follow a call in this kernel: {why}")));
     }
@@ -125,12 +95,12 @@ fn follow(asked: &Explain) -> Result<String, Failed> {
 }
 
 /// A scenario with this call alone. What is not given and points to memory points to zeroed bytes.
-fn scenario(asked: &Explain, parameters: &[Parameter]) -> Result<scenario::Scenario, Failed> {
+fn scenario(asked: &Explain, parameters: &[Parameter]) -> Result<scenario::Scenario, Abort> {
     let mut args = asked.args.clone();
     if let (false, true) = (parameters.is_empty(), args.len() > parameters.len()) {
         let (takes, given) = (parameters.len(), args.len());
         let why = format!("{} takes {takes} arguments, and {given} are given", asked.call);
-        return Err(Failed::Abort(Abort::Input(why)));
+        return Err(Abort::input(why));
     }
     for parameter in parameters.iter().skip(args.len()) {
         args.push(if parameter.is_pointer() { "{out: 64}".into() } else { "0".into() });
@@ -139,7 +109,7 @@ fn scenario(asked: &Explain, parameters: &[Parameter]) -> Result<scenario::Scena
     let args = if args.is_empty() { args } else { format!("    args:\n{args}") };
     let text = format!("steps:\n  - syscall: {}\n{args}    timeout: 60 s\n", asked.call);
     let source = Source::new(Path::new("explain"), &text);
-    scenario::parse(source).map_err(|errors| Failed::Diagnosed(errors.to_string()))
+    scenario::parse(source).map_err(|errors| Abort::input(errors.to_string()))
 }
 
 fn came(outcome: StepOutcome) -> String {

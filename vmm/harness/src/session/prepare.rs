@@ -1,10 +1,10 @@
 //! What has to be there before a machine can boot: kernel, modules, image, and the plan.
 
 use super::{
-    Abort,
     home::Home,
     modules::{self, Modules},
 };
+use crate::Abort;
 use base::{
     cache::{Cache, CacheError, Fault, Kind, Stage},
     project,
@@ -31,7 +31,7 @@ use std::{
 };
 
 /// Everything for one run.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub plan: Plan,
     pub kernel: judge::Kernel,
     pub names: Names,
@@ -44,7 +44,7 @@ pub(super) struct Prepared {
 }
 
 /// A kernel, and how long it took.
-pub(super) struct Built {
+pub(crate) struct Built {
     kernel: Kernel,
     took: Duration,
 }
@@ -57,7 +57,7 @@ impl Built {
 }
 
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
-pub(super) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
+pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
     let start = Instant::now();
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
     let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
@@ -67,7 +67,7 @@ pub(super) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Re
 
 /// The kernel of this series, hash or file; by default, the one that scenarios run on. `near` is a file or folder
 /// of the project.
-pub(super) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+pub(crate) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     let wanted = asked.map_or_else(Wanted::default, Wanted::series);
     find(&wanted, near, cache)
 }
@@ -81,7 +81,7 @@ fn find(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
 }
 
 /// Modules, image and plan.
-pub(super) fn the_rest(
+pub(crate) fn the_rest(
     scenario: &Scenario,
     built: Built,
     trace: Option<&[String]>,
@@ -92,7 +92,7 @@ pub(super) fn the_rest(
     let calls = Calls { table: kernel.syscalls.clone(), frees_at_once: !facts.has("KASAN") };
     // Bad names are found before anything else is built.
     let steps =
-        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::Input(diagnostics.to_string()))?;
+        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))?;
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
@@ -171,7 +171,7 @@ fn numbers(names: &[String], calls: &Calls) -> Result<Vec<u64>, Abort> {
     let number = |name: &String| {
         calls.number(name).or_else(|| name.parse().ok()).ok_or_else(|| {
             let nearest = suggestion(name, calls);
-            Abort::Input(format!("--trace: this kernel has no system call named `{name}`{nearest}"))
+            Abort::input(format!("--trace: this kernel has no system call named `{name}`{nearest}"))
         })
     };
     names.iter().map(number).collect()
@@ -192,7 +192,7 @@ fn initramfs(
     for file in &scenario.files {
         let cant_read = |error| {
             let (scenario, line) = (scenario.path.display(), file.line);
-            Abort::Input(format!("{scenario}:{line}: failed to read {}: {error}", file.host.display()))
+            Abort::input(format!("{scenario}:{line}: failed to read {}: {error}", file.host.display()))
         };
         let bytes = fs::read(&file.host).map_err(cant_read)?;
         let mode = fs::metadata(&file.host).map_err(cant_read)?.permissions().mode() & 0o7777;
@@ -218,7 +218,7 @@ fn initramfs(
     let image = Image { modules, early: kernel.early.clone(), files, busybox, release, autoload };
     let bytes = image::assemble(&image).map_err(|error| match error {
         // Only what a scenario brings can be there twice, or have no proper path.
-        ImageError::Archive(error) => Abort::Input(format!(
+        ImageError::Archive(error) => Abort::input(format!(
             "{}: `files` and `modules` can't be put into the guest: {error}",
             scenario.path.display()
         )),
@@ -242,7 +242,7 @@ fn fits(scenario: &Scenario, symbols: &Symbols, initramfs: &Path) -> Result<(), 
     if needed <= has {
         return Ok(());
     }
-    Err(Abort::Input(format!(
+    Err(Abort::input(format!(
         "{}: a machine with {has} MiB of memory is too small: the kernel, and modules and files of {} MiB which it unpacks, \
          need {needed} MiB; write `machine: {{memory: {needed} MiB}}` or more",
         scenario.path.display(),

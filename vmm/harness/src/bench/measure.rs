@@ -1,52 +1,30 @@
 //! `vmm bench`: what is measured, on the host where runs would be.
 
-use super::{
-    Abort, complain, exit_code,
-    prepare::{self, Prepared},
-    print_or_not,
-};
 use crate::bench;
+use crate::{
+    Abort,
+    session::{self, Prepared},
+};
 use base::{
     cache::{Cache, Kind},
-    diagnostic::EXIT_BAD_INPUT,
     interrupt, project,
     wanted::Wanted,
 };
 use engine::event::{Event, StepOutcome};
 use host::Choice;
-use judge::Verdict;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
 };
 use plan::{Op, Role, Watch, What};
 use scenario::model::Scenario;
-use std::{io, path::Path};
+use std::io;
 
-/// Measures how long a scenario's guest takes to boot, and prints it; see [`crate::bench::boot`]. Returns the
-/// exit code, as [`super::run`] does.
-pub fn bench_boot(path: &Path, runs: u32, choice: Choice) -> u8 {
-    match scenario::load(path) {
-        Ok(scenario) => printed(measure_boot(&scenario, runs, choice)),
-        Err(diagnostics) => {
-            complain(&diagnostics);
-            EXIT_BAD_INPUT
-        }
-    }
-}
-
-/// Measures what a system call costs in each way of [`bench::calls`], and prints it. Returns the exit code.
-pub fn bench_calls(calls: u32, rounds: u32, choice: Choice) -> u8 {
-    printed(measure_calls(calls, rounds, choice))
-}
-
-/// Measures what building one changed file takes beside make alone, and prints it; see [`bench::build`]. Returns the
-/// exit code.
-pub fn bench_build(kernel: &Wanted, rounds: u32) -> u8 {
-    printed(measure_build(kernel, rounds))
-}
-
-fn measure_build(wanted: &Wanted, rounds: u32) -> Result<String, Abort> {
+/// Measures what building one changed file takes beside make alone; see [`bench::build`].
+///
+/// # Errors
+/// It does not build, or is not to be built.
+pub fn measure_build(wanted: &Wanted, rounds: u32) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let measure = || -> Result<String, KernelError> {
         let project = project::find(None)?;
@@ -64,21 +42,19 @@ fn measure_build(wanted: &Wanted, rounds: u32) -> Result<String, Abort> {
     measure().map_err(|error| Abort::fault(&error, error.fault()))
 }
 
-fn printed(text: Result<String, Abort>) -> u8 {
-    exit_code(text.map(|text| print_or_not(&text)))
-}
-
-fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abort> {
+/// Measures what a system call costs in each way of [`bench::calls`].
+///
+/// # Errors
+/// No kernel, no host, or a host that failed.
+pub fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let chosen = host::choose(choice, cache.root().join("emulator"))?;
     let stage = cache.stage()?;
-    let cannot = |error: io::Error| {
-        Abort::Verdict(Verdict::Infra, format!("failed to prepare the benchmark: {error}"))
-    };
+    let cannot = |error: io::Error| Abort::infra(format!("failed to prepare the benchmark: {error}"));
     let (ways, path) = bench::calls::scenario(stage.path(), calls).map_err(cannot)?;
-    let scenario = scenario::load(&path).map_err(|why| Abort::Input(why.to_string()))?;
-    let kernel = prepare::kernel(&scenario, &Wanted::default(), &cache)?;
-    let Prepared { mut plan, stage: _kept, .. } = prepare::the_rest(&scenario, kernel, None, &cache)?;
+    let scenario = scenario::load(&path).map_err(|why| Abort::input(why.to_string()))?;
+    let kernel = session::kernel(&scenario, &Wanted::default(), &cache)?;
+    let Prepared { mut plan, stage: _kept, .. } = session::the_rest(&scenario, kernel, None, &cache)?;
     plan.watch = Watch::Nothing;
     for (way, step) in ways.iter().zip(&mut plan.steps) {
         step.ops.insert(0, Op { role: Role::Setup, what: What::Watch(way.watch()) });
@@ -95,11 +71,15 @@ fn measure_calls(calls: u32, rounds: u32, choice: Choice) -> Result<String, Abor
     Ok(bench::calls_table(&chosen.description, &found))
 }
 
-fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
+/// Measures how long a scenario's guest takes to boot; see [`host::boot_bench`].
+///
+/// # Errors
+/// As [`measure_calls`].
+pub fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let chosen = host::choose(choice, cache.root().join("emulator"))?;
-    let kernel = prepare::kernel(scenario, &Wanted::default(), &cache)?;
-    let Prepared { plan, stage: _kept, .. } = prepare::the_rest(scenario, kernel, None, &cache)?;
+    let kernel = session::kernel(scenario, &Wanted::default(), &cache)?;
+    let Prepared { plan, stage: _kept, .. } = session::the_rest(scenario, kernel, None, &cache)?;
     let mut samples = Vec::new();
     chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
     Ok(bench::boot_table(&chosen.description, &samples))

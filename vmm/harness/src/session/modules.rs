@@ -1,10 +1,7 @@
 //! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
 
-use super::Abort;
-use base::{
-    cache::{Cache, Fault},
-    text,
-};
+use crate::Abort;
+use base::{cache::Cache, text};
 use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
@@ -13,7 +10,7 @@ use scenario::model::{ModuleKind, ModuleSource, Scenario};
 use std::time::{Duration, Instant};
 
 /// Modules that the kernel will take.
-pub(super) struct Modules {
+pub(crate) struct Modules {
     /// For the image.
     pub modules: Vec<GuestModule>,
     /// Where they come from.
@@ -23,15 +20,15 @@ pub(super) struct Modules {
 }
 
 /// What the scenario needs of the kernel's configuration. Cheap, so it comes before anything is built.
-pub(super) fn needs(scenario: &Scenario, facts: &Facts) -> Result<(), Abort> {
+pub(crate) fn needs(scenario: &Scenario, facts: &Facts) -> Result<(), Abort> {
     match plan::needs::lacking(scenario, facts) {
         None => Ok(()),
-        Some(diagnostics) => Err(Abort::Input(diagnostics.to_string())),
+        Some(diagnostics) => Err(Abort::input(diagnostics.to_string())),
     }
 }
 
 /// Builds or finds every module, and looks whether the kernel will take them, all together.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     sources: &[ModuleSource],
     kernel: &Kernel,
     facts: &Facts,
@@ -95,12 +92,8 @@ pub(super) fn prepare(
 /// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
 /// verdict; of files that were given, bad input.
 fn refuse(problems: &[Problem]) -> Result<(), Abort> {
-    use super::Verdict;
     let errors: Vec<&Problem> = problems.iter().filter(|problem| problem.gravity == Gravity::Error).collect();
     let Some(first) = errors.first() else { return Ok(()) };
     let text = errors.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\nerror: ");
-    match first.fault {
-        Fault::Build => Err(Abort::Verdict(Verdict::BuildFailed, text)),
-        _ => Err(Abort::Input(text)),
-    }
+    Err(Abort { verdict: first.fault.into(), why: text })
 }

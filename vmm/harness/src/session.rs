@@ -1,0 +1,103 @@
+//! Scenarios, each from its typed form to its verdict, on one host.
+
+mod home;
+mod modules;
+mod prepare;
+
+pub(crate) use modules::{Modules, prepare as prepare_modules};
+pub(crate) use prepare::{Prepared, kernel, kernel_named, the_rest};
+
+use crate::Abort;
+use base::{cache::Cache, interrupt, wanted::Wanted};
+use host::{Choice, Chosen, Host};
+use judge::{Judge, Judged, RunReport};
+use report::Reporters;
+use scenario::model::Scenario;
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where.
+    pub host: Choice,
+    /// Tell system calls one by one; with names, those alone.
+    pub trace: Option<Vec<String>>,
+    /// The kernel, where it is not the scenario's choice.
+    pub kernel: Wanted,
+    /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
+    pub guests_mib: u32,
+}
+
+/// What several runs share: the cache, and the host, which is chosen and started when the first run needs it.
+pub struct Session {
+    cache: Cache,
+    options: Options,
+    chosen: Option<Chosen>,
+    host: Option<Host>,
+}
+
+impl Session {
+    /// A session in the user's cache.
+    ///
+    /// # Errors
+    /// There is no place for the cache.
+    pub fn open(options: Options) -> Result<Self, Abort> {
+        Ok(Self { cache: Cache::open()?, options, chosen: None, host: None })
+    }
+
+    /// Runs one scenario, and tells how it goes.
+    ///
+    /// [`interrupt::install`] makes Ctrl-C end a run in order. Whatever happens, there is a report.
+    pub fn run(&mut self, scenario: &Scenario, reporters: &mut Reporters) -> RunReport {
+        let mut judge = Judge::new(scenario);
+        let mut end = None;
+        let mut tell = |judged: &Judged| {
+            if let Judged::Ended(report) = judged {
+                end = Some((**report).clone());
+            }
+            reporters.tell(judged);
+        };
+        tell(&judge.begin());
+        // The engine's last event brings the verdict. It always comes; if it did not, that's our fault.
+        let missing = || Abort::infra("the run has no end");
+        let abort = self.carry_out(scenario, &mut judge, &mut tell).err().unwrap_or_else(missing);
+        for judged in judge.abort(abort.verdict, abort.why) {
+            tell(&judged);
+        }
+        end.expect("a judge that is told to end has an end")
+    }
+
+    fn carry_out(
+        &mut self,
+        scenario: &Scenario,
+        judge: &mut Judge,
+        tell: &mut dyn FnMut(&Judged),
+    ) -> Result<(), Abort> {
+        if self.chosen.is_none() {
+            // Before the kernel is built: to learn after minutes that it can't run would be late.
+            self.chosen = Some(host::choose(self.options.host, self.cache.root().join("emulator"))?);
+        }
+        let chosen = self.chosen.as_ref().expect("it was just chosen");
+        tell(&judge.host(chosen.description.clone()));
+        let kernel = kernel(scenario, &self.options.kernel, &self.cache)?;
+        // It boots while modules and image are made.
+        if self.host.is_none() {
+            let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);
+            self.host = Some(chosen.start(guests_mib, &interrupt::requested)?);
+        }
+        let Prepared { plan, kernel, names, builds, preflight, stage: _kept } =
+            the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
+        tell(&judge.kernel(kernel, names));
+        tell(&Judged::Modules(builds, preflight));
+        let host = self.host.as_mut().expect("it was just started");
+        let result = host.execute(&plan, &interrupt::requested, &mut |event| {
+            for judged in judge.event(&event) {
+                tell(&judged);
+            }
+        });
+        if result.is_err() {
+            // Another scenario gets a fresh one.
+            self.host = None;
+        }
+        Ok(result?)
+    }
+}

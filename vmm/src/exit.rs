@@ -1,0 +1,66 @@
+//! Exit codes: the one place where a verdict becomes a number.
+//!
+//! | code | verdicts |
+//! |---|---|
+//! | 0 | pass |
+//! | 1 | all that are held against a kernel, a module or an expectation |
+//! | 2 | bad input; also what the command line's parser refuses |
+//! | 3 | infra: this machine's fault, never the kernel's |
+//! | 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP |
+
+use base::interrupt;
+use judge::Verdict;
+
+/// The code of one verdict.
+pub fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::BadInput => 2,
+        Verdict::Infra => 3,
+        Verdict::Interrupted => 128 + interrupt::signal(),
+        Verdict::Fail
+        | Verdict::Splat
+        | Verdict::Oops
+        | Verdict::Panic
+        | Verdict::HangSpinning
+        | Verdict::HangIdle
+        | Verdict::BootFailed
+        | Verdict::BuildFailed => 1,
+    }
+}
+
+/// The code of several runs. What is known to be wrong with a kernel goes before what could not be found out about
+/// another, and that before a pass.
+pub fn of_all(verdicts: &[Verdict]) -> u8 {
+    let rank = |code: &u8| match code {
+        0 => 0,
+        3 => 1,
+        2 => 2,
+        1 => 3,
+        _ => 4,
+    };
+    verdicts.iter().map(|verdict| code(*verdict)).max_by_key(rank).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_not_hidden_by_what_could_not_be_run() {
+        use Verdict::{BadInput, BuildFailed, Fail, Infra, Interrupted, Pass};
+        assert_eq!(of_all(&[Fail, BadInput]), 1);
+        assert_eq!(of_all(&[Infra, BuildFailed, Pass]), 1);
+        assert_eq!(of_all(&[Pass, BadInput, Infra]), 2);
+        assert_eq!(of_all(&[Pass, Infra]), 3);
+        assert_eq!(of_all(&[Fail, Interrupted]), 130);
+        assert_eq!((of_all(&[Pass, Pass]), of_all(&[])), (0, 0));
+    }
+
+    #[test]
+    fn a_fault_has_the_code_of_its_verdict() {
+        use base::cache::Fault;
+        let faults = [Fault::Build, Fault::Input, Fault::Machine, Fault::Interrupted];
+        assert_eq!(faults.map(|fault| code(fault.into())), [1, 2, 3, 130]);
+    }
+}

@@ -13,6 +13,9 @@ mod call;
 #[allow(unsafe_code)]
 mod clock;
 mod early;
+mod kill;
+#[allow(unsafe_code)]
+mod perform;
 mod pipe;
 mod port;
 #[allow(unsafe_code)]
@@ -25,8 +28,8 @@ mod setup;
 mod worker;
 
 use clock::Clock;
-use protocol::{FromAgent, Hello, VERSION, encode};
-use std::io::Write;
+use protocol::{FromAgent, Hello, VERSION};
+use serve::Control;
 
 fn main() {
     if std::process::id() != 1 {
@@ -35,10 +38,11 @@ fn main() {
     }
     setup::mount_dev_and_sys();
     early::load();
-    let mut control = port::open();
+    let control = port::open();
     let hello = FromAgent::Hello(hello());
-    let why = match control.write_all(&encode(&hello)) {
-        Ok(()) => {
+    let said = Control::new(control).and_then(|mut control| control.say(&hello).map(|()| control));
+    let why = match said {
+        Ok(control) => {
             setup::mount_the_rest();
             setup::open_console();
             serve::serve(control, Clock::detect())

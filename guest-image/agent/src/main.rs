@@ -28,20 +28,20 @@ mod setup;
 mod worker;
 
 use clock::Clock;
-use protocol::{FromAgent, Hello, VERSION};
+use protocol::{FromAgent, Hello, VERSION, encode};
 use serve::Control;
+use std::io::Write;
 
 fn main() {
     if std::process::id() != 1 {
         eprintln!("error: vmm-agent runs as PID 1 of a guest that `vmm` boots, nowhere else");
         std::process::exit(2);
     }
-    setup::mount_dev_and_sys();
+    setup::mount_dev();
     early::load();
-    let control = port::open();
-    let hello = FromAgent::Hello(hello());
-    let said = Control::new(control).and_then(|mut control| control.say(&hello).map(|()| control));
-    let why = match said {
+    let mut port = port::open();
+    // Waits until the host's end is open; until then there is nothing else to do.
+    let why = match port.write_all(&encode(&FromAgent::Hello(hello()))).and_then(|()| Control::new(port)) {
         Ok(control) => {
             setup::mount_the_rest();
             setup::open_console();

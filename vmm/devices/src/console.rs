@@ -3,7 +3,7 @@
 //! Source: virtio 1.3, section 5.3. Queues: receive and transmit of port 0, control receive and
 //! transmit, receive and transmit of port 1. Nobody types at the console: the buffers of its receive queue stay there.
 
-use crate::{BadState, Broken, Queues, Stateful, VirtioDevice};
+use crate::{BadState, Broken, Chain, Queues, Stateful, VirtioDevice};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
@@ -32,8 +32,7 @@ pub struct ConsoleState {
 
 const MULTIPORT: u64 = 1 << 1;
 
-/// Linux fills the receive queues at once and notifies for every single buffer, an exit each: small queues make a
-/// quick start, and hold 64 KiB all the same.
+/// Receive queues of this size hold 64 KiB, as Linux fills them.
 const QUEUE_SIZES: &[u16] = &[16; 6];
 
 /// The queues, by number.
@@ -91,29 +90,26 @@ impl Console {
 
     fn fill_input(&mut self, queues: &mut Queues) {
         let input = &mut self.state.input;
-        queues.serve(queue::PORT_INPUT, |chain| {
-            if input.is_empty() {
-                return Ok(None);
-            }
+        fill(queues, queue::PORT_INPUT, input, VecDeque::is_empty, |chain, input| {
             if chain.readable() > 0 || chain.writable() == 0 {
                 return Err(Broken);
             }
             let written = chain.write(input.make_contiguous())?;
             input.drain(..written);
-            Ok(Some(written))
+            Ok(written)
         });
     }
 
     fn fill_control(&mut self, queues: &mut Queues) {
         let waiting = &mut self.state.control;
-        queues.serve(queue::CONTROL_TO_DRIVER, |chain| {
-            let Some(message) = waiting.front() else { return Ok(None) };
+        fill(queues, queue::CONTROL_TO_DRIVER, waiting, VecDeque::is_empty, |chain, waiting| {
+            let message = waiting.front().map_or(&[][..], Vec::as_slice);
             if chain.readable() > 0 || chain.writable() < message.len() {
                 return Err(Broken);
             }
             let written = chain.write(message)?;
             waiting.pop_front();
-            Ok(Some(written))
+            Ok(written)
         });
     }
 
@@ -134,18 +130,17 @@ impl Console {
         let port = u32::from_le_bytes([message[0], message[1], message[2], message[3]]);
         let what = u16::from_le_bytes([message[4], message[5]]);
         match (what, port) {
-            // Its port is of no meaning.
+            // Its port is of no meaning. All that there is to say is said at once: each further question and answer
+            // would be exits, and time in which the agent waits.
             (event::DEVICE_READY, _) => {
                 self.say(0, event::DEVICE_ADD, 0, b"")?;
-                self.say(1, event::DEVICE_ADD, 0, b"")
+                self.say(1, event::DEVICE_ADD, 0, b"")?;
+                self.say(1, event::PORT_OPEN, 1, b"")?;
+                self.say(0, event::CONSOLE_PORT, 1, b"")?;
+                self.say(1, event::PORT_NAME, 1, self.name.as_bytes())
             }
-            (event::PORT_READY, 0) => self.say(0, event::CONSOLE_PORT, 1, b""),
-            (event::PORT_READY, 1) => {
-                self.say(1, event::PORT_NAME, 1, self.name.as_bytes())?;
-                self.say(1, event::PORT_OPEN, 1, b"")
-            }
-            // A program has opened or closed it. The host's end is always open.
-            (event::PORT_OPEN, 0 | 1) => Ok(()),
+            // The driver has a port, or has not; a program has opened or closed it. The host's end is always open.
+            (event::PORT_READY | event::PORT_OPEN, 0 | 1) => Ok(()),
             _ => Err(Broken),
         }
     }
@@ -160,6 +155,32 @@ impl Console {
         message.extend(rest);
         self.state.control.push_back(message);
         Ok(())
+    }
+}
+
+/// Hands what waits to the buffers of a receive queue. The driver says when it adds some only as long as something is
+/// left waiting.
+fn fill<T>(
+    queues: &mut Queues,
+    index: usize,
+    waiting: &mut T,
+    is_empty: impl Fn(&T) -> bool,
+    mut put: impl FnMut(&Chain, &mut T) -> Result<usize, Broken>,
+) {
+    let mut serve = |queues: &mut Queues, waiting: &mut T| {
+        if !is_empty(waiting) {
+            queues.serve(
+                index,
+                |chain| {
+                    if is_empty(waiting) { Ok(None) } else { put(chain, waiting).map(Some) }
+                },
+            );
+        }
+        is_empty(waiting)
+    };
+    // Buffers that come after the second look are told of.
+    if serve(queues, waiting) || queues.listen(index) && serve(queues, waiting) {
+        queues.quiet(index);
     }
 }
 
@@ -181,8 +202,12 @@ impl VirtioDevice for Console {
         [[0; 4], 2u32.to_le_bytes(), [0; 4]].concat()
     }
 
-    fn activate(&mut self, features: u64) {
+    fn activate(&mut self, features: u64, queues: &mut Queues) {
         self.state.multiport = features & MULTIPORT != 0;
+        // Linux notifies for every single buffer that it offers to be filled, an exit each.
+        queues.quiet(queue::CONSOLE_INPUT);
+        self.fill_control(queues);
+        self.fill_input(queues);
     }
 
     fn notify(&mut self, index: usize, queues: &mut Queues) {

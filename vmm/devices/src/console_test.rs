@@ -50,19 +50,16 @@ fn talk(test: impl FnOnce(Talk)) {
 }
 
 #[test]
-fn ports_are_told_named_and_opened() {
+fn ports_are_told_named_and_opened_at_once() {
     talk(|mut talk| {
         talk.say(&message(u32::MAX, 0, 1));
-        assert_eq!(talk.hear(), [message(0, 1, 0), message(1, 1, 0)]);
-    });
-    talk(|mut talk| {
-        talk.say(&message(0, 3, 1));
-        talk.say(&message(1, 3, 1));
-        talk.say(&message(0, 6, 1));
-        talk.say(&message(1, 6, 0));
         let name = [&message(1, 7, 1)[..], b"vmm.control"].concat();
-        assert_eq!(talk.hear(), [message(0, 4, 1), name, message(1, 6, 1)]);
-        assert_eq!(talk.driver.errors(), 0);
+        let all = [message(0, 1, 0), message(1, 1, 0), message(1, 6, 1), message(0, 4, 1), name];
+        assert_eq!(talk.hear(), all);
+        for said in [message(0, 3, 1), message(1, 3, 0), message(0, 6, 1), message(1, 6, 0)] {
+            talk.say(&said);
+        }
+        assert_eq!((talk.hear(), talk.driver.errors()), (vec![], 0));
     });
 }
 
@@ -86,20 +83,20 @@ fn control_messages_that_are_none_are_counted() {
 fn a_driver_that_takes_no_answers_gets_no_more_of_them() {
     talk(|mut talk| {
         (0..1000).for_each(|_| talk.say(&message(0, 0, 1)));
-        // 128 times two of them are kept; each later question is an error.
-        assert_eq!(talk.driver.errors(), 1000 - 128);
+        // Five of them each are kept up to 256; each later question is an error.
+        assert_eq!(talk.driver.errors(), 1000 - 51);
     });
 }
 
 #[test]
 fn a_message_waits_for_a_buffer_that_is_large_enough() {
     talk(|mut talk| {
-        talk.say(&message(0, 3, 1));
+        talk.say(&message(0, 0, 1));
         talk.messages.put(1, BUFFERS, 7, WRITE, 0);
         talk.messages.offer(1);
         talk.driver.notify(MESSAGES);
         assert_eq!((talk.messages.used(), talk.driver.errors()), (vec![(1, 0)], 1));
-        assert_eq!(talk.hear(), [message(0, 4, 1)]);
+        assert_eq!(talk.hear()[0], message(0, 1, 0));
     });
 }
 

@@ -168,6 +168,12 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// Where the used ring of this queue is, as the mock lays it out.
+    pub fn used_at(index: u32) -> GuestAddress {
+        let memory = create_memory(32).unwrap();
+        MockSplitQueue::create(&*memory, queue_at(index), SIZE).used_addr()
+    }
+
     /// Writes a descriptor.
     pub fn put(&self, slot: u16, at: u64, length: u32, flags: u16, next: u16) {
         let descriptor = Descriptor::new(at, length, flags, next);

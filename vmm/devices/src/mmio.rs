@@ -36,7 +36,7 @@ pub trait VirtioDevice: Stateful + Send {
     /// Its configuration space.
     fn config(&self) -> Vec<u8>;
     /// The driver is ready, and has taken these features.
-    fn activate(&mut self, features: u64);
+    fn activate(&mut self, features: u64, queues: &mut Queues);
     /// The driver says that there is something new in queue `index`, which is ready.
     fn notify(&mut self, index: usize, queues: &mut Queues);
     /// The driver starts over.
@@ -216,7 +216,7 @@ impl<D: VirtioDevice> VirtioMmio<D> {
         }
         self.registers.status = value;
         if added & DRIVER_OK != 0 {
-            self.device.activate(taken);
+            self.work(|device, queues| queues.into_iter().for_each(|queues| device.activate(taken, queues)));
         }
         Ok(())
     }

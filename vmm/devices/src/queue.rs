@@ -7,6 +7,7 @@
 use machine::Memory;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
+use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueT, desc::split::Descriptor};
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemory, Permissions};
 
@@ -125,23 +126,42 @@ impl Queues<'_> {
             return;
         }
         let Ok(available) = available(queue, self.memory) else { return *self.errors += 1 };
+        let mut used = false;
         for _ in 0..available {
             let Some(head) = queue.pop_descriptor_chain(&**self.memory).map(|chain| chain.head_index())
             else {
                 // The index went back in the meantime.
-                return *self.errors += 1;
+                *self.errors += 1;
+                break;
             };
             let written = match Chain::walk(queue, self.memory, head).and_then(|chain| take(&chain)) {
                 Ok(Some(written)) => written,
-                Ok(None) => return queue.set_next_avail(queue.next_avail().wrapping_sub(1)),
+                Ok(None) => {
+                    queue.set_next_avail(queue.next_avail().wrapping_sub(1));
+                    break;
+                }
                 Err(Broken) => {
                     *self.errors += 1;
                     0
                 }
             };
             // Fails for a head that is no descriptor, which has been counted.
-            self.used |= queue.add_used(&**self.memory, head, written as u32).is_ok();
+            used |= queue.add_used(&**self.memory, head, written as u32).is_ok();
         }
+        self.used |= used && wants_interrupts(queue, self.memory);
+    }
+
+    /// The driver need not say when it adds something to queue `index`.
+    pub fn quiet(&mut self, index: usize) {
+        if self.queues[index].ready() {
+            // Rings that are outside of memory are noticed when the queue is served.
+            let _ = self.queues[index].disable_notification(&**self.memory);
+        }
+    }
+
+    /// From now on it has to. True if it has added something before it could know.
+    pub fn listen(&mut self, index: usize) -> bool {
+        self.queues[index].ready() && self.queues[index].enable_notification(&**self.memory).unwrap_or(false)
     }
 
     /// The driver broke a rule that the device itself watches over.
@@ -158,6 +178,12 @@ fn available(queue: &Queue, memory: &Memory) -> Result<u16, Broken> {
     let index = queue.avail_idx(&**memory, Ordering::Acquire).map_err(|_| Broken)?;
     let ahead = index.0.wrapping_sub(queue.next_avail());
     if ahead > queue.size() { Err(Broken) } else { Ok(ahead) }
+}
+
+/// Unless the driver says that it looks by itself (VIRTQ_AVAIL_F_NO_INTERRUPT, 2.7.7).
+fn wants_interrupts(queue: &Queue, memory: &Memory) -> bool {
+    let flags: u16 = memory.read_obj(GuestAddress(queue.avail_ring())).unwrap_or_default();
+    u16::from_le(flags) & VRING_AVAIL_F_NO_INTERRUPT as u16 == 0
 }
 
 /// A queue as plain data.

@@ -157,11 +157,8 @@ fn a_driver_that_is_always_ahead_holds_nobody() {
     let mut driver = Driver::ready();
     let memory = driver.memory.clone();
     let stop = AtomicBool::new(false);
-    let used_at = [OUTPUT, INPUT].map(|queue| (queue, Ring::new(&memory, queue).mock.used_addr()));
-    let used = |queue| -> u16 {
-        let (_, at) = used_at.iter().find(|(of, _)| *of == queue).unwrap();
-        memory.load(GuestAddress(at.0 + 2), Ordering::Relaxed).unwrap()
-    };
+    let used =
+        |queue| -> u16 { memory.load(GuestAddress(Ring::used_at(queue).0 + 2), Ordering::Relaxed).unwrap() };
     let keep_ahead = |queue| {
         let ring = Ring::new(&memory, queue);
         (0..SIZE).for_each(|slot| ring.put(slot, BUFFERS, 0, if queue == INPUT { WRITE } else { 0 }, 0));
@@ -245,5 +242,43 @@ fn input_goes_into_no_buffer_that_breaks_a_rule() {
         assert_eq!((ring.used(), driver.errors()), (vec![(0, 0), (9, 3)], 1), "{what}");
         assert_eq!(driver.bytes(BUFFERS, 3), [0; 3], "{what}");
         assert_eq!(driver.bytes(BUFFERS + 0x100, 3), b"abc", "{what}");
+    }
+}
+
+/// Each notification is an exit, and Linux would make one for every buffer that it offers to be filled.
+#[test]
+fn receive_queues_ask_for_notifications_only_while_something_waits() {
+    let mut driver = Driver::ready();
+    let memory = driver.memory.clone();
+    // VIRTQ_USED_F_NO_NOTIFY (2.7.10).
+    let quiet = |queue| -> u16 { memory.read_obj(Ring::used_at(queue)).unwrap() };
+    assert_eq!([0, 1, 2, 3, 4, 5].map(quiet), [1, 0, 1, 0, 1, 0]);
+    driver.send(b"abc");
+    assert_eq!(quiet(INPUT), 0);
+    let mut ring = Ring::new(&memory, INPUT);
+    (0..2).for_each(|slot| ring.put(slot, BUFFERS, 2, WRITE, 0));
+    ring.offer(0);
+    driver.notify(INPUT);
+    assert_eq!((ring.used(), quiet(INPUT)), (vec![(0, 2)], 0));
+    ring.offer(1);
+    driver.notify(INPUT);
+    assert_eq!((ring.used(), quiet(INPUT)), (vec![(1, 1)], 1));
+    // What is offered in silence is found when something comes.
+    ring.offer(0);
+    driver.send(b"d");
+    assert_eq!((ring.used(), quiet(INPUT), driver.errors()), (vec![(0, 1)], 1, 0));
+}
+
+#[test]
+fn a_driver_that_wants_no_interrupt_gets_none() {
+    let mut driver = Driver::ready();
+    let memory = driver.memory.clone();
+    let mut ring = Ring::new(&memory, OUTPUT);
+    ring.put(0, BUFFERS, 1, 0, 0);
+    for (flags, interrupts) in [(1u16, 0), (0, 1), (1, 1)] {
+        memory.write_obj(flags, ring.mock.avail_addr()).unwrap();
+        ring.offer(0);
+        driver.notify(OUTPUT);
+        assert_eq!((ring.used().len(), driver.interrupts()), (1, interrupts));
     }
 }

@@ -60,12 +60,12 @@ unsafe extern "C" {
 
 /// Makes a system call and returns RAX as the kernel left it: an errno stands there negated.
 ///
-/// The call may do anything to this process, up to unmapping the stack that it runs on. That is what
-/// the worker process is for: nobody else may call this.
-pub fn raw(door: Door, nr: u64, args: &[u64; 6]) -> i64 {
-    // SAFETY: the assembly reads the six arguments and keeps to the ABI. What the kernel then does to
-    // the process can break every promise of the language; the caller is the worker, which holds no
-    // state of value, and whose every answer is checked by PID 1.
+/// # Safety
+/// The call may do anything to this process, up to unmapping the stack that it runs on. Either it does nothing that
+/// this program's memory and descriptors rely on, or the process must be one of which nothing is expected any more:
+/// that is what the worker is for.
+pub unsafe fn raw(door: Door, nr: u64, args: &[u64; 6]) -> i64 {
+    // SAFETY: the assembly reads the six arguments and keeps to the ABI; the call itself is the caller's promise.
     unsafe {
         match door {
             Door::Syscall64 => vmm_agent_syscall64(nr, args),
@@ -91,7 +91,8 @@ mod tests {
     fn call(door: Door, nr: u64, args: &[u64]) -> i64 {
         let mut six = [0; 6];
         six[..args.len()].copy_from_slice(args);
-        raw(door, nr, &six)
+        // SAFETY: these tests read, write, map and unmap what is theirs alone.
+        unsafe { raw(door, nr, &six) }
     }
 
     #[test]

@@ -13,6 +13,9 @@ mod call;
 #[allow(unsafe_code)]
 mod clock;
 mod early;
+mod kill;
+#[allow(unsafe_code)]
+mod perform;
 mod pipe;
 mod port;
 #[allow(unsafe_code)]
@@ -26,6 +29,7 @@ mod worker;
 
 use clock::Clock;
 use protocol::{FromAgent, Hello, VERSION, encode};
+use serve::Control;
 use std::io::Write;
 
 fn main() {
@@ -33,12 +37,12 @@ fn main() {
         eprintln!("error: vmm-agent runs as PID 1 of a guest that `vmm` boots, nowhere else");
         std::process::exit(2);
     }
-    setup::mount_dev_and_sys();
+    setup::mount_dev();
     early::load();
-    let mut control = port::open();
-    let hello = FromAgent::Hello(hello());
-    let why = match control.write_all(&encode(&hello)) {
-        Ok(()) => {
+    let mut port = port::open();
+    // Waits until the host's end is open; until then there is nothing else to do.
+    let why = match port.write_all(&encode(&FromAgent::Hello(hello()))).and_then(|()| Control::new(port)) {
+        Ok(control) => {
             setup::mount_the_rest();
             setup::open_console();
             serve::serve(control, Clock::detect())

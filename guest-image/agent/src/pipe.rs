@@ -1,4 +1,4 @@
-//! Pipes, from the end that must never wait.
+//! Pipes and what is like them, from the end that must never wait.
 
 use nix::{
     errno::Errno,
@@ -25,7 +25,7 @@ impl Source {
     /// # Errors
     /// As fcntl(2).
     pub fn new(fd: OwnedFd) -> nix::Result<Self> {
-        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        set_nonblocking(&fd)?;
         Ok(Self(Some(fd)))
     }
 
@@ -52,41 +52,82 @@ impl Source {
     }
 }
 
-/// The writing end of a pipe, and what is to go into it.
+/// The writing end of a pipe, a port or a socket, and what is to go into it: a reader may be slow, or stop reading.
 pub struct Sink {
     fd: Option<OwnedFd>,
     bytes: Vec<u8>,
     written: usize,
+    at_end: AtEnd,
+}
+
+/// What becomes of a sink whose bytes are all written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It is closed: the reader sees the end of its input.
+    Close,
+    /// It waits for more.
+    Stay,
 }
 
 impl Sink {
-    /// Takes over the writing end; it is closed once all bytes are written.
+    /// Takes over the writing end.
     ///
     /// # Errors
     /// As fcntl(2).
-    pub fn new(fd: OwnedFd, bytes: Vec<u8>) -> nix::Result<Self> {
-        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let fd = (!bytes.is_empty()).then_some(fd);
-        Ok(Self { fd, bytes, written: 0 })
+    pub fn new(fd: OwnedFd, bytes: Vec<u8>, at_end: AtEnd) -> nix::Result<Self> {
+        set_nonblocking(&fd)?;
+        let fd = (!bytes.is_empty() || at_end == AtEnd::Stay).then_some(fd);
+        Ok(Self { fd, bytes, written: 0, at_end })
     }
 
-    /// What to wait for; `None` once everything is written, or nobody reads any more.
+    /// Adds bytes at the end; they go out with [`Self::fill`].
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.fd.is_some() {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// Whether bytes wait for the reader.
+    pub fn is_behind(&self) -> bool {
+        self.fd.is_some() && self.written < self.bytes.len()
+    }
+
+    /// What to wait for; `None` while nothing is to be written, or where nobody reads any more.
     pub fn interest(&self) -> Option<PollFd<'_>> {
-        self.fd.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT))
+        let fd = self.fd.as_ref().filter(|_| self.is_behind())?;
+        Some(PollFd::new(fd.as_fd(), PollFlags::POLLOUT))
     }
 
-    /// Writes what the pipe has room for.
-    pub fn fill(&mut self) {
-        while let Some(fd) = &self.fd {
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// As write(2), once: nobody reads any more.
+    pub fn fill(&mut self) -> nix::Result<()> {
+        while let Some(fd) = self.fd.as_ref().filter(|_| self.is_behind()) {
             match unistd::write(fd, &self.bytes[self.written..]) {
                 Ok(length) => self.written += length,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                Err(_) => self.fd = None,
-            }
-            if self.written == self.bytes.len() {
-                self.fd = None;
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(errno) => {
+                    self.fd = None;
+                    return Err(errno);
+                }
             }
         }
+        self.bytes = Vec::new();
+        self.written = 0;
+        if self.at_end == AtEnd::Close {
+            self.fd = None;
+        }
+        Ok(())
     }
+}
+
+/// Makes reads and writes return rather than wait.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    pipe::{self, Sink, Source},
+    pipe::{self, AtEnd, Sink, Source},
     process::{self, End},
 };
 use nix::{
@@ -79,7 +79,7 @@ impl Program {
             |fd, keep| Ok::<_, String>(Output { source: Source::new(fd).map_err(cant)?, kept: vec![], keep });
         let (stdout, stderr) = (output(out_ours, keep)?, output(err_ours, keep)?);
         let failure = output(failure_ours, size_of::<i32>())?;
-        let stdin = Sink::new(in_ours, stdin).map_err(cant)?;
+        let stdin = Sink::new(in_ours, stdin, AtEnd::Close).map_err(cant)?;
 
         let started = clock.now();
         let pid = process::spawn(|| {
@@ -95,6 +95,11 @@ impl Program {
         Ok(Self { id, name, pid, clock, started, stdin, stdout, stderr, failure })
     }
 
+    /// The request that asked for it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Its process.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -108,7 +113,8 @@ impl Program {
 
     /// Moves on what its pipes have or want.
     pub fn pump(&mut self) {
-        self.stdin.fill();
+        // A program need not read its input.
+        let _ = self.stdin.fill();
         for output in [&mut self.stdout, &mut self.stderr, &mut self.failure] {
             output.take_in();
         }

@@ -2,6 +2,8 @@
 
 use crate::{
     clock::Clock,
+    kill,
+    pipe::{self, AtEnd, Sink},
     process::{self, End},
     program::Program,
     setup::say,
@@ -15,12 +17,39 @@ use nix::{
 use protocol::{Action, Frames, FromAgent, Outcome, Reply, Request, encode};
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read},
     os::fd::AsFd,
 };
 
+/// The control port, which may have no room for what is said.
+pub struct Control {
+    port: File,
+    out: Sink,
+}
+
+impl Control {
+    /// Takes over the port.
+    ///
+    /// # Errors
+    /// As fcntl(2).
+    pub fn new(port: File) -> io::Result<Self> {
+        pipe::set_nonblocking(&port)?;
+        let out = Sink::new(port.try_clone()?.into(), Vec::new(), AtEnd::Stay)?;
+        Ok(Self { port, out })
+    }
+
+    /// Says something, as soon as there is room.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn say(&mut self, message: &FromAgent) -> io::Result<()> {
+        self.out.push(&encode(message));
+        Ok(self.out.fill()?)
+    }
+}
+
 /// Serves the control port until its stream ends or breaks; then says why it did.
-pub fn serve(control: File, clock: Clock) -> String {
+pub fn serve(control: Control, clock: Clock) -> String {
     let mut agent = Agent { control, clock, frames: Frames::new(), worker: None, call: None, program: None };
     match agent.run() {
         Ok(()) => "the control port was closed".into(),
@@ -29,7 +58,7 @@ pub fn serve(control: File, clock: Clock) -> String {
 }
 
 struct Agent {
-    control: File,
+    control: Control,
     clock: Clock,
     frames: Frames,
     worker: Option<Worker>,
@@ -51,9 +80,12 @@ impl Agent {
                 // If this fails, requests are refused, and the next turn tries again.
                 self.worker = Worker::start(self.clock).ok();
             }
-            let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
+            // Who does not take answers has nothing more to ask: so they don't pile up here.
+            let listen = if self.control.out.is_behind() { PollFlags::empty() } else { PollFlags::POLLIN };
+            let control = PollFd::new(self.control.port.as_fd(), listen);
             let mut fds = vec![control];
-            fds.extend(self.worker.as_ref().and_then(Worker::interest));
+            fds.extend(self.control.out.interest());
+            fds.extend(self.worker.iter().flat_map(Worker::interests));
             fds.extend(self.program.iter().flat_map(Program::interests));
             match ppoll(&mut fds, None, Some(mask)) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -61,8 +93,12 @@ impl Agent {
             }
             let asked = fds[0].any().unwrap_or(true);
 
+            self.control.out.fill()?;
             if asked && !self.take_requests()? {
                 return Ok(());
+            }
+            if let Some(worker) = &mut self.worker {
+                worker.pump();
             }
             self.take_answers()?;
             if let Some(program) = &mut self.program {
@@ -77,8 +113,10 @@ impl Agent {
     /// Reads what the control port has; `false` at its end.
     fn take_requests(&mut self) -> io::Result<bool> {
         let mut bytes = [0; 16 << 10];
-        let length = match self.control.read(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+        let length = match self.control.port.read(&mut bytes) {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+                return Ok(true);
+            }
             length => length?,
         };
         self.frames.push(&bytes[..length]);
@@ -93,6 +131,10 @@ impl Agent {
         let done = match request.action {
             Action::Call { .. } => self.call(&request),
             Action::Run { argv, env, stdin, keep } => self.start(id, argv, env, stdin, keep),
+            Action::End { request } => {
+                self.end(request);
+                return Ok(());
+            }
         };
         match done {
             Ok(()) => Ok(()),
@@ -106,9 +148,19 @@ impl Agent {
         }
         let worker = self.worker.as_mut().ok_or("there is no worker, and no memory to start one")?;
         self.call = Some(Call { id: request.id, since: self.clock.now() });
-        // A worker that can't be asked is about to end; that is then the answer.
-        let _ = worker.ask(request);
+        worker.ask(request);
         Ok(())
+    }
+
+    /// Ends what is done for this request, if it is still being done. Its answer comes when the process has ended.
+    fn end(&self, request: u32) {
+        let worker = self.worker.as_ref();
+        if self.call.as_ref().is_some_and(|call| call.id == request) {
+            worker.inspect(|worker| worker.kill());
+        }
+        if let Some(program) = self.program.as_ref().filter(|program| program.id() == request) {
+            kill::tree(program.pid(), worker.map(Worker::pid));
+        }
     }
 
     fn start(
@@ -177,6 +229,6 @@ impl Agent {
     }
 
     fn reply(&mut self, reply: Reply) -> io::Result<()> {
-        self.control.write_all(&encode(&FromAgent::Reply(reply)))
+        self.control.say(&FromAgent::Reply(reply))
     }
 }

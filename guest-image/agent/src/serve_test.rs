@@ -1,6 +1,10 @@
 //! The whole agent but for its start: a real loop, a real worker, real programs.
 
-use crate::{clock::Clock, process, serve::serve};
+use crate::{
+    clock::Clock,
+    process,
+    serve::{Control, serve},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -26,8 +30,10 @@ impl Guest {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let pid = process::spawn(|| {
+            // As PID 1 it inherits orphans.
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
             let [control] = process::keep_only([OwnedFd::from(theirs)]).unwrap();
-            serve(File::from(control), Clock::detect());
+            serve(Control::new(File::from(control)).unwrap(), Clock::detect());
             0
         });
         Self { control: ours, frames: Frames::new(), pid: pid.unwrap(), next: 0 }
@@ -275,4 +281,107 @@ fn a_broken_stream_ends_the_service_and_nothing_else() {
     guest.control.write_all(&u32::MAX.to_le_bytes()).unwrap();
     let status = nix::sys::wait::waitpid(guest.pid, None).unwrap();
     assert_eq!(status, nix::sys::wait::WaitStatus::Exited(guest.pid, 0));
+}
+
+/// A program is ended with a child, with one that left its session, and with an orphan; what an earlier program left stays.
+#[test]
+fn a_program_is_ended_with_all_that_it_started_and_its_output_comes_back() {
+    let mut guest = Guest::boot();
+    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run("sleep 100 >/dev/null & echo $!", b"", 100))
+    else {
+        panic!()
+    };
+    let earlier = String::from_utf8(stdout).unwrap().trim().parse().unwrap();
+    let earlier = KillOnDrop(Pid::from_raw(earlier));
+    // The kernel tells in ticks when a process has started; those of one tick count as younger.
+    std::thread::sleep(Duration::from_millis(30));
+    let script = "sleep 100 & echo $!; setsid sleep 100 & echo $!; (sleep 100 & echo $!); echo go >&2; wait";
+    let id = guest.send(run(script, b"", 100));
+    // Until it has printed all.
+    std::thread::sleep(Duration::from_millis(300));
+    let end = guest.send(Action::End { request: id });
+    let reply = guest.receive();
+    let Outcome::Exited { code: 137, stdout, stderr } = reply.outcome else { panic!("{reply:?}") };
+    assert_eq!((reply.id, &stderr[..]), (id, &b"go\n"[..]));
+    let children = String::from_utf8(stdout).unwrap();
+    let children: Vec<i32> = children.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(children.len(), 3);
+    // They are collected by the time of the next answer, or die a moment later.
+    let lives = |pid| std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(&b'Z'));
+    for _ in 0..100 {
+        if !children.iter().any(|pid| lives(*pid)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!children.iter().any(|pid| lives(*pid)), "{children:?}");
+    assert!(lives(earlier.0.as_raw()));
+    // The next request is taken; the one that ended another has no answer.
+    assert!(end > id);
+    assert_eq!(guest.ask(run("echo next", b"", 100)), exited(0, "next\n", ""));
+}
+
+#[test]
+fn a_call_is_ended_by_a_new_worker() {
+    let mut guest = Guest::boot();
+    let id = guest.send(call(libc::SYS_pause, &[]));
+    // Neither of these is under way.
+    for request in [id - 1, id + 1] {
+        guest.send(Action::End { request });
+    }
+    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    guest.send(Action::End { request: id });
+    let reply = guest.receive();
+    assert_eq!((reply.id, reply.outcome), (id, Outcome::Died { signal: libc::SIGKILL }));
+    assert!(guest.value(libc::SYS_getpid, &[]) > 0);
+}
+
+/// A harness that does not read must not keep PID 1 from its work, nor make it pile up answers.
+#[test]
+fn nobody_who_reads_slowly_holds_the_agent() {
+    let mut guest = Guest::boot();
+    let large = || Action::Call {
+        door: Door::Syscall64,
+        nr: libc::SYS_getpid as u64,
+        args: vec![Arg::InOut(vec![7; 1 << 20])],
+        times: 1,
+    };
+    let first = guest.send(large());
+    // The answer is under way, and there is no room for it. Children are collected all the same.
+    std::thread::sleep(Duration::from_millis(200));
+    let orphan = "sleep 0.1 & exec sleep 0.1";
+    let mut sent = encode(&Request { id: 100, action: run(orphan, b"", 10) });
+    sent.extend(encode(&Request { id: 101, action: large() }));
+    guest.control.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    // What the agent does not take, the socket holds, or refuses.
+    while written < sent.len() {
+        match guest.control.write(&sent[written..]) {
+            Ok(length) => written += length,
+            Err(_) => break,
+        }
+    }
+    assert!(written < sent.len(), "the agent took a request although nobody took its answer");
+    guest.control.set_nonblocking(false).unwrap();
+    let reply = guest.receive();
+    assert_eq!(reply.id, first);
+    guest.control.write_all(&sent[written..]).unwrap();
+    let mut ids = [guest.receive().id, guest.receive().id];
+    ids.sort();
+    assert_eq!(ids, [100, 101]);
+}
+
+/// The worker has stopped itself: what it is asked next stays with PID 1, which goes on.
+#[test]
+fn a_worker_that_reads_nothing_holds_nobody() {
+    let mut guest = Guest::boot();
+    let worker = guest.value(libc::SYS_getpid, &[]);
+    let worker = KillOnDrop(Pid::from_raw(worker as i32));
+    kill(worker.0, Signal::SIGSTOP).unwrap();
+    let id = guest.send(call(libc::SYS_getpid, &[Arg::In(vec![1; 3 << 20])]));
+    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    kill(worker.0, Signal::SIGCONT).unwrap();
+    let reply = guest.receive();
+    let value = i64::from(worker.0.as_raw());
+    assert_eq!((reply.id, reply.outcome), (id, Outcome::Returned { value, data: vec![] }));
 }

@@ -8,13 +8,13 @@ use nix::{
 use std::{fs::OpenOptions, io::Write};
 
 /// What the control port is found with.
-pub fn mount_dev_and_sys() {
+pub fn mount_dev() {
     mount_kind("devtmpfs", "/dev");
-    mount_kind("sysfs", "/sys");
 }
 
 /// What scenarios expect to be there.
 pub fn mount_the_rest() {
+    mount_kind("sysfs", "/sys");
     mount_kind("proc", "/proc");
     mount_kind("tmpfs", "/tmp");
 }

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,13 @@ pub enum Action {
         stdin: Vec<u8>,
         /// How many bytes of each output stream come back at the most; the rest is read and dropped.
         keep: u32,
+    },
+    /// End what is done for an earlier request: its program with all that this has started, or the worker in its call.
+    /// The earlier request has its answer then, with what the program had printed; this one has none. Nothing happens
+    /// where the earlier one has been answered.
+    End {
+        /// The earlier request.
+        request: u32,
     },
 }
 

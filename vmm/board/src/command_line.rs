@@ -1,10 +1,9 @@
 //! The kernel's command line; each word with its reason.
 
-use crate::wire::{Announce, Spec};
-use machine::layout;
-
-/// The interrupt of the console.
-pub const CONSOLE_INTERRUPT: u32 = 5;
+use crate::{
+    slots,
+    wire::{Announce, Spec},
+};
 
 const WORDS: &[&str] = &[
     // What the agent and programs print comes out at virtio-console's first port.
@@ -54,9 +53,8 @@ pub fn build(spec: &Spec) -> String {
     let serial = logs_to_serial(spec);
     let own = WORDS.iter().filter(|word| !(serial && **word == "quiet"));
     let mut words: Vec<String> = own.map(|word| word.to_string()).collect();
-    let (size, base) = (layout::MMIO_WINDOW >> 10, layout::MMIO.0);
     if spec.announce == Announce::CommandLine {
-        words.push(format!("virtio_mmio.device={size}K@{base:#x}:{CONSOLE_INTERRUPT}"));
+        words.extend(slots::words());
     }
     if serial {
         words.extend(SERIAL_LOG.iter().map(|word| word.to_string()));

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, time::Instant};
 use trap::SyscallTrap;
 
 /// The sum over all vCPUs.
-pub fn gather(remains: &[Remains], console_errors: u64) -> Evidence {
+pub fn gather(remains: &[Remains], device_errors: BTreeMap<String, u64>) -> Evidence {
     let mut tallies: BTreeMap<trap::Call, trap::Tally> = BTreeMap::new();
     let counted = remains.iter().filter_map(|r| match &r.watch {
         Some(Watch::Trap(trap)) => Some(&**trap),
@@ -31,7 +31,7 @@ pub fn gather(remains: &[Remains], console_errors: u64) -> Evidence {
         entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         exits_until_ready: sum(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: sum(remains.iter().map(|r| &r.exits)),
-        device_errors: [("console".to_string(), console_errors)].into_iter().filter(|e| e.1 > 0).collect(),
+        device_errors,
         own_memory_kib: own_memory(),
     }
 }

@@ -10,4 +10,5 @@ mod cpu;
 mod evidence;
 pub mod process;
 mod serial_log;
+pub mod slots;
 pub mod wire;

@@ -1,16 +1,14 @@
 //! The machine process: sets the machine up as the harness says, and serves it until either ends.
 
 use crate::{
-    command_line::{self, CONSOLE_INTERRUPT},
+    command_line,
     cpu::{Ask, Cpu, Remains, Sight},
     evidence,
     serial_log::SerialLog,
+    slots::{self, Connections, Devices},
     wire::{Announce, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec},
 };
-use devices::{Cmos, Console, I8042, SerialPort, VirtioMmio};
-use machine::{
-    AddressSpace, Bus, GuestVirtualAddress, Kicker, Memory, Space, Vm, boot, create_memory, layout,
-};
+use machine::{AddressSpace, Bus, GuestVirtualAddress, Kicker, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
@@ -27,9 +25,6 @@ use std::{
     time::{Duration, Instant},
 };
 use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, WalkOrder};
-
-/// The name of the agent's port.
-const CONTROL_PORT: &str = "vmm.control";
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -129,9 +124,6 @@ impl Log {
     }
 }
 
-/// The vCPUs reach it over the bus, the harness's bytes by this.
-type SharedConsole = Arc<Mutex<VirtioMmio<Console>>>;
-
 struct Running {
     thread: JoinHandle<Remains>,
     asks: Sender<Ask>,
@@ -139,7 +131,7 @@ struct Running {
 
 struct Machine {
     outbox: Outbox,
-    console: SharedConsole,
+    devices: Devices,
     cpus: Vec<Running>,
     kicker: Kicker,
     /// Is at its end when a vCPU ended by itself: each vCPU's thread holds the other end open.
@@ -161,14 +153,9 @@ impl Machine {
         let vm = Vm::new(memory.clone())?;
         let count = spec.vcpus.clamp(1, 32);
         let line = command_line::build(spec);
-        let console = boot::MmioDevice {
-            base: layout::MMIO.0 as u32,
-            size: layout::MMIO_WINDOW as u32,
-            gsi: CONSOLE_INTERRUPT,
-        };
-        let acpi_devices = match spec.announce {
+        let acpi_devices: Vec<_> = match spec.announce {
             Announce::CommandLine => vec![],
-            Announce::Acpi => vec![console],
+            Announce::Acpi => slots::virtio_devices().collect(),
         };
         let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
 
@@ -176,7 +163,7 @@ impl Machine {
         let all_exits = Arc::new(AtomicU64::new(0));
         // The command line has the kernel log to the serial port in the same case.
         let serial_log = command_line::logs_to_serial(spec).then(Arc::<Mutex<SerialLog>>::default);
-        let (console, bus) = wire_up(&vm, &memory, outbox, &ready, &all_exits, serial_log.clone())?;
+        let (devices, bus) = wire_up(&vm, outbox, &ready, &all_exits, serial_log.clone())?;
         let bus = Arc::new(bus);
         let kicker = Kicker::new()?;
         let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
@@ -228,7 +215,7 @@ impl Machine {
         let (outbox, landmarks) = (outbox.clone(), spec.landmarks.clone());
         Ok(Self {
             outbox,
-            console,
+            devices,
             cpus,
             kicker,
             ended,
@@ -267,17 +254,7 @@ impl Machine {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Control(bytes) => {
-                let mut console = lock(&self.console);
-                let mut sent = false;
-                console.with_queues(|console, queues, memory| {
-                    sent = true;
-                    console.send(&bytes, queues, memory)
-                });
-                if !sent {
-                    console.device.hold(&bytes);
-                }
-            }
+            Command::Control(bytes) => self.devices.send_control(&bytes),
             Command::Trap { call_returns, agent_text, results, trace } => {
                 let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
                 self.outbox.send(&Notice::Trapping(armed));
@@ -416,19 +393,18 @@ impl Machine {
         // Whatever a vCPU ended by itself for outweighs that the others were stopped.
         let reason = remains.iter().map(|r| &r.end).find(|end| **end != EndReason::Stopped);
         let reason = reason.cloned().unwrap_or(EndReason::Stopped);
-        let errors = lock(&self.console).device.errors();
+        let errors = self.devices.errors();
         Notice::Ended { reason, evidence: Box::new(evidence::gather(&remains, errors)) }
     }
 }
 
 fn wire_up(
     vm: &Vm,
-    memory: &Memory,
     outbox: &Outbox,
     ready: &Arc<AtomicBool>,
     all_exits: &Arc<AtomicU64>,
     serial_log: Option<Arc<Mutex<SerialLog>>>,
-) -> Result<(SharedConsole, Bus), machine::Error> {
+) -> Result<(Devices, Bus), machine::Error> {
     let print = || {
         let outbox = outbox.clone();
         Box::new(move |bytes: &[u8]| outbox.send(&Notice::Console(bytes.to_vec())))
@@ -440,20 +416,11 @@ fn wire_up(
         }
         to_harness.send(&Notice::Control(bytes.to_vec()));
     });
-    let console = Console::new(CONTROL_PORT, print(), control);
-    let console =
-        Arc::new(Mutex::new(VirtioMmio::new(console, memory.clone(), vm.interrupt_line(CONSOLE_INTERRUPT)?)));
-    let mut bus = Bus::new();
-    bus.insert(Space::Memory, layout::MMIO.0, layout::MMIO_WINDOW, console.clone());
     let serial: devices::Sink = match serial_log {
         Some(log) => Box::new(move |bytes: &[u8]| lock(&log).push(bytes)),
         None => print(),
     };
-    bus.insert(Space::Port, 0x3f8, 8, Arc::new(Mutex::new(SerialPort::new(vm.interrupt_line(4)?, serial))));
-    bus.insert(Space::Port, 0x70, 2, Arc::new(Mutex::new(Cmos::default())));
-    // KVM itself answers port 0x61 in between.
-    bus.insert(Space::Port, 0x60, 5, Arc::new(Mutex::new(I8042)));
-    Ok((console, bus))
+    Devices::wire(vm, Connections { console: print(), control, serial })
 }
 
 fn line(record: trap::Record) -> LogRecord {

@@ -11,7 +11,7 @@ pub use trap::{Stop, Walk};
 /// What machine to build and boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
-    /// An ELF vmlinux or a bzImage.
+    /// An ELF vmlinux.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,

@@ -3,6 +3,7 @@
 //! A kernel that finds all bits set here takes it for an update in progress and reads on for seconds; so
 //! the clock answers properly, in UTC and BCD.
 
+use crate::{BadState, Stateful};
 use machine::{BusDevice, Effect};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,9 +64,36 @@ impl BusDevice for Cmos {
     }
 }
 
+/// The register that was chosen; the time itself is always the host's.
+impl Stateful for Cmos {
+    type State = u8;
+
+    fn state(&self) -> u8 {
+        self.index
+    }
+
+    fn set_state(&mut self, index: u8) -> Result<(), BadState> {
+        self.index = index;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
+
+    #[test]
+    fn the_chosen_register_is_kept() {
+        let (mut one, mut two) = (Cmos::default(), Cmos::default());
+        let _ = one.write(0, &[0x8d]);
+        two.restore(&one.save()).unwrap();
+        let mut byte = [0];
+        two.read(1, &mut byte);
+        assert_eq!(byte, [0x80]);
+        assert_eq!(two.restore(&[]), Err(BadState));
+        assert_eq!(two.restore(&[1, 2]), Err(BadState));
+    }
 
     #[test]
     fn a_leap_day_reads_as_such() {

@@ -1,17 +1,12 @@
 //! virtio-console with two ports: `hvc0`, the guest's console, and a named one for the agent.
 //!
 //! Source: virtio 1.3, section 5.3. Queues: receive and transmit of port 0, control receive and
-//! transmit, receive and transmit of port 1.
+//! transmit, receive and transmit of port 1. Nobody types at the console: the buffers of its receive queue stay there.
 
-use crate::VirtioDevice;
-use machine::Memory;
+use crate::{BadState, Broken, Chain, Queues, Stateful, VirtioDevice};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::VecDeque,
-    io::{Read, Write},
-};
+use std::collections::VecDeque;
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
-use virtio_queue::{DescriptorChain, Queue, QueueT};
 
 /// Takes what the guest sends.
 pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
@@ -19,28 +14,36 @@ pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 /// The device.
 pub struct Console {
     name: &'static str,
-    ports: [Port; 2],
+    /// Where the ports' bytes go.
+    out: [Sink; 2],
+    state: ConsoleState,
+}
+
+/// What a console remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleState {
+    /// The driver knows of more than port 0.
+    multiport: bool,
+    /// For the control port, until the guest has room.
+    input: VecDeque<u8>,
     /// Control messages that wait for a buffer of the guest.
     control: VecDeque<Vec<u8>>,
-    errors: u64,
-}
-
-struct Port {
-    out: Sink,
-    input: VecDeque<u8>,
-}
-
-/// What is on its way to the guest.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ConsoleState {
-    input: [Vec<u8>; 2],
-    control: Vec<Vec<u8>>,
 }
 
 const MULTIPORT: u64 = 1 << 1;
 
-/// Longest piece of a transmit chain that is passed on at once, in bytes.
-const PIECE: usize = 64 << 10;
+/// Receive queues of this size hold 64 KiB, as Linux fills them.
+const QUEUE_SIZES: &[u16] = &[16; 6];
+
+/// The queues, by number.
+mod queue {
+    pub const CONSOLE_INPUT: usize = 0;
+    pub const CONSOLE_OUTPUT: usize = 1;
+    pub const CONTROL_TO_DRIVER: usize = 2;
+    pub const CONTROL_FROM_DRIVER: usize = 3;
+    pub const PORT_INPUT: usize = 4;
+    pub const PORT_OUTPUT: usize = 5;
+}
 
 /// A longer transmit chain is refused, in bytes: its buffers may well overlap, so that guest memory is no
 /// bound. Linux sends 32 KiB at the most.
@@ -62,162 +65,123 @@ mod event {
 impl Console {
     /// `console` takes what the guest writes to `hvc0`, `control` what it writes to the port `name`.
     pub fn new(name: &'static str, console: Sink, control: Sink) -> Self {
-        let port = |out| Port { out, input: VecDeque::new() };
-        Self { name, ports: [port(console), port(control)], control: VecDeque::new(), errors: 0 }
+        Self { name, out: [console, control], state: ConsoleState::default() }
     }
 
-    /// Bytes for the guest's control port; they wait until the guest has room.
-    pub fn send(&mut self, bytes: &[u8], queues: &mut [Queue], memory: &Memory) -> bool {
-        self.ports[1].input.extend(bytes);
-        self.fill_input(1, &mut queues[4], memory)
-    }
-
-    /// Keeps bytes for the control port until the driver is ready.
-    pub fn hold(&mut self, bytes: &[u8]) {
-        self.ports[1].input.extend(bytes);
-    }
-
-    /// Descriptor chains that broke the rules.
-    pub fn errors(&self) -> u64 {
-        self.errors
-    }
-
-    /// What is on its way, as plain data.
-    pub fn state(&self) -> ConsoleState {
-        ConsoleState {
-            input: [0, 1].map(|port: usize| self.ports[port].input.iter().copied().collect()),
-            control: self.control.iter().cloned().collect(),
+    /// Bytes for the guest's control port. They wait until the driver is ready, when there are `queues`, and the guest
+    /// has room.
+    pub fn send(&mut self, bytes: &[u8], queues: Option<&mut Queues>) {
+        self.state.input.extend(bytes);
+        if let Some(queues) = queues.filter(|_| self.state.multiport) {
+            self.fill_input(queues);
         }
     }
 
-    /// Takes back what [`Console::state`] handed out.
-    pub fn restore(&mut self, state: ConsoleState) {
-        for (port, input) in self.ports.iter_mut().zip(state.input) {
-            port.input = input.into();
-        }
-        self.control = state.control.into();
-    }
-
-    fn transmit(&mut self, port: usize, queue: &mut Queue, memory: &Memory) -> bool {
-        let (out, errors) = (&mut self.ports[port].out, &mut self.errors);
-        consume(queue, memory, errors, |chain| {
-            let mut reader = chain.reader(&**memory).ok()?;
-            let length = reader.available_bytes();
-            if length > LARGEST {
-                return None;
+    fn transmit(&mut self, port: usize, index: usize, queues: &mut Queues) {
+        let out = &mut self.out[port];
+        queues.serve(index, |chain| {
+            if chain.writable() > 0 || chain.readable() > LARGEST {
+                return Err(Broken);
             }
-            let mut piece = vec![0; length.min(PIECE)];
-            loop {
-                match reader.read(&mut piece).ok()? {
-                    0 => return Some(0),
-                    length => out(&piece[..length]),
-                }
-            }
-        })
-    }
-
-    fn fill_input(&mut self, port: usize, queue: &mut Queue, memory: &Memory) -> bool {
-        let input = &mut self.ports[port].input;
-        let mut used = false;
-        while !input.is_empty() && queue.is_valid(&**memory) {
-            let Some(chain) = queue.pop_descriptor_chain(&**memory) else { break };
-            let head = chain.head_index();
-            let mut written = 0;
-            match chain.writer(&**memory) {
-                Ok(mut writer) => {
-                    while let Ok(length @ 1..) = writer.write(input.as_slices().0) {
-                        input.drain(..length);
-                        written += length as u32;
-                    }
-                }
-                Err(_) => self.errors += 1,
-            }
-            used |= queue.add_used(&**memory, head, written).is_ok();
-        }
-        used
-    }
-
-    fn fill_control(&mut self, queue: &mut Queue, memory: &Memory) -> bool {
-        let mut used = false;
-        while let Some(message) = self.control.front() {
-            if !queue.is_valid(&**memory) {
-                break;
-            }
-            let Some(chain) = queue.pop_descriptor_chain(&**memory) else { break };
-            let head = chain.head_index();
-            let written = chain.writer(&**memory).ok().and_then(|mut writer| writer.write_all(message).ok());
-            let length = if written.is_some() { message.len() as u32 } else { 0 };
-            self.errors += u64::from(written.is_none());
-            used |= queue.add_used(&**memory, head, length).is_ok();
-            self.control.pop_front();
-        }
-        used
-    }
-
-    fn take_control(&mut self, queue: &mut Queue, memory: &Memory) -> bool {
-        let mut messages = Vec::new();
-        let used = consume(queue, memory, &mut self.errors, |chain| {
-            let mut message = [0; 8];
-            chain.reader(&**memory).ok()?.read_exact(&mut message).ok()?;
-            messages.push(message);
-            Some(0)
+            chain.read(&mut *out)?;
+            Ok(Some(0))
         });
-        for message in messages {
-            self.answer(message);
-        }
-        used
     }
 
-    fn answer(&mut self, message: [u8; 8]) {
+    fn fill_input(&mut self, queues: &mut Queues) {
+        let input = &mut self.state.input;
+        fill(queues, queue::PORT_INPUT, input, VecDeque::is_empty, |chain, input| {
+            if chain.readable() > 0 || chain.writable() == 0 {
+                return Err(Broken);
+            }
+            let written = chain.write(input.make_contiguous())?;
+            input.drain(..written);
+            Ok(written)
+        });
+    }
+
+    fn fill_control(&mut self, queues: &mut Queues) {
+        let waiting = &mut self.state.control;
+        fill(queues, queue::CONTROL_TO_DRIVER, waiting, VecDeque::is_empty, |chain, waiting| {
+            let message = waiting.front().map_or(&[][..], Vec::as_slice);
+            if chain.readable() > 0 || chain.writable() < message.len() {
+                return Err(Broken);
+            }
+            let written = chain.write(message)?;
+            waiting.pop_front();
+            Ok(written)
+        });
+    }
+
+    fn take_control(&mut self, queues: &mut Queues) {
+        queues.serve(queue::CONTROL_FROM_DRIVER, |chain| {
+            if chain.writable() > 0 || chain.readable() != 8 {
+                return Err(Broken);
+            }
+            let mut message = Vec::with_capacity(8);
+            chain.read(|bytes| message.extend(bytes))?;
+            self.answer(message.try_into().map_err(|_| Broken)?)?;
+            Ok(Some(0))
+        });
+        self.fill_control(queues);
+    }
+
+    fn answer(&mut self, message: [u8; 8]) -> Result<(), Broken> {
         let port = u32::from_le_bytes([message[0], message[1], message[2], message[3]]);
         let what = u16::from_le_bytes([message[4], message[5]]);
         match (what, port) {
+            // Its port is of no meaning. All that there is to say is said at once: each further question and answer
+            // would be exits, and time in which the agent waits.
             (event::DEVICE_READY, _) => {
-                self.say(0, event::DEVICE_ADD, 0, b"");
-                self.say(1, event::DEVICE_ADD, 0, b"");
+                self.say(0, event::DEVICE_ADD, 0, b"")?;
+                self.say(1, event::DEVICE_ADD, 0, b"")?;
+                self.say(1, event::PORT_OPEN, 1, b"")?;
+                self.say(0, event::CONSOLE_PORT, 1, b"")?;
+                self.say(1, event::PORT_NAME, 1, self.name.as_bytes())
             }
-            (event::PORT_READY, 0) => self.say(0, event::CONSOLE_PORT, 1, b""),
-            (event::PORT_READY, 1) => {
-                self.say(1, event::PORT_NAME, 1, self.name.as_bytes());
-                self.say(1, event::PORT_OPEN, 1, b"");
-            }
-            _ => {}
+            // The driver has a port, or has not; a program has opened or closed it. The host's end is always open.
+            (event::PORT_READY | event::PORT_OPEN, 0 | 1) => Ok(()),
+            _ => Err(Broken),
         }
     }
 
-    fn say(&mut self, port: u32, event: u16, value: u16, rest: &[u8]) {
-        if self.control.len() < CONTROL_BACKLOG {
-            let mut message = Vec::from(port.to_le_bytes());
-            message.extend(event.to_le_bytes());
-            message.extend(value.to_le_bytes());
-            message.extend(rest);
-            self.control.push_back(message);
+    fn say(&mut self, port: u32, event: u16, value: u16, rest: &[u8]) -> Result<(), Broken> {
+        if self.state.control.len() >= CONTROL_BACKLOG {
+            return Err(Broken);
         }
+        let mut message = Vec::from(port.to_le_bytes());
+        message.extend(event.to_le_bytes());
+        message.extend(value.to_le_bytes());
+        message.extend(rest);
+        self.state.control.push_back(message);
+        Ok(())
     }
 }
 
-/// Hands every chain that the guest made available to `take`, which returns how many bytes it wrote or
-/// `None` for a chain that breaks the rules. True when the guest is to be told.
-fn consume<'m>(
-    queue: &mut Queue,
-    memory: &'m Memory,
-    errors: &mut u64,
-    mut take: impl FnMut(DescriptorChain<&'m vm_memory::GuestMemoryMmap<()>>) -> Option<u32>,
-) -> bool {
-    if !queue.is_valid(&**memory) {
-        *errors += 1;
-        return false;
+/// Hands what waits to the buffers of a receive queue. The driver says when it adds some only as long as something is
+/// left waiting.
+fn fill<T>(
+    queues: &mut Queues,
+    index: usize,
+    waiting: &mut T,
+    is_empty: impl Fn(&T) -> bool,
+    mut put: impl FnMut(&Chain, &mut T) -> Result<usize, Broken>,
+) {
+    let mut serve = |queues: &mut Queues, waiting: &mut T| {
+        if !is_empty(waiting) {
+            queues.serve(
+                index,
+                |chain| {
+                    if is_empty(waiting) { Ok(None) } else { put(chain, waiting).map(Some) }
+                },
+            );
+        }
+        is_empty(waiting)
+    };
+    // Buffers that come after the second look are told of.
+    if serve(queues, waiting) || queues.listen(index) && serve(queues, waiting) {
+        queues.quiet(index);
     }
-    let mut used = false;
-    // No more chains than the queue has room for in one go: the guest may add some all the while.
-    for _ in 0..queue.size() {
-        let Some(chain) = queue.pop_descriptor_chain(&**memory) else { break };
-        let head = chain.head_index();
-        let length = take(chain);
-        *errors += u64::from(length.is_none());
-        used |= queue.add_used(&**memory, head, length.unwrap_or(0)).is_ok();
-    }
-    used && queue.needs_notification(&**memory).unwrap_or(true)
 }
 
 impl VirtioDevice for Console {
@@ -229,8 +193,8 @@ impl VirtioDevice for Console {
         MULTIPORT
     }
 
-    fn queues(&self) -> usize {
-        6
+    fn queue_sizes(&self) -> &'static [u16] {
+        QUEUE_SIZES
     }
 
     fn config(&self) -> Vec<u8> {
@@ -238,22 +202,44 @@ impl VirtioDevice for Console {
         [[0; 4], 2u32.to_le_bytes(), [0; 4]].concat()
     }
 
-    fn notify(&mut self, index: usize, queues: &mut [Queue], memory: &Memory) -> bool {
+    fn activate(&mut self, features: u64, queues: &mut Queues) {
+        self.state.multiport = features & MULTIPORT != 0;
+        // Linux notifies for every single buffer that it offers to be filled, an exit each.
+        queues.quiet(queue::CONSOLE_INPUT);
+        self.fill_control(queues);
+        self.fill_input(queues);
+    }
+
+    fn notify(&mut self, index: usize, queues: &mut Queues) {
         match index {
-            0 => self.fill_input(0, &mut queues[0], memory),
-            1 => self.transmit(0, &mut queues[1], memory),
-            2 => self.fill_control(&mut queues[2], memory),
-            3 => {
-                let used = self.take_control(&mut queues[3], memory);
-                self.fill_control(&mut queues[2], memory) | used
-            }
-            4 => self.fill_input(1, &mut queues[4], memory),
-            5 => self.transmit(1, &mut queues[5], memory),
-            _ => false,
+            queue::CONSOLE_INPUT => {}
+            queue::CONSOLE_OUTPUT => self.transmit(0, index, queues),
+            // The other queues exist for drivers only that know of ports.
+            _ if !self.state.multiport => queues.broken(),
+            queue::CONTROL_TO_DRIVER => self.fill_control(queues),
+            queue::CONTROL_FROM_DRIVER => self.take_control(queues),
+            queue::PORT_INPUT => self.fill_input(queues),
+            queue::PORT_OUTPUT => self.transmit(1, index, queues),
+            _ => {}
         }
     }
 
     fn reset(&mut self) {
-        self.control.clear();
+        // What the host has said is still to be heard.
+        self.state.multiport = false;
+        self.state.control.clear();
+    }
+}
+
+impl Stateful for Console {
+    type State = ConsoleState;
+
+    fn state(&self) -> ConsoleState {
+        self.state.clone()
+    }
+
+    fn set_state(&mut self, state: ConsoleState) -> Result<(), BadState> {
+        self.state = state;
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! becomes empty, so it gives up after some thirty reads. Of a controller that is silent it would wait half a second
 //! for an answer, in ten thousand reads.
 
+use crate::{BadState, Stateful};
 use machine::{BusDevice, Effect};
 
 /// Ports 0x60 to 0x64, with neither keyboard nor mouse.
@@ -27,6 +28,17 @@ impl BusDevice for I8042 {
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
         if offset == 4 && data[0] == PULSE_RESET { Effect::Reset } else { Effect::None }
+    }
+}
+
+/// It remembers nothing.
+impl Stateful for I8042 {
+    type State = ();
+
+    fn state(&self) {}
+
+    fn set_state(&mut self, (): ()) -> Result<(), BadState> {
+        Ok(())
     }
 }
 

@@ -7,12 +7,27 @@
 
 mod cmos;
 mod console;
+#[cfg(test)]
+mod console_test;
+#[cfg(test)]
+mod driver;
 mod i8042;
 mod mmio;
+#[cfg(test)]
+mod mmio_test;
+mod queue;
+#[cfg(test)]
+mod queue_test;
 mod serial;
+mod state;
 
 pub use cmos::Cmos;
 pub use console::{Console, ConsoleState, Sink};
 pub use i8042::I8042;
-pub use mmio::{MmioState, VirtioDevice, VirtioMmio};
-pub use serial::SerialPort;
+pub use mmio::{VirtioDevice, VirtioMmio, VirtioState};
+pub use queue::{Broken, Chain, Queues};
+pub use serial::{SerialPort, SerialState};
+pub use state::{BadState, Device, Stateful};
+
+/// Raises one edge on a device's interrupt line.
+pub type Interrupt = std::sync::Arc<dyn Fn() + Send + Sync>;

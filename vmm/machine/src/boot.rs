@@ -11,15 +11,14 @@ use crate::{Error, Memory, Result, Vcpu, layout};
 use linux_loader::loader::{
     KernelLoader,
     bootparam::{boot_e820_entry, boot_params},
-    bzimage::BzImage,
     elf::Elf,
 };
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, path::Path};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Loads kernel and initramfs, writes the tables that the kernel expects, and returns its entry.
 ///
-/// `kernel` is an ELF vmlinux for x86-64 or a bzImage; `command_line` has at most 2047 bytes. ACPI tables are
+/// `kernel` is an ELF vmlinux for x86-64; `command_line` has at most 2047 bytes. ACPI tables are
 /// written where there are devices for them.
 pub fn load(
     memory: &Memory,
@@ -30,19 +29,10 @@ pub fn load(
     acpi_devices: &[MmioDevice],
 ) -> Result<GuestAddress> {
     let mut file = File::open(kernel).map_err(|source| Error::Read { path: kernel.into(), source })?;
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic).map_err(|e| Error::NotAKernel { path: kernel.into(), why: e.to_string() })?;
-    let is_elf = magic == *b"\x7fELF";
-    let loaded = if is_elf {
-        Elf::load(&**memory, None, &mut file, Some(layout::HIGH_MEMORY))
-    } else {
-        BzImage::load(&**memory, None, &mut file, Some(layout::HIGH_MEMORY))
-    }
-    .map_err(|e| Error::NotAKernel { path: kernel.into(), why: e.to_string() })?;
-    // A bzImage's 64-bit entry lies 512 bytes behind its 32-bit one.
-    let entry = if is_elf { loaded.kernel_load } else { GuestAddress(loaded.kernel_load.0 + 0x200) };
+    let loaded = Elf::load(&**memory, None, &mut file, Some(layout::HIGH_MEMORY))
+        .map_err(|e| Error::NotAKernel { path: kernel.into(), why: e.to_string() })?;
 
-    let mut params = boot_params { hdr: loaded.setup_header.unwrap_or_default(), ..Default::default() };
+    let mut params = boot_params::default();
     params.hdr.boot_flag = 0xaa55;
     params.hdr.header = u32::from_le_bytes(*b"HdrS");
     params.hdr.type_of_loader = 0xff;
@@ -69,7 +59,7 @@ pub fn load(
         write(&acpi::build(vcpus, acpi_devices), layout::ACPI, "the ACPI tables")?;
     }
     write_tables(memory).map_err(|_| too_small("the page tables"))?;
-    Ok(entry)
+    Ok(loaded.kernel_load)
 }
 
 fn load_initramfs(

@@ -38,8 +38,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The file is neither an ELF vmlinux for x86-64 nor a bzImage.
-    #[error("{path} is no x86-64 kernel: {why} (expected an uncompressed ELF `vmlinux` or a `bzImage`)")]
+    /// The file is no ELF vmlinux for x86-64.
+    #[error("{path} is no x86-64 kernel: {why} (expected an uncompressed ELF `vmlinux`)")]
     NotAKernel {
         /// The file.
         path: std::path::PathBuf,

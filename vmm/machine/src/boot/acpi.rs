@@ -4,6 +4,18 @@
 //! machine is a "hardware-reduced" one (4.1): none of the PC's power management registers exist.
 
 use crate::layout;
+use acpi_tables::{
+    Aml,
+    aml::{Device, Interrupt, Memory32Fixed, Name, ResourceTemplate, Scope},
+    fadt::{FADTBuilder, Flags},
+    madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic},
+    rsdp::Rsdp,
+    sdt::Sdt,
+    xsdt::XSDT,
+};
+
+const OEM: [u8; 6] = *b"VMM   ";
+const OEM_TABLE: [u8; 8] = *b"KERNTEST";
 
 /// A virtio device on the MMIO bus, as the kernel is to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,132 +30,72 @@ pub struct MmioDevice {
 
 /// All tables, to be written at [`layout::ACPI`], where the kernel looks for the first of them (5.2.5.1).
 pub(super) fn build(vcpus: u8, devices: &[MmioDevice]) -> Vec<u8> {
-    let mut all = vec![0; 64];
-    let mut add = |table: Vec<u8>| {
-        let at = layout::ACPI.0 as usize + all.len();
-        all.extend(table);
+    let mut all = vec![0; Rsdp::len().next_multiple_of(16)];
+    let mut add = |table: &dyn Aml| {
+        let at = layout::ACPI.0 + all.len() as u64;
+        table.to_aml_bytes(&mut all);
         all.resize(all.len().next_multiple_of(16), 0);
         at
     };
-    let dsdt = add(dsdt(devices));
-    let fadt = add(fadt(dsdt as u64));
-    let madt = add(madt(vcpus));
-    let pointers = [fadt, madt].into_iter().flat_map(|at| (at as u64).to_le_bytes());
-    let xsdt = add(table(b"XSDT", 1, &pointers.collect::<Vec<u8>>()));
-    let mut root = Vec::from(*b"RSD PTR \0VMM   \x02");
-    root.extend([0; 4]);
-    root.extend(36u32.to_le_bytes());
-    root.extend((xsdt as u64).to_le_bytes());
-    root.extend([0; 4]);
-    // The first sum is over what version 1 had, the second over all (5.2.5.3).
-    root[8] = checksum(&root[..20]);
-    root[32] = checksum(&root);
+    let dsdt = add(&dsdt(devices));
+    let mut xsdt = XSDT::new(OEM, OEM_TABLE, 1);
+    xsdt.add_entry(add(&fadt(dsdt)));
+    xsdt.add_entry(add(&madt(vcpus)));
+    let mut root = Vec::new();
+    Rsdp::new(OEM, add(&xsdt)).to_aml_bytes(&mut root);
     all[..root.len()].copy_from_slice(&root);
     all
 }
 
-/// A table with its header (5.2.6).
-fn table(signature: &[u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
-    let mut table = Vec::from(*signature);
-    table.extend((36 + body.len() as u32).to_le_bytes());
-    table.extend([revision, 0]);
-    table.extend(b"VMM   KERNTEST");
-    table.extend(1u32.to_le_bytes());
-    table.extend(b"VMM ");
-    table.extend(1u32.to_le_bytes());
-    table.extend(body);
-    table[9] = checksum(&table);
+fn fadt(dsdt: u64) -> impl Aml {
+    const NO_VGA: u16 = 1 << 2;
+    let mut table = FADTBuilder::new(OEM, OEM_TABLE, 1).dsdt_64(dsdt).flag(Flags::HwReducedAcpi);
+    table.iapc_boot_arch = NO_VGA.into();
+    table.finalize()
+}
+
+fn madt(vcpus: u8) -> impl Aml {
+    let mut table = MADT::new(OEM, OEM_TABLE, 1, LocalInterruptController::Address(layout::LAPIC));
+    for id in 0..vcpus {
+        table.add_structure(ProcessorLocalApic::new(id, id, EnabledStatus::Enabled));
+    }
+    // Its first input is interrupt 0.
+    table.add_structure(IoApic::new(vcpus, layout::IOAPIC, 0));
     table
 }
 
-fn fadt(dsdt: u64) -> Vec<u8> {
-    const HARDWARE_REDUCED: u32 = 1 << 20;
-    const NO_VGA: u16 = 1 << 2;
-    const LENGTH: usize = 276;
-    // Offsets in the table (5.2.9, table 5.9); the header's length goes off.
-    let mut body = vec![0; LENGTH - 36];
-    let mut put = |offset: usize, bytes: &[u8]| body[offset - 36..][..bytes.len()].copy_from_slice(bytes);
-    put(109, &NO_VGA.to_le_bytes());
-    put(112, &HARDWARE_REDUCED.to_le_bytes());
-    put(131, &[5]);
-    put(140, &dsdt.to_le_bytes());
-    table(b"FACP", 6, &body)
-}
-
-fn madt(vcpus: u8) -> Vec<u8> {
-    let mut body = Vec::from((layout::LAPIC).to_le_bytes());
-    body.extend(0u32.to_le_bytes());
-    for id in 0..vcpus {
-        const ENABLED: u8 = 1;
-        body.extend([0, 8, id, id, ENABLED, 0, 0, 0]);
-    }
-    body.extend([1, 12, vcpus, 0]);
-    body.extend(layout::IOAPIC.to_le_bytes());
-    // Its first input is interrupt 0.
-    body.extend(0u32.to_le_bytes());
-    table(b"APIC", 6, &body)
-}
-
 /// The one thing that needs AML: `Scope (\_SB_) { Device (V000) { _HID, _UID, _CRS } ... }`.
-fn dsdt(devices: &[MmioDevice]) -> Vec<u8> {
-    let mut inside = Vec::from(*b"\\_SB_");
-    for (index, device) in devices.iter().enumerate() {
-        let mut body = format!("V{index:03}").into_bytes();
-        // The driver's own name for a virtio-mmio device (drivers/virtio/virtio_mmio.c, virtio_mmio_acpi_match).
-        body.extend(b"\x08_HID\x0dLNRO0005\0");
-        body.extend(b"\x08_UID\x0a");
-        body.push(index as u8);
-        body.extend(b"\x08_CRS");
-        body.extend(buffer(&resources(device)));
-        inside.extend([0x5b, 0x82]);
-        inside.extend(package(&body));
+fn dsdt(devices: &[MmioDevice]) -> impl Aml {
+    let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
+    let mut inside = Vec::new();
+    for (index, device) in (0u8..).zip(devices) {
+        // Consumer, edge-triggered, active high, not shared.
+        let interrupt = Interrupt::new(true, true, false, false, device.gsi);
+        let registers = Memory32Fixed::new(true, device.base, device.size);
+        let resources = ResourceTemplate::new(vec![&registers, &interrupt]);
+        Device::new(
+            format!("V{index:03}").as_str().into(),
+            vec![
+                // The driver's own name for a virtio-mmio device (drivers/virtio/virtio_mmio.c, virtio_mmio_acpi_match).
+                &Name::new("_HID".into(), &"LNRO0005"),
+                &Name::new("_UID".into(), &index),
+                &Name::new("_CRS".into(), &resources),
+            ],
+        )
+        .to_aml_bytes(&mut inside);
     }
-    let mut body = vec![0x10];
-    body.extend(package(&inside));
-    table(b"DSDT", 2, &body)
-}
-
-/// Registers, an interrupt, and the end (6.4.3.4, 6.4.3.6, 6.4.2.9).
-fn resources(device: &MmioDevice) -> Vec<u8> {
-    const WRITABLE: u8 = 1;
-    const CONSUMER_EDGE_HIGH: u8 = 0b0011;
-    let mut bytes = vec![0x86, 9, 0, WRITABLE];
-    bytes.extend(device.base.to_le_bytes());
-    bytes.extend(device.size.to_le_bytes());
-    bytes.extend([0x89, 6, 0, CONSUMER_EDGE_HIGH, 1]);
-    bytes.extend(device.gsi.to_le_bytes());
-    bytes.extend([0x79, 0]);
-    bytes
-}
-
-fn buffer(bytes: &[u8]) -> Vec<u8> {
-    let mut body = vec![0x0a, bytes.len() as u8];
-    body.extend(bytes);
-    let mut buffer = vec![0x11];
-    buffer.extend(package(&body));
-    buffer
-}
-
-/// What has its length before it, which counts itself (20.2.4): one byte up to 63, else two, up to 4095.
-fn package(body: &[u8]) -> Vec<u8> {
-    let short = body.len() + 1;
-    let mut bytes = if short < 64 {
-        vec![short as u8]
-    } else {
-        let long = body.len() + 2;
-        vec![0x40 | (long & 0xf) as u8, (long >> 4) as u8]
-    };
-    bytes.extend(body);
-    bytes
-}
-
-fn checksum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte))
+    table.append_slice(&Scope::raw("\\_SB_".into(), inside));
+    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of a table, or of a part of one, that is as it should be, this is 0.
+    fn checksum(bytes: &[u8]) -> u8 {
+        bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+    }
 
     const CONSOLE: MmioDevice = MmioDevice { base: 0xd000_0000, size: 0x1000, gsi: 5 };
 
@@ -177,9 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn a_length_counts_itself_and_its_own_bytes() {
-        assert_eq!(package(&[0; 62])[..2], [63, 0]);
-        assert_eq!(package(&[0; 63])[..3], [0x40 | 1, 4, 0]);
-        assert_eq!(package(&[0; 1000]).len(), 1002);
+    fn a_device_is_described_as_the_driver_looks_for_it() {
+        let all = build(1, &[MmioDevice { base: 0xd000_0000, size: 0x1000, gsi: 5 }; 2]);
+        let has = |bytes: &[u8]| all.windows(bytes.len()).any(|window| window == bytes);
+        assert!(has(b"V000") && has(b"V001") && !has(b"V002"));
+        assert!(has(b"\x08_HID\x0dLNRO0005\0\x08_UID\x01"));
+        // 6.4.3.4: 32-bit memory, writable. 6.4.3.6: an interrupt that is consumed, edge, active high. 6.4.2.9: the end.
+        assert!(has(&[0x86, 9, 0, 1, 0, 0, 0, 0xd0, 0, 0x10, 0, 0, 0x89, 6, 0, 3, 1, 5, 0, 0, 0, 0x79]));
     }
 }

@@ -68,6 +68,8 @@ pub struct Report {
     section: Section,
     header_seen: bool,
     trapped: bool,
+    /// Whether nothing has come but a [`Role::Herald`].
+    heralding: bool,
     expect_at: bool,
     foreign: usize,
     context_lines: usize,
@@ -154,6 +156,7 @@ impl Report {
             section,
             header_seen: false,
             trapped: pattern.role == Role::Trap,
+            heralding: pattern.role == Role::Herald,
             expect_at: false,
             foreign: 0,
             context_lines: 0,
@@ -205,11 +208,14 @@ impl Report {
                     && !traced
                     && !self.ended
                     || self.caught_early(pattern.kind)
+                    || self.heralds(pattern, number)
             }
             Role::More => same && !self.ended && (!traced || pattern.kind != Kind::Kmemleak),
             // The CPU faults at the very access that KASAN has just complained about.
-            Role::Begin => {
+            Role::Begin | Role::Herald | Role::Alone | Role::Orphan => {
                 self.caught_early(pattern.kind)
+                    || self.heralds(pattern, number)
+                    || self.slab_ends_in(pattern, found)
                     // A Rust panic ends in BUG().
                     || self.pattern.kind == Kind::RustPanic && pattern.kind == Kind::Bug && !traced && !self.ended
                     // x86 says two lines about a jump into data, and powerpc about a bad pointer.
@@ -226,6 +232,10 @@ impl Report {
         if !taken {
             return false;
         }
+        if self.cache.is_none() {
+            self.cache = found.name("cache").map(|m| String::from_utf8_lossy(m.as_bytes()).into_owned());
+        }
+        self.heralding &= pattern.kind == Kind::Slab;
         match pattern.role {
             Role::Trap => self.trapped = true,
             Role::Panic if self.panicked.is_none() => {
@@ -238,12 +248,14 @@ impl Report {
             _ => {}
         }
         // The summary comes first, the object that tells where comes later.
-        if pattern.role == Role::More && self.pattern.trace == Trace::Maybe && pattern.trace == Trace::Needed
-        {
+        if pattern.role == Role::More && self.pattern.trace == Trace::Maybe && pattern.trace != Trace::Maybe {
             self.pattern = pattern;
         }
         self.quiet = 0;
         self.keep(line, number);
+        if pattern.trace == Trace::Bare {
+            self.begin_trace();
+        }
         true
     }
 
@@ -264,6 +276,26 @@ impl Report {
                 self.what.as_deref(),
                 Some("null-ptr-deref" | "user-memory-access" | "wild-memory-access" | "maybe")
             )
+    }
+
+    /// Whether this report is so far only the line before the one that `next` begins.
+    fn heralds(&self, next: &Pattern, number: u64) -> bool {
+        const NEAR: u64 = 6;
+        let follows = match next.role {
+            Role::Begin => matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab),
+            Role::Trap => true,
+            _ => false,
+        };
+        self.heralding && follows && self.frame_count() == 0 && number - self.lines.last <= NEAR
+    }
+
+    /// Since 6.16 SLUB's reports get their call trace from a WARN() in mm/slub.c.
+    fn slab_ends_in(&self, next: &Pattern, found: &regex::bytes::Captures<'_>) -> bool {
+        self.pattern.kind == Kind::Slab
+            && next.kind == Kind::Warn
+            && !self.ended
+            && self.frame_count() == 0
+            && found.name("file").is_some_and(|file| file.as_bytes().starts_with(b"mm/sl"))
     }
 
     /// Takes the next line of this report's stream.
@@ -477,7 +509,13 @@ impl Report {
             if !(self.header_seen && self.ended && self.pc.is_some()) {
                 self.hurt("no call trace");
             }
-        } else if why != Closed::Quiet && !self.ended && !self.bottomed && self.section == Section::Trace {
+        } else if why != Closed::Quiet
+            && !self.ended
+            && !self.bottomed
+            && self.section == Section::Trace
+            // Both keep the first 16 frames of a trace.
+            && !matches!(self.pattern.kind, Kind::Kmemleak | Kind::Refcount if self.frame_count() >= 3)
+        {
             self.hurt("the report breaks off inside its call trace");
         }
     }

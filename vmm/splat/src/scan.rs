@@ -142,14 +142,17 @@ impl Scanner {
     fn look(&mut self, raw: &[u8], number: u64) {
         let line = Line::parse(raw);
         if KEYS.is_match(raw) {
-            if let Some((pattern, found)) = head(&line) {
-                return self.head(pattern, &found, &line, number);
+            if let Some((pattern, found)) = head(&line)
+                && self.head(pattern, &found, &line, number)
+            {
+                return;
             }
             // A message may sit behind half of another one.
             if let Some(behind) = line.glued_on()
                 && let Some((pattern, found)) = head(&behind)
+                && self.head(pattern, &found, &behind, number)
             {
-                return self.head(pattern, &found, &behind, number);
+                return;
             }
         }
         self.foreword(&line);
@@ -181,15 +184,31 @@ impl Scanner {
         self.open.iter_mut().rev().find(|report| report.owns(caller))
     }
 
-    fn head(&mut self, pattern: &'static Pattern, found: &Captures<'_>, line: &Line<'_>, number: u64) {
+    /// Takes a line that looks like a head; returns false if here it is a line like any other.
+    fn head(
+        &mut self,
+        pattern: &'static Pattern,
+        found: &Captures<'_>,
+        line: &Line<'_>,
+        number: u64,
+    ) -> bool {
+        let ordinary = match pattern.role {
+            Role::Alone => self.preface.is_some(),
+            Role::Orphan => self.owner(line.caller).is_some_and(|owner| !owner.ended),
+            _ => false,
+        };
+        if ordinary {
+            return false;
+        }
         if self.owner(line.caller).is_some_and(|owner| owner.absorb(pattern, found, line, number)) {
-            return;
+            self.preface = None;
+            return true;
         }
         // A panic may be printed by another CPU than the one that had the trouble.
         if pattern.role == Role::Panic
             && self.open.iter_mut().rev().any(|report| report.absorb(pattern, found, line, number))
         {
-            return;
+            return true;
         }
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
@@ -207,6 +226,7 @@ impl Scanner {
             let oldest = self.open.remove(0);
             self.done.push(finish(oldest, Closed::Interrupted));
         }
+        true
     }
 
     /// A new report of the same stream ends the one before.

@@ -1,8 +1,9 @@
 //! Goes through a log once and hands every line to the report that it belongs to.
 
+use std::collections::BTreeSet;
 use std::sync::{LazyLock, OnceLock};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::finish::finish;
@@ -22,7 +23,9 @@ const MAX_FINDINGS: usize = 10_000;
 
 /// Finds the lines that may begin a report, so that all others cost next to nothing.
 static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::new(PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE])).expect("constant patterns")
+    let keys: BTreeSet<&str> = PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE]).collect();
+    // Every line goes through it, and there is only one: it may be large.
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(keys).expect("constant patterns")
 });
 
 /// All heads at once, to find out which one matches. Without Unicode: its classes would

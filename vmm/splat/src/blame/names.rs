@@ -15,8 +15,8 @@ pub struct Group {
 /// A table that was made ready for looking up.
 pub struct Names {
     exact: HashSet<&'static str>,
-    prefixes: HashSet<&'static str>,
-    longest_prefix: usize,
+    /// Sorted, and none begins with another: of those up to a name only the last can be its beginning.
+    prefixes: Vec<&'static str>,
     suffixes: HashSet<&'static str>,
     inner: Vec<&'static str>,
     ends: Vec<(&'static str, &'static str)>,
@@ -26,8 +26,7 @@ impl Names {
     pub fn new(tables: &[&'static [Group]]) -> Self {
         let mut names = Self {
             exact: HashSet::new(),
-            prefixes: HashSet::new(),
-            longest_prefix: 0,
+            prefixes: Vec::new(),
             suffixes: HashSet::new(),
             inner: Vec::new(),
             ends: Vec::new(),
@@ -36,7 +35,7 @@ impl Names {
             let name = name.trim_start_matches('_');
             match name.split_once('*') {
                 None => _ = names.exact.insert(name),
-                Some((start, "")) => _ = names.prefixes.insert(start),
+                Some((start, "")) => names.prefixes.push(start),
                 Some(("", end)) => match end.strip_suffix('*') {
                     Some(inner) => names.inner.push(inner),
                     None => _ = names.suffixes.insert(end),
@@ -44,16 +43,20 @@ impl Names {
                 Some(ends) => names.ends.push(ends),
             }
         }
-        names.longest_prefix = names.prefixes.iter().map(|name| name.len()).max().unwrap_or(0);
+        names.prefixes.sort_unstable();
+        names.prefixes.dedup_by(|later, kept| later.starts_with(*kept));
         names
     }
 
     pub fn has(&self, function: &str) -> bool {
         let name = function.trim_start_matches('_');
-        let starts = |end: usize| name.get(..end).is_some_and(|start| self.prefixes.contains(start));
+        let starts = || {
+            let after = self.prefixes.partition_point(|prefix| *prefix <= name);
+            after.checked_sub(1).is_some_and(|last| name.starts_with(self.prefixes[last]))
+        };
         let ends = |start: usize| name.get(start..).is_some_and(|end| self.suffixes.contains(end));
         self.exact.contains(name)
-            || (1..=name.len().min(self.longest_prefix)).any(starts)
+            || starts()
             || !self.suffixes.is_empty() && (0..name.len()).any(ends)
             || self.inner.iter().any(|inner| name.contains(inner))
             || self.ends.iter().any(|(start, end)| {
@@ -68,10 +71,24 @@ mod tests {
 
     #[test]
     fn every_form_of_a_name_is_looked_up() {
-        static TABLE: &[Group] =
-            &[Group { why: "test", names: &["one", "pre*", "*_post", "*mid*", "a*z", "__under"] }];
+        static TABLE: &[Group] = &[Group {
+            why: "test",
+            names: &["one", "pre*", "*_post", "*mid*", "a*z", "__under", "pre_more*", "pra*"],
+        }];
         let names = Names::new(&[TABLE]);
-        for yes in ["one", "__one", "pre", "prefix", "x_post", "amidst", "a_to_z", "under", "_under"] {
+        for yes in [
+            "one",
+            "__one",
+            "pre",
+            "prefix",
+            "x_post",
+            "amidst",
+            "a_to_z",
+            "under",
+            "_under",
+            "pre_z",
+            "pre_more_z",
+        ] {
             assert!(names.has(yes), "{yes}");
         }
         for no in ["", "one_more", "none", "xpre", "post", "az_not", "a", "mi"] {

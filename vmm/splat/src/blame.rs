@@ -98,6 +98,8 @@ fn call_of(function: &str) -> Option<String> {
 #[derive(Debug, Default)]
 pub struct Blame {
     pub function: Option<String>,
+    /// It is code of a module, but nobody knows which.
+    pub unknown: bool,
     /// The second side of a data race.
     pub other: Option<String>,
     pub frames: Vec<Frame>,
@@ -105,11 +107,13 @@ pub struct Blame {
 
 /// Finds who is to blame for `report`.
 pub fn blame(report: &Report) -> Blame {
-    match report.pattern.kind {
+    let mut blame = match report.pattern.kind {
         kind if kind.is_stall() => stalled(report),
         Kind::Kcsan => raced(report),
         _ => ordinary(report),
-    }
+    };
+    blame.unknown = blame.function.take_if(|name| name.starts_with("0x")).is_some();
+    blame
 }
 
 /// The trace that tells most, with the program counter's function on top; in it, the first function that matters.
@@ -140,7 +144,7 @@ fn ordinary(report: &Report) -> Blame {
             .or_else(|| first_own(head, &stack, kind))
             .or_else(|| at.map(str::to_owned)),
     };
-    Blame { function, other: report.other.clone(), frames: stack.frames }
+    Blame { function, other: report.other.clone(), frames: stack.frames, ..Blame::default() }
 }
 
 /// The best function of `head` and `stack`, without crossing into what an interrupt interrupted.
@@ -170,7 +174,13 @@ fn first_own(head: Option<&str>, stack: &Stack, kind: Kind) -> Option<String> {
 /// The rank of a frame that can be named. An inlined one can't: whether it is there depends on who printed the trace, and the
 /// name must not.
 fn rank(frame: &Frame, kind: Kind) -> Option<Rank> {
-    (!frame.inlined && !frame.function.starts_with("0x")).then(|| Rank::of(&frame.function, kind))
+    if frame.inlined {
+        None
+    } else if frame.function.starts_with("0x") {
+        frame.is_unknown_module().then_some(Rank::Own)
+    } else {
+        Some(Rank::of(&frame.function, kind))
+    }
 }
 
 /// A stack, cut where an interrupt came: each part is something else that the CPU did.
@@ -222,7 +232,7 @@ fn stalled(report: &Report) -> Blame {
             origin
         };
         if best.as_ref().is_none_or(|(known, _)| order < *known) {
-            best = Some((order, Blame { function: task, other: None, frames }));
+            best = Some((order, Blame { function: task, frames, ..Blame::default() }));
         }
     }
     let mut found = best.map(|(_, blame)| blame).unwrap_or_default();
@@ -266,7 +276,8 @@ fn is_noise(function: &str) -> bool {
 fn told(frames: &[Frame], kind: Kind) -> Option<String> {
     let mut last: Option<&str> = None;
     let mut otherwise: Option<&str> = None;
-    for frame in frames.iter().filter(|frame| !frame.inlined && !frame.function.starts_with("0x")) {
+    for frame in frames {
+        let Some(rank) = rank(frame, kind) else { continue };
         let name = frame.function.as_str();
         let call = call_of(name);
         let anchor = match &call {
@@ -282,7 +293,7 @@ fn told(frames: &[Frame], kind: Kind) -> Option<String> {
         if call.is_some() || name == "do_idle" {
             otherwise = Some(name);
         }
-        if !anchor && Rank::of(name, kind) == Rank::Own {
+        if !anchor && rank == Rank::Own {
             last = Some(name);
         }
     }

@@ -25,8 +25,16 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     if report.pattern.role == Role::Panic && report.absorbs_nothing() {
         report.hurt("the report that led to this panic is missing");
     }
-    let Blame { function, other, frames } = blame(&report);
-    let title = title(&report, function.as_deref(), other.as_deref());
+    let Blame { function, unknown, other, frames } = blame(&report);
+    let inside = match &function {
+        Some(name) => format!(" in {name}"),
+        None if unknown => match &report.last_unloaded {
+            Some(module) => format!(" in unknown code of a module ({module} was unloaded last)"),
+            None => " in unknown code of a module".to_owned(),
+        },
+        None => String::new(),
+    };
+    let title = title(&report, &inside, other.as_deref());
     let kind = report.pattern.kind;
     Finding {
         fingerprint: fingerprint(kind, &title, function.as_deref(), &frames),
@@ -47,9 +55,8 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     }
 }
 
-fn title(report: &Report, function: Option<&str>, other: Option<&str>) -> String {
+fn title(report: &Report, inside: &str, other: Option<&str>) -> String {
     let what = report.what.as_deref().map(steady).unwrap_or_default();
-    let inside = function.map(|name| format!(" in {name}")).unwrap_or_default();
     let other = other.map(|name| format!(" / {name}")).unwrap_or_default();
     let access = if report.pattern.kind == Kind::Kasan { report.access.as_str() } else { "" };
     let title = report
@@ -58,7 +65,7 @@ fn title(report: &Report, function: Option<&str>, other: Option<&str>) -> String
         .replace("{what}", &what)
         .replace("{cache}", report.cache.as_deref().unwrap_or("?"))
         .replace("{access}", access)
-        .replace("{in}", &inside)
+        .replace("{in}", inside)
         .replace("{other}", &other);
     title.trim().chars().take(TITLE).collect()
 }

@@ -92,6 +92,18 @@ static ANYWHERE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"(?:^|[ (\]]){NAME}{PLACE}(?<rest>.*)$")).expect("a constant pattern")
 });
 
+/// x86-64: from MODULES_VADDR without KASLR to MODULES_END (Linux Documentation/arch/x86/x86_64/mm.rst).
+const MODULES: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
+
+impl Frame {
+    /// Whether the kernel knew no function here, and it is where modules are: then it is one that is gone, or its discarded init.
+    pub fn is_unknown_module(&self) -> bool {
+        let address =
+            self.function.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        address.is_some_and(|address| MODULES.contains(&address))
+    }
+}
+
 impl Entry {
     /// Reads a line of a trace; None when it is none.
     pub fn parse(text: &str) -> Option<Entry> {
@@ -127,9 +139,17 @@ impl Pc {
             Some(place) => Some(Pc::Kernel(frame(&place))),
             None => match DECODED.captures(rest.trim_start()) {
                 Some(place) => Some(Pc::Kernel(frame(&place))),
-                None => Some(Pc::Nowhere),
+                None => Some(rest.split_whitespace().next_back().map_or(Pc::Nowhere, Pc::unnamed)),
             },
         }
+    }
+}
+
+impl Pc {
+    /// An address without a name.
+    fn unnamed(address: &str) -> Pc {
+        let frame = Frame { function: address.to_owned(), ..Frame::default() };
+        if frame.is_unknown_module() { Pc::Kernel(frame) } else { Pc::Nowhere }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::task::Task;
 mod absorb;
 mod words;
 
-use words::{ACCESS, FURNITURE, HEADER, MARKER, OTHER};
+use words::{ACCESS, FURNITURE, HEADER, LAST_UNLOADED, MARKER, OTHER};
 
 /// Traces kept of one report: stalls print one for every CPU, and only the first that says something is used.
 const MAX_TRACES: usize = 8;
@@ -61,6 +61,8 @@ pub struct Report {
     pub stacks: Vec<Stack>,
     pub task: Task,
     pub panicked: Option<String>,
+    /// The module that was unloaded last, as the list of modules says.
+    pub last_unloaded: Option<String>,
     pub damage: Vec<&'static str>,
     pub lines: Lines,
     pub excerpt: Vec<String>,
@@ -112,6 +114,7 @@ impl Report {
                 taint: None,
             },
             panicked: None,
+            last_unloaded: None,
             damage: Vec::new(),
             lines: Lines { first: number, last: number },
             excerpt: Vec::new(),
@@ -234,6 +237,11 @@ impl Report {
         if let Some(pc) = Pc::parse(text) {
             self.take_pc(pc);
             return true;
+        }
+        if self.last_unloaded.is_none()
+            && let Some(found) = LAST_UNLOADED.captures(text)
+        {
+            self.last_unloaded = Some(found["module"].to_owned());
         }
         self.mark(text);
         if HEADER.is_match(text) {

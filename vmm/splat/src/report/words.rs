@@ -56,3 +56,8 @@ pub static MARKER: LazyLock<Regex> = LazyLock::new(|| {
     ))
     .expect("a constant pattern")
 });
+
+/// `Modules linked in: foo(O) [last unloaded: bar(O)]`.
+pub static LAST_UNLOADED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[last unloaded: (?<module>[A-Za-z0-9_-]{1,64})").expect("a constant pattern")
+});

@@ -24,13 +24,15 @@ mod names;
 use names::Names;
 
 static MACHINERY: LazyLock<Names> = LazyLock::new(|| Names::new(&[machinery::MACHINERY]));
-static LIBRARY: LazyLock<Names> = LazyLock::new(|| Names::new(&[library::LIBRARY, library::LOCKS]));
+static LIBRARY: LazyLock<Names> =
+    LazyLock::new(|| Names::new(&[library::LIBRARY, library::LOCKS, library::IN_MODULES]));
 static DISPATCH: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::DISPATCH]));
 static ANCHORS: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::ANCHORS, dispatch::DISPATCH]));
 static INTERRUPTS: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::INTERRUPTS]));
 static BOTTOMS: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::BOTTOMS]));
 static HUNG: LazyLock<Names> = LazyLock::new(|| Names::new(&[contexts::HUNG]));
 static LEAK: LazyLock<Names> = LazyLock::new(|| Names::new(&[contexts::LEAK]));
+static IN_MODULES: LazyLock<Names> = LazyLock::new(|| Names::new(&[library::IN_MODULES]));
 static LOCKS: LazyLock<Names> = LazyLock::new(|| Names::new(&[library::LOCKS]));
 
 /// How much a function has to do with the trouble, most first.
@@ -70,19 +72,19 @@ impl Rank {
     }
 }
 
-/// Whether `function` does not matter for what a report is about: others could stand in its place.
-pub fn is_helper(function: &str, kind: Kind) -> bool {
-    Rank::of(function, kind) != Rank::Own
+/// Whether `frame` tells what a report of `kind` is about, and not only how the kernel came there.
+pub fn tells(frame: &Frame, kind: Kind) -> bool {
+    !frame.function.starts_with("0x") && rank(frame, kind) == Some(Rank::Own)
 }
 
-/// Whether `function` belongs to the handling of an exception or to the printing of a report.
-pub fn is_machinery(function: &str) -> bool {
-    MACHINERY.has(function)
+/// Whether `frame` belongs to the handling of an exception or to the printing of a report.
+pub fn is_machinery(frame: &Frame) -> bool {
+    frame.module.is_none() && MACHINERY.has(&frame.function)
 }
 
 /// Whether a trace ends here because nothing calls this function.
-pub fn is_bottom(function: &str) -> bool {
-    BOTTOMS.has(function)
+pub fn is_bottom(frame: &Frame) -> bool {
+    frame.module.is_none() && BOTTOMS.has(&frame.function)
 }
 
 /// The plain name of the system call whose body `function` holds: `sys_read` for `__x64_sys_read`, `SyS_read` and others.
@@ -120,11 +122,11 @@ pub fn blame(report: &Report) -> Blame {
 fn ordinary(report: &Report) -> Blame {
     let kind = report.pattern.kind;
     let place = report.pattern.place;
-    let tells = |stack: &&Stack| stack.frames.iter().any(|frame| rank(frame, kind) == Some(Rank::Own));
+    let telling = |stack: &&Stack| stack.frames.iter().any(|frame| rank(frame, kind) == Some(Rank::Own));
     let mut stack = report
         .stacks
         .iter()
-        .find(tells)
+        .find(telling)
         .or_else(|| report.stacks.iter().find(|stack| !stack.frames.is_empty()))
         .cloned()
         .unwrap_or_default();
@@ -134,7 +136,7 @@ fn ordinary(report: &Report) -> Blame {
     {
         stack.insert_top(pc.clone());
     }
-    let head = report.head_function.as_deref().filter(|_| place == Place::Head);
+    let head = report.head.as_ref().filter(|_| place == Place::Head);
     let at = report.at.as_ref().filter(|_| place == Place::At).map(|frame| frame.function.as_str());
     let function = match place {
         Place::No => None,
@@ -148,8 +150,9 @@ fn ordinary(report: &Report) -> Blame {
 }
 
 /// The best function of `head` and `stack`, without crossing into what an interrupt interrupted.
-fn first_own(head: Option<&str>, stack: &Stack, kind: Kind) -> Option<String> {
-    let mut best: Option<(Rank, String)> = head.map(|head| (Rank::of(head, kind), head.to_owned()));
+fn first_own(head: Option<&Frame>, stack: &Stack, kind: Kind) -> Option<String> {
+    let mut best: Option<(Rank, String)> =
+        head.and_then(|head| Some((rank(head, kind)?, head.function.clone())));
     for (index, segment) in segments(stack).into_iter().enumerate() {
         if index > 0 && best.as_ref().is_some_and(|(rank, _)| *rank < Rank::Machinery) {
             break;
@@ -163,9 +166,7 @@ fn first_own(head: Option<&str>, stack: &Stack, kind: Kind) -> Option<String> {
     }
     let (rank, name) = best?;
     match rank {
-        Rank::Machinery => {
-            head.map(str::to_owned).filter(|_| head.is_some_and(|head| call_of(head).is_none()))
-        }
+        Rank::Machinery => None,
         Rank::Call => call_of(&name),
         _ => Some(name),
     }
@@ -178,8 +179,21 @@ fn rank(frame: &Frame, kind: Kind) -> Option<Rank> {
         None
     } else if frame.function.starts_with("0x") {
         frame.is_unknown_module().then_some(Rank::Own)
+    } else if frame.module.is_some() {
+        Some(in_module(&frame.function))
     } else {
         Some(Rank::of(&frame.function, kind))
+    }
+}
+
+/// A function of a module. The tables are of the kernel's own code: a driver's `irq_handler` is its own.
+fn in_module(function: &str) -> Rank {
+    if IN_MODULES.has(function) {
+        Rank::Library
+    } else if call_of(function).is_some() {
+        Rank::Call
+    } else {
+        Rank::Own
     }
 }
 
@@ -187,7 +201,8 @@ fn rank(frame: &Frame, kind: Kind) -> Option<Rank> {
 fn segments(stack: &Stack) -> Vec<&[Frame]> {
     let frames = &stack.frames;
     let mut cuts: Vec<usize> = stack.breaks.clone();
-    let entries = frames.iter().enumerate().filter(|(_, frame)| INTERRUPTS.has(&frame.function));
+    let enters = |frame: &Frame| frame.module.is_none() && INTERRUPTS.has(&frame.function);
+    let entries = frames.iter().enumerate().filter(|(_, frame)| enters(frame));
     cuts.extend(entries.map(|(index, _)| index + 1));
     cuts.sort_unstable();
     let mut segments = Vec::new();
@@ -259,8 +274,7 @@ fn interrupted(stack: &Stack) -> Vec<Frame> {
         // The trace begins in the tick itself.
         None => {
             let parts = segments(stack);
-            let ticks =
-                |part: &&&[Frame]| part.iter().all(|frame| frame.inlined || is_noise(&frame.function));
+            let ticks = |part: &&&[Frame]| part.iter().all(|frame| frame.inlined || is_noise(frame));
             let skipped: usize = parts.iter().take_while(ticks).map(|part| part.len()).sum();
             let skipped = if skipped < stack.frames.len() { skipped } else { 0 };
             stack.frames[skipped..].to_vec()
@@ -268,8 +282,9 @@ fn interrupted(stack: &Stack) -> Vec<Frame> {
     }
 }
 
-fn is_noise(function: &str) -> bool {
-    MACHINERY.has(function) || LIBRARY.has(function) || DISPATCH.has(function)
+fn is_noise(frame: &Frame) -> bool {
+    let name = &frame.function;
+    frame.module.is_none() && (MACHINERY.has(name) || LIBRARY.has(name) || DISPATCH.has(name))
 }
 
 /// What `frames` were told to do: the last function that matters before the first that hands out work.
@@ -281,8 +296,9 @@ fn told(frames: &[Frame], kind: Kind) -> Option<String> {
         let name = frame.function.as_str();
         let call = call_of(name);
         let anchor = match &call {
+            _ if frame.module.is_some() => false,
             Some(call) => ANCHORS.has(call),
-            None => ANCHORS.has(name) || MACHINERY.has(name) && !INTERRUPTS.has(name) && is_bottom(name),
+            None => ANCHORS.has(name) || MACHINERY.has(name) && !INTERRUPTS.has(name) && BOTTOMS.has(name),
         };
         if let (Some(call), false) = (&call, anchor) {
             return Some(call.clone());
@@ -312,7 +328,7 @@ fn raced(report: &Report) -> Blame {
         stack.and_then(|stack| first_own(None, stack, kind)).unwrap_or_else(|| name.to_owned())
     };
     let mut blame = ordinary(report);
-    let sides = (report.head_function.as_deref().map(side), report.other.as_deref().map(side));
+    let sides = (report.head.as_ref().map(|head| side(&head.function)), report.other.as_deref().map(side));
     (blame.function, blame.other) = match sides {
         // The kernel sorts them, so that who came first makes no difference.
         (Some(one), Some(other)) if other < one => (Some(other), Some(one)),

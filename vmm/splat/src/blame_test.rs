@@ -23,7 +23,7 @@ fn helpers_are_told_from_drivers() {
         "skb_over_panic",
         "sha256_transform",
     ] {
-        assert!(is_helper(helper, Kind::Warn), "{helper} is a helper");
+        assert!(Rank::of(helper, Kind::Warn) > Rank::Dispatch, "{helper} is a helper");
     }
     for real in [
         "chardev_write",
@@ -43,17 +43,22 @@ fn helpers_are_told_from_drivers() {
         "system_heap_allocate",
         "number_show",
         "crc_device_read",
+        "irq_handler",
+        "timer_handler",
+        "bitmap_ip_add",
+        "rht_deferred_worker",
     ] {
-        assert!(!is_helper(real, Kind::Warn), "{real} is not a helper");
+        assert!(Rank::of(real, Kind::Warn) == Rank::Own, "{real} is not a helper");
     }
 }
 
 #[test]
 fn every_group_has_its_reason_and_no_name_is_in_two_groups_of_a_table() {
-    let tables: [&[names::Group]; 9] = [
+    let tables: [&[names::Group]; 10] = [
         machinery::MACHINERY,
         library::LIBRARY,
         library::LOCKS,
+        library::IN_MODULES,
         dispatch::DISPATCH,
         dispatch::ANCHORS,
         dispatch::INTERRUPTS,
@@ -84,4 +89,19 @@ fn a_system_call_has_one_name_in_all_versions() {
     for name in ["__sys_sendmsg", "ksys_read", "sysfs_emit", "do_sys_openat2", "sys_"] {
         assert_eq!(call_of(name), None, "{name}");
     }
+}
+
+#[test]
+fn a_function_of_a_module_is_its_own_whatever_its_name() {
+    let rank = |function: &str, module: Option<&str>| {
+        let frame =
+            Frame { function: function.into(), module: module.map(str::to_owned), ..Frame::default() };
+        super::rank(&frame, Kind::HungTask)
+    };
+    for name in ["strlen", "watchdog", "number", "buffer_wait", "list_add_sorted"] {
+        assert_eq!(rank(name, Some("mine")), Some(Rank::Own), "{name}");
+        assert!(rank(name, None) > Some(Rank::Own), "{name}");
+    }
+    assert_eq!(rank("assfail", Some("xfs")), Some(Rank::Library));
+    assert_eq!(rank("sha256_update", Some("sha256")), Some(Rank::Library));
 }

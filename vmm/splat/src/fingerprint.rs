@@ -27,9 +27,7 @@ pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Fr
     };
     frames[inner..]
         .iter()
-        .filter(|frame| {
-            !frame.inlined && !frame.function.starts_with("0x") && !blame::is_helper(&frame.function, kind)
-        })
+        .filter(|frame| blame::tells(frame, kind))
         .map(|frame| frame.function.as_str())
         .take(DEPTH)
         .for_each(add);

@@ -61,7 +61,7 @@ static DECODED: LazyLock<Regex> = LazyLock::new(|| {
 /// `foo fs/foo.c:12 [inline]`, and the older `[<     inline     >] foo fs/foo.c:12`.
 static INLINED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^(?:\[< *inline *>\] )?(?<mark>\? +)?(?<func>[A-Za-z_][0-9A-Za-z_]*) (?<file>[0-9A-Za-z_./+-]+\.(?:c|h|S|rs)):(?<line>[0-9]{1,7})(?: \[inline\])?$",
+        r"^(?:\[<(?: *inline *|[0-9a-f]{8,16})>\] +)?(?<mark>\? +)?(?<func>[A-Za-z_][0-9A-Za-z_]*) (?<file>[0-9A-Za-z_./+-]+\.(?:c|h|S|rs)):(?<line>[0-9]{1,7})(?: \[inline\])?$",
     )
     .expect("a constant pattern")
 });
@@ -129,7 +129,7 @@ impl Entry {
 impl Pc {
     /// Reads the line that names the program counter.
     pub fn parse(text: &str) -> Option<Pc> {
-        let found = PC.captures(text)?;
+        let found = PC.captures(text).filter(|_| !text.ends_with("[inline]"))?;
         // Code segments of x86: 0x33 and 0x23 are user mode's (64 and 32 bits), 0x73 that of a 32-bit kernel.
         if let Some("0033" | "0023" | "0073") = found.name("seg").map(|m| m.as_str()) {
             return Some(Pc::User);

@@ -12,7 +12,7 @@ use crate::task::Task;
 mod absorb;
 mod words;
 
-use words::{ACCESS, FURNITURE, HEADER, LAST_UNLOADED, MARKER, OTHER};
+use words::{ACCESS, FURNITURE, HEADER, LAST_UNLOADED, MARKER, OTHER, WORK};
 
 /// Traces kept of one report: stalls print one for every CPU, and only the first that says something is used.
 const MAX_TRACES: usize = 8;
@@ -52,7 +52,8 @@ pub struct Report {
     pub what: Option<String>,
     pub cache: Option<String>,
     pub other: Option<String>,
-    pub head_function: Option<String>,
+    /// The function that the head names.
+    pub head: Option<Frame>,
     pub file_line: Option<String>,
     /// Read or Write, with a leading space.
     pub access: String,
@@ -80,6 +81,8 @@ pub struct Report {
     trapped: bool,
     /// Whether nothing has come but a [`Role::Herald`].
     heralding: bool,
+    /// Whether the head is of an inlined function, and the one that it is in comes next.
+    inlined_head: bool,
     expect_at: bool,
     foreign: usize,
     context_lines: usize,
@@ -101,7 +104,7 @@ impl Report {
             what: group("what"),
             cache: group("cache"),
             other: group("other").map(|name| frames::base_name(&name)),
-            head_function: group("func").map(|name| frames::base_name(&name)),
+            head: group("func").map(|name| head_frame(&name, &line.text)),
             file_line: group("file"),
             access: String::new(),
             at: None,
@@ -127,6 +130,7 @@ impl Report {
             header_seen: pattern.trace == Trace::Bare,
             trapped: pattern.role == Role::Trap,
             heralding: pattern.role == Role::Herald,
+            inlined_head: line.text.ends_with("[inline]"),
             expect_at: false,
             foreign: 0,
             context_lines: 0,
@@ -288,6 +292,11 @@ impl Report {
     }
 
     fn take_at(&mut self, text: &str) -> bool {
+        // A work item that left with a lock; its name has no offset.
+        if let Some(found) = WORK.captures(text) {
+            self.at = Some(Frame { function: frames::base_name(&found["func"]), ..Frame::default() });
+            return true;
+        }
         let after = if std::mem::take(&mut self.expect_at) {
             Some(text)
         } else {
@@ -298,7 +307,10 @@ impl Report {
             return true;
         }
         self.at = after.and_then(frames::function_in);
-        self.at.is_some()
+        // A symboliser puts the functions that were inlined there first.
+        self.expect_at =
+            self.at.is_none() && after.is_some() && text.ends_with("[inline]") && !text.contains(" at: ");
+        self.at.is_some() || self.expect_at
     }
 
     /// Takes the registers' program counter: that of the report, of the next trace, or of what an interrupt interrupted.
@@ -319,7 +331,7 @@ impl Report {
             return;
         }
         let handlers_only =
-            || self.stacks.iter().flat_map(|stack| &stack.frames).all(|it| blame::is_machinery(&it.function));
+            || self.stacks.iter().flat_map(|stack| &stack.frames).all(|it| blame::is_machinery(it));
         if self.pc.is_none() && self.stacks.len() <= 1 && self.section != Section::Other && handlers_only() {
             // What stands above it in the trace is the exception's own handling.
             self.stacks.iter_mut().for_each(|stack| *stack = Stack::default());
@@ -408,7 +420,7 @@ impl Report {
         if std::mem::take(&mut self.foreign) > 0 && self.in_trace() {
             self.hurt("foreign lines inside the call trace");
         }
-        self.bottomed |= blame::is_bottom(&frame.function);
+        self.bottomed |= blame::is_bottom(&frame);
         if let Some(stack) = self.stacks.last_mut() {
             stack.push(frame);
         }
@@ -441,4 +453,12 @@ impl Report {
             self.hurt("the report breaks off inside its call trace");
         }
     }
+}
+
+/// The function of a head, with what the head says of it.
+fn head_frame(name: &str, text: &str) -> Frame {
+    let function = frames::base_name(name);
+    let inlined = text.ends_with("[inline]");
+    let full = frames::function_in(text).filter(|frame| frame.function == function);
+    Frame { inlined, ..full.unwrap_or_else(|| Frame { function, ..Frame::default() }) }
 }

@@ -196,8 +196,8 @@ impl Scanner {
         number: u64,
     ) -> bool {
         let ordinary = match pattern.role {
+            Role::Alone | Role::Orphan if self.owner(line.caller).is_some_and(|owner| !owner.ended) => true,
             Role::Alone => self.preface.is_some(),
-            Role::Orphan => self.owner(line.caller).is_some_and(|owner| !owner.ended),
             _ => false,
         };
         if ordinary {

@@ -96,11 +96,11 @@ pub static LIBRARY: &[Group] = &[
         why: "lists and trees: who holds the broken link is what matters",
         names: &[
             "list_add*", "list_del*", "list_move*", "list_splice*", "list_replace*", "list_cut*", "list_empty*", "list_bulk_*",
-            "list_rotate*", "list_lru_*", "list_sort", "hlist_*", "llist_*", "plist_*", "klist_*", "lru_list_*",
+            "list_rotate*", "list_lru_*", "list_sort", "hlist_*", "llist_*", "plist_*", "klist_*",
             "rb_insert_color*", "rb_erase*", "rb_next*", "rb_prev", "rb_first*", "rb_last", "rb_replace_node*", "rb_link_node*",
             "rb_insert_augmented", "rb_rotate_*", "rb_set_parent*", "rb_change_child*", "rb_left_deepest*", "rb_add*", "rb_find*",
             "rbt_*", "rbtree_*", "interval_tree_*", "anon_vma_interval_tree_*", "xa_*", "xas_*", "radix_tree_*", "idr_*", "ida_*",
-            "mas_*", "mtree_*", "mt_find*", "mt_next", "mt_prev", "mt_destroy*", "mt_validate*", "assoc_array_*", "rhashtable_*", "rht_*", "rhltable_*", "bucket_table_*",
+            "mas_*", "mtree_*", "mt_find*", "mt_next", "mt_prev", "mt_destroy*", "mt_validate*", "assoc_array_*", "rhashtable_*", "rht_key_*", "rht_bucket*", "rht_head_*", "rht_assign*", "rht_lock*", "rht_unlock*", "rht_ptr*", "rhltable_*", "bucket_table_*",
             "kfifo_*", "bsearch*", "sort", "sort_r", "do_sort*", "heapify_*", "btree_insert*", "btree_remove*", "btree_lookup*",
         ],
     },
@@ -119,7 +119,10 @@ pub static LIBRARY: &[Group] = &[
         names: &[
             "atomic_*", "atomic64_*", "atomic_long_*", "arch_atomic*", "raw_atomic*", "cmpxchg*", "xchg*", "arch_cmpxchg*", "set_bit*",
             "clear_bit*", "test_bit*", "test_and_*_bit*", "arch_test_*", "arch_set_bit", "arch_clear_bit", "assign_bit", "change_bit",
-            "constant_test_bit", "variable_test_bit", "bitmap_*", "find_*_bit*", "hweight*", "sw_hweight*", "fls*", "ffs*",
+            "constant_test_bit", "variable_test_bit", "bitmap_zero", "bitmap_fill", "bitmap_copy*", "bitmap_set*", "bitmap_clear*",
+            "bitmap_weight*", "bitmap_parse*", "bitmap_equal", "bitmap_and*", "bitmap_or*", "bitmap_xor", "bitmap_intersects",
+            "bitmap_subset", "bitmap_empty", "bitmap_full", "bitmap_find_*", "bitmap_alloc*", "bitmap_zalloc*", "bitmap_free",
+            "bitmap_print_*", "bitmap_from_*", "bitmap_to_*", "bitmap_shift_*", "bitmap_cut", "bitmap_replace", "bitmap_remap", "find_*_bit*", "hweight*", "sw_hweight*", "fls*", "ffs*",
             "read_once*", "write_once*", "native_save_fl", "native_restore_fl", "arch_local_*", "native_irq_*", "raw_local_irq_*",
             "local_irq_*", "local_bh_*", "softirq_ctrl*", "percpu_counter_*", "this_cpu_*", "jump_label_*", "static_key_*",
             "arch_static_branch*", "cpumask_*", "nodes_*",
@@ -131,10 +134,10 @@ pub static LIBRARY: &[Group] = &[
             "debug_print_object*", "debug_object_*", "debug_objects_*", "lookup_object*", "check_preemption_disabled",
             "debug_smp_processor_id", "this_cpu_preempt_check", "usercopy_*", "check_object_size*", "check_heap_object*",
             "check_stack_object*", "check_page_span", "check_bogus_address", "check_copy_size", "copy_overflow*", "bad_page*",
-            "print_bad_pte*", "print_bad_page_map*", "check_new_page*", "free_page_is_bad_report", "assfail", "asswarn*", "assertfail",
-            "btrfs_assertfail*", "bch2_assert*", "pgd_clear_bad", "p4d_clear_bad", "pud_clear_bad", "pmd_clear_bad", "page_poison*",
-            "check_irq_*_mapping", "skb_panic", "skb_over_panic", "skb_under_panic", "skb_put*", "skb_push*", "ubsan*", "xfs_error_report",
-            "xfs_corruption_error", "is_vmalloc_or_module_addr", "slow_virt_to_phys", "phys_addr*", "virt_to_*", "VM_BUG_ON*",
+            "print_bad_pte*", "print_bad_page_map*", "check_new_page*", "free_page_is_bad_report", "usb_submit_urb",
+            "pgd_clear_bad", "p4d_clear_bad", "pud_clear_bad", "pmd_clear_bad", "page_poison*",
+            "check_irq_*_mapping", "skb_panic", "skb_over_panic", "skb_under_panic", "skb_put*", "skb_push*", "ubsan*",
+            "is_vmalloc_or_module_addr", "slow_virt_to_phys", "phys_addr*", "virt_to_*", "VM_BUG_ON*",
         ],
     },
     Group {
@@ -162,21 +165,6 @@ pub static LIBRARY: &[Group] = &[
             "clear_user*", "fault_in_*", "strncpy_from_user*", "do_strncpy_from_user", "strnlen_user*", "do_strnlen_user",
             "probe_kernel_*", "probe_user_*", "copy_from_kernel_nofault*", "copy_to_kernel_nofault*", "strncpy_from_kernel_nofault",
             "csum_and_copy_*", "copy_struct_from_user", "check_zeroed_user", "access_ok*", "user_access_*", "import_iovec*",
-        ],
-    },
-    Group {
-        why: "checksums, hashes and ciphers: who gave them the buffer is what matters",
-        names: &[
-            "crc4*", "crc7*", "crc8*", "crc16*", "crc32*", "crc64*", "crc_ccitt*", "crc_itu*", "crc_t10dif*", "crc_pcl*", "crct10dif*", "xxh32*", "xxh64*", "siphash*", "hsiphash*", "jhash*", "csum_partial*", "do_csum*", "csum_tcpudp*", "ip_fast_csum",
-            "ip_compute_csum", "md4_transform*", "md5_transform*", "sha1_*", "sha224_*", "sha256_*", "sha384_*", "sha512_*", "sha3_*",
-            "sha_transform*", "keccakf*", "blake2s_*", "blake2b_*", "chacha*", "hchacha*", "salsa20_*", "poly1305_*", "nhpoly1305_*",
-            "curve25519_*", "aes_encrypt*", "aes_decrypt*", "aes_expandkey*", "aesni_*", "aesti_*", "crypto_aes_*", "des_encrypt*",
-            "des_decrypt*", "des3_ede_*", "gf128mul_*", "ghash_*", "polyval_*", "crypto_xor*", "crypto_cipher_*", "crypto_skcipher_*",
-            "crypto_ahash_*", "crypto_shash_*", "crypto_hash_walk_*", "crypto_cbc_*", "crypto_ecb_*", "crypto_ctr_*", "shash_*",
-            "scatterwalk_*", "skcipher_walk_*", "blkcipher_walk_*", "ablkcipher_walk_*", "memcpy_dir", "sg_next", "sg_init_*",
-            "sg_copy_*", "sg_miter_*", "sg_pcopy_*", "sg_nents*", "sg_last", "sg_mark_end", "sg_set_*", "sg_chain", "sg_free_table*",
-            "sg_alloc_table*", "get_random_*", "extract_crng*", "extract_buf", "mix_pool_bytes*", "serpent_*", "twofish_*", "camellia_*",
-            "cast5_*", "cast6_*", "blowfish_*", "sm3_*", "sm4_*", "aria_*",
         ],
     },
     Group {
@@ -213,6 +201,33 @@ pub static LOCKS: &[Group] = &[
             "kvm_wait", "kvm_kick_cpu", "queued_read_*", "queued_write_*", "osq_*", "mcs_spin_*", "down_read*", "down_write*", "up_read*",
             "up_write*", "downgrade_write", "rwsem_*", "virt_spin_lock", "ticket_spin_*", "arch_spin_*", "arch_read_*", "arch_write_*",
             "call_rwsem_*", "debug_spin_lock*", "resilient_*", "rqspinlock_*",
+        ],
+    },
+];
+
+/// The part of the library that may be built as modules.
+#[rustfmt::skip]
+pub static IN_MODULES: &[Group] = &[
+    Group {
+        why: "a subsystem's own assertions",
+        names: &[
+            "assfail", "asswarn*", "assertfail", "btrfs_assertfail*", "bch2_assert*", "xfs_error_report", "xfs_corruption_error",
+        ],
+    },
+    Group {
+        why: "checksums, hashes and ciphers: who gave them the buffer is what matters",
+        names: &[
+            "crc4*", "crc7*", "crc8*", "crc16*", "crc32*", "crc64*", "crc_ccitt*", "crc_itu*", "crc_t10dif*", "crc_pcl*", "crct10dif*", "xxh32*", "xxh64*", "siphash*", "hsiphash*", "jhash*", "csum_partial*", "do_csum*", "csum_tcpudp*", "ip_fast_csum",
+            "ip_compute_csum", "md4_transform*", "md5_transform*", "sha1_*", "sha224_*", "sha256_*", "sha384_*", "sha512_*", "sha3_*",
+            "sha_transform*", "keccakf*", "blake2s_*", "blake2b_*", "chacha*", "hchacha*", "salsa20_*", "poly1305_*", "nhpoly1305_*",
+            "curve25519_*", "aes_encrypt*", "aes_decrypt*", "aes_expandkey*", "aesni_*", "aesti_*", "crypto_aes_*", "crypto_sha*", "crypto_poly1305*", "crypto_chacha*", "crypto_blake2*", "crypto_md4*", "crypto_ghash*",
+            "des_encrypt*",
+            "des_decrypt*", "des3_ede_*", "gf128mul_*", "ghash_*", "polyval_*", "crypto_xor*", "crypto_cipher_*", "crypto_skcipher_*",
+            "crypto_ahash_*", "crypto_shash_*", "crypto_hash_walk_*", "crypto_cbc_*", "crypto_ecb_*", "crypto_ctr_*", "shash_*",
+            "scatterwalk_*", "skcipher_walk_*", "blkcipher_walk_*", "ablkcipher_walk_*", "memcpy_dir", "sg_next", "sg_init_*",
+            "sg_copy_*", "sg_miter_*", "sg_pcopy_*", "sg_nents*", "sg_last", "sg_mark_end", "sg_set_*", "sg_chain", "sg_free_table*",
+            "sg_alloc_table*", "get_random_*", "extract_crng*", "extract_buf", "mix_pool_bytes*", "serpent_*", "twofish_*", "camellia_*",
+            "cast5_*", "cast6_*", "blowfish_*", "sm3_*", "sm4_*", "aria_*",
         ],
     },
 ];

@@ -10,7 +10,7 @@ pub static PATTERNS: &[Pattern] = &[
     // the unwinder, which meets a broken stack while it prints another report, or none
     p(
         Warn,
-        Begin,
+        Orphan,
         "kernel stack ",
         r"^(?:WARNING: )?(?<what>kernel stack (?:regs|frame pointer)) at .{0,200} has bad",
         "WARNING: {what} has bad value",
@@ -20,7 +20,7 @@ pub static PATTERNS: &[Pattern] = &[
     ),
     p(
         Warn,
-        Begin,
+        Orphan,
         "WARNING: ",
         r"^WARNING: (?<what>can't (?:access|dereference) (?:\w+ )?registers|stack recursion on stack type|stack going in the wrong direction)",
         "WARNING: {what}",

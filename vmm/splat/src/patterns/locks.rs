@@ -215,7 +215,7 @@ pub static PATTERNS: &[Pattern] = &[
         "leaked",
         r"^BUG: workqueue leaked (?:lock or )?atomic",
         "BUG: workqueue leaked atomic or lock{in}",
-        OnTrace,
+        At,
         Maybe,
         "a work item that returned in atomic context",
     ),

@@ -33,6 +33,7 @@ impl Report {
             Role::Begin | Role::Herald | Role::Alone | Role::Orphan => {
                 self.caught_early(pattern.kind)
                     || self.heralds(pattern, number)
+                    || self.says_again(pattern, found, line, number)
                     || self.slab_ends_in(pattern, found)
                     // A Rust panic ends in BUG().
                     || self.pattern.kind == Kind::RustPanic && pattern.kind == Kind::Bug && !traced && !self.ended
@@ -94,6 +95,24 @@ impl Report {
                 self.what.as_deref(),
                 Some("null-ptr-deref" | "user-memory-access" | "wild-memory-access" | "maybe")
             )
+    }
+
+    /// Whether this is the head once more: a symboliser repeats it for each function that was inlined there, the outermost last.
+    fn says_again(
+        &mut self,
+        next: &Pattern,
+        found: &regex::bytes::Captures<'_>,
+        line: &Line<'_>,
+        number: u64,
+    ) -> bool {
+        let again = self.inlined_head && next.kind == self.pattern.kind && self.lines.last + 1 == number;
+        if again {
+            self.inlined_head = line.text.ends_with("[inline]");
+            if let Some(name) = found.name("func") {
+                self.head = Some(super::head_frame(&String::from_utf8_lossy(name.as_bytes()), &line.text));
+            }
+        }
+        again
     }
 
     /// Whether this report is so far only the line before the one that `next` begins.

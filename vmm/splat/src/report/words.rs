@@ -61,3 +61,8 @@ pub static MARKER: LazyLock<Regex> = LazyLock::new(|| {
 pub static LAST_UNLOADED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\[last unloaded: (?<module>[A-Za-z0-9_-]{1,64})").expect("a constant pattern")
 });
+
+/// The function of a work item that left with a lock, or in atomic context (`process_one_work()`).
+pub static WORK: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:^last function: |\bworkfn=)(?<func>[A-Za-z_][\w.]*)").expect("a constant pattern")
+});

@@ -226,7 +226,7 @@ pub static IN_MODULES: &[Group] = &[
             "crypto_ahash_*", "crypto_shash_*", "crypto_hash_walk_*", "crypto_cbc_*", "crypto_ecb_*", "crypto_ctr_*", "shash_*",
             "scatterwalk_*", "skcipher_walk_*", "blkcipher_walk_*", "ablkcipher_walk_*", "memcpy_dir", "sg_next", "sg_init_*",
             "sg_copy_*", "sg_miter_*", "sg_pcopy_*", "sg_nents*", "sg_last", "sg_mark_end", "sg_set_*", "sg_chain", "sg_free_table*",
-            "sg_alloc_table*", "get_random_*", "extract_crng*", "extract_buf", "mix_pool_bytes*", "serpent_*", "twofish_*", "camellia_*",
+            "sg_alloc_table*", "get_random_*", "extract_crng*", "extract_buf", "serpent_*", "twofish_*", "camellia_*",
             "cast5_*", "cast6_*", "blowfish_*", "sm3_*", "sm4_*", "aria_*",
         ],
     },

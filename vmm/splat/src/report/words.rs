@@ -9,7 +9,7 @@ pub static HEADER: LazyLock<Regex> = LazyLock::new(|| {
         r"^(?:<[0-9A-Za-z_]+> ?)?(?:Call [Tt]race:|Backtrace: ?|(?:stack )?backtrace(?: \(crc [0-9a-f]+\))?:|Stack backtrace:",
         // KCSAN and KFENCE say what was done instead of "Call Trace".
         r"|(?:read|write|read-write)(?: \([0-9A-Za-z_]+\))? to 0x|race at unknown origin, with (?:read|write)|assert no (?:writes|accesses) to 0x",
-        r"|.{1,40} at 0x[0-9a-f]+ (?:\(in kfence-#|\(left of|\(right of|of kfence-#|\[)|Corrupted memory at 0x|Invalid (?:free of|read|write|access))",
+        r"|.{1,40} at 0x[0-9a-f]+ (?:\(in kfence-#|\((?:[0-9]+B )?(?:left|right) of|of kfence-#|\[)|Corrupted memory at 0x|Invalid (?:free of|read|write|access))",
     ))
     .expect("a constant pattern")
 });

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Frame, Kind, helpers};
+use crate::{Frame, Kind, blame};
 
 /// How many frames go in: enough to tell two callers of one function apart, few enough that the way in (syscall,
 /// kthread) makes no difference.
@@ -18,11 +18,16 @@ pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Fr
     };
     add(kind.name());
     add(function.unwrap_or(title));
-    frames
+    // Inside of that function a stall is somewhere else in every run.
+    let inner = if kind.is_stall() {
+        let named = frames.iter().rposition(|frame| Some(frame.function.as_str()) == function);
+        named.unwrap_or(frames.len())
+    } else {
+        0
+    };
+    frames[inner..]
         .iter()
-        .filter(|frame| {
-            !frame.inlined && !frame.function.starts_with("0x") && !helpers::is_helper(&frame.function)
-        })
+        .filter(|frame| blame::tells(frame, kind))
         .map(|frame| frame.function.as_str())
         .take(DEPTH)
         .for_each(add);

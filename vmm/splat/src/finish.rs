@@ -4,10 +4,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::blame::{Blame, blame};
 use crate::fingerprint::fingerprint;
-use crate::frames::{Frame, Pc};
-use crate::helpers::is_helper;
-use crate::patterns::{Place, Role};
+use crate::patterns::Role;
 use crate::report::{Closed, Report};
 use crate::{Finding, Kind};
 
@@ -26,9 +25,16 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     if report.pattern.role == Role::Panic && report.absorbs_nothing() {
         report.hurt("the report that led to this panic is missing");
     }
-    let frames = frames(&mut report);
-    let function = function(&report, &frames);
-    let title = title(&report, function.as_deref());
+    let Blame { function, unknown, other, frames } = blame(&report);
+    let inside = match &function {
+        Some(name) => format!(" in {name}"),
+        None if unknown => match &report.last_unloaded {
+            Some(module) => format!(" in unknown code of a module ({module} was unloaded last)"),
+            None => " in unknown code of a module".to_owned(),
+        },
+        None => String::new(),
+    };
+    let title = title(&report, &inside, other.as_deref());
     let kind = report.pattern.kind;
     Finding {
         fingerprint: fingerprint(kind, &title, function.as_deref(), &frames),
@@ -49,42 +55,9 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     }
 }
 
-/// The trace that tells most, the program counter's function on top.
-fn frames(report: &mut Report) -> Vec<Frame> {
-    let telling =
-        report.traces.iter().position(|trace| trace.iter().any(|frame| !is_helper(&frame.function)));
-    let some = report.traces.iter().position(|trace| !trace.is_empty());
-    let mut frames = telling.or(some).map(|i| std::mem::take(&mut report.traces[i])).unwrap_or_default();
-    if matches!(report.pattern.place, Place::Pc | Place::Head)
-        && let Some(Pc::Kernel(pc)) = &report.pc
-        && frames.first().is_none_or(|first| first.function != pc.function)
-    {
-        frames.insert(0, pc.clone());
-        frames.truncate(Finding::MAX_FRAMES);
-    }
-    frames
-}
-
-fn function(report: &Report, frames: &[Frame]) -> Option<String> {
-    let place = report.pattern.place;
-    if place == Place::No {
-        return None;
-    }
-    let head = report.head_function.as_deref().filter(|_| place == Place::Head);
-    let at = report.at.as_ref().filter(|_| place == Place::At).map(|frame| frame.function.as_str());
-    let candidates = || {
-        head.into_iter()
-            .chain(at)
-            .chain(frames.iter().map(|frame| frame.function.as_str()))
-            .filter(|name| !name.starts_with("0x"))
-    };
-    candidates().find(|name| !is_helper(name)).or_else(|| candidates().next()).map(str::to_owned)
-}
-
-fn title(report: &Report, function: Option<&str>) -> String {
+fn title(report: &Report, inside: &str, other: Option<&str>) -> String {
     let what = report.what.as_deref().map(steady).unwrap_or_default();
-    let inside = function.map(|name| format!(" in {name}")).unwrap_or_default();
-    let other = report.other.as_deref().map(|name| format!(" / {name}")).unwrap_or_default();
+    let other = other.map(|name| format!(" / {name}")).unwrap_or_default();
     let access = if report.pattern.kind == Kind::Kasan { report.access.as_str() } else { "" };
     let title = report
         .pattern
@@ -92,7 +65,7 @@ fn title(report: &Report, function: Option<&str>) -> String {
         .replace("{what}", &what)
         .replace("{cache}", report.cache.as_deref().unwrap_or("?"))
         .replace("{access}", access)
-        .replace("{in}", &inside)
+        .replace("{in}", inside)
         .replace("{other}", &other);
     title.trim().chars().take(TITLE).collect()
 }

@@ -61,7 +61,7 @@ static DECODED: LazyLock<Regex> = LazyLock::new(|| {
 /// `foo fs/foo.c:12 [inline]`, and the older `[<     inline     >] foo fs/foo.c:12`.
 static INLINED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^(?:\[< *inline *>\] )?(?<mark>\? +)?(?<func>[A-Za-z_][0-9A-Za-z_]*) (?<file>[0-9A-Za-z_./+-]+\.(?:c|h|S|rs)):(?<line>[0-9]{1,7})(?: \[inline\])?$",
+        r"^(?:\[<(?: *inline *|[0-9a-f]{8,16})>\] +)?(?<mark>\? +)?(?<func>[A-Za-z_][0-9A-Za-z_]*) (?<file>[0-9A-Za-z_./+-]+\.(?:c|h|S|rs)):(?<line>[0-9]{1,7})(?: \[inline\])?$",
     )
     .expect("a constant pattern")
 });
@@ -92,6 +92,18 @@ static ANYWHERE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"(?:^|[ (\]]){NAME}{PLACE}(?<rest>.*)$")).expect("a constant pattern")
 });
 
+/// x86-64: from MODULES_VADDR without KASLR to MODULES_END (Linux Documentation/arch/x86/x86_64/mm.rst).
+const MODULES: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
+
+impl Frame {
+    /// Whether the kernel knew no function here, and it is where modules are: then it is one that is gone, or its discarded init.
+    pub fn is_unknown_module(&self) -> bool {
+        let address =
+            self.function.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        address.is_some_and(|address| MODULES.contains(&address))
+    }
+}
+
 impl Entry {
     /// Reads a line of a trace; None when it is none.
     pub fn parse(text: &str) -> Option<Entry> {
@@ -117,7 +129,7 @@ impl Entry {
 impl Pc {
     /// Reads the line that names the program counter.
     pub fn parse(text: &str) -> Option<Pc> {
-        let found = PC.captures(text)?;
+        let found = PC.captures(text).filter(|_| !text.ends_with("[inline]"))?;
         // Code segments of x86: 0x33 and 0x23 are user mode's (64 and 32 bits), 0x73 that of a 32-bit kernel.
         if let Some("0033" | "0023" | "0073") = found.name("seg").map(|m| m.as_str()) {
             return Some(Pc::User);
@@ -127,9 +139,17 @@ impl Pc {
             Some(place) => Some(Pc::Kernel(frame(&place))),
             None => match DECODED.captures(rest.trim_start()) {
                 Some(place) => Some(Pc::Kernel(frame(&place))),
-                None => Some(Pc::Nowhere),
+                None => Some(rest.split_whitespace().next_back().map_or(Pc::Nowhere, Pc::unnamed)),
             },
         }
+    }
+}
+
+impl Pc {
+    /// An address without a name.
+    fn unnamed(address: &str) -> Pc {
+        let frame = Frame { function: address.to_owned(), ..Frame::default() };
+        if frame.is_unknown_module() { Pc::Kernel(frame) } else { Pc::Nowhere }
     }
 }
 

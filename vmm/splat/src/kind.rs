@@ -114,6 +114,11 @@ impl Kind {
         }
     }
 
+    /// Whether a CPU got stuck: then its call trace is a sample of a loop, and its innermost functions differ from run to run.
+    pub fn is_stall(self) -> bool {
+        matches!(self, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup)
+    }
+
     /// Whether the kernel itself is at fault. Only [`Kind::Oom`] is not: a guest that runs out of memory may
     /// have been meant to.
     pub fn is_kernel_fault(self) -> bool {

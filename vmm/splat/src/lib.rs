@@ -5,22 +5,23 @@
 //! makes [`scan`] panic, take more than linear time, or use more memory than a small multiple of the log.
 //!
 //! How a log flows through: `line` strips what consoles put before a message; `patterns` (data) says which
-//! messages begin a report; `scan` hands every line to the report that it belongs to; `report` collects it; `finish`
-//! turns it into a [`Finding`]. A log that is not at its end yet goes line by line into a [`Scanner`].
+//! messages begin a report; `scan` hands every line to the report that it belongs to; `report` collects it; `blame` finds the function
+//! that it is named after; `finish` turns it into a [`Finding`]. A log that is not at its end yet goes line by line into a [`Scanner`].
 
 #![forbid(unsafe_code)]
 
+mod blame;
 mod finding;
 mod fingerprint;
 mod finish;
 mod frames;
-mod helpers;
 mod kind;
 mod line;
 mod patterns;
 mod render;
 mod report;
 mod scan;
+mod stack;
 mod task;
 
 pub use finding::{Finding, Lines};

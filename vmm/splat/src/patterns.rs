@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use crate::Kind;
 
+mod complaints;
 mod faults;
 mod general;
 mod locks;
@@ -26,6 +27,13 @@ pub enum Role {
     More,
     /// Begins a report if it is certain that the kernel printed it: user programs say such things too.
     Guess,
+    /// What some kernels print just before the report proper: stays the first line of the WARN, BUG or oops that follows at once, or
+    /// else is a report of its own.
+    Herald,
+    /// Begins a report, but within a WARN it is only the message.
+    Alone,
+    /// A part of a report whose head is lost: begins one where none is open.
+    Orphan,
     /// `Kernel panic`: the end of the report that caused it, or else begins one.
     Panic,
     /// Looks like a report and is none.
@@ -97,6 +105,7 @@ pub static PATTERNS: LazyLock<Vec<&'static Pattern>> = LazyLock::new(|| {
         locks::PATTERNS,
         stalls::PATTERNS,
         memory::PATTERNS,
+        complaints::PATTERNS,
         faults::PATTERNS,
         general::PATTERNS,
     ]

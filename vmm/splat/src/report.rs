@@ -1,16 +1,18 @@
 //! Collects the lines of one report.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
+use crate::blame;
 use crate::finding::{Finding, Lines};
 use crate::frames::{self, Entry, Frame, Pc};
-use crate::helpers;
 use crate::kind::Kind;
 use crate::line::{Caller, Line};
 use crate::patterns::{Pattern, Place, Role, Trace};
+use crate::stack::{Origin, Stack};
 use crate::task::Task;
+
+mod absorb;
+mod words;
+
+use words::{ACCESS, FURNITURE, HEADER, LAST_UNLOADED, MARKER, OTHER, WORK};
 
 /// Traces kept of one report: stalls print one for every CPU, and only the first that says something is used.
 const MAX_TRACES: usize = 8;
@@ -18,6 +20,8 @@ const MAX_TRACES: usize = 8;
 const QUIET_AFTER_TRACE: usize = 12;
 /// The same for a report that still waits for its trace: consoles squeeze a lot in between.
 const QUIET_BEFORE_TRACE: usize = 80;
+/// The ends of an interrupt's part in a trace, on x86; the old ones stand before a frame.
+const INTERRUPT_ENDS: [&str; 5] = ["</IRQ>", "</NMI>", "</SOFTIRQ>", "<EOI>", "<<EOE>>"];
 /// Characters kept of a line in the excerpt.
 pub const EXCERPT_WIDTH: usize = 240;
 
@@ -48,15 +52,18 @@ pub struct Report {
     pub what: Option<String>,
     pub cache: Option<String>,
     pub other: Option<String>,
-    pub head_function: Option<String>,
+    /// The function that the head names.
+    pub head: Option<Frame>,
     pub file_line: Option<String>,
     /// Read or Write, with a leading space.
     pub access: String,
     pub at: Option<Frame>,
     pub pc: Option<Pc>,
-    pub traces: Vec<Vec<Frame>>,
+    pub stacks: Vec<Stack>,
     pub task: Task,
     pub panicked: Option<String>,
+    /// The module that was unloaded last, as the list of modules says.
+    pub last_unloaded: Option<String>,
     pub damage: Vec<&'static str>,
     pub lines: Lines,
     pub excerpt: Vec<String>,
@@ -66,56 +73,21 @@ pub struct Report {
     pub bottomed: bool,
     callers: Vec<Option<Caller>>,
     section: Section,
+    /// Of the trace that comes next.
+    origin: Origin,
+    /// Registers that were printed above the trace that comes next.
+    above: Option<Frame>,
     header_seen: bool,
     trapped: bool,
+    /// Whether nothing has come but a [`Role::Herald`].
+    heralding: bool,
+    /// Whether the head is of an inlined function, and the one that it is in comes next.
+    inlined_head: bool,
     expect_at: bool,
     foreign: usize,
     context_lines: usize,
     quiet: usize,
 }
-
-static HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r"^(?:<[0-9A-Za-z_]+> ?)?(?:Call [Tt]race:|Backtrace: ?|(?:stack )?backtrace(?: \(crc [0-9a-f]+\))?:|Stack backtrace:",
-        // KCSAN and KFENCE say what was done instead of "Call Trace".
-        r"|(?:read|write|read-write)(?: \([0-9A-Za-z_]+\))? to 0x|race at unknown origin, with (?:read|write)|assert no (?:writes|accesses) to 0x",
-        r"|.{1,40} at 0x[0-9a-f]+ (?:\(in kfence-#|\(left of|\(right of|of kfence-#|\[)|Corrupted memory at 0x|Invalid (?:free of|read|write|access))",
-    ))
-    .expect("a constant pattern")
-});
-
-static OTHER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r"^(?:(?:Allocated|Freed|allocated|freed|Created|INFO: Allocated|INFO: Freed|Allocated in|Freed in)\b.*(?:by task|:$|age=)",
-        r"|Last potentially related|Second to last|Uninit was|Local variable|kfence-#[0-9]+|the existing dependency chain|Memory state around",
-        r"|Showing all locks held|Last Breaking-Event|Kernel Offset:|Modules linked in:|The buggy address|which was|Reported by Kernel|value changed:|Disabling lock debugging)",
-    ))
-    .expect("a constant pattern")
-});
-
-/// Registers and the other furniture of a report: says nothing to us, but belongs to it.
-static FURNITURE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r"^(?:[RE]?(?:IP|SP|AX|BX|CX|DX|SI|DI|BP)(?:: | is)|R[0-9][0-9]: |[FCDEG]S: |CR[0-9]: |DR[0-9]: |PKRU: |Code: |Stack: ?|</?[A-Z#]+>|CPU: |Hardware name: |Modules linked in:|Workqueue: |Stopper: ",
-        r"|[xr][0-9]+ *: |sp : |pc : |lr : |pstate: |psr: |Tainted: |task: |task:|Kernel Offset|---\[|Oops|#PF: |PGD |pgd |\[[0-9a-f]{8,16}\] |user pgtable|Mem abort info|ESR |EC |ESR = |SET |FSC |Data abort|ISV |CM |GCS",
-        r"|=====|-----|other info|locks? held by|[0-9]+ locks? held by|#[0-9]|-> #|but task|and this task|which lock|Chain exists|Possible unsafe|CPU0|lock\(|\*\*\*|Read of size|Write of size|Read at|Free of addr|page:|flags: |raw: |page dumped|\.\.\.|>?[0-9a-f]{8,16}: |\^",
-        r"|Allocated by|Freed by|The buggy|which belongs|Memory state|INFO: |NMI backtrace|Sending NMI|rcu: |\(t=|irq event stamp|hardirqs last|softirqs last|Preemption disabled|in_atomic|preempt_count|RCU nest|Object|Redzone|Padding|Exception stack",
-        r"|epc|status:|gp : |tp : |t[0-9] |a[0-9] |s[0-9] |GPR|NIP|LR |MSR|REGS:|Krnl|GPRS|R:0|Last Breaking|Process |Internal error|KASAN:|note:|Rebooting|Dumping ftrace|\(ftrace|handlers:|Trace|Fixing)",
-    ))
-    .expect("a constant pattern")
-});
-
-static ACCESS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(?<access>Read|Write)(?: of size [0-9]+| at addr)").expect("a constant pattern")
-});
-
-/// Panics that say which other trouble they follow, so they are no finding of their own.
-static CONSEQUENCE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?:Fatal exception|panic_on_[0-9A-Za-z_]+|kernel\.panic_on|Oops|BUG!|hung_task|blocked tasks|softlockup|soft lockup|[hH]ard LOCKUP|RCU Stall|RCU stall|kasan|KASAN|KFENCE|kfence|UBSAN|Machine halted|Fatal error|System (?:is )?dead|Hard LOCKUP|workqueue)",
-    )
-    .expect("a constant pattern")
-});
 
 impl Report {
     /// Begins a report at `line`, which `pattern` matched.
@@ -132,12 +104,12 @@ impl Report {
             what: group("what"),
             cache: group("cache"),
             other: group("other").map(|name| frames::base_name(&name)),
-            head_function: group("func").map(|name| frames::base_name(&name)),
+            head: group("func").map(|name| head_frame(&name, &line.text)),
             file_line: group("file"),
             access: String::new(),
             at: None,
             pc: None,
-            traces: Vec::new(),
+            stacks: Vec::new(),
             task: Task {
                 cpu: group("cpu").and_then(|n| n.parse().ok()),
                 pid: group("pid").and_then(|n| n.parse().ok()),
@@ -145,6 +117,7 @@ impl Report {
                 taint: None,
             },
             panicked: None,
+            last_unloaded: None,
             damage: Vec::new(),
             lines: Lines { first: number, last: number },
             excerpt: Vec::new(),
@@ -152,15 +125,19 @@ impl Report {
             bottomed: false,
             callers: vec![line.caller],
             section,
-            header_seen: false,
+            origin: Origin::Own,
+            above: None,
+            header_seen: pattern.trace == Trace::Bare,
             trapped: pattern.role == Role::Trap,
+            heralding: pattern.role == Role::Herald,
+            inlined_head: line.text.ends_with("[inline]"),
             expect_at: false,
             foreign: 0,
             context_lines: 0,
             quiet: 0,
         };
         if section == Section::Trace {
-            report.traces.push(Vec::new());
+            report.stacks.push(Stack::default());
         }
         // Since 6.17 the WARN line ends in the CPU and the task.
         report.task.learn(&line.text);
@@ -176,94 +153,12 @@ impl Report {
 
     /// Stalls make other CPUs print their traces: their lines belong here too.
     pub fn adopt(&mut self, line: &Line<'_>) -> bool {
-        let stall = matches!(
-            self.pattern.kind,
-            Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup | Kind::HungTask
-        );
+        let stall = self.pattern.kind.is_stall() || self.pattern.kind == Kind::HungTask;
         let adopted = stall && line.text.starts_with("NMI backtrace for cpu") && self.callers.len() < 64;
         if adopted {
             self.callers.push(line.caller);
         }
         adopted
-    }
-
-    /// Takes a line that begins a report elsewhere, if it is part of this one. Returns whether it was taken.
-    pub fn absorb(
-        &mut self,
-        pattern: &'static Pattern,
-        found: &regex::bytes::Captures<'_>,
-        line: &Line<'_>,
-        number: u64,
-    ) -> bool {
-        let same = pattern.kind == self.pattern.kind;
-        let traced = self.frame_count() > 0;
-        let taken = match pattern.role {
-            Role::Panic => self.absorbs_panic(&line.text),
-            Role::Trap => {
-                matches!(self.pattern.kind, Kind::Oops | Kind::Bug | Kind::RustPanic)
-                    && !self.trapped
-                    && !traced
-                    && !self.ended
-                    || self.caught_early(pattern.kind)
-            }
-            Role::More => same && !self.ended && (!traced || pattern.kind != Kind::Kmemleak),
-            // The CPU faults at the very access that KASAN has just complained about.
-            Role::Begin => {
-                self.caught_early(pattern.kind)
-                    // A Rust panic ends in BUG().
-                    || self.pattern.kind == Kind::RustPanic && pattern.kind == Kind::Bug && !traced && !self.ended
-                    // x86 says two lines about a jump into data, and powerpc about a bad pointer.
-                    || same && pattern.kind == Kind::Oops && !traced && !self.trapped && self.quiet == 0 && self.lines.last + 1 == number
-            }
-            Role::Not | Role::Guess => {
-                self.panicked.is_none()
-                    && self.lines.last + 1 == number
-                    && !traced
-                    && pattern.role == Role::Guess
-                    && same
-            }
-        };
-        if !taken {
-            return false;
-        }
-        match pattern.role {
-            Role::Trap => self.trapped = true,
-            Role::Panic if self.panicked.is_none() => {
-                self.panicked = Some(
-                    found
-                        .name("what")
-                        .map_or_else(String::new, |m| String::from_utf8_lossy(m.as_bytes()).into_owned()),
-                );
-            }
-            _ => {}
-        }
-        // The summary comes first, the object that tells where comes later.
-        if pattern.role == Role::More && self.pattern.trace == Trace::Maybe && pattern.trace == Trace::Needed
-        {
-            self.pattern = pattern;
-        }
-        self.quiet = 0;
-        self.keep(line, number);
-        true
-    }
-
-    /// A panic names the trouble that it follows, or kills a task that an oops hit.
-    pub fn absorbs_panic(&self, text: &str) -> bool {
-        self.pattern.kind != Kind::Panic
-            && (CONSEQUENCE.is_match(text)
-                || self.pattern.kind == Kind::RustPanic
-                || matches!(self.pattern.kind, Kind::Oops | Kind::Bug) && text.contains("Attempted to kill")
-                || self.pattern.kind == Kind::Oom && text.contains("ut of memory"))
-    }
-
-    fn caught_early(&self, next: Kind) -> bool {
-        next == Kind::Oops
-            && self.pattern.kind == Kind::Kasan
-            && !self.trapped
-            && matches!(
-                self.what.as_deref(),
-                Some("null-ptr-deref" | "user-memory-access" | "wild-memory-access" | "maybe")
-            )
     }
 
     /// Takes the next line of this report's stream.
@@ -301,7 +196,7 @@ impl Report {
     }
 
     pub fn frame_count(&self) -> usize {
-        self.traces.iter().map(Vec::len).sum()
+        self.stacks.iter().map(|stack| stack.frames.len()).sum()
     }
 
     /// Learns from a line; returns whether it belongs to a report at all.
@@ -327,10 +222,8 @@ impl Report {
         }
         if Task::is_context(text) {
             self.context_lines += 1;
-            let stall = matches!(
-                self.pattern.kind,
-                Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup | Kind::HungTask | Kind::WorkqueueLockup
-            );
+            let stall = self.pattern.kind.is_stall()
+                || matches!(self.pattern.kind, Kind::HungTask | Kind::WorkqueueLockup);
             if self.context_lines > 1 && self.frame_count() == 0 && !stall && self.panicked.is_none() {
                 self.hurt("lines of another report in between");
             }
@@ -349,6 +242,12 @@ impl Report {
             self.take_pc(pc);
             return true;
         }
+        if self.last_unloaded.is_none()
+            && let Some(found) = LAST_UNLOADED.captures(text)
+        {
+            self.last_unloaded = Some(found["module"].to_owned());
+        }
+        self.mark(text);
         if HEADER.is_match(text) {
             self.begin_trace();
             return true;
@@ -362,6 +261,9 @@ impl Report {
         if text.starts_with("</TASK>") {
             self.bottomed |= self.frame_count() > 0;
             return true;
+        }
+        if INTERRUPT_ENDS.iter().any(|end| text.starts_with(end)) {
+            self.interrupted(None);
         }
         match Entry::parse(text) {
             Some(Entry::Frame(frame)) => {
@@ -390,6 +292,11 @@ impl Report {
     }
 
     fn take_at(&mut self, text: &str) -> bool {
+        // A work item that left with a lock; its name has no offset.
+        if let Some(found) = WORK.captures(text) {
+            self.at = Some(Frame { function: frames::base_name(&found["func"]), ..Frame::default() });
+            return true;
+        }
         let after = if std::mem::take(&mut self.expect_at) {
             Some(text)
         } else {
@@ -400,40 +307,102 @@ impl Report {
             return true;
         }
         self.at = after.and_then(frames::function_in);
-        self.at.is_some()
+        // A symboliser puts the functions that were inlined there first.
+        self.expect_at =
+            self.at.is_none() && after.is_some() && text.ends_with("[inline]") && !text.contains(" at: ");
+        self.at.is_some() || self.expect_at
     }
 
+    /// Takes the registers' program counter: that of the report, of the next trace, or of what an interrupt interrupted.
     fn take_pc(&mut self, pc: Pc) {
-        match pc {
-            Pc::User => self.bottomed |= self.frame_count() > 0,
-            Pc::Kernel(_) | Pc::Nowhere if self.pc.is_none() && self.traces.len() <= 1 => {
-                let handlers_only =
-                    self.traces.iter().flatten().all(|frame| helpers::is_helper(&frame.function));
-                if handlers_only && self.section != Section::Other {
-                    // What stands above it in the trace is the exception's own handling.
-                    self.traces.iter_mut().for_each(Vec::clear);
-                    self.pc = Some(pc);
-                }
-            }
-            Pc::Kernel(_) | Pc::Nowhere => {}
+        if pc == Pc::User {
+            self.bottomed |= self.frame_count() > 0;
+            return;
         }
+        if self.pattern.kind.is_stall() {
+            match pc {
+                Pc::Kernel(frame) if self.in_trace() => self.interrupted(Some(frame)),
+                Pc::Kernel(frame) => {
+                    self.above = Some(frame.clone());
+                    self.pc.get_or_insert(Pc::Kernel(frame));
+                }
+                _ => _ = self.pc.get_or_insert(pc),
+            }
+            return;
+        }
+        let handlers_only =
+            || self.stacks.iter().flat_map(|stack| &stack.frames).all(|it| blame::is_machinery(it));
+        if self.pc.is_none() && self.stacks.len() <= 1 && self.section != Section::Other && handlers_only() {
+            // What stands above it in the trace is the exception's own handling.
+            self.stacks.iter_mut().for_each(|stack| *stack = Stack::default());
+            self.pc = Some(pc);
+        } else if let Pc::Kernel(frame) = pc
+            && self.in_trace()
+        {
+            self.interrupted(Some(frame));
+        }
+    }
+
+    fn in_trace(&self) -> bool {
+        self.section == Section::Trace && self.stacks.last().is_some_and(|stack| !stack.frames.is_empty())
+    }
+
+    /// An interrupt came here; `frame` is what it interrupted, if known.
+    fn interrupted(&mut self, frame: Option<Frame>) {
+        if let Some(stack) = self.stacks.last_mut().filter(|_| self.section == Section::Trace) {
+            stack.cut();
+            frame.into_iter().for_each(|frame| stack.push(frame));
+        }
+    }
+
+    /// The program counter, if it is in a known function.
+    pub fn pc_frame(&self) -> Option<&Frame> {
+        match &self.pc {
+            Some(Pc::Kernel(frame)) => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// A line that says whose trace comes next.
+    fn mark(&mut self, text: &str) {
+        if !self.pattern.kind.is_stall() {
+            return;
+        }
+        let Some(found) = MARKER.captures(text) else { return };
+        self.origin = if found.name("gp").is_some() {
+            Origin::GracePeriod
+        } else if found.name("ran").is_some() {
+            Origin::LastRan
+        } else if found.name("task").is_some() {
+            if self.origin == Origin::GracePeriod { self.origin } else { Origin::Task }
+        } else if self.origin == Origin::LastRan {
+            self.origin
+        } else {
+            Origin::Cpu
+        };
+        self.above = None;
+        self.section = Section::Other;
     }
 
     fn begin_trace(&mut self) {
-        if self.header_seen
-            && self.section == Section::Trace
-            && self.traces.last().is_some_and(Vec::is_empty)
-            && self.pattern.trace == Trace::Needed
-        {
+        let origin = std::mem::take(&mut self.origin);
+        let next = Stack { origin, pc: self.above.take(), ..Stack::default() };
+        let empty = self.stacks.last().is_some_and(|stack| stack.frames.is_empty());
+        self.section = Section::Trace;
+        if self.header_seen && empty && self.pattern.trace == Trace::Needed {
             // "stack backtrace:" and "Call Trace:" follow each other in lockdep's reports: the first is a title.
-            if self.pattern.kind != Kind::Lockdep && self.context_lines > 1 {
+            if self.pattern.kind != Kind::Lockdep && !self.pattern.kind.is_stall() && self.context_lines > 1 {
                 self.hurt("lines of another report in between");
             }
-        } else if self.traces.len() < MAX_TRACES {
-            self.traces.push(Vec::new());
+            if let Some(last) = self.stacks.last_mut() {
+                *last = next;
+            }
+        } else if self.stacks.len() < MAX_TRACES {
+            self.stacks.push(next);
+        } else {
+            self.section = Section::Other;
         }
         self.header_seen = true;
-        self.section = Section::Trace;
         self.foreign = 0;
     }
 
@@ -448,15 +417,12 @@ impl Report {
         if self.section != Section::Trace {
             return;
         }
-        if std::mem::take(&mut self.foreign) > 0 && self.traces.last().is_some_and(|trace| !trace.is_empty())
-        {
+        if std::mem::take(&mut self.foreign) > 0 && self.in_trace() {
             self.hurt("foreign lines inside the call trace");
         }
-        self.bottomed |= helpers::is_bottom(&frame.function);
-        if let Some(trace) = self.traces.last_mut()
-            && trace.len() < Finding::MAX_FRAMES
-        {
-            trace.push(frame);
+        self.bottomed |= blame::is_bottom(&frame);
+        if let Some(stack) = self.stacks.last_mut() {
+            stack.push(frame);
         }
     }
 
@@ -477,15 +443,22 @@ impl Report {
             if !(self.header_seen && self.ended && self.pc.is_some()) {
                 self.hurt("no call trace");
             }
-        } else if why != Closed::Quiet && !self.ended && !self.bottomed && self.section == Section::Trace {
+        } else if why != Closed::Quiet
+            && !self.ended
+            && !self.bottomed
+            && self.section == Section::Trace
+            // Both keep the first 16 frames of a trace.
+            && !matches!(self.pattern.kind, Kind::Kmemleak | Kind::Refcount if self.frame_count() >= 3)
+        {
             self.hurt("the report breaks off inside its call trace");
         }
     }
 }
 
-impl Report {
-    /// Whether this is a panic that tells of an earlier trouble, though none was found.
-    pub fn absorbs_nothing(&self) -> bool {
-        self.what.as_deref().is_some_and(|what| CONSEQUENCE.is_match(what))
-    }
+/// The function of a head, with what the head says of it.
+fn head_frame(name: &str, text: &str) -> Frame {
+    let function = frames::base_name(name);
+    let inlined = text.ends_with("[inline]");
+    let full = frames::function_in(text).filter(|frame| frame.function == function);
+    Frame { inlined, ..full.unwrap_or_else(|| Frame { function, ..Frame::default() }) }
 }

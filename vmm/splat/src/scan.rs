@@ -1,8 +1,9 @@
 //! Goes through a log once and hands every line to the report that it belongs to.
 
+use std::collections::BTreeSet;
 use std::sync::{LazyLock, OnceLock};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::finish::finish;
@@ -22,7 +23,9 @@ const MAX_FINDINGS: usize = 10_000;
 
 /// Finds the lines that may begin a report, so that all others cost next to nothing.
 static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::new(PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE])).expect("constant patterns")
+    let keys: BTreeSet<&str> = PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE]).collect();
+    // Every line goes through it, and there is only one: it may be large.
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(keys).expect("constant patterns")
 });
 
 /// All heads at once, to find out which one matches. Without Unicode: its classes would
@@ -142,14 +145,17 @@ impl Scanner {
     fn look(&mut self, raw: &[u8], number: u64) {
         let line = Line::parse(raw);
         if KEYS.is_match(raw) {
-            if let Some((pattern, found)) = head(&line) {
-                return self.head(pattern, &found, &line, number);
+            if let Some((pattern, found)) = head(&line)
+                && self.head(pattern, &found, &line, number)
+            {
+                return;
             }
             // A message may sit behind half of another one.
             if let Some(behind) = line.glued_on()
                 && let Some((pattern, found)) = head(&behind)
+                && self.head(pattern, &found, &behind, number)
             {
-                return self.head(pattern, &found, &behind, number);
+                return;
             }
         }
         self.foreword(&line);
@@ -181,15 +187,31 @@ impl Scanner {
         self.open.iter_mut().rev().find(|report| report.owns(caller))
     }
 
-    fn head(&mut self, pattern: &'static Pattern, found: &Captures<'_>, line: &Line<'_>, number: u64) {
+    /// Takes a line that looks like a head; returns false if here it is a line like any other.
+    fn head(
+        &mut self,
+        pattern: &'static Pattern,
+        found: &Captures<'_>,
+        line: &Line<'_>,
+        number: u64,
+    ) -> bool {
+        let ordinary = match pattern.role {
+            Role::Alone | Role::Orphan if self.owner(line.caller).is_some_and(|owner| !owner.ended) => true,
+            Role::Alone => self.preface.is_some(),
+            _ => false,
+        };
+        if ordinary {
+            return false;
+        }
         if self.owner(line.caller).is_some_and(|owner| owner.absorb(pattern, found, line, number)) {
-            return;
+            self.preface = None;
+            return true;
         }
         // A panic may be printed by another CPU than the one that had the trouble.
         if pattern.role == Role::Panic
             && self.open.iter_mut().rev().any(|report| report.absorb(pattern, found, line, number))
         {
-            return;
+            return true;
         }
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
@@ -207,6 +229,7 @@ impl Scanner {
             let oldest = self.open.remove(0);
             self.done.push(finish(oldest, Closed::Interrupted));
         }
+        true
     }
 
     /// A new report of the same stream ends the one before.

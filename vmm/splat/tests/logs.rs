@@ -76,6 +76,44 @@ fn the_same_trouble_has_one_fingerprint_in_every_format_and_on_every_architectur
 }
 
 #[test]
+fn a_symboliser_changes_neither_name_nor_fingerprint() {
+    let place = regex::Regex::new(r" [\w/.-]+\.[ch]:[0-9]+$").expect("a pattern");
+    let mut tried = 0;
+    for (name, log) in logs().into_iter().filter(|(name, _)| name.contains("symbolised")) {
+        let text = String::from_utf8(log).expect("text");
+        let raw: Vec<_> = text
+            .lines()
+            .filter(|line| !line.ends_with("[inline]"))
+            .map(|line| place.replace(line, ""))
+            .collect();
+        let (with, without) = (splat::scan(text.as_bytes()), splat::scan(raw.join("\n").as_bytes()));
+        assert_eq!((with.len(), without.len()), (1, 1), "{name}");
+        assert_ne!(with[0].frames, without[0].frames, "{name}");
+        assert_eq!(
+            (&with[0].title, &with[0].fingerprint),
+            (&without[0].title, &without[0].fingerprint),
+            "{name}"
+        );
+        tried += 1;
+    }
+    assert_eq!(tried, 3);
+}
+
+#[test]
+fn a_stall_has_one_fingerprint_wherever_in_its_loop_the_cpu_was() {
+    let (_, log) =
+        logs().into_iter().find(|(n, _)| n == "soft-lockup-timer-x86-6.12-caller").expect("the fixture");
+    let log = String::from_utf8(log).expect("text");
+    let elsewhere = log
+        .replace("blinker_spin+0x14/0x20 [blinker]", "blinker_count+0x4/0x50 [blinker]")
+        .replace("CPU#1", "CPU#0");
+    assert_ne!(log, elsewhere);
+    let (one, other) = (splat::scan(log.as_bytes()).remove(0), splat::scan(elsewhere.as_bytes()).remove(0));
+    assert_ne!(one.frames, other.frames);
+    assert_eq!((one.title, one.fingerprint), (other.title, other.fingerprint));
+}
+
+#[test]
 fn a_log_that_comes_line_by_line_gives_the_findings_of_the_whole() {
     for (name, log) in logs() {
         let mut scanner = splat::Scanner::new();

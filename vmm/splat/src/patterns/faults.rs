@@ -6,11 +6,12 @@ use crate::patterns::Role::{Begin, Trap};
 use crate::patterns::Trace::{Maybe, Needed};
 use crate::patterns::{Pattern, Role, p};
 
-/// `WARNING: CPU: 1 PID: 2 at`, the 4.0 form without CPU, and (in `warn!` with another place) the form since 6.17.
+/// `WARNING: CPU: 1 PID: 2 at`, the 4.0 form without CPU, and the form since 6.17, in which the failed condition may stand in brackets
+/// (CONFIG_DEBUG_BUGVERBOSE_DETAILED).
 macro_rules! warn_at {
     ($place:literal) => {
         concat!(
-            r"^WARNING: (?:(?:CPU: (?<cpu>\d+) )?(?:PID: (?<pid>\d+) )?at )?(?<file>",
+            r"^WARNING: (?:(?:CPU: (?<cpu>\d+) )?(?:PID: (?<pid>\d+) )?at |\[.{0,400}\] )?(?<file>",
             $place,
             r":\d+)(?: at)?(?: (?<func>[\w.$]+)\+0x)?"
         )
@@ -74,31 +75,21 @@ pub static PATTERNS: &[Pattern] = &[
         Warn,
         Begin,
         "WARNING: ",
-        r"^WARNING: (?:CPU: (?<cpu>\d+) )(?:PID: (?<pid>\d+))?",
+        r"^WARNING: at (?<func>[\w.$]+)\+0x",
         "WARNING{in}",
-        Pc,
+        Head,
         Needed,
-        "WARN(), its head broken",
+        "WARN() of a kernel that was built without file names",
     ),
     p(
         Warn,
         Begin,
         "WARNING: ",
-        r"^WARNING: (?<what>kernel stack (?:regs|frame pointer)) at \S+ in .* has bad",
-        "WARNING: {what} has bad value",
-        No,
-        Maybe,
-        "the unwinder met a broken stack",
-    ),
-    p(
-        Warn,
-        Begin,
-        "suspiciously returned",
-        r"^(?:do_init_module|sys_init_module): '(?<what>[^']+)'->init suspiciously returned",
-        "WARNING: init of {what} returned a positive number",
-        No,
-        Maybe,
-        "neither 0 nor -errno; the module stays loaded",
+        r"^WARNING: (?:CPU: (?<cpu>\d+) )(?:PID: (?<pid>\d+))?",
+        "WARNING{in}",
+        Pc,
+        Needed,
+        "WARN(), its head broken",
     ),
     // oops
     p(
@@ -235,12 +226,22 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Trap,
-        "general protection",
-        r"^(?:Oops: )?general protection fault(?:, .{1,80}?)?: [0-9a-f]{4} \[#",
+        " [#",
+        r"^(?:Oops: )*general[ _]protection(?: fault)?\b.{0,200}: [0-9a-f]{4} \[#",
         "general protection fault{in}",
         Pc,
         Needed,
         "non-canonical pointer, x86",
+    ),
+    p(
+        Oops,
+        Trap,
+        " [#",
+        r"^(?:Oops: )*divide[ _]error\b.{0,200}: [0-9a-f]{4} \[#",
+        "divide error{in}",
+        Pc,
+        Needed,
+        "division by zero, x86",
     ),
     p(
         Oops,
@@ -265,16 +266,6 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Trap,
-        " [#",
-        r"^(?:Oops: )?(?<what>divide error|invalid opcode|double fault|stack segment|segment not present|int3|bounds|alignment check|coprocessor segment overrun|invalid TSS|stack guard page|control protection fault|simd exception|debug|exception in EXC_\w+)[\w ,-]{0,40}: [0-9a-f]{4} \[#",
-        "{what}{in}",
-        Pc,
-        Needed,
-        "a CPU exception, x86",
-    ),
-    p(
-        Oops,
-        Trap,
         "Internal error: ",
         r"^Internal error: (?<what>.+?)(?:: [0-9a-f]{1,16})? \[#",
         "Internal error: {what}{in}",
@@ -286,7 +277,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Trap,
         "Oops",
-        r"^Oops(?: - (?<what>[\w -]+?))?(?:: [0-9a-f]{4,16})?(?: ilc:\d)?:? ?\[#",
+        r"^(?:Oops: )*Oops(?: - (?<what>[\w -]+?))?(?:: [0-9a-f]{4,16})?(?: ilc:\d)?:? ?\[#\d{1,6}\]",
         "Oops{in}",
         Pc,
         Needed,
@@ -301,16 +292,6 @@ pub static PATTERNS: &[Pattern] = &[
         Pc,
         Needed,
         "powerpc",
-    ),
-    p(
-        Oops,
-        Trap,
-        " [#",
-        r"^(?<what>Reserved instruction in kernel code|Unhandled kernel unaligned access|addressing exception|specification exception|data exception|operation exception|fixpoint divide exception|protection exception|monitor event|illegal operation)[^\[]{0,40}\[#",
-        "{what}{in}",
-        Pc,
-        Needed,
-        "MIPS and s390 exceptions",
     ),
     p(
         Bug,
@@ -331,6 +312,26 @@ pub static PATTERNS: &[Pattern] = &[
         Pc,
         Needed,
         "arm64, unexpected exception",
+    ),
+    p(
+        Oops,
+        Trap,
+        " [#",
+        r"^(?:Oops: )*(?<what>[A-Za-z][\w/ #-]{1,60}?)(?:(?:[,:(]| for | at ).{0,200}?)?: [0-9a-f]{4,16}(?: ilc:\d)? \[#\d{1,6}\]",
+        "{what}{in}",
+        Pc,
+        Needed,
+        "the head of any die(), by its shape: words, an error code, the count of oopses",
+    ),
+    p(
+        Oops,
+        Trap,
+        "[#1",
+        r"^(?<what>[A-Z][\w/ -]{2,60}?)(?: in kernel (?:code|mode))?(?:: ?)?\[#\d{1,6}\]:?(?: |$)",
+        "{what}{in}",
+        Pc,
+        Needed,
+        "the same where there is no error code: MIPS, LoongArch, riscv, powerpc",
     ),
     // panic
     p(

@@ -1,9 +1,9 @@
 //! Pages, page tables, slab caches, references and the out-of-memory killer.
 
 use crate::kind::Kind::{BadPage, Oom, Refcount, Slab};
-use crate::patterns::Place::{No, Trace as OnTrace};
-use crate::patterns::Role::{Begin, More};
-use crate::patterns::Trace::{Maybe, Needed};
+use crate::patterns::Place::{Head, No, Trace as OnTrace};
+use crate::patterns::Role::{Begin, Herald, More, Orphan};
+use crate::patterns::Trace::{Bare, Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
 pub static PATTERNS: &[Pattern] = &[
@@ -50,13 +50,33 @@ pub static PATTERNS: &[Pattern] = &[
     ),
     p(
         Slab,
+        Herald,
+        " overwritten] 0x",
+        r"^\[(?<what>[\w ]{1,40} overwritten)\] 0x",
+        "BUG: {what} ({cache}){in}",
+        OnTrace,
+        Needed,
+        "SLUB since 6.16: which bytes come first, then the head, which only says that an object is corrupt",
+    ),
+    p(
+        Slab,
         Begin,
         "BUG ",
-        r"^BUG (?<cache>[\w:.,-]{1,64}) ?(?:\([^)]*\))? ?: (?<what>[A-Z][\w /-]+?)(?: 0x[0-9a-f]+.*|\..*| on __kmem.*| in .*)?$",
+        r"^BUG (?<cache>(?:9p|[A-Za-z_:])[\w:.,-]{0,63}) ?(?:\([^)]*ainted[^)]*\))? ?: (?<what>[A-Z][\w /-]+?)(?: ?0x[0-9a-f]+.*|[.:,(].*| on __kmem.*| in .*| \(.*)?$",
         "BUG: {what} ({cache}){in}",
         OnTrace,
         Needed,
         "SLUB's consistency checks",
+    ),
+    p(
+        Slab,
+        Orphan,
+        " age=",
+        r"^(?:INFO: )?(?<what>Freed|Allocated) in (?<func>[\w.$]+)(?:\+0x\S+)?(?: \[\w+\])? age=",
+        "slab object: {what}{in}",
+        Head,
+        Maybe,
+        "the part of SLUB's report that says who had the object, its head lost",
     ),
     p(
         Slab,
@@ -89,6 +109,46 @@ pub static PATTERNS: &[Pattern] = &[
         "SLAB's consistency checks, before 6.8",
     ),
     p(
+        Slab,
+        Begin,
+        "Slab corruption",
+        r"^Slab corruption ?(?:\([^)]*\))?: (?<cache>[\w:.,-]{1,64}) start=",
+        "Slab corruption ({cache}){in}",
+        OnTrace,
+        Maybe,
+        "SLAB's poison, before 6.8",
+    ),
+    p(
+        BadPage,
+        Begin,
+        "poison mismatch",
+        r"^BUG: (?<what>mempool element poison mismatch)",
+        "BUG: {what}{in}",
+        OnTrace,
+        Maybe,
+        "an element of a memory pool was written to while free",
+    ),
+    p(
+        Refcount,
+        More,
+        " users at",
+        r"^(?:ref_tracker: )?\S{1,64}@\S{1,40} has \d+/\d+ users at$",
+        "leaked references{in}",
+        OnTrace,
+        Bare,
+        "who holds references that should be gone by now (lib/ref_tracker.c)",
+    ),
+    p(
+        Refcount,
+        More,
+        "leaked reference",
+        r"^(?:ref_tracker: )?leaked reference\.$",
+        "leaked references{in}",
+        OnTrace,
+        Bare,
+        "the same, one reference after the other",
+    ),
+    p(
         Refcount,
         Begin,
         "unregister_netdevice: waiting",
@@ -99,6 +159,16 @@ pub static PATTERNS: &[Pattern] = &[
         "a reference to a network device was leaked",
     ),
     // out of memory
+    p(
+        Oom,
+        Begin,
+        "page allocation failure",
+        r"^(?<comm>.{1,64}): page allocation failure(?:: order:|\. order:)",
+        "page allocation failure{in}",
+        OnTrace,
+        Maybe,
+        "an allocation failed: the guest ran out of memory, or out of large pieces of it",
+    ),
     p(
         Oom,
         Begin,

@@ -2,7 +2,7 @@
 
 use crate::kind::Kind::{Kasan, Kcsan, Kfence, Kmemleak, Kmsan, Ubsan};
 use crate::patterns::Place::{Head, No, Pc, Trace as OnTrace};
-use crate::patterns::Role::{Begin, More, Trap};
+use crate::patterns::Role::{Begin, Herald, More, Trap};
 use crate::patterns::Trace::{Bare, Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
@@ -21,7 +21,7 @@ pub static PATTERNS: &[Pattern] = &[
         Kasan,
         Begin,
         "BUG: KASAN: ",
-        r"^BUG: KASAN: (?<what>[\w-]+)(?: on address| in 0x|$)",
+        r"^BUG: KASAN: (?<what>double-free or invalid-free|[\w-]+)(?: on address| in +(?:0x|\(null\)|\(efault\)|[0-9a-f]{8,16}\b)|$)",
         "KASAN: {what}{access}{in}",
         OnTrace,
         Needed,
@@ -86,6 +86,16 @@ pub static PATTERNS: &[Pattern] = &[
         Pc,
         Needed,
         "UBSAN in trap mode on arm64",
+    ),
+    p(
+        Ubsan,
+        Herald,
+        "UBSAN: ",
+        r"^UBSAN: (?<what>[\w /-]+?) (?:at|in) (?<func>[\w.$]+)\+0x",
+        "UBSAN: {what}{in}",
+        Pc,
+        Maybe,
+        "UBSAN in trap mode on x86: an oops follows",
     ),
     p(
         Kmemleak,

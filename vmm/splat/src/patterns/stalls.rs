@@ -38,6 +38,16 @@ pub static PATTERNS: &[Pattern] = &[
         "RCU's own thread got no CPU",
     ),
     p(
+        RcuStall,
+        More,
+        "timer wakeup didn't happen",
+        r"^(?:rcu: )?(?:INFO: )?(?<what>rcu\w+ (?:grace-period )?kthread timer wakeup didn't happen)",
+        "{what}{in}",
+        OnTrace,
+        Maybe,
+        "RCU's own thread was never woken",
+    ),
+    p(
         SoftLockup,
         Begin,
         "soft lockup",
@@ -86,6 +96,16 @@ pub static PATTERNS: &[Pattern] = &[
         OnTrace,
         Needed,
         "the same, its head broken",
+    ),
+    p(
+        HungTask,
+        Begin,
+        "blocked for more than",
+        r"^.{0,64}:(?<pid>\d+) blocked (?:in I/O wait )?for more than \d+ seconds",
+        "task hung{in}",
+        OnTrace,
+        Needed,
+        "the same, for a task with a line end in its name",
     ),
     p(
         HungTask,

@@ -9,10 +9,7 @@ use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, explain::Explain};
 use host::Choice;
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
 ///
@@ -89,11 +86,13 @@ pub struct RunArgs {
     /// Scenarios, in YAML
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Also write the run to a file; `json=FILE` writes one JSON object
+    /// Also write the runs to a file: json, events, junit, ktap or md; as often as you like
     ///
-    /// The file is whole at every moment, also when the run is killed, and lists what did not run.
+    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE holds one
+    /// scenario's run as one object; events=FILE gets a line of JSON for everything that happens; junit, ktap and md hold
+    /// all scenarios.
     #[arg(long, value_name = "FORMAT=FILE")]
-    report: Vec<Report>,
+    pub report: Vec<Report>,
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
@@ -118,19 +117,17 @@ impl RunArgs {
         Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
     }
 
-    /// The file for a JSON report.
-    pub fn json(&self) -> Option<&Path> {
-        self.report.first().map(|report| report.json.as_path())
-    }
-
     /// What clap can't see.
-    pub fn complaint(&self) -> Option<&'static str> {
-        match self.report.len() {
-            0 => None,
-            1 if self.files.len() == 1 => None,
-            1 => Some("a report holds one run: name one scenario with --report"),
-            _ => Some("--report was given more than once"),
+    pub fn complaint(&self) -> Option<String> {
+        if self.files.len() > 1 && self.report.iter().any(|report| report.format == Format::Json) {
+            return Some(
+                "a report in json holds one run: name one scenario, or take events=FILE, which holds all"
+                    .to_owned(),
+            );
         }
+        let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
+        let twice = (0..self.report.len()).find(|at| twice(*at))?;
+        Some(format!("two reports can't be written to one file: {}", self.report[twice].file.display()))
     }
 }
 
@@ -170,21 +167,44 @@ impl ExplainArgs {
 }
 
 /// A report's format and file.
-#[derive(Clone, Debug)]
-struct Report {
-    json: PathBuf,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub format: Format,
+    pub file: PathBuf,
+}
+
+/// What a report is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One scenario's run as one JSON object
+    Json,
+    /// What happens, as it happens, one JSON object a line
+    Events,
+    /// JUnit's XML: a suite a scenario, a case a step
+    Junit,
+    /// Nested results as the kernel's own tests write them
+    Ktap,
+    /// A table in Markdown, and what failed
+    Md,
 }
 
 impl FromStr for Report {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some(("json", "")) => Err("the file's name is missing after `json=`".to_owned()),
-            Some(("json", file)) => Ok(Self { json: file.into() }),
-            Some((format, _)) => Err(format!("there is no format `{format}` (known: json)")),
-            None => Err("expected FORMAT=FILE, such as json=out.json".to_owned()),
+        let Some((name, file)) = text.split_once('=') else {
+            return Err("expected FORMAT=FILE, such as json=out.json".to_owned());
+        };
+        let known = || {
+            let names = Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+            names.map(|name| name.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+        };
+        let format = Format::from_str(name, false)
+            .map_err(|_| format!("there is no format `{name}` (known: {})", known()))?;
+        if file.is_empty() {
+            return Err(format!("the file's name is missing after `{name}=`"));
         }
+        Ok(Self { format, file: file.into() })
     }
 }
 
@@ -319,7 +339,7 @@ mod tests {
         let args = run_args("vmm run a.yaml --report json=b=c.json --host kvm").unwrap();
         let options = args.options();
         assert_eq!((args.complaint(), options.host), (None, Choice::Kvm));
-        assert_eq!(args.json(), Some(Path::new("b=c.json")));
+        assert_eq!(args.report, [Report { format: Format::Json, file: "b=c.json".into() }]);
         assert_eq!(run_args("vmm run a.yaml b.yaml").unwrap().options().host, Choice::Auto);
     }
 
@@ -334,8 +354,10 @@ mod tests {
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }
-        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report json=c"] {
+        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report junit=b"] {
             assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
         }
+        let several = run_args("vmm run a b --report junit=c --report md=d").unwrap();
+        assert_eq!(several.complaint(), None);
     }
 }

@@ -52,8 +52,8 @@ fn main() -> ExitCode {
 fn user(command: Command) -> u8 {
     match command {
         Command::Run(args) => match args.complaint() {
-            Some(complaint) => usage(complaint),
-            None => run::run(&args.files, args.options(), args.json()),
+            Some(complaint) => usage(&complaint),
+            None => run::run(&args.files, args.options(), &args.report),
         },
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),

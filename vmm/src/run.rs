@@ -1,14 +1,25 @@
 //! `vmm run`: scenarios one after the other, reported on standard output.
 
-use crate::{exit, say};
+use crate::{
+    cli::{Format, Report},
+    exit, say,
+};
 use harness::{Abort, Options, Session};
-use judge::Verdict;
-use report::{Reporters, json::Json, terminal::Terminal};
+use judge::{Began, Judge, Judged, Verdict};
+use report::{
+    FileReport, Reporters, events::Events, github::GitHub, json::Json, junit, ktap, markdown,
+    terminal::Terminal,
+};
 use scenario::Scenario;
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+};
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, json: Option<&Path>) -> u8 {
+pub fn run(paths: &[PathBuf], options: Options, reports: &[Report]) -> u8 {
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
         match scenario::load(path) {
@@ -22,8 +33,8 @@ pub fn run(paths: &[PathBuf], options: Options, json: Option<&Path>) -> u8 {
     if bad {
         return exit::code(Verdict::BadInput);
     }
-    match prepared(options, &scenarios, json) {
-        Ok((session, json)) => exit::of_all(&all(session, &scenarios, json)),
+    match prepared(options, &scenarios, reports) {
+        Ok((session, reporters)) => exit::of_all(&all(session, &scenarios, reporters)),
         Err(abort) => say::outcome(Err(abort)),
     }
 }
@@ -31,27 +42,56 @@ pub fn run(paths: &[PathBuf], options: Options, json: Option<&Path>) -> u8 {
 fn prepared(
     options: Options,
     scenarios: &[Scenario],
-    json: Option<&Path>,
-) -> Result<(Session, Option<Json>), Abort> {
-    let json = json.map(Json::create).transpose().map_err(Abort::input)?;
+    reports: &[Report],
+) -> Result<(Session, Reporters), Abort> {
+    let mut reporters = Reporters::default();
+    if env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") {
+        let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
+        let token =
+            token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
+        reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
+    }
+    reporters.add(Terminal::stdout());
+    // Last, so that the terminal has shown what a file can't take.
+    for Report { format, file } in reports {
+        let render = match format {
+            Format::Json => {
+                reporters.add(Json::create(file).map_err(Abort::input)?);
+                continue;
+            }
+            Format::Events => {
+                reporters.add(Events::create(file).map_err(Abort::input)?);
+                continue;
+            }
+            Format::Junit => junit::render,
+            Format::Ktap => ktap::render,
+            Format::Md => markdown::render,
+        };
+        reporters.add(FileReport::create(file, render).map_err(Abort::input)?);
+    }
     let guests_mib = scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0);
-    Ok((Session::open(Options { guests_mib, ..options })?, json))
+    Ok((Session::open(Options { guests_mib, ..options })?, reporters))
 }
 
-fn all(mut session: Session, scenarios: &[Scenario], mut json: Option<Json>) -> Vec<Verdict> {
+/// A word that a guest can't guess.
+fn token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let mut unwritten = false;
+    let plan = |scenario| match Judge::new(scenario).begin() {
+        Judged::Began(began) => Some(began),
+        _ => None,
+    };
+    reporters.begin(&scenarios.iter().filter_map(plan).collect::<Vec<Began>>());
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
             say::out("\n");
         }
-        let mut reporters = Reporters::default();
-        reporters.add(Terminal::stdout());
-        // Last, so that the terminal has shown what a file can't take.
-        json.take().into_iter().for_each(|json| reporters.add(json));
         let verdict = session.run(scenario, &mut reporters).verdict;
-        reporters.errors.iter().for_each(|error| say::error(error));
-        unwritten |= !reporters.errors.is_empty();
         verdicts.push(verdict);
         if verdict == Verdict::Interrupted {
             break;
@@ -60,8 +100,10 @@ fn all(mut session: Session, scenarios: &[Scenario], mut json: Option<Json>) -> 
     if scenarios.len() > 1 {
         say::out(&summary(scenarios, &verdicts));
     }
+    reporters.finish();
+    reporters.errors.iter().for_each(|error| say::error(error));
     // Who waits for a report that is not there must not take the run for good.
-    verdicts.extend(unwritten.then_some(Verdict::Infra));
+    verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
     verdicts
 }
 

@@ -212,7 +212,7 @@ fn build(build: &Build) -> Value {
     })
 }
 
-fn step(step: &JudgedStep) -> Value {
+pub(crate) fn step(step: &JudgedStep) -> Value {
     let mut object = Map::new();
     object.insert("name".into(), json!(step.title));
     object.insert("verdict".into(), json!(step.verdict.to_string()));
@@ -261,7 +261,7 @@ fn failure(failure: &Failure) -> Value {
 }
 
 /// The finding as `vmm splat --json` writes it, and what the run makes of it.
-fn finding(finding: &Finding) -> Value {
+pub(crate) fn finding(finding: &Finding) -> Value {
     let mut value = serde_json::to_value(&finding.splat).unwrap_or_default();
     if let Value::Object(object) = &mut value {
         // Lines are counted for the search alone: the log below has its own numbers.

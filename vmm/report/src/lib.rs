@@ -1,13 +1,21 @@
-//! Reporters: judged runs as a person ([`terminal`]) or a program ([`json`]) reads them, and a system call's way through
-//! the kernel in words ([`explain`]).
+//! Reporters: judged runs as a person ([`terminal`], [`markdown`]) or a program ([`json`], [`events`], [`junit`], [`ktap`],
+//! [`github`]) reads them, and a system call's way through the kernel in words ([`explain`]).
 //!
 //! They are pure consumers: a reporter gets [`Judged`] values, and never asks back. Adding one touches no other file.
 
 #![forbid(unsafe_code)]
 
+pub mod events;
 pub mod explain;
+mod failure;
+mod file;
+pub mod github;
 
 pub mod json;
+pub mod junit;
+pub mod ktap;
+pub mod markdown;
+pub mod record;
 mod reporters;
 mod target;
 pub mod terminal;
@@ -16,12 +24,29 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use judge::Judged;
+pub use file::{FileReport, Render};
+use judge::{Began, Judged};
 pub use reporters::Reporters;
 use std::io;
 
 /// Shows a run, or writes it down.
 pub trait Reporter {
+    /// Takes what is going to run, before anything does.
+    ///
+    /// # Errors
+    /// As [`Reporter::event`].
+    fn begin(&mut self, _all: &[Began]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing more comes.
+    ///
+    /// # Errors
+    /// As [`Reporter::event`].
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes what happened.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Everybody who wants to know how a run goes.
 
 use crate::Reporter;
-use judge::Judged;
-use std::io::ErrorKind;
+use judge::{Began, Judged};
+use std::io::{self, ErrorKind};
 
 /// Several reporters as one. One who can't write gets nothing more, and the run goes on for the others.
 #[derive(Default)]
@@ -18,10 +18,24 @@ impl Reporters {
         self.all.push(Box::new(reporter));
     }
 
-    /// Tells all of them.
+    /// Tells all of them what is going to run.
+    pub fn begin(&mut self, all: &[Began]) {
+        self.each(|reporter| reporter.begin(all));
+    }
+
+    /// Tells all of them what happened.
     pub fn tell(&mut self, judged: &Judged) {
+        self.each(|reporter| reporter.event(judged));
+    }
+
+    /// Tells all of them that nothing more comes.
+    pub fn finish(&mut self) {
+        self.each(|reporter| reporter.finish());
+    }
+
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Reporter) -> io::Result<()>) {
         let errors = &mut self.errors;
-        self.all.retain_mut(|reporter| match reporter.event(judged) {
+        self.all.retain_mut(|reporter| match tell(reporter.as_mut()) {
             Ok(()) => true,
             // `vmm run ... | head` has seen enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => false,

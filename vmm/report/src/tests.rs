@@ -218,3 +218,115 @@ proptest! {
         prop_assert_eq!(object["verdict"].as_str(), Some(verdict));
     }
 }
+
+/// Two scenarios in a session: one that passes, one in which a step fails, and a third that was not begun.
+fn session() -> (Vec<judge::Began>, Vec<Judged>) {
+    let good = scenario("name: good\nsteps:\n- sleep: 1 s\n");
+    let bad = scenario(
+        "name: \"bad, <b>|`@x`\"\nsteps:\n- name: \"it # fails\"\n  open: /dev/null\n  expect: {returns: 7}\n",
+    );
+    let events = |scenario: &scenario::Scenario| {
+        let mut events = good_run(scenario);
+        for event in &mut events {
+            if let Event::StepEnded { outcome: StepOutcome::Returned { value, .. }, .. } = event {
+                *value = -2 * i64::from(scenario.name != "good");
+            }
+        }
+        judged(scenario, &events)
+    };
+    let began = [&good, &bad, &scenario("name: third\nsteps:\n- sleep: 1 s\n")].map(|scenario| {
+        match Judge::new(scenario).begin() {
+            Judged::Began(began) => began,
+            other => panic!("{other:?}"),
+        }
+    });
+    (began.into(), [events(&good), events(&bad)].concat())
+}
+
+fn rendered(render: crate::Render) -> String {
+    let (began, all) = session();
+    let mut session = crate::record::Session::planned(&began);
+    all.iter().for_each(|judged| {
+        session.event(judged);
+    });
+    render(&session)
+}
+
+#[test]
+fn junit_has_a_suite_for_each_scenario_and_what_did_not_run_is_an_error() {
+    let text = rendered(crate::junit::render);
+    let report = quick_junit::Report::deserialize_from_str(&text).unwrap();
+    assert_eq!((report.tests, report.failures, report.errors), (6, 2, 1), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn ktap_has_a_test_for_each_scenario_with_its_steps_below() {
+    insta::assert_snapshot!(rendered(crate::ktap::render));
+}
+
+#[test]
+fn markdown_shows_what_a_scenario_says_as_text() {
+    insta::assert_snapshot!(rendered(crate::markdown::render));
+}
+
+#[test]
+fn a_file_is_whole_from_the_beginning_and_after_everything_that_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("junit.xml");
+    let (began, all) = session();
+    let mut file = crate::FileReport::create(&path, crate::junit::render).unwrap();
+    let read =
+        || quick_junit::Report::deserialize_from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    file.begin(&began).unwrap();
+    assert_eq!((read().tests, read().errors), (6, 3), "nothing has run, and nothing passes");
+    for judged in &all {
+        file.event(judged).unwrap();
+        assert_eq!(read().tests, 6);
+    }
+    file.finish().unwrap();
+    assert_eq!((read().failures, read().errors), (2, 1));
+}
+
+#[test]
+fn events_are_lines_of_json_that_say_what_happened_when_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    let (began, all) = session();
+    let mut events = crate::events::Events::create(&path).unwrap();
+    let read = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    events.begin(&began).unwrap();
+    assert_eq!(read()[0]["scenarios"].as_array().unwrap().len(), 3);
+    all.iter().for_each(|judged| events.event(judged).unwrap());
+    let ends: Vec<serde_json::Value> = read().into_iter().filter(|line| line["event"] == "ended").collect();
+    assert_eq!(ends.iter().map(|end| end["verdict"].as_str().unwrap()).collect::<Vec<_>>(), ["pass", "fail"]);
+    events.finish().unwrap();
+    let last = read().pop().unwrap();
+    assert_eq!((&last["event"], &last["passed"], &last["ended"]), (&"finished".into(), &1.into(), &2.into()));
+}
+
+#[test]
+fn github_gets_annotations_at_lines_and_a_guest_can_make_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = folder.path().join("summary");
+    std::fs::write(&summary, "before\n").unwrap();
+    let page = Page::default();
+    let (began, all) = session();
+    let mut github =
+        crate::github::GitHub::new(Box::new(page.clone()), Some(summary.clone()), "secret".to_owned());
+    github.begin(&began).unwrap();
+    // What stands between is the guest's: no command is taken from it.
+    all.iter().for_each(|judged| github.event(judged).unwrap());
+    github.finish().unwrap();
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("::stop-commands::secret", "::secret::"));
+    let expected = "::error file=scenarios/test.yaml,line=5,title=bad%2C <b>|`@x`%3A it # fails";
+    assert!(lines[2].starts_with(expected), "{text}");
+    assert!(lines[2].contains("%0A") && lines.len() == 4, "{text}");
+    let summary = std::fs::read_to_string(summary).unwrap();
+    assert!(summary.starts_with("before\n## vmm: 1 of 3 scenarios passed"), "{summary}");
+}

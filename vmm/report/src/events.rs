@@ -1,0 +1,91 @@
+//! `--report events=FILE`: what happens, as it happens, one JSON object a line (NDJSON), for any tool to follow.
+//!
+//! Every line has `event` (what) and, but for the first and the last, `scenario` (the file).
+
+use crate::Reporter;
+use judge::{Began, Judged};
+use serde_json::{Value, json};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
+
+/// Writes lines of JSON.
+pub struct Events {
+    out: File,
+    scenario: String,
+    passed: usize,
+    ended: usize,
+}
+
+impl Events {
+    /// A report at this path, which is emptied if it is a file. A pipe must have its reader.
+    ///
+    /// # Errors
+    /// In words, why it can't be written.
+    pub fn create(path: &Path) -> Result<Self, String> {
+        let cannot = |error: io::Error| format!("can't write the report {}: {error}", path.display());
+        if path.is_file() {
+            File::create(path).map_err(cannot)?;
+        }
+        let out = OpenOptions::new().append(true).create(true).open(path).map_err(cannot)?;
+        Ok(Self { out, scenario: String::new(), passed: 0, ended: 0 })
+    }
+
+    fn tell(&mut self, value: &Value) -> io::Result<()> {
+        // In one piece: whoever follows never sees half a line.
+        self.out.write_all(format!("{value}\n").as_bytes())
+    }
+}
+
+impl Reporter for Events {
+    fn begin(&mut self, all: &[Began]) -> io::Result<()> {
+        let scenarios: Vec<String> = all.iter().map(|began| began.path.display().to_string()).collect();
+        self.tell(&json!({ "event": "planned", "schema": 1, "scenarios": scenarios }))
+    }
+
+    fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        let mut value = match judged {
+            Judged::Began(began) => {
+                self.scenario = began.path.display().to_string();
+                json!({ "event": "began", "name": began.scenario, "steps": began.steps.len() })
+            }
+            Judged::Host(host) => json!({ "event": "host", "host": host }),
+            Judged::Kernel(kernel) => {
+                json!({ "event": "kernel", "release": kernel.release, "hash": kernel.hash, "cached": kernel.cached })
+            }
+            Judged::Booted(booted) => {
+                json!({ "event": "booted", "ready_ms": booted.ready.as_secs_f64() * 1e3, "exits": booted.exits, "release": booted.release })
+            }
+            Judged::StepBegan(index) => json!({ "event": "step-began", "step": index }),
+            Judged::Step(step) => {
+                let mut value = crate::json::step(step);
+                value["event"] = "step".into();
+                value["step"] = step.index.into();
+                value
+            }
+            Judged::Log(record, step) => {
+                json!({ "event": "log", "seq": record.seq, "time_ms": record.time.as_secs_f64() * 1e3, "level": record.level, "text": record.text, "step": step })
+            }
+            Judged::Call(name, seen) => {
+                json!({ "event": "call", "text": crate::trace::call(name, seen), "result": crate::trace::result(seen) })
+            }
+            Judged::Console(bytes) => json!({ "event": "console", "text": String::from_utf8_lossy(bytes) }),
+            Judged::Ended(report) => {
+                self.ended += 1;
+                self.passed += usize::from(report.verdict == judge::Verdict::Pass);
+                let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
+                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason, "findings": findings })
+            }
+            _ => return Ok(()),
+        };
+        value["scenario"] = self.scenario.as_str().into();
+        self.tell(&value)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let (passed, ended) = (self.passed, self.ended);
+        self.tell(&json!({ "event": "finished", "ended": ended, "passed": passed }))
+    }
+}

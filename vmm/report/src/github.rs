@@ -1,0 +1,133 @@
+//! For GitHub Actions: annotations where people look at code, and the job's summary.
+//!
+//! Commands are lines of the log that begin with `::` (docs.github.com, "Workflow commands for GitHub Actions"). What a guest
+//! printed must not become one: this reporter stops them before a scenario's output begins, and lets them in only for its own.
+
+use crate::{
+    Reporter, failure, markdown,
+    record::{Run, Session},
+};
+use judge::{Began, Judged, StepVerdict, Verdict};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+/// GitHub shows so many annotations of a kind for one step of a job.
+const MOST: usize = 10;
+/// A step's summary must be smaller than 1 MiB.
+const SUMMARY: usize = 1 << 20;
+
+/// Writes annotations and a summary.
+pub struct GitHub {
+    out: Box<dyn Write + Send>,
+    /// `$GITHUB_STEP_SUMMARY`.
+    summary: Option<PathBuf>,
+    /// The word that lets commands in again; nobody in a guest can know it.
+    token: String,
+    session: Session,
+}
+
+impl GitHub {
+    /// Commands go to `out`, which is the job's log; `token` must be a word that can't be guessed.
+    pub fn new(out: Box<dyn Write + Send>, summary: Option<PathBuf>, token: String) -> Self {
+        Self { out, summary, token, session: Session::default() }
+    }
+
+    fn annotate(&mut self) -> io::Result<()> {
+        // The worst first: what counts against a kernel before what this machine could not do.
+        let mut runs: Vec<&Run> =
+            self.session.runs.iter().filter(|run| run.verdict() != Some(Verdict::Pass)).collect();
+        runs.sort_by_key(|run| match run.verdict() {
+            Some(Verdict::Infra | Verdict::BadInput | Verdict::Interrupted) => 1,
+            None => 2,
+            Some(_) => 0,
+        });
+        let all: Vec<String> = runs.iter().flat_map(|run| annotations(run)).collect();
+        all.iter().take(MOST).try_for_each(|line| writeln!(self.out, "{line}"))?;
+        if all.len() > MOST {
+            writeln!(self.out, "{} more annotations are in the summary", all.len() - MOST)?;
+        }
+        Ok(())
+    }
+
+    fn summarise(&self) -> io::Result<()> {
+        let Some(path) = &self.summary else { return Ok(()) };
+        let mut text = markdown::render(&self.session);
+        if text.len() >= SUMMARY {
+            let end = (0..SUMMARY - 100).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text.truncate(end);
+            text += "\n\n(cut: a summary holds 1 MiB)\n";
+        }
+        OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
+    }
+}
+
+impl Reporter for GitHub {
+    fn begin(&mut self, all: &[Began]) -> io::Result<()> {
+        self.session = Session::planned(all);
+        writeln!(self.out, "::stop-commands::{}", self.token)?;
+        self.out.flush()
+    }
+
+    fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        self.session.event(judged);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        writeln!(self.out, "::{}::", self.token)?;
+        self.annotate()?;
+        self.out.flush()?;
+        self.summarise()
+    }
+}
+
+/// One line each: failed steps and expectations at the scenario's line, findings at their line of code.
+fn annotations(run: &Run) -> Vec<String> {
+    let path = run.path();
+    let mut lines = Vec::new();
+    for step in
+        run.steps.iter().filter(|step| !matches!(step.verdict, StepVerdict::Pass | StepVerdict::NotRun))
+    {
+        let line = step.failures.first().map_or(step.line, |failure| failure.line);
+        let title = format!("{}: {}", run.began.scenario, step.title);
+        lines.push(error(Some((&path, line)), &title, &failure::in_full(step, &path)));
+    }
+    let Some(report) = &run.report else {
+        return vec![error(Some((&path, 1)), &run.began.scenario, &run.reason())];
+    };
+    for finding in report.findings.iter().filter(|finding| finding.counts()) {
+        let place = finding.splat.file_line.as_deref().and_then(|place| {
+            let (file, line) = place.rsplit_once(':')?;
+            Some((file, line.parse().ok()?))
+        });
+        let text = finding.splat.frames.iter().take(8).map(|frame| format!("{frame}\n")).collect::<String>();
+        lines.push(error(place.or(Some((&path, 1))), &finding.splat.title, &text));
+    }
+    for failure in &report.failures {
+        let text = format!("{}: expected {}, got {}", failure.what, failure.expected, failure.got);
+        lines.push(error(Some((&path, failure.line)), &run.began.scenario, &text));
+    }
+    if lines.is_empty() {
+        let title = format!("{}: {}", run.began.scenario, run.word());
+        lines.push(error(Some((&path, 1)), &title, &run.reason()));
+    }
+    lines
+}
+
+fn error(place: Option<(&str, usize)>, title: &str, text: &str) -> String {
+    let place = place.map_or(String::new(), |(file, line)| format!("file={},line={line},", property(file)));
+    format!("::error {place}title={}::{}", property(title), data(text.trim_end()))
+}
+
+/// As the runner's own toolkit escapes a command's data.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// The same for a property, in which `:` and `,` mean something.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,68 @@
+//! `--report junit=FILE`: one suite a scenario, one case a step, for the CI systems that read JUnit's XML.
+//!
+//! A step that failed is a failure, one that was not run is skipped. Of a run that came to something worse than its steps say (a
+//! splat, a hang, infra), a last case `verdict` has the reason: an error if it is no verdict against the kernel.
+
+use crate::record::{Run, Session};
+use base::text::escape;
+use judge::{JudgedStep, StepVerdict, Verdict};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+/// All runs as one XML document.
+pub fn render(session: &Session) -> String {
+    let mut report = Report::new("vmm");
+    report.add_test_suites(session.runs.iter().map(suite));
+    report.to_string().unwrap_or_default()
+}
+
+fn suite(run: &Run) -> TestSuite {
+    let mut suite = TestSuite::new(escape(&run.began.scenario));
+    suite.set_time(run.ran());
+    suite.add_test_cases(run.steps.iter().map(|step| case(run, step)));
+    suite.add_test_case(verdict(run));
+    suite
+}
+
+fn case(run: &Run, step: &JudgedStep) -> TestCase {
+    let status = match step.verdict {
+        StepVerdict::Pass => TestCaseStatus::success(),
+        StepVerdict::NotRun => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(escape(step.why.as_deref().unwrap_or_default()));
+            status
+        }
+        _ => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_type(step.verdict.to_string());
+            status.set_message(crate::failure::in_a_line(step));
+            status.set_description(crate::failure::in_full(step, &run.path()));
+            status
+        }
+    };
+    let mut case = TestCase::new(format!("{}: {}", step.index + 1, escape(&step.title)), status);
+    case.set_classname(escape(&run.path()));
+    case.set_time(step.took.unwrap_or_default());
+    case
+}
+
+fn verdict(run: &Run) -> TestCase {
+    let status = match run.verdict() {
+        Some(Verdict::Pass) => TestCaseStatus::success(),
+        None => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("not-run").set_message(run.reason());
+            status
+        }
+        Some(verdict) => {
+            let error = matches!(verdict, Verdict::Infra | Verdict::BadInput | Verdict::Interrupted);
+            let kind = if error { NonSuccessKind::Error } else { NonSuccessKind::Failure };
+            let mut status = TestCaseStatus::non_success(kind);
+            status.set_type(verdict.name()).set_message(escape(&run.reason()));
+            status.set_description(crate::failure::of_the_run(run));
+            status
+        }
+    };
+    let mut case = TestCase::new("verdict", status);
+    case.set_classname(escape(&run.path()));
+    case
+}

@@ -1,0 +1,53 @@
+//! `--report ktap=FILE`: nested test results as the kernel's own tests write them (Documentation/dev-tools/ktap.rst).
+//!
+//! One test a scenario, with its steps as subtests. What is more than ok or not ok stands in diagnostic lines.
+
+use crate::{
+    failure,
+    record::{Run, Session},
+};
+use base::text::escape;
+use judge::{JudgedStep, StepVerdict, Verdict};
+
+/// All runs as one document.
+pub fn render(session: &Session) -> String {
+    let mut text = format!("KTAP version 1\n1..{}\n", session.runs.len());
+    for (index, run) in session.runs.iter().enumerate() {
+        subtests(&mut text, run);
+        let ok = if run.verdict() == Some(Verdict::Pass) { "ok" } else { "not ok" };
+        if run.verdict() != Some(Verdict::Pass) {
+            comment(&mut text, "", &format!("{}: {}", run.word(), run.reason()));
+            failure::of_the_run(run).lines().for_each(|line| comment(&mut text, "", line));
+        }
+        text += &format!("{ok} {} {}\n", index + 1, name(&run.began.scenario));
+    }
+    text
+}
+
+fn subtests(text: &mut String, run: &Run) {
+    *text += &format!("    KTAP version 1\n    1..{}\n", run.steps.len());
+    for step in &run.steps {
+        if step.verdict != StepVerdict::Pass {
+            failure::in_full(step, &run.path()).lines().for_each(|line| comment(text, "    ", line));
+        }
+        let (ok, directive) = result(step);
+        *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(&step.title));
+    }
+}
+
+fn result(step: &JudgedStep) -> (&'static str, &'static str) {
+    match step.verdict {
+        StepVerdict::Pass => ("ok", ""),
+        StepVerdict::NotRun => ("ok", " # SKIP not run"),
+        _ => ("not ok", ""),
+    }
+}
+
+/// A test's name must not look like a directive, nor end its line.
+fn name(text: &str) -> String {
+    escape(text).replace('#', "\\#")
+}
+
+fn comment(text: &mut String, indent: &str, line: &str) {
+    *text += &format!("{indent}# {}\n", escape(line));
+}

@@ -1,0 +1,81 @@
+//! `--report md=FILE`: a table of all scenarios, and what failed below it, for a comment or a job's summary.
+
+use crate::{
+    failure,
+    record::{Run, Session},
+};
+use base::text::time;
+use judge::{StepVerdict, Verdict};
+
+/// What is shown of one failure, in lines.
+const LINES: usize = 30;
+
+/// All runs as one document.
+pub fn render(session: &Session) -> String {
+    let passed = session.runs.iter().filter(|run| run.verdict() == Some(Verdict::Pass)).count();
+    let mut text = format!("## vmm: {passed} of {} scenarios passed\n\n", session.runs.len());
+    text += "| scenario | verdict | steps | kernel | time | reason |\n|---|---|---|---|---|---|\n";
+    session.runs.iter().for_each(|run| text += &row(run));
+    let not_passed = session.runs.iter().filter(|run| run.verdict().is_some_and(|it| it != Verdict::Pass));
+    not_passed.for_each(|run| text += &details(run));
+    text
+}
+
+fn row(run: &Run) -> String {
+    let good = run.steps.iter().filter(|step| step.verdict == StepVerdict::Pass).count();
+    let kernel = run.kernel.as_ref().and_then(|kernel| kernel.release.clone()).unwrap_or_default();
+    let mark =
+        if run.verdict() == Some(Verdict::Pass) { "pass".to_owned() } else { format!("**{}**", run.word()) };
+    let reason = if run.verdict() == Some(Verdict::Pass) { String::new() } else { run.reason() };
+    format!(
+        "| {} | {mark} | {good} of {} | {} | {} | {} |\n",
+        cell(&run.began.scenario),
+        run.steps.len(),
+        cell(&kernel),
+        time(run.ran()),
+        cell(&reason)
+    )
+}
+
+fn details(run: &Run) -> String {
+    let mut text = format!("\n### {}: {}\n\n", cell(&run.began.scenario), run.word());
+    let failed =
+        run.steps.iter().filter(|step| !matches!(step.verdict, StepVerdict::Pass | StepVerdict::NotRun));
+    for step in failed {
+        text += &format!("Step {}: {}\n\n", step.index + 1, cell(&step.title));
+        text += &block(&failure::in_full(step, &run.path()));
+    }
+    let rest = failure::of_the_run(run);
+    if !rest.is_empty() {
+        text += &block(&rest);
+    }
+    text
+}
+
+/// Text that a guest may have made, where it can't become markup or another cell.
+fn cell(text: &str) -> String {
+    let mut shown = String::new();
+    for c in base::text::escape(text).chars() {
+        match c {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '#' | '!' | '~' | '@' => {
+                shown.push('\\');
+                shown.push(c);
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A fenced block whose fence is longer than any in it (CommonMark 0.31, section 4.5).
+fn block(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let all = text.lines().count();
+    let lines: Vec<&str> = text.lines().take(LINES).collect();
+    let more = if all > LINES { format!("... and {} more lines\n", all - LINES) } else { String::new() };
+    format!("{fence}text\n{}\n{more}{fence}\n\n", lines.join("\n"))
+}

@@ -10,7 +10,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{LANDMARKS, Spec};
+use board::wire::{FUNCTIONS, LANDMARKS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -104,6 +104,7 @@ pub(crate) fn the_rest(
     notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &initramfs)?;
     let mut landmarks = symbols.landmarks(LANDMARKS);
+    landmarks.extend(symbols.bounds(FUNCTIONS));
     landmarks.extend(kernel.offsets(cache));
     let machine = Spec {
         kernel: kernel.boot.clone(),

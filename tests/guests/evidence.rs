@@ -98,6 +98,14 @@ fn waiting_for_a_slow_reader_is_no_deadlock() {
 }
 
 #[test]
+fn what_looks_like_a_waiter_on_a_stack_is_no_deadlock() {
+    let ran = run(&fixture("naps.yaml"));
+    ran.ends_with("pass", 0);
+    // It slept for so long, so it was looked at.
+    assert!(ran.took > Duration::from_secs(4), "{:?}: {}", ran.took, ran.text);
+}
+
+#[test]
 fn a_line_without_a_newline_belongs_to_the_step_that_printed_it() {
     let ran = run(&fixture("mumbles.yaml"));
     ran.ends_with("pass", 0);

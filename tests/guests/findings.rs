@@ -139,6 +139,30 @@ fn null_call_in_a_work_item_fails_the_run_though_its_step_passes() {
 }
 
 #[test]
+fn write_behind_memory_from_kmalloc_is_a_finding() {
+    let lines = |ran: &Ran, what: &str| {
+        let log = ran.report()["log"].as_array().unwrap();
+        log.iter().filter(|line| line["text"].as_str().unwrap().contains(what)).count()
+    };
+    let freed = run(&fixture("overruns.yaml"));
+    freed.ends_with("splat", 1);
+    assert_eq!(lines(&freed, "Right Redzone overwritten"), 1, "{}", freed.text);
+    assert_eq!(lines(&freed, "kmalloc Redzone overwritten"), 1, "{}", freed.text);
+    freed.says("Right Redzone overwritten (kmalloc-64) in overruns_init");
+    let found = &freed.report()["findings"][0];
+    assert_eq!((&found["kind"], &found["step"]), (&Value::from("slab"), &Value::from(0)), "{found}");
+    assert_eq!(found["corrupted"], false, "{found}");
+    let kept = run(&fixture("overruns-kept.yaml"));
+    kept.ends_with("splat", 1);
+    assert_eq!(lines(&kept, "Right Redzone overwritten"), 1, "{}", kept.text);
+    // Nothing is looked at where nobody wants it.
+    let text = std::fs::read_to_string(fixture("overruns.yaml")).unwrap();
+    let modules = root().join("tests/fixtures/modules");
+    let text = text.replace("../modules", modules.to_str().unwrap());
+    run_text(&format!("machine: {{checks: false}}\n{text}")).ends_with("pass", 0);
+}
+
+#[test]
 fn program_without_memory_is_killed_and_the_guest_lives_on() {
     let ran = run(&fixture("memory.yaml"));
     ran.ends_with("pass", 0);

@@ -24,6 +24,10 @@ fn a_deadlock_is_explained_on_7_3_too() {
     ran.ends_with("hang-idle", 1);
     ran.says("the lock is held by abba_thread");
     ran.says("waits in down_write");
+    let alone = run_with(&fixture("deadlocks.yaml"), &["--kernel", "7.3"]);
+    alone.ends_with("hang-idle", 1);
+    alone.says("a deadlock, found after");
+    run_with(&fixture("naps.yaml"), &["--kernel", "7.3"]).ends_with("pass", 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{
     evidence,
     serial_log::SerialLog,
     slots::{self, Connections, Devices},
-    wire::{Announce, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec},
+    wire::{Announce, Child, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec, Still},
 };
 use machine::{AddressSpace, Bus, GuestVirtualAddress, Kicker, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -312,7 +312,16 @@ impl Machine {
             holder: sleeper.holder,
             stuck: sleeper.stuck,
         };
-        Explanation { sleepers: sleepers.into_iter().map(one).collect(), symbols }
+        let still = |still: trap::Still| Still { task: still.task, sp: still.sp, switches: still.switches };
+        let child = |child: trap::Child| Child {
+            name: child.name,
+            circle: child.circle.into_iter().map(still).collect(),
+        };
+        Explanation {
+            sleepers: sleepers.into_iter().map(one).collect(),
+            symbols,
+            children: state.children().into_iter().map(child).collect(),
+        }
     }
 
     fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {

@@ -55,6 +55,9 @@ pub const LANDMARKS: &[&str] = &[
     "finish_task_switch",
 ];
 
+/// The kernel's functions whose beginning and end it makes use of, as landmarks `NAME()` and `NAME()end`.
+pub const FUNCTIONS: &[&str] = trap::SLEEPING_FUNCTIONS;
+
 /// Harness to machine process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -174,6 +177,28 @@ pub struct Explanation {
     pub sleepers: Vec<Sleeper>,
     /// `function+0x12 [module]` for addresses in loaded modules, those asked for and those of sleepers.
     pub symbols: BTreeMap<u64, String>,
+    /// The children of PID 1: the agent's worker, programs that steps started, and what those left behind.
+    pub children: Vec<Child>,
+}
+
+/// A child of PID 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Child {
+    /// Its name.
+    pub name: String,
+    /// By way of whom it waits for itself, beginning with it, so that no signal can end that; usually nobody.
+    pub circle: Vec<Still>,
+}
+
+/// A task at a moment: as long as this stays the same, it has not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Still {
+    /// Its address.
+    pub task: u64,
+    /// Its stack pointer.
+    pub sp: u64,
+    /// How often it was switched away from, of its own accord and otherwise.
+    pub switches: [u64; 2],
 }
 
 /// A task that sleeps.

@@ -3,7 +3,7 @@
 
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd};
-use board::wire::{Command, EndReason, Evidence, Explanation, LogRecord, Notice, Sleeper, VcpuStanding};
+use board::wire::{Child, Command, EndReason, Evidence, Explanation, LogRecord, Notice, Still, VcpuStanding};
 use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
@@ -139,6 +139,7 @@ impl<'a> Guest<'a> {
         let id = self.next_id;
         let of_agent = matches!(action, Action::Call { .. });
         self.send(&Command::Control(protocol::encode(&Request { id, action })));
+        let mut before = None;
         loop {
             let look = deadline.min(Instant::now() + LOOK_EVERY);
             match self.until(look, |guest| guest.replies.pop())? {
@@ -146,24 +147,36 @@ impl<'a> Guest<'a> {
                 Some(reply) => {
                     return Err(bad_agent(format!("a reply to request {}, when {id} was asked", reply.id)));
                 }
-                None if look == deadline || self.is_stuck(of_agent)? => return Ok(None),
-                None => {}
+                None if look == deadline => return Ok(None),
+                None => {
+                    let now = self.standstill(of_agent)?;
+                    if now.is_some() && now == before {
+                        return Ok(None);
+                    }
+                    before = now;
+                }
             }
         }
     }
 
-    /// Whether the task that does the step waits for itself, so that waiting on makes no sense: everything is
-    /// halted, and the kernel's locks say so. `of_agent` is for calls that the agent's worker makes, in contrast to
-    /// programs.
-    fn is_stuck(&mut self, of_agent: bool) -> Result<bool, Halt> {
+    /// The tasks by way of which the step waits for itself, so that waiting on makes no sense if none of them has run
+    /// by the next look: everything is halted, and the kernel's locks say so. `of_agent` is for calls that the
+    /// agent's worker makes, in contrast to programs.
+    ///
+    /// Which program is the step's is not known here. Those that earlier steps left behind may be stuck without any harm to
+    /// it, so it counts only if all are.
+    fn standstill(&mut self, of_agent: bool) -> Result<Option<Vec<Still>>, Halt> {
         // A machine process that is too busy to answer is asked again later.
-        let Some(standing) = self.standing()? else { return Ok(false) };
+        let Some(standing) = self.standing()? else { return Ok(None) };
         if standing.is_empty() || standing.iter().any(|vcpu| !vcpu.halted) {
-            return Ok(false);
+            return Ok(None);
         }
-        let explanation = self.explanation(Vec::new())?;
-        let stuck = |sleeper: &Sleeper| sleeper.stuck && (sleeper.name == AGENT) == of_agent;
-        Ok(explanation.is_some_and(|explanation| explanation.sleepers.iter().any(stuck)))
+        let Some(explanation) = self.explanation(Vec::new())? else { return Ok(None) };
+        let may_be_it = |child: &Child| (child.name == AGENT) == of_agent;
+        let circles = explanation.children.into_iter().filter(may_be_it).map(|child| child.circle);
+        let circles: Vec<Vec<Still>> = circles.collect();
+        let all = !circles.is_empty() && circles.iter().all(|circle| !circle.is_empty());
+        Ok(all.then(|| circles.concat()))
     }
 
     /// Lets the guest run on.

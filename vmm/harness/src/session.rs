@@ -1,5 +1,6 @@
 //! Scenarios, each from its typed form to its verdict, on one host.
 
+mod checks;
 mod home;
 mod modules;
 mod prepare;

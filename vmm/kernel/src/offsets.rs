@@ -9,7 +9,7 @@ use base::cache::{Cache, CacheError};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.
-const FILE: &str = "offsets-5.json";
+const FILE: &str = "offsets-6.json";
 
 const MAKEFILE: &str = "obj-m := offsets.o waiting.o first.o\n";
 
@@ -36,6 +36,9 @@ void offsets(void)
 {
 	FIELD(mutex, owner);
 	FIELD(mutex, wait_list);
+	FIELD(rw_semaphore, count);
+	FIELD(rw_semaphore, owner);
+	FIELD(rw_semaphore, wait_list);
 }
 "#;
 
@@ -45,6 +48,8 @@ void offsets(void)
 {
 	FIELD(mutex, owner);
 	FIELD(mutex, first_waiter);
+	FIELD(rw_semaphore, count);
+	FIELD(rw_semaphore, owner);
 	FIELD(rw_semaphore, first_waiter);
 }
 "#;
@@ -59,6 +64,9 @@ void offsets(void)
 	FIELD(task_struct, tasks);
 	FIELD(task_struct, __state);
 	FIELD(task_struct, flags);
+	FIELD(task_struct, real_parent);
+	FIELD(task_struct, nvcsw);
+	FIELD(task_struct, nivcsw);
 	FIELD(task_struct, stack);
 	VALUE("task_struct.sp", offsetof(struct task_struct, thread.sp));
 	FIELD(module, list);

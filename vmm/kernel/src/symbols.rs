@@ -130,6 +130,21 @@ impl Symbols {
         names.iter().filter_map(|name| Some(((*name).to_owned(), self.landmark(name)?))).collect()
     }
 
+    /// Where those of these functions begin and end that the kernel has, as `NAME()` and `NAME()end`; of one that the
+    /// compiler changed for its callers, all that came of it.
+    pub fn bounds(&self, names: &[&str]) -> BTreeMap<String, u64> {
+        let wanted = |name: &str| {
+            let (base, rest) = name.split_once('.').unwrap_or((name, ""));
+            names.contains(&base) && !rest.ends_with("cold")
+        };
+        let found = self.text.iter().filter(|(_, name)| wanted(name)).flat_map(|(start, name)| {
+            let after = self.text.partition_point(|(address, _)| address <= start);
+            let end = self.text.get(after).map(|(end, _)| (format!("{name}()end"), *end));
+            end.map(|end| [(format!("{name}()"), *start), end]).into_iter().flatten()
+        });
+        found.collect()
+    }
+
     /// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`.
     fn landmark(&self, name: &str) -> Option<u64> {
         let clone = |it: &&(u64, String)| {
@@ -171,6 +186,20 @@ mod tests {
         {
             assert_eq!(symbols.function(address), None, "{address:#x}");
         }
+    }
+
+    #[test]
+    fn a_function_has_bounds_and_so_has_all_that_the_compiler_made_of_it() {
+        let map = "ffffffff81000000 T _text\nffffffff81000010 t wait\nffffffff81000020 t wait.constprop.0\n\
+                   ffffffff81000030 t wait.isra.0.cold\nffffffff81000040 T waits\nffffffff81000050 T _etext\n";
+        let bounds = Symbols::from_map(map).unwrap().bounds(&["wait", "nothing"]);
+        let expected = [("wait", 0x10, 0x20), ("wait.constprop.0", 0x20, 0x30)].into_iter().flat_map(
+            |(name, start, end): (&str, u64, u64)| {
+                let at = |offset| 0xffff_ffff_8100_0000 + offset;
+                [(format!("{name}()"), at(start)), (format!("{name}()end"), at(end))]
+            },
+        );
+        assert_eq!(bounds, expected.collect());
     }
 
     #[test]

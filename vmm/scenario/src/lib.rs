@@ -120,9 +120,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     if let Some(node) = fields.take("modules") {
         reader.modules(node);
     }
-    let autoload = fields
-        .take("autoload")
-        .and_then(|node| reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]));
+    let autoload =
+        fields.take("autoload").and_then(|node| reader.choice(node, "`true` or `false`", YES_OR_NO));
     let files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
     let timeout = fields.take("timeout").and_then(|node| reader.duration(node, "`timeout`"));
     let boot_timeout = fields.take("boot-timeout").and_then(|node| reader.duration(node, "`boot-timeout`"));
@@ -150,9 +149,11 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     })
 }
 
+const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
+
 impl Default for Machine {
     fn default() -> Self {
-        Self { memory_mib: 128, vcpus: 1, command_line: Vec::new() }
+        Self { memory_mib: 128, vcpus: 1, checks: true, command_line: Vec::new() }
     }
 }
 
@@ -173,6 +174,9 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
     if let Some(node) = fields.take("cpus") {
         machine.vcpus = reader.int(node, "`cpus`", 1, 32).map_or(1, |count| count as u8);
     }
+    if let Some(node) = fields.take("checks") {
+        machine.checks = reader.choice(node, "`true` or `false`", YES_OR_NO).unwrap_or(true);
+    }
     if let Some(node) = fields.take("command-line") {
         // COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h is 2048, and ours takes some of it.
         const LONGEST: usize = 1024;
@@ -187,6 +191,6 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
             }
         }
     }
-    fields.end(reader, &["memory", "cpus", "command-line"]);
+    fields.end(reader, &["memory", "cpus", "checks", "command-line"]);
     machine
 }

@@ -54,6 +54,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+    /// The kernel checks its own memory as it goes, where it can and it costs little.
+    pub checks: bool,
     /// Words at the end of the kernel's command line.
     pub command_line: Vec<String>,
 }

@@ -24,15 +24,15 @@ fn the_shipped_scenarios_load() {
 #[test]
 fn defaults_and_units_are_as_the_reference_says() {
     let plain = scenario("steps:\n- sleep: 200 ms\n");
-    assert_eq!((plain.machine.memory_mib, plain.machine.vcpus), (128, 1));
+    assert_eq!((plain.machine.memory_mib, plain.machine.vcpus, plain.machine.checks), (128, 1, true));
     assert_eq!(
         (plain.boot_timeout, plain.steps[0].timeout),
         (Duration::from_secs(60), Duration::from_secs(10))
     );
     assert_eq!(plain.name, "test");
-    let text = "machine: {memory: 1 GiB, cpus: 2}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
+    let text = "machine: {memory: 1 GiB, cpus: 2, checks: false}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
     let full = scenario(text);
-    assert_eq!((full.machine.memory_mib, full.machine.vcpus), (1024, 2));
+    assert_eq!((full.machine.memory_mib, full.machine.vcpus, full.machine.checks), (1024, 2, false));
     assert_eq!(full.kernel.kernel.as_deref(), Some("6.10"), "a version is no number");
     assert_eq!(full.boot_timeout, Duration::from_secs(120));
     assert_eq!(full.steps[0].timeout, Duration::from_secs(3));

@@ -3,15 +3,23 @@
 //! The guest may have made all of it up: lists are followed for a bounded number of steps, and what comes out
 //! serves to explain a verdict, never to reach one.
 
+#[cfg(test)]
+mod fixture;
 mod locks;
+mod stack;
+
+pub use stack::SLEEPING_FUNCTIONS;
 
 use locks::Locks;
 use machine::{AddressSpace, GuestVirtualAddress};
-use std::collections::{BTreeMap, BTreeSet};
+use stack::Part;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 const MOST_TASKS: usize = 4096;
 const MOST_SHOWN: usize = 16;
-const MOST_FRAMES: usize = 24;
 const MOST_MODULES: usize = 1024;
 const MOST_SYMBOLS: u64 = 100_000;
 /// PF_KTHREAD (include/linux/sched.h).
@@ -34,10 +42,32 @@ pub struct Sleeper {
     pub stuck: bool,
 }
 
+/// A child of PID 1: whoever carries out steps is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// Its name.
+    pub name: String,
+    /// By way of whom it waits for itself, beginning with it, so that no signal can end that; usually nobody.
+    pub circle: Vec<Still>,
+}
+
+/// A task at a moment: as long as this stays the same, it has not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Still {
+    /// Its address.
+    pub task: u64,
+    /// Its stack pointer.
+    pub sp: u64,
+    /// How often it was switched away from, of its own accord and otherwise.
+    pub switches: [u64; 2],
+}
+
 /// Reads them.
 pub struct KernelState {
     space: AddressSpace,
     landmarks: BTreeMap<String, u64>,
+    /// The functions that tell what a sleep is for.
+    sleeping: Vec<(Range<u64>, Part)>,
 }
 
 struct Module {
@@ -48,9 +78,11 @@ struct Module {
 }
 
 impl KernelState {
-    /// `landmarks` are symbols (`init_task`, `modules`) and offsets of fields (`task_struct.pid` and so on).
+    /// `landmarks` are symbols (`init_task`, `modules`), offsets of fields (`task_struct.pid` and so on), and where
+    /// [`SLEEPING_FUNCTIONS`] begin and end (`schedule()` and `schedule()end`; what the compiler put behind a name stays).
     pub fn new(space: AddressSpace, landmarks: BTreeMap<String, u64>) -> Self {
-        Self { space, landmarks }
+        let sleeping = stack::sleeping(&landmarks);
+        Self { space, landmarks, sleeping }
     }
 
     fn at(&self, name: &str) -> Option<u64> {
@@ -102,12 +134,10 @@ impl KernelState {
     }
 
     fn find_sleepers(&self) -> Option<Vec<Sleeper>> {
-        let tasks = self.at("task_struct.tasks")?;
         let [tgid, comm, state, flags] =
             ["tgid", "comm", "__state", "flags"].map(|field| self.at(&format!("task_struct.{field}")));
         let (tgid, comm, state, flags) = (tgid?, comm?, state?, flags?);
-        let head = self.at("init_task")?.wrapping_add(tasks);
-        let all: BTreeSet<u64> = self.list(head, tasks, MOST_TASKS).into_iter().collect();
+        let all = self.tasks()?;
         let sleeps = |task: &u64| {
             let (pid, state) = (self.half(task.wrapping_add(tgid))?, self.half(task.wrapping_add(state))?);
             let kernels = self.half(task.wrapping_add(flags))? & KERNEL_THREAD != 0;
@@ -122,33 +152,45 @@ impl KernelState {
         let who = |task: u64| Some((self.half(task.wrapping_add(tgid))?, name(task)?));
         let one = |(task, pid, state): (u64, u32, u32)| {
             let holder = locks.holder(task).and_then(who);
-            let stuck = holder.is_some() && locks.is_stuck(task);
-            Some(Sleeper { pid, name: name(task)?, state, frames: self.frames(task), holder, stuck })
+            let stuck = holder.is_some() && !locks.circle(task).is_empty();
+            let frames =
+                self.frames(task).unwrap_or_default().into_iter().map(|frame| frame.address).collect();
+            Some(Sleeper { pid, name: name(task)?, state, frames, holder, stuck })
         };
         Some(found.into_iter().filter_map(one).collect())
     }
 
-    /// Return addresses of a task that was switched away from, by its frame pointers: `__switch_to_asm` has left
-    /// r15, r14, r13, r12, rbx, rbp and a return address at its stack pointer (struct inactive_task_frame,
-    /// arch/x86/include/asm/switch_to.h).
-    fn frames(&self, task: u64) -> Vec<u64> {
-        let walk = || -> Option<Vec<u64>> {
-            let stack = self.word(task.wrapping_add(self.at("task_struct.stack")?))?;
-            let end = stack.checked_add(self.at("THREAD_SIZE")?)?;
-            let sp = self.word(task.wrapping_add(self.at("task_struct.sp")?))?;
-            let mut frames = vec![self.word(sp.wrapping_add(6 * 8))?];
-            let mut frame = self.word(sp.wrapping_add(5 * 8))?;
-            let mut low = sp;
-            while frames.len() < MOST_FRAMES && frame > low && frame < end - 16 {
-                frames.push(self.word(frame + 8)?);
-                low = frame;
-                frame = self.word(frame)?;
-            }
-            // User space's frame pointer follows the kernel's last one.
-            frames.retain(|address| *address >> 63 == 1);
-            Some(frames)
+    /// The children of PID 1, in no order.
+    pub fn children(&self) -> Vec<Child> {
+        self.find_children().unwrap_or_default()
+    }
+
+    fn find_children(&self) -> Option<Vec<Child>> {
+        let field = |name: &str| self.at(&format!("task_struct.{name}"));
+        let (tgid, parent, comm) = (field("tgid")?, field("real_parent")?, field("comm")?);
+        let (sp, switches) = (field("sp")?, [field("nvcsw")?, field("nivcsw")?]);
+        let all = self.tasks()?;
+        let locks = Locks { state: self, tasks: &all };
+        let is_child = |task: &&u64| {
+            let parent = self.word(task.wrapping_add(parent));
+            parent.and_then(|parent| self.half(parent.wrapping_add(tgid))) == Some(1)
         };
-        walk().unwrap_or_default()
+        let still = |task: u64| {
+            let word = |offset: u64| self.word(task.wrapping_add(offset));
+            Some(Still { task, sp: word(sp)?, switches: [word(switches[0])?, word(switches[1])?] })
+        };
+        let one = |task: &u64| {
+            let circle = locks.circle(*task).into_iter().map(still).collect::<Option<_>>()?;
+            Some(Child { name: self.text(task.wrapping_add(comm), 16)?, circle })
+        };
+        all.iter().filter(is_child).map(one).collect()
+    }
+
+    /// All tasks but the idle ones: of each process its first thread.
+    fn tasks(&self) -> Option<BTreeSet<u64>> {
+        let tasks = self.at("task_struct.tasks")?;
+        let head = self.at("init_task")?.wrapping_add(tasks);
+        Some(self.list(head, tasks, MOST_TASKS).into_iter().collect())
     }
 
     /// `function+0x12 [module]` for those addresses that lie in a loaded module.

@@ -4,7 +4,7 @@ mod stand_in;
 
 use super::*;
 use crate::guest::SAMPLES;
-use board::wire::{Command, Evidence, LogRecord, Notice, Sleeper, Spec};
+use board::wire::{Child, Command, Evidence, Explanation, LogRecord, Notice, Spec, Still};
 use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
@@ -348,14 +348,15 @@ fn an_agent_that_says_what_it_should_not_ends_the_run() {
     }
 }
 
-/// A step that is never answered, while this task waits for itself; says for how long it was waited for.
-fn waited_for(name: &str) -> Duration {
+/// A step that is never answered, for which the machine process says at each look who is there; says for how long it
+/// was waited for.
+fn waited_for(looks: &[Vec<Child>]) -> Duration {
     let mut plan = one_call();
-    plan.steps[0].timeout = Duration::from_millis(2500);
+    plan.steps[0].timeout = Duration::from_millis(3500);
     let events = events(&plan, |machine| {
-        let (name, frames) = (name.to_owned(), vec![]);
-        let stuck = Sleeper { pid: 28, name, uninterruptible: true, frames, holder: None, stuck: true };
-        machine.explanation.sleepers.push(stuck);
+        machine.explanations.extend(
+            looks.iter().map(|children| Explanation { children: children.clone(), ..Explanation::default() }),
+        );
         machine.boot();
         machine.request();
         machine.request();
@@ -365,14 +366,37 @@ fn waited_for(name: &str) -> Duration {
     *limit
 }
 
+fn healthy(name: &str) -> Child {
+    Child { name: name.to_owned(), circle: Vec::new() }
+}
+
+/// It waits for itself, and has been switched away from so often.
+fn stuck(name: &str, switches: u64) -> Child {
+    let still = Still { task: 0x1000, sp: 0x2000, switches: [switches, 0] };
+    Child { circle: vec![still], ..healthy(name) }
+}
+
+/// The step of these tests, in full.
+const IN_FULL: Duration = Duration::from_millis(3500);
+
 #[test]
 fn a_step_that_waits_for_itself_ends_the_run_before_its_time() {
-    assert!(waited_for("init") < Duration::from_millis(2400));
+    assert!(waited_for(&[vec![stuck("init", 7)]]) < Duration::from_millis(3400));
+    // What else there is, is none of its.
+    assert!(waited_for(&[vec![stuck("init", 7), healthy("sh")]]) < Duration::from_millis(3400));
 }
 
 #[test]
 fn a_deadlock_of_another_program_is_none_of_the_steps() {
-    assert_eq!(waited_for("other"), Duration::from_millis(2500));
+    assert_eq!(waited_for(&[vec![stuck("other", 7)]]), IN_FULL);
+    // It has the worker's name, and the worker waits for something else.
+    assert_eq!(waited_for(&[vec![stuck("init", 7), healthy("init")]]), IN_FULL);
+}
+
+#[test]
+fn a_task_that_ran_between_two_looks_waits_for_something_that_happens() {
+    let looks: Vec<Vec<Child>> = (0..8).map(|switches| vec![stuck("init", switches)]).collect();
+    assert_eq!(waited_for(&looks), IN_FULL);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What has to be there before a machine can boot: kernel, modules, image, and the plan.
 
 use super::{
+    checks,
     home::Home,
     modules::{self, Modules},
 };
@@ -10,7 +11,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{LANDMARKS, Spec};
+use board::wire::{FUNCTIONS, LANDMARKS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -89,7 +90,12 @@ pub(crate) fn the_rest(
 ) -> Result<Prepared, Abort> {
     let Built { kernel, took } = built;
     let facts = Facts::of(&kernel);
-    let calls = Calls { table: kernel.syscalls.clone(), frees_at_once: !facts.has("KASAN") };
+    let checks = checks::words(&scenario.machine, &facts);
+    let calls = Calls {
+        table: kernel.syscalls.clone(),
+        frees_at_once: !facts.has("KASAN"),
+        checks_slabs: !checks.is_empty(),
+    };
     // Bad names are found before anything else is built.
     let steps =
         lower::lower(scenario, &calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))?;
@@ -104,13 +110,14 @@ pub(crate) fn the_rest(
     notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &initramfs)?;
     let mut landmarks = symbols.landmarks(LANDMARKS);
+    landmarks.extend(symbols.bounds(FUNCTIONS));
     landmarks.extend(kernel.offsets(cache));
     let machine = Spec {
         kernel: kernel.boot.clone(),
         initramfs,
         memory_mib: scenario.machine.memory_mib,
         vcpus: scenario.machine.vcpus,
-        command_line: scenario.machine.command_line.clone(),
+        command_line: [checks, scenario.machine.command_line.clone()].concat(),
         announce: kernel.announce,
         landmarks,
     };
@@ -254,6 +261,7 @@ fn fits(scenario: &Scenario, symbols: &Symbols, initramfs: &Path) -> Result<(), 
 struct Calls {
     table: SyscallTable,
     frees_at_once: bool,
+    checks_slabs: bool,
 }
 
 impl SyscallNames for Calls {
@@ -271,5 +279,9 @@ impl SyscallNames for Calls {
 
     fn frees_at_once(&self) -> bool {
         self.frees_at_once
+    }
+
+    fn checks_slabs(&self) -> bool {
+        self.checks_slabs
     }
 }

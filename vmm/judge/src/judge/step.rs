@@ -91,8 +91,8 @@ impl Judge {
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
                 self.standing = describe(standing, &self.explanation, &self.names);
-                let stuck = self.explanation.sleepers.iter().any(|sleeper| sleeper.stuck);
-                judged.why = Some(match stuck {
+                // Only a step that waits for itself is given up before its time.
+                judged.why = Some(match *limit < step.timeout {
                     true => format!("a deadlock, found after {}", time(*limit)),
                     false => format!("no answer within {}", time(*limit)),
                 });

@@ -29,6 +29,10 @@ pub trait SyscallNames {
     fn frees_at_once(&self) -> bool {
         true
     }
+    /// Whether it checks the memory around what kmalloc gave away.
+    fn checks_slabs(&self) -> bool {
+        false
+    }
 }
 
 /// A listing of /dev in bytes: some thousand names.
@@ -232,6 +236,9 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     for place in at {
         if *place == Place::Memory {
             find_leaks(&mut ops, when);
+            if when == When::After && calls.checks_slabs() {
+                check_slabs(&mut ops);
+            }
         }
         let first = ops.len();
         let mut more = read_also(Role::Also(None), place.path(), first);
@@ -279,6 +286,23 @@ fn find_leaks(ops: &mut Vec<Op>, when: When) {
     ops.extend(read_also(Role::Also(None), FILE, ops.len()));
     // As it was: the scenario may want to mount it.
     ops.push(also(call(numbers::UMOUNT2, vec![text(FOLDER), nothing(), Operand::Op(mounted)])));
+}
+
+/// Has the kernel look at all memory that kmalloc gave away and that was not freed, which is when it looks of its own
+/// accord. What it finds it says in its log. Caches that it does not have are left out.
+fn check_slabs(ops: &mut Vec<Op>) {
+    // Those of create_kmalloc_caches (mm/slab_common.c) that most memory comes from.
+    const SIZES: [&str; 13] =
+        ["8", "16", "32", "64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k"];
+    let also = |what| Op { role: Role::Also(None), what };
+    for size in SIZES {
+        let file = ops.len();
+        let path = format!("/sys/kernel/slab/kmalloc-{size}/validate");
+        ops.push(also(open(&path, (OFlag::O_WRONLY | OFlag::O_CLOEXEC).bits() as u64, 0)));
+        let one = vec![Operand::Op(file), Operand::In(b"1".to_vec()), Operand::Int(1)];
+        ops.push(also(call(numbers::WRITE, one)));
+        ops.push(also(call(numbers::CLOSE, vec![Operand::Op(file)])));
+    }
 }
 
 fn single(what: What) -> Vec<Op> {

@@ -220,6 +220,10 @@ impl SyscallNames for Keeps {
     fn frees_at_once(&self) -> bool {
         false
     }
+
+    fn checks_slabs(&self) -> bool {
+        true
+    }
 }
 
 #[test]
@@ -235,6 +239,21 @@ fn caches_are_not_read_where_their_counts_say_nothing() {
     };
     assert_eq!(limits(&Table), [READ_LIMIT; 4]);
     assert_eq!(limits(&Keeps), [READ_LIMIT, 0, READ_LIMIT, 0]);
+}
+
+#[test]
+fn caches_are_checked_after_the_last_step_where_the_kernel_can() {
+    let scenario = scenario("steps: [{sleep: 1 s}]\nexpect: {clean: [memory]}\n");
+    let checked = |calls: &dyn SyscallNames| -> Vec<usize> {
+        let steps = lower(&scenario, calls).unwrap_or_else(|errors| panic!("{errors}"));
+        let writes = |op: &&Op| match &op.what {
+            What::Call { args, .. } => args.contains(&Operand::In(b"1".to_vec())),
+            _ => false,
+        };
+        steps.iter().map(|step| step.ops.iter().filter(writes).count()).collect()
+    };
+    assert_eq!(checked(&Table), [0, 0, 0]);
+    assert_eq!(checked(&Keeps), [0, 0, 13]);
 }
 
 proptest! {

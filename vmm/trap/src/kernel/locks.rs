@@ -1,30 +1,25 @@
 //! Who holds what a task waits for.
 //!
-//! A task that waits for a mutex or a reader-writer semaphore has a waiter on its stack: a node in the lock's list, and
-//! behind it a pointer to the task (struct mutex_waiter in kernel/locking/mutex.h, struct rwsem_waiter in
-//! kernel/locking/rwsem.c). The head of that list is in the lock; later kernels have a pointer to the first waiter there
-//! and a list without a head, so that the lock is found by its address, which is on the stack as well. In both kinds
-//! of locks the owner stands so far before that field as `mutex.owner` before the mutex's.
+//! A task that waits for a mutex or a reader-writer semaphore is in the lock's own function, just above the scheduler's.
+//! Among that function's variables is a waiter: a node in the lock's list, and behind it a pointer to the task (struct
+//! mutex_waiter in kernel/locking/mutex.h, struct rwsem_waiter in kernel/locking/rwsem.c). The head of that list is in the
+//! lock; later kernels have a pointer to the first waiter there and a list without a head, so that the lock is found by
+//! its address, which is among those functions' variables as well.
 //!
-//! What the guest made up is followed for a bounded number of reads, and only from tasks that are shown.
+//! Anything may lie on a stack, so words that look like a waiter are none: they have to be where the waiter is, linked
+//! both ways in a list that leads back to them by way of other waiters only, and the lock has to say that somebody waits
+//! for it. What the guest made up is followed for a bounded number of reads, and only from tasks that are shown.
 
-use super::KernelState;
-use machine::GuestVirtualAddress;
+use super::{
+    KernelState,
+    stack::{Frame, Part},
+};
 use std::collections::BTreeSet;
 
 /// A list of waiters is followed so far.
 const MOST_WAITERS: usize = 128;
-/// Nodes on a stack that may be a waiter.
-const MOST_NODES: usize = 4;
 /// Tasks that wait for each other in a row.
 const MOST_HOLDERS: usize = 16;
-/// Larger stacks there are none, in bytes (THREAD_SIZE of arch/x86/include/asm/page_64_types.h, with KASAN).
-const LARGEST_STACK: u64 = 1 << 16;
-
-/// Flags in the low bits of an owner (MUTEX_FLAGS of kernel/locking/mutex.c; the semaphore's are fewer).
-const FLAGS: u64 = 7;
-/// A mutex has this bit set while somebody waits, a semaphore while somebody reads (RWSEM_READER_OWNED).
-const WAITED_OR_READ: u64 = 1;
 
 /// All tasks, and what they wait for.
 pub(super) struct Locks<'a> {
@@ -36,128 +31,142 @@ pub(super) struct Locks<'a> {
 impl Locks<'_> {
     /// The task that holds the lock which this one waits for.
     pub fn holder(&self, task: u64) -> Option<u64> {
-        let state = self.state;
-        let owner = state.at("mutex.owner")?;
-        let (low, words) = self.stack(task)?;
-        // The newest first: it is what the task waits for now.
-        let waiters = words.windows(3).enumerate().filter(|(_, words)| words[2] == task);
-        let mut nodes = waiters.map(|(index, _)| low + index as u64 * 8).take(MOST_NODES);
-        if let Some(head) = state.at("mutex.wait_list") {
-            let before = head.checked_sub(owner)?;
-            return nodes.find_map(|node| {
-                let head = self.circle(node).into_iter().find(|at| !self.is_waiter(*at))?;
-                self.owner(head.wrapping_sub(before))
-            });
-        }
-        let first = state.at("mutex.first_waiter")?;
-        let (before, fields) = (first.checked_sub(owner)?, [first, state.at("rw_semaphore.first_waiter")?]);
-        nodes.find_map(|node| {
-            let nodes = self.circle(node);
-            let locks = words.iter().filter(|word| **word >> 63 == 1);
-            let mut places = locks.flat_map(|lock| fields.map(|field| lock.wrapping_add(field)));
-            let place = places.find(|at| state.word(*at).is_some_and(|first| nodes.contains(&first)))?;
-            self.owner(place.wrapping_sub(before))
-        })
+        let (kind, locks) = self.locks(task)?;
+        let mut holders = locks.into_iter().filter_map(|lock| self.owner(kind, lock));
+        let holder = holders.next()?;
+        holders.all(|other| other == holder).then_some(holder)
     }
 
-    /// Whether a task waits for itself, alone or by way of others, so that no signal can end it.
-    pub fn is_stuck(&self, task: u64) -> bool {
-        waits_for_itself(task, |task| self.holder(task).filter(|_| self.is_uninterruptible(task)))
+    fn owner(&self, kind: Kind, lock: u64) -> Option<u64> {
+        let field = |name| self.state.word(lock.wrapping_add(self.offset(kind, name)?));
+        let owner = match kind {
+            Kind::Mutex => mutex_owner(field("owner")?),
+            Kind::Semaphore => writer(field("count")?, field("owner")?),
+        };
+        owner.filter(|owner| self.tasks.contains(owner))
     }
 
-    fn is_uninterruptible(&self, task: u64) -> bool {
-        // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
+    fn offset(&self, kind: Kind, field: &str) -> Option<u64> {
+        self.state.at(&format!("{}.{field}", kind.structure()))
+    }
+
+    /// The tasks by way of which a task waits for itself, beginning with it, when no signal can end that; else none.
+    pub fn circle(&self, task: u64) -> Vec<u64> {
+        waits_for_itself(task, |task| self.holder(task).filter(|_| self.is_unkillable(task)))
+    }
+
+    fn is_unkillable(&self, task: u64) -> bool {
+        /// TASK_INTERRUPTIBLE, TASK_UNINTERRUPTIBLE and TASK_WAKEKILL of include/linux/sched.h.
+        const INTERRUPTIBLE: u32 = 1;
+        const UNINTERRUPTIBLE: u32 = 2;
+        const WAKEKILL: u32 = 0x100;
         let state =
             self.state.at("task_struct.__state").and_then(|at| self.state.half(task.wrapping_add(at)));
-        state.is_some_and(|state| state & 2 != 0)
+        state.is_some_and(|state| state & (INTERRUPTIBLE | UNINTERRUPTIBLE | WAKEKILL) == UNINTERRUPTIBLE)
     }
 
-    /// The owner in this field of a lock. Readers leave their name in a semaphore when they are done, so that of a
-    /// reader says nothing.
-    fn owner(&self, field: u64) -> Option<u64> {
-        let owner = self.state.word(field)?;
-        // A semaphore's count stands before its owner; a mutex begins with the owner.
-        let count = self.state.word(field.wrapping_sub(8)).unwrap_or(0);
-        if owner & WAITED_OR_READ != 0 && counts_readers(count) {
-            return None;
+    /// The lock that a task waits for; where no list leads to it, all that may be it.
+    fn locks(&self, task: u64) -> Option<(Kind, Vec<u64>)> {
+        let state = self.state;
+        let frames = state.frames(task)?;
+        let part = |frame: &Frame| state.part(frame);
+        let scheduler = frames.iter().take_while(|frame| part(frame) == Some(Part::Scheduler)).count();
+        let waits = frames.get(scheduler).filter(|_| scheduler > 0).and_then(part)?;
+        let own: Vec<&Frame> =
+            frames[scheduler..].iter().take_while(|frame| part(frame) == Some(waits)).collect();
+        let kind = if waits == Part::Mutex { Kind::Mutex } else { Kind::Semaphore };
+
+        let nodes = own.iter().flat_map(|frame| frame.variables.clone().step_by(8));
+        let mut rings = nodes
+            .filter(|node| state.word(node.wrapping_add(16)) == Some(task))
+            .filter_map(|node| self.ring(node));
+        // A task waits for one lock at a time.
+        let ring = rings.next().filter(|_| rings.next().is_none())?;
+
+        let others: Vec<u64> = ring.iter().copied().filter(|node| !self.is_waiter(*node)).collect();
+        if let Some(list) = self.offset(kind, "wait_list") {
+            let [head] = others[..] else { return None };
+            return Some((kind, vec![head.wrapping_sub(list)]));
         }
-        Some(owner & !FLAGS).filter(|owner| self.tasks.contains(owner))
+        let first = self.offset(kind, "first_waiter").filter(|_| others.is_empty())?;
+        // The registers that hold the lock's address may have been saved by the scheduler's functions.
+        let words = state.stack(task)?.start..own.last()?.variables.end;
+        let locks = words.step_by(8).filter_map(|at| state.word(at)).filter(|lock| lock >> 63 == 1);
+        let points_to_it =
+            |lock: &u64| state.word(lock.wrapping_add(first)).is_some_and(|it| ring.contains(&it));
+        Some((kind, locks.filter(points_to_it).collect()))
     }
 
     /// Whether this is a node on the stack of the task that it names.
     fn is_waiter(&self, node: u64) -> bool {
         let task = self.state.word(node.wrapping_add(16)).filter(|task| self.tasks.contains(task));
-        let range = task.and_then(|task| self.stack_range(task));
-        range.is_some_and(|(low, end)| (low..end).contains(&node))
+        task.and_then(|task| self.state.stack(task)).is_some_and(|stack| stack.contains(&node))
     }
 
-    /// The nodes of a list, from one of them on.
-    fn circle(&self, node: u64) -> BTreeSet<u64> {
-        let mut nodes = BTreeSet::from([node]);
-        let mut at = self.state.word(node);
-        while let Some(next) = at.filter(|next| *next >> 63 == 1 && nodes.len() < MOST_WAITERS) {
-            if !nodes.insert(next) {
-                break;
+    /// The nodes of the list that this one is linked in, if they are linked both ways and lead back to it.
+    fn ring(&self, node: u64) -> Option<BTreeSet<u64>> {
+        let mut nodes = BTreeSet::new();
+        let mut at = node;
+        while nodes.len() < MOST_WAITERS && nodes.insert(at) {
+            let next = self.state.word(at).filter(|next| next >> 63 == 1)?;
+            if self.state.word(next.wrapping_add(8))? != at {
+                return None;
             }
-            at = self.state.word(next);
+            at = next;
         }
-        nodes
-    }
-
-    /// The part of a task's stack that is in use: where it begins, and its words.
-    fn stack(&self, task: u64) -> Option<(u64, Vec<u64>)> {
-        let (low, end) = self.stack_range(task)?;
-        let mut bytes = vec![0; (end - low) as usize];
-        self.state.space.read(GuestVirtualAddress(low), &mut bytes)?;
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        Some((low, bytes.chunks_exact(8).map(word).collect()))
-    }
-
-    fn stack_range(&self, task: u64) -> Option<(u64, u64)> {
-        let field = |name| self.state.word(task.wrapping_add(self.state.at(name)?));
-        let bottom = field("task_struct.stack")?;
-        let end = bottom.checked_add(self.state.at("THREAD_SIZE")?.min(LARGEST_STACK))?;
-        let sp = field("task_struct.sp")?;
-        (bottom..end).contains(&sp).then_some((sp, end))
+        (at == node).then_some(nodes)
     }
 }
 
-/// Whether this is the count of a semaphore that has waiters and no writer (kernel/locking/rwsem.c): the number of
-/// readers above bit 8, bits 1 and 2 for those that wait.
-fn counts_readers(count: u64) -> bool {
-    count & 0xff & !4 == 2 && count >> 32 == 0
+/// What a task can wait for.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Mutex,
+    Semaphore,
 }
 
-fn waits_for_itself(task: u64, holder: impl Fn(u64) -> Option<u64>) -> bool {
-    let mut seen = BTreeSet::from([task]);
+impl Kind {
+    fn structure(self) -> &'static str {
+        match self {
+            Self::Mutex => "mutex",
+            Self::Semaphore => "rw_semaphore",
+        }
+    }
+}
+
+/// Who holds a mutex that somebody waits for, by its field `owner` (kernel/locking/mutex.h). One that is being handed
+/// over names its next owner.
+fn mutex_owner(owner: u64) -> Option<u64> {
+    const WAITERS: u64 = 1;
+    const PICKUP: u64 = 4;
+    (owner & (WAITERS | PICKUP) == WAITERS).then_some(owner & !7)
+}
+
+/// Who writes under a semaphore that somebody waits for, by its count and its owner (kernel/locking/rwsem.c). Readers
+/// leave their name when they are done, so that of a reader says nothing.
+fn writer(count: u64, owner: u64) -> Option<u64> {
+    const WRITER_LOCKED: u64 = 1;
+    const WAITERS: u64 = 2;
+    const READER_OWNED: u64 = 1;
+    const FLAGS: u64 = 3;
+    let held = count & (WRITER_LOCKED | WAITERS) == WRITER_LOCKED | WAITERS;
+    (held && owner & READER_OWNED == 0).then_some(owner & !FLAGS)
+}
+
+/// Those that are asked for their holder, if that comes back to one of them.
+fn waits_for_itself(task: u64, holder: impl Fn(u64) -> Option<u64>) -> Vec<u64> {
+    let mut seen = vec![task];
     let mut at = task;
     while let Some(next) = holder(at).filter(|_| seen.len() <= MOST_HOLDERS) {
-        if !seen.insert(next) {
-            return true;
+        if seen.contains(&next) {
+            return seen;
         }
+        seen.push(next);
         at = next;
     }
-    false
+    Vec::new()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn who_waits_for_somebody_in_a_circle_is_stuck_and_nobody_else() {
-        let holders = BTreeMap::from([(1, 2), (2, 3), (3, 2), (4, 4), (5, 6)]);
-        let stuck = |task: &u64| waits_for_itself(*task, |task| holders.get(&task).copied());
-        assert_eq!((1..8).filter(stuck).collect::<Vec<u64>>(), [1, 2, 3, 4]);
-        assert!(!waits_for_itself(0, |task| Some(task + 1)), "a row without an end");
-    }
-
-    #[test]
-    fn a_semaphore_with_readers_is_told_from_what_may_stand_before_a_mutex() {
-        // Two readers and a waiter; the same with a hand-over; nobody but a waiter.
-        assert!([0x202, 0x206, 2].into_iter().all(counts_readers));
-        // A writer; nothing; a pointer.
-        assert!(![0x103, 1, 0, 0xffff_8880_0000_0102].into_iter().any(counts_readers));
-    }
-}
+#[path = "locks_test.rs"]
+mod tests;

@@ -13,7 +13,8 @@ pub struct StandIn {
     pub link: Link,
     pub requests: Frames,
     pub log: VecDeque<LogRecord>,
-    pub explanation: Explanation,
+    /// What it says at each look, the last one from then on.
+    pub explanations: VecDeque<Explanation>,
 }
 
 impl StandIn {
@@ -63,7 +64,12 @@ impl StandIn {
                 }
                 Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
                 Ok(Some(Command::Explain { .. })) => {
-                    self.notice(Notice::Explained(Box::new(self.explanation.clone())))
+                    let explanation = match self.explanations.len() {
+                        0 => Explanation::default(),
+                        1 => self.explanations[0].clone(),
+                        _ => self.explanations.pop_front().expect("there are several"),
+                    };
+                    self.notice(Notice::Explained(Box::new(explanation)))
                 }
                 Ok(Some(Command::Stop)) => {
                     let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
@@ -97,7 +103,7 @@ pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Ev
                 link,
                 requests: Frames::new(),
                 log: VecDeque::new(),
-                explanation: Explanation::default(),
+                explanations: VecDeque::new(),
             });
         });
         let mut events = Vec::new();

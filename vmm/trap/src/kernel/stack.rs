@@ -1,0 +1,142 @@
+//! The stack of a task that was switched away from: the functions that it is in, and where the variables of each lie.
+//!
+//! Of a kernel with frame pointers that is exact. Of another one only the scheduler's own function is known, and so
+//! nothing is said of what the task waits for.
+
+use super::KernelState;
+use std::{collections::BTreeMap, ops::Range};
+
+const MOST_FRAMES: usize = 24;
+/// Larger stacks there are none, in bytes (THREAD_SIZE of arch/x86/include/asm/page_64_types.h, with KASAN).
+const LARGEST_STACK: u64 = 1 << 16;
+
+/// A function that is not done.
+pub(super) struct Frame {
+    /// Where it goes on when what it called is done.
+    pub address: u64,
+    /// Where its variables are, and registers that it saved.
+    pub variables: Range<u64>,
+}
+
+/// What a function has to do with a sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Every sleep ends in it.
+    Scheduler,
+    /// It waits for a mutex.
+    Mutex,
+    /// It waits for a reader-writer semaphore.
+    Semaphore,
+}
+
+/// Functions by which a wait for a lock is told from any other sleep (kernel/sched/core.c, kernel/locking/mutex.c and
+/// rwsem.c). Which of them are inlined into which is the compiler's choice.
+pub const SLEEPING_FUNCTIONS: &[&str] = &[
+    "context_switch",
+    "__schedule",
+    "__schedule_loop",
+    "schedule",
+    "schedule_preempt_disabled",
+    "__mutex_lock",
+    "__mutex_lock_common",
+    "__mutex_lock_slowpath",
+    "__mutex_lock_interruptible_slowpath",
+    "__mutex_lock_killable_slowpath",
+    "_mutex_lock_killable",
+    "_mutex_lock_nest_lock",
+    "mutex_lock",
+    "mutex_lock_interruptible",
+    "mutex_lock_interruptible_nested",
+    "mutex_lock_io",
+    "mutex_lock_io_nested",
+    "mutex_lock_killable",
+    "mutex_lock_killable_nested",
+    "mutex_lock_nested",
+    "__ww_mutex_lock",
+    "__ww_mutex_lock_interruptible_slowpath",
+    "__ww_mutex_lock_slowpath",
+    "ww_mutex_lock",
+    "ww_mutex_lock_interruptible",
+    "__down_read",
+    "__down_read_common",
+    "__down_read_interruptible",
+    "__down_read_killable",
+    "__down_write",
+    "__down_write_common",
+    "__down_write_killable",
+    "_down_write_nest_lock",
+    "down_read",
+    "down_read_interruptible",
+    "down_read_killable",
+    "down_read_killable_nested",
+    "down_read_nested",
+    "down_write",
+    "down_write_killable",
+    "down_write_killable_nested",
+    "down_write_nested",
+    "rwsem_down_read_slowpath",
+    "rwsem_down_write_slowpath",
+];
+
+/// The part of one of [`SLEEPING_FUNCTIONS`].
+fn part(name: &str) -> Part {
+    if name.contains("mutex") {
+        Part::Mutex
+    } else if name.contains("down_") {
+        Part::Semaphore
+    } else {
+        Part::Scheduler
+    }
+}
+
+impl KernelState {
+    /// The functions that a sleeping task is in, the innermost first, by its frame pointers: `__switch_to_asm` has left
+    /// r15, r14, r13, r12, rbx, rbp and a return address at its stack pointer (struct inactive_task_frame,
+    /// arch/x86/include/asm/switch_to.h).
+    pub(super) fn frames(&self, task: u64) -> Option<Vec<Frame>> {
+        let stack = self.stack(task)?;
+        let is_frame = |at: u64| at.is_multiple_of(8) && stack.contains(&at) && stack.contains(&(at + 15));
+        let mut low = stack.start.checked_add(7 * 8)?;
+        let mut frame = self.word(stack.start.checked_add(5 * 8)?)?;
+        let mut frames = Vec::new();
+        let mut address = self.word(stack.start + 6 * 8)?;
+        // User space's frame pointer follows the kernel's last one.
+        while address >> 63 == 1 && frames.len() < MOST_FRAMES {
+            if frame < low || !is_frame(frame) {
+                // It goes on from here, but where its variables end is not known.
+                frames.push(Frame { address, variables: low..low });
+                break;
+            }
+            frames.push(Frame { address, variables: low..frame });
+            (address, low, frame) = (self.word(frame + 8)?, frame + 16, self.word(frame)?);
+        }
+        Some(frames)
+    }
+
+    /// The part of a sleeping task's stack that is in use.
+    pub(super) fn stack(&self, task: u64) -> Option<Range<u64>> {
+        let field = |name| self.word(task.wrapping_add(self.at(name)?));
+        let bottom = field("task_struct.stack")?;
+        let end = bottom.checked_add(self.at("THREAD_SIZE")?.min(LARGEST_STACK))?;
+        let sp = field("task_struct.sp")?;
+        (sp.is_multiple_of(8) && (bottom..end).contains(&sp)).then_some(sp..end)
+    }
+
+    /// What the function that a frame is of has to do with its sleep. It called another one, so it begins before the
+    /// address where it goes on.
+    pub(super) fn part(&self, frame: &Frame) -> Option<Part> {
+        let (.., part) =
+            self.sleeping.iter().find(|(code, _)| code.contains(&frame.address.wrapping_sub(1)))?;
+        Some(*part)
+    }
+}
+
+/// Where [`SLEEPING_FUNCTIONS`] are in the kernel, from its landmarks.
+pub(super) fn sleeping(landmarks: &BTreeMap<String, u64>) -> Vec<(Range<u64>, Part)> {
+    let one = |(key, start): (&String, &u64)| {
+        let name = key.strip_suffix("()")?;
+        let base = SLEEPING_FUNCTIONS.iter().find(|base| name.split('.').next() == Some(base))?;
+        Some((*start..*landmarks.get(&format!("{key}end"))?, part(base)))
+    };
+    landmarks.iter().filter_map(one).collect()
+}

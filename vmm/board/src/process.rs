@@ -172,7 +172,7 @@ impl Machine {
         // All vCPUs exist before the first runs: it may wake the others.
         let vcpus = (0..count).map(|index| vm.vcpu(index, count)).collect::<Result<Vec<_>, _>>()?;
         boot::start(&vcpus[0], entry)?;
-        outbox.send(&Notice::Started { setup: started.elapsed() });
+        outbox.send(&Notice::Started);
         let vm = Arc::new(vm);
         let spawn = |(index, vcpu)| {
             let (asks, inbox) = mpsc::channel();

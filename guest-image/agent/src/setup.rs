@@ -17,6 +17,9 @@ pub fn mount_the_rest() {
     mount_kind("sysfs", "/sys");
     mount_kind("proc", "/proc");
     mount_kind("tmpfs", "/tmp");
+    // The serial port has no driver by default. Instead of in a file of its name, what is written there ends on the
+    // console. Where it has one, its node is there already.
+    let _ = std::os::unix::fs::symlink("hvc0", "/dev/ttyS0");
 }
 
 /// A kernel without that file system, or one that is mounted already, is no reason to stop: whoever

@@ -150,7 +150,6 @@ struct Machine {
 impl Machine {
     fn start(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, machine::Error> {
         let memory = create_memory(spec.memory_mib)?;
-        let vm = Vm::new(memory.clone())?;
         let count = spec.vcpus.clamp(1, 32);
         let line = command_line::build(spec);
         let acpi_devices: Vec<_> = match spec.announce {
@@ -158,6 +157,8 @@ impl Machine {
             Announce::Acpi => slots::virtio_devices().collect(),
         };
         let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
+        // After the loading: kvm-clock, which guests go by, begins with the VM.
+        let vm = Vm::new(memory.clone())?;
 
         let ready = Arc::new(AtomicBool::new(false));
         let all_exits = Arc::new(AtomicU64::new(0));
@@ -171,7 +172,7 @@ impl Machine {
         // All vCPUs exist before the first runs: it may wake the others.
         let vcpus = (0..count).map(|index| vm.vcpu(index, count)).collect::<Result<Vec<_>, _>>()?;
         boot::start(&vcpus[0], entry)?;
-        outbox.send(&Notice::Started { setup: started.elapsed() });
+        outbox.send(&Notice::Started);
         let vm = Arc::new(vm);
         let spawn = |(index, vcpu)| {
             let (asks, inbox) = mpsc::channel();

@@ -105,10 +105,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Notice {
     /// KVM is set up, the kernel is loaded, the first vCPU is about to run.
-    Started {
-        /// From the start of the process until now.
-        setup: Duration,
-    },
+    Started,
     /// The guest's first byte on its control port follows; so many exits to user space it took, on all vCPUs.
     Ready {
         /// Of all kinds.

@@ -81,7 +81,7 @@ fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instan
         Watch::Nothing => None,
         watch => guest.watch(watch)?.err(),
     };
-    let setup = guest.setup.unwrap_or_default();
+    let setup = guest.began.map_or(Duration::ZERO, |began| began - start);
     guest.read_log()?;
     guest.tell(Event::Booted(Booted {
         ready: booted,

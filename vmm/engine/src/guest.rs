@@ -47,7 +47,8 @@ pub(super) struct Guest<'a> {
     stop: &'a dyn Fn() -> bool,
     post_mortem: &'a mut dyn FnMut() -> String,
     from_agent: Frames,
-    pub(super) setup: Option<Duration>,
+    /// When the guest's first instruction was about to run.
+    pub(super) began: Option<Instant>,
     hello: Option<Hello>,
     replies: Vec<Reply>,
     trapping: Option<Result<(), String>>,
@@ -81,7 +82,7 @@ impl<'a> Guest<'a> {
             stop,
             post_mortem,
             from_agent: Frames::new(),
-            setup: None,
+            began: None,
             hello: None,
             replies: Vec::new(),
             trapping: None,
@@ -292,7 +293,7 @@ impl<'a> Guest<'a> {
     }
 
     fn request_log(&mut self, unfinished: bool) {
-        if !self.reading_log && self.setup.is_some() {
+        if !self.reading_log && self.began.is_some() {
             self.reading_log = true;
             self.log_read = Instant::now();
             self.send(&Command::ReadLog { unfinished });
@@ -327,7 +328,7 @@ impl<'a> Guest<'a> {
 
     fn take(&mut self, notice: Notice) -> Result<(), Halt> {
         match notice {
-            Notice::Started { setup } => self.setup = Some(setup),
+            Notice::Started => self.began = Some(Instant::now()),
             Notice::Ready { exits } => self.exits = exits,
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),

@@ -49,7 +49,8 @@ pub enum Sample {
         /// Of this, until the guest's first instruction.
         setup: Duration,
         /// From there until the kernel started `/init`, by the guest's own clock; unknown where the log could
-        /// not be read.
+        /// not be read. The clock of the log begins late, but the kernel says at which time of kvm-clock, which began
+        /// with the VM.
         kernel: Option<Duration>,
         /// Exits to user space until ready.
         exits: u64,
@@ -88,12 +89,15 @@ pub fn measure(bench: &BootBench, stop: &dyn Fn() -> bool, sink: &mut dyn FnMut(
 fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
     let plan =
         Plan { machine: machine.clone(), boot_timeout: PATIENCE, steps: Vec::new(), watch: Watch::Nothing };
-    let (mut booted, mut ended, mut kernel) = (None, None, None);
+    let (mut booted, mut ended, mut kernel, mut before_log) = (None, None, None, Duration::ZERO);
     engine::execute(&plan, stop, &mut |event| match event {
         Event::Booted(event) => booted = Some(event),
         Event::Ended(event) => ended = Some(event),
         // run_init_process() in init/main.c
-        Event::Log(record) if record.text.starts_with("Run /init as init") => kernel = Some(record.time),
+        Event::Log(record) if record.text.starts_with("Run /init as init") => {
+            kernel = Some(before_log + record.time);
+        }
+        Event::Log(record) => before_log = log_began(&record.text).unwrap_or(before_log),
         _ => {}
     })
     .map_err(|error| error.to_string())?;
@@ -108,6 +112,13 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
         (_, Some(ended)) => Err(format!("{:?}", ended.why)),
         (_, None) => Err("the run has no end".to_owned()),
     }
+}
+
+/// From the VM's beginning to that of the log's clock, if this line says it: kvm_sched_clock_init() in
+/// arch/x86/kernel/kvmclock.c, where the "cycles" are those of kvm-clock, nanoseconds.
+fn log_began(line: &str) -> Option<Duration> {
+    let nanos = line.strip_prefix("kvm-clock: using sched offset of ")?.strip_suffix(" cycles")?;
+    nanos.parse().ok().map(Duration::from_nanos)
 }
 
 fn qemu(qemu: &Qemu, machine: &Spec) -> io::Result<Duration> {
@@ -157,4 +168,17 @@ fn qemu(qemu: &Qemu, machine: &Spec) -> io::Result<Duration> {
         let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
         io::Error::other(format!("{error}; it said: {}", said.trim()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_s_beginning_is_read_from_the_kernel_s_own_words() {
+        let began = log_began("kvm-clock: using sched offset of 304869125 cycles");
+        assert_eq!(began, Some(Duration::from_nanos(304_869_125)));
+        assert_eq!(log_began("kvm-clock: Using msrs 4b564d01 and 4b564d00"), None);
+        assert_eq!(log_began("kvm-clock: using sched offset of -1 cycles"), None);
+    }
 }

@@ -48,6 +48,19 @@ fn returned(value: i64) -> Event {
 const SLEEP: &str = "steps:\n- sleep: 1 s\n";
 
 #[test]
+fn what_programs_write_to_the_console_is_in_the_report_whatever_the_verdict() {
+    let console = || Event::Console(b"[    1.234567] the kernel's\nlost output\n[1] a job\n".to_vec());
+    for (value, verdict) in [(0, Verdict::Pass), (-1, Verdict::Fail)] {
+        let report = during(SLEEP, vec![line("x"), console(), returned(value)], RunEnd::Completed);
+        assert_eq!(report.verdict, verdict);
+        assert_eq!(report.console_tail, "lost output\n[1] a job\n");
+    }
+    // Of a log that could not be read, the console has what there is.
+    let report = during(SLEEP, vec![console(), returned(0)], RunEnd::Completed);
+    assert!(report.console_tail.starts_with("[    1.234567] the kernel's\n"), "{}", report.console_tail);
+}
+
+#[test]
 fn a_run_in_which_everything_is_right_passes() {
     for text in [CHARDEV, HELLO, SYSCALL] {
         let scenario = scenario(text);

@@ -81,7 +81,8 @@ fn ops_names_log_and_evidence_arrive_in_order() {
     let Some(Event::Ended(ended)) = events.last() else { unreachable!() };
     assert_eq!((&ended.why, ended.evidence.own_memory_kib), (&RunEnd::Completed, 77));
     let Event::Booted(booted) = &events[0] else { unreachable!() };
-    assert_eq!((booted.setup, &booted.not_trapping), (Duration::from_millis(3), &None));
+    assert!(Duration::ZERO < booted.setup && booted.setup <= booted.ready, "{booted:?}");
+    assert_eq!(booted.not_trapping, None);
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_silent_agent_ends_the_boot_with_samples() {
     let start = Instant::now();
     let events = events(&plan, |machine| {
         machine.link.receive::<Spec>(Instant::now() + LONG).unwrap();
-        machine.notice(Notice::Started { setup: Duration::ZERO });
+        machine.notice(Notice::Started);
         machine.print(4, "still here");
         machine.request();
     });
@@ -404,7 +405,7 @@ fn an_agent_of_another_version_is_named_before_any_step() {
     let other = format!("version {}", protocol::VERSION + 1);
     let events = events(&one_call(), |machine| {
         machine.link.receive::<Spec>(Instant::now() + LONG).unwrap();
-        machine.notice(Notice::Started { setup: Duration::ZERO });
+        machine.notice(Notice::Started);
         machine.hello(protocol::VERSION + 1);
         machine.request();
     });

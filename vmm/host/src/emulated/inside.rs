@@ -64,6 +64,9 @@ fn set_up() -> io::Result<()> {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
             .map_err(|error| failed(&format!("mount {place}"), error.into()))?;
     }
+    // Guest memory is a memfd. In pages of 2 MiB it takes a hundredth of the faults, each of which is dear here: a
+    // guest boots in two thirds of the time. A kernel without this is only slower.
+    let _ = fs::write("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always");
     fs::create_dir_all(BLOBS)?;
     for module in MODULES {
         let path = format!("/modules/{module}");

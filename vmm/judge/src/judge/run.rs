@@ -57,16 +57,17 @@ impl Judge {
             && self.standing.is_empty()
         {
             report.log_tail.clear();
-            report.console_tail.clear();
-        }
-        if !report.log_tail.is_empty() {
-            report.console_tail.clear();
         }
         Judged::Ended(Box::new(report))
     }
 
     fn report(&self, evidence: &Evidence, ran: Duration, syscalls: Vec<SyscallRow>) -> RunReport {
         let console: Vec<u8> = self.console.iter().copied().collect();
+        let mut console_tail = String::from_utf8_lossy(&console).into_owned();
+        // What programs wrote is shown nowhere else. The kernel's lines are, if the log could be read.
+        if self.log.iter().next().is_some() {
+            console_tail = console_tail.split_inclusive('\n').filter(|line| !is_kernels(line)).collect();
+        }
         RunReport {
             verdict: Verdict::Infra,
             reason: String::new(),
@@ -87,7 +88,7 @@ impl Judge {
             standing: self.standing.clone(),
             log_tail: self.log_tail(),
             log_lost: self.log.lost(),
-            console_tail: String::from_utf8_lossy(&console).into_owned(),
+            console_tail,
             ran,
         }
     }
@@ -432,6 +433,14 @@ fn concerns(call: &CallName, row: &SyscallRow) -> bool {
         CallName::Name(name, _) => row.name == *name,
         CallName::Nr(nr) => row.nr == *nr && row.door == Door::Syscall64,
     }
+}
+
+/// Whether the kernel printed this to its console, `[    1.234567] text`.
+fn is_kernels(line: &str) -> bool {
+    let time =
+        line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(time, _)| time.trim_start());
+    time.and_then(|time| time.split_once('.'))
+        .is_some_and(|parts| [parts.0, parts.1].iter().all(|part| part.parse::<u64>().is_ok()))
 }
 
 fn machine_end(reason: &EndReason) -> String {

@@ -3,9 +3,12 @@
 //! The folder is copied first, so that it stays as it is. It has to hold all that its build reads: a
 //! path that leads out of it, such as `../common.h`, leads nowhere in the copy.
 
+use crate::preflight::{self, Facts};
 use base::cache::{self, Cache, CacheError, Fault, Kind};
 use kernel::{
-    BuildFailed, Kernel, diagnose, jobs, run,
+    BuildFailed, Kernel,
+    diagnose::{self, Places},
+    jobs, run,
     sources::hex,
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
@@ -211,13 +214,22 @@ impl Work<'_> {
         }
         make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(self.root);
         let ran = run::run(make, &log, Some(lock), |_| ())?;
-        let places = [(copy.as_path(), self.folder)];
+        let source = kernel.build.with_file_name("source");
+        let headers = source.join("include");
+        let context = |folder| diagnose::Context {
+            places: Places::of_module(&copy, folder).and(&source, Path::new("")),
+            release: &kernel.release,
+            headers: Some(&headers),
+        };
         if !ran.status.success() {
             if diagnose::is_disk_full(&ran.lines) {
                 return Err(CacheError::disk_full(copy).into());
             }
             let what = format!("build the module in {}", self.folder.display());
-            return Err(BuildFailed::new(what, &ran, &places, &log).into());
+            let failed = BuildFailed::new(what, &ran, &context(self.folder), &log);
+            return Err(failed
+                .explained(|names| preflight::undefined(names, &Facts::of(kernel), self.cache))
+                .into());
         }
         let built = kos(&copy)?;
         if built.is_empty() {
@@ -240,7 +252,7 @@ impl Work<'_> {
         if exports.is_file() {
             fs::copy(&exports, stage.path().join(EXPORTS)).map_err(CacheError::io("keep", &exports))?;
         }
-        let warnings = diagnose::warnings(&ran.lines, &[(&copy, Path::new(FOLDER))]);
+        let warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
         let path = stage.path().join("modules.json");
         let text = serde_json::to_vec(&Manifest { modules, warnings })
             .map_err(|error| CacheError::io("write", &path)(error.into()))?;

@@ -7,6 +7,7 @@ use super::{
     sources::Sources,
     toolchain::Toolchain,
     tree::{self, Share, Tree},
+    unlisted,
 };
 use base::{
     cache::{self, Cache, CacheError, Kind, Lock},
@@ -91,6 +92,9 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
             seconds: started.elapsed().as_secs(),
             ingredients: recipe.ingredients(loaded, name),
         };
+        for call in unlisted::find(&loaded.series, &slot.source) {
+            note(&call);
+        }
         let stage = cache.stage()?;
         let place = cache.place(Kind::Kernel, hash);
         product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
@@ -194,6 +198,7 @@ impl Slot<'_> {
             places: diagnose::Places::of_kernel(&self.source, folder),
             release: version,
             headers: Some(&headers),
+            source: Some(&self.source),
         };
         let unexported = |names: &[String]| {
             let line = |name: &String| {

@@ -2,6 +2,7 @@
 
 mod beginner;
 mod changes;
+mod linker;
 mod message;
 mod places;
 mod warnings;
@@ -32,6 +33,8 @@ pub struct Context<'a> {
     pub release: &'a str,
     /// The kernel's `include`.
     pub headers: Option<&'a Path>,
+    /// The kernel's whole source, if that is what is built.
+    pub source: Option<&'a Path>,
 }
 
 /// So many later errors that the kernel's changes explain are told of.
@@ -40,6 +43,10 @@ const LATER: usize = 4;
 /// Finds the first error in a build's output. `None` when the output names none.
 pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     let lines = plain(lines);
+    let missing = linker::missing(&lines);
+    if !missing.is_empty() {
+        return Some(of_linker(&missing, context));
+    }
     let messages = message::messages(&lines);
     let errors: Vec<&Message> = messages.iter().filter(|message| is_compilers(message)).collect();
     if let Some(first) = errors.first() {
@@ -61,7 +68,7 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
 /// The first error of a compiler, and what is known of those that follow: a module of some years ago has many for
 /// reasons of one kind, and nobody should have to learn of them one by one.
 fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstError {
-    let Context { places, release, headers } = context;
+    let Context { places, release, headers, .. } = context;
     let mut lines = first.shown(places);
     let mut advice: Vec<String> = match changes::find(first, release) {
         Some(change) => change.advice().into(),
@@ -103,6 +110,12 @@ fn undefined(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
         }
     }
     all
+}
+
+fn of_linker(missing: &[linker::Missing], context: &Context) -> FirstError {
+    let lines = missing.iter().map(|missing| context.places.rename(&missing.line)).collect();
+    let advice = context.source.map(|source| linker::advice(missing, source)).unwrap_or_default();
+    FirstError { lines, advice, undefined: Vec::new() }
 }
 
 fn of_modpost(undefined: Vec<(&str, Vec<&str>)>, context: &Context) -> FirstError {

@@ -6,7 +6,7 @@ fn lines(text: &str) -> Vec<String> {
 
 fn context() -> Context<'static> {
     let places = Places::of_module(Path::new("/cache/m"), Path::new("mods/hello"));
-    Context { places, release: "6.12.117-vmm", headers: None }
+    Context { places, release: "6.12.117-vmm", headers: None, source: None }
 }
 
 fn first(text: &str) -> FirstError {

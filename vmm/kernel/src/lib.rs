@@ -38,6 +38,7 @@ pub mod symbols;
 pub mod syscall_table;
 pub mod toolchain;
 pub mod tree;
+mod unlisted;
 pub mod wanted;
 
 pub use base_config::Base;

@@ -220,6 +220,7 @@ impl Work<'_> {
             places: Places::of_module(&copy, folder).and(&source, Path::new("")),
             release: &kernel.release,
             headers: Some(&headers),
+            source: None,
         };
         if !ran.status.success() {
             if diagnose::is_disk_full(&ran.lines) {

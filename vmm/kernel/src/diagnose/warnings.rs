@@ -92,7 +92,7 @@ mod tests {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let places = Places::of_module(Path::new("/copy"), Path::new("mods/hello"))
             .and(Path::new("/kernel/source"), Path::new(""));
-        warnings(&lines, &Context { places, release: "6.12.1", headers: None })
+        warnings(&lines, &Context { places, release: "6.12.1", headers: None, source: None })
     }
 
     /// As gcc 12 says it of `pr_info("%d\n", long)` in a module for 6.12.

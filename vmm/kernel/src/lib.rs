@@ -23,6 +23,7 @@ pub mod fixture;
 mod foreign;
 mod git;
 mod kallsyms;
+mod kconfig;
 mod kernel;
 pub mod lines;
 pub mod menuconfig;

@@ -135,6 +135,15 @@ impl BuildFailed {
         Self { what: what.into(), first, log: log.to_owned() }
     }
 
+    /// Adds what else may be why.
+    #[must_use]
+    pub fn advised(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        if let Some(first) = &mut self.first {
+            first.advice.extend(lines);
+        }
+        self
+    }
+
     /// Adds what is known of the symbols that nobody exports.
     #[must_use]
     pub fn explained(mut self, explain: impl FnOnce(&[String]) -> Vec<String>) -> Self {

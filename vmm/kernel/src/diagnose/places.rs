@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub struct Places {
     /// The author's files, in the copy.
     own: PathBuf,
+    /// More folders of the author's.
+    more: Vec<PathBuf>,
     /// A folder's name that makes a file somebody else's, wherever below `own` it is.
     others: Option<&'static str>,
     /// Paths below the first of each pair are shown below the second; the special ones stand before the general.
@@ -16,19 +18,30 @@ pub struct Places {
 impl Places {
     /// Of a module that is built in `copy` and whose folder people know as `shown`.
     pub fn of_module(copy: &Path, shown: &Path) -> Self {
-        Self { own: copy.to_owned(), others: None, names: vec![(copy.to_owned(), shown.to_owned())] }
+        Self {
+            own: copy.to_owned(),
+            more: Vec::new(),
+            others: None,
+            names: vec![(copy.to_owned(), shown.to_owned())],
+        }
     }
 
     /// Of a kernel that is built from `source`. Of a file that is compiled, the headers are somebody else's.
     pub fn of_kernel(source: &Path, shown: &Path) -> Self {
         let names = vec![(source.to_owned(), shown.to_owned())];
-        Self { own: source.to_owned(), others: Some("include"), names }
+        Self { own: source.to_owned(), more: Vec::new(), others: Some("include"), names }
     }
 
     /// Also shows what is below `from` as below `to`; an empty `to` leaves a relative path.
     pub fn and(mut self, from: &Path, to: &Path) -> Self {
         self.names.push((from.to_owned(), to.to_owned()));
         self
+    }
+
+    /// As [`Places::and`], of a folder that is the author's, too.
+    pub fn and_own(mut self, from: &Path, to: &Path) -> Self {
+        self.more.push(from.to_owned());
+        self.and(from, to)
     }
 
     /// A compiler's path, whole: the kernel's build system has compilers of newer kernels run in the author's folder.
@@ -39,7 +52,9 @@ impl Places {
     /// Whether the author wrote a file that a compiler names.
     pub(super) fn is_own(&self, file: &str) -> bool {
         let whole = self.whole(file);
-        whole.strip_prefix(&self.own).is_ok_and(|inside| {
+        let inside =
+            std::iter::once(&self.own).chain(&self.more).find_map(|own| whole.strip_prefix(own).ok());
+        inside.is_some_and(|inside| {
             let others = self.others.is_some_and(|name| inside.components().any(|it| it.as_os_str() == name));
             !others && (Path::new(file).is_absolute() || whole.is_file())
         })

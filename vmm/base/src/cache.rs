@@ -255,12 +255,21 @@ impl Cache {
         }
     }
 
-    /// A new folder in which an entry can be made.
+    /// A new folder in which an entry can be made. Where the cache can't be written it is elsewhere, and no entry comes
+    /// of it: a cache that has all that is needed serves all the same.
     ///
     /// # Errors
     /// It can't be made.
     pub fn stage(&self) -> Result<Stage, CacheError> {
-        Stage::new(&self.root.join("tmp"))
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        match Stage::new(&self.root.join("tmp")) {
+            Err(CacheError::Io { source, .. })
+                if matches!(source.kind(), ReadOnlyFilesystem | PermissionDenied) =>
+            {
+                Stage::running()
+            }
+            result => result,
+        }
     }
 }
 

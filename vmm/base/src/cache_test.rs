@@ -164,3 +164,19 @@ fn a_folder_that_cannot_be_made_is_named() {
     let error = Cache::at(Path::new("/proc/nothing")).unwrap_err().to_string();
     assert!(error.contains("/proc/nothing"), "{error}");
 }
+
+/// Somebody else's cache, with all that is needed in it.
+#[test]
+fn a_cache_that_cannot_be_written_still_gives_scratch_folders() {
+    let (_folder, cache) = cache();
+    // Not even root can make a file in sysfs.
+    fs::remove_dir(cache.root().join("tmp")).unwrap();
+    std::os::unix::fs::symlink("/sys/kernel", cache.root().join("tmp")).unwrap();
+    let cache = Cache::at(cache.root()).unwrap();
+    let stage = cache.stage().unwrap();
+    let path = stage.path().to_owned();
+    fs::write(path.join("file"), "x").unwrap();
+    assert!(!path.starts_with(cache.root()));
+    drop(stage);
+    assert!(!path.exists());
+}

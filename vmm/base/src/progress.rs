@@ -9,6 +9,9 @@ use std::{
 
 /// A log gets a line this often.
 const LOG_EVERY: Duration = Duration::from_secs(15);
+/// So large a part has to be done before the rest is promised: the first steps of a build take ten times as long as
+/// those that follow.
+const ENOUGH: u64 = 20;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,13 @@ impl Progress {
             Out::Terminal(bar) => {
                 if bar.length().is_some_and(|length| done > length) {
                     bar.unset_length();
-                    bar.set_style(style(self.unit, Total::Unknown));
+                    bar.set_style(style(self.unit, Total::Unknown, Left::Hidden));
+                } else if bar
+                    .length()
+                    .is_some_and(|length| Left::after(bar.position(), length) == Left::Hidden)
+                    && Left::after(done, bar.length().unwrap_or_default()) == Left::Shown
+                {
+                    bar.set_style(style(self.unit, self.total, Left::Shown));
                 }
                 bar.set_position(done);
             }
@@ -106,21 +115,39 @@ fn bar(label: &str, unit: Unit, total: Total) -> ProgressBar {
         Total::Unknown => ProgressBar::no_length(),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr());
-    bar.set_style(style(unit, total));
+    bar.set_style(style(unit, total, Left::Hidden));
     bar.set_message(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
 
-fn style(unit: Unit, total: Total) -> ProgressStyle {
+/// Whether it is said how long the rest will take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Hidden,
+    Shown,
+}
+
+impl Left {
+    fn after(done: u64, total: u64) -> Self {
+        if done.saturating_mul(ENOUGH) >= total && done > 0 { Self::Shown } else { Self::Hidden }
+    }
+}
+
+fn style(unit: Unit, total: Total, left: Left) -> ProgressStyle {
     let (done, all, unit) = match unit {
         Unit::Objects => ("{pos}", "{len}", " objects"),
         Unit::Bytes => ("{binary_bytes}", "{binary_total_bytes}", ""),
     };
     let template = match total {
         Total::Unknown => format!("{{spinner}} {{msg}}  {done}{unit}, {{elapsed}}"),
-        Total::Known(_) => format!("{{msg}} [{{bar:30}}] {done} of {all}{unit}, {{eta}} left"),
-        Total::About(_) => format!("{{msg}} [{{bar:30}}] {done} of about {all}{unit}, about {{eta}} left"),
+        Total::Known(_) => format!("{{msg}} [{{bar:30}}] {done} of {all}{unit}"),
+        Total::About(_) => format!("{{msg}} [{{bar:30}}] {done} of about {all}{unit}"),
+    };
+    let template = match (left, total) {
+        (Left::Shown, Total::Known(_)) => template + ", {eta} left",
+        (Left::Shown, Total::About(_)) => template + ", about {eta} left",
+        _ => template,
     };
     // The templates are the few above, all of them tried by the test below.
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -147,7 +174,7 @@ fn describe(unit: Unit, total: Total, done: u64, elapsed: Duration) -> String {
         return format!("{} {unit}", show(done));
     }
     let mut line = format!("{} of {about}{} {unit}", show(done), show(total));
-    if done > 0 {
+    if Left::after(done, total) == Left::Shown {
         let left = elapsed.mul_f64((total - done) as f64 / done as f64);
         line += &match left.as_secs() {
             seconds @ ..100 => format!(", about {seconds} s left"),
@@ -206,10 +233,32 @@ mod tests {
     fn time_left_follows_from_what_is_done() {
         let line = |total, done, s| describe(Unit::Objects, total, done, Duration::from_secs(s));
         assert_eq!(line(Total::Known(100), 25, 10), "25 of 100 objects, about 30 s left");
-        assert_eq!(line(Total::About(1000), 10, 10), "10 of about 1000 objects, about 17 min left");
+        assert_eq!(line(Total::About(1000), 50, 51), "50 of about 1000 objects, about 17 min left");
         assert_eq!(line(Total::About(10), 20, 10), "20 objects");
         assert_eq!(line(Total::Unknown, 20, 10), "20 objects");
         assert_eq!(describe(Unit::Bytes, Total::Known(3 << 20), 0, Duration::ZERO), "0 of 3 MiB");
+    }
+
+    /// A kernel's first object takes half a minute, with all that is made ready before it.
+    #[test]
+    fn nothing_is_promised_by_the_first_steps() {
+        let early = describe(Unit::Objects, Total::About(1300), 2, Duration::from_secs(35));
+        assert_eq!(early, "2 of about 1300 objects");
+        for total in [Total::Known(1300), Total::About(1300)] {
+            let term = indicatif::InMemoryTerm::new(3, 120);
+            let bar = bar("building", Unit::Objects, total);
+            bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(term.clone())));
+            let out = Out::Terminal(bar.clone());
+            let (label, started) = (String::new(), Instant::now());
+            let progress = Progress { label, unit: Unit::Objects, total, started, out };
+            for (done, promised) in [(2, false), (64, false), (65, true), (66, true)] {
+                progress.set(done);
+                bar.force_draw();
+                let shown = term.contents();
+                assert!(shown.contains(&format!(" {done} of")), "{shown}");
+                assert_eq!(shown.contains("left"), promised, "{done}: {shown}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
     sources::Sources,
     toolchain::Toolchain,
     tree::{self, Share, Tree},
+    unlisted,
 };
 use base::{
     cache::{self, Cache, CacheError, Kind, Lock},
@@ -91,6 +92,9 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
             seconds: started.elapsed().as_secs(),
             ingredients: recipe.ingredients(loaded, name),
         };
+        for call in unlisted::find(&loaded.series, &slot.source) {
+            note(&call);
+        }
         let stage = cache.stage()?;
         let place = cache.place(Kind::Kernel, hash);
         product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
@@ -152,7 +156,7 @@ impl Slot<'_> {
         if !ran.status.success() {
             // People know their own tree; of a package, a path within the kernel says most.
             let folder = if sources.ours { Path::new("") } else { &sources.folder };
-            return Err(self.failed("build the kernel", &ran, folder));
+            return Err(self.failed("build the kernel", &ran, folder, &sources.version));
         }
         if fresh {
             fs::write(steps, done.to_string()).map_err(CacheError::io("write", steps))?;
@@ -169,7 +173,7 @@ impl Slot<'_> {
         let to = format!("INSTALL_MOD_PATH={}", entry.display());
         let ran = run::run(self.command(&["modules_install", &to]), &self.log, Some(&self.lock), |_| ())?;
         if !ran.status.success() {
-            return Err(self.failed("install the kernel's modules", &ran, Path::new("")));
+            return Err(self.failed("install the kernel's modules", &ran, Path::new(""), ""));
         }
         // make links to where it built.
         let folders = fs::read_dir(entry.join("lib/modules")).into_iter().flatten().flatten();
@@ -184,12 +188,27 @@ impl Slot<'_> {
         Ok(())
     }
 
-    pub fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path) -> KernelError {
+    /// `version` is the kernel's, and may be empty where no compiler ran.
+    pub fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path, version: &str) -> KernelError {
         if diagnose::is_disk_full(&ran.lines) {
             return CacheError::disk_full(self.build.clone()).into();
         }
-        let places = [(self.source.as_path(), folder)];
-        BuildFailed::new(what, ran, &places, &self.log).into()
+        let headers = self.source.join("include");
+        let context = diagnose::Context {
+            places: diagnose::Places::of_kernel(&self.source, folder),
+            release: version,
+            headers: Some(&headers),
+            source: Some(&self.source),
+        };
+        let unexported = |names: &[String]| {
+            let line = |name: &String| {
+                format!(
+                    "{name}: if the kernel has it, put EXPORT_SYMBOL_GPL({name}); behind it; if not, mend the name"
+                )
+            };
+            names.iter().map(line).collect()
+        };
+        BuildFailed::new(what, ran, &context, &self.log).explained(unexported).into()
     }
 
     /// make on the user's own terminal; not ended by Ctrl-C but by itself.

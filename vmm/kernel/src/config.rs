@@ -3,15 +3,15 @@
 //! `make olddefconfig` drops what can't be had without a word. So everything that was asked for is looked
 //! up in its result.
 
+use crate::kconfig;
 use regex::Regex;
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
 use thiserror::Error;
-use walkdir::WalkDir;
 
 /// Why a configuration can't be had.
 #[derive(Debug, Error)]
@@ -212,93 +212,16 @@ pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
         })
         .collect();
     if !lost.is_empty() {
-        explain(&mut lost, &values, kconfig);
+        let symbols = lost.iter().map(|lost| &*lost.request.symbol).collect();
+        let entries = kconfig::read(kconfig, &symbols);
+        for lost in &mut lost {
+            if let Some(entry) = entries.get(&lost.request.symbol) {
+                lost.why = entry.why(&lost.request.value, &values);
+            }
+        }
         lost.retain(|lost| !(lost.request.if_known && lost.why == UNKNOWN));
     }
     lost
-}
-
-/// Reads all Kconfig files for the symbols in question.
-fn explain(lost: &mut [Lost], values: &BTreeMap<&str, &str>, root: &Path) {
-    let is_kconfig = |name: &str| name.starts_with("Kconfig");
-    let other = |path: &Path| {
-        path.strip_prefix(root).is_ok_and(|it| it.starts_with("arch") && !it.starts_with("arch/x86"))
-    };
-    let files = WalkDir::new(root)
-        .sort_by_file_name()
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_type().is_file() && is_kconfig(&entry.file_name().to_string_lossy()));
-    // Other architectures have symbols of the same names, with other dependencies.
-    for entry in files.filter(|entry| !other(entry.path())) {
-        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
-        for lost in lost.iter_mut() {
-            if let Some(depends) = depends(&text, &lost.request.symbol) {
-                lost.why = reason(&depends, values);
-            }
-        }
-    }
-}
-
-/// What a symbol's entry in a Kconfig file says that it depends on; `None` when it has no entry there.
-fn depends(text: &str, symbol: &str) -> Option<Vec<String>> {
-    let mut found = None;
-    let mut inside = false;
-    let mut conditions: Vec<String> = Vec::new();
-    for line in text.replace("\\\n", " ").lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["config" | "menuconfig", name] => {
-                inside = name == symbol;
-                if inside {
-                    found.get_or_insert_with(Vec::new).extend(conditions.iter().cloned());
-                }
-            }
-            ["menu" | "choice" | "comment" | "source" | "endmenu" | "endchoice", ..] => inside = false,
-            ["if", ..] if !line.starts_with(['\t', ' ']) => {
-                inside = false;
-                conditions.push(words[1..].join(" "));
-            }
-            ["endif", ..] => {
-                inside = false;
-                conditions.pop();
-            }
-            ["depends", "on", ..] if inside => {
-                found.get_or_insert_with(Vec::new).push(words[2..].join(" "));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// "depends on RUST && !MODVERSIONS (RUST is not set)".
-fn reason(depends: &[String], values: &BTreeMap<&str, &str>) -> String {
-    static NAME: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(\$\([^)]*\))|(!?)\b([A-Z0-9_]*[A-Z][A-Z0-9_]*)\b").expect("a constant")
-    });
-    if depends.is_empty() {
-        return "nothing that it depends on is off: another symbol selects it, or it can't be chosen"
-            .to_owned();
-    }
-    let expression = depends.join(" && ");
-    let mut facts: Vec<String> = Vec::new();
-    for name in NAME.captures_iter(&expression).filter(|it| it.get(3).is_some()) {
-        let (negated, symbol) = (&name[2] == "!", &name[3]);
-        let fact = match values.get(symbol).copied().unwrap_or("n") {
-            "n" if !negated => format!("{symbol} is not set"),
-            value if negated && value != "n" => format!("{symbol} is {value}"),
-            _ => continue,
-        };
-        if !facts.contains(&fact) {
-            facts.push(fact);
-        }
-    }
-    match facts[..] {
-        [] => format!("depends on {expression}"),
-        _ => format!("depends on {expression} ({})", facts.join(", ")),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs;
 
 fn requests(text: &str) -> Vec<Request> {
     parse(Path::new("base.config"), text).unwrap()
@@ -70,9 +71,29 @@ fn every_way_to_get_lost_is_noticed() {
     let text = lost_text("CONFIG_A=y\n", "CONFIG_A=m\n", "");
     assert!(text.contains("CONFIG_A=y became m"), "{text}");
     let text = lost_text("# CONFIG_A is not set\n", "CONFIG_A=y\n", "config A\n\tbool\n");
-    assert!(text.contains("CONFIG_A=n became y; nothing that it depends on is off"), "{text}");
+    assert!(text.contains("CONFIG_A=n became y; it can't be chosen"), "{text}");
     let text = lost_text("CONFIG_A=\"x\"\n", "CONFIG_A=\"y\"\n", "");
     assert!(text.contains("CONFIG_A=\"x\" became \"y\""), "{text}");
+}
+
+#[test]
+fn what_selects_a_symbol_is_named() {
+    let kconfig = "config SERIO\n\ttristate \"Serial I/O\"\n\tdefault y\n\nconfig ATKBD\n\ttristate \"AT keyboard\"\n\tselect SERIO\n\
+        \thelp\n\t  It has to\n\t  select SERIO\n\nconfig MOUSE\n\tselect SERIO if X86\nconfig OFF\n\tselect SERIO\n";
+    let text = lost_text("# CONFIG_SERIO is not set\n", "CONFIG_SERIO=y\nCONFIG_ATKBD=m\n", kconfig);
+    assert_eq!(
+        text,
+        "base.config:1: CONFIG_SERIO=n became y; ATKBD selects it, and would have to be off, too\n"
+    );
+    let text = lost_text("CONFIG_SERIO=m\n", "CONFIG_SERIO=y\nCONFIG_ATKBD=y\nCONFIG_MOUSE=y\n", kconfig);
+    assert!(text.contains("ATKBD and MOUSE (if X86) select it"), "{text}");
+}
+
+#[test]
+fn a_symbol_that_only_experts_may_choose_says_so() {
+    let kconfig = "config INPUT\n\ttristate \"Input (needed for \\\"all\\\")\" if EXPERT\n\tdefault y\n";
+    let text = lost_text("# CONFIG_INPUT is not set\n", "CONFIG_INPUT=y\n", kconfig);
+    assert!(text.contains("it can be chosen only if EXPERT (EXPERT is not set)"), "{text}");
 }
 
 #[test]

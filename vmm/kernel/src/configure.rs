@@ -99,7 +99,7 @@ impl Slot<'_> {
         let ran = run::run(command, &self.log, Some(&self.lock), |_| ())?;
         match ran.status.success() {
             true => Ok(()),
-            false => Err(self.failed("configure the kernel", &ran, Path::new(""))),
+            false => Err(self.failed("configure the kernel", &ran, Path::new(""), "")),
         }
     }
 }

@@ -126,13 +126,31 @@ pub struct BuildFailed {
 impl std::error::Error for BuildFailed {}
 
 impl BuildFailed {
-    /// `what` failed; `places` are pairs of a build's path and the user's, for messages.
-    pub fn new(what: impl Into<String>, ran: &run::Ran, places: &[(&Path, &Path)], log: &Path) -> Self {
-        let first = diagnose::first_error(&ran.lines, places).or_else(|| {
+    /// `what` failed; `context` is what its output is read with.
+    pub fn new(what: impl Into<String>, ran: &run::Ran, context: &diagnose::Context, log: &Path) -> Self {
+        let first = diagnose::first_error(&ran.lines, context).or_else(|| {
             let lines = vec![ran.lines.last()?.clone()];
-            Some(diagnose::FirstError { lines, advice: None })
+            Some(diagnose::FirstError { lines, ..diagnose::FirstError::default() })
         });
         Self { what: what.into(), first, log: log.to_owned() }
+    }
+
+    /// Adds what else may be why.
+    #[must_use]
+    pub fn advised(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        if let Some(first) = &mut self.first {
+            first.advice.extend(lines);
+        }
+        self
+    }
+
+    /// Adds what is known of the symbols that nobody exports.
+    #[must_use]
+    pub fn explained(mut self, explain: impl FnOnce(&[String]) -> Vec<String>) -> Self {
+        if let Some(first) = self.first.as_mut().filter(|first| !first.undefined.is_empty()) {
+            first.advice.extend(explain(&first.undefined));
+        }
+        self
     }
 }
 
@@ -141,11 +159,8 @@ impl fmt::Display for BuildFailed {
         write!(f, "{}:", self.what)?;
         match &self.first {
             Some(first) => {
-                for line in &first.lines {
+                for line in first.lines.iter().chain(&first.advice) {
                     write!(f, "\n  {line}")?;
-                }
-                if let Some(advice) = &first.advice {
-                    write!(f, "\n  {advice}")?;
                 }
             }
             None => write!(f, " make failed and said nothing")?,

@@ -23,11 +23,12 @@ olddefconfig:
 	@mv $(O)/.config.new $(O)/.config
 
 ifdef M
+src := $(M)
 -include $(M)/Makefile
 modules: $(patsubst %.o,$(M)/%.ko,$(obj-m))
 $(M)/%.ko: $(M)/%.c
 	@echo \"  CC [M]  $@\"
-	@gcc -Wall -c -o $@ $<
+	@gcc -Wall $(ccflags-y) -c -o $@ $<
 else
 modules: vmlinux
 endif

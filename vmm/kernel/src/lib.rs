@@ -23,6 +23,7 @@ pub mod fixture;
 mod foreign;
 mod git;
 mod kallsyms;
+mod kconfig;
 mod kernel;
 pub mod lines;
 pub mod menuconfig;
@@ -38,6 +39,7 @@ pub mod symbols;
 pub mod syscall_table;
 pub mod toolchain;
 pub mod tree;
+mod unlisted;
 pub mod wanted;
 
 pub use base_config::Base;

@@ -1,16 +1,18 @@
 //! A series of patches, and what it makes of a source.
 //!
-//! GNU `patch` applies them, not a crate: what it takes is what kernel developers mean by
-//! "applies", and it is on every machine that builds kernels. It works on a scratch folder with
-//! the few files that the series touches: a patch that fails leaves no trace, and the build's tree changes
-//! only where the result differs from what is there.
+//! `git apply` and GNU `patch` apply them, not a crate: what one of them takes is what kernel developers mean by
+//! "applies". git comes first where it is installed, for it takes hunks with less context behind than before, hunks
+//! in any order, and binary files; patch is on every machine that builds kernels, and leaves the hunks that did not
+//! fit. They work on a scratch folder with the few files that the series touches: a patch that fails leaves no trace,
+//! and the build's tree changes only where the result differs from what is there.
 
-use super::{run, tree};
+use super::{run, toolchain, tree};
 use base::cache::CacheError;
 use std::{
     collections::BTreeSet,
     fs,
     path::{Component, Path, PathBuf},
+    process::Command,
 };
 use thiserror::Error;
 
@@ -191,6 +193,12 @@ impl Series {
             }
         }
         for (index, patch) in self.patches.iter().enumerate() {
+            // All of a patch or nothing: what git refuses finds the files as they were.
+            if toolchain::find("git").is_some()
+                && run::run(git_apply(patch, scratch), log, None, |_| ())?.status.success()
+            {
+                continue;
+            }
             let mut command = run::tied("patch");
             command.args([
                 "-p1",
@@ -215,6 +223,18 @@ impl Series {
     }
 }
 
+fn git_apply(patch: &Patch, scratch: &Path) -> Command {
+    let mut command = run::tied("git");
+    command.args(["apply", "--whitespace=nowarn", "-p1"]).arg(absolute(&patch.path)).current_dir(scratch);
+    // Within somebody's repository, git would leave out what is not below its own folder.
+    let ceiling = fs::canonicalize(scratch).ok().and_then(|path| path.parent().map(Path::to_owned));
+    command.env("GIT_CEILING_DIRECTORIES", ceiling.unwrap_or_default());
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -224,9 +244,9 @@ fn files_of(text: &str) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let lines: Vec<&str> = text.lines().collect();
     let mut add = |name: &str| {
-        let name = name.split('\t').next().unwrap_or_default().trim();
+        let name = unquote(name.split('\t').next().unwrap_or_default().trim());
         if name != "/dev/null" {
-            files.insert(name.split_once('/').map_or(name, |(_, rest)| rest).into());
+            files.insert(name.split_once('/').map_or(&*name, |(_, rest)| rest).into());
         }
     };
     // A removed line "-- x" looks like a header too; a header is a pair before a hunk.
@@ -239,11 +259,49 @@ fn files_of(text: &str) -> BTreeSet<PathBuf> {
         }
     }
     for line in &lines {
-        if let Some(name) = line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename to ")) {
-            files.insert(name.into());
+        if let Some((old, new)) = line.strip_prefix("diff --git ").and_then(both_names) {
+            add(old);
+            add(new);
+        }
+        // These have no `a/` and `b/`, which is what `add` takes away.
+        let moved = ["rename from ", "rename to ", "copy from ", "copy to "];
+        if let Some(name) = moved.iter().find_map(|beginning| line.strip_prefix(beginning)) {
+            add(&format!("a/{}", unquote(name)));
         }
     }
     files
+}
+
+/// Of `a/x b/x`, as it stands before an empty file, a binary one, or a change of permissions. Where the names differ,
+/// other lines have them, and this one can't be taken apart: names may hold blanks.
+fn both_names(rest: &str) -> Option<(&str, &str)> {
+    if rest.starts_with('"') {
+        return rest.split_once("\" ").map(|(old, new)| (old, new));
+    }
+    let (old, new) = rest.split_at_checked(rest.len() / 2)?;
+    let new = new.strip_prefix(' ')?;
+    (old.split_once('/')?.1 == new.split_once('/')?.1).then_some((old, new))
+}
+
+/// A name as C would write it, `"a/\303\244"`, as git does with letters that are not ASCII.
+fn unquote(name: &str) -> String {
+    let Some(inner) = name.strip_prefix('"') else { return name.to_owned() };
+    let mut bytes = Vec::new();
+    let mut rest = inner.strip_suffix('"').unwrap_or(inner).bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = if byte == b'\\' { rest.next() } else { None };
+        bytes.push(match escaped {
+            None => byte,
+            Some(b't') => b'\t',
+            Some(b'n') => b'\n',
+            Some(first @ b'0'..=b'3') => {
+                let digits = [Some(first), rest.next(), rest.next()].into_iter().flatten();
+                digits.fold(0u8, |value, digit| value.wrapping_shl(3) | (digit & 7))
+            }
+            Some(other) => other,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Makes an error of what `patch` said and of the rejects that it left.
@@ -260,6 +318,23 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
             return failed(format!(
                 "{file} has this change already; --series none leaves the source as it is"
             ));
+        }
+        // Two lines: "The next patch would create the file x.c," and "which already exists!  Skipping patch."
+        if let Some(name) = line.strip_prefix("The next patch would create the file ") {
+            let name = name.trim_end_matches(',');
+            return failed(format!(
+                "it makes the file {name}, which the source has already; --series none leaves the source as it is"
+            ));
+        }
+        if let Some(name) = line.strip_prefix("The next patch would delete the file ") {
+            return failed(format!(
+                "it removes the file {}, which the source has not",
+                name.trim_end_matches(',')
+            ));
+        }
+        if let Some(name) = line.strip_suffix(": git binary diffs are not supported.") {
+            let name = name.trim_start_matches("File ");
+            return failed(format!("{name} is a binary file, which only git can change; install git"));
         }
         if line.starts_with("can't find file to patch") {
             let name = said.iter().find_map(|line| line.strip_prefix("|+++ ")).unwrap_or("?");

@@ -76,6 +76,55 @@ fn a_hunk_may_have_moved_but_its_surroundings_count() {
     assert!(matches!(changed.apply().unwrap_err(), PatchError::Rejected { .. }));
 }
 
+/// git takes them, so people have them in their series.
+#[test]
+fn hunks_that_gnu_patch_alone_refuses_apply() {
+    let less_behind =
+        "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -2,4 +2,5 @@\n two\n three\n four\n+new\n five\n";
+    let disorder = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -6,3 +6,4 @@\n six\n+late\n seven\n eight\n@@ -1,2 +1,3 @@\n one\n+early\n two\n";
+    for (patch, line) in [(less_behind, "new"), (disorder, "early")] {
+        let setup = setup(ORIGINAL, &[("1.patch", patch)]);
+        setup.apply().unwrap();
+        let text = fs::read_to_string(setup.at("scratch/dir/file.c")).unwrap();
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
+}
+
+/// The cache may lie within somebody's repository, where git would leave everything out without a word.
+#[test]
+fn a_repository_around_the_scratch_folder_changes_nothing() {
+    let setup = setup(ORIGINAL, &[("1.patch", PATCH)]);
+    let git = Command::new("git").arg("init").arg("-q").arg(setup.folder.path()).status();
+    assert!(git.unwrap().success());
+    setup.apply().unwrap();
+    assert!(fs::read_to_string(setup.at("scratch/dir/file.c")).unwrap().contains("FOUR"));
+    assert!(fs::read_to_string(setup.at("log")).unwrap().is_empty(), "patch had to do it");
+}
+
+#[test]
+fn a_patch_that_makes_a_file_that_is_there_names_it() {
+    let setup = setup(ORIGINAL, &[("1.patch", PATCH)]);
+    fs::write(setup.at("source/new.c"), "older\n").unwrap();
+    let error = setup.apply().unwrap_err().to_string();
+    assert!(error.contains("makes the file new.c, which the source has already"), "{error}");
+    let removes = "--- a/none.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n";
+    let error = self::setup(ORIGINAL, &[("1.patch", removes)]).apply().unwrap_err().to_string();
+    assert!(error.contains("removes the file none.c, which the source has not"), "{error}");
+}
+
+#[test]
+fn files_without_hunks_are_part_of_a_series() {
+    let patch = "diff --git a/dir/file.c b/dir/copy.c\nsimilarity index 100%\ncopy from dir/file.c\ncopy to dir/copy.c\n\
+        diff --git a/empty one b/empty one\nnew file mode 100644\nindex 0000000..e69de29\n\
+        diff --git a/dir/file.c b/dir/file.c\nold mode 100644\nnew mode 100755\n\
+        diff --git \"a/\\303\\244\" \"b/\\303\\244\"\nnew file mode 100644\n--- /dev/null\n+++ \"b/\\303\\244\"\n@@ -0,0 +1 @@\n+made\n";
+    let setup = setup(ORIGINAL, &[("1.patch", patch)]);
+    let touched = setup.apply().unwrap();
+    let all = ["dir/copy.c", "dir/file.c", "empty one", "\u{e4}"];
+    assert_eq!(touched, all.map(PathBuf::from).into());
+    assert!(all.iter().all(|name| setup.at("scratch").join(name).is_file()));
+}
+
 #[test]
 fn a_patch_for_a_missing_file_says_so() {
     let patch = "--- a/none.c\n+++ b/none.c\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n";

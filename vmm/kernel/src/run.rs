@@ -54,7 +54,10 @@ pub fn tied(program: &str) -> Command {
     } else {
         Command::new("sh")
     };
-    command.args(["-c", LEADER, "sh", program]).env("LC_ALL", "C").process_group(0);
+    command.args(["-c", LEADER, "sh", program]).process_group(0);
+    // The kernel's makefile takes LC_ALL out of the environment: then LANG would say in which language compilers
+    // speak. LANGUAGE goes before all of them.
+    command.env("LC_ALL", "C").env("LANG", "C").env_remove("LANGUAGE").env_remove("LC_MESSAGES");
     command
 }
 

@@ -4,7 +4,11 @@
 //! entry points. They come from the patched source, so that a call that a patch adds has its name too.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 use thiserror::Error;
 
 /// Whose numbers they are: a number means one call to 64-bit callers, and another to 32-bit ones.
@@ -99,6 +103,17 @@ impl SyscallTable {
             Abi::Ia32 => &self.narrow,
         }
     }
+}
+
+/// The functions that the tables of a source lead to: `sys_read`, `compat_sys_read`.
+pub(crate) fn entry_points(source: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for table in ["syscall_64.tbl", "syscall_32.tbl"] {
+        let text = fs::read_to_string(source.join("arch/x86/entry/syscalls").join(table)).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split('#').next());
+        names.extend(lines.flat_map(|line| line.split_whitespace().skip(3)).map(str::to_owned));
+    }
+    names
 }
 
 fn parse(table: &'static str, text: &str, abis: &[&str]) -> Result<BTreeMap<u64, String>, TableError> {

@@ -281,7 +281,8 @@ fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
     fs::write(path, text).map_err(CacheError::io("write", path))
 }
 
-fn is_source(name: &OsStr) -> bool {
+/// Whether a file or folder of this name can be part of a source.
+pub fn is_source(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name != b".git" && !PRODUCT_ENDINGS.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }

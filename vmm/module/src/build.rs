@@ -1,11 +1,18 @@
 //! Kernel modules, built from a folder by the kernel's own build system (`obj-m`).
 //!
-//! The folder is copied first, so that it stays as it is. It has to hold all that its build reads: a
-//! path that leads out of it, such as `../common.h`, leads nowhere in the copy.
+//! The folder is copied first, so that it stays as it is, together with what its files name outside of it
+//! ([`Around`]).
 
+use crate::{
+    around::Around,
+    makefile,
+    preflight::{self, Facts},
+};
 use base::cache::{self, Cache, CacheError, Fault, Kind};
 use kernel::{
-    BuildFailed, Kernel, diagnose, jobs, run,
+    BuildFailed, Kernel,
+    diagnose::{self, Places},
+    jobs, run,
     sources::hex,
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
@@ -15,13 +22,13 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
-const FORMAT: &str = "module 3";
+const FORMAT: &str = "module 4";
 /// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
 const EXPORTS: &str = "Module.symvers";
 /// Stands for the user's folder in warnings that are kept.
@@ -40,6 +47,20 @@ pub enum ModuleError {
         .0.display()
     )]
     NoMakefile(PathBuf),
+    /// There is one that only an outer make reads.
+    #[error(
+        "build the module in {}: the kernel's build system reads a Kbuild or a Makefile and no {name}; \
+         rename it: mv {} {}",
+        folder.display(),
+        folder.join(name).display(),
+        folder.join("Makefile").display()
+    )]
+    OtherName {
+        /// The folder.
+        folder: PathBuf,
+        /// `makefile` or `GNUmakefile`.
+        name: &'static str,
+    },
     /// The makefile names no module.
     #[error(
         "build the module in {}: {} names no module; \
@@ -92,9 +113,11 @@ impl ModuleError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoFolder(_) => Fault::Input,
-            Self::NoMakefile(_) | Self::NoModule { .. } | Self::NoProduct { .. } | Self::Build(_) => {
-                Fault::Build
-            }
+            Self::NoMakefile(_)
+            | Self::OtherName { .. }
+            | Self::NoModule { .. }
+            | Self::NoProduct { .. }
+            | Self::Build(_) => Fault::Build,
             Self::Missing(_) | Self::NoHeaders { .. } => Fault::Machine,
             Self::Cache(error) => error.fault(),
         }
@@ -146,7 +169,8 @@ pub fn build(
         &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
     let makefile = makefile(shown)?;
     let tree = Tree::scan(folder)?;
-    let hash = content_hash(folder, &tree, others, kernel)?;
+    let around = Around::find(folder, &tree)?;
+    let hash = content_hash(folder, &tree, &around, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)
         && let Some(built) = open(&entry, shown, true)
     {
@@ -162,8 +186,17 @@ pub fn build(
         }
     }
     let work = cache.work(&name);
-    let result =
-        Work { root: &work, folder: shown, makefile, others, cache, hash: &hash }.build(&tree, kernel, &lock);
+    let result = Work {
+        root: &work,
+        folder: shown,
+        around: &around,
+        inside: around.inside(folder),
+        makefile,
+        others,
+        cache,
+        hash: &hash,
+    }
+    .build(&tree, kernel, &lock);
     if let Err(ModuleError::Cache(CacheError::DiskFull { .. })) = &result {
         cache::remove(&work)?;
     }
@@ -179,6 +212,9 @@ struct Work<'a> {
     root: &'a Path,
     /// As the user gave it.
     folder: &'a Path,
+    around: &'a Around,
+    /// The folder's place in its surroundings.
+    inside: PathBuf,
     makefile: &'static str,
     others: &'a [PathBuf],
     cache: &'a Cache,
@@ -190,9 +226,12 @@ impl Work<'_> {
         // From nothing: a compiler warns of what it compiles, and the report is to have the warnings of all files.
         // ccache keeps that short.
         cache::remove(self.root)?;
-        let copy = self.root.join("source");
+        let surroundings = self.root.join("source");
+        // No slash at the end where it is the same folder.
+        let copy: PathBuf = surroundings.join(&self.inside).components().collect();
         fs::create_dir_all(&copy).map_err(CacheError::io("make the folder", &copy))?;
         tree.mirror(&copy, Share::Nothing, &BTreeSet::new(), &self.root.join("source.json"))?;
+        self.around.copy(&surroundings)?;
         if !kernel.build.join("Makefile").exists() {
             let build = fs::read_link(&kernel.build).unwrap_or_else(|_| kernel.build.clone());
             return Err(ModuleError::NoHeaders { release: kernel.release.clone(), build });
@@ -209,15 +248,31 @@ impl Work<'_> {
             let tables: Vec<_> = self.others.iter().map(|table| table.display().to_string()).collect();
             make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", tables.join(" ")));
         }
-        make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(self.root);
+        make.args(makefile::outer_variables(&copy, self.root, &log)?);
+        // Makefiles ask PWD where they are: what an author's own make was started in.
+        make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(&copy).env("PWD", &copy);
         let ran = run::run(make, &log, Some(lock), |_| ())?;
-        let places = [(copy.as_path(), self.folder)];
+        let source = kernel.build.with_file_name("source");
+        let headers = source.join("include");
+        let above = above(self.folder, &self.inside, &self.around.root);
+        let context = |folder: &Path| diagnose::Context {
+            places: Places::of_module(&copy, folder)
+                .and_own(&surroundings, &above)
+                .and(&source, Path::new("")),
+            release: &kernel.release,
+            headers: Some(&headers),
+            source: None,
+        };
         if !ran.status.success() {
             if diagnose::is_disk_full(&ran.lines) {
                 return Err(CacheError::disk_full(copy).into());
             }
             let what = format!("build the module in {}", self.folder.display());
-            return Err(BuildFailed::new(what, &ran, &places, &log).into());
+            let failed = BuildFailed::new(what, &ran, &context(self.folder), &log);
+            return Err(failed
+                .explained(|names| preflight::undefined(names, &Facts::of(kernel), self.cache))
+                .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
+                .into());
         }
         let built = kos(&copy)?;
         if built.is_empty() {
@@ -240,7 +295,8 @@ impl Work<'_> {
         if exports.is_file() {
             fs::copy(&exports, stage.path().join(EXPORTS)).map_err(CacheError::io("keep", &exports))?;
         }
-        let warnings = diagnose::warnings(&ran.lines, &[(&copy, Path::new(FOLDER))]);
+        let mut warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
+        warnings.extend(makefile::old_flags(&copy, Path::new(FOLDER), &kernel.release));
         let path = stage.path().join("modules.json");
         let text = serde_json::to_vec(&Manifest { modules, warnings })
             .map_err(|error| CacheError::io("write", &path)(error.into()))?;
@@ -249,18 +305,31 @@ impl Work<'_> {
     }
 }
 
+/// A folder's surroundings, as people know the folder.
+fn above(shown: &Path, inside: &Path, root: &Path) -> PathBuf {
+    let up = inside.components().count();
+    let named = shown.components().all(|part| matches!(part, Component::Normal(_)));
+    match shown.ancestors().nth(up) {
+        Some(above) if named && shown.components().count() >= up => above.to_owned(),
+        _ => root.to_owned(),
+    }
+}
+
 fn makefile(folder: &Path) -> Result<&'static str, ModuleError> {
     // In kbuild's order: a Kbuild goes before a Makefile.
-    ["Kbuild", "Makefile"]
-        .into_iter()
-        .find(|name| folder.join(name).is_file())
-        .ok_or_else(|| ModuleError::NoMakefile(folder.to_owned()))
+    ["Kbuild", "Makefile"].into_iter().find(|name| folder.join(name).is_file()).ok_or_else(|| {
+        match ["makefile", "GNUmakefile"].into_iter().find(|name| folder.join(name).is_file()) {
+            Some(name) => ModuleError::OtherName { folder: folder.to_owned(), name },
+            None => ModuleError::NoMakefile(folder.to_owned()),
+        }
+    })
 }
 
 /// Modules are small: their content is read, so that a touched file is not a change.
 fn content_hash(
     folder: &Path,
     tree: &Tree,
+    around: &Around,
     others: &[PathBuf],
     kernel: &Kernel,
 ) -> Result<String, CacheError> {
@@ -273,6 +342,11 @@ fn content_hash(
     add(kernel.hash.as_bytes());
     for path in tree.paths() {
         let file = folder.join(path);
+        add(path.as_os_str().as_encoded_bytes());
+        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+    }
+    for path in &around.files {
+        let file = around.root.join(path);
         add(path.as_os_str().as_encoded_bytes());
         add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
     }

@@ -98,6 +98,15 @@ fn what_cannot_be_built_is_told_apart() {
     let without = setup(&[("a.c", "int a;\n")]);
     assert!(without.error().to_string().contains("neither a Makefile nor a Kbuild"));
 
+    for name in ["makefile", "GNUmakefile"] {
+        let other = setup(&[(name, "obj-m := a.o\n"), ("a.c", "int a;\n")]);
+        let text = other.error().to_string();
+        assert!(
+            text.contains(&format!("reads a Kbuild or a Makefile and no {name}; rename it: mv ")),
+            "{text}"
+        );
+    }
+
     let unnamed = setup(&[("Makefile", "all:\n\ttrue\n"), ("a.c", "int a;\n")]);
     assert!(unnamed.error().to_string().contains("Makefile names no module"), "{}", unnamed.error());
 
@@ -110,6 +119,50 @@ fn what_cannot_be_built_is_told_apart() {
         text.contains("No rule to make target") && text.contains(&missing.at("a.ko").display().to_string()),
         "{text}"
     );
+}
+
+#[test]
+fn files_outside_of_the_folder_are_built_with_it() {
+    let setup = setup(&[
+        ("Makefile", "obj-m := a.o\nccflags-y := -I$(src)/../include\n"),
+        ("a.c", "#include \"../common/b.h\"\n#include <c.h>\nint a = B + C;\n"),
+    ]);
+    write(&setup.folder.path().join("common/b.h"), "#define B 1\n");
+    write(&setup.folder.path().join("include/c.h"), "#define C 2\n");
+    assert!(!setup.build().unwrap()[0].cached);
+    assert!(setup.build().unwrap()[0].cached);
+    // They are part of what the module is made from, and people know them where they are.
+    write(&setup.folder.path().join("include/c.h"), "#define C oops\n");
+    let text = setup.build().unwrap_err().to_string();
+    assert!(text.contains("'oops' undeclared"), "{text}");
+    let header = setup.folder.path().canonicalize().unwrap().join("include/c.h");
+    assert!(text.contains("mod/a.c:3:") || text.contains(&header.display().to_string()), "{text}");
+    assert!(!text.contains("/work/module-"), "{text}");
+}
+
+/// As the makefiles of "Linux Device Drivers" do it.
+#[test]
+fn variables_of_an_outer_make_line_reach_the_build() {
+    let setup = setup(&[
+        (
+            "Makefile",
+            "ifneq ($(M),)\nobj-m := a.o\nccflags-y := -I$(LDDINC) $(MORE)\nelse\nPWD := $(shell pwd)\nmodules:\n\t\
+             $(MAKE) -C /nowhere M=$(PWD) LDDINC=$(PWD)/../include MORE=\"-DD=1 -DE=2\" modules\nendif\n",
+        ),
+        ("a.c", "#include <c.h>\nint a = C + D + E;\n"),
+    ]);
+    write(&setup.folder.path().join("include/c.h"), "#define C 2\n");
+    assert_eq!(setup.build().unwrap()[0].name, "a");
+}
+
+#[test]
+fn makefiles_that_ask_where_they_are_find_the_folder() {
+    let setup = setup(&[
+        ("Makefile", "obj-m := a.o\nccflags-y := -I$(PWD)/inc\n"),
+        ("a.c", "#include <c.h>\nint a = C;\n"),
+        ("inc/c.h", "#define C 2\n"),
+    ]);
+    setup.build().unwrap();
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod around;
 mod build;
+mod makefile;
 pub mod preflight;
 
 pub use build::{Built, Module, ModuleError, build};

@@ -132,6 +132,12 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Prob
     problems
 }
 
+/// What is known of symbols that a build misses, a line each.
+pub fn undefined(names: &[String], facts: &Facts, cache: &Cache) -> Vec<String> {
+    let origins = origins(&names.iter().map(String::as_str).collect(), facts, cache);
+    names.iter().map(|name| format!("{name}: {}", advice(name, origins.get(name), facts))).collect()
+}
+
 fn problem(candidate: &Candidate, what: String) -> Problem {
     Problem { shown: candidate.shown.clone(), what, fault: candidate.way.fault(), gravity: Gravity::Error }
 }
@@ -274,8 +280,7 @@ fn unresolved(lacking: &[(&Candidate, Vec<&str>)], facts: &Facts, cache: &Cache)
     if names.is_empty() {
         return Vec::new();
     }
-    let origins = origin::source(&sources(cache), &facts.release)
-        .map_or_else(BTreeMap::new, |source| origin::search(&source, &names));
+    let origins = origins(&names, facts, cache);
     let mut problems = Vec::new();
     for (candidate, names) in lacking {
         for name in names.iter().take(SHOWN) {
@@ -294,6 +299,12 @@ fn unresolved(lacking: &[(&Candidate, Vec<&str>)], facts: &Facts, cache: &Cache)
         }
     }
     problems
+}
+
+/// Where a kernel of this release would have the symbols from, as far as its source is here.
+fn origins(names: &BTreeSet<&str>, facts: &Facts, cache: &Cache) -> BTreeMap<String, Origin> {
+    origin::source(&sources(cache), &facts.release)
+        .map_or_else(BTreeMap::new, |source| origin::search(&source, names))
 }
 
 fn advice(name: &str, origin: Option<&Origin>, facts: &Facts) -> String {

@@ -1,0 +1,335 @@
+//! What a linker misses. A system call that is in the table and nowhere else is found out by it alone, after
+//! everything was compiled, and under a name that its author never wrote.
+
+use crate::syscall_table;
+use base::diagnostic::nearest;
+use memchr::memmem;
+use regex::Regex;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+use walkdir::WalkDir;
+
+/// A symbol that nothing defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub name: String,
+    /// The first line that says so.
+    pub line: String,
+}
+
+/// Every missing symbol once, in the order of the linker's lines (GNU ld, lld).
+pub fn missing(lines: &[String]) -> Vec<Missing> {
+    static SAID: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"undefined reference to [`'](\w+)'|: error: undefined symbol: (\w+)$")
+            .expect("a constant that tests use")
+    });
+    let mut all: Vec<Missing> = Vec::new();
+    for line in lines {
+        let Some(found) = SAID.captures(line) else { continue };
+        let name = found.iter().skip(1).flatten().next().map_or("", |name| name.as_str());
+        if all.iter().all(|known| known.name != name) {
+            all.push(Missing { name: name.to_owned(), line: line.clone() });
+        }
+    }
+    all
+}
+
+/// What is to be done about each, in lines. `source` is the kernel's whole source.
+pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
+    let mut calls: Vec<Call> = Vec::new();
+    for call in missing.iter().filter_map(|missing| Call::of_entry(&missing.name)) {
+        // Of one call, the doors for 64-bit and for 32-bit programs each miss a function.
+        if !calls.contains(&call) {
+            calls.push(call);
+        }
+    }
+    let mut lines = Vec::new();
+    if !calls.is_empty() {
+        let code = Code::read(source);
+        lines.extend(calls.iter().map(|call| call.advice(&code, source)));
+    }
+    if missing.iter().any(|missing| Call::of_entry(&missing.name).is_none()) {
+        lines.push(
+            "nothing that is linked defines it: is the name right, and does a makefile build the file that does \
+             (obj-y += file.o)?"
+                .to_owned(),
+        );
+    }
+    lines
+}
+
+/// A system call that a table names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    name: String,
+    /// It is for 32-bit programs on a 64-bit kernel.
+    is_compat: bool,
+    /// Which table names it.
+    table: &'static str,
+}
+
+impl Call {
+    /// Of the function that a table's line becomes: `__x64_sys_NAME` (arch/x86/include/asm/syscall_wrapper.h).
+    fn of_entry(symbol: &str) -> Option<Self> {
+        let wide = symbol.strip_prefix("__x64_").map(|rest| (rest, "syscall_64.tbl"));
+        let (rest, table) = wide.or_else(|| Some((symbol.strip_prefix("__ia32_")?, "syscall_32.tbl")))?;
+        let (rest, is_compat) = rest.strip_prefix("compat_").map_or((rest, false), |rest| (rest, true));
+        Some(Self { name: rest.strip_prefix("sys_")?.to_owned(), is_compat, table })
+    }
+
+    fn function(&self) -> String {
+        format!("{}sys_{}", if self.is_compat { "compat_" } else { "" }, self.name)
+    }
+
+    fn keyword(&self) -> &'static str {
+        if self.is_compat { "COMPAT_SYSCALL_DEFINE" } else { "SYSCALL_DEFINE" }
+    }
+
+    fn advice(&self, code: &Code, source: &Path) -> String {
+        let (keyword, name, function) = (self.keyword(), &self.name, self.function());
+        let same = |it: &&Definition| it.name == *name && it.is_compat == self.is_compat;
+        if let Some(found) = code.definitions.iter().find(same) {
+            let object = found.file.with_extension("o");
+            let folder = found.file.parent().unwrap_or(Path::new(""));
+            return format!(
+                "{} has {keyword}{}({name}, ...), but is not linked: does {} have the line obj-y += {}?",
+                found.file.display(),
+                found.count,
+                folder.join("Makefile").display(),
+                object.file_name().unwrap_or_default().display()
+            );
+        }
+        if let Some((place, parameters)) = code.old.iter().find_map(|old| old.has(&function, source)) {
+            return format!(
+                "{place} defines {function}() the way that kernels before 4.17 called it; write {} in place of its \
+                 first line",
+                macro_call(keyword, name, &parameters)
+            );
+        }
+        let unlisted =
+            code.definitions.iter().filter(|it| !code.listed.contains(&format!("sys_{}", it.name)));
+        if let Some(near) = nearest(name, unlisted.clone().map(|it| &*it.name))
+            && let Some(found) = unlisted.into_iter().find(|it| it.name == near)
+        {
+            return format!(
+                "arch/x86/entry/syscalls/{} names {function}, and {} has {keyword}{}({near}, ...): the names have to \
+                 be the same",
+                self.table,
+                found.file.display(),
+                found.count
+            );
+        }
+        let text = fs::read_to_string(source.join("include/linux/syscalls.h")).unwrap_or_default();
+        match prototype(&text, &function) {
+            Some(parameters) => format!(
+                "arch/x86/entry/syscalls/{} names {function}, and include/linux/syscalls.h declares it, but nothing \
+                 defines it; write {}",
+                self.table,
+                macro_call(keyword, name, &parameters)
+            ),
+            None => format!(
+                "arch/x86/entry/syscalls/{} names {function}, but nothing defines it; write {keyword}0({name}) for a \
+                 call without parameters, {keyword}1({name}, int, number) for one with one, and so on",
+                self.table
+            ),
+        }
+    }
+}
+
+/// `SYSCALL_DEFINE2(name, int, a, ...)`.
+struct Definition {
+    name: String,
+    is_compat: bool,
+    count: String,
+    file: PathBuf,
+}
+
+/// A file in which a function of a system call may stand as C has it.
+struct Old(PathBuf);
+
+/// What the source has of system calls.
+struct Code {
+    definitions: Vec<Definition>,
+    old: Vec<Old>,
+    /// The functions that the tables lead to.
+    listed: BTreeSet<String>,
+}
+
+impl Code {
+    fn read(source: &Path) -> Self {
+        static DEFINE: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"(?m)^\s*(COMPAT_)?SYSCALL_DEFINE(\d)\s*\(\s*(\w+)")
+                .expect("a constant that tests use")
+        });
+        let elsewhere = ["Documentation", "tools", "samples", "scripts"].map(|name| source.join(name));
+        let arch = source.join("arch");
+        let wanted = |path: &Path| {
+            !elsewhere.iter().any(|folder| path == folder)
+                && (path.parent() != Some(&arch) || path.ends_with("x86"))
+        };
+        let listed = syscall_table::entry_points(source);
+        let mut code = Self { definitions: Vec::new(), old: Vec::new(), listed };
+        let (macros, old) = (memmem::Finder::new("SYSCALL_DEFINE"), memmem::Finder::new("asmlinkage"));
+        for entry in WalkDir::new(source).into_iter().filter_entry(|entry| wanted(entry.path())).flatten() {
+            if entry.path().extension().is_none_or(|ending| ending != "c") {
+                continue;
+            }
+            let Ok(text) = fs::read(entry.path()) else { continue };
+            let file = entry.path().strip_prefix(source).unwrap_or(entry.path()).to_owned();
+            if old.find(&text).is_some() {
+                code.old.push(Old(file.clone()));
+            }
+            if macros.find(&text).is_some() {
+                let text = String::from_utf8_lossy(&text);
+                code.definitions.extend(DEFINE.captures_iter(&text).map(|found| Definition {
+                    name: found[3].to_owned(),
+                    is_compat: found.get(1).is_some(),
+                    count: found[2].to_owned(),
+                    file: file.clone(),
+                }));
+            }
+        }
+        code
+    }
+}
+
+impl Old {
+    /// Where the file defines a function, and its parameters.
+    fn has(&self, function: &str, source: &Path) -> Option<(String, Vec<(String, String)>)> {
+        let text = fs::read_to_string(source.join(&self.0)).ok()?;
+        let pattern = format!(r"asmlinkage\s+(?:\w+\s+)+{function}\s*\(([^)]*)\)\s*\{{");
+        let found = Regex::new(&pattern).ok()?.captures(&text)?;
+        let line = text[..found.get(0)?.start()].lines().count() + 1;
+        Some((format!("{}:{line}", self.0.display()), parameters(&found[1])))
+    }
+}
+
+/// The parameters in a declaration of a function.
+fn prototype(text: &str, function: &str) -> Option<Vec<(String, String)>> {
+    let pattern = format!(r"\b{function}\s*\(([^)]*)\)\s*;");
+    Some(parameters(&Regex::new(&pattern).ok()?.captures(text)?[1]))
+}
+
+/// Types and names: `const char __user *`, `path`.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() || text == "void" {
+        return Vec::new();
+    }
+    let split = |parameter: &str| {
+        let parameter = parameter.trim();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let at = parameter.rfind(|c| !is_name(c)).map_or(0, |at| at + 1);
+        let (of, name) = parameter.split_at(at);
+        match (of.trim(), name) {
+            // A declaration may leave the name out.
+            ("", only) => (only.to_owned(), "value".to_owned()),
+            (of, "") => (of.to_owned(), "value".to_owned()),
+            (of, name) => (of.to_owned(), name.to_owned()),
+        }
+    };
+    text.split(',').map(split).collect()
+}
+
+/// As a call's first line is written today.
+fn macro_call(keyword: &str, name: &str, parameters: &[(String, String)]) -> String {
+    let all: String = parameters.iter().map(|(of, name)| format!(", {of}, {name}")).collect();
+    format!("{keyword}{}({name}{all})", parameters.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::write;
+
+    const GNU: &str = "\
+ld: vmlinux.o: in function `x64_sys_call':
+(.text+0xe1e): undefined reference to `__x64_sys_frob'
+ld: (.text+0x22a6): undefined reference to `__x64_sys_unbuilt'
+ld: vmlinux.o: in function `ia32_sys_call':
+(.text+0x336f): undefined reference to `__ia32_compat_sys_frob'
+ld: vmlinux.o:(.rodata+0x1da0): undefined reference to `__x64_sys_frob'";
+    const LLD: &str = "\
+ld.lld-19: error: undefined symbol: __x64_sys_frob
+>>> referenced by syscall_64.c
+>>>               vmlinux.o:(x64_sys_call)
+ld.lld-19: error: undefined symbol: __x64_sys_unbuilt
+ld.lld-19: error: undefined symbol: __ia32_compat_sys_frob
+ld.lld-19: error: undefined symbol: __x64_sys_frob";
+
+    fn names(text: &str) -> Vec<String> {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        missing(&lines).into_iter().map(|missing| missing.name).collect()
+    }
+
+    fn of(symbol: &str, files: &[(&str, &str)]) -> String {
+        let source = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            write(&source.path().join(name), text);
+        }
+        let missing = Missing { name: symbol.to_owned(), line: String::new() };
+        advice(&[missing], source.path()).join("\n")
+    }
+
+    #[test]
+    fn both_linkers_name_each_symbol_once() {
+        let all = ["__x64_sys_frob", "__x64_sys_unbuilt", "__ia32_compat_sys_frob"];
+        assert_eq!(names(GNU), all);
+        assert_eq!(names(LLD), all);
+    }
+
+    #[test]
+    fn the_macro_to_write_is_made_of_the_prototype() {
+        let header = "asmlinkage long sys_frob(int dfd, const char __user *path,\n\t\t\t umode_t);\n";
+        let text = of("__x64_sys_frob", &[("include/linux/syscalls.h", header)]);
+        assert!(
+            text.ends_with(
+                "write SYSCALL_DEFINE3(frob, int, dfd, const char __user *, path, umode_t, value)"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("syscall_64.tbl names sys_frob"), "{text}");
+        let text = of("__x64_sys_frob", &[("include/linux/syscalls.h", "asmlinkage long sys_frob(void);\n")]);
+        assert!(text.ends_with("write SYSCALL_DEFINE0(frob)"), "{text}");
+        let text = of("__ia32_compat_sys_frob", &[]);
+        assert!(
+            text.contains("syscall_32.tbl names compat_sys_frob")
+                && text.contains("COMPAT_SYSCALL_DEFINE0(frob)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_function_of_the_old_kind_is_named_with_its_line() {
+        let text = "#include <linux/syscalls.h>\n\nasmlinkage long sys_frob(int a, char __user *b)\n{\n\treturn a;\n}\n";
+        let text = of("__x64_sys_frob", &[("kernel/frob.c", text)]);
+        assert!(text.starts_with("kernel/frob.c:3 defines sys_frob()"), "{text}");
+        assert!(text.contains("SYSCALL_DEFINE2(frob, int, a, char __user *, b)"), "{text}");
+    }
+
+    #[test]
+    fn a_definition_that_is_not_built_or_named_otherwise_is_found() {
+        let text = "SYSCALL_DEFINE2(frob, int, a,\n\t\tint, b)\n{\n}\n";
+        let unbuilt = of("__x64_sys_frob", &[("kernel/frob.c", text)]);
+        assert_eq!(
+            unbuilt,
+            "kernel/frob.c has SYSCALL_DEFINE2(frob, ...), but is not linked: does kernel/Makefile have the line obj-y += frob.o?"
+        );
+        let table =
+            ("arch/x86/entry/syscalls/syscall_64.tbl", "1 common frobs sys_frobs\n2 64 frobn sys_frobn\n");
+        let other = of("__x64_sys_frobs", &[("kernel/frob.c", text), table]);
+        assert!(
+            other.contains("the names have to be the same") && other.contains("SYSCALL_DEFINE2(frob,"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_system_call_is_told_apart() {
+        assert!(of("my_helper", &[]).contains("obj-y += file.o"));
+    }
+}

@@ -1,0 +1,108 @@
+use super::*;
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn context() -> Context<'static> {
+    let places = Places::of_module(Path::new("/cache/m"), Path::new("mods/hello"));
+    Context { places, release: "6.12.117-vmm", headers: None, source: None }
+}
+
+fn first(text: &str) -> FirstError {
+    first_error(&lines(text), &context()).unwrap()
+}
+
+#[test]
+fn gcc_error_is_shown_with_its_source_and_the_users_path() {
+    let error = first(
+        "  CC [M]  /cache/m/hello.o\n\
+         /cache/m/hello.c: In function 'init':\n\
+         \x1b[01m\x1b[K/cache/m/hello.c:7:2:\x1b[m\x1b[K \x1b[01;31merror: \x1b[m\x1b[K'x' undeclared\n    \
+         7 |  x = 1;\n      |  ^\n\
+         /cache/m/hello.c:7:2: note: each undeclared identifier is reported only once\n\
+         make[3]: *** [scripts/Makefile.build:229: hello.o] Error 1\n\
+         /cache/m/hello.c:9:1: error: second\n",
+    );
+    assert_eq!(error.lines.len(), 5, "{error:?}");
+    assert_eq!(error.lines[4], "(and 1 more error)");
+    assert_eq!(error.lines[0], "mods/hello/hello.c:7:2: error: 'x' undeclared");
+    assert_eq!(error.lines[1], "    7 |  x = 1;");
+    assert!(error.advice.is_empty());
+}
+
+#[test]
+fn rustc_error_is_shown_with_its_place() {
+    let error = first(
+        "  RUSTC [M] /cache/m/chardev.o\nerror[E0425]: cannot find value `y` in this scope\n  \
+         --> /cache/m/chardev.rs:10:5\n   |\n10 |     y\n   |     ^ not found in this scope\n\n\
+         error: aborting due to 1 previous error\n",
+    );
+    assert_eq!(error.lines[0], "error[E0425]: cannot find value `y` in this scope");
+    assert_eq!(error.lines[1], "  --> mods/hello/chardev.rs:10:5");
+    assert_eq!(error.lines.len(), 5, "{error:?}");
+}
+
+#[test]
+fn modpost_make_and_linker_errors_are_found() {
+    for text in [
+        "ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!",
+        "make[3]: *** No rule to make target '/cache/m/gone.o', needed by '/cache/m/'.  Stop.",
+        "ld: kernel/fork.o: in function `fork': fork.c:(.text+0x1): undefined reference to `nosuch'",
+        "/cache/m/Makefile:2: *** missing separator.  Stop.",
+    ] {
+        let error = first(&format!("  MODPOST x\n{text}\nmake: *** [Makefile:224: __sub-make] Error 2"));
+        assert_eq!(error.lines, [text.replace("/cache/m/", "mods/hello/")]);
+    }
+}
+
+#[test]
+fn beginners_errors_are_explained() {
+    let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
+    assert!(error.advice.join("\n").contains("there is no gone.c"));
+    let error = first("ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!");
+    assert_eq!(error.undefined, ["nosuch"]);
+    let error = first("/cache/m/a.c:1:10: fatal error: stdio.h: No such file or directory");
+    assert!(error.advice.join("\n").contains("pr_info()"));
+    let error = first("ERROR: modpost: missing MODULE_LICENSE() in /cache/m/a.o");
+    assert!(error.advice.join("\n").contains("MODULE_LICENSE(\"GPL\");"));
+}
+
+#[test]
+fn a_place_may_be_left_out() {
+    let text = lines("/cache/slot/source/kernel/fork.c:1:1: error: x");
+    let error = first_error(
+        &text,
+        &Context { places: Places::of_kernel(Path::new("/cache/slot/source"), Path::new("")), ..context() },
+    )
+    .unwrap();
+    assert_eq!(error.lines, ["kernel/fork.c:1:1: error: x"]);
+}
+
+#[test]
+fn a_compiler_error_goes_before_what_follows_from_it() {
+    let error = first("make: *** [a] Error 1\nERROR: modpost: x\na.c:1:1: fatal error: b.h: No such file");
+    assert_eq!(error.lines, ["a.c:1:1: fatal error: b.h: No such file"]);
+}
+
+#[test]
+fn missing_packages_are_named() {
+    let error = first("elf.h:10:10: fatal error: gelf.h: No such file or directory\n");
+    assert!(error.advice.join("\n").contains("libelf-dev"));
+    let error = first("/bin/sh: 1: bc: not found\nmake[1]: *** [timeconst.h] Error 127");
+    assert!(error.advice.join("\n").contains("package bc "));
+}
+
+#[test]
+fn warnings_are_kept_once_each() {
+    let text =
+        "a.c:1:1: warning: unused\n    1 | int x;\nmake: ok\na.c:1:1: warning: unused\n    1 | int x;\n";
+    assert_eq!(warnings(&lines(text), &context()), ["a.c:1:1: warning: unused\n    1 | int x;"]);
+}
+
+#[test]
+fn output_without_error_has_none() {
+    assert_eq!(first_error(&lines("  CC a.o\n  LD vmlinux\n"), &context()), None);
+    assert!(is_disk_full(&lines("ld: final link failed: No space left on device")));
+    assert!(!is_disk_full(&lines("  CC a.o")));
+}

@@ -26,7 +26,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOrder};
 
 /// The name of the agent's port.
 const CONTROL_PORT: &str = "vmm.control";
@@ -150,6 +150,7 @@ struct Machine {
     tainted_mask: Option<GuestVirtualAddress>,
     /// As last told.
     taint: Option<u64>,
+    modules: SeenModules,
     memory: Memory,
     landmarks: BTreeMap<String, u64>,
     vm: Arc<Vm>,
@@ -236,6 +237,7 @@ impl Machine {
             space,
             tainted_mask,
             taint: None,
+            modules: SeenModules::default(),
             memory,
             landmarks,
             vm,
@@ -296,6 +298,7 @@ impl Machine {
             Command::ReadLog { unfinished } => {
                 self.tell_taint();
                 let records = self.log.read(unfinished);
+                self.tell_symbols(&records);
                 self.outbox.send(&Notice::Log(records));
             }
             Command::Sample => {
@@ -317,6 +320,16 @@ impl Machine {
         {
             self.taint = taint;
             self.outbox.send(&Notice::Taint(mask));
+        }
+    }
+
+    /// Names what the kernel could not name, since the module is gone.
+    fn tell_symbols(&mut self, records: &[LogRecord]) {
+        let Some(space) = &self.space else { return };
+        self.modules.look(&KernelState::new(space.clone(), self.landmarks.clone()));
+        let symbols = self.modules.names_in(records.iter().map(|record| record.text.as_str()));
+        if !symbols.is_empty() {
+            self.outbox.send(&Notice::Symbols(symbols));
         }
     }
 

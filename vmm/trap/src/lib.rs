@@ -15,7 +15,7 @@ mod task;
 mod walk;
 
 pub use door::{Door, ENTRY_MSRS};
-pub use kernel::{KernelState, Sleeper};
+pub use kernel::{KernelState, SeenModules, Sleeper};
 pub use printk::{KernelLog, Record};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};

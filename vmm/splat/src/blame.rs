@@ -23,7 +23,9 @@ mod names;
 
 use names::Names;
 
-static MACHINERY: LazyLock<Names> = LazyLock::new(|| Names::new(&[machinery::MACHINERY]));
+static MACHINERY: LazyLock<Names> =
+    LazyLock::new(|| Names::new(&[machinery::MACHINERY, machinery::EXCEPTIONS]));
+static EXCEPTIONS: LazyLock<Names> = LazyLock::new(|| Names::new(&[machinery::EXCEPTIONS]));
 static LIBRARY: LazyLock<Names> =
     LazyLock::new(|| Names::new(&[library::LIBRARY, library::LOCKS, library::IN_MODULES]));
 static DISPATCH: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::DISPATCH]));
@@ -80,6 +82,11 @@ pub fn tells(frame: &Frame, kind: Kind) -> bool {
 /// Whether `frame` belongs to the handling of an exception or to the printing of a report.
 pub fn is_machinery(frame: &Frame) -> bool {
     frame.module.is_none() && MACHINERY.has(&frame.function)
+}
+
+/// Whether `frame` takes an exception, which is the doing of what it interrupts; an interrupt is nobody's.
+pub fn is_exception(frame: &Frame) -> bool {
+    frame.module.is_none() && EXCEPTIONS.has(&frame.function)
 }
 
 /// Whether a trace ends here because nothing calls this function.

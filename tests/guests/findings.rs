@@ -49,6 +49,19 @@ fn warning_is_a_finding_with_its_place_in_the_users_file() {
 }
 
 #[test]
+fn code_of_a_module_that_was_unloaded_is_named_and_not_its_caller() {
+    let folder = root().join("tests/fixtures/modules/gone");
+    let ran = run_text(&format!(
+        "modules: [{}]\nsteps:\n  - insmod: gone\n  - mknod: /dev/gone\n    char: [242, 0]\n  - open: /dev/gone\n    flags: [write]\n    as: fd\n  - rmmod: gone\n  - write: $fd\n    data: x\n    expect: {{oops: true}}\n",
+        folder.display()
+    ));
+    ran.ends_with("pass", 0);
+    let found = finding(&ran);
+    assert_eq!(found["function"], "gone_write", "{found:#}");
+    assert_eq!(found["frames"][0]["module"], "gone");
+}
+
+#[test]
 fn fingerprint_is_the_same_in_every_run() {
     let (one, other) = (run(&fixture("warns.yaml")), run(&fixture("warn-allowed.yaml")));
     let (one, other) = (finding(&one), finding(&other));

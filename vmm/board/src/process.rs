@@ -24,7 +24,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOrder};
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -142,6 +142,7 @@ struct Machine {
     tainted_mask: Option<GuestVirtualAddress>,
     /// As last told.
     taint: Option<u64>,
+    modules: SeenModules,
     memory: Memory,
     landmarks: BTreeMap<String, u64>,
     vm: Arc<Vm>,
@@ -224,6 +225,7 @@ impl Machine {
             space,
             tainted_mask,
             taint: None,
+            modules: SeenModules::default(),
             memory,
             landmarks,
             vm,
@@ -274,6 +276,7 @@ impl Machine {
             Command::ReadLog { unfinished } => {
                 self.tell_taint();
                 let records = self.log.read(unfinished);
+                self.tell_symbols(&records);
                 self.outbox.send(&Notice::Log(records));
             }
             Command::Sample => {
@@ -295,6 +298,16 @@ impl Machine {
         {
             self.taint = taint;
             self.outbox.send(&Notice::Taint(mask));
+        }
+    }
+
+    /// Names what the kernel could not name, since the module is gone.
+    fn tell_symbols(&mut self, records: &[LogRecord]) {
+        let Some(space) = &self.space else { return };
+        self.modules.look(&KernelState::new(space.clone(), self.landmarks.clone()));
+        let symbols = self.modules.names_in(records.iter().map(|record| record.text.as_str()));
+        if !symbols.is_empty() {
+            self.outbox.send(&Notice::Symbols(symbols));
         }
     }
 

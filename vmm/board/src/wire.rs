@@ -126,6 +126,9 @@ pub enum Notice {
     /// The kernel's taint, as it stands in its memory: one bit a reason
     /// (Documentation/admin-guide/tainted-kernels.rst). Told when first known, and when it has changed.
     Taint(u64),
+    /// `function+0x12/0x34 [module]` for addresses that the log names next, in modules that are or were loaded. The kernel
+    /// itself can't name those of a module that is gone.
+    Symbols(BTreeMap<u64, String>),
     /// The answer to [`Command::Sample`].
     Standing(Vec<VcpuStanding>),
     /// The answer to [`Command::Explain`].

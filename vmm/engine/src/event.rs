@@ -4,7 +4,7 @@
 
 use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, VcpuStanding, Walk};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Event {
     /// The kernel's taint as read from its memory, one bit a reason: when it was first known, and when it had
     /// changed. Like a log line, it belongs to the step in which it comes.
     Taint(u64),
+    /// `function+0x12/0x34 [module]` for addresses in the log that comes next, which the kernel could not name.
+    Symbols(BTreeMap<u64, String>),
     /// The guest wrote this to its console or serial port.
     Console(Vec<u8>),
     /// The last event of a run that got as far as a machine.

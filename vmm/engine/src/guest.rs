@@ -339,6 +339,7 @@ impl<'a> Guest<'a> {
                 self.tell(Event::Walked(walk));
             }
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
+            Notice::Symbols(symbols) => self.tell(Event::Symbols(symbols)),
             Notice::Trapping(answer) => self.trapping = Some(answer),
             Notice::Standing(standing) => self.standing = Some(standing),
             Notice::Log(records) => {

@@ -8,6 +8,7 @@ use super::judged::{Excuse, Finding, Gravity};
 use board::wire::LogRecord;
 use scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use splat::{Kind, Scanner};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// So many different findings of one gravity are kept: a kernel in trouble repeats itself.
 const MAX_KEPT: usize = 100;
@@ -20,7 +21,12 @@ pub struct Findings {
     steps: Vec<(u64, Option<usize>)>,
     lines: u64,
     settled: Vec<Finding>,
+    /// Names of addresses that the kernel could not name.
+    symbols: BTreeMap<u64, String>,
 }
+
+/// So many of them are kept.
+const MAX_SYMBOLS: usize = 4096;
 
 impl Findings {
     /// Takes what the kernel logged in this step. `text` is the record's, with paths as the user knows them.
@@ -31,12 +37,42 @@ impl Findings {
         // Level and time tell the scanner that the kernel itself says this.
         let head = format!("<{}>[{:12.6}] ", record.level, record.time.as_secs_f64());
         for line in text.split('\n') {
-            self.lines = self.scanner.line(format!("{head}{line}").as_bytes());
+            self.lines = self.scanner.line(format!("{head}{}", self.named(line)).as_bytes());
         }
         for splat in self.scanner.settled() {
             let finding = self.finding(splat);
             add(&mut self.settled, finding);
         }
+    }
+
+    /// Takes names for addresses in the lines that come next.
+    pub fn name(&mut self, symbols: &BTreeMap<u64, String>) {
+        if self.symbols.len() + symbols.len() > MAX_SYMBOLS {
+            self.symbols.clear();
+        }
+        self.symbols.extend(symbols.iter().map(|(address, name)| (*address, name.clone())));
+    }
+
+    /// The line as the kernel would have printed it, had it known the function.
+    fn named<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        const ADDRESS: &str = "0xffffffff";
+        if self.symbols.is_empty() || !line.contains(ADDRESS) {
+            return Cow::Borrowed(line);
+        }
+        let mut named = String::new();
+        let mut rest = line;
+        while let Some(at) = rest.find(ADDRESS) {
+            let (before, from) = rest.split_at(at);
+            let digits =
+                from.get(2..18).filter(|_| from[18..].bytes().next().is_none_or(|b| b.is_ascii_whitespace()));
+            let address = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let end = digits.map_or(ADDRESS.len(), |_| 18);
+            named.push_str(before);
+            named.push_str(address.and_then(|it| self.symbols.get(&it)).map_or(&from[..end], String::as_str));
+            rest = &from[end..];
+        }
+        named.push_str(rest);
+        Cow::Owned(named)
     }
 
     /// All findings as they stand now, in the order in which they began.

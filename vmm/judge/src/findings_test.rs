@@ -10,6 +10,7 @@ const OOPS: &str = include_str!("../../splat/tests/logs/oops-null-x86-6.12.log")
 const WARN: &str = include_str!("../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
 const OOM: &str = include_str!("../../splat/tests/logs/oom-6.12.log");
 const STALL: &str = include_str!("../../splat/tests/logs/rcu-stall-self-x86-6.12.log");
+const UNLOADED: &str = include_str!("../../splat/tests/logs/oops-unloaded-module-x86-6.12.log");
 const PANIC: &str = include_str!("../../splat/tests/logs/panic-init-6.12.log");
 const WARN_PANIC: &str = include_str!("../../splat/tests/logs/warn-panic-on-warn-x86-4.14.log");
 const BUG: &str = include_str!("../../splat/tests/logs/bug-list-debug-x86-6.6.log");
@@ -341,4 +342,26 @@ fn paths_are_those_that_the_user_knows() {
     let report = first(PLAIN, records(&log), returned());
     assert_eq!(report.findings[0].splat.file_line.as_deref(), Some("/home/foo_main.c:217"));
     assert!(report.log_tail.iter().all(|line| !line.text.contains("/cache/")), "{:?}", report.log_tail);
+}
+
+#[test]
+fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
+    let report = first(PLAIN, records(UNLOADED), died());
+    assert_eq!(
+        report.reason,
+        "BUG: unable to handle kernel paging request in unknown code of a module (chardev was unloaded last)"
+    );
+
+    let name = |text: &str| Event::Symbols([(0xffff_ffff_a020_1040, text.to_owned())].into());
+    let mut seen = vec![name("chardev_write+0x10/0x50 [chardev]")];
+    seen.extend(records(UNLOADED));
+    let report = first(PLAIN, seen, died());
+    assert_eq!(report.reason, "BUG: unable to handle kernel paging request in chardev_write");
+    let finding = &report.findings[0].splat;
+    assert_eq!(finding.frames[0].to_string(), "chardev_write+0x10/0x50 [chardev]");
+    assert!(finding.excerpt.contains(&"RIP: 0010:chardev_write+0x10/0x50 [chardev]".to_owned()));
+    // What a guest makes up is not more than a name.
+    let mut seen = vec![name("\n\u{1b}[2J] [#1] 0xffffffffa0201040")];
+    seen.extend(records(UNLOADED));
+    assert_eq!(first(PLAIN, seen, died()).findings.len(), 1);
 }

@@ -150,6 +150,10 @@ impl Judge {
                 self.taint.after = Some(*mask);
                 Vec::new()
             }
+            Event::Symbols(symbols) => {
+                self.findings.name(symbols);
+                Vec::new()
+            }
             Event::Explained(explanation) => {
                 self.explanation = (**explanation).clone();
                 Vec::new()

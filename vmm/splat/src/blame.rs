@@ -23,7 +23,9 @@ mod names;
 
 use names::Names;
 
-static MACHINERY: LazyLock<Names> = LazyLock::new(|| Names::new(&[machinery::MACHINERY]));
+static MACHINERY: LazyLock<Names> =
+    LazyLock::new(|| Names::new(&[machinery::MACHINERY, machinery::EXCEPTIONS]));
+static EXCEPTIONS: LazyLock<Names> = LazyLock::new(|| Names::new(&[machinery::EXCEPTIONS]));
 static LIBRARY: LazyLock<Names> =
     LazyLock::new(|| Names::new(&[library::LIBRARY, library::LOCKS, library::IN_MODULES]));
 static DISPATCH: LazyLock<Names> = LazyLock::new(|| Names::new(&[dispatch::DISPATCH]));
@@ -80,6 +82,11 @@ pub fn tells(frame: &Frame, kind: Kind) -> bool {
 /// Whether `frame` belongs to the handling of an exception or to the printing of a report.
 pub fn is_machinery(frame: &Frame) -> bool {
     frame.module.is_none() && MACHINERY.has(&frame.function)
+}
+
+/// Whether `frame` takes an exception, which is the doing of what it interrupts; an interrupt is nobody's.
+pub fn is_exception(frame: &Frame) -> bool {
+    frame.module.is_none() && EXCEPTIONS.has(&frame.function)
 }
 
 /// Whether a trace ends here because nothing calls this function.
@@ -227,24 +234,20 @@ fn stalled(report: &Report) -> Blame {
         if frames.is_empty() {
             continue;
         }
-        let task = told(&frames, kind);
-        let origin = match stack.origin {
-            Origin::Own | Origin::Cpu => 0,
-            Origin::Task => 1,
-            Origin::LastRan => 2,
-            Origin::GracePeriod => 5,
-        };
+        // RCU's own thread waits for those that stall: nothing in it is at fault.
+        let task = told(&frames, kind).filter(|_| stack.origin != Origin::GracePeriod);
         // A CPU that idles holds nothing up.
         let idle = frames
             .iter()
             .any(|frame| frame.function == "do_idle" || frame.function.starts_with("cpu_startup_entry"))
             && task.as_deref().is_none_or(|name| DISPATCH.has(name));
-        let order = if idle {
-            4
-        } else if task.is_none() {
-            3
-        } else {
-            origin
+        let order = match stack.origin {
+            Origin::GracePeriod => 5,
+            _ if idle => 4,
+            _ if task.is_none() => 3,
+            Origin::LastRan => 2,
+            Origin::Task => 1,
+            Origin::Own | Origin::Cpu => 0,
         };
         if best.as_ref().is_none_or(|(known, _)| order < *known) {
             best = Some((order, Blame { function: task, frames, ..Blame::default() }));

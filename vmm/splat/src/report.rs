@@ -347,10 +347,13 @@ impl Report {
         self.section == Section::Trace && self.stacks.last().is_some_and(|stack| !stack.frames.is_empty())
     }
 
-    /// An interrupt came here; `frame` is what it interrupted, if known.
+    /// An interrupt came here; `frame` is what it interrupted, if known. What an exception interrupted is what caused it, so there
+    /// the same thing goes on.
     fn interrupted(&mut self, frame: Option<Frame>) {
         if let Some(stack) = self.stacks.last_mut().filter(|_| self.section == Section::Trace) {
-            stack.cut();
+            if !stack.frames.last().is_some_and(blame::is_exception) {
+                stack.cut();
+            }
             frame.into_iter().for_each(|frame| stack.push(frame));
         }
     }

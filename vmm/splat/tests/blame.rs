@@ -241,6 +241,17 @@ fn what_an_interrupt_interrupted_is_not_at_fault() {
 }
 
 #[test]
+fn what_an_exception_interrupted_caused_it() {
+    check(
+        "BUG: sleeping function called from invalid context at mm/memory.c:12",
+        &[(
+            "__might_resched down_read do_user_addr_fault exc_page_fault asm_exc_page_fault RIP:__get_user_4 foo_peek foo_ioctl",
+            "foo_peek",
+        )],
+    );
+}
+
+#[test]
 fn machinery_is_never_named() {
     for frames in [
         "dump_stack_lvl print_tainted get_taint",

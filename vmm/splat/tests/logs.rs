@@ -76,6 +76,45 @@ fn the_same_trouble_has_one_fingerprint_in_every_format_and_on_every_architectur
 }
 
 #[test]
+fn where_and_when_it_happened_changes_neither_title_nor_fingerprint() {
+    let changes = [
+        (r"^\[ *[0-9]+\.[0-9]+\]", "[86400.123456]"),
+        (r"\bffff[0-9a-f]{12}\b", "ffff8880deadb000"),
+        (r"0xffff[0-9a-f]{12}\b", "0xffffffffa0abc120"),
+        (r"\b0000000[0-9a-f]{9}\b", "00000000deadbeef"),
+        (r"\+0x[0-9a-f]+/0x[0-9a-f]+", "+0x321/0x4321"),
+        (r"\bCPU: [0-9]+", "CPU: 7"),
+        (r"\bCPU#[0-9]+", "CPU#7"),
+        (r"\b(on|for|NMI from|to|Task dump for) (cpu|CPU|CPUs) [0-9]+", "$1 $2 7"),
+        (r"\bPID: [0-9]+", "PID: 4711"),
+        (r"\bpid([:=] *)[0-9]+", "pid${1}4711"),
+        (r"(task|by task) ([\w-]*)([/:])[0-9]+", "$1 $2${3}4711"),
+        (r"\[ *T[0-9]+\]", "[ T4711]"),
+        (r"age=[0-9]+ cpu=[0-9]+", "age=99 cpu=7"),
+        (r"stuck for [0-9]+s", "stuck for 99s"),
+        (r"\[#[0-9]+\]", "[#3]"),
+    ]
+    .map(|(from, to)| (regex::Regex::new(from).expect("a pattern"), to));
+    let mut tried = 0;
+    for (name, log) in logs() {
+        let Ok(text) = String::from_utf8(log) else { continue };
+        if name.starts_with("damaged-") || name.contains("interleaved") {
+            continue;
+        }
+        let change = |line: &str| {
+            changes.iter().fold(line.to_owned(), |line, (from, to)| from.replace_all(&line, *to).into_owned())
+        };
+        let changed: Vec<String> = text.lines().map(change).collect();
+        let known = |log: &[u8]| -> Vec<(String, String)> {
+            splat::scan(log).into_iter().map(|it| (it.title, it.fingerprint)).collect()
+        };
+        assert_eq!(known(changed.join("\n").as_bytes()), known(text.as_bytes()), "{name}");
+        tried += usize::from(!known(text.as_bytes()).is_empty());
+    }
+    assert!(tried > 80, "only {tried} logs");
+}
+
+#[test]
 fn a_symboliser_changes_neither_name_nor_fingerprint() {
     let place = regex::Regex::new(r" [\w/.-]+\.[ch]:[0-9]+$").expect("a pattern");
     let mut tried = 0;

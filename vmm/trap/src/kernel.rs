@@ -6,8 +6,10 @@
 #[cfg(test)]
 mod fixture;
 mod locks;
+mod modules;
 mod stack;
 
+pub use modules::SeenModules;
 pub use stack::SLEEPING_FUNCTIONS;
 
 use locks::Locks;
@@ -235,17 +237,45 @@ impl KernelState {
         Some(found.into_iter().filter_map(one).collect())
     }
 
-    /// The last symbol at or before an address, from the module's own table of ELF symbols.
-    fn nearest(&self, module: &Module, start: u64, address: u64) -> Option<(String, u64)> {
+    /// A module's functions by its own table of ELF symbols, in the order of addresses.
+    fn functions(&self, module: &Module, most: u64) -> Option<Vec<(u64, String)>> {
+        let (symbols, strings) = self.symbol_table(module)?;
+        let inside = |value: u64| {
+            module.regions.iter().any(|(start, size)| (*start..start.saturating_add(*size)).contains(&value))
+        };
+        let mut functions = Vec::new();
+        for symbol in symbols.take(most as usize) {
+            let value = self.word(symbol.wrapping_add(8))?;
+            let name = self.half(symbol)?;
+            if name != 0
+                && inside(value)
+                && let Some(name) = self.text(strings.wrapping_add(name.into()), 128)
+                && !name.is_empty()
+            {
+                functions.push((value, name));
+            }
+        }
+        functions.sort();
+        functions.dedup_by_key(|(start, _)| *start);
+        Some(functions)
+    }
+
+    /// Where the symbols and the names of a module are.
+    fn symbol_table(&self, module: &Module) -> Option<(impl Iterator<Item = u64>, u64)> {
         const SYMBOL: u64 = 24;
         let table = module.kallsyms?;
         let [symtab, count, strtab] = ["symtab", "num_symtab", "strtab"]
             .map(|field| Some(table.wrapping_add(self.at(&format!("mod_kallsyms.{field}"))?)));
         let (symtab, strtab) = (self.word(symtab?)?, self.word(strtab?)?);
         let count = u64::from(self.half(count?)?).min(MOST_SYMBOLS);
+        Some(((0..count).map(move |index| symtab.wrapping_add(index * SYMBOL)), strtab))
+    }
+
+    /// The last symbol at or before an address, from the module's own table of ELF symbols.
+    fn nearest(&self, module: &Module, start: u64, address: u64) -> Option<(String, u64)> {
+        let (symbols, strings) = self.symbol_table(module)?;
         let mut best: Option<(u64, u64)> = None;
-        for index in 0..count {
-            let symbol = symtab.wrapping_add(index * SYMBOL);
+        for symbol in symbols {
             let value = self.word(symbol.wrapping_add(8))?;
             let is_nearer = best.is_none_or(|(known, _)| value > known);
             if value >= start && value <= address && is_nearer && self.half(symbol)? != 0 {
@@ -253,7 +283,7 @@ impl KernelState {
             }
         }
         let (value, symbol) = best?;
-        let name = self.text(strtab.wrapping_add(self.half(symbol)?.into()), 128)?;
+        let name = self.text(strings.wrapping_add(self.half(symbol)?.into()), 128)?;
         Some((name, address - value))
     }
 }

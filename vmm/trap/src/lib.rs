@@ -15,7 +15,7 @@ mod task;
 mod walk;
 
 pub use door::{Door, ENTRY_MSRS};
-pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, Sleeper, Still};
+pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use printk::{KernelLog, Record};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};

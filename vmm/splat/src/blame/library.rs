@@ -18,7 +18,7 @@ pub static LIBRARY: &[Group] = &[
             "free_pcp*", "free_one_page", "free_frozen_pages*", "free_unref_*", "alloc_frozen_pages*", "alloc_slab_page*",
             "cache_free", "cache_free_alien", "cache_alloc_*", "do_slab_free", "do_cache_alloc*", "kasprintf*", "kvasprintf*",
             "mempool_*", "dma_pool_*", "dma_alloc_*", "dma_free_*", "gen_pool_*", "rcu_free_*", "refill_obj_stock", "obj_cgroup_*",
-            "memcg_*slab*", "free_large_kmalloc", "free_slab", "discard_slab", "memcg_alloc*", "cma_alloc*", "alloc_large_system_hash",
+            "memcg_*slab*", "free_large_kmalloc", "free_slab", "discard_slab", "memcg_alloc*", "cma_alloc*", "alloc_skb*", "netdev_alloc_skb*", "napi_alloc_skb*", "page_frag_*", "alloc_large_system_hash",
         ],
     },
     Group {

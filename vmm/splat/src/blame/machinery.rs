@@ -36,25 +36,6 @@ pub static MACHINERY: &[Group] = &[
         ],
     },
     Group {
-        why: "take the exception that the report is about",
-        names: &[
-            "page_fault_oops", "no_context", "bad_area*", "kernelmode_fixup_or_oops*", "do_page_fault", "exc_page_fault",
-            "asm_exc_page_fault", "page_fault", "async_page_fault", "do_async_page_fault", "do_user_addr_fault",
-            "do_kern_addr_fault", "mm_fault_error", "show_fault_oops", "spurious_kernel_fault*", "trace_do_page_fault",
-            "do_general_protection", "general_protection", "exc_general_protection", "asm_exc_general_protection",
-            "exc_divide_error", "asm_exc_divide_error", "divide_error", "do_divide_error", "do_double_fault", "exc_double_fault",
-            "asm_exc_double_fault", "double_fault", "df", "exc_stack_segment", "asm_exc_stack_segment", "stack_segment",
-            "exc_int3", "asm_exc_int3", "int3", "do_int3*", "exc_alignment_check", "asm_exc_alignment_check", "alignment_check",
-            "exc_control_protection", "asm_exc_control_protection", "exc_debug", "asm_exc_debug", "error_entry", "error_code",
-            "do_mem_abort", "do_translation_fault", "do_kernel_fault", "el1_abort", "el1_da", "el1_ia", "el1_pc", "el1_undef*",
-            "do_tag_check_fault", "do_tag_recovery", "do_alignment_fault", "do_sp_pc_abort", "do_bad", "do_sea",
-            "do_serror*", "el1h_64_error*", "el1_error*", "do_DataAbort", "dabt_svc", "pabt_svc", "do_PrefetchAbort", "do_bad_area",
-            "bug_finish", "common_exception", "ret_from_exception", "do_page_fault_*", "handle_page_fault", "tlb_do_page_fault*",
-            "do_dat_exception", "do_protection_exception", "do_hash_fault", "bad_page_fault", "data_access_*",
-            "instruction_access_*", "unrecoverable_exception", "do_trap_load_fault", "do_trap_insn_*", "segment_not_present",
-        ],
-    },
-    Group {
         why: "sanitizers and their hooks, and coverage",
         names: &[
             "kasan_*", "kasan", "asan_*", "hwasan_*", "check_memory_region*", "check_region_inline", "memory_is_poisoned*",
@@ -130,6 +111,30 @@ pub static MACHINERY: &[Group] = &[
             "common_startup_64", "secondary_start_kernel", "primary_switched", "kernel_thread_helper", "kernel_thread_starter",
             "handle_exception", "do_trap_ecall_u", "sys_call_table", "system_call_exception", "system_call_vectored*",
             "el0_svc_common*", "el0_svc_handler", "compat_syscall*", "userspace", "new_thread_handler", "vectors",
+        ],
+    },
+];
+
+/// The part of the machinery that an exception goes through. What is below it in a trace caused the exception.
+#[rustfmt::skip]
+pub static EXCEPTIONS: &[Group] = &[
+    Group {
+        why: "take the exception that the report is about",
+        names: &[
+            "page_fault_oops", "no_context", "bad_area*", "kernelmode_fixup_or_oops*", "do_page_fault", "exc_page_fault",
+            "asm_exc_page_fault", "page_fault", "async_page_fault", "do_async_page_fault", "do_user_addr_fault",
+            "do_kern_addr_fault", "mm_fault_error", "show_fault_oops", "spurious_kernel_fault*", "trace_do_page_fault",
+            "do_general_protection", "general_protection", "exc_general_protection", "asm_exc_general_protection",
+            "exc_divide_error", "asm_exc_divide_error", "divide_error", "do_divide_error", "do_double_fault", "exc_double_fault",
+            "asm_exc_double_fault", "double_fault", "df", "exc_stack_segment", "asm_exc_stack_segment", "stack_segment",
+            "exc_int3", "asm_exc_int3", "int3", "do_int3*", "exc_alignment_check", "asm_exc_alignment_check", "alignment_check",
+            "exc_control_protection", "asm_exc_control_protection", "exc_debug", "asm_exc_debug", "error_entry", "error_code",
+            "do_mem_abort", "do_translation_fault", "do_kernel_fault", "el1_abort", "el1_da", "el1_ia", "el1_pc", "el1_undef*",
+            "do_tag_check_fault", "do_tag_recovery", "do_alignment_fault", "do_sp_pc_abort", "do_bad", "do_sea",
+            "do_serror*", "el1h_64_error*", "el1_error*", "do_DataAbort", "dabt_svc", "pabt_svc", "do_PrefetchAbort", "do_bad_area",
+            "bug_finish", "common_exception", "ret_from_exception", "do_page_fault_*", "handle_page_fault", "tlb_do_page_fault*",
+            "do_dat_exception", "do_protection_exception", "do_hash_fault", "bad_page_fault", "data_access_*",
+            "instruction_access_*", "unrecoverable_exception", "do_trap_load_fault", "do_trap_insn_*", "segment_not_present",
         ],
     },
 ];

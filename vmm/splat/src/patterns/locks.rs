@@ -163,7 +163,7 @@ pub static PATTERNS: &[Pattern] = &[
         SchedulingWhileAtomic,
         Begin,
         "scheduling",
-        r"^(?:bad: |BUG: )scheduling (?:while atomic|from the idle thread)",
+        r"^(?:bad: |BUG: )scheduling (?:while atomic|from the idle thread|in a non-blocking section)",
         "BUG: scheduling while atomic{in}",
         OnTrace,
         Needed,

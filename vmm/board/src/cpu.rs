@@ -249,8 +249,8 @@ impl Cpu {
     }
 
     /// Does what the guest wanted to an entry point's register, and follows it there. What moved is noted: a
-    /// processor that comes up sets its registers for the first time, or to what they were. What the register holds then
-    /// counts, which need not be what was written: some have fewer bits.
+    /// processor that comes up sets its registers for the first time, or to what they were. Some registers hold fewer bits
+    /// than are written, and that depends on whether KVM or the processor did the write: it is the same either way.
     fn write_entry(&mut self, msr: u32, value: u64) -> Result<(), TrapError> {
         let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.registers()?.rip);
         if !self.vcpu.set_msr(msr, value)? {
@@ -261,7 +261,8 @@ impl Cpu {
         if let Some(Watch::Trap(trap)) = &mut self.watch {
             trap.moved(&mut *self.vcpu)?;
         }
-        if from != 0 && from != to && self.entry_writes.len() < MOST_ENTRY_WRITES {
+        let moved = from != 0 && from != to && from != value;
+        if moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
             self.entry_writes.push(EntryWrite { vcpu: self.index, msr, from, to, rip });
         }
         Ok(())

@@ -317,6 +317,11 @@ fn a_register_that_keeps_fewer_bits_has_not_moved_when_it_is_written_again() {
     let (mut scripted, _) = Scripted::new(writes);
     scripted.width = 32;
     assert_eq!(play(scripted, [counting()]).entry_writes, []);
+    // The processor itself has written all of it before.
+    let (mut scripted, _) = Scripted::new([Play::WriteMsr(SYSENTER_EIP, ENTRY)]);
+    scripted.msrs.insert(SYSENTER_EIP, ENTRY);
+    scripted.width = 32;
+    assert_eq!(play(scripted, [counting()]).entry_writes, []);
     let (mut scripted, _) =
         Scripted::new([Play::WriteMsr(SYSENTER_EIP, ENTRY), Play::WriteMsr(SYSENTER_EIP, ENTRY + 1)]);
     scripted.width = 32;

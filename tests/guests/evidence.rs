@@ -2,7 +2,11 @@
 
 use super::support::{fixture, root, run, run_text, run_with, shipped};
 use serde_json::Value;
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 /// How often a call was counted at a door.
 fn counted(report: &Value, door: &str, nr: u64) -> u64 {
@@ -116,4 +120,68 @@ fn a_line_without_a_newline_belongs_to_the_step_that_printed_it() {
         2,
         "{log:?}"
     );
+}
+
+/// A program of the fixtures, compiled.
+fn compiled(folder: &Path, name: &str) -> PathBuf {
+    let program = folder.join(name);
+    let source = root().join("tests/fixtures/programs").join(format!("{name}.c"));
+    let mut gcc = Command::new("gcc");
+    assert!(gcc.args(["-O2", "-static", "-o"]).arg(&program).arg(source).status().unwrap().success());
+    program
+}
+
+#[test]
+fn breakpoints_of_debuggers_and_profilers_fire_while_calls_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), "breaks");
+    let with = |count: &str, expect: &str| {
+        let step =
+            |how: &str| format!("  - run: [/bin/breaks, {how}]\n    expect: {{stdout: \"5 hits\\n\"}}\n");
+        let steps: String = ["ptrace", "execute", "perf"].map(step).concat();
+        run_text(&format!("{count}files: {{/bin/breaks: {}}}\nsteps:\n{steps}{expect}", program.display()))
+    };
+    // Five calls of each program's, all of them at the 64-bit door, which keeps its register.
+    let ran = with("", "expect: {syscalls: {getppid: {at-least: 15}}}\n");
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.calls("getppid"), 15, "{}", ran.text);
+    let unknown = ran.report()["not_known"].as_array().unwrap();
+    assert!(unknown.iter().any(|line| line.as_str().unwrap().contains("int $0x80")), "{unknown:?}");
+    // What may have been missed decides nothing.
+    let ran = with("", "expect: {syscalls: {getppid: 15}}\n");
+    ran.ends_with("fail", 1);
+    ran.says("15 or more");
+    let ran = with("count: false\n", "");
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.report()["syscalls"].as_array().unwrap().len(), 0, "{}", ran.text);
+}
+
+#[test]
+fn processor_that_goes_and_comes_back_has_moved_nothing() {
+    let ran = run_text(
+        "machine: {cpus: 2}\nsteps:\n  - file: /sys/devices/system/cpu/cpu1/online\n    write: '0'\n  - file: \
+         /sys/devices/system/cpu/cpu1/online\n    write: '1'\n  - file: /sys/devices/system/cpu/online\n    expect: {data: \
+         \"0-1\\n\"}\n  - syscall: getppid\n    repeat: 10\nexpect:\n  syscalls: {getppid: 10}\n",
+    );
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.report()["entry_writes"].as_array().unwrap().len(), 0, "{}", ran.text);
+}
+
+#[test]
+fn processor_that_never_comes_up_fails_nobody_else() {
+    let ran = run_text(
+        "machine: {cpus: 2, command-line: maxcpus=1}\nsteps:\n  - file: /sys/devices/system/cpu/online\n    expect: {data: \
+         \"0\\n\"}\n  - syscall: getppid\n    repeat: 10\nexpect:\n  syscalls: {getppid: 10}\n",
+    );
+    ran.ends_with("pass", 0);
+    let ran = run_text("machine: {cpus: 17}\nsteps:\n  - syscall: getppid\n");
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.says("room for 16 processors, not for 17");
+}
+
+#[test]
+fn entry_that_no_register_can_hold_is_refused_as_by_hardware() {
+    let ran = run(&fixture("bends.yaml"));
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.report()["entry_writes"].as_array().unwrap().len(), 0, "{}", ran.text);
 }

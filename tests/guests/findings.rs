@@ -214,3 +214,12 @@ fn flooded_log_keeps_its_first_and_newest_lines() {
     // The process that boots the guest holds no log.
     assert!(number("own_memory_kib") < 64 << 10, "{}", ran.report()["own_memory_kib"]);
 }
+
+#[test]
+fn no_line_is_lost_however_fast_they_come() {
+    let ran = run(&fixture("pours.yaml"));
+    ran.ends_with("pass", 0);
+    assert_eq!(ran.report()["log_lines_lost"], 0, "{}", ran.text);
+    let newest = ran.report()["log"].as_array().unwrap().last().unwrap()["seq"].as_u64().unwrap();
+    assert!(newest > 150_000, "{newest}");
+}

@@ -41,7 +41,8 @@ fn main() {
     early::load();
     let mut port = port::open();
     // Waits until the host's end is open; until then there is nothing else to do.
-    let why = match port.write_all(&encode(&FromAgent::Hello(hello()))).and_then(|()| Control::new(port)) {
+    let hello = encode(&FromAgent::Hello(hello())).map_err(std::io::Error::other);
+    let why = match hello.and_then(|hello| port.write_all(&hello)).and_then(|()| Control::new(port)) {
         Ok(control) => {
             setup::mount_the_rest();
             setup::open_console();

@@ -42,8 +42,14 @@ impl Control {
     ///
     /// # Errors
     /// As write(2).
-    pub fn say(&mut self, message: &FromAgent) -> io::Result<()> {
-        self.out.push(&encode(message));
+    pub fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        let (id, nanos) = (reply.id, reply.nanos);
+        // One that is too long for a frame becomes another that says so.
+        let frame = encode(&FromAgent::Reply(reply)).or_else(|error| {
+            let outcome = Outcome::Refused { why: format!("the answer makes {error}") };
+            encode(&FromAgent::Reply(Reply { id, outcome, nanos }))
+        });
+        self.out.push(&frame.map_err(io::Error::other)?);
         Ok(self.out.fill()?)
     }
 }
@@ -229,6 +235,6 @@ impl Agent {
     }
 
     fn reply(&mut self, reply: Reply) -> io::Result<()> {
-        self.control.say(&FromAgent::Reply(reply))
+        self.control.reply(reply)
     }
 }

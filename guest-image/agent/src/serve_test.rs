@@ -41,7 +41,7 @@ impl Guest {
 
     fn send(&mut self, action: Action) -> u32 {
         self.next += 1;
-        self.control.write_all(&encode(&Request { id: self.next, action })).unwrap();
+        self.control.write_all(&encode(&Request { id: self.next, action }).unwrap()).unwrap();
         self.next
     }
 
@@ -350,8 +350,8 @@ fn nobody_who_reads_slowly_holds_the_agent() {
     // The answer is under way, and there is no room for it. Children are collected all the same.
     std::thread::sleep(Duration::from_millis(200));
     let orphan = "sleep 0.1 & exec sleep 0.1";
-    let mut sent = encode(&Request { id: 100, action: run(orphan, b"", 10) });
-    sent.extend(encode(&Request { id: 101, action: large() }));
+    let mut sent = encode(&Request { id: 100, action: run(orphan, b"", 10) }).unwrap();
+    sent.extend(encode(&Request { id: 101, action: large() }).unwrap());
     guest.control.set_nonblocking(true).unwrap();
     let mut written = 0;
     // What the agent does not take, the socket holds, or refuses.

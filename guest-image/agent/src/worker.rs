@@ -50,7 +50,10 @@ impl Worker {
 
     /// Hands it a request. It takes it as soon as it has answered the one before.
     pub fn ask(&mut self, request: &Request) {
-        self.requests.push(&encode(request));
+        // It came in a frame, so it fits into one.
+        if let Ok(request) = encode(request) {
+            self.requests.push(&request);
+        }
         self.pump();
     }
 
@@ -93,7 +96,8 @@ fn work(mut requests: File, mut replies: File, clock: Clock) -> i32 {
                 if matches!(outcome, Outcome::Returned { value: 0, .. }) && getpid() != me {
                     return 0;
                 }
-                if replies.write_all(&encode(&Reply { id, outcome, nanos })).is_err() {
+                let Ok(reply) = whole(&Reply { id, outcome, nanos }) else { return 1 };
+                if replies.write_all(&reply).is_err() {
                     return 1;
                 }
             }
@@ -106,4 +110,12 @@ fn work(mut requests: File, mut replies: File, clock: Clock) -> i32 {
             Err(_) => return 1,
         }
     }
+}
+
+/// A reply as a frame; if it is too long for one, another reply that says so.
+fn whole(reply: &Reply) -> Result<Vec<u8>, FrameError> {
+    encode(reply).or_else(|error| {
+        let outcome = Outcome::Refused { why: format!("the answer makes {error}") };
+        encode(&Reply { id: reply.id, outcome, nanos: reply.nanos })
+    })
 }

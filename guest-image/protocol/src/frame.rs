@@ -30,13 +30,16 @@ impl core::error::Error for FrameError {}
 
 /// One message as a frame.
 ///
-/// # Panics
-/// Never for this crate's messages: encoding into memory has no way to fail.
-pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    let mut frame = postcard::to_extend(message, Vec::from([0; 4])).expect("encoding into memory");
-    let length = (frame.len() - 4) as u32;
+/// # Errors
+/// The message is longer than a frame may be: no receiver would take it.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = postcard::to_extend(message, Vec::from([0; 4])).map_err(|_| FrameError::Garbled)?;
+    let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+    if length as usize > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
     frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
+    Ok(frame)
 }
 
 /// Collects bytes as they arrive and gives back whole messages.

@@ -1,7 +1,9 @@
 //! Frames survive any way of cutting the stream, and any stream.
 
 use proptest::prelude::*;
-use protocol::{Action, Arg, Door, FrameError, Frames, MAX_FRAME, Outcome, Reply, Request, encode};
+use protocol::{
+    Action, Arg, Door, FrameError, Frames, FromAgent, MAX_FRAME, Outcome, Reply, Request, encode,
+};
 
 fn arg() -> impl Strategy<Value = Arg> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..50);
@@ -37,7 +39,7 @@ proptest! {
         requests in prop::collection::vec(request(), 0..8),
         cuts in prop::collection::vec(1usize..40, 1..20),
     ) {
-        let stream: Vec<u8> = requests.iter().flat_map(encode).collect();
+        let stream: Vec<u8> = requests.iter().flat_map(|request| encode(request).unwrap()).collect();
         let (mut frames, mut got, mut rest) = (Frames::new(), Vec::new(), &stream[..]);
         for cut in cuts.iter().cycle() {
             let (now, later) = rest.split_at(rest.len().min(*cut));
@@ -71,7 +73,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_is_never_taken_for_two_messages(request in request(), at in any::<prop::sample::Index>()) {
-        let mut frame = encode(&request);
+        let mut frame = encode(&request).unwrap();
         let bit = at.index((frame.len() - 4) * 8) + 32;
         frame[bit / 8] ^= 1 << (bit % 8);
         let (mut frames, mut got) = (Frames::new(), Vec::new());
@@ -95,10 +97,25 @@ fn a_length_over_the_limit_is_an_error_before_its_bytes_arrive() {
 #[test]
 fn bytes_behind_a_message_inside_of_its_frame_are_an_error() {
     let reply = Reply { id: 1, outcome: Outcome::Died { signal: 9 }, nanos: 5 };
-    let mut frame = encode(&reply);
+    let mut frame = encode(&reply).unwrap();
     frame.push(0);
     frame[0] += 1;
     let mut frames = Frames::new();
     frames.push(&frame);
     assert_eq!(frames.next::<Reply>(), Err(FrameError::Garbled));
+}
+
+#[test]
+fn a_message_that_no_receiver_would_take_is_not_encoded() {
+    let reply = |length| {
+        let outcome = Outcome::Returned { value: 0, data: vec![vec![7; length]] };
+        FromAgent::Reply(Reply { id: 1, outcome, nanos: 0 })
+    };
+    // What is around the bytes: their length and the message's other fields.
+    let around = encode(&reply(1 << 20)).unwrap().len() - 4 - (1 << 20) + 1;
+    let longest = MAX_FRAME - around;
+    let mut frames = Frames::new();
+    frames.push(&encode(&reply(longest)).unwrap());
+    assert_eq!(frames.next(), Ok(Some(reply(longest))));
+    assert!(matches!(encode(&reply(longest + 1)), Err(FrameError::TooLong(_))));
 }

@@ -32,6 +32,12 @@ pub fn words() -> &'static [&'static str] {
     WORDS
 }
 
+/// Room for so many lines that the log can be read before the kernel overwrites them: 32768 of them, 32 bytes each on
+/// average, and 3.6 MiB beside for what the kernel keeps of each.
+const LONG_LOG: &str = "log_buf_len=1M";
+/// A guest that has less memory than this, in MiB, needs it for other things.
+const ROOM_FOR_LOG: u32 = 64;
+
 /// In place of `quiet` where the log can't be found in memory, and the serial port has to carry it.
 const SERIAL_LOG: &[&str] = &[
     // It needs no driver, and goes on when the console works.
@@ -58,6 +64,9 @@ pub fn build(spec: &Spec) -> String {
     }
     if serial {
         words.extend(SERIAL_LOG.iter().map(|word| word.to_string()));
+    }
+    if spec.memory_mib >= ROOM_FOR_LOG && !serial {
+        words.push(LONG_LOG.to_owned());
     }
     words.extend(spec.command_line.iter().cloned());
     words.join(" ")

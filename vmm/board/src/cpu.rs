@@ -1,16 +1,18 @@
 //! The thread of one vCPU.
 
-use crate::wire::{EndReason, EntryWrite, VcpuStanding};
-use machine::{Bus, Effect, Exit, Vcpu};
+use crate::wire::{Blame, EndReason, EntryWrite, VcpuStanding};
+use machine::{
+    Bus, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Subscriber, x86::INTERRUPT_FLAG,
+};
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, Sender},
+        mpsc::{Receiver, Sender, TryRecvError},
     },
 };
-use trap::{Order, Seen, SyscallTrap, TrapError, Walk, WalkOrder, Walker};
+use trap::{Order, OwnBreakpoints, Seen, SyscallTrap, TrapError, Walk, WalkOrder, Walker};
 
 /// What others ask of a vCPU; it looks between two runs.
 pub enum Ask {
@@ -22,6 +24,10 @@ pub enum Ask {
     Untrap { done: Sender<Result<(), String>> },
     /// Follow one of them.
     Walk { order: Box<WalkOrder>, done: Sender<Result<(), String>> },
+    /// Run no further, and have nothing half done.
+    Hold { done: Sender<Result<(), String>> },
+    /// Run on.
+    Go { done: Sender<Result<(), String>> },
     /// End.
     Stop,
 }
@@ -36,10 +42,15 @@ pub enum Watch {
 
 impl Watch {
     /// A debug exception ended the run.
-    fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<Option<Sight>, TrapError> {
+    fn hit(
+        &mut self,
+        vcpu: &mut dyn Processor,
+        registers: &Registers,
+        dr6: u64,
+    ) -> Result<Option<Sight>, TrapError> {
         Ok(match self {
-            Self::Trap(trap) => trap.hit(vcpu, rip, dr6)?.map(Sight::Call),
-            Self::Walk(walker) => walker.hit(vcpu, rip, dr6)?.map(|walk| Sight::Walk(Box::new(walk))),
+            Self::Trap(trap) => trap.hit(vcpu, registers, dr6)?.map(Sight::Call),
+            Self::Walk(walker) => walker.hit(vcpu, registers, dr6)?.map(|walk| Sight::Walk(Box::new(walk))),
         })
     }
 
@@ -69,127 +80,294 @@ pub struct Remains {
     pub exits_until_ready: Option<BTreeMap<&'static str, u64>>,
     pub watch: Option<Watch>,
     pub entry_writes: Vec<EntryWrite>,
+    /// A breakpoint of the guest's own found no register.
+    pub guest_breakpoint_lost: bool,
 }
 
 /// Writes to the entry points' registers that are kept; a guest may make any number of them.
-const MOST_ENTRY_WRITES: usize = 64;
+pub const MOST_ENTRY_WRITES: usize = 64;
+
+/// Whether the guest runs.
+enum Gait {
+    Runs,
+    /// Somebody wants it held; what is half done comes first.
+    Settles(Vec<Sender<Result<(), String>>>),
+    Held,
+}
 
 /// Everything that the thread works with.
 pub struct Cpu {
     pub index: u8,
-    pub vcpu: Vcpu,
-    pub bus: Arc<Bus>,
-    pub asks: Receiver<Ask>,
+    vcpu: Box<dyn Processor>,
+    bus: Arc<Bus>,
+    asks: Receiver<Ask>,
+    shared: Shared,
+    /// Takes what is to be shown.
+    show: Box<dyn FnMut(Sight) + Send>,
+    gait: Gait,
+    watch: Option<Watch>,
+    /// The guest's own breakpoints, while there are some of ours.
+    own: Option<OwnBreakpoints>,
+    exits: BTreeMap<&'static str, u64>,
+    exits_until_ready: Option<BTreeMap<&'static str, u64>>,
+    entry_writes: Vec<EntryWrite>,
+    guest_breakpoint_lost: bool,
+    /// The guest has done something of its own.
+    ran: bool,
+}
+
+/// What all vCPUs of a machine share.
+#[derive(Clone, Default)]
+pub struct Shared {
     /// Set when the agent's first byte came.
     pub ready: Arc<AtomicBool>,
     /// The sum over all vCPUs.
-    pub all_exits: Arc<AtomicU64>,
-    /// Takes what is to be shown.
-    pub show: Box<dyn FnMut(Sight) + Send>,
+    pub exits: Arc<AtomicU64>,
 }
 
 impl Cpu {
+    /// One that is held: it runs when it is told to.
+    pub fn new(
+        index: u8,
+        vcpu: Box<dyn Processor>,
+        bus: Arc<Bus>,
+        asks: Receiver<Ask>,
+        shared: Shared,
+        show: Box<dyn FnMut(Sight) + Send>,
+    ) -> Self {
+        Self {
+            index,
+            vcpu,
+            bus,
+            asks,
+            shared,
+            show,
+            gait: Gait::Held,
+            watch: None,
+            own: None,
+            exits: BTreeMap::new(),
+            exits_until_ready: None,
+            entry_writes: Vec::new(),
+            guest_breakpoint_lost: false,
+            ran: false,
+        }
+    }
+
     /// Runs until the guest or the harness ends it.
     pub fn run(mut self) -> Remains {
-        let mut exits = BTreeMap::new();
-        let mut exits_until_ready = None;
-        let mut watch: Option<Watch> = None;
-        let mut entry_writes = Vec::new();
         let end = loop {
-            if let Some(end) = self.answer(&mut watch) {
+            if let Some(end) = self.answer().or_else(|| self.turn()) {
                 break end;
             }
-            let exit = self.vcpu.run();
-            *exits.entry(exit.kind()).or_insert(0) += 1;
-            self.all_exits.fetch_add(1, Ordering::Relaxed);
-            match exit {
-                Exit::Read { space, address, data } => self.bus.read(space, address, data),
-                Exit::Write { space, address, data } => {
-                    if self.bus.write(space, address, data) == Effect::Reset {
-                        break EndReason::Reset;
-                    }
-                }
-                Exit::Debug { rip, dr6, .. } => match &mut watch {
-                    Some(watch) => match watch.hit(&mut self.vcpu, rip, dr6) {
-                        Ok(sight) => sight.into_iter().for_each(&mut self.show),
-                        Err(error) => break EndReason::Internal(error.to_string()),
-                    },
-                    None => break EndReason::Internal("a breakpoint that nobody set".into()),
-                },
-                Exit::WriteMsr { index, value } => match self.write_entry(index, value, &mut watch) {
-                    Ok(write) => {
-                        entry_writes.extend(write.filter(|_| entry_writes.len() < MOST_ENTRY_WRITES));
-                    }
-                    Err(error) => break EndReason::Internal(error.to_string()),
-                },
-                Exit::Interrupted | Exit::Halted => {}
-                Exit::Shutdown => break EndReason::TripleFault,
-                Exit::Failed(why) => break EndReason::KvmError(why),
-            }
-            if exits_until_ready.is_none() && self.ready.load(Ordering::Relaxed) {
-                exits_until_ready = Some(exits.clone());
+            if self.exits_until_ready.is_none() && self.shared.ready.load(Ordering::Relaxed) {
+                self.exits_until_ready = Some(self.exits.clone());
             }
         };
-        if let Some(watch) = &mut watch {
+        if let Some(watch) = &mut self.watch {
             watch.pending().into_iter().for_each(&mut self.show);
         }
-        Remains { end, exits, exits_until_ready, watch, entry_writes }
-    }
-
-    /// Does what the guest wanted to an entry point's register, and follows it there. Returns what moved: a
-    /// processor that comes up sets its registers for the first time, or to what they were.
-    fn write_entry(
-        &mut self,
-        msr: u32,
-        to: u64,
-        watch: &mut Option<Watch>,
-    ) -> Result<Option<EntryWrite>, TrapError> {
-        let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.current_registers()?.rip);
-        self.vcpu.set_msr(msr, to)?;
-        if let Some(Watch::Trap(trap)) = watch {
-            trap.moved(&mut self.vcpu)?;
+        Remains {
+            end,
+            exits: self.exits,
+            exits_until_ready: self.exits_until_ready,
+            watch: self.watch,
+            entry_writes: self.entry_writes,
+            guest_breakpoint_lost: self.guest_breakpoint_lost,
         }
-        let moved = from != 0 && from != to;
-        Ok(moved.then_some(EntryWrite { vcpu: self.index, msr, from, to, rip }))
     }
 
-    /// Does what others asked for.
-    fn answer(&mut self, watch: &mut Option<Watch>) -> Option<EndReason> {
-        // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
-        while let Ok(ask) = self.asks.try_recv() {
-            match ask {
-                Ask::Stop => return Some(EndReason::Stopped),
-                Ask::Stand(to) => match self.standing() {
-                    Ok(standing) => drop(to.send(standing)),
-                    Err(error) => return Some(EndReason::Internal(error.to_string())),
-                },
-                Ask::Trap { order, done } => {
-                    let armed = SyscallTrap::arm(&mut self.vcpu, *order);
-                    drop(done.send(set(watch, armed.map(|trap| Watch::Trap(Box::new(trap))))));
-                }
-                Ask::Untrap { done } => {
-                    *watch = None;
-                    drop(done.send(self.vcpu.set_breakpoints(&[]).map_err(|error| error.to_string())));
-                }
-                Ask::Walk { order, done } => {
-                    let armed = Walker::arm(&mut self.vcpu, *order);
-                    drop(done.send(set(watch, armed.map(|walker| Watch::Walk(Box::new(walker))))));
+    /// Runs the guest once, and does what it needs.
+    fn turn(&mut self) -> Option<EndReason> {
+        let exit = match &self.gait {
+            Gait::Runs => self.vcpu.run(),
+            Gait::Settles(_) => self.vcpu.settle(),
+            Gait::Held => return None,
+        };
+        *self.exits.entry(exit.kind()).or_insert(0) += 1;
+        self.shared.exits.fetch_add(1, Ordering::Relaxed);
+        let idle = matches!(exit, Exit::Interrupted);
+        let end = match exit {
+            Exit::Read { space, address, data } => {
+                self.bus.read(space, address, data);
+                None
+            }
+            Exit::Write { space, address, data } => {
+                (self.bus.write(space, address, data) == Effect::Reset).then_some(EndReason::Reset)
+            }
+            Exit::Debug { registers, dr6 } => {
+                self.stopped(&registers, dr6).err().map(|error| refused(&error))
+            }
+            Exit::WriteMsr { index, value } => {
+                self.write_entry(index, value).err().map(|error| refused(&error))
+            }
+            Exit::Halted | Exit::Interrupted => None,
+            Exit::Shutdown => Some(EndReason::TripleFault),
+            Exit::Failed(failure) => Some(gave_up(&failure, self.ran)),
+        };
+        self.ran |= !idle;
+        if let Gait::Settles(waiting) = &mut self.gait
+            && idle
+        {
+            // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
+            waiting.drain(..).for_each(|done| drop(done.send(Ok(()))));
+            self.gait = Gait::Held;
+        }
+        end
+    }
+
+    /// A debug exception.
+    fn stopped(&mut self, registers: &Registers, dr6: u64) -> Result<(), TrapError> {
+        let vcpu = &mut *self.vcpu;
+        let hits = vcpu.breakpoints().hit(registers, dr6);
+        let own: Vec<usize> =
+            hits.iter().filter(|(who, _)| *who == Subscriber::Guest).map(|(_, index)| *index).collect();
+        if let Some(guest) = self.own.as_mut().filter(|_| !own.is_empty()) {
+            guest.hit(vcpu, registers, &own)?;
+        } else if let Some(watch) = &mut self.watch {
+            let sight = watch.hit(vcpu, registers, dr6)?;
+            sight.into_iter().for_each(&mut self.show);
+            if let (Watch::Trap(trap), Some(guest)) = (watch, &mut self.own) {
+                guest.look(vcpu)?;
+                if trap.debugs() {
+                    guest.expect(vcpu)?;
                 }
             }
+        } else {
+            // Of a breakpoint that has just been taken away, or of the guest's own.
+            trap::hand_on(vcpu, registers, dr6)?;
         }
-        None
+        self.note_shared();
+        Ok(())
+    }
+
+    /// What the guest's breakpoints took away from ours, and ours from the guest's.
+    fn note_shared(&mut self) {
+        if let Some(Watch::Trap(trap)) = &mut self.watch {
+            trap.shared(&*self.vcpu);
+        }
+        self.guest_breakpoint_lost |= self.own.as_ref().is_some_and(|own| own.left_out(&*self.vcpu) > 0);
+    }
+
+    /// Does what the guest wanted to an entry point's register, and follows it there. What moved is noted: a
+    /// processor that comes up sets its registers for the first time, or to what they were. Some registers hold fewer bits
+    /// than are written, and that depends on whether KVM or the processor did the write: it is the same either way.
+    fn write_entry(&mut self, msr: u32, value: u64) -> Result<(), TrapError> {
+        let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.registers()?.rip);
+        if !self.vcpu.set_msr(msr, value)? {
+            self.vcpu.refuse_msr();
+            return Ok(());
+        }
+        let to = self.vcpu.msr(msr)?;
+        if let Some(Watch::Trap(trap)) = &mut self.watch {
+            trap.moved(&mut *self.vcpu)?;
+        }
+        let moved = from != 0 && from != to && from != value;
+        if moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
+            self.entry_writes.push(EntryWrite { vcpu: self.index, msr, from, to, rip });
+        }
+        Ok(())
+    }
+
+    /// Does what others asked for; while the vCPU is held, waits until somebody asks.
+    fn answer(&mut self) -> Option<EndReason> {
+        loop {
+            let ask = match self.gait {
+                Gait::Held => self.asks.recv().map_err(|_| TryRecvError::Disconnected),
+                Gait::Runs | Gait::Settles(_) => self.asks.try_recv(),
+            };
+            // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
+            match ask {
+                Err(TryRecvError::Empty) => return None,
+                // Nobody is left who could want anything of it.
+                Err(TryRecvError::Disconnected) | Ok(Ask::Stop) => return Some(EndReason::Stopped),
+                Ok(Ask::Stand(to)) => match self.standing() {
+                    Ok(standing) => drop(to.send(standing)),
+                    Err(error) => return Some(EndReason::host(error)),
+                },
+                Ok(Ask::Trap { order, done }) => {
+                    drop(done.send(self.trap(*order).map_err(|error| error.to_string())))
+                }
+                Ok(Ask::Untrap { done }) => drop(done.send(self.untrap().map_err(|error| error.to_string()))),
+                Ok(Ask::Walk { order, done }) => {
+                    drop(done.send(self.walk(*order).map_err(|error| error.to_string())))
+                }
+                Ok(Ask::Hold { done }) => match &mut self.gait {
+                    Gait::Runs => self.gait = Gait::Settles(vec![done]),
+                    Gait::Settles(waiting) => waiting.push(done),
+                    Gait::Held => drop(done.send(Ok(()))),
+                },
+                Ok(Ask::Go { done }) => {
+                    if let Gait::Held = self.gait {
+                        self.vcpu.forgive();
+                    }
+                    self.gait = Gait::Runs;
+                    drop(done.send(Ok(())));
+                }
+            }
+            if let Gait::Settles(_) = self.gait {
+                return None;
+            }
+        }
+    }
+
+    fn trap(&mut self, order: Order) -> Result<(), TrapError> {
+        self.follow_guest(&order.space, order.landmarks.get("arch_install_hw_breakpoint").copied())?;
+        self.watch = Some(Watch::Trap(Box::new(SyscallTrap::arm(&mut *self.vcpu, order)?)));
+        self.note_shared();
+        Ok(())
+    }
+
+    fn walk(&mut self, order: WalkOrder) -> Result<(), TrapError> {
+        self.follow_guest(&order.space, order.landmarks.get("arch_install_hw_breakpoint").copied())?;
+        self.watch = Some(Watch::Walk(Box::new(Walker::arm(&mut *self.vcpu, order)?)));
+        Ok(())
+    }
+
+    fn follow_guest(&mut self, space: &machine::AddressSpace, install: Option<u64>) -> Result<(), TrapError> {
+        if let (None, Some(install)) = (&self.own, install) {
+            self.own =
+                Some(OwnBreakpoints::arm(&mut *self.vcpu, space.clone(), GuestVirtualAddress(install))?);
+        }
+        Ok(())
+    }
+
+    fn untrap(&mut self) -> Result<(), machine::Error> {
+        (self.watch, self.own) = (None, None);
+        // Without any of ours the guest's own work as they are.
+        self.vcpu.set_breakpoints(Subscriber::Guest, &[])?;
+        self.vcpu.set_breakpoints(Subscriber::Watch, &[])
     }
 
     fn standing(&self) -> machine::Result<VcpuStanding> {
-        const INTERRUPTS: u64 = 1 << 9;
-        let registers = self.vcpu.current_registers()?;
-        let (cpl, halted) = self.vcpu.standing()?;
-        let interrupts = registers.rflags & INTERRUPTS != 0;
-        Ok(VcpuStanding { index: self.index, rip: registers.rip, cpl, halted, interrupts })
+        let registers = self.vcpu.registers()?;
+        let standing = self.vcpu.standing()?;
+        Ok(VcpuStanding {
+            index: self.index,
+            rip: registers.rip,
+            cpl: standing.ring,
+            halted: standing.halted,
+            interrupts: registers.rflags & INTERRUPT_FLAG != 0,
+        })
     }
 }
 
-fn set(watch: &mut Option<Watch>, armed: Result<Watch, TrapError>) -> Result<(), String> {
-    *watch = Some(armed.map_err(|error| error.to_string())?);
-    Ok(())
+/// KVM refused something that it did before: the guest's state is a part of why, and KVM is another.
+fn refused(error: &TrapError) -> EndReason {
+    EndReason::Failed { blame: Blame::Unknown, why: error.to_string() }
 }
+
+/// KVM can't run the guest on. What never ran can't have brought that about.
+fn gave_up(failure: &Failure, ran: bool) -> EndReason {
+    let blame = match failure {
+        // What it executes, where it points its tables: KVM can't do what the guest wants.
+        Failure::Internal { .. } | Failure::Unknown(_) if ran => Blame::Guest,
+        Failure::Internal { .. } | Failure::Unknown(_) => Blame::Unknown,
+        Failure::Entry { .. } | Failure::Run { .. } if ran => Blame::Unknown,
+        Failure::Entry { .. } | Failure::Run { .. } => Blame::Host,
+    };
+    EndReason::Failed { blame, why: format!("KVM gave up on the guest: {failure}") }
+}
+
+#[cfg(test)]
+#[path = "cpu_test.rs"]
+mod tests;

@@ -2,44 +2,72 @@
 
 use crate::{
     cpu::{Remains, Watch},
-    wire::{Door, Evidence, Origin, SeenCall, SyscallCount},
+    wire::{Door, Evidence, MissingVcpu, Origin, SeenCall, SyscallCount, Uncounted},
 };
-use std::{collections::BTreeMap, fs, time::Instant};
-use trap::SyscallTrap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Instant,
+};
+use trap::{Place, SyscallTrap, Tallies};
 
-/// The sum over all vCPUs.
-pub fn gather(remains: &[Remains], device_errors: BTreeMap<String, u64>) -> Evidence {
-    let mut tallies: BTreeMap<trap::Call, trap::Tally> = BTreeMap::new();
-    let counted = remains.iter().filter_map(|r| match &r.watch {
-        Some(Watch::Trap(trap)) => Some(&**trap),
-        Some(Watch::Walk(_)) | None => None,
-    });
-    for (call, tally) in counted.flat_map(SyscallTrap::tallies) {
-        tallies.entry(*call).or_default().add(tally);
-    }
-    let syscalls = tallies.into_iter().map(|(call, tally)| SyscallCount {
+/// The sum over all vCPUs: rows of system calls, and the rest.
+pub fn gather(
+    remains: &[Remains],
+    missing_vcpus: Vec<MissingVcpu>,
+    device_errors: BTreeMap<String, u64>,
+) -> (Vec<SyscallCount>, Evidence) {
+    let traps = || {
+        remains.iter().filter_map(|r| match &r.watch {
+            Some(Watch::Trap(trap)) => Some(&**trap),
+            Some(Watch::Walk(_)) | None => None,
+        })
+    };
+    let mut sum = Tallies::default();
+    traps().map(SyscallTrap::tallies).for_each(|tallies| sum.add(tallies));
+    let lost = remains.iter().any(|r| r.guest_breakpoint_lost).then_some(Uncounted::GuestBreakpoint);
+    let uncounted: BTreeSet<Uncounted> =
+        traps().flat_map(SyscallTrap::uncounted).map(uncounted).chain(lost).collect();
+    let evidence = Evidence {
+        entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
+        uncounted: uncounted.into_iter().collect(),
+        missing_vcpus,
+        exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
+        exits: add(remains.iter().map(|r| &r.exits)),
+        device_errors,
+        own_memory_kib: own_memory(),
+    };
+    (rows(&sum), evidence)
+}
+
+fn rows(tallies: &Tallies) -> Vec<SyscallCount> {
+    let row = |(call, tally): (&trap::Call, &trap::Tally)| SyscallCount {
         door: door(call.door),
         nr: call.nr,
         origin: origin(call.origin),
         count: tally.count,
-        errors: tally.errors,
-        results: tally.results,
+        errors: tally.errors.clone(),
+        results: tally.results.clone(),
         processes: tally.processes.iter().map(|(process, n)| (process.pid, process.name(), *n)).collect(),
-    });
-    Evidence {
-        syscalls: syscalls.collect(),
-        entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
-        exits_until_ready: sum(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
-        exits: sum(remains.iter().map(|r| &r.exits)),
-        device_errors,
-        own_memory_kib: own_memory(),
+        untold_errors: tally.untold.errors,
+        untold_results: tally.untold.results,
+        untold_processes: tally.untold.processes,
+    };
+    tallies.rows().iter().map(row).collect()
+}
+
+fn uncounted(place: Place) -> Uncounted {
+    match place {
+        Place::Entry(at) => Uncounted::Calls(door(at)),
+        Place::Results => Uncounted::Results,
     }
 }
 
-fn sum<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTreeMap<String, u64> {
+fn add<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
     for (kind, count) in counts.flatten() {
-        *sum.entry(kind.to_string()).or_insert(0) += count;
+        let sum = sum.entry(kind.to_string()).or_insert(0_u64);
+        *sum = sum.saturating_add(*count);
     }
     sum
 }
@@ -104,6 +132,74 @@ fn resident(smaps: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{outbox::Outbox, wire::Notice};
+    use protocol::Frames;
+    use std::{io::Read, os::unix::net::UnixStream, thread};
+    use trap::{Call, MOST_IN_ROW, MOST_ROWS, Process};
+
+    /// All that a hostile guest can have counted: numbers, results and processes without end.
+    fn full() -> Tallies {
+        let mut tallies = Tallies::default();
+        for nr in 0..2 * MOST_ROWS as u64 {
+            let call = Call { door: trap::Door::Int80, nr: u64::MAX - 1 - nr, origin: trap::Origin::Program };
+            for number in 0..3 {
+                let pid = u32::MAX - number;
+                // What is no UTF-8 takes three times the room.
+                tallies.entered(call, Some(Process { pid, name: [0xff; 16] }));
+                tallies.returned(call, -4095 + i64::from(number));
+            }
+        }
+        let call = Call { door: trap::Door::Syscall64, nr: 0, origin: trap::Origin::Step };
+        for number in 0..2 * MOST_IN_ROW as u32 {
+            tallies.entered(call, Some(Process { pid: number, name: [0xff; 16] }));
+            tallies.returned(call, i64::MIN + i64::from(number));
+        }
+        tallies
+    }
+
+    #[test]
+    fn full_tables_arrive_whole() {
+        let rows = rows(&full());
+        // Beyond the first so many, one row a door.
+        assert_eq!(rows.len(), MOST_ROWS + 2);
+        let calls: u64 = rows.iter().map(|row| row.count).sum();
+        assert_eq!(calls, 3 * 2 * MOST_ROWS as u64 + 2 * MOST_IN_ROW as u64);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let sent = rows.clone();
+        let sender = thread::spawn(move || Outbox::new(ours).counted(sent));
+        let (mut frames, mut got, mut bytes) = (Frames::new(), Vec::new(), vec![0; 64 << 10]);
+        while let Ok(length @ 1..) = theirs.read(&mut bytes) {
+            frames.push(&bytes[..length]);
+            while let Some(notice) = frames.next::<Notice>().expect("a whole frame") {
+                let Notice::Counted(rows) = notice else { panic!("{notice:?}") };
+                got.extend(rows);
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!(got, rows);
+    }
+
+    #[test]
+    fn the_rest_of_the_evidence_fits_into_one_frame_however_full_it_is() {
+        let write =
+            crate::wire::EntryWrite { vcpu: 255, msr: u32::MAX, from: u64::MAX, to: u64::MAX, rip: u64::MAX };
+        let remains = |_| Remains {
+            end: crate::wire::EndReason::Stopped,
+            exits: [("pio-read", u64::MAX)].into(),
+            exits_until_ready: None,
+            watch: None,
+            entry_writes: vec![write.clone(); crate::cpu::MOST_ENTRY_WRITES],
+            guest_breakpoint_lost: true,
+        };
+        let missing = (0..32).map(|index| MissingVcpu { index, why: "x".repeat(1000) }).collect();
+        let (_, evidence) = gather(&(0..32).map(remains).collect::<Vec<_>>(), missing, BTreeMap::new());
+        assert_eq!((evidence.entry_writes.len(), evidence.missing_vcpus.len()), (2048, 32));
+        assert_eq!(evidence.uncounted, [Uncounted::GuestBreakpoint]);
+        let ended = Notice::Ended { reason: crate::wire::EndReason::Stopped, evidence: Box::new(evidence) };
+        let mut frames = Frames::new();
+        frames.push(&protocol::encode(&ended).unwrap());
+        assert_eq!(frames.next(), Ok(Some(ended)));
+    }
 
     #[test]
     fn guest_memory_is_left_out() {

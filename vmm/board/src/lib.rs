@@ -8,7 +8,10 @@
 pub mod command_line;
 mod cpu;
 mod evidence;
+mod log;
+mod outbox;
 pub mod process;
 mod serial_log;
 pub mod slots;
+mod vcpus;
 pub mod wire;

@@ -2,26 +2,26 @@
 
 use crate::{
     command_line,
-    cpu::{Ask, Cpu, Remains, Sight},
+    cpu::{Ask, Cpu, Shared, Sight},
     evidence,
+    log::Log,
+    outbox::Outbox,
     serial_log::SerialLog,
     slots::{self, Connections, Devices},
-    wire::{Announce, Child, Command, EndReason, Explanation, LogRecord, Notice, Sleeper, Spec, Still},
+    vcpus::{Life, Vcpus, all_did},
+    wire::{
+        Announce, Answer, Blame, Child, Command, EndReason, Explanation, LogRecord, MOST_ADDRESSES, Notice,
+        Question, Sleeper, Spec, Still,
+    },
 };
-use machine::{AddressSpace, Bus, GuestVirtualAddress, Kicker, Memory, Vm, boot, create_memory};
+use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
     collections::BTreeMap,
-    io::{self, ErrorKind, Read, Write},
-    net::Shutdown,
+    io::{self, ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, Sender},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOrder};
@@ -29,10 +29,16 @@ use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOr
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
-/// A vCPU answers within this time, or something is wrong with KVM.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// So many batches of the log are read at the end: more than any kernel keeps lines, by default.
-const LAST_READS: usize = 8;
+/// What the guest has in its memory is read for so long at once: it may have made up a lot of it.
+const BUDGET: Duration = Duration::from_millis(500);
+/// The log is read for so long at the end.
+const LAST_READS: Duration = Duration::from_secs(5);
+
+/// So often it is looked how much of the log waits to be read, in milliseconds. No kernel prints a million lines a
+/// second, and its ring has room for tens of thousands ([`command_line`]).
+const LOG_EVERY: u8 = 10;
+/// So much of the ring may be full before it is read unasked.
+const FULL: f64 = 0.125;
 
 /// Why the process can't serve at all. Whatever comes later is told to the harness in
 /// [`Notice::Ended`].
@@ -59,12 +65,10 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
             return Ok(());
         }
     };
-    let outbox = Outbox(Arc::new(Mutex::new(socket.try_clone()?)));
-    let ended = match Machine::start(&spec, &outbox, started) {
+    let outbox = Outbox::new(socket.try_clone()?);
+    let ended = match Machine::create(&spec, &outbox, started) {
         Ok(machine) => machine.serve(&mut socket, &mut frames),
-        Err(error) => {
-            Notice::Ended { reason: EndReason::Internal(error.to_string()), evidence: Box::default() }
-        }
+        Err(error) => Notice::Ended { reason: EndReason::host(error), evidence: Box::default() },
     };
     outbox.send(&ended);
     Ok(())
@@ -85,55 +89,10 @@ fn receive(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<bool> {
     }
 }
 
-/// The way to the harness. A harness that is gone is noticed where commands are read.
-#[derive(Clone)]
-struct Outbox(Arc<Mutex<UnixStream>>);
-
-impl Outbox {
-    fn send(&self, notice: &Notice) {
-        let _ = lock(&self.0).write_all(&protocol::encode(notice));
-    }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where the kernel's log comes from.
-enum Log {
-    Memory(KernelLog),
-    Serial(Arc<Mutex<SerialLog>>),
-}
-
-impl Log {
-    fn read(&mut self, unfinished: bool) -> Vec<LogRecord> {
-        match self {
-            Self::Memory(log) if unfinished => log.read_written().into_iter().map(line).collect(),
-            Self::Memory(log) => log.read().into_iter().map(line).collect(),
-            // Consoles get whole lines only.
-            Self::Serial(log) => lock(log).take(),
-        }
-    }
-
-    /// Of a guest that runs no more: a line that is not complete counts too.
-    fn read_last(&mut self) -> Vec<LogRecord> {
-        match self {
-            Self::Memory(log) => log.read_last().into_iter().map(line).collect(),
-            Self::Serial(log) => lock(log).take_last(),
-        }
-    }
-}
-
-struct Running {
-    thread: JoinHandle<Remains>,
-    asks: Sender<Ask>,
-}
-
 struct Machine {
     outbox: Outbox,
     devices: Devices,
-    cpus: Vec<Running>,
-    kicker: Kicker,
+    vcpus: Vcpus,
     /// Is at its end when a vCPU ended by itself: each vCPU's thread holds the other end open.
     ended: UnixStream,
     log: Log,
@@ -149,7 +108,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, machine::Error> {
+    fn create(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, machine::Error> {
         let memory = create_memory(spec.memory_mib)?;
         let count = spec.vcpus.clamp(1, 32);
         let line = command_line::build(spec);
@@ -159,24 +118,20 @@ impl Machine {
         };
         let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
         // After the loading: kvm-clock, which guests go by, begins with the VM.
-        let vm = Vm::new(memory.clone())?;
+        let vm = Arc::new(Vm::new(memory.clone())?);
 
-        let ready = Arc::new(AtomicBool::new(false));
-        let all_exits = Arc::new(AtomicU64::new(0));
+        let shared = Shared::default();
         // The command line has the kernel log to the serial port in the same case.
         let serial_log = command_line::logs_to_serial(spec).then(Arc::<Mutex<SerialLog>>::default);
-        let (devices, bus) = wire_up(&vm, outbox, &ready, &all_exits, serial_log.clone())?;
+        let (devices, bus) = wire_up(&vm, outbox, &shared, serial_log.clone())?;
         let bus = Arc::new(bus);
-        let kicker = Kicker::new()?;
         let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
 
-        // All vCPUs exist before the first runs: it may wake the others.
         let vcpus = (0..count).map(|index| vm.vcpu(index, count)).collect::<Result<Vec<_>, _>>()?;
         boot::start(&vcpus[0], entry)?;
-        outbox.send(&Notice::Started);
-        let vm = Arc::new(vm);
-        let spawn = |(index, vcpu)| {
-            let (asks, inbox) = mpsc::channel();
+        let (mut cpus, mut asks) = (Vec::new(), Vec::new());
+        for (index, vcpu) in (0..).zip(vcpus) {
+            let (ask, inbox) = mpsc::channel();
             let to_harness = outbox.clone();
             let show = Box::new(move |sight| {
                 to_harness.send(&match sight {
@@ -184,26 +139,11 @@ impl Machine {
                     Sight::Walk(walk) => Notice::Walked(walk),
                 });
             });
-            let cpu = Cpu {
-                index,
-                vcpu,
-                bus: bus.clone(),
-                asks: inbox,
-                ready: ready.clone(),
-                all_exits: all_exits.clone(),
-                show,
-            };
-            let (vm, alive) = (vm.clone(), alive.try_clone().map_err(machine::Error::Descriptors)?);
-            let thread = thread::spawn(move || {
-                let remains = cpu.run();
-                // One vCPU's end is the machine's.
-                let _ = alive.shutdown(Shutdown::Both);
-                drop(vm);
-                remains
-            });
-            Ok(Running { thread, asks })
-        };
-        let cpus = (0..count).zip(vcpus).map(spawn).collect::<Result<_, machine::Error>>()?;
+            let kicker = Some(vcpu.kicker());
+            cpus.push((Cpu::new(index, Box::new(vcpu), bus.clone(), inbox, shared.clone(), show), kicker));
+            asks.push(ask);
+        }
+        let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.get(name).copied();
         let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
@@ -214,80 +154,100 @@ impl Machine {
             (serial, _) => Log::Serial(serial.unwrap_or_default()),
         };
         let tainted_mask = landmark("tainted_mask").map(GuestVirtualAddress);
-        let (outbox, landmarks) = (outbox.clone(), spec.landmarks.clone());
+        let (outbox, landmarks, taint) = (outbox.clone(), spec.landmarks.clone(), None);
+        let modules = SeenModules::default();
         Ok(Self {
             outbox,
             devices,
-            cpus,
-            kicker,
+            vcpus,
             ended,
             log,
             space,
             tainted_mask,
-            taint: None,
-            modules: SeenModules::default(),
+            taint,
+            modules,
             memory,
             landmarks,
             vm,
         })
     }
 
-    /// Serves commands until the harness, the guest or KVM ends the machine.
+    /// Runs the machine, and serves commands until the harness, the guest or KVM ends it.
     fn serve(mut self, socket: &mut UnixStream, frames: &mut Frames) -> Notice {
+        self.outbox.send(&Notice::Started);
+        if let Err(why) = self.vcpus.resume() {
+            return Notice::Ended { reason: EndReason::host(why), evidence: Box::default() };
+        }
         loop {
             let mut fds = [&*socket, &self.ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             // An interrupted wait has nothing to report; the next round looks again.
-            let _ = poll(&mut fds, PollTimeout::NONE);
+            let _ = poll(&mut fds, PollTimeout::from(LOG_EVERY));
             let [commands, ended] = fds.map(|fd| fd.any().unwrap_or(false));
             if ended {
                 return self.finish();
             }
+            self.keep_up();
             if commands && !matches!(receive(socket, frames), Ok(true)) {
                 return self.finish();
             }
             loop {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
-                    Ok(Some(command)) => self.obey(command),
+                    Ok(Some(Command::Control(bytes))) => self.devices.send_control(&bytes),
+                    Ok(Some(Command::Ask { id, question })) => {
+                        let answer = self.answer(question);
+                        self.outbox.send(&Notice::Answer { id, answer });
+                    }
                     Ok(None) => break,
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Control(bytes) => self.devices.send_control(&bytes),
-            Command::Trap { call_returns, agent_text, results, trace } => {
-                let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
-                self.outbox.send(&Notice::Trapping(armed));
+    fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Trap { call_returns, agent_text, results, trace } => {
+                Answer::Done(self.arm(Agent { call_returns, text: agent_text }, results, trace))
             }
-            Command::Untrap => {
-                let ask = |cpu| self.ask(cpu, |done| Ask::Untrap { done });
-                let untrapped = (0..self.cpus.len()).try_for_each(|cpu| {
-                    ask(cpu).unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
-                });
-                self.outbox.send(&Notice::Trapping(untrapped));
-            }
-            Command::Walk { returns_to, nr } => {
-                let armed = self.follow(returns_to, nr);
-                self.outbox.send(&Notice::Trapping(armed));
-            }
-            Command::ReadLog { unfinished } => {
+            Question::Untrap => Answer::Done(all_did(self.vcpus.ask(|done| Ask::Untrap { done }))),
+            Question::Follow { returns_to, nr } => Answer::Done(self.follow(returns_to, nr)),
+            Question::ReadLog { unfinished } => {
                 self.tell_taint();
-                let records = self.log.read(unfinished);
-                self.tell_symbols(&records);
-                self.outbox.send(&Notice::Log(records));
+                let until = Instant::now() + BUDGET;
+                let records = if unfinished { self.log.read_written(until) } else { self.log.read(until) };
+                self.tell_log(records);
+                Answer::LogRead
             }
-            Command::Sample => {
-                let standing = (0..self.cpus.len()).filter_map(|cpu| self.ask(cpu, Ask::Stand)).collect();
-                self.outbox.send(&Notice::Standing(standing));
+            Question::Sample => Answer::Standing(self.vcpus.ask(Ask::Stand).into_iter().flatten().collect()),
+            Question::Inspect { addresses } => Answer::Inspected(Box::new(self.inspect(addresses))),
+            Question::Pause => Answer::Done(self.vcpus.pause()),
+            Question::Resume => Answer::Done(self.vcpus.resume()),
+        }
+    }
+
+    /// Reads the log before the kernel overwrites what nobody has read. The guest is held meanwhile: it may log faster
+    /// than it can be read, or than the harness takes it.
+    fn keep_up(&mut self) {
+        if self.log.backlog() < FULL {
+            return;
+        }
+        let runs = self.vcpus.life() == Life::Running;
+        // One that can't be held is read all the same; what is lost is told by the lines' numbers.
+        let held = runs && self.vcpus.pause().is_ok();
+        self.tell_taint();
+        let until = Instant::now() + BUDGET;
+        loop {
+            match self.log.read(until) {
+                records if records.is_empty() => break,
+                records => self.tell_log(records),
             }
-            Command::Explain { addresses } => {
-                let explanation = self.explain(addresses);
-                self.outbox.send(&Notice::Explained(Box::new(explanation)));
+            if Instant::now() >= until {
+                break;
             }
-            Command::Stop => unreachable!("taken by the caller"),
+        }
+        if held {
+            // They were held a moment ago, so they are there to go on.
+            let _ = self.vcpus.resume();
         }
     }
 
@@ -301,22 +261,26 @@ impl Machine {
         }
     }
 
-    /// Names what the kernel could not name, since the module is gone.
-    fn tell_symbols(&mut self, records: &[LogRecord]) {
-        let Some(space) = &self.space else { return };
-        self.modules.look(&KernelState::new(space.clone(), self.landmarks.clone()));
-        let symbols = self.modules.names_in(records.iter().map(|record| record.text.as_str()));
-        if !symbols.is_empty() {
-            self.outbox.send(&Notice::Symbols(symbols));
+    /// Lines of the log, after names for what the kernel could not name, since the module is gone.
+    fn tell_log(&mut self, records: Vec<LogRecord>) {
+        if let Some(space) = &self.space {
+            let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
+            self.modules.look(&state);
+            let symbols = self.modules.names_in(records.iter().map(|record| record.text.as_str()));
+            if !symbols.is_empty() {
+                self.outbox.send(&Notice::Symbols(symbols));
+            }
         }
+        self.outbox.log(records);
     }
 
-    fn explain(&self, addresses: Vec<u64>) -> Explanation {
+    fn inspect(&self, mut addresses: Vec<u64>) -> Explanation {
         let Some(space) = &self.space else { return Explanation::default() };
-        let state = KernelState::new(space.clone(), self.landmarks.clone());
+        let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
         let sleepers = state.sleepers();
         let frames = sleepers.iter().flat_map(|sleeper| sleeper.frames.iter().copied());
-        let symbols = state.module_symbols(addresses.into_iter().chain(frames));
+        addresses.truncate(MOST_ADDRESSES);
+        let symbols = state.module_symbols(frames.chain(addresses));
         let one = |sleeper: trap::Sleeper| Sleeper {
             pid: sleeper.pid,
             name: sleeper.name,
@@ -340,10 +304,9 @@ impl Machine {
 
     fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {
         let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
-        let (space, memory) = (space.clone(), self.memory.clone());
-        let order = Box::new(WalkOrder { returns_to, nr, space, memory, landmarks: self.landmarks.clone() });
-        self.ask(0, |done| Ask::Walk { order, done })
-            .unwrap_or_else(|| Err("the vCPU does not answer".into()))
+        let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
+        let order = WalkOrder { returns_to, nr, space: space.clone(), memory, landmarks };
+        all_did(self.vcpus.ask(|done| Ask::Walk { order: Box::new(order.clone()), done }))
     }
 
     fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
@@ -354,98 +317,60 @@ impl Machine {
         };
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
-        (0..self.cpus.len()).try_for_each(|cpu| {
-            let order = Box::new(Order {
-                space: space.clone(),
-                memory: self.memory.clone(),
-                landmarks: self.landmarks.clone(),
-                agent: agent.clone(),
-                results,
-                trace: trace.clone(),
-            });
-            self.ask(cpu, |done| Ask::Trap { order, done })
-                .unwrap_or_else(|| Err(format!("vCPU {cpu} does not answer")))
-        })
-    }
-
-    /// Asks a vCPU and waits for its answer, kicking it out of the guest as often as that takes.
-    fn ask<T>(&self, cpu: usize, ask: impl FnOnce(Sender<T>) -> Ask) -> Option<T> {
-        let (to, answer) = mpsc::channel();
-        let cpu = &self.cpus[cpu];
-        cpu.asks.send(ask(to)).ok()?;
-        self.await_answer(cpu, &answer)
-    }
-
-    fn await_answer<T>(&self, cpu: &Running, answer: &Receiver<T>) -> Option<T> {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            self.kicker.kick(&cpu.thread);
-            match answer.recv_timeout(Duration::from_millis(2)) {
-                Ok(answer) => return Some(answer),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-            }
-        }
-        None
+        let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
+        let order = Order { space, memory, landmarks, agent, results, trace };
+        all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 
     /// Stops what still runs, reads the log a last time and puts the evidence together.
     fn finish(mut self) -> Notice {
-        for cpu in &self.cpus {
-            // A vCPU that ended by itself takes no more orders.
-            let _ = cpu.asks.send(Ask::Stop);
-        }
-        let start = Instant::now();
-        while self.cpus.iter().any(|cpu| !cpu.thread.is_finished()) && start.elapsed() < PATIENCE {
-            self.cpus.iter().for_each(|cpu| self.kicker.kick(&cpu.thread));
-            thread::sleep(Duration::from_micros(200));
-        }
+        let (remains, missing) = self.vcpus.end();
         self.tell_taint();
-        for _ in 0..LAST_READS {
-            match self.log.read_last() {
+        let until = Instant::now() + LAST_READS;
+        loop {
+            match self.log.read_last(until) {
                 records if records.is_empty() => break,
-                records => self.outbox.send(&Notice::Log(records)),
+                records => self.tell_log(records),
             }
-        }
-        let mut remains = Vec::new();
-        for cpu in self.cpus {
-            if cpu.thread.is_finished() {
-                remains.extend(cpu.thread.join());
+            // A vCPU that did not stop may log without end.
+            if Instant::now() >= until {
+                break;
             }
         }
         // Whatever a vCPU ended by itself for outweighs that the others were stopped.
-        let reason = remains.iter().map(|r| &r.end).find(|end| **end != EndReason::Stopped);
-        let reason = reason.cloned().unwrap_or(EndReason::Stopped);
-        let errors = self.devices.errors();
-        Notice::Ended { reason, evidence: Box::new(evidence::gather(&remains, errors)) }
+        let reason = remains.iter().map(|r| &r.end).find(|end| **end != EndReason::Stopped).cloned();
+        let lost = missing.first().map(|vcpu| EndReason::Failed {
+            blame: Blame::Unknown,
+            why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
+        });
+        let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors());
+        self.outbox.counted(rows);
+        Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }
     }
 }
 
 fn wire_up(
     vm: &Vm,
     outbox: &Outbox,
-    ready: &Arc<AtomicBool>,
-    all_exits: &Arc<AtomicU64>,
+    shared: &Shared,
     serial_log: Option<Arc<Mutex<SerialLog>>>,
 ) -> Result<(Devices, Bus), machine::Error> {
     let print = || {
         let outbox = outbox.clone();
         Box::new(move |bytes: &[u8]| outbox.send(&Notice::Console(bytes.to_vec())))
     };
-    let (to_harness, ready, all_exits) = (outbox.clone(), ready.clone(), all_exits.clone());
+    let (to_harness, shared) = (outbox.clone(), shared.clone());
     let control = Box::new(move |bytes: &[u8]| {
-        if !ready.swap(true, Ordering::Relaxed) {
-            to_harness.send(&Notice::Ready { exits: all_exits.load(Ordering::Relaxed) });
+        if !shared.ready.swap(true, Ordering::Relaxed) {
+            to_harness.send(&Notice::Ready { exits: shared.exits.load(Ordering::Relaxed) });
         }
         to_harness.send(&Notice::Control(bytes.to_vec()));
     });
     let serial: devices::Sink = match serial_log {
-        Some(log) => Box::new(move |bytes: &[u8]| lock(&log).push(bytes)),
+        Some(log) => {
+            Box::new(move |bytes: &[u8]| log.lock().unwrap_or_else(PoisonError::into_inner).push(bytes))
+        }
         None => print(),
     };
     Devices::wire(vm, Connections { console: print(), control, serial })
-}
-
-fn line(record: trap::Record) -> LogRecord {
-    LogRecord { seq: record.seq, time: record.time, level: record.level, text: record.text }
 }

@@ -40,6 +40,11 @@ impl SerialLog {
         }
     }
 
+    /// How much of the place for lines is taken, from 0 to 1.
+    pub fn backlog(&self) -> f64 {
+        self.records.len() as f64 / LINES as f64
+    }
+
     /// The whole lines that came since the last time.
     pub fn take(&mut self) -> Vec<LogRecord> {
         self.records.drain(..).collect()
@@ -114,8 +119,10 @@ mod tests {
         assert_eq!(log.take().len(), 4);
         log.push(&[b'x'; 3 * LENGTH]);
         assert_eq!(log.take().len(), 3);
+        assert_eq!(log.backlog(), 0.0);
         let before = log.next_seq;
         (0..LINES + 10).for_each(|_| log.push(b"flood\n"));
+        assert_eq!(log.backlog(), 1.0);
         let kept = log.take();
         assert_eq!((kept.len(), kept[0].seq), (LINES, before + 10));
     }

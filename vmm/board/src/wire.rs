@@ -1,7 +1,8 @@
 //! The messages between the harness and a machine process, as frames of [`protocol`].
 //!
 //! The harness sends a [`Spec`] first, then [`Command`]s; the machine process sends [`Notice`]s, the
-//! last of which is [`Notice::Ended`]. The harness may close the socket at any moment: the machine
+//! last of which is [`Notice::Ended`]. None is longer than a frame can be, whatever the guest does: tables have bounds,
+//! and what may still be long comes in pieces. The harness may close the socket at any moment: the machine
 //! process then ends at once.
 
 use serde::{Deserialize, Serialize};
@@ -44,15 +45,14 @@ pub enum Announce {
 pub const LANDMARKS: &[&str] = &[
     "prb",
     "init_top_pgt",
-    "phys_base",
     "do_syscall_64",
-    "vmcoreinfo_data",
     "current_task",
     "pcpu_hot",
     "init_task",
     "modules",
     "tainted_mask",
     "finish_task_switch",
+    "arch_install_hw_breakpoint",
 ];
 
 /// The kernel's functions whose beginning and end it makes use of, as landmarks `NAME()` and `NAME()end`.
@@ -61,9 +61,29 @@ pub const FUNCTIONS: &[&str] = trap::SLEEPING_FUNCTIONS;
 /// Harness to machine process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Bytes for the guest's control port.
+    /// Bytes for the guest's control port, at most [`CONTROL_PIECE`] of them.
     Control(Vec<u8>),
-    /// Trap system calls from now on.
+    /// A question; its [`Notice::Answer`] has the same number. One that comes too late is recognized by it.
+    Ask {
+        /// The asker's choice.
+        id: u32,
+        /// What is asked for.
+        question: Question,
+    },
+    /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
+    Stop,
+}
+
+/// So many bytes for the control port fit into a command.
+pub const CONTROL_PIECE: usize = 1 << 20;
+
+/// So many addresses are looked at for one question: what is said of each may be long.
+pub const MOST_ADDRESSES: usize = 8192;
+
+/// What a harness can ask of a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Question {
+    /// Trap system calls from now on: [`Answer::Done`]. Its error says why they can't be trapped.
     Trap {
         /// As the agent's hello says: separates the agent's own calls from the scenario's.
         call_returns: Vec<u64>,
@@ -74,31 +94,33 @@ pub enum Command {
         /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
         trace: Option<Vec<u64>>,
     },
-    /// Trap none from now on, and forget what was counted; the answer is the same.
+    /// Trap none from now on, and forget what was counted: [`Answer::Done`].
     Untrap,
-    /// Follow the call of this number that a step makes, from its `syscall` until it is back: [`Notice::Walked`]. For
-    /// machines of one vCPU, instead of [`Command::Trap`]; the answer is the same.
-    Walk {
+    /// Follow the call of this number that a step makes, from its `syscall` until it is back: [`Answer::Done`], and then
+    /// [`Notice::Walked`]. For machines of one vCPU, instead of [`Question::Trap`].
+    Follow {
         /// Where the step's calls return to.
         returns_to: u64,
         /// The number.
         nr: u64,
     },
-    /// Send the kernel log that came since the last time: [`Notice::Log`]. If the kernel's taint is another one
-    /// than last told, [`Notice::Taint`] comes before it.
+    /// Send the kernel log that came since the last time, as [`Notice::Log`]; then [`Answer::LogRead`]. If the kernel's
+    /// taint is another one than last told, [`Notice::Taint`] comes before it.
     ReadLog {
         /// With a last line that has no end yet; more of it comes as a line of its own, with the same number.
         unfinished: bool,
     },
-    /// Send where every vCPU stands: [`Notice::Standing`].
+    /// Where does every vCPU stand? [`Answer::Standing`].
     Sample,
-    /// Say what the kernel's tasks wait for, and what is at these addresses: [`Notice::Explained`].
-    Explain {
-        /// Addresses of code.
+    /// What do the kernel's tasks wait for, and what is at these addresses? [`Answer::Inspected`].
+    Inspect {
+        /// Addresses of code, at most [`MOST_ADDRESSES`].
         addresses: Vec<u64>,
     },
-    /// End the machine; [`Notice::Ended`] follows with the whole of the evidence.
-    Stop,
+    /// Hold all vCPUs, each between two instructions: [`Answer::Done`].
+    Pause,
+    /// Let them run on: [`Answer::Done`].
+    Resume,
 }
 
 /// Machine process to harness.
@@ -115,13 +137,11 @@ pub enum Notice {
     Control(Vec<u8>),
     /// Bytes that the guest wrote to the serial port or to its console, in the order they came.
     Console(Vec<u8>),
-    /// The answer to [`Command::Trap`] or [`Command::Walk`]: `Err` says why system calls can't be trapped.
-    Trapping(Result<(), String>),
     /// A traced system call.
     Call(Box<SeenCall>),
     /// The call that was to be followed is back, or the machine ended before.
     Walked(Box<Walk>),
-    /// The answer to [`Command::ReadLog`].
+    /// The next lines of the kernel's log, some hundred KiB of them at the most.
     Log(Vec<LogRecord>),
     /// The kernel's taint, as it stands in its memory: one bit a reason
     /// (Documentation/admin-guide/tainted-kernels.rst). Told when first known, and when it has changed.
@@ -129,17 +149,37 @@ pub enum Notice {
     /// `function+0x12/0x34 [module]` for addresses that the log names next, in modules that are or were loaded. The kernel
     /// itself can't name those of a module that is gone.
     Symbols(BTreeMap<u64, String>),
-    /// The answer to [`Command::Sample`].
-    Standing(Vec<VcpuStanding>),
-    /// The answer to [`Command::Explain`].
-    Explained(Box<Explanation>),
+    /// The answer to [`Command::Ask`].
+    Answer {
+        /// The question's number.
+        id: u32,
+        /// Its answer.
+        answer: Answer,
+    },
+    /// A part of the evidence: some rows of what was counted.
+    Counted(Vec<SyscallCount>),
+    /// There was something to be told that no frame can hold; this says what was wrong with it.
+    Untold(String),
     /// The machine is no more.
     Ended {
         /// Why.
         reason: EndReason,
-        /// Everything that was counted.
+        /// What was counted, system calls apart: they came before.
         evidence: Box<Evidence>,
     },
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done, or why it can't be.
+    Done(Result<(), String>),
+    /// The lines that there were have been sent.
+    LogRead,
+    /// Of each vCPU that answered in time.
+    Standing(Vec<VcpuStanding>),
+    /// As far as it was found out in a bounded time.
+    Inspected(Box<Explanation>),
 }
 
 /// One line of the kernel's log, as it stood in guest memory.
@@ -263,19 +303,51 @@ pub enum EndReason {
     Reset,
     /// A vCPU took a triple fault.
     TripleFault,
-    /// KVM gave up on the guest; the text says what it reported.
-    KvmError(String),
-    /// The machine process itself could not go on; never the guest's fault.
-    Internal(String),
+    /// It can't go on.
+    Failed {
+        /// Whose doing that is.
+        blame: Blame,
+        /// What went wrong.
+        why: String,
+    },
 }
 
-/// What the hypervisor counted, from the first instruction to the end.
+/// Whose doing something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Blame {
+    /// The guest's: its kernel, or what runs on it.
+    Guest,
+    /// This machine's, or of the hypervisor itself: no guest brings it about.
+    Host,
+    /// A guest may have brought it about, and a fault of the host's may have as well.
+    Unknown,
+}
+
+impl EndReason {
+    /// Whose doing the end is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Reset | Self::TripleFault => Blame::Guest,
+            Self::Stopped => Blame::Host,
+            Self::Failed { blame, .. } => *blame,
+        }
+    }
+
+    /// An end for which this machine is to blame.
+    pub fn host(why: impl ToString) -> Self {
+        Self::Failed { blame: Blame::Host, why: why.to_string() }
+    }
+}
+
+/// What the hypervisor counted, from the first instruction to the end; system calls are told apart from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// System calls, by door, number and origin; empty unless trapping was on.
-    pub syscalls: Vec<SyscallCount>,
     /// Writes to the entry points' registers, the first of them.
     pub entry_writes: Vec<EntryWrite>,
+    /// What was not counted all the time, as the guest wanted the registers for its own breakpoints.
+    pub uncounted: Vec<Uncounted>,
+    /// vCPUs of which nothing is known: what they counted is missing.
+    pub missing_vcpus: Vec<MissingVcpu>,
     /// Exits to user space by kind, until the control port's first byte from the guest.
     pub exits_until_ready: BTreeMap<String, u64>,
     /// Exits to user space by kind, in all.
@@ -284,6 +356,26 @@ pub struct Evidence {
     pub device_errors: BTreeMap<String, u64>,
     /// Memory of the machine process itself at its end, without guest memory, in KiB.
     pub own_memory_kib: u64,
+}
+
+/// What was not counted for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Uncounted {
+    /// Calls through this door.
+    Calls(Door),
+    /// Results of calls through the 64-bit door.
+    Results,
+    /// A breakpoint of the guest's own, which did not fire.
+    GuestBreakpoint,
+}
+
+/// A vCPU that left nothing behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MissingVcpu {
+    /// Counted from 0.
+    pub index: u8,
+    /// Its thread panicked, or does not stop.
+    pub why: String,
 }
 
 /// So many calls of one kind.
@@ -297,13 +389,19 @@ pub struct SyscallCount {
     pub origin: Origin,
     /// How many were seen at the entry: the number that counts.
     pub count: u64,
-    /// Of these, how many returned each errno, as seen at the return. Calls that never return
-    /// (`exit`, `execve` into another program) are in no row here.
+    /// Of these, how many returned each errno, as seen at the return; the first few dozen different ones. Calls that
+    /// never return (`exit`, `execve` into another program) are in no row here.
     pub errors: BTreeMap<i32, u64>,
     /// The results that were seen, the first few dozen different ones; an errno is negative.
     pub results: BTreeMap<i64, u64>,
     /// Who called, the first few dozen different ones: pid, name and how often.
     pub processes: Vec<(u32, String, u64)>,
+    /// Returns with an errno that is not in this row.
+    pub untold_errors: u64,
+    /// Returns with a result that is not in this row.
+    pub untold_results: u64,
+    /// Calls by a process that is not in this row.
+    pub untold_processes: u64,
 }
 
 /// The kernel's entry points for system calls.

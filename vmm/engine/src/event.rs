@@ -2,7 +2,7 @@
 //!
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
-use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, VcpuStanding, Walk};
+use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, VcpuStanding, Walk};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -38,6 +38,8 @@ pub enum Event {
     Symbols(BTreeMap<u64, String>),
     /// The guest wrote this to its console or serial port.
     Console(Vec<u8>),
+    /// Some rows of the system calls that were counted: a part of the evidence, which comes before the end.
+    Counted(Vec<SyscallCount>),
     /// The last event of a run that got as far as a machine.
     Ended(Ended),
 }

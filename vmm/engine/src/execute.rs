@@ -8,7 +8,7 @@ use crate::{
     process::MachineProcess,
     step::{self, Done},
 };
-use board::wire::EndReason;
+use board::wire::{Blame, EndReason};
 use plan::{Plan, Watch};
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ fn converse(
     start: Instant,
     stop: &dyn Fn() -> bool,
     sink: &mut dyn FnMut(Event),
-    post_mortem: &mut dyn FnMut() -> String,
+    post_mortem: &mut dyn FnMut() -> (Blame, String),
 ) -> Result<(), EngineError> {
     let mut guest = Guest::new(link, sink, stop, post_mortem);
     let mut ready = None;
@@ -60,7 +60,7 @@ fn converse(
         (RunEnd::Completed, Some(EndReason::Stopped)) => RunEnd::Completed,
         (RunEnd::Completed, Some(reason)) => RunEnd::Machine(reason),
         (RunEnd::Completed, None) => {
-            RunEnd::Machine(EndReason::Internal("the machine process ended without its evidence".to_owned()))
+            RunEnd::Machine(EndReason::host("the machine process ended without its evidence"))
         }
         (why, _) => why,
     };

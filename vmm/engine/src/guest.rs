@@ -3,7 +3,10 @@
 
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd};
-use board::wire::{Child, Command, EndReason, Evidence, Explanation, LogRecord, Notice, Still, VcpuStanding};
+use board::wire::{
+    Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Explanation, LogRecord,
+    MOST_ADDRESSES, Notice, Question, Still, VcpuStanding,
+};
 use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::time::{Duration, Instant};
@@ -45,22 +48,23 @@ pub(super) struct Guest<'a> {
     link: Link,
     sink: &'a mut dyn FnMut(Event),
     stop: &'a dyn Fn() -> bool,
-    post_mortem: &'a mut dyn FnMut() -> String,
+    post_mortem: &'a mut dyn FnMut() -> (Blame, String),
     from_agent: Frames,
     /// When the guest's first instruction was about to run.
     pub(super) began: Option<Instant>,
     hello: Option<Hello>,
     replies: Vec<Reply>,
-    trapping: Option<Result<(), String>>,
-    standing: Option<Vec<VcpuStanding>>,
-    explanation: Option<Box<Explanation>>,
+    /// The machine's answer to the question that is waited for. One that comes late has another number.
+    answer: Option<Answer>,
+    asked: Option<u32>,
+    next_question: u32,
     /// Places in modules that a call came by.
     walked: Vec<u64>,
     /// Exits to user space until the agent's first byte.
     pub(super) exits: u64,
     ended: Option<(EndReason, Box<Evidence>)>,
-    /// A `ReadLog` is on its way; there is never more than one.
-    reading_log: bool,
+    /// The number of the request for the log that is on its way; there is never more than one.
+    reading_log: Option<u32>,
     log_read: Instant,
     stop_asked: Instant,
     panicked: bool,
@@ -73,7 +77,7 @@ impl<'a> Guest<'a> {
         link: Link,
         sink: &'a mut dyn FnMut(Event),
         stop: &'a dyn Fn() -> bool,
-        post_mortem: &'a mut dyn FnMut() -> String,
+        post_mortem: &'a mut dyn FnMut() -> (Blame, String),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -85,13 +89,13 @@ impl<'a> Guest<'a> {
             began: None,
             hello: None,
             replies: Vec::new(),
-            trapping: None,
-            standing: None,
-            explanation: None,
+            answer: None,
+            asked: None,
+            next_question: 0,
             walked: Vec::new(),
             exits: 0,
             ended: None,
-            reading_log: false,
+            reading_log: None,
             log_read: now,
             stop_asked: now,
             panicked: false,
@@ -116,22 +120,36 @@ impl<'a> Guest<'a> {
     /// Has something looked at; the inner error is why it can't be.
     pub(super) fn watch(&mut self, watch: &Watch) -> Result<Result<(), String>, Halt> {
         let Some(hello) = &self.hello else { return Ok(Err("the agent has said nothing yet".to_owned())) };
-        let command = match watch {
-            Watch::Nothing => Command::Untrap,
-            Watch::Calls { results, trace } => Command::Trap {
+        let question = match watch {
+            Watch::Nothing => Question::Untrap,
+            Watch::Calls { results, trace } => Question::Trap {
                 call_returns: hello.call_returns.clone(),
                 agent_text: hello.text,
                 results: *results,
                 trace: trace.clone(),
             },
             Watch::Walk(nr) => match hello.call_returns.first() {
-                Some(&returns_to) => Command::Walk { returns_to, nr: *nr },
+                Some(&returns_to) => Question::Follow { returns_to, nr: *nr },
                 None => return Err(bad_agent("no address that its calls return to".to_owned())),
             },
         };
-        self.send(&command);
-        let answer = self.until(Instant::now() + ANSWER, |guest| guest.trapping.take())?;
-        answer.ok_or_else(|| silent("a request to trap system calls"))
+        match self.question(question)? {
+            Some(Answer::Done(done)) => Ok(done),
+            _ => Err(silent("a request to trap system calls")),
+        }
+    }
+
+    /// Asks the machine process, and waits for its answer.
+    fn question(&mut self, question: Question) -> Result<Option<Answer>, Halt> {
+        let id = self.send_question(question);
+        (self.asked, self.answer) = (Some(id), None);
+        self.until(Instant::now() + ANSWER, |guest| guest.answer.take())
+    }
+
+    fn send_question(&mut self, question: Question) -> u32 {
+        self.next_question = self.next_question.wrapping_add(1);
+        self.send(&Command::Ask { id: self.next_question, question });
+        self.next_question
     }
 
     /// Has the agent do something; `None` at the deadline, or before it once the step's task waits for itself.
@@ -139,7 +157,16 @@ impl<'a> Guest<'a> {
         self.next_id += 1;
         let id = self.next_id;
         let of_agent = matches!(action, Action::Call { .. });
-        self.send(&Command::Control(protocol::encode(&Request { id, action })));
+        let request = match protocol::encode(&Request { id, action }) {
+            Ok(request) => request,
+            Err(error) => {
+                let why = format!("what the step asks for makes {error}");
+                return Ok(Some((Outcome::Refused { why }, 0)));
+            }
+        };
+        for piece in request.chunks(CONTROL_PIECE) {
+            self.send(&Command::Control(piece.to_vec()));
+        }
         let mut before = None;
         loop {
             let look = deadline.min(Instant::now() + LOOK_EVERY);
@@ -189,17 +216,19 @@ impl<'a> Guest<'a> {
     /// kernel still waits for its newline.
     pub(super) fn read_log(&mut self) -> Result<(), Halt> {
         // One that is under way may have been answered before the last lines were printed.
-        for _ in 0..=u8::from(self.reading_log) {
+        for _ in 0..=u8::from(self.reading_log.is_some()) {
             self.request_log(true);
-            self.until(Instant::now() + ANSWER, |guest| (!guest.reading_log).then_some(()))?
+            self.until(Instant::now() + ANSWER, |guest| guest.reading_log.is_none().then_some(()))?
                 .ok_or_else(|| silent("a request for the kernel's log"))?;
         }
         Ok(())
     }
 
     fn standing(&mut self) -> Result<Option<Vec<VcpuStanding>>, Halt> {
-        self.send(&Command::Sample);
-        self.until(Instant::now() + ANSWER, |guest| guest.standing.take())
+        Ok(match self.question(Question::Sample)? {
+            Some(Answer::Standing(standing)) => Some(standing),
+            _ => None,
+        })
     }
 
     /// Where the vCPUs stand, in several rounds.
@@ -225,6 +254,7 @@ impl<'a> Guest<'a> {
         let mut addresses = std::mem::take(&mut self.walked);
         addresses.sort_unstable();
         addresses.dedup();
+        addresses.truncate(MOST_ADDRESSES);
         if addresses.is_empty() { Ok(()) } else { self.explain_addresses(addresses) }
     }
 
@@ -235,14 +265,16 @@ impl<'a> Guest<'a> {
     }
 
     fn explanation(&mut self, addresses: Vec<u64>) -> Result<Option<Box<Explanation>>, Halt> {
-        self.send(&Command::Explain { addresses });
-        self.until(Instant::now() + ANSWER, |guest| guest.explanation.take())
+        Ok(match self.question(Question::Inspect { addresses })? {
+            Some(Answer::Inspected(explanation)) => Some(explanation),
+            _ => None,
+        })
     }
 
     /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
     pub(super) fn finish(&mut self) -> (Option<EndReason>, Evidence) {
         // The last lines of the log, if they are to be had. One that owes an answer gets no more time.
-        if !self.panicked && !self.reading_log {
+        if !self.panicked && self.reading_log.is_none() {
             let _ = self.read_log();
         }
         if self.ended.is_none() {
@@ -293,10 +325,9 @@ impl<'a> Guest<'a> {
     }
 
     fn request_log(&mut self, unfinished: bool) {
-        if !self.reading_log && self.began.is_some() {
-            self.reading_log = true;
+        if self.reading_log.is_none() && self.began.is_some() {
             self.log_read = Instant::now();
-            self.send(&Command::ReadLog { unfinished });
+            self.reading_log = Some(self.send_question(Question::ReadLog { unfinished }));
         }
     }
 
@@ -319,8 +350,13 @@ impl<'a> Guest<'a> {
         match self.link.receive(deadline) {
             Ok(Some(notice)) => self.take(notice),
             Ok(None) => Ok(()),
-            Err(LinkError::Closed) => Err(internal((self.post_mortem)())),
-            Err(error @ (LinkError::Frame(_) | LinkError::Io(_))) => {
+            Err(LinkError::Closed) => {
+                let (blame, why) = (self.post_mortem)();
+                // One that never ran a guest has no guest to blame.
+                let blame = if self.began.is_some() { blame } else { Blame::Host };
+                Err(Halt::Ended(RunEnd::Machine(EndReason::Failed { blame, why })))
+            }
+            Err(error @ (LinkError::Frame(_) | LinkError::Unsendable(_) | LinkError::Io(_))) => {
                 Err(internal(format!("talking to the machine process: {error}")))
             }
         }
@@ -332,7 +368,6 @@ impl<'a> Guest<'a> {
             Notice::Ready { exits } => self.exits = exits,
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),
-            Notice::Explained(explanation) => self.explanation = Some(explanation),
             Notice::Call(call) => self.tell(Event::Call(call)),
             Notice::Walked(walk) => {
                 self.walked.extend(walk.stops.iter().map(|stop| stop.rip).filter(|rip| *rip >= MODULES));
@@ -340,10 +375,19 @@ impl<'a> Guest<'a> {
             }
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Symbols(symbols) => self.tell(Event::Symbols(symbols)),
-            Notice::Trapping(answer) => self.trapping = Some(answer),
-            Notice::Standing(standing) => self.standing = Some(standing),
+            Notice::Answer { id, .. } if self.reading_log == Some(id) => self.reading_log = None,
+            Notice::Answer { id, answer } if self.asked == Some(id) => {
+                (self.asked, self.answer) = (None, Some(answer))
+            }
+            // Nobody waits for it any more.
+            Notice::Answer { .. } => {}
+            Notice::Counted(rows) => self.tell(Event::Counted(rows)),
+            Notice::Untold(what) => {
+                return Err(internal(format!(
+                    "the machine process had to tell something that is too long: {what}"
+                )));
+            }
             Notice::Log(records) => {
-                self.reading_log = false;
                 for record in records {
                     self.panicked |= is_panic(&record);
                     self.tell(Event::Log(record));
@@ -395,7 +439,7 @@ fn bad_agent(what: String) -> Halt {
 }
 
 fn internal(what: String) -> Halt {
-    Halt::Ended(RunEnd::Machine(EndReason::Internal(what)))
+    Halt::Ended(RunEnd::Machine(EndReason::host(what)))
 }
 
 fn silent(what: &str) -> Halt {

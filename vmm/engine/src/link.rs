@@ -22,6 +22,9 @@ pub enum LinkError {
     /// The other side sends what is no message.
     #[error("the other side sent {0}")]
     Frame(FrameError),
+    /// What was to be sent does not fit into a frame: the other side will wait for it in vain.
+    #[error("a message could not be sent: {0}")]
+    Unsendable(FrameError),
     /// The descriptor itself fails.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
@@ -36,6 +39,8 @@ pub struct Link {
     outgoing: Vec<u8>,
     /// So many bytes of `outgoing` are on their way already.
     sent: usize,
+    /// Why a message was not sent.
+    unsendable: Option<FrameError>,
     buffer: Box<[u8]>,
 }
 
@@ -46,12 +51,24 @@ impl Link {
         let flags = OFlag::from_bits_retain(fcntl(&stream, FcntlArg::F_GETFL)?);
         fcntl(&stream, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         let buffer = vec![0; 256 << 10].into_boxed_slice();
-        Ok(Self { stream, frames: Frames::new(), unread: Vec::new(), outgoing: Vec::new(), sent: 0, buffer })
+        Ok(Self {
+            stream,
+            frames: Frames::new(),
+            unread: Vec::new(),
+            outgoing: Vec::new(),
+            sent: 0,
+            unsendable: None,
+            buffer,
+        })
     }
 
-    /// Puts a message on its way; it leaves while [`Link::receive`] or [`Link::flush`] waits.
+    /// Puts a message on its way; it leaves while [`Link::receive`] or [`Link::flush`] waits. One that is too long is
+    /// the connection's end: they say so.
     pub fn send<T: Serialize>(&mut self, message: &T) {
-        self.send_raw(&protocol::encode(message));
+        match protocol::encode(message) {
+            Ok(frame) => self.send_raw(&frame),
+            Err(error) => self.unsendable = Some(error),
+        }
     }
 
     /// Puts bytes on their way as they are, outside of any frame.
@@ -140,6 +157,9 @@ impl Link {
     }
 
     fn write(&mut self) -> Result<(), LinkError> {
+        if let Some(error) = self.unsendable {
+            return Err(LinkError::Unsendable(error));
+        }
         while self.sent < self.outgoing.len() {
             match self.stream.write(&self.outgoing[self.sent..]) {
                 Ok(length) => self.sent += length,
@@ -229,6 +249,15 @@ mod tests {
         assert_eq!(b.receive::<u8>(soon()).unwrap(), Some(1));
         assert!(b.is_closed());
         assert!(matches!(b.receive::<u8>(soon()), Err(LinkError::Closed)));
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_told_where_its_answer_is_waited_for() {
+        let (mut a, _b) = pair();
+        a.send(&vec![0u8; protocol::MAX_FRAME]);
+        let unsendable = |error| matches!(error, Err(LinkError::Unsendable(FrameError::TooLong(_))));
+        assert!(unsendable(a.receive::<u8>(soon()).map(drop)));
+        assert!(unsendable(a.flush(soon()).map(drop)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The process of one machine: started, and gone again whatever happens.
 
-use super::link::Link;
+use crate::link::Link;
+use board::wire::Blame;
+use nix::sys::signal::Signal;
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -37,8 +39,9 @@ impl MachineProcess {
         Ok((Self { child, stderr }, Link::new(ours)?))
     }
 
-    /// What can be said about a process that went without a word.
-    pub(super) fn post_mortem(&mut self) -> String {
+    /// What can be said about a process that went without a word, and whose doing that is: what ends a process from
+    /// outside is this machine, and what else it ends of may be a fault of ours that the guest has found.
+    pub(super) fn post_mortem(&mut self) -> (Blame, String) {
         let deadline = Instant::now() + Duration::from_millis(500);
         let status = loop {
             match self.child.try_wait() {
@@ -55,10 +58,14 @@ impl MachineProcess {
                 (None, None) => "ended".to_owned(),
             },
         };
-        match self.last_words() {
+        let why = match self.last_words() {
             Ok(words) if !words.is_empty() => format!("the machine process {how}: {words}"),
             _ => format!("the machine process {how}"),
-        }
+        };
+        let from_outside = status.and_then(|status| status.signal());
+        let ends = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let from_outside = from_outside.is_some_and(|signal| ends.iter().any(|end| *end as i32 == signal));
+        (if from_outside { Blame::Host } else { Blame::Unknown }, why)
     }
 
     fn last_words(&mut self) -> io::Result<String> {
@@ -94,9 +101,11 @@ mod tests {
         let (mut process, mut link) = shell("echo no such KVM >&2; exit 7");
         let end = link.receive::<()>(Instant::now() + Duration::from_secs(5));
         assert!(matches!(end, Err(LinkError::Closed)), "{end:?}");
-        assert_eq!(process.post_mortem(), "the machine process ended with exit status 7: no such KVM");
+        let words = "the machine process ended with exit status 7: no such KVM";
+        assert_eq!(process.post_mortem(), (Blame::Unknown, words.to_owned()));
         let (mut process, _link) = shell("kill -9 $$");
-        assert_eq!(process.post_mortem(), "the machine process was ended by signal 9");
+        let words = "the machine process was ended by signal 9";
+        assert_eq!(process.post_mortem(), (Blame::Host, words.to_owned()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::judged::Failure;
 use crate::quote::quote;
+use crate::unknown::lost;
 use base::{
     taint,
     text::{escape, time},
@@ -31,13 +32,24 @@ pub struct Got<'a> {
     pub log: &'a [Option<String>],
     /// What came newly to the kernel's taint, if that is known.
     pub tainted: Option<u64>,
+    /// So many lines of the log in it are not known.
+    pub log_lost: u64,
 }
 
 impl<'a> Got<'a> {
     /// Nothing but evidence: the step was cut off.
     pub fn cut(log: &'a [Option<String>]) -> Self {
         let took = Duration::ZERO;
-        Self { value: None, exit: None, data: Vec::new(), printed: None, took, log, tainted: None }
+        Self {
+            value: None,
+            exit: None,
+            data: Vec::new(),
+            printed: None,
+            took,
+            log,
+            tainted: None,
+            log_lost: 0,
+        }
     }
 
     /// What a call brought. A `read` fills only the head of its buffer.
@@ -53,7 +65,7 @@ impl<'a> Got<'a> {
             let length = usize::try_from(value).unwrap_or(0).min(first.len());
             *first = &first[..length];
         }
-        Self { value: Some(value), exit: None, data, printed: None, took, log, tainted: None }
+        Self { value: Some(value), exit: None, data, printed: None, took, log, tainted: None, log_lost: 0 }
     }
 
     /// The text that `match` looks at.
@@ -157,7 +169,9 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
         Want::Within(limit) if got.took <= *limit => None,
         Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
         Want::Taint(want) => taint_failure(*want, got.tainted, check.line),
-        Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), check.line),
+        Want::Log(want) => {
+            log_failure(want, got.log.get(position).cloned().flatten(), got.log_lost, check.line)
+        }
     }
 }
 
@@ -287,16 +301,19 @@ pub fn log_match(want: &LogWant, record: &LogRecord) -> bool {
     }
 }
 
-/// What is wrong, given the line that decided, if any did.
-pub fn log_failure(want: &LogWant, line: Option<String>, at: usize) -> Option<Failure> {
+/// What is wrong, given the line that decided, if any did, and how many lines are not known: one of those may have
+/// decided otherwise.
+pub fn log_failure(want: &LogWant, line: Option<String>, holes: u64, at: usize) -> Option<Failure> {
+    let none = match holes {
+        0 => "no such line".to_owned(),
+        holes => format!("no such line, but {}", lost(holes)),
+    };
     let (expected, got) = match (want, line) {
-        (LogWant::Has(_) | LogWant::Matches(_), Some(_)) | (LogWant::Lacks(_), None) => return None,
-        (LogWant::Has(text), None) => {
-            (format!("a line with {}", quote(text.as_bytes())), "no such line".into())
-        }
-        (LogWant::Matches(regex), None) => {
-            (format!("a line that matches /{}/", show_regex(regex)), "no such line".into())
-        }
+        (LogWant::Has(_) | LogWant::Matches(_), Some(_)) => return None,
+        (LogWant::Lacks(_), None) if holes == 0 => return None,
+        (LogWant::Lacks(text), None) => (format!("no line with {}", quote(text.as_bytes())), none),
+        (LogWant::Has(text), None) => (format!("a line with {}", quote(text.as_bytes())), none),
+        (LogWant::Matches(regex), None) => (format!("a line that matches /{}/", show_regex(regex)), none),
         (LogWant::Lacks(text), Some(line)) => {
             (format!("no line with {}", quote(text.as_bytes())), quote(line.as_bytes()))
         }

@@ -22,7 +22,7 @@ fn records(log: &str) -> Vec<Event> {
         _ => line.to_owned(),
     };
     log.lines()
-        .map(|line| LogRecord { seq: 1, time: Duration::from_secs(1), level: 4, text: text(line) })
+        .map(|line| LogRecord { seq: 0, time: Duration::from_secs(1), level: 4, text: text(line) })
         .map(Event::Log)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! For tests: the events of a run in which everything is as a scenario expects, and any events at all.
 
 use crate::{Judge, Judged, Kernel, Names, RunReport};
-use board::wire::{Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
+use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 use plan::fixture::Table;
 use plan::lower::SyscallNames;
@@ -42,7 +42,8 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     for (want, _) in &scenario.expect.log {
         log(&mut events, want);
     }
-    let evidence = good_evidence(scenario);
+    let (rows, evidence) = good_evidence(scenario);
+    events.push(Event::Counted(rows));
     events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_millis(412) }));
     events
 }
@@ -116,7 +117,8 @@ fn text(step: &Step) -> Vec<u8> {
     if number { b"  1 mem\n250 chardev\n".to_vec() } else { b"  1 mem\n".to_vec() }
 }
 
-fn good_evidence(scenario: &Scenario) -> Evidence {
+fn good_evidence(scenario: &Scenario) -> (Vec<SyscallCount>, Evidence) {
+    let mut rows = Vec::new();
     let mut evidence = Evidence { own_memory_kib: 4000, ..Evidence::default() };
     for expect in &scenario.expect.syscalls {
         let nr = match &expect.call {
@@ -137,14 +139,17 @@ fn good_evidence(scenario: &Scenario) -> Evidence {
             origin,
             count,
             errors,
+            untold_errors: 0,
+            untold_results: 0,
+            untold_processes: 0,
         };
-        evidence.syscalls.push(one(Whose::Step, count, errors));
+        rows.push(one(Whose::Step, count, errors));
         // What the agent does for itself is not what a scenario counts.
-        evidence.syscalls.push(one(Whose::Agent, 7, BTreeMap::from([(14, 5)])));
+        rows.push(one(Whose::Agent, 7, BTreeMap::from([(14, 5)])));
     }
     evidence.exits_until_ready = BTreeMap::from([("mmio".to_owned(), 60), ("io".to_owned(), 34)]);
     evidence.exits = BTreeMap::from([("mmio".to_owned(), 200), ("io".to_owned(), 36)]);
-    evidence
+    (rows, evidence)
 }
 
 /// The table's names, and one symbol.
@@ -215,7 +220,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         Just(StepOutcome::Lost),
     ];
     let calls = prop::collection::vec((any::<u64>(), any::<u64>(), any::<i32>(), any::<u64>()), 0..4);
-    let evidence = calls.prop_map(|calls| {
+    let counted = calls.prop_map(|calls| {
         use board::wire::{Door, Origin, SyscallCount};
         let one = |(nr, count, errno, errors)| SyscallCount {
             results: Default::default(),
@@ -225,14 +230,15 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             origin: Origin::Program,
             count,
             errors: [(errno, errors)].into(),
+            untold_errors: errors,
+            untold_results: u64::MAX,
+            untold_processes: u64::MAX,
         };
-        let exits = [("mmio".to_owned(), u64::MAX), ("io".to_owned(), u64::MAX)];
-        Evidence {
-            syscalls: calls.into_iter().map(one).collect(),
-            exits: exits.into(),
-            ..Evidence::default()
-        }
+        Event::Counted(calls.into_iter().map(one).collect())
     });
+    let exits = [("mmio".to_owned(), u64::MAX), ("io".to_owned(), u64::MAX)];
+    let evidence = Evidence { exits: exits.into(), ..Evidence::default() };
+    let blame = prop_oneof![Just(Blame::Guest), Just(Blame::Host), Just(Blame::Unknown)];
     let why = prop_oneof![
         Just(RunEnd::Completed),
         index.clone().prop_map(|index| RunEnd::StepTimedOut { index }),
@@ -240,7 +246,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         text.clone().prop_map(RunEnd::BadAgent),
         Just(RunEnd::Panicked),
         Just(RunEnd::Machine(EndReason::TripleFault)),
-        text.clone().prop_map(|text| RunEnd::Machine(EndReason::KvmError(text))),
+        (blame, text.clone()).prop_map(|(blame, why)| RunEnd::Machine(EndReason::Failed { blame, why })),
     ];
     prop_oneof![
         1 => Just(booted),
@@ -249,6 +255,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         4 => (any::<u64>(), time.clone(), any::<u8>(), text)
             .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, text })),
         2 => bytes.prop_map(Event::Console),
-        1 => (why, evidence, time).prop_map(|(why, evidence, ran)| Event::Ended(Ended { why, evidence, ran })),
+        1 => counted,
+        1 => (why, time).prop_map(move |(why, ran)| Event::Ended(Ended { why, evidence: evidence.clone(), ran })),
     ]
 }

@@ -7,7 +7,7 @@ use crate::{
     Began, BoundedLog, Judged, JudgedStep, Kernel, Names, StepVerdict, Taint, Verdict, check, findings,
     standing, title,
 };
-use board::wire::{Explanation, LogRecord};
+use board::wire::{Explanation, LogRecord, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
 use scenario::Scenario;
 use scenario::model::Want;
@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
+/// So many rows of system calls are taken: more than a machine process tells.
+const COUNTED: usize = 16 << 10;
 
 /// Judges one run.
 pub struct Judge {
@@ -34,6 +36,8 @@ pub struct Judge {
     taint: Taint,
     /// The taint when the current step began.
     step_taint: Option<u64>,
+    /// So many lines of the log were not known when the current step began.
+    lost_before: u64,
     log: BoundedLog,
     console: VecDeque<u8>,
     booted: Option<Booted>,
@@ -47,6 +51,10 @@ pub struct Judge {
     /// Steps that were cut off where the run should end badly.
     cut: Vec<usize>,
     verdict: Option<Verdict>,
+    /// What system calls were counted.
+    counted: Vec<SyscallCount>,
+    /// The step in which the machine ended.
+    lost: Option<usize>,
 }
 
 impl Judge {
@@ -76,6 +84,7 @@ impl Judge {
             findings: findings::Findings::default(),
             taint: Taint::default(),
             step_taint: None,
+            lost_before: 0,
             log: BoundedLog::default(),
             console: VecDeque::new(),
             booted: None,
@@ -85,6 +94,8 @@ impl Judge {
             final_end_came: false,
             cut: Vec::new(),
             verdict: None,
+            counted: Vec::new(),
+            lost: None,
         }
     }
 
@@ -137,7 +148,7 @@ impl Judge {
             Event::StepStarted { index } => {
                 let Some(step) = self.scenario.steps.get(*index) else { return Vec::new() };
                 self.current = Some(*index);
-                self.step_taint = self.taint.after;
+                (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
                 self.step_log = vec![None; step.checks.len()];
                 vec![Judged::StepBegan(*index)]
             }
@@ -170,6 +181,11 @@ impl Judge {
                 self.console.drain(..excess);
                 vec![Judged::Console(bytes.clone())]
             }
+            Event::Counted(rows) => {
+                let room = COUNTED.saturating_sub(self.counted.len());
+                self.counted.extend(rows.iter().take(room).cloned());
+                Vec::new()
+            }
             Event::Ended(ended) => vec![self.ended(ended)],
         }
     }
@@ -179,9 +195,10 @@ impl Judge {
             return Vec::new();
         }
         if self.current != Some(index) {
-            self.step_taint = self.taint.after;
+            (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
             self.step_log = vec![None; self.scenario.steps[index].checks.len()];
         }
+        self.lost = (*outcome == StepOutcome::Lost).then_some(index);
         let judged = self.judge_step(index, outcome);
         self.current = None;
         self.steps[index] = judged.clone();

@@ -219,6 +219,10 @@ pub struct SyscallRow {
     pub results: BTreeMap<i64, u64>,
     /// Which processes called, the agent's own calls left out: pid, name and how often.
     pub processes: Vec<(u32, String, u64)>,
+    /// Errors of steps and programs beyond those that are told apart.
+    pub untold_errors: u64,
+    /// The same of results.
+    pub untold_results: u64,
 }
 
 impl SyscallRow {
@@ -247,6 +251,8 @@ pub struct RunReport {
     pub expectations: usize,
     /// The troubles in the kernel's log, in the order in which they began.
     pub findings: Vec<Finding>,
+    /// What is not known of it, a line each; of the log, see `log_lost`.
+    pub unknown: Vec<String>,
     /// The kernel's taint.
     pub taint: Taint,
     /// By those that the scenario names first, then by count.

@@ -20,6 +20,7 @@ mod quote;
 mod standing;
 mod tail;
 mod title;
+mod unknown;
 mod verdict;
 
 #[cfg(test)]

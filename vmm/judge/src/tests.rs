@@ -4,7 +4,9 @@ use crate::{
     fixture::{any_event, good_run, run},
     *,
 };
-use board::wire::{EndReason, Evidence, LogRecord, VcpuStanding};
+use board::wire::{
+    Blame, Door, EndReason, Evidence, LogRecord, MissingVcpu, Origin, SyscallCount, Uncounted, VcpuStanding,
+};
 use engine::event::{Ended, Event, RunEnd, StepOutcome};
 use proptest::prelude::*;
 use scenario::{
@@ -20,7 +22,7 @@ fn ended(why: RunEnd) -> Event {
 }
 
 fn line(text: &str) -> Event {
-    Event::Log(LogRecord { seq: 1, time: Duration::ZERO, level: 4, text: text.into() })
+    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, text: text.into() })
 }
 
 fn booted() -> Event {
@@ -178,7 +180,8 @@ fn each_end_has_its_verdict() {
     let lost = || end_of_step(StepOutcome::Lost);
     let panic = || line("Kernel panic - not syncing: Attempted to kill init!");
     let oops = || line("BUG: kernel NULL pointer dereference, address: 0000000000000000");
-    let kvm = || EndReason::KvmError("emulation failure".into());
+    let failed = |blame| RunEnd::Machine(EndReason::Failed { blame, why: "on purpose".into() });
+    let warn = || line("WARNING: CPU: 0 PID: 1 at fs/x.c:1 f+0x1/0x2");
     let hung = || RunEnd::StepTimedOut { index: 0 };
     let cases: Vec<(Verdict, Vec<Event>, RunEnd)> = vec![
         (Verdict::Pass, vec![returned(0)], RunEnd::Completed),
@@ -201,8 +204,16 @@ fn each_end_has_its_verdict() {
         (Verdict::HangIdle, vec![timed_out(true)], hung()),
         (Verdict::HangSpinning, vec![timed_out(false)], hung()),
         (Verdict::Fail, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
-        (Verdict::Infra, vec![lost()], RunEnd::Machine(kvm())),
-        (Verdict::Infra, vec![lost()], RunEnd::Machine(EndReason::Internal("x".into()))),
+        (Verdict::Fail, vec![lost()], failed(Blame::Guest)),
+        (Verdict::Fail, vec![lost()], failed(Blame::Unknown)),
+        (Verdict::Infra, vec![lost()], failed(Blame::Host)),
+        // What was known before stays, whoever is to blame for the end.
+        (Verdict::Panic, vec![panic(), lost()], failed(Blame::Host)),
+        (Verdict::Oops, vec![oops(), lost()], failed(Blame::Unknown)),
+        (Verdict::Oops, vec![oops(), lost()], failed(Blame::Host)),
+        (Verdict::Splat, vec![warn(), lost()], failed(Blame::Host)),
+        (Verdict::Fail, vec![returned(-14)], failed(Blame::Host)),
+        (Verdict::Panic, vec![panic(), lost()], RunEnd::Machine(EndReason::Stopped)),
         (Verdict::Infra, vec![lost()], RunEnd::Machine(EndReason::Stopped)),
     ];
     for (verdict, middle, why) in cases {
@@ -226,8 +237,11 @@ fn a_guest_that_never_says_hello_failed_to_boot() {
         (Verdict::BootFailed, "kernel panic: VFS: Unable to mount root fs")
     );
     assert_eq!(dead.log_tail.len(), 1);
-    let kvm = RunEnd::Machine(EndReason::KvmError("entry failed".into()));
-    assert_eq!(run(&scenario(SLEEP), &[ended(kvm)]).verdict, Verdict::Infra);
+    let failed = |blame| ended(RunEnd::Machine(EndReason::Failed { blame, why: "on purpose".into() }));
+    assert_eq!(run(&scenario(SLEEP), &[failed(Blame::Host)]).verdict, Verdict::Infra);
+    assert_eq!(run(&scenario(SLEEP), &[failed(Blame::Guest)]).verdict, Verdict::BootFailed);
+    assert_eq!(run(&scenario(SLEEP), &[failed(Blame::Unknown)]).verdict, Verdict::BootFailed);
+    assert_eq!(run(&scenario(SLEEP), &[line(panic), failed(Blame::Host)]).verdict, Verdict::BootFailed);
 }
 
 #[test]
@@ -334,4 +348,103 @@ proptest! {
         }
         prop_assert_ne!(judge.verdict(), Some(Verdict::Pass), "not all steps can have passed");
     }
+}
+
+/// A line with this number.
+fn numbered(seq: u64) -> Event {
+    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, text: format!("line {seq}") })
+}
+
+#[test]
+fn nothing_passes_for_what_is_missing_in_a_log_with_holes() {
+    let lacks = "steps:\n- sleep: 1 s\n  expect:\n    log: {lacks: [BADBAD]}\n";
+    let of_run = "steps:\n- sleep: 1 s\nexpect:\n  log: {lacks: [BADBAD]}\n";
+    for (text, what) in [
+        (SLEEP, "7 lines of the kernel's log are not known: what they said may be against it"),
+        (lacks, "1 of 1 steps failed"),
+        (of_run, "an expectation of the run did not hold"),
+    ] {
+        let whole = during(text, vec![numbered(0), numbered(1), returned(0)], RunEnd::Completed);
+        assert_eq!(whole.verdict, Verdict::Pass, "{text}: {}", whole.reason);
+        let holes = during(text, vec![numbered(0), numbered(8), returned(0)], RunEnd::Completed);
+        assert_eq!((holes.verdict, &*holes.reason), (Verdict::Fail, what), "{text}");
+        let failures = holes.steps.iter().flat_map(|step| &step.failures).chain(&holes.failures);
+        failures.for_each(|failure| {
+            assert_eq!(failure.got, "no such line, but 7 lines of the kernel's log are not known");
+        });
+    }
+    // Holes of an earlier step leave what a later one expects as it is, and the run still does not pass.
+    let two = "steps:\n- sleep: 1 s\n- sleep: 1 s\n  expect:\n    log: {lacks: [BADBAD]}\n";
+    let second = [
+        Event::StepStarted { index: 1 },
+        numbered(9),
+        Event::StepEnded {
+            index: 1,
+            outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO },
+        },
+    ];
+    let middle = [numbered(0), numbered(8), returned(0)].into_iter().chain(second).collect();
+    let report = during(two, middle, RunEnd::Completed);
+    assert!(report.steps.iter().all(|step| step.verdict == StepVerdict::Pass), "{:?}", report.steps);
+    assert_eq!(report.verdict, Verdict::Fail);
+}
+
+/// A run in which `getppid` was called twice, one of them in vain, with this evidence beside.
+fn counted(expect: &str, untold: u64, evidence: Evidence) -> RunReport {
+    let row = SyscallCount {
+        door: Door::Syscall64,
+        nr: 110,
+        origin: Origin::Step,
+        count: 2,
+        errors: [(14, 1)].into(),
+        results: [(1, 1), (-14, 1)].into(),
+        processes: Vec::new(),
+        untold_errors: untold,
+        untold_results: untold,
+        untold_processes: 0,
+    };
+    let end = Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(1) };
+    let events = [
+        booted(),
+        Event::StepStarted { index: 0 },
+        returned(0),
+        Event::Counted(vec![row]),
+        Event::Ended(end),
+    ];
+    run(&scenario(&format!("{SLEEP}expect:\n  syscalls: {{getppid: {expect}}}\n")), &events)
+}
+
+#[test]
+fn no_number_holds_for_calls_that_were_not_seen() {
+    let missing = || Evidence {
+        missing_vcpus: vec![MissingVcpu { index: 1, why: "its thread panicked: on purpose".into() }],
+        ..Evidence::default()
+    };
+    let uncounted = |what| Evidence { uncounted: vec![what], ..Evidence::default() };
+    let exact = ["2", "{errors: {EFAULT: 1}}", "{returns: [1, EFAULT]}"];
+    for expect in exact {
+        assert_eq!(counted(expect, 0, Evidence::default()).verdict, Verdict::Pass, "{expect}");
+        let report = counted(expect, 0, missing());
+        assert_eq!(report.verdict, Verdict::Fail, "{expect}");
+        assert!(report.failures[0].got.contains("vCPU 1"), "{:?}", report.failures);
+        assert_eq!(report.unknown.len(), 1);
+        assert_eq!(
+            counted(expect, 0, uncounted(Uncounted::Calls(Door::Int80))).verdict,
+            Verdict::Fail,
+            "{expect}"
+        );
+    }
+    for expect in &exact[1..] {
+        assert_eq!(counted(expect, 3, Evidence::default()).verdict, Verdict::Fail, "{expect}");
+        assert_eq!(counted(expect, 0, uncounted(Uncounted::Results)).verdict, Verdict::Fail, "{expect}");
+    }
+    // The calls themselves were all seen.
+    assert_eq!(counted(exact[0], 3, uncounted(Uncounted::Results)).verdict, Verdict::Pass);
+    // More of them change nothing.
+    assert_eq!(counted("{at-least: 2}", 0, missing()).verdict, Verdict::Pass);
+    let report = counted("{at-least: 3}", 0, missing());
+    assert_eq!(report.verdict, Verdict::Fail);
+    // Nothing of what is counted is lost by it, but a reader is told.
+    let report = counted(exact[0], 0, uncounted(Uncounted::GuestBreakpoint));
+    assert_eq!((report.verdict, report.unknown.len()), (Verdict::Pass, 1));
 }

@@ -1,6 +1,7 @@
 //! What can go wrong while a machine is set up or run.
 
-/// A failure of this machine or of what it was given to boot; never something that the guest did.
+/// A failure of this machine or of what it was given to boot. KVM may refuse something that it did before because of what
+/// a guest made of itself, so once a guest runs, an error need not be the machine's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `/dev/kvm` can't be opened.
@@ -29,6 +30,9 @@ pub enum Error {
     /// Out of file descriptors, or of memory for them.
     #[error("can't make a socket pair: {0}")]
     Descriptors(#[source] std::io::Error),
+    /// Out of threads, or of what they take.
+    #[error("can't start a thread for each vCPU: {0}")]
+    Threads(#[source] std::io::Error),
     /// The kernel or initramfs can't be read.
     #[error("can't read {path}: {source}")]
     Read {

@@ -2,33 +2,42 @@
 //!
 //! This crate is the microkernel of the project: it names no device, no system call and no scenario.
 //! Devices hang on the [`Bus`] and pull an [`InterruptLine`]; who watches the guest does so through
-//! [`Vcpu`] and [`AddressSpace`]. It is also the only crate of the host side with `unsafe` in it.
+//! [`Processor`] and [`AddressSpace`]. It is also the only crate of the host side with `unsafe` in it.
 //!
 //! Principles: the guest is hostile, so nothing that it does may panic, loop or allocate without bound;
-//! KVM's unions are taken apart in one file (`vcpu.rs`); every address has a type.
+//! KVM's unions are taken apart in one file (`vcpu.rs`), the processor's words
+//! are in another (`x86.rs`); every address has a type.
 
 #![warn(missing_docs)]
 
 mod address_space;
 pub mod boot;
+mod breakpoints;
 mod bus;
 mod cpuid;
 mod error;
+mod exit;
 mod interrupt;
 mod kick;
 pub mod layout;
 mod memory;
 mod probe;
+mod processor;
+pub mod state;
 mod vcpu;
 mod vm;
+pub mod x86;
 
 pub use address_space::{AddressSpace, GuestVirtualAddress};
+pub use breakpoints::{Breakpoint, Breakpoints, Condition, Need, SLOTS, Subscriber};
 pub use bus::{Bus, BusDevice, Effect, Space};
 pub use error::{Error, Result};
+pub use exit::{Exit, Failure};
 pub use interrupt::InterruptLine;
 pub use kick::Kicker;
-pub use kvm_bindings::kvm_regs as Registers;
 pub use memory::{Memory, create as create_memory};
 pub use probe::{Findings, probe};
-pub use vcpu::{Exit, RESUME_FLAG, Vcpu};
+pub use processor::{Processor, Standing};
+pub use vcpu::Vcpu;
 pub use vm::Vm;
+pub use x86::Registers;

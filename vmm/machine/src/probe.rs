@@ -3,8 +3,10 @@
 //! A tiny guest answers in milliseconds: it counts in ring 0, which shows an interpreter by its speed,
 //! then runs into an `int3` and a hardware breakpoint, which a kernel and our traps need.
 
-use crate::{Error, Exit, Result, Space, Vm, boot, create_memory, vcpu::RESUME_FLAG};
-use std::time::Instant;
+use crate::{
+    Breakpoint, Error, Exit, Processor, Result, Space, Subscriber, Vm, boot, create_memory, x86::RESUME_FLAG,
+};
+use std::{sync::Arc, time::Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 /// What the tiny guest found.
@@ -36,7 +38,7 @@ const BREAKPOINT: u64 = 13;
 /// Runs the tiny guest. An error means that there is no KVM to speak of; findings say how good it is.
 pub fn probe() -> Result<Findings> {
     let memory = create_memory(32)?;
-    let vm = Vm::bare(memory.clone())?;
+    let vm = Arc::new(Vm::bare(memory.clone())?);
     let mut vcpu = vm.vcpu(0, 1)?;
 
     let mut code = [0x90u8; 64];
@@ -54,7 +56,7 @@ pub fn probe() -> Result<Findings> {
     placed.map_err(|e| Error::Memory { mib: 32, why: e.to_string() })?;
     boot::start(&vcpu, CODE)?;
     vcpu.set_gate(&memory, IDT, 3, CODE.0 + HANDLER)?;
-    vcpu.set_breakpoints(&[CODE.0 + BREAKPOINT])?;
+    vcpu.set_breakpoints(Subscriber::Watch, &[Breakpoint::at(CODE.0 + BREAKPOINT)])?;
 
     let mut findings = Findings { ring0_ns: f64::INFINITY, int3: false, hw_breakpoint: false };
     let mut stopped = false;
@@ -67,9 +69,8 @@ pub fn probe() -> Result<Findings> {
             }
             Exit::Write { space: Space::Port, address: 2, .. } => findings.int3 = true,
             Exit::Write { space: Space::Port, address: 3, .. } => findings.hw_breakpoint = stopped,
-            Exit::Debug { rip, .. } if rip == CODE.0 + BREAKPOINT => {
+            Exit::Debug { mut registers, .. } if registers.rip == CODE.0 + BREAKPOINT => {
                 stopped = true;
-                let mut registers = vcpu.registers()?;
                 registers.rflags |= RESUME_FLAG;
                 vcpu.set_registers(&registers)?;
             }

@@ -6,12 +6,16 @@ use kvm_bindings::{
     kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use std::sync::Arc;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-/// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs.
+/// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
+/// alive.
 pub struct Vm {
     kvm: Kvm,
     pub(crate) fd: VmFd,
+    /// With interrupt controllers and timer.
+    chips: bool,
     /// Outlives the fd's memory slots: KVM accesses it by address.
     memory: Memory,
 }
@@ -19,13 +23,14 @@ pub struct Vm {
 impl Vm {
     /// Opens KVM and makes a machine with this memory and KVM's own PIC, IOAPIC, local APICs and PIT.
     pub fn new(memory: Memory) -> Result<Self> {
-        let vm = Self::bare(memory)?;
+        let mut vm = Self::bare(memory)?;
         vm.fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
         vm.fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
         vm.fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
         // With the dummy speaker KVM answers port 0x61, which the kernel reads to calibrate its timers.
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         vm.fd.create_pit2(pit).named("KVM_CREATE_PIT2")?;
+        vm.chips = true;
         Ok(vm)
     }
 
@@ -60,7 +65,7 @@ impl Vm {
             // lives, which this struct keeps; its slots don't overlap.
             unsafe { fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")?;
         }
-        Ok(Self { kvm, fd, memory })
+        Ok(Self { kvm, fd, chips: false, memory })
     }
 
     /// The guest's memory.
@@ -68,13 +73,26 @@ impl Vm {
         &self.memory
     }
 
+    pub(crate) fn has(&self, capability: Cap) -> bool {
+        self.kvm.check_extension(capability)
+    }
+
+    pub(crate) fn has_chips(&self) -> bool {
+        self.chips
+    }
+
+    /// The model-specific registers that are a part of a vCPU's state.
+    pub(crate) fn msr_list(&self) -> Result<Vec<u32>> {
+        Ok(self.kvm.get_msr_index_list().named("KVM_GET_MSR_INDEX_LIST")?.as_slice().to_vec())
+    }
+
     /// Makes vCPU number `index` of `count`. The first one starts; the others wait for the kernel to
     /// wake them (INIT and SIPI, which KVM does).
-    pub fn vcpu(&self, index: u8, count: u8) -> Result<Vcpu> {
+    pub fn vcpu(self: &Arc<Self>, index: u8, count: u8) -> Result<Vcpu> {
         let fd = self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?;
         let cpuid = cpuid::for_vcpu(&self.kvm, index, count)?;
         fd.set_cpuid2(&cpuid).named("KVM_SET_CPUID2")?;
-        Ok(Vcpu::new(fd, cpuid::is_intel(&cpuid)))
+        Vcpu::new(fd, self.clone(), cpuid::is_intel(&cpuid))
     }
 
     /// From now on a guest that writes to one of these MSRs ends the run with [`crate::Exit::WriteMsr`], and

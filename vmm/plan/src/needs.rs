@@ -4,7 +4,8 @@ use base::diagnostic::{Diagnostic, Diagnostics};
 use module::preflight::Facts;
 use scenario::{ConfigNeed, Scenario};
 
-/// What the kernel lacks; `None` if it has everything, or does not tell.
+/// What the kernel lacks; `None` if it has everything, or does not tell. Processors beyond its own number of them are a
+/// need as well.
 pub fn lacking(scenario: &Scenario, facts: &Facts) -> Option<Diagnostics> {
     let config = facts.config.as_ref()?;
     let lacking: Vec<Diagnostic> = scenario
@@ -31,7 +32,25 @@ pub fn lacking(scenario: &Scenario, facts: &Facts) -> Option<Diagnostics> {
             Some(Diagnostic::new(span, message).help(help))
         })
         .collect();
+    let lacking: Vec<Diagnostic> = lacking.into_iter().chain(processors(scenario, facts)).collect();
     (!lacking.is_empty()).then(|| Diagnostics::new(scenario.source.clone(), lacking))
+}
+
+/// A kernel that knows fewer processors than the machine has would leave the others alone without a word.
+fn processors(scenario: &Scenario, facts: &Facts) -> Option<Diagnostic> {
+    let config = facts.config.as_ref()?;
+    let most = match config.get("SMP").map(String::as_str) {
+        Some("y") => config.get("NR_CPUS")?.parse().ok()?,
+        _ => 1,
+    };
+    let wanted = u32::from(scenario.machine.vcpus);
+    if wanted <= most {
+        return None;
+    }
+    let message = format!("kernel {} has room for {most} processors, not for {wanted}", facts.release);
+    let help =
+        format!("write `cpus: {most}`, or put `CONFIG_NR_CPUS={wanted}` into a configuration fragment");
+    Some(Diagnostic::new(&scenario.machine.vcpus_at, message).help(help))
 }
 
 #[cfg(test)]
@@ -64,5 +83,23 @@ mod tests {
             messages("CONFIG_HZ=1000").contains("CONFIG_HZ is 250, and this scenario needs it to be 1000")
         );
         assert!(messages("CONFIG_SMP=n").contains("put `# CONFIG_SMP is not set`"));
+    }
+
+    #[test]
+    fn processors_that_the_kernel_has_no_room_for_are_told_before_the_boot() {
+        let with = |cpus: u32, config: &[(&str, &str)]| {
+            let config =
+                config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let facts = Facts { release: "6.12".into(), config: Some(config), ..Facts::default() };
+            let scenario = scenario(&format!("machine: {{cpus: {cpus}}}\nsteps:\n  - sleep: 1 ms\n"));
+            lacking(&scenario, &facts).map_or(String::new(), |diagnostics| diagnostics.to_string())
+        };
+        let smp = [("SMP", "y"), ("NR_CPUS", "16")];
+        assert_eq!(with(16, &smp), "");
+        let text = with(17, &smp);
+        assert!(text.contains("room for 16 processors, not for 17") && text.contains("cpus: 17"), "{text}");
+        assert!(with(2, &[("SMP", "n")]).contains("room for 1 processors"), "{}", with(2, &[("SMP", "n")]));
+        // A kernel that does not say how many.
+        assert_eq!(with(17, &[("SMP", "y")]), "");
     }
 }

@@ -113,6 +113,7 @@ impl Json {
             "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
             "entry_writes": report.map(|report| &report.entry_writes),
+            "not_known": report.map(|report| &report.unknown),
             "trace": self.trace,
             "trace_calls_dropped": self.untold,
             "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),

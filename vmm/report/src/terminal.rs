@@ -149,6 +149,9 @@ impl Terminal {
             self.difference(failure)?;
         }
         self.findings(report)?;
+        for line in &report.unknown {
+            self.head("warning", line)?;
+        }
         if report.log_lost > 0 {
             let lost = report.log_lost;
             let why = "the guest logged faster than it could be read";

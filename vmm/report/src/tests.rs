@@ -46,7 +46,7 @@ fn written(all: &[Judged]) -> serde_json::Value {
 }
 
 fn log(text: &str, level: u8) -> Event {
-    Event::Log(LogRecord { seq: 1, time: Duration::from_micros(1_234_567), level, text: text.into() })
+    Event::Log(LogRecord { seq: 0, time: Duration::from_micros(1_234_567), level, text: text.into() })
 }
 
 /// The run of chardev.yaml up to a step, which ends otherwise.
@@ -54,10 +54,12 @@ fn broken_at(step: usize, mut instead: Vec<Event>, why: RunEnd) -> Vec<Judged> {
     let scenario = scenario(CHARDEV);
     let mut events = good_run(&scenario);
     let Some(Event::Ended(Ended { evidence, .. })) = events.pop() else { panic!("no end") };
+    let counted = events.pop().unwrap();
     let at =
         events.iter().position(|event| matches!(event, Event::StepEnded { index, .. } if *index == step));
     events.truncate(at.unwrap());
     events.append(&mut instead);
+    events.push(counted);
     events.push(Event::Ended(Ended { why, evidence, ran: Duration::from_secs(11) }));
     judged(&scenario, &events)
 }

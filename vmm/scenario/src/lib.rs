@@ -51,6 +51,7 @@ const FIELDS: &[&str] = &[
     "files",
     "timeout",
     "boot-timeout",
+    "count",
     "steps",
     "expect",
     "allow",
@@ -129,7 +130,17 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         let nodes = reader.list(node, "a list of steps, each with its own `-`")?;
         Some(reader.steps(nodes, timeout.unwrap_or(step::TIMEOUT)))
     });
+    let count = fields.take("count").map(|node| {
+        let count = reader.choice(node, "`true` or `false`", YES_OR_NO);
+        (count.unwrap_or(true), &node.span)
+    });
     let expect = fields.take("expect").and_then(|node| reader.run_expect(node)).unwrap_or_default();
+    if let Some((false, span)) = count
+        && !expect.syscalls.is_empty()
+    {
+        let why = "this scenario expects numbers of system calls, which are not counted then";
+        reader.error::<()>(Diagnostic::new(span, why));
+    }
     let allow = fields.take("allow").map(|node| reader.allow(node)).unwrap_or_default();
     fields.end(reader, FIELDS);
     Some(Scenario {
@@ -142,6 +153,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
+        count: count.is_none_or(|(count, _)| count),
         steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
         allow,
@@ -153,7 +165,7 @@ const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { memory_mib: 128, vcpus: 1, checks: true, command_line: Vec::new() }
+        Self { memory_mib: 128, vcpus: 1, vcpus_at: 0..0, checks: true, command_line: Vec::new() }
     }
 }
 
@@ -173,6 +185,7 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
     }
     if let Some(node) = fields.take("cpus") {
         machine.vcpus = reader.int(node, "`cpus`", 1, 32).map_or(1, |count| count as u8);
+        machine.vcpus_at = node.span.clone();
     }
     if let Some(node) = fields.take("checks") {
         machine.checks = reader.choice(node, "`true` or `false`", YES_OR_NO).unwrap_or(true);

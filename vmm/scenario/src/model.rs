@@ -39,6 +39,8 @@ pub struct Scenario {
     pub boot_timeout: Duration,
     /// What to do, in this order.
     pub steps: Vec<Step>,
+    /// System calls are counted, which takes the processor's breakpoint registers.
+    pub count: bool,
     /// What the whole run should come to.
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
@@ -54,6 +56,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// 1 to 32.
     pub vcpus: u8,
+    /// Where the scenario says how many.
+    pub vcpus_at: Span,
     /// The kernel checks its own memory as it goes, where it can and it costs little.
     pub checks: bool,
     /// Words at the end of the kernel's command line.

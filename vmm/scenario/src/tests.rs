@@ -33,6 +33,7 @@ fn defaults_and_units_are_as_the_reference_says() {
     let text = "machine: {memory: 1 GiB, cpus: 2, checks: false}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
     let full = scenario(text);
     assert_eq!((full.machine.memory_mib, full.machine.vcpus, full.machine.checks), (1024, 2, false));
+    assert!(full.count && !scenario("count: false\nsteps:\n- sleep: 1 s\n").count);
     assert_eq!(full.kernel.kernel.as_deref(), Some("6.10"), "a version is no number");
     assert_eq!(full.boot_timeout, Duration::from_secs(120));
     assert_eq!(full.steps[0].timeout, Duration::from_secs(3));
@@ -85,6 +86,10 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         ("unknown_place", "steps:\n- sleep: 1 s\nexpect: {clean: [module]}\n".into()),
         ("nothing_to_be_clean", "steps:\n- sleep: 1 s\nexpect: {clean: []}\n".into()),
         ("bare_memory", "machine: {memory: 128}\nsteps:\n- sleep: 1 s\n".into()),
+        (
+            "calls_without_counting",
+            "count: false\nexpect:\n  syscalls:\n    getpid: 1\nsteps:\n- sleep: 1 s\n".into(),
+        ),
         ("too_many_cpus", "machine: {cpus: 64}\nsteps:\n- sleep: 1 s\n".into()),
         ("value_too_large", steps("  - syscall: 1\n    args: [{in: u8, value: 300}]\n")),
         ("bad_regex", steps("  - file: /a\n    match: '(\\d+'\n")),

@@ -1,6 +1,9 @@
 //! The ways into the kernel: where each of them begins.
 
-use machine::{AddressSpace, GuestVirtualAddress, Vcpu};
+use machine::{
+    AddressSpace, Breakpoint, GuestVirtualAddress, Processor,
+    x86::{CSTAR, LSTAR, STAR, SYSCALL_MASK, SYSENTER, SYSENTER_EIP},
+};
 
 /// An entry point for system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,15 +18,9 @@ pub enum Door {
     Int80,
 }
 
-/// MSR_LSTAR (AMD64 architecture, volume 2, section 6.1.1).
-pub(crate) const LSTAR: u32 = 0xc000_0082;
-/// MSR_CSTAR (the same section).
-const CSTAR: u32 = 0xc000_0083;
-/// MSR_IA32_SYSENTER_EIP (Intel SDM volume 4, table 2-2).
-const SYSENTER_EIP: u32 = 0x176;
 /// Everything that decides where an entry leads, and with which interrupt flag: MSR_STAR, LSTAR, CSTAR,
 /// FMASK and the three of SYSENTER.
-pub const ENTRY_MSRS: [u32; 7] = [0xc000_0081, LSTAR, CSTAR, 0xc000_0084, 0x174, 0x175, SYSENTER_EIP];
+pub const ENTRY_MSRS: [u32; 7] = [STAR, LSTAR, CSTAR, SYSCALL_MASK, SYSENTER[0], SYSENTER[1], SYSENTER_EIP];
 
 /// Where the kernel is entered, and where the 64-bit entry code has its result. Four addresses at the most,
 /// as there are four breakpoint registers: of `syscall` and `sysenter` from 32-bit code no processor has
@@ -43,17 +40,23 @@ pub(crate) enum Results {
     Behind(Option<u64>),
 }
 
-/// What is at an address.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Place {
+/// What a breakpoint is there to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Calls through this door.
     Entry(Door),
-    Behind,
+    /// Results of calls through the 64-bit door.
+    Results,
 }
 
 impl Doors {
     /// Looks where the doors of this vCPU are, and where results are seen if they are wanted. `None` when the
     /// kernel has set none yet.
-    pub fn find(vcpu: &Vcpu, space: &AddressSpace, results: Results) -> machine::Result<Option<Self>> {
+    pub fn find(
+        vcpu: &dyn Processor,
+        space: &AddressSpace,
+        results: Results,
+    ) -> machine::Result<Option<Self>> {
         let lstar = vcpu.msr(LSTAR)?;
         if lstar == 0 {
             return Ok(None);
@@ -61,8 +64,8 @@ impl Doors {
         let compat = if vcpu.is_intel() { (Door::Sysenter, SYSENTER_EIP) } else { (Door::Syscall32, CSTAR) };
         let candidates = [
             (Door::Syscall64, Some(lstar)),
-            (compat.0, Some(vcpu.msr(compat.1)?)),
             (Door::Int80, vcpu.user_gate(space, 0x80)?),
+            (compat.0, Some(vcpu.msr(compat.1)?)),
         ];
         let entries = candidates.into_iter().filter_map(|(door, at)| Some((door, at.filter(|at| *at != 0)?)));
         let behind = match results {
@@ -77,13 +80,25 @@ impl Doors {
         Self { behind: self.behind.or(other.behind), ..self }
     }
 
-    pub fn addresses(&self) -> Vec<u64> {
-        self.entries.iter().map(|(_, at)| *at).chain(self.behind).collect()
+    /// The places, the most important first: where registers are short, those at the end are done without.
+    fn places(&self) -> impl Iterator<Item = (Place, u64)> {
+        let entries = self.entries.iter().map(|(door, at)| (Place::Entry(*door), *at));
+        let behind = self.behind.map(|at| (Place::Results, at));
+        entries.clone().take(1).chain(behind).chain(entries.skip(1))
+    }
+
+    pub fn breakpoints(&self) -> Vec<Breakpoint> {
+        self.places().map(|(_, at)| Breakpoint::at(at)).collect()
+    }
+
+    /// What number so-and-so of the breakpoints is there for.
+    pub fn place(&self, index: usize) -> Option<Place> {
+        self.places().nth(index).map(|(place, _)| place)
     }
 
     pub fn at(&self, address: u64) -> Option<Place> {
         if Some(address) == self.behind {
-            return Some(Place::Behind);
+            return Some(Place::Results);
         }
         self.entries.iter().find(|(_, at)| *at == address).map(|(door, _)| Place::Entry(*door))
     }
@@ -133,8 +148,15 @@ mod tests {
         let doors = Doors { entries: vec![(Door::Syscall64, 10), (Door::Int80, 20)], behind: Some(30) };
         assert_eq!(doors.at(10), Some(Place::Entry(Door::Syscall64)));
         assert_eq!(doors.at(20), Some(Place::Entry(Door::Int80)));
-        assert_eq!((doors.at(30), doors.at(11)), (Some(Place::Behind), None));
-        assert_eq!(doors.addresses(), [10, 20, 30]);
+        assert_eq!((doors.at(30), doors.at(11)), (Some(Place::Results), None));
+        let order = [
+            Some(Place::Entry(Door::Syscall64)),
+            Some(Place::Results),
+            Some(Place::Entry(Door::Int80)),
+            None,
+        ];
+        assert_eq!([0, 1, 2, 3].map(|index| doors.place(index)), order);
+        assert_eq!(doors.breakpoints().iter().map(|one| one.address).collect::<Vec<_>>(), [10, 30, 20]);
     }
 
     #[test]

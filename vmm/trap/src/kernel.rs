@@ -16,8 +16,10 @@ use locks::Locks;
 use machine::{AddressSpace, GuestVirtualAddress};
 use stack::Part;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    time::Instant,
 };
 
 const MOST_TASKS: usize = 4096;
@@ -70,6 +72,27 @@ pub struct KernelState {
     landmarks: BTreeMap<String, u64>,
     /// The functions that tell what a sleep is for.
     sleeping: Vec<(Range<u64>, Part)>,
+    budget: Budget,
+}
+
+/// A guest makes up as much to be read as it likes: at some time nothing is there any more.
+struct Budget {
+    until: Instant,
+    reads: Cell<u32>,
+    over: Cell<bool>,
+}
+
+impl Budget {
+    /// The clock is looked at for so many reads at once.
+    const CLOCK_EVERY: u32 = 256;
+
+    fn left(&self) -> Option<()> {
+        self.reads.set(self.reads.get().wrapping_add(1));
+        if self.reads.get().is_multiple_of(Self::CLOCK_EVERY) {
+            self.over.set(self.over.get() || Instant::now() >= self.until);
+        }
+        (!self.over.get()).then_some(())
+    }
 }
 
 struct Module {
@@ -81,10 +104,12 @@ struct Module {
 
 impl KernelState {
     /// `landmarks` are symbols (`init_task`, `modules`), offsets of fields (`task_struct.pid` and so on), and where
-    /// [`SLEEPING_FUNCTIONS`] begin and end (`schedule()` and `schedule()end`; what the compiler put behind a name stays).
-    pub fn new(space: AddressSpace, landmarks: BTreeMap<String, u64>) -> Self {
+    /// [`SLEEPING_FUNCTIONS`] begin and end (`schedule()` and `schedule()end`; what the compiler put behind a name stays). What is
+    /// found until the time is up counts.
+    pub fn new(space: AddressSpace, landmarks: BTreeMap<String, u64>, until: Instant) -> Self {
         let sleeping = stack::sleeping(&landmarks);
-        Self { space, landmarks, sleeping }
+        let budget = Budget { until, reads: Cell::new(0), over: Cell::new(false) };
+        Self { space, landmarks, sleeping, budget }
     }
 
     fn at(&self, name: &str) -> Option<u64> {
@@ -92,10 +117,12 @@ impl KernelState {
     }
 
     fn word(&self, address: u64) -> Option<u64> {
+        self.budget.left()?;
         self.space.read_u64(GuestVirtualAddress(address))
     }
 
     fn half(&self, address: u64) -> Option<u32> {
+        self.budget.left()?;
         let mut bytes = [0; 4];
         self.space.read(GuestVirtualAddress(address), &mut bytes)?;
         Some(u32::from_le_bytes(bytes))
@@ -285,5 +312,64 @@ impl KernelState {
         let (value, symbol) = best?;
         let name = self.text(strings.wrapping_add(self.half(symbol)?.into()), 128)?;
         Some((name, address - value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use vm_memory::{Bytes, GuestAddress};
+
+    /// Modules, each of which says that it has a hundred thousand symbols, which all lie before the address asked for.
+    fn hostile() -> (AddressSpace, BTreeMap<String, u64>) {
+        let memory = machine::create_memory(32).unwrap();
+        let put = |at: u64, value: u64| memory.write_obj(value, GuestAddress(at)).unwrap();
+        const BASE: u64 = 0xffff_8880_0000_0000;
+        put(0x1000 + (BASE >> 39 & 511) * 8, 0x2000 | 3);
+        put(0x2000, 1 << 7 | 3);
+        // A module at 0x4000 in the list at 0x3000: its code everywhere, its table at 0x5000.
+        put(0x3000, BASE + 0x4000);
+        put(0x4000, BASE + 0x3000);
+        put(0x4010, BASE);
+        put(0x4018, u64::from(u32::MAX));
+        put(0x4020, BASE + 0x5000);
+        put(0x5000, BASE + 0x10_0000);
+        put(0x5008, MOST_SYMBOLS);
+        put(0x5010, BASE + 0x6000);
+        for symbol in 0..MOST_SYMBOLS {
+            put(0x10_0000 + symbol * 24, 1);
+            put(0x10_0000 + symbol * 24 + 8, BASE);
+        }
+        let fields = [
+            ("modules", BASE + 0x3000),
+            ("module.list", 0),
+            ("module.name", 8),
+            ("module.text", 0x10),
+            ("module.text_size", 0x18),
+            ("module.kallsyms", 0x20),
+            ("mod_kallsyms.symtab", 0),
+            ("mod_kallsyms.num_symtab", 8),
+            ("mod_kallsyms.strtab", 0x10),
+        ];
+        let landmarks = fields.map(|(name, at)| (name.to_owned(), at)).into();
+        (AddressSpace::new(memory, 0x1000, 0), landmarks)
+    }
+
+    #[test]
+    fn symbols_without_end_are_looked_through_until_time_is_up() {
+        let (space, landmarks) = hostile();
+        let addresses = (0..8192).map(|address| 0xffff_8880_0000_1000 + address);
+        let start = Instant::now();
+        let limit = Duration::from_millis(300);
+        let state = KernelState::new(space.clone(), landmarks.clone(), start + limit);
+        // Those that it did not get to have no name.
+        let symbols = state.module_symbols(addresses);
+        assert!(start.elapsed() >= limit && start.elapsed() < 10 * limit, "{:?}", start.elapsed());
+        let named = symbols.values().filter(|name| !name.starts_with("0x")).count();
+        assert!(named < 8192, "{named}");
+        // One alone is found.
+        let state = KernelState::new(space, landmarks, Instant::now() + Duration::from_secs(60));
+        assert_eq!(state.module_symbols([0xffff_8880_0000_1000])[&0xffff_8880_0000_1000], "+0x1000 []");
     }
 }

@@ -7,6 +7,7 @@
 
 mod door;
 mod kernel;
+mod own;
 mod printk;
 mod seen;
 mod syscall;
@@ -14,11 +15,12 @@ mod tally;
 mod task;
 mod walk;
 
-pub use door::{Door, ENTRY_MSRS};
+pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
+pub use own::{OwnBreakpoints, hand_on};
 pub use printk::{KernelLog, Record};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};
-pub use tally::{Call, Origin, Tally};
+pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};
 pub use task::Process;
 pub use walk::{Stop, Walk, WalkOrder, Walker};

@@ -6,7 +6,7 @@
 //! whole before and after it was copied.
 
 use machine::{AddressSpace, GuestVirtualAddress};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,15 @@ pub struct KernelLog {
     next_seq: u64,
     /// So many bytes of that record have been read: it had no end yet.
     read: usize,
+    /// Where its descriptor is: those before it need not be looked at again.
+    place: Option<Place>,
+}
+
+/// A descriptor in one of the rings that a kernel uses one after the other.
+#[derive(Clone, Copy)]
+struct Place {
+    descs: u64,
+    id: u64,
 }
 
 /// Offsets in `struct printk_ringbuffer`: the descriptor ring comes first.
@@ -40,6 +49,8 @@ mod ring {
     pub const TAIL_ID: u64 = 32;
     /// Where the text ring begins: the descriptor ring got another field in 6.8.
     pub const TEXT_RINGS: [u64; 2] = [48, 40];
+    /// In `struct prb_data_ring`: where its newest block ends, counted from the first that there ever was.
+    pub const TEXT_HEAD: u64 = 16;
 }
 
 const DESC_SIZE: u64 = 24;
@@ -50,6 +61,8 @@ const FINALIZED: u64 = 2;
 
 /// A batch: what is returned by one read at the most, so that a flood of lines stays in bounds.
 const BATCH: usize = 8192;
+/// The clock is looked at for so many records at once.
+const CLOCK_EVERY: u64 = 16;
 /// No record is longer, in bytes (PRINTKRB_RECORD_MAX of kernel/printk/internal.h is 1024, 2048 since 6.4).
 const LONGEST: u64 = 4096;
 
@@ -86,48 +99,82 @@ struct Rings {
     records: u64,
     text: u64,
     text_size: u64,
+    text_head: u64,
+}
+
+impl Rings {
+    fn desc(&self, id: u64) -> u64 {
+        self.descs.wrapping_add((id & (self.count - 1)) * DESC_SIZE)
+    }
 }
 
 impl KernelLog {
     /// A reader of the ring that the kernel's variable `prb` at this address points to.
     pub fn new(space: AddressSpace, prb: u64) -> Self {
-        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0, read: 0 }
+        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0, read: 0, place: None }
     }
 
-    /// What came since the last time. Nothing, when the ring can't be found: before the kernel mapped
-    /// its memory, or after it destroyed it.
-    pub fn read(&mut self) -> Vec<Record> {
-        self.collect(Take::Finished)
+    /// What came since the last time; of more than can be read until then, the first. Nothing, when the ring can't be
+    /// found: before the kernel mapped its memory, or after it destroyed it.
+    pub fn read(&mut self, until: Instant) -> Vec<Record> {
+        self.collect(Take::Finished, until)
     }
 
     /// The same with a last line that has no end yet, as after a `printk` without a newline. Should the kernel put
     /// more behind it, that comes as another record of the same number.
-    pub fn read_written(&mut self) -> Vec<Record> {
-        self.collect(Take::Written)
+    pub fn read_written(&mut self, until: Instant) -> Vec<Record> {
+        self.collect(Take::Written, until)
     }
 
     /// The same for a guest that runs no more.
-    pub fn read_last(&mut self) -> Vec<Record> {
-        self.collect(Take::Left)
+    pub fn read_last(&mut self, until: Instant) -> Vec<Record> {
+        self.collect(Take::Left, until)
     }
 
-    fn collect(&mut self, take: Take) -> Vec<Record> {
+    /// How much of the ring holds what has not been read: 0 for nothing, 1 when the kernel is about to overwrite it.
+    pub fn backlog(&self) -> f64 {
+        let Some(rings) = self.rings() else { return 0.0 };
+        let first = self.first(&rings);
+        let unread = rings.records - first;
+        if unread == 0 {
+            return 0.0;
+        }
+        let desc = rings.desc(rings.tail.wrapping_add(first));
+        // A record without text says so with an odd place.
+        let begin = self.u64(desc.wrapping_add(8)).filter(|begin| begin & 1 == 0);
+        let text = begin.map_or(0, |begin| rings.text_head.wrapping_sub(begin).min(rings.text_size));
+        (unread as f64 / rings.count as f64).max(text as f64 / rings.text_size as f64)
+    }
+
+    /// The first descriptor to be looked at, counted from the tail.
+    fn first(&self, rings: &Rings) -> u64 {
+        let known = self.place.filter(|place| place.descs == rings.descs);
+        let index = known.map_or(0, |place| place.id.wrapping_sub(rings.tail) & ID_MASK);
+        // It may have been overwritten since.
+        if index <= rings.records { index } else { 0 }
+    }
+
+    fn collect(&mut self, take: Take, until: Instant) -> Vec<Record> {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut records = Vec::new();
         let mut next = (self.next_seq, self.read);
-        for index in 0..rings.records {
+        for index in self.first(&rings)..rings.records {
             let id = rings.tail.wrapping_add(index) & ID_MASK;
+            self.place = Some(Place { descs: rings.descs, id });
             match self.find(&rings, id, take) {
                 Found::Whole { record, open } => {
                     next = open.map_or((record.seq.saturating_add(1), 0), |length| (record.seq, length));
                     records.push(record);
+                    if open.is_none() {
+                        self.place = Some(Place { descs: rings.descs, id: id.wrapping_add(1) & ID_MASK });
+                    }
                 }
                 // By the time that we look at the next one, both may be whole. Who went on would lose this one, for
                 // what came before the newest counts as read.
                 Found::Unfinished if take != Take::Left => break,
                 Found::Unfinished | Found::Nothing => {}
             }
-            if records.len() == BATCH {
+            if records.len() == BATCH || (index % CLOCK_EVERY == CLOCK_EVERY - 1 && Instant::now() >= until) {
                 break;
             }
         }
@@ -151,18 +198,19 @@ impl KernelLog {
         let head = self.u64(at(ring::HEAD_ID))? & ID_MASK;
         let records =
             (head.wrapping_sub(tail) & ID_MASK).checked_add(1).filter(|records| *records <= count)?;
-        let (text, text_size) = ring::TEXT_RINGS.into_iter().find_map(|offset| {
+        let (text, text_size, text_head) = ring::TEXT_RINGS.into_iter().find_map(|offset| {
             let bits = self.u64(at(offset))? & 0xffff_ffff;
             let text = self.u64(at(offset + 8))?;
-            ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then_some((text, 1u64 << bits))
+            let head = self.u64(at(offset + ring::TEXT_HEAD))?;
+            ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then_some((text, 1u64 << bits, head))
         })?;
         let (descs, infos) = (self.u64(at(ring::DESCS))?, self.u64(at(ring::INFOS))?);
-        Some(Rings { count, descs, infos, tail, records, text, text_size })
+        Some(Rings { count, descs, infos, tail, records, text, text_size, text_head })
     }
 
     fn find(&self, rings: &Rings, id: u64, take: Take) -> Found {
         let slot = id & (rings.count - 1);
-        let desc = rings.descs.wrapping_add(slot * DESC_SIZE);
+        let desc = rings.desc(id);
         let state = || self.u64(desc).filter(|state| state & ID_MASK == id).map(|state| state >> 62);
         let before = match state() {
             Some(FINALIZED) => FINALIZED,

@@ -15,6 +15,11 @@ const TEXT_BITS: u64 = 16;
 const BLOCK: u64 = 512;
 const RESERVED: u64 = 0;
 
+/// Longer than any of these tests reads.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 /// A ring as the kernel lays it out, written by hand.
 struct Guest {
     memory: Memory,
@@ -59,6 +64,7 @@ impl Guest {
         self.put(INFOS + slot * INFO_SIZE, id);
         self.put(INFOS + slot * INFO_SIZE + 8, id * 1_000_000);
         self.put(INFOS + slot * INFO_SIZE + 16, text.len() as u64 | 6 << 29);
+        self.put(RING + ring::TEXT_RINGS[0] + ring::TEXT_HEAD, begin + BLOCK);
         let place = TEXT + begin % (1 << TEXT_BITS) + 8;
         self.memory.write_slice(text.as_bytes(), GuestAddress(place)).unwrap();
     }
@@ -79,12 +85,12 @@ fn each_record_is_read_once_with_its_time_and_level() {
     (0..5).for_each(|id| guest.record(id, FINALIZED));
     guest.holds(0, 2);
     let mut log = guest.log();
-    let records = log.read();
+    let records = log.read(later());
     assert_eq!(ids(&records), [0, 1, 2]);
     assert_eq!((records[2].time, records[2].level), (Duration::from_millis(2), 6));
     guest.holds(0, 4);
-    assert_eq!(ids(&log.read()), [3, 4]);
-    assert_eq!(log.read(), []);
+    assert_eq!(ids(&log.read(later())), [3, 4]);
+    assert_eq!(log.read(later()), []);
 }
 
 #[test]
@@ -96,10 +102,10 @@ fn a_record_that_is_being_written_is_waited_for() {
             .for_each(|(id, state)| guest.record(*id, *state));
         guest.holds(0, 2);
         let mut log = guest.log();
-        assert_eq!(ids(&log.read()), [0]);
-        assert_eq!(log.read(), []);
+        assert_eq!(ids(&log.read(later())), [0]);
+        assert_eq!(log.read(later()), []);
         guest.record(1, FINALIZED);
-        assert_eq!(ids(&log.read()), [1, 2]);
+        assert_eq!(ids(&log.read(later())), [1, 2]);
     }
 }
 
@@ -111,35 +117,35 @@ fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
     guest.says(1, COMMITTED, "hello");
     guest.holds(0, 1);
     let mut log = guest.log();
-    assert_eq!(ids(&log.read()), [0]);
-    assert_eq!(texts(log.read_written()), [(1, "hello".to_owned())]);
-    assert_eq!(texts(log.read_written()), [], "once");
+    assert_eq!(ids(&log.read(later())), [0]);
+    assert_eq!(texts(log.read_written(later())), [(1, "hello".to_owned())]);
+    assert_eq!(texts(log.read_written(later())), [], "once");
     guest.says(1, COMMITTED, "hello, wor");
-    assert_eq!(texts(log.read()), [], "it may go on");
-    assert_eq!(texts(log.read_written()), [(1, ", wor".to_owned())]);
+    assert_eq!(texts(log.read(later())), [], "it may go on");
+    assert_eq!(texts(log.read_written(later())), [(1, ", wor".to_owned())]);
     guest.says(1, FINALIZED, "hello, world");
     guest.record(2, FINALIZED);
     guest.holds(0, 2);
-    assert_eq!(texts(log.read()), [(1, "ld".to_owned()), (2, "line 2".to_owned())]);
-    assert_eq!(texts(log.read()), []);
+    assert_eq!(texts(log.read(later())), [(1, "ld".to_owned()), (2, "line 2".to_owned())]);
+    assert_eq!(texts(log.read(later())), []);
 
     // One that is empty so far, and stays so.
     guest.says(3, COMMITTED, "");
     guest.holds(0, 3);
-    assert_eq!((log.read_written(), log.read_last()), (vec![], vec![]));
+    assert_eq!((log.read_written(later()), log.read_last(later())), (vec![], vec![]));
     guest.says(3, FINALIZED, "");
-    assert_eq!(texts(log.read()), [(3, String::new())]);
+    assert_eq!(texts(log.read(later())), [(3, String::new())]);
 
     // One that ended where it was read.
     guest.record(4, COMMITTED);
     guest.holds(0, 4);
-    assert_eq!(ids(&log.read_written()), [4]);
+    assert_eq!(ids(&log.read_written(later())), [4]);
     guest.record(4, FINALIZED);
     guest.record(5, RESERVED);
     guest.holds(0, 5);
-    assert_eq!(log.read_written(), [], "this one has no text yet");
+    assert_eq!(log.read_written(later()), [], "this one has no text yet");
     guest.record(5, FINALIZED);
-    assert_eq!(ids(&log.read()), [5]);
+    assert_eq!(ids(&log.read(later())), [5]);
 }
 
 #[test]
@@ -147,7 +153,7 @@ fn of_a_guest_that_runs_no_more_everything_is_taken_that_has_a_text() {
     let guest = Guest::new();
     [(0, RESERVED), (1, FINALIZED), (2, COMMITTED)].iter().for_each(|(id, state)| guest.record(*id, *state));
     guest.holds(0, 2);
-    assert_eq!(ids(&guest.log().read_last()), [1, 2]);
+    assert_eq!(ids(&guest.log().read_last(later())), [1, 2]);
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn what_was_overwritten_is_gone() {
     // The ring has 32 places; the record of 3 is already another's.
     (3..=35).for_each(|id| guest.record(id, FINALIZED));
     guest.holds(3, 34);
-    assert_eq!(ids(&guest.log().read()), (4..=34).collect::<Vec<u64>>());
+    assert_eq!(ids(&guest.log().read(later())), (4..=34).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -168,9 +174,9 @@ fn what_a_guest_makes_up_is_no_more_than_wrong() {
     guest.put(INFOS, u64::MAX);
     guest.put(INFOS + 16, u64::MAX);
     let mut log = guest.log();
-    let records = log.read();
+    let records = log.read(later());
     assert_eq!((records.len(), records[0].seq, records[0].text.len()), (1, u64::MAX, LONGEST as usize));
-    log.read();
+    log.read(later());
     for (at, value) in [
         (RING + ring::TEXT_RINGS[0], 63),
         (RING + ring::DESCS, u64::MAX),
@@ -179,7 +185,67 @@ fn what_a_guest_makes_up_is_no_more_than_wrong() {
         (PRB, 7),
     ] {
         guest.put(at, value);
-        log.read();
-        log.read_last();
+        log.read(later());
+        log.read_last(later());
     }
+}
+
+#[test]
+fn a_reader_falls_behind_as_the_ring_fills_and_catches_up_in_bounded_time() {
+    let guest = Guest::new();
+    let mut log = guest.log();
+    (0..8).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(0, 7);
+    // A quarter of the 32 places.
+    assert_eq!(log.backlog(), 0.25);
+    assert_eq!(ids(&log.read(later())), (0..8).collect::<Vec<u64>>());
+    assert_eq!(log.backlog(), 0.0);
+    // As much text as the ring has room for, in few records.
+    guest.record(8, FINALIZED);
+    guest.holds(0, 8);
+    guest.put(RING + ring::TEXT_RINGS[0] + ring::TEXT_HEAD, 8 * BLOCK + (1 << TEXT_BITS));
+    assert_eq!(log.backlog(), 1.0);
+    // What is due is read all the same, the rest later.
+    (9..40).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(8, 39);
+    assert_eq!(ids(&log.read(later())), (8..40).collect::<Vec<u64>>());
+    // Everything was overwritten since.
+    (100..132).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(100, 131);
+    assert_eq!(log.backlog(), 1.0);
+    assert_eq!(ids(&log.read(later())).len(), 32);
+}
+
+#[test]
+fn a_kernel_that_moves_its_log_to_a_larger_ring_loses_no_line() {
+    let guest = Guest::new();
+    (0..4).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(0, 3);
+    let mut log = guest.log();
+    assert_eq!(ids(&log.read(later())), [0, 1, 2, 3]);
+    // The same records by other ids, as log_buf_len= brings about, and two more.
+    const MOVED: u64 = DESCS + 0x8000;
+    guest.put(RING + ring::DESCS, DIRECT + MOVED);
+    for seq in 0..6 {
+        let id = 64 + seq;
+        guest.record(seq, FINALIZED);
+        let slot = id % (1 << COUNT_BITS);
+        guest.put(MOVED + slot * DESC_SIZE, FINALIZED << 62 | id);
+        guest.put(MOVED + slot * DESC_SIZE + 8, seq * BLOCK);
+        guest.put(MOVED + slot * DESC_SIZE + 16, (seq + 1) * BLOCK);
+    }
+    guest.holds(64, 69);
+    assert_eq!(ids(&log.read(later())), [4, 5]);
+}
+
+#[test]
+fn a_read_ends_in_its_time() {
+    let guest = Guest::new();
+    (0..32).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(0, 31);
+    let mut log = guest.log();
+    // The clock is not looked at for each line.
+    assert_eq!(ids(&log.read(Instant::now())), (0..CLOCK_EVERY).collect::<Vec<u64>>());
+    assert_eq!(log.backlog(), 0.5);
+    assert_eq!(ids(&log.read(later())), (CLOCK_EVERY..32).collect::<Vec<u64>>());
 }

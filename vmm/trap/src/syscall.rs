@@ -10,16 +10,20 @@
 
 use crate::{
     door::{Door, Doors, Place, Results},
+    own::{self, OwnBreakpoints},
     seen::{self, Seen, Trace},
-    tally::{Call, Origin, Tallies, Tally},
+    tally::{Call, Origin, Tallies},
     task::Current,
 };
-use machine::{AddressSpace, GuestVirtualAddress, Memory, RESUME_FLAG, Registers, Vcpu};
-use std::{collections::BTreeMap, time::Instant};
+use machine::{
+    AddressSpace, GuestVirtualAddress, Memory, Processor, Registers, Subscriber,
+    x86::{INTERRUPT_FLAG, RESUME_FLAG, debug::SINGLE_STEP},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-/// RFLAGS.IF. It is clear at every entry, by MSR_FMASK or the interrupt gate, and user code has no way to
-/// clear it.
-const INTERRUPTS: u64 = 1 << 9;
 /// Offsets in the kernel's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
 const PT_REGS_AX: u64 = 0x50;
 const PT_REGS_ORIG_AX: u64 = 0x78;
@@ -54,7 +58,7 @@ pub struct Order {
 /// Why system calls can't be trapped.
 #[derive(Debug, thiserror::Error)]
 pub enum TrapError {
-    /// The kernel has set no entry point.
+    /// The kernel has set no entry point, so that no call can be followed.
     #[error("the kernel has no 64-bit system call entry yet (MSR_LSTAR is 0)")]
     NoEntry,
     /// KVM refused.
@@ -69,60 +73,85 @@ pub struct SyscallTrap {
     current: Option<Current>,
     trace: Option<Trace>,
     tallies: Tallies,
+    /// What had no register for a while.
+    uncounted: BTreeSet<Place>,
+    /// A call came that may have breakpoints of the guest's own as its consequence.
+    debugs: bool,
 }
 
 impl SyscallTrap {
-    /// Arms the breakpoints.
-    pub fn arm(vcpu: &mut Vcpu, order: Order) -> Result<Self, TrapError> {
-        let doors = Self::find(vcpu, &order)?;
-        vcpu.set_breakpoints(&doors.addresses())?;
-        let current = Current::find(vcpu, &order.space, &order.memory, &order.landmarks);
+    /// Arms the breakpoints. A vCPU that has set no entry yet gets them when it does ([`SyscallTrap::moved`]); it may
+    /// never come up.
+    pub fn arm(vcpu: &mut dyn Processor, order: Order) -> Result<Self, TrapError> {
         let trace = order.trace.clone().map(Trace::new);
-        Ok(Self { order, doors, current, trace, tallies: Tallies::default() })
-    }
-
-    fn find(vcpu: &Vcpu, order: &Order) -> Result<Doors, TrapError> {
-        let do_syscall_64 = order.landmarks.get("do_syscall_64").copied();
-        let results = if order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
-        Doors::find(vcpu, &order.space, results)?.ok_or(TrapError::NoEntry)
+        let (doors, tallies) = (Doors::default(), Tallies::default());
+        let mut trap =
+            Self { order, doors, current: None, trace, tallies, uncounted: BTreeSet::new(), debugs: false };
+        trap.moved(vcpu)?;
+        Ok(trap)
     }
 
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
     /// at the old place where the new code has none.
-    pub fn moved(&mut self, vcpu: &mut Vcpu) -> Result<(), TrapError> {
-        match Self::find(vcpu, &self.order) {
-            Ok(doors) => self.doors = doors.or_behind(&self.doors),
-            // There is then no entry to guard.
-            Err(TrapError::NoEntry) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        Ok(vcpu.set_breakpoints(&self.doors.addresses())?)
+    pub fn moved(&mut self, vcpu: &mut dyn Processor) -> Result<(), TrapError> {
+        let do_syscall_64 = self.order.landmarks.get("do_syscall_64").copied();
+        let results = if self.order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
+        // There is then no entry to guard.
+        let Some(doors) = Doors::find(vcpu, &self.order.space, results)? else { return Ok(()) };
+        self.doors = doors.or_behind(&self.doors);
+        let order = &self.order;
+        self.current = self
+            .current
+            .take()
+            .or_else(|| Current::find(vcpu, &order.space, &order.memory, &order.landmarks));
+        vcpu.set_breakpoints(Subscriber::Watch, &self.doors.breakpoints())?;
+        self.shared(vcpu);
+        Ok(())
+    }
+
+    /// Others may have taken registers: notes what is not counted for that.
+    pub fn shared(&mut self, vcpu: &dyn Processor) {
+        let left_out = vcpu.breakpoints().left_out(Subscriber::Watch);
+        self.uncounted.extend(left_out.into_iter().filter_map(|index| self.doors.place(index)));
+    }
+
+    /// What had no breakpoint for a while: doors whose calls were not counted, and whether results were not.
+    pub fn uncounted(&self) -> impl Iterator<Item = Place> {
+        self.uncounted.iter().copied()
+    }
+
+    /// Whether a call has come since the last time that may have breakpoints of the guest's own as its consequence.
+    pub fn debugs(&mut self) -> bool {
+        std::mem::take(&mut self.debugs)
     }
 
     /// A debug exception ended the run: counts it, and makes the vCPU go on behind the breakpoint. What is
     /// not ours is the guest's own and is handed on to it. Returns a call that is to be shown.
-    pub fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<Option<Seen>, TrapError> {
-        let mut registers = vcpu.registers()?;
-        const SINGLE_STEP: u64 = 1 << 14;
-        let Some(place) = self.doors.at(rip).filter(|_| dr6 & SINGLE_STEP == 0) else {
-            vcpu.inject_debug(dr6, &self.doors.addresses())?;
+    pub fn hit(
+        &mut self,
+        vcpu: &mut dyn Processor,
+        registers: &Registers,
+        dr6: u64,
+    ) -> Result<Option<Seen>, TrapError> {
+        let Some(place) = self.doors.at(registers.rip).filter(|_| dr6 & SINGLE_STEP == 0) else {
+            own::hand_on(vcpu, registers, dr6)?;
             return Ok(None);
         };
         // A breakpoint matches before the fetch faults, so user code that jumps here gets this far too;
-        // it has interrupts on, which the kernel at these places has not.
+        // it has interrupts on, and no way to clear them. The kernel at these places has not, by MSR_FMASK or the
+        // interrupt gate.
         let mut seen = None;
-        if registers.rflags & INTERRUPTS == 0 {
+        if registers.rflags & INTERRUPT_FLAG == 0 {
             seen = match place {
-                Place::Entry(door) => self.entered(vcpu, door, &registers),
-                Place::Behind => self.returned(registers.rsp),
+                Place::Entry(door) => self.entered(vcpu, door, registers),
+                Place::Results => self.returned(registers.rsp),
             };
         }
-        registers.rflags |= RESUME_FLAG;
-        vcpu.set_registers(&registers)?;
+        vcpu.set_registers(&Registers { rflags: registers.rflags | RESUME_FLAG, ..*registers })?;
         Ok(seen)
     }
 
-    fn entered(&mut self, vcpu: &Vcpu, door: Door, registers: &Registers) -> Option<Seen> {
+    fn entered(&mut self, vcpu: &dyn Processor, door: Door, registers: &Registers) -> Option<Seen> {
         let r = registers;
         let (from, args) = match door {
             Door::Syscall64 => (r.rcx, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]),
@@ -142,10 +171,11 @@ impl SyscallTrap {
         };
         // The 32-bit doors take the number from EAX alone.
         let nr = if door == Door::Syscall64 { r.rax } else { r.rax & 0xffff_ffff };
+        self.debugs |= OwnBreakpoints::may_follow(door, nr);
         let origin = self.origin(from);
         let task = self.current.as_ref().and_then(Current::task);
         let process = self.current.as_ref().zip(task).and_then(|(at, task)| at.process(task));
-        self.tallies.row(Call { door, nr, origin }).entered(process);
+        self.tallies.entered(Call { door, nr, origin }, process);
         let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
         let (cr3, cr4) = vcpu.page_tables().ok()?;
         let user = AddressSpace::new(self.order.memory.clone(), cr3, cr4);
@@ -165,7 +195,7 @@ impl SyscallTrap {
         };
         let (nr, result) = (word(PT_REGS_ORIG_AX), word(PT_REGS_AX) as i64);
         let call = Call { door: Door::Syscall64, nr, origin: self.origin(word(PT_REGS_IP)) };
-        self.tallies.row(call).returned(result);
+        self.tallies.returned(call, result);
         let task = self.current.as_ref().and_then(Current::task);
         self.trace.as_mut()?.leave(task.unwrap_or(0), nr, result)
     }
@@ -183,8 +213,8 @@ impl SyscallTrap {
     }
 
     /// What was counted.
-    pub fn tallies(&self) -> &BTreeMap<Call, Tally> {
-        self.tallies.rows()
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// Traced calls that never came back.

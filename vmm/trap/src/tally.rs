@@ -5,9 +5,11 @@ use crate::{door::Door, task::Process};
 use std::collections::BTreeMap;
 
 /// Rows that are told apart; further numbers are counted as one.
-const MOST_ROWS: usize = 4096;
-/// Results and processes that are told apart in a row; further ones are only in the row's count.
-const MOST_IN_ROW: usize = 64;
+pub const MOST_ROWS: usize = 4096;
+/// Errnos, results and processes that are told apart in a row; further ones are only in the row's count.
+pub const MOST_IN_ROW: usize = 64;
+/// The same in all rows together. A guest in its right mind has a few thousand.
+const MOST_DETAILS: usize = 1 << 16;
 
 /// Whose call it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,65 +38,98 @@ pub struct Call {
 pub struct Tally {
     /// Seen at the entry.
     pub count: u64,
-    /// Errnos seen at the return.
+    /// Errnos seen at the return, the first few different ones.
     pub errors: BTreeMap<i32, u64>,
     /// Results seen at the return, the first few different ones; an errno is negative.
     pub results: BTreeMap<i64, u64>,
     /// Who called, where the kernel's layout is known; the first few different ones.
     pub processes: BTreeMap<Process, u64>,
+    /// What did not find room in these.
+    pub untold: Untold,
 }
 
-impl Tally {
-    /// Adds what another vCPU counted.
-    pub fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        for (errno, count) in &other.errors {
-            *self.errors.entry(*errno).or_default() += count;
-        }
-        for (result, count) in &other.results {
-            bump(&mut self.results, *result, *count);
-        }
-        for (process, count) in &other.processes {
-            bump(&mut self.processes, *process, *count);
-        }
-    }
+/// How much was seen beyond what is told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Returns with an errno that is not among those of the row.
+    pub errors: u64,
+    /// Returns with a result that is not.
+    pub results: u64,
+    /// Calls by a process that is not.
+    pub processes: u64,
+}
 
-    pub(crate) fn entered(&mut self, process: Option<Process>) {
-        self.count += 1;
-        if let Some(process) = process {
-            bump(&mut self.processes, process, 1);
-        }
-    }
-
-    pub(crate) fn returned(&mut self, result: i64) {
-        // Results in this range are errnos, negated (MAX_ERRNO of include/linux/err.h).
-        if (-4095..0).contains(&result) {
-            *self.errors.entry(-result as i32).or_default() += 1;
-        }
-        bump(&mut self.results, result, 1);
+/// Counts under a key while there is room for keys; else beside all keys.
+fn bump<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, by: u64, details: &mut usize, untold: &mut u64) {
+    if let Some(count) = map.get_mut(&key) {
+        *count = count.saturating_add(by);
+    } else if map.len() < MOST_IN_ROW && *details < MOST_DETAILS {
+        map.insert(key, by);
+        *details += 1;
+    } else {
+        *untold = untold.saturating_add(by);
     }
 }
 
-fn bump<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, by: u64) {
-    if map.len() < MOST_IN_ROW || map.contains_key(&key) {
-        *map.entry(key).or_default() += by;
-    }
-}
-
-/// All rows of a vCPU.
+/// All rows of a vCPU, or of all of them.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(BTreeMap<Call, Tally>);
+pub struct Tallies {
+    rows: BTreeMap<Call, Tally>,
+    /// Keys in all rows together.
+    details: usize,
+}
 
 impl Tallies {
-    pub fn row(&mut self, mut call: Call) -> &mut Tally {
-        if self.0.len() >= MOST_ROWS && !self.0.contains_key(&call) {
-            call.nr = u64::MAX;
+    /// A call was seen at its entry.
+    pub fn entered(&mut self, call: Call, process: Option<Process>) {
+        let (row, details) = self.row(call);
+        row.count = row.count.saturating_add(1);
+        if let Some(process) = process {
+            bump(&mut row.processes, process, 1, details, &mut row.untold.processes);
         }
-        self.0.entry(call).or_default()
     }
 
+    /// Its result was.
+    pub fn returned(&mut self, call: Call, result: i64) {
+        let (row, details) = self.row(call);
+        // Results in this range are errnos, negated (MAX_ERRNO of include/linux/err.h).
+        if (-4095..0).contains(&result) {
+            bump(&mut row.errors, -result as i32, 1, details, &mut row.untold.errors);
+        }
+        bump(&mut row.results, result, 1, details, &mut row.untold.results);
+    }
+
+    /// Adds what another vCPU counted.
+    pub fn add(&mut self, other: &Self) {
+        for (call, theirs) in &other.rows {
+            let (row, details) = self.row(*call);
+            let Untold { errors, results, processes } = &mut row.untold;
+            row.count = row.count.saturating_add(theirs.count);
+            for (errno, count) in &theirs.errors {
+                bump(&mut row.errors, *errno, *count, details, errors);
+            }
+            for (result, count) in &theirs.results {
+                bump(&mut row.results, *result, *count, details, results);
+            }
+            for (process, count) in &theirs.processes {
+                bump(&mut row.processes, *process, *count, details, processes);
+            }
+            *errors = errors.saturating_add(theirs.untold.errors);
+            *results = results.saturating_add(theirs.untold.results);
+            *processes = processes.saturating_add(theirs.untold.processes);
+        }
+    }
+
+    /// What was counted.
     pub fn rows(&self) -> &BTreeMap<Call, Tally> {
-        &self.0
+        &self.rows
+    }
+
+    fn row(&mut self, mut call: Call) -> (&mut Tally, &mut usize) {
+        if self.rows.len() >= MOST_ROWS && !self.rows.contains_key(&call) {
+            call.nr = u64::MAX;
+        }
+        (self.rows.entry(call).or_default(), &mut self.details)
     }
 }
 
@@ -102,30 +137,56 @@ impl Tallies {
 mod tests {
     use super::*;
 
+    fn call(nr: u64) -> Call {
+        Call { door: Door::Syscall64, nr, origin: Origin::Program }
+    }
+
     #[test]
     fn made_up_numbers_results_and_processes_end_in_full_tables() {
         let mut tallies = Tallies::default();
         for nr in 0..100_000 {
-            let row = tallies.row(Call { door: Door::Syscall64, nr, origin: Origin::Program });
-            row.entered(None);
+            let process = Process { pid: nr as u32, name: [0xff; 16] };
+            tallies.entered(call(nr), Some(process));
+            tallies.returned(call(nr), -1 - (nr % 4095) as i64);
         }
         assert!(tallies.rows().len() <= MOST_ROWS + 1);
         assert_eq!(tallies.rows().values().map(|row| row.count).sum::<u64>(), 100_000);
-        let mut row = Tally::default();
+        let mut row = Tallies::default();
         for number in 0..1000u32 {
-            row.entered(Some(Process { pid: number, name: [0; 16] }));
-            row.returned(number.into());
+            row.entered(call(1), Some(Process { pid: number, name: [0; 16] }));
+            row.returned(call(1), -1 - i64::from(number));
         }
-        assert_eq!((row.count, row.processes.len(), row.results.len()), (1000, MOST_IN_ROW, MOST_IN_ROW));
+        let row = &row.rows()[&call(1)];
+        assert_eq!((row.count, row.processes.len(), row.results.len(), row.errors.len()), (1000, 64, 64, 64));
+        assert_eq!(row.untold, Untold { errors: 936, results: 936, processes: 936 });
+    }
+
+    #[test]
+    fn details_of_all_rows_together_are_bounded_and_the_rest_is_counted() {
+        let mut one = Tallies::default();
+        for nr in 0..4000 {
+            (0..64).for_each(|pid| one.entered(call(nr), Some(Process { pid, name: [0; 16] })));
+        }
+        let mut sum = Tallies::default();
+        sum.add(&one);
+        sum.add(&one);
+        for (tallies, count) in [(&one, 256_000), (&sum, 512_000)] {
+            let told: usize = tallies.rows().values().map(|row| row.processes.len()).sum();
+            assert_eq!(told, MOST_DETAILS);
+            let of_all = |row: &Tally| row.processes.values().sum::<u64>() + row.untold.processes;
+            assert_eq!(tallies.rows().values().map(of_all).sum::<u64>(), count);
+        }
     }
 
     #[test]
     fn what_two_vcpus_counted_is_added() {
-        let mut one = Tally::default();
-        one.entered(None);
-        one.returned(-14);
-        let mut sum = one.clone();
+        let mut one = Tallies::default();
+        one.entered(call(3), None);
+        one.returned(call(3), -14);
+        let mut sum = Tallies::default();
         sum.add(&one);
+        sum.add(&one);
+        let sum = &sum.rows()[&call(3)];
         assert_eq!((sum.count, &sum.errors, &sum.results), (2, &[(14, 2)].into(), &[(-14, 2)].into()));
     }
 }

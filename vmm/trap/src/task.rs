@@ -1,6 +1,6 @@
 //! Who runs on a vCPU: the kernel's `current`, read from guest memory.
 
-use machine::{AddressSpace, GuestVirtualAddress, Memory, Vcpu};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, Processor, x86::GS_BASES};
 use std::{cell::Cell, collections::BTreeMap};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -37,14 +37,11 @@ pub(crate) struct Current {
     pages: [Cell<Option<(u64, GuestAddress)>>; 2],
 }
 
-/// MSR_GS_BASE and MSR_KERNEL_GS_BASE (AMD64 architecture, volume 2, section 4.5.3).
-const GS_BASES: [u32; 2] = [0xc000_0101, 0xc000_0102];
-
 impl Current {
     /// `landmarks` has `current_task` (a per-CPU variable, the first field of `pcpu_hot` in some kernels)
     /// and the offsets `task_struct.tgid` and `task_struct.comm`.
     pub fn find(
-        vcpu: &Vcpu,
+        vcpu: &dyn Processor,
         space: &AddressSpace,
         memory: &Memory,
         landmarks: &BTreeMap<String, u64>,

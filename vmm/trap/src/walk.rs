@@ -6,26 +6,26 @@
 //! step: hardware clears RFLAGS.TF on the way into its handler.
 
 use crate::{
-    door,
     seen::pointed_to,
     syscall::TrapError,
     task::{Current, Process},
 };
-use machine::{AddressSpace, Memory, RESUME_FLAG, Registers, Vcpu};
+use machine::{
+    AddressSpace, Breakpoint, Memory, Processor, Registers, Subscriber,
+    x86::{LSTAR, RESUME_FLAG, TRAP_FLAG, debug::SINGLE_STEP},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// So many instructions are followed; a call that needs more is followed no further.
 const MOST_INSTRUCTIONS: u64 = 100_000;
 
+/// So many places on the way are kept, which is as much as one message to the harness holds: of a call that goes
+/// elsewhere more often, the rest is not followed.
+const MOST_STOPS: usize = 40_000;
+
 /// No x86 instruction is longer, in bytes (Intel SDM volume 2, section 2.3.11).
 const LONGEST_INSTRUCTION: u64 = 15;
-
-/// RFLAGS.TF (Intel SDM volume 1, section 3.4.3.3).
-const TRAP_FLAG: u64 = 1 << 8;
-
-/// DR6.BS: a single step ended (Intel SDM volume 3, section 18.2.3).
-const SINGLE_STEP: u64 = 1 << 14;
 
 /// `syscall` is 0F 05.
 const SYSCALL_LENGTH: u64 = 2;
@@ -119,28 +119,29 @@ pub struct Walker {
 
 impl Walker {
     /// Waits for the call.
-    pub fn arm(vcpu: &mut Vcpu, order: WalkOrder) -> Result<Self, TrapError> {
-        let entry = vcpu.msr(door::LSTAR)?;
+    pub fn arm(vcpu: &mut dyn Processor, order: WalkOrder) -> Result<Self, TrapError> {
+        let entry = vcpu.msr(LSTAR)?;
         if entry == 0 {
             return Err(TrapError::NoEntry);
         }
         let current = Current::find(vcpu, &order.space, &order.memory, &order.landmarks);
         let walk = Walk::default();
         let walker = Self { order, entry, current, state: State::Waiting, walk, last: Stop::default() };
-        vcpu.set_breakpoints(&walker.breakpoints())?;
+        vcpu.set_breakpoints(Subscriber::Watch, &walker.breakpoints())?;
         Ok(walker)
     }
 
-    fn breakpoints(&self) -> Vec<u64> {
+    fn breakpoints(&self) -> Vec<Breakpoint> {
         let switch = self.order.landmarks.get("finish_task_switch").copied();
         let returns_to = self.order.returns_to;
-        match self.state {
+        let addresses = match self.state {
             State::Waiting => vec![self.call_site()],
             State::Entering => vec![self.entry],
             State::Asleep { .. } => [Some(returns_to), switch].into_iter().flatten().collect(),
             State::Stepping { .. } | State::Running => vec![returns_to],
             State::Done => vec![],
-        }
+        };
+        addresses.into_iter().map(Breakpoint::at).collect()
     }
 
     /// The `syscall` instruction. The agent says where it is, and may say anything.
@@ -149,9 +150,14 @@ impl Walker {
     }
 
     /// A debug exception ended the run. Returns the walk once, at its end.
-    pub fn hit(&mut self, vcpu: &mut Vcpu, rip: u64, dr6: u64) -> Result<Option<Walk>, TrapError> {
-        let registers = vcpu.current_registers()?;
-        let ring = vcpu.standing()?.0;
+    pub fn hit(
+        &mut self,
+        vcpu: &mut dyn Processor,
+        registers: &Registers,
+        dr6: u64,
+    ) -> Result<Option<Walk>, TrapError> {
+        let (registers, rip) = (*registers, registers.rip);
+        let ring = vcpu.standing()?.ring;
         let back = rip == self.order.returns_to && ring == 3;
         match self.state {
             State::Waiting if rip == self.call_site() => {
@@ -202,7 +208,12 @@ impl Walker {
         begun.then(|| std::mem::take(&mut self.walk))
     }
 
-    fn step(&mut self, vcpu: &mut Vcpu, registers: &Registers, task: Option<u64>) -> Result<(), TrapError> {
+    fn step(
+        &mut self,
+        vcpu: &mut dyn Processor,
+        registers: &Registers,
+        task: Option<u64>,
+    ) -> Result<(), TrapError> {
         self.walk.instructions += 1;
         let now = self.look(vcpu, registers, 0)?;
         let went = now.rip.wrapping_sub(self.last.rip);
@@ -212,7 +223,7 @@ impl Walker {
             self.walk.stops.push(now);
         }
         self.last = now;
-        if self.walk.instructions >= MOST_INSTRUCTIONS {
+        if self.walk.instructions >= MOST_INSTRUCTIONS || self.walk.stops.len() >= MOST_STOPS {
             self.walk.cut = true;
             self.state = State::Running;
             return self.resume(vcpu, *registers);
@@ -225,13 +236,13 @@ impl Walker {
         Ok(())
     }
 
-    fn stop(&mut self, vcpu: &Vcpu, registers: &Registers, ring: u8) -> Result<(), TrapError> {
+    fn stop(&mut self, vcpu: &dyn Processor, registers: &Registers, ring: u8) -> Result<(), TrapError> {
         self.last = self.look(vcpu, registers, ring)?;
         self.walk.stops.push(self.last);
         Ok(())
     }
 
-    fn look(&self, vcpu: &Vcpu, r: &Registers, ring: u8) -> Result<Stop, TrapError> {
+    fn look(&self, vcpu: &dyn Processor, r: &Registers, ring: u8) -> Result<Stop, TrapError> {
         Ok(Stop {
             rip: r.rip,
             ring,
@@ -246,12 +257,12 @@ impl Walker {
     }
 
     /// Goes on as the state says, past a breakpoint that stands here.
-    fn resume(&self, vcpu: &mut Vcpu, registers: Registers) -> Result<(), TrapError> {
+    fn resume(&self, vcpu: &mut dyn Processor, registers: Registers) -> Result<(), TrapError> {
         let rflags = (registers.rflags | RESUME_FLAG) & !TRAP_FLAG;
         vcpu.set_registers(&Registers { rflags, ..registers })?;
         match self.state {
-            State::Stepping { .. } => vcpu.step(&self.breakpoints())?,
-            _ => vcpu.set_breakpoints(&self.breakpoints())?,
+            State::Stepping { .. } => vcpu.step(Subscriber::Watch, &self.breakpoints())?,
+            _ => vcpu.set_breakpoints(Subscriber::Watch, &self.breakpoints())?,
         }
         Ok(())
     }
@@ -265,7 +276,7 @@ impl Walker {
         Some((process.pid, Process::name(&process)))
     }
 
-    fn user_memory(&self, vcpu: &Vcpu, r: &Registers) -> Result<Vec<(u8, Vec<u8>)>, TrapError> {
+    fn user_memory(&self, vcpu: &dyn Processor, r: &Registers) -> Result<Vec<(u8, Vec<u8>)>, TrapError> {
         let (cr3, cr4) = vcpu.page_tables()?;
         let user = AddressSpace::new(self.order.memory.clone(), cr3, cr4);
         Ok(pointed_to(&user, &[r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]))

@@ -4,7 +4,10 @@ mod stand_in;
 
 use super::*;
 use crate::guest::SAMPLES;
-use board::wire::{Child, Command, Evidence, Explanation, LogRecord, Notice, Spec, Still};
+use board::wire::{
+    Answer, Blame, CONTROL_PIECE, Child, Command, Evidence, Explanation, LogRecord, Notice, Question, Spec,
+    Still, SyscallCount,
+};
 use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
@@ -216,9 +219,12 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
         // The report goes on after the line that says so.
         for (level, text) in [(0, "Kernel panic - not syncing: on purpose"), (4, "CPU: 0 PID: 1")] {
             let asked = machine.link.receive(Instant::now() + LONG);
-            assert!(matches!(asked, Ok(Some(Command::ReadLog { .. }))), "{asked:?}");
+            let Ok(Some(Command::Ask { id, question: Question::ReadLog { .. } })) = asked else {
+                panic!("{asked:?}")
+            };
             let record = LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() };
             machine.notice(Notice::Log(vec![record]));
+            machine.notice(Notice::Answer { id, answer: Answer::LogRead });
         }
         machine.request();
     });
@@ -261,18 +267,22 @@ fn a_machine_that_fails_on_the_way_out_has_not_completed() {
         while let Ok(Some(command)) = machine.link.receive(Instant::now() + LONG) {
             match command {
                 Command::Stop => break,
-                _ => machine.notice(Notice::Log(Vec::new())),
+                Command::Ask { id, .. } => machine.notice(Notice::Answer { id, answer: Answer::LogRead }),
+                Command::Control(_) => {}
             }
         }
-        let reason = EndReason::KvmError("on purpose".to_owned());
+        let reason = EndReason::Failed { blame: Blame::Guest, why: "on purpose".to_owned() };
         machine.notice(Notice::Ended { reason, evidence: Box::default() });
     });
     assert!(matches!(outcome(&events, 0), StepOutcome::Returned { value: 0, .. }));
-    assert_eq!(*why(&events), RunEnd::Machine(EndReason::KvmError("on purpose".to_owned())));
+    assert_eq!(
+        *why(&events),
+        RunEnd::Machine(EndReason::Failed { blame: Blame::Guest, why: "on purpose".to_owned() })
+    );
 }
 
 #[test]
-fn a_machine_process_that_vanishes_is_this_machines_fault() {
+fn a_machine_process_that_vanishes_before_any_guest_ran_is_this_machines_fault() {
     for vanishing in [0, 1] {
         let events = events(&one_call(), |machine| {
             if vanishing == 1 {
@@ -280,7 +290,9 @@ fn a_machine_process_that_vanishes_is_this_machines_fault() {
                 machine.request();
             }
         });
-        assert_eq!(*why(&events), RunEnd::Machine(EndReason::Internal("found dead".into())), "{vanishing}");
+        let blame = if vanishing == 0 { Blame::Host } else { Blame::Unknown };
+        let end = EndReason::Failed { blame, why: "found dead".to_owned() };
+        assert_eq!(*why(&events), RunEnd::Machine(end), "{vanishing}");
     }
 }
 
@@ -294,7 +306,7 @@ fn a_machine_process_that_sends_garbage_is_this_machines_fault() {
             machine.request();
         });
         assert!(
-            matches!(why(&events), RunEnd::Machine(EndReason::Internal(why)) if why.contains("sent a frame")),
+            matches!(why(&events), RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why }) if why.contains("sent a frame")),
             "{events:?}"
         );
     }
@@ -308,7 +320,7 @@ fn a_machine_process_that_answers_nothing_is_given_up() {
         while machine.link.receive::<Command>(Instant::now() + LONG).is_ok() {}
     });
     assert!(
-        matches!(why(&events), RunEnd::Machine(EndReason::Internal(why)) if why.contains("did not answer")),
+        matches!(why(&events), RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why }) if why.contains("did not answer")),
         "{events:?}"
     );
     assert!(start.elapsed() < LONG);
@@ -324,11 +336,13 @@ fn an_agent_that_says_what_it_should_not_ends_the_run() {
         ("4294967295 bytes", |machine, _| machine.notice(Notice::Control(vec![0xff; 1000]))),
         ("a second reply", |machine, id| {
             let reply =
-                protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: u64::MAX }));
+                protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: u64::MAX }))
+                    .unwrap();
             machine.notice(Notice::Control([&reply[..], &reply[..]].concat()));
         }),
         ("no valid message", |machine, id| {
-            let mut reply = protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: 0 }));
+            let mut reply =
+                protocol::encode(&FromAgent::Reply(Reply { id, outcome: returned(0), nanos: 0 })).unwrap();
             reply[0] += 1;
             reply.push(0);
             machine.notice(Notice::Control(reply));
@@ -435,7 +449,7 @@ fn a_caller_that_gives_up_is_obeyed_soon() {
     let start = Instant::now();
     let stop = || start.elapsed() > Duration::from_millis(200);
     let link = Link::new(ours).unwrap();
-    let end = converse(&one_call(), link, start, &stop, &mut |_| {}, &mut String::new);
+    let end = converse(&one_call(), link, start, &stop, &mut |_| {}, &mut || (Blame::Host, String::new()));
     assert!(matches!(end, Err(EngineError::Interrupted)));
     assert!(start.elapsed() < Duration::from_secs(2));
 }
@@ -455,4 +469,71 @@ fn taint_is_told_within_the_step_in_which_it_changed() {
     let taint = at(&|event| *event == Event::Taint(4096));
     let ended = at(&|event| matches!(event, Event::StepEnded { index: 0, .. }));
     assert!(started < taint && taint < ended, "{events:?}");
+}
+
+#[test]
+fn what_was_counted_comes_in_pieces_before_the_end() {
+    let row = |nr| SyscallCount {
+        door: board::wire::Door::Syscall64,
+        nr,
+        origin: board::wire::Origin::Step,
+        count: nr,
+        errors: [].into(),
+        results: [].into(),
+        processes: Vec::new(),
+        untold_errors: 0,
+        untold_results: 0,
+        untold_processes: 0,
+    };
+    let events = events(&one_call(), |machine| {
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.reply(id, returned(0));
+        machine.counted = vec![vec![row(1), row(2)], vec![row(3)]];
+        machine.request();
+    });
+    let counted = events.iter().filter_map(|event| match event {
+        Event::Counted(rows) => Some(rows.iter().map(|row| row.nr).collect::<Vec<_>>()),
+        _ => None,
+    });
+    assert_eq!(counted.collect::<Vec<_>>(), [vec![1, 2], vec![3]]);
+    assert!(matches!(events.last(), Some(Event::Ended(_))));
+}
+
+#[test]
+fn an_answer_that_comes_late_answers_no_other_question() {
+    let start = Instant::now();
+    let events = events(&one_call(), |machine| {
+        // Where the vCPUs stood when nobody asked, and the answer to a question that will be asked.
+        machine.early = vec![
+            Notice::Answer { id: 77, answer: Answer::Standing(vec![]) },
+            Notice::Answer { id: u32::MAX, answer: Answer::Done(Err("an old answer".to_owned())) },
+        ];
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.reply(id, returned(0));
+        machine.request();
+    });
+    let booted = events.iter().find_map(|event| match event {
+        Event::Booted(booted) => Some(booted.not_trapping.clone()),
+        _ => None,
+    });
+    assert_eq!((booted, why(&events)), (Some(None), &RunEnd::Completed));
+    assert!(start.elapsed() < LONG);
+}
+
+#[test]
+fn a_request_that_is_long_comes_in_pieces_and_one_that_is_too_long_is_not_made() {
+    let buffer = |length| step(vec![call(Role::Main, 1, vec![Operand::In(vec![7; length])])]);
+    let long = CONTROL_PIECE * 2;
+    let events = events(&plan(vec![buffer(long), buffer(protocol::MAX_FRAME)]), |machine| {
+        machine.boot();
+        let request = machine.request().unwrap();
+        let Action::Call { args, .. } = &request.action else { panic!("{request:?}") };
+        assert_eq!(args[0], Arg::In(vec![7; long]));
+        machine.reply(request.id, returned(0));
+        assert!(machine.request().is_none(), "the second was made");
+    });
+    let StepOutcome::Skipped { why } = outcome(&events, 1) else { panic!("{events:?}") };
+    assert!(why.contains("8388"), "{why}");
 }

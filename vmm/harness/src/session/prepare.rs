@@ -138,7 +138,11 @@ pub(crate) fn the_rest(
             machine,
             boot_timeout: scenario.boot_timeout,
             steps,
-            watch: Watch::Calls { results: true, trace },
+            // Who asks for a trace on the command line wants calls to be seen.
+            watch: match scenario.count || trace.is_some() {
+                true => Watch::Calls { results: true, trace },
+                false => Watch::Nothing,
+            },
         },
         kernel: judge::Kernel {
             release: Some(kernel.release),

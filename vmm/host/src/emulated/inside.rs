@@ -395,9 +395,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let odd = Blob { digest: "../../init".to_owned(), length: 1 };
         let cases = [
-            (protocol::encode(&ToHost::Run(Box::new(plan()))), "a plan without its files"),
+            (protocol::encode(&ToHost::Run(Box::new(plan()))).unwrap(), "a plan without its files"),
             (
-                protocol::encode(&ToHost::Offer { kernel: odd, initramfs: blob(b"i") }),
+                protocol::encode(&ToHost::Offer { kernel: odd, initramfs: blob(b"i") }).unwrap(),
                 "a digest that is none",
             ),
             (vec![0xff; 64], "received a frame of"),

@@ -7,13 +7,14 @@ use crate::findings::excuse;
 use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use crate::places;
 use crate::standing::{self, Hang, describe};
+use crate::unknown::{Unknown, lost};
 use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
 use base::text::time;
-use board::wire::{Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};
+use board::wire::{Blame, Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};
 use engine::event::{Ended, RunEnd};
 use scenario::errno::Errno;
-use scenario::model::{CallExpect, CallName};
+use scenario::model::{CallExpect, CallName, Interval};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,7 +25,10 @@ impl Judge {
     /// The end without evidence.
     pub(super) fn aborted(&mut self, verdict: Verdict, why: String) -> Judged {
         let report = self.report(&Evidence::default(), Duration::ZERO, Vec::new());
-        self.close(RunReport { verdict, reason: why, ..report })
+        // What was known by then stays.
+        let known = self.known(&report).filter(|_| verdict == Verdict::Infra);
+        let (verdict, reason) = known.map_or((verdict, why.clone()), |known| and_then(known, &why));
+        self.close(RunReport { verdict, reason, ..report })
     }
 
     /// The end with evidence.
@@ -33,13 +37,15 @@ impl Judge {
             self.standing = describe(standing, &self.explanation, &self.names);
             self.hang = Some(Hang::of(standing));
         }
-        let rows = self.rows(&ended.evidence);
+        let rows = self.rows();
         let mut report = self.report(&ended.evidence, ended.ran, rows);
+        let unknown = Unknown::of(&ended.evidence);
+        report.unknown = unknown.lines();
         let end = self.end(&ended.why);
         // A run that was cut off did not get to what it should have done: that would be noise.
         let bad_end = self.scenario.expect.ending.is_some() || end.is_final;
         if self.booted.is_some() && (bad_end || ended.why == RunEnd::Completed) {
-            self.run_expectations(&mut report);
+            self.run_expectations(&mut report, &unknown);
         }
         report.expectations += usize::from(self.scenario.expect.ending.is_some());
         report.failures.extend(end.missing.clone());
@@ -77,6 +83,7 @@ impl Judge {
             failures: Vec::new(),
             expectations: self.steps.iter().map(|step| step.expectations).sum(),
             findings: self.judged_findings(),
+            unknown: Vec::new(),
             taint: self.taint,
             syscalls,
             entry_writes: evidence.entry_writes.iter().map(|write| self.entry_write(write)).collect(),
@@ -128,9 +135,9 @@ impl Judge {
     }
 
     /// What each system call came to; those that the scenario names first, then by count.
-    fn rows(&self, evidence: &Evidence) -> Vec<SyscallRow> {
+    fn rows(&self) -> Vec<SyscallRow> {
         let mut rows: BTreeMap<(Door, u64), SyscallRow> = BTreeMap::new();
-        for seen in &evidence.syscalls {
+        for seen in &self.counted {
             let row = rows.entry((seen.door, seen.nr)).or_insert_with(|| SyscallRow {
                 door: seen.door,
                 nr: seen.nr,
@@ -141,6 +148,8 @@ impl Judge {
                 errors: BTreeMap::new(),
                 results: BTreeMap::new(),
                 processes: Vec::new(),
+                untold_errors: 0,
+                untold_results: 0,
             });
             let count = match seen.origin {
                 Origin::Step => &mut row.step,
@@ -153,6 +162,8 @@ impl Judge {
                     *row.results.entry(*result).or_default() += count;
                 }
                 row.processes.extend(seen.processes.iter().cloned());
+                row.untold_errors = row.untold_errors.saturating_add(seen.untold_errors);
+                row.untold_results = row.untold_results.saturating_add(seen.untold_results);
                 for (errno, count) in &seen.errors {
                     let sum = row.errors.entry(Errno(*errno).to_string()).or_default();
                     *sum = sum.saturating_add(*count);
@@ -175,16 +186,16 @@ impl Judge {
         })
     }
 
-    fn run_expectations(&self, report: &mut RunReport) {
+    fn run_expectations(&self, report: &mut RunReport, unknown: &Unknown) {
         let mut failures = Vec::new();
         for expect in &self.scenario.expect.syscalls {
             report.expectations += usize::from(expect.count.is_some()) + expect.errors.len();
             report.expectations += usize::from(expect.returns.is_some());
-            self.call_failures(expect, &report.syscalls, &mut failures);
+            self.call_failures(expect, &report.syscalls, unknown, &mut failures);
         }
         for ((want, line), found) in self.scenario.expect.log.iter().zip(&self.run_log) {
             report.expectations += 1;
-            failures.extend(check::log_failure(want, found.clone(), *line));
+            failures.extend(check::log_failure(want, found.clone(), report.log_lost, *line));
         }
         if let Some((want, line)) = self.scenario.expect.taint {
             report.expectations += 1;
@@ -193,22 +204,32 @@ impl Judge {
         report.failures = failures;
     }
 
-    fn call_failures(&self, expect: &CallExpect, rows: &[SyscallRow], failures: &mut Vec<Failure>) {
+    fn call_failures(
+        &self,
+        expect: &CallExpect,
+        rows: &[SyscallRow],
+        unknown: &Unknown,
+        failures: &mut Vec<Failure>,
+    ) {
         let rows = || rows.iter().filter(|row| concerns(&expect.call, row));
         let name = match &expect.call {
             CallName::Name(name, _) => name.clone(),
             CallName::Nr(nr) => format!("system call {nr}"),
         };
         let mut returned = Vec::new();
-        let mut compare = |what: String, range, number: u64| {
-            if !holds(range, number.into(), &self.values) {
-                let (expected, got) = (show_interval(range, &self.values), number.to_string());
+        // What was not seen can only make a number larger: it matters where there is an upper bound.
+        let mut compare = |what: String, range: &Interval, number: u64, unseen: Option<String>| {
+            let held = holds(range, number.into(), &self.values);
+            let unseen = unseen.filter(|_| !held || range.high.is_some());
+            if !held || unseen.is_some() {
+                let more = unseen.map_or(String::new(), |why| format!(" or more: {why}"));
+                let (expected, got) = (show_interval(range, &self.values), format!("{number}{more}"));
                 failures.push(Failure { what, expected, got, line: expect.line });
             }
         };
         if let Some(range) = &expect.count {
             let count = rows().fold(0_u64, |sum, row| sum.saturating_add(row.count()));
-            compare(format!("calls of {name}"), range, count);
+            compare(format!("calls of {name}"), range, count, unknown.calls().map(str::to_owned));
         }
         if let Some((wanted, line)) = &expect.returns {
             let mut seen: BTreeMap<i64, u64> = BTreeMap::new();
@@ -217,15 +238,20 @@ impl Judge {
             }
             let mut sorted: BTreeMap<i64, u64> = BTreeMap::new();
             wanted.iter().for_each(|value| *sorted.entry(*value).or_default() += 1);
-            if seen != sorted {
-                returned.push((format!("results of {name}"), results(&sorted), results(&seen), *line));
+            let untold = rows().fold(0_u64, |sum, row| sum.saturating_add(row.untold_results));
+            let unseen = unknown.results(untold);
+            if seen != sorted || unseen.is_some() {
+                let more = unseen.map_or(String::new(), |why| format!(" or more: {why}"));
+                let got = format!("{}{more}", results(&seen));
+                returned.push((format!("results of {name}"), results(&sorted), got, *line));
             }
         }
         for (errno, range) in &expect.errors {
             let key = errno.to_string();
             let count =
                 rows().fold(0_u64, |sum, row| sum.saturating_add(row.errors.get(&key).copied().unwrap_or(0)));
-            compare(format!("calls of {name} with {errno}"), range, count);
+            let untold = rows().fold(0_u64, |sum, row| sum.saturating_add(row.untold_errors));
+            compare(format!("calls of {name} with {errno}"), range, count, unknown.results(untold));
         }
         failures.extend(returned.into_iter().map(|(what, expected, got, line)| Failure {
             what,
@@ -279,8 +305,18 @@ impl Judge {
                 other => other,
             };
         };
-        if let RunEnd::Machine(reason @ (EndReason::KvmError(_) | EndReason::Internal(_))) = why {
-            return (Verdict::Infra, machine_end(reason));
+        if let RunEnd::Machine(reason @ (EndReason::Failed { .. } | EndReason::Stopped)) = why {
+            let why = machine_end(reason);
+            // No end erases what was known before it.
+            return match (self.known(report), reason.blame()) {
+                (Some(known), _) => and_then(known, &why),
+                (None, Blame::Host) => (Verdict::Infra, why),
+                (None, Blame::Guest) => (Verdict::Fail, why),
+                // Nobody who tests the guest may have a verdict of infra for what the guest did.
+                (None, Blame::Unknown) => {
+                    (Verdict::Fail, format!("{why} (this may be the guest's doing, or not)"))
+                }
+            };
         }
         if let Some(panic) = panic {
             return (Verdict::Panic, reason_of(panic));
@@ -305,7 +341,6 @@ impl Judge {
             RunEnd::Machine(reason @ EndReason::Reset) if !end.is_final => {
                 return (Verdict::Fail, machine_end(reason));
             }
-            RunEnd::Machine(reason @ EndReason::Stopped) => return (Verdict::Infra, machine_end(reason)),
             RunEnd::NoAgent { .. } => {
                 return (Verdict::Infra, "the run contradicts itself: no agent after its hello".into());
             }
@@ -317,6 +352,27 @@ impl Judge {
             return (Verdict::Infra, format!("system calls can't be counted here: {why}"));
         }
         self.compared(report, end)
+    }
+
+    /// What is known against the kernel, or of failed steps, however the run ends.
+    fn known(&self, report: &RunReport) -> Option<(Verdict, String)> {
+        let worst =
+            report.findings.iter().filter(|finding| finding.counts()).max_by_key(|finding| finding.gravity);
+        let of = |finding: &Finding| match finding.gravity {
+            Gravity::Panic => Verdict::Panic,
+            Gravity::Oops => Verdict::Oops,
+            Gravity::Splat | Gravity::Harmless => Verdict::Splat,
+        };
+        let found = worst.map(|finding| (of(finding), reason_of(finding)));
+        if found.as_ref().is_some_and(|(verdict, _)| *verdict != Verdict::Splat) {
+            return found;
+        }
+        // The step that the end came in did not fail by itself.
+        let failed = |step: &&JudgedStep| step.verdict == StepVerdict::Fail && self.lost != Some(step.index);
+        let failed = self.steps.iter().filter(failed).count();
+        let failed =
+            (failed > 0).then(|| (Verdict::Fail, format!("{failed} of {} steps failed", self.steps.len())));
+        failed.or(found)
     }
 
     /// The verdict of a guest that is in good health.
@@ -347,7 +403,14 @@ impl Judge {
         if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
             return (Verdict::Splat, reason_of(splat));
         }
-        self.unexplained(report).unwrap_or((Verdict::Pass, String::new()))
+        if let Some(unexplained) = self.unexplained(report) {
+            return unexplained;
+        }
+        if report.log_lost > 0 {
+            let why = "what they said may be against it";
+            return (Verdict::Fail, format!("{}: {why}", lost(report.log_lost)));
+        }
+        (Verdict::Pass, String::new())
     }
 
     /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
@@ -361,11 +424,14 @@ impl Judge {
                 added & taint::bit(letter).unwrap_or(0) != 0 && worst.is_none_or(|worst| worst < *gravity)
             })
             .map(|(letter, what, _, verdict)| {
-                let lost = match report.log_lost {
+                let holes = match report.log_lost {
                     0 => String::new(),
-                    lost => format!(" ({lost} lines of it are not known)"),
+                    holes => format!(" ({})", lost(holes)),
                 };
-                (verdict, format!("the kernel's taint {letter} tells of {what} that is not in its log{lost}"))
+                (
+                    verdict,
+                    format!("the kernel's taint {letter} tells of {what} that is not in its log{holes}"),
+                )
             })
     }
 
@@ -373,15 +439,10 @@ impl Judge {
         let findings = self.findings.now();
         let panic = findings.iter().find(|finding| finding.gravity == Gravity::Panic);
         let reason = match (panic, why) {
-            (
-                _,
-                RunEnd::Machine(
-                    reason @ (EndReason::KvmError(_) | EndReason::Internal(_) | EndReason::Stopped),
-                ),
-            ) => {
+            (Some(panic), _) => reason_of(panic),
+            (None, RunEnd::Machine(reason)) if reason.blame() == Blame::Host => {
                 return (Verdict::Infra, machine_end(reason));
             }
-            (Some(panic), _) => reason_of(panic),
             (None, RunEnd::NoAgent { limit, .. }) => {
                 format!("the agent did not say hello within {}", time(*limit))
             }
@@ -428,6 +489,11 @@ fn reason_of(finding: &Finding) -> String {
     }
 }
 
+/// What was known, and how the run ended after that.
+fn and_then((verdict, reason): (Verdict, String), end: &str) -> (Verdict, String) {
+    (verdict, format!("{reason}; then the run ended: {end}"))
+}
+
 fn concerns(call: &CallName, row: &SyscallRow) -> bool {
     match call {
         CallName::Name(name, _) => row.name == *name,
@@ -448,8 +514,8 @@ fn machine_end(reason: &EndReason) -> String {
         EndReason::Stopped => "the machine was stopped before the run was done".into(),
         EndReason::Reset => "the guest reset itself".into(),
         EndReason::TripleFault => "a vCPU took a triple fault".into(),
-        EndReason::KvmError(text) => format!("KVM gave up on the guest: {text}"),
-        EndReason::Internal(text) => format!("the machine process failed: {text}"),
+        EndReason::Failed { blame: Blame::Host, why } => format!("the machine process failed: {why}"),
+        EndReason::Failed { blame: Blame::Guest | Blame::Unknown, why } => why.clone(),
     }
 }
 

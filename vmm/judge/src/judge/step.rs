@@ -37,7 +37,7 @@ impl Judge {
             StepOutcome::Returned { value, data, took } => {
                 let log = std::mem::take(&mut self.step_log);
                 let mut got = Got::returned(&step, *value, data, *took, &log);
-                got.tainted = self.tainted();
+                (got.tainted, got.log_lost) = (self.tainted(), self.step_lost());
                 judged.took = Some(*took);
                 // Other buffers are numbers and structures, which are no text.
                 let text =
@@ -64,6 +64,7 @@ impl Judge {
                     took: *took,
                     log: &log,
                     tainted: self.tainted(),
+                    log_lost: self.step_lost(),
                 };
                 judged.took = Some(*took);
                 self.compare(&step, &got, &mut judged, Some(head(stdout)));
@@ -109,6 +110,11 @@ impl Judge {
         judged
     }
 
+    /// So many lines that the kernel logged in this step are not known.
+    fn step_lost(&self) -> u64 {
+        self.log.lost().saturating_sub(self.lost_before)
+    }
+
     /// What came newly to the kernel's taint in this step.
     fn tainted(&self) -> Option<u64> {
         Some(self.taint.after? & !self.step_taint?)
@@ -141,7 +147,7 @@ impl Judge {
         judged.expectations = 1 + step.checks.len();
         if judged.result.is_none() {
             let log = std::mem::take(&mut self.step_log);
-            let got = Got { tainted: self.tainted(), ..Got::cut(&log) };
+            let got = Got { tainted: self.tainted(), log_lost: self.step_lost(), ..Got::cut(&log) };
             let checks = step.checks.iter().enumerate().filter(|(_, one)| one.want.is_of_evidence());
             judged.failures =
                 checks.filter_map(|(position, one)| check(one, position, step, &got, &self.values)).collect();

@@ -68,7 +68,11 @@ impl Guest {
 
     pub fn state(&self) -> KernelState {
         let space = AddressSpace::new(self.memory.clone(), 0x1000, 0);
-        KernelState::new(space, self.landmarks())
+        KernelState::new(
+            space,
+            self.landmarks(),
+            std::time::Instant::now() + std::time::Duration::from_secs(600),
+        )
     }
 
     fn landmarks(&self) -> BTreeMap<String, u64> {

@@ -1,7 +1,10 @@
 //! A stand-in for the machine process, and what the tests ask of the events that come of it.
 
 use super::super::*;
-use board::wire::{Command, Evidence, Explanation, LogRecord, Notice, Spec, VcpuStanding};
+use board::wire::{
+    Answer, Blame, Command, Evidence, Explanation, LogRecord, Notice, Question, Spec, SyscallCount,
+    VcpuStanding,
+};
 use protocol::{Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
 
@@ -15,6 +18,10 @@ pub struct StandIn {
     pub log: VecDeque<LogRecord>,
     /// What it says at each look, the last one from then on.
     pub explanations: VecDeque<Explanation>,
+    /// Said before the first answer.
+    pub early: Vec<Notice>,
+    /// Said before the end.
+    pub counted: Vec<Vec<SyscallCount>>,
 }
 
 impl StandIn {
@@ -24,7 +31,7 @@ impl StandIn {
     }
 
     pub fn say(&mut self, message: FromAgent) {
-        self.notice(Notice::Control(protocol::encode(&message)));
+        self.notice(Notice::Control(protocol::encode(&message).unwrap()));
     }
 
     pub fn reply(&mut self, id: u32, outcome: Outcome) {
@@ -53,25 +60,38 @@ impl StandIn {
             match self.link.receive(Instant::now() + LONG) {
                 Ok(Some(Command::Control(bytes))) => {
                     self.requests.push(&bytes);
-                    return Some(self.requests.next().unwrap().expect("a whole request at once"));
+                    if let Some(request) = self.requests.next().unwrap() {
+                        return Some(request);
+                    }
                 }
-                Ok(Some(Command::Trap { .. } | Command::Untrap | Command::Walk { .. })) => {
-                    self.notice(Notice::Trapping(Ok(())))
-                }
-                Ok(Some(Command::ReadLog { .. })) => {
-                    let records = self.log.drain(..).collect();
-                    self.notice(Notice::Log(records));
-                }
-                Ok(Some(Command::Sample)) => self.notice(Notice::Standing(vec![STANDING])),
-                Ok(Some(Command::Explain { .. })) => {
-                    let explanation = match self.explanations.len() {
-                        0 => Explanation::default(),
-                        1 => self.explanations[0].clone(),
-                        _ => self.explanations.pop_front().expect("there are several"),
+                Ok(Some(Command::Ask { id, question })) => {
+                    std::mem::take(&mut self.early).into_iter().for_each(|notice| self.notice(notice));
+                    let answer = match question {
+                        Question::ReadLog { .. } => {
+                            let records = self.log.drain(..).collect();
+                            self.notice(Notice::Log(records));
+                            Answer::LogRead
+                        }
+                        Question::Sample => Answer::Standing(vec![STANDING]),
+                        Question::Inspect { .. } => {
+                            let explanation = match self.explanations.len() {
+                                0 => Explanation::default(),
+                                1 => self.explanations[0].clone(),
+                                _ => self.explanations.pop_front().expect("there are several"),
+                            };
+                            Answer::Inspected(Box::new(explanation))
+                        }
+                        Question::Trap { .. }
+                        | Question::Untrap
+                        | Question::Follow { .. }
+                        | Question::Pause
+                        | Question::Resume => Answer::Done(Ok(())),
                     };
-                    self.notice(Notice::Explained(Box::new(explanation)))
+                    self.notice(Notice::Answer { id, answer });
                 }
                 Ok(Some(Command::Stop)) => {
+                    let counted = std::mem::take(&mut self.counted);
+                    counted.into_iter().for_each(|rows| self.notice(Notice::Counted(rows)));
                     let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
                     self.notice(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) });
                     return None;
@@ -104,11 +124,13 @@ pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Ev
                 requests: Frames::new(),
                 log: VecDeque::new(),
                 explanations: VecDeque::new(),
+                early: Vec::new(),
+                counted: Vec::new(),
             });
         });
         let mut events = Vec::new();
         let link = Link::new(ours).unwrap();
-        let mut words = || "found dead".to_owned();
+        let mut words = || (Blame::Unknown, "found dead".to_owned());
         converse(plan, link, Instant::now(), &|| false, &mut |event| events.push(event), &mut words).unwrap();
         events
     })

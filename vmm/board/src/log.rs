@@ -1,0 +1,65 @@
+//! Where the kernel's log comes from.
+
+use crate::{serial_log::SerialLog, wire::LogRecord};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use trap::KernelLog;
+
+/// Guest memory, or what the kernel prints to the serial port.
+pub enum Log {
+    /// Found by the kernel's symbols.
+    Memory(KernelLog),
+    /// For a kernel without them.
+    Serial(Arc<Mutex<SerialLog>>),
+}
+
+impl Log {
+    /// How much of the place for lines that were not read is taken: 0 for nothing, 1 when the next is lost. What is
+    /// printed to the serial port waits for its reader, up to a number that [`SerialLog`] has.
+    pub fn backlog(&self) -> f64 {
+        match self {
+            Self::Memory(log) => log.backlog(),
+            Self::Serial(log) => lock(log).backlog(),
+        }
+    }
+
+    /// The whole lines that came since the last time; of more than can be read until then, the first.
+    pub fn read(&mut self, until: Instant) -> Vec<LogRecord> {
+        match self {
+            Self::Memory(log) => lines(log.read(until)),
+            Self::Serial(log) => lock(log).take(),
+        }
+    }
+
+    /// The same with a last line that has no end yet. Consoles get whole lines only.
+    pub fn read_written(&mut self, until: Instant) -> Vec<LogRecord> {
+        match self {
+            Self::Memory(log) => lines(log.read_written(until)),
+            Self::Serial(log) => lock(log).take(),
+        }
+    }
+
+    /// Of a guest that runs no more: a line that is not complete counts too.
+    pub fn read_last(&mut self, until: Instant) -> Vec<LogRecord> {
+        match self {
+            Self::Memory(log) => lines(log.read_last(until)),
+            Self::Serial(log) => lock(log).take_last(),
+        }
+    }
+}
+
+fn lock(log: &Mutex<SerialLog>) -> MutexGuard<'_, SerialLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lines(records: Vec<trap::Record>) -> Vec<LogRecord> {
+    let line = |record: trap::Record| LogRecord {
+        seq: record.seq,
+        time: record.time,
+        level: record.level,
+        text: record.text,
+    };
+    records.into_iter().map(line).collect()
+}

@@ -1,0 +1,178 @@
+//! All vCPUs of a machine, each with its thread, and the machine's life: it is one for all of them.
+
+use crate::{
+    cpu::{Ask, Cpu, Remains},
+    wire::MissingVcpu,
+};
+use machine::Kicker;
+use std::{
+    any::Any,
+    io,
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// A vCPU answers within this time, or something is wrong with KVM. All are asked at once, so it is the time for all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It has not run yet.
+    Created,
+    /// Its vCPUs run.
+    Running,
+    /// They are held, each between two instructions.
+    Paused,
+    /// They are gone.
+    Ended,
+}
+
+/// The vCPUs.
+pub struct Vcpus {
+    all: Vec<Running>,
+    life: Life,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    asks: Sender<Ask>,
+    /// None where a vCPU looks by itself.
+    kicker: Option<Kicker>,
+    remains: Receiver<Remains>,
+}
+
+impl Running {
+    fn kick(&self) {
+        if let Some(kicker) = &self.kicker {
+            kicker.kick(&self.thread);
+        }
+    }
+}
+
+/// Closes the socket when the thread is at its end, however it came to it.
+struct Alive(UnixStream);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl Vcpus {
+    /// Threads for vCPUs, which are held. `alive` is closed when the first of them ends by itself.
+    pub fn create(
+        cpus: Vec<(Cpu, Option<Kicker>)>,
+        asks: Vec<Sender<Ask>>,
+        alive: &UnixStream,
+    ) -> io::Result<Self> {
+        let one = |((cpu, kicker), asks): ((Cpu, Option<Kicker>), Sender<Ask>)| {
+            let alive = Alive(alive.try_clone()?);
+            let (to, remains) = mpsc::channel();
+            let thread = thread::Builder::new().name(format!("vcpu{}", cpu.index)).spawn(move || {
+                let alive = alive;
+                // Nobody waits for them where the machine's end was given up.
+                let _ = to.send(cpu.run());
+                drop(alive);
+            })?;
+            Ok(Running { thread, asks, kicker, remains })
+        };
+        let all = cpus.into_iter().zip(asks).map(one).collect::<io::Result<_>>()?;
+        Ok(Self { all, life: Life::Created })
+    }
+
+    /// What the machine does.
+    pub fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Lets held vCPUs run.
+    pub fn resume(&mut self) -> Result<(), String> {
+        match self.life {
+            Life::Created | Life::Paused => {}
+            Life::Running => return Ok(()),
+            Life::Ended => return Err("the machine has ended".into()),
+        }
+        self.life = Life::Running;
+        all_did(self.ask(|done| Ask::Go { done }))
+    }
+
+    /// Holds them. On an error some may be held, and are let go again.
+    pub fn pause(&mut self) -> Result<(), String> {
+        match self.life {
+            Life::Running => {}
+            Life::Created | Life::Paused => return Ok(()),
+            Life::Ended => return Err("the machine has ended".into()),
+        }
+        let held = all_did(self.ask(|done| Ask::Hold { done }));
+        match held {
+            Ok(()) => self.life = Life::Paused,
+            Err(_) => drop(self.ask(|done| Ask::Go { done })),
+        }
+        held
+    }
+
+    /// Asks all vCPUs at once, and waits for their answers under one deadline; `None` is one that did not answer.
+    pub fn ask<T>(&self, mut ask: impl FnMut(Sender<T>) -> Ask) -> Vec<Option<T>> {
+        let deadline = Instant::now() + PATIENCE;
+        let asked = self.all.iter().map(|cpu| {
+            let (to, answer) = mpsc::channel();
+            // A vCPU that has ended takes no more questions.
+            let sent = cpu.asks.send(ask(to)).is_ok();
+            if sent {
+                cpu.kick();
+            }
+            sent.then_some(answer)
+        });
+        let asked: Vec<Option<Receiver<T>>> = asked.collect();
+        let answer = |answer: Option<Receiver<T>>| {
+            answer?.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+        };
+        asked.into_iter().map(answer).collect()
+    }
+
+    /// Ends them all. Of each, what it leaves behind, or why there is nothing.
+    pub fn end(&mut self) -> (Vec<Remains>, Vec<MissingVcpu>) {
+        self.life = Life::Ended;
+        for cpu in &self.all {
+            let _ = cpu.asks.send(Ask::Stop);
+            cpu.kick();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let (mut remains, mut missing) = (Vec::new(), Vec::new());
+        for (index, cpu) in (0..).zip(self.all.drain(..)) {
+            let why = match cpu.remains.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(left) => {
+                    remains.push(left);
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    format!("its thread did not stop within {} s", PATIENCE.as_secs())
+                }
+                Err(RecvTimeoutError::Disconnected) => match cpu.thread.join() {
+                    Err(panic) => format!("its thread panicked: {}", words(&*panic)),
+                    Ok(()) => "its thread ended without a word".to_owned(),
+                },
+            };
+            missing.push(MissingVcpu { index, why });
+        }
+        (remains, missing)
+    }
+}
+
+/// Of several vCPUs, the first that could not.
+pub fn all_did(answers: Vec<Option<Result<(), String>>>) -> Result<(), String> {
+    answers.into_iter().enumerate().try_for_each(|(index, answer)| {
+        answer
+            .unwrap_or_else(|| Err("it does not answer".into()))
+            .map_err(|why| format!("vCPU {index}: {why}"))
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}

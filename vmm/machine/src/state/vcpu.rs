@@ -1,0 +1,149 @@
+//! The state of one vCPU.
+
+use crate::{Error, Registers, Result, Vm, error::Named};
+use kvm_bindings::{
+    Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_sregs, kvm_vcpu_events,
+    kvm_xcrs, kvm_xsave,
+};
+use kvm_ioctls::{Cap, VcpuFd};
+use serde::{Deserialize, Serialize};
+
+/// Everything that a vCPU consists of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VcpuState {
+    registers: Registers,
+    system: kvm_sregs,
+    /// The oldest part of the floating point state, where there is no XSAVE.
+    pub(super) fpu: Fpu,
+    /// The classic 4096 bytes of the XSAVE area.
+    pub(super) xsave: Option<Vec<u32>>,
+    xcrs: Option<kvm_xcrs>,
+    /// All that KVM lists, the time stamp counter among them.
+    msrs: Vec<kvm_msr_entry>,
+    lapic: Option<Box<kvm_lapic_state>>,
+    events: kvm_vcpu_events,
+    mp: kvm_mp_state,
+    pub(super) debug: kvm_debugregs,
+}
+
+impl VcpuState {
+    /// The general registers.
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// A model-specific register, if KVM lists it.
+    pub fn msr(&self, index: u32) -> Option<u64> {
+        self.msrs.iter().find(|msr| msr.index == index).map(|msr| msr.data)
+    }
+}
+
+/// `struct kvm_fpu` (KVM API, section 4.17), which has no serialization of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fpu {
+    fpr: [[u8; 16]; 8],
+    fcw: u16,
+    fsw: u16,
+    ftwx: u8,
+    last_opcode: u16,
+    last_ip: u64,
+    last_dp: u64,
+    pub(super) xmm: [[u8; 16]; 16],
+    mxcsr: u32,
+}
+
+impl From<kvm_fpu> for Fpu {
+    fn from(fpu: kvm_fpu) -> Self {
+        let kvm_fpu { fpr, fcw, fsw, ftwx, last_opcode, last_ip, last_dp, xmm, mxcsr, .. } = fpu;
+        Self { fpr, fcw, fsw, ftwx, last_opcode, last_ip, last_dp, xmm, mxcsr }
+    }
+}
+
+impl From<Fpu> for kvm_fpu {
+    fn from(fpu: Fpu) -> Self {
+        let Fpu { fpr, fcw, fsw, ftwx, last_opcode, last_ip, last_dp, xmm, mxcsr } = fpu;
+        Self { fpr, fcw, fsw, ftwx, last_opcode, last_ip, last_dp, xmm, mxcsr, ..Default::default() }
+    }
+}
+
+/// MSR_IA32_TSC_DEADLINE: when the local APIC's timer is due, by the time stamp counter (Intel SDM volume 3, section
+/// 11.5.4.1). Written before that counter is, it would be due at another time.
+const TSC_DEADLINE: u32 = 0x6e0;
+
+pub(crate) fn save(fd: &VcpuFd, vm: &Vm, registers: Registers) -> Result<VcpuState> {
+    // Asking for it lets KVM do what a pending INIT or SIPI would, so it comes first.
+    let mp = fd.get_mp_state().named("KVM_GET_MP_STATE")?;
+    // What KVM has asked of no process in particular: its components beyond the classic 4096 bytes have to be requested
+    // by arch_prctl, which nobody here does.
+    let xsave = vm.has(Cap::Xsave).then(|| fd.get_xsave().named("KVM_GET_XSAVE")).transpose()?;
+    let xcrs = vm.has(Cap::Xcrs).then(|| fd.get_xcrs().named("KVM_GET_XCRS")).transpose()?;
+    Ok(VcpuState {
+        registers,
+        system: fd.get_sregs().named("KVM_GET_SREGS")?,
+        fpu: fd.get_fpu().named("KVM_GET_FPU")?.into(),
+        xsave: xsave.map(|xsave| xsave.region.to_vec()),
+        xcrs,
+        msrs: read_msrs(fd, &vm.msr_list()?)?,
+        lapic: vm.has_chips().then(|| fd.get_lapic().named("KVM_GET_LAPIC")).transpose()?.map(Box::new),
+        events: fd.get_vcpu_events().named("KVM_GET_VCPU_EVENTS")?,
+        mp,
+        debug: fd.get_debug_regs().named("KVM_GET_DEBUGREGS")?,
+    })
+}
+
+/// Those that can be read: KVM lists some that this vCPU does not have.
+fn read_msrs(fd: &VcpuFd, list: &[u32]) -> Result<Vec<kvm_msr_entry>> {
+    let mut found = Vec::new();
+    let mut rest = list;
+    while !rest.is_empty() {
+        let wanted: Vec<_> =
+            rest.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
+        let mut msrs = Msrs::from_entries(&wanted).map_err(|_| Error::Missing("room for its MSRs"))?;
+        // It stops at the first that it can't read.
+        let read = fd.get_msrs(&mut msrs).named("KVM_GET_MSRS")?;
+        found.extend_from_slice(&msrs.as_slice()[..read]);
+        rest = rest.get(read + 1..).unwrap_or_default();
+    }
+    Ok(found)
+}
+
+pub(crate) fn restore(fd: &VcpuFd, state: &VcpuState) -> Result<()> {
+    fd.set_mp_state(state.mp).named("KVM_SET_MP_STATE")?;
+    fd.set_regs(&state.registers).named("KVM_SET_REGS")?;
+    // The local APIC's base and mode are among these, so its registers come later.
+    fd.set_sregs(&state.system).named("KVM_SET_SREGS")?;
+    match &state.xsave {
+        Some(region) => {
+            let mut xsave = kvm_xsave::default();
+            let length = region.len().min(xsave.region.len());
+            xsave.region[..length].copy_from_slice(&region[..length]);
+            // SAFETY: KVM reads the classic 4096 bytes, and more only if the process asked for a component that needs them
+            // (KVM API, section 4.43), which this one does not.
+            unsafe { fd.set_xsave(&xsave) }.named("KVM_SET_XSAVE")?;
+        }
+        None => fd.set_fpu(&state.fpu.into()).named("KVM_SET_FPU")?,
+    }
+    if let Some(xcrs) = &state.xcrs {
+        fd.set_xcrs(xcrs).named("KVM_SET_XCRS")?;
+    }
+    fd.set_debug_regs(&state.debug).named("KVM_SET_DEBUGREGS")?;
+    if let Some(lapic) = &state.lapic {
+        fd.set_lapic(lapic).named("KVM_SET_LAPIC")?;
+    }
+    let (last, first): (Vec<_>, Vec<_>) = state.msrs.iter().partition(|msr| msr.index == TSC_DEADLINE);
+    write_msrs(fd, first)?;
+    write_msrs(fd, last)?;
+    fd.set_vcpu_events(&state.events).named("KVM_SET_VCPU_EVENTS")
+}
+
+/// Those that take what they held: some are read-only, and hold it anyway.
+fn write_msrs(fd: &VcpuFd, msrs: Vec<&kvm_msr_entry>) -> Result<()> {
+    let all: Vec<kvm_msr_entry> = msrs.into_iter().copied().collect();
+    let mut rest = &all[..];
+    while !rest.is_empty() {
+        let msrs = Msrs::from_entries(rest).map_err(|_| Error::Missing("room for its MSRs"))?;
+        let written = fd.set_msrs(&msrs).named("KVM_SET_MSRS")?;
+        rest = rest.get(written + 1..).unwrap_or_default();
+    }
+    Ok(())
+}

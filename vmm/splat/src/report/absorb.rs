@@ -2,7 +2,7 @@
 
 use crate::kind::Kind;
 use crate::line::Line;
-use crate::patterns::{Pattern, Role, Trace};
+use crate::patterns::{Pattern, Place, Role, Trace};
 
 use super::Report;
 use super::words::CONSEQUENCE;
@@ -22,6 +22,7 @@ impl Report {
             Role::Panic => self.absorbs_panic(&line.text),
             Role::Trap => {
                 matches!(self.pattern.kind, Kind::Oops | Kind::Bug | Kind::RustPanic)
+                    && !self.heralding
                     && !self.trapped
                     && !traced
                     && !self.ended
@@ -117,10 +118,11 @@ impl Report {
 
     /// Whether this report is so far only the line before the one that `next` begins.
     fn heralds(&self, next: &Pattern, number: u64) -> bool {
-        const NEAR: u64 = 6;
+        const NEAR: u64 = 3;
         let follows = match next.role {
             Role::Begin => matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab),
-            Role::Trap => true,
+            // Not each is followed by a trap: one that comes by itself is another trouble.
+            Role::Trap => self.pattern.place == Place::Pc,
             _ => false,
         };
         self.heralding && follows && self.frame_count() == 0 && number - self.lines.last <= NEAR

@@ -21,11 +21,7 @@ impl Report {
         let taken = match pattern.role {
             Role::Panic => self.absorbs_panic(&line.text),
             Role::Trap => {
-                matches!(self.pattern.kind, Kind::Oops | Kind::Bug | Kind::RustPanic)
-                    && !self.heralding
-                    && !self.trapped
-                    && !traced
-                    && !self.ended
+                self.announces_trap(number) && !self.trapped && !traced && !self.ended
                     || self.caught_early(pattern.kind)
                     || self.heralds(pattern, number)
             }
@@ -114,6 +110,16 @@ impl Report {
             }
         }
         again
+    }
+
+    /// Whether the trap's own line can belong to this report. Some say BUG and trap not: then only the very next line can.
+    fn announces_trap(&self, number: u64) -> bool {
+        !self.heralding
+            && match self.pattern.kind {
+                Kind::Oops | Kind::RustPanic => true,
+                Kind::Bug => self.pattern.trace != Trace::Maybe || self.lines.last + 1 == number,
+                _ => false,
+            }
     }
 
     /// Whether this report is so far only the line before the one that `next` begins.

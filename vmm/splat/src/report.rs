@@ -330,8 +330,7 @@ impl Report {
             }
             return;
         }
-        let handlers_only =
-            || self.stacks.iter().flat_map(|stack| &stack.frames).all(|it| blame::is_machinery(it));
+        let handlers_only = || self.stacks.iter().flat_map(|stack| &stack.frames).all(blame::is_machinery);
         if self.pc.is_none() && self.stacks.len() <= 1 && self.section != Section::Other && handlers_only() {
             // What stands above it in the trace is the exception's own handling.
             self.stacks.iter_mut().for_each(|stack| *stack = Stack::default());

@@ -2,7 +2,7 @@
 
 use crate::kind::Kind;
 use crate::line::Line;
-use crate::patterns::{Pattern, Role, Trace};
+use crate::patterns::{Pattern, Place, Role, Trace};
 
 use super::Report;
 use super::words::CONSEQUENCE;
@@ -21,10 +21,7 @@ impl Report {
         let taken = match pattern.role {
             Role::Panic => self.absorbs_panic(&line.text),
             Role::Trap => {
-                matches!(self.pattern.kind, Kind::Oops | Kind::Bug | Kind::RustPanic)
-                    && !self.trapped
-                    && !traced
-                    && !self.ended
+                self.announces_trap(number) && !self.trapped && !traced && !self.ended
                     || self.caught_early(pattern.kind)
                     || self.heralds(pattern, number)
             }
@@ -115,12 +112,23 @@ impl Report {
         again
     }
 
+    /// Whether the trap's own line can belong to this report. Some say BUG and trap not: then only the very next line can.
+    fn announces_trap(&self, number: u64) -> bool {
+        !self.heralding
+            && match self.pattern.kind {
+                Kind::Oops | Kind::RustPanic => true,
+                Kind::Bug => self.pattern.trace != Trace::Maybe || self.lines.last + 1 == number,
+                _ => false,
+            }
+    }
+
     /// Whether this report is so far only the line before the one that `next` begins.
     fn heralds(&self, next: &Pattern, number: u64) -> bool {
-        const NEAR: u64 = 6;
+        const NEAR: u64 = 3;
         let follows = match next.role {
             Role::Begin => matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab),
-            Role::Trap => true,
+            // Not each is followed by a trap: one that comes by itself is another trouble.
+            Role::Trap => self.pattern.place == Place::Pc,
             _ => false,
         };
         self.heralding && follows && self.frame_count() == 0 && number - self.lines.last <= NEAR

@@ -70,32 +70,32 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
 fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstError {
     let Context { places, release, headers, .. } = context;
     let mut lines = first.shown(places);
-    let mut advice: Vec<String> = match changes::find(first, release) {
-        Some(change) => change.advice().into(),
-        None => beginner::missing_package(&lines)
-            .or_else(|| beginner::of_compiler(first, *headers))
-            .into_iter()
-            .collect(),
-    };
-    let mut told: Vec<[String; 2]> =
-        changes::find(first, release).map(|change| change.advice()).into_iter().collect();
+    let mut told: Vec<Vec<String>> = known(first, release).into_iter().collect();
+    let mut advice = told.first().cloned().unwrap_or_else(|| {
+        let other = beginner::missing_package(&lines).or_else(|| beginner::of_compiler(first, *headers));
+        other.into_iter().collect()
+    });
     for message in later {
-        let Some(change) = changes::find(message, release).map(|change| change.advice()) else { continue };
-        if told.len() <= LATER && !told.contains(&change) {
-            advice.push(message.shown(places).swap_remove(0));
-            advice.extend(change.clone());
-            told.push(change);
-        }
+        let Some(new) = known(message, release).filter(|new| told.len() <= LATER && !told.contains(new))
+        else {
+            continue;
+        };
+        advice.push(message.shown(places).swap_remove(0));
+        advice.extend(new.clone());
+        told.push(new);
     }
-    // What only continues the first says nothing new.
-    let more = later.iter().filter(|it| it.severity == Severity::Error).count();
-    if more > 0 {
-        lines.push(match more {
-            1 => "(and 1 more error)".to_owned(),
-            more => format!("(and {more} more errors)"),
-        });
+    match later.len() {
+        0 => {}
+        1 => lines.push("(and 1 more error)".to_owned()),
+        more => lines.push(format!("(and {more} more errors)")),
     }
     FirstError { lines, advice, undefined: Vec::new() }
+}
+
+/// What the message alone tells, with the tables that are part of this program.
+fn known(message: &Message, release: &str) -> Option<Vec<String>> {
+    let change = changes::find(message, release).map(|change| change.advice().to_vec());
+    change.or_else(|| beginner::of_libc(message).map(|line| vec![line]))
 }
 
 /// Symbols that modpost misses, each once, with all lines that say so.

@@ -106,3 +106,39 @@ fn output_without_error_has_none() {
     assert!(is_disk_full(&lines("ld: final link failed: No space left on device")));
     assert!(!is_disk_full(&lines("  CC a.o")));
 }
+
+#[test]
+fn what_is_known_of_later_errors_is_told_too() {
+    let error = first(
+        "/cache/m/a.c:7:1: error: implicit declaration of function 'get_fs' [-W]\n    7 | old = get_fs();\n\
+         /cache/m/a.c:7:9: error: 'KERNEL_DS' undeclared (first use in this function)\n    7 | set_fs(KERNEL_DS);\n\
+         /cache/m/a.c:8:2: error: 'mine' undeclared (first use in this function)\n    8 |  mine = 1;\n\
+         /cache/m/a.c:9:3: error: implicit declaration of function 'malloc' [-W]\n    9 |   malloc(3);\n\
+         /cache/m/a.c:9:3: note: include '<stdlib.h>' or provide a declaration of 'malloc'\n  +++ |+#include <stdlib.h>\n",
+    );
+    assert_eq!(error.lines.last().unwrap(), "(and 3 more errors)");
+    // One change is told once, whatever it broke.
+    let [what, code, place, libc] = &error.advice[..] else { panic!("{error:?}") };
+    assert!(what.starts_with("changed in Linux 5.10: ") && code.contains("kernel_read("), "{error:?}");
+    assert!(place.starts_with("mods/hello/a.c:9:3: error: "), "{place}");
+    assert!(libc.contains("kmalloc(size, GFP_KERNEL)"), "{libc}");
+}
+
+#[test]
+fn all_undefined_symbols_are_shown() {
+    let error = first(
+        "ERROR: modpost: \"a\" [/cache/m/x.ko] undefined!\nERROR: modpost: \"kallsyms_lookup_name\" [/cache/m/x.ko] undefined!\n\
+         ERROR: modpost: \"a\" [/cache/m/y.ko] undefined!\nmake[2]: *** [Makefile:1: x] Error 1",
+    );
+    assert_eq!((error.lines.len(), &error.undefined), (3, &vec!["a".to_owned()]));
+    assert!(error.advice[0].starts_with("kallsyms_lookup_name: changed in Linux 5.7"), "{error:?}");
+}
+
+#[test]
+fn a_misleading_note_of_the_compiler_is_left_out() {
+    let error = first(
+        "/cache/m/a.c:9:3: error: implicit declaration of function 'malloc' [-W]\n    9 |   malloc(3);\n\
+         /cache/m/a.c:2:1: note: include '<stdlib.h>' or provide a declaration of 'malloc'\n    1 | #include <x.h>\n  +++ |+#include <stdlib.h>\n",
+    );
+    assert_eq!(error.lines.len(), 2, "{error:?}");
+}

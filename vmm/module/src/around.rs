@@ -7,7 +7,7 @@ use base::cache::CacheError;
 use kernel::tree::{self, Tree};
 use regex::Regex;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Component, Path, PathBuf},
     sync::LazyLock,
@@ -86,34 +86,55 @@ fn common(a: &Path, b: &Path) -> PathBuf {
 
 /// What a file names by a path with `..` and what is there, outside of `folder`.
 fn named_outside(file: &Path, folder: &Path) -> Vec<PathBuf> {
-    static INCLUDE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"(?m)^\s*#\s*include\s+["<]([^">]*\.\.[^">]*)[">]"#).expect("a constant")
-    });
-    // `-I$(src)/../include`, `include ../common.mk`, `LDDINC=$(PWD)/../include`; the part from the first `..` on.
-    static MAKE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?m)(?:^|[\s=/I)])(\.\.(?:/[^\s:;,)'\x22]*)?)").expect("a constant"));
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let ending = file.extension().unwrap_or_default().to_string_lossy();
-    let pattern = match &*ending {
-        "c" | "h" | "S" | "inc" => &INCLUDE,
-        "mk" | "make" | "inc.mk" => &MAKE,
-        _ if matches!(&*name, "Kbuild" | "Makefile" | "makefile" | "GNUmakefile")
-            || name.starts_with("Makefile.") =>
-        {
-            &MAKE
-        }
+    let is_makefile =
+        matches!(&*name, "Kbuild" | "Makefile" | "makefile" | "GNUmakefile") || name.starts_with("Makefile.");
+    let in_text = match &*ending {
+        "c" | "h" | "S" | "inc" => in_source as fn(&str) -> BTreeSet<(String, Use)>,
+        "mk" => in_makefile,
+        _ if is_makefile => in_makefile,
         _ => return Vec::new(),
     };
     let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
     let beside = file.parent().unwrap_or(folder);
-    let paths: BTreeMap<String, ()> =
-        pattern.captures_iter(&text).map(|found| (found[1].to_owned(), ())).collect();
-    let real = |path: &String| {
+    let real = |(path, used): &(String, Use)| {
         // A makefile's paths may begin at the module's folder as well.
         let at = [beside, folder].into_iter().find_map(|from| fs::canonicalize(from.join(path)).ok())?;
-        (!at.starts_with(folder) && at.parent().is_some()).then_some(at)
+        // `cd ..` wants nothing of that folder.
+        let is_wanted = *used == Use::Headers || !folder.starts_with(&at);
+        (is_wanted && !at.starts_with(folder) && at.parent().is_some()).then_some(at)
     };
-    paths.keys().filter_map(real).collect()
+    in_text(&text).iter().filter_map(real).collect()
+}
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// The compiler looks for headers there.
+    Headers,
+    Other,
+}
+
+fn in_source(text: &str) -> BTreeSet<(String, Use)> {
+    static INCLUDE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?m)^\s*#\s*include\s+["<]([^">]*\.\.[^">]*)[">]"#).expect("a constant that tests use")
+    });
+    INCLUDE.captures_iter(text).map(|found| (found[1].to_owned(), Use::Other)).collect()
+}
+
+/// `-I$(src)/../include`, `include ../common.mk`, `LDDINC=$(PWD)/../include`: the part from the first `..` on.
+fn in_makefile(text: &str) -> BTreeSet<(String, Use)> {
+    static UP: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?:^|[=/I)"'])(\.\.(?:/[^:;,)"']*)?)(?:[:;,)"']|$)"#)
+            .expect("a constant that tests use")
+    });
+    let words = text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let path = |word: &str| {
+        let used = if word.contains("-I") { Use::Headers } else { Use::Other };
+        Some((UP.captures(word)?[1].to_owned(), used))
+    };
+    words.filter_map(path).collect()
 }
 
 /// The files of a folder that is named; only headers of one that holds the module's own.
@@ -224,9 +245,13 @@ mod tests {
     #[test]
     fn a_folder_that_names_nothing_outside_stands_alone() {
         let (files, inside) = around(&[
-            ("course/mod/Makefile", "KDIR := ../../linux\nobj-m := a.o # .. and more\n"),
+            (
+                "course/mod/Makefile",
+                "KDIR := ../../linux\nobj-m := a.o # .. and more ...\nup:\n\tcd .. && ls ...\n",
+            ),
             ("course/mod/a.c", "#include \"sub/../own.h\"\n#include \"../nowhere.h\"\n"),
             ("course/mod/own.h", ""),
+            ("course/other.h", ""),
             ("linux/Kconfig", ""),
             ("linux/scripts/x", ""),
         ]);

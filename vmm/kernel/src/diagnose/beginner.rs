@@ -126,9 +126,6 @@ pub fn of_compiler(message: &Message, headers: Option<&Path>) -> Option<String> 
         return Some(format!("this kernel has <{near}>"));
     }
     let name = changes::undeclared(text)?;
-    if let Some((_, instead)) = LIBC.iter().find(|(libc, _)| *libc == name) {
-        return Some(format!("{name} is the C library's, which the kernel has not; here it is {instead}"));
-    }
     let found = declaring(headers?, name);
     match &found[..] {
         [] if text.contains("function '") => {
@@ -137,6 +134,13 @@ pub fn of_compiler(message: &Message, headers: Option<&Path>) -> Option<String> 
         [] => None,
         [header, ..] => Some(format!("<{header}> declares it: #include <{header}>")),
     }
+}
+
+/// What the kernel has for a function of the C library.
+pub fn of_libc(message: &Message) -> Option<String> {
+    let name = changes::undeclared(&message.text)?;
+    let (_, instead) = LIBC.iter().find(|(libc, _)| *libc == name)?;
+    Some(format!("{name} is the C library's, which the kernel has not; here it is {instead}"))
 }
 
 /// What an error of make or modpost means.
@@ -221,7 +225,8 @@ mod tests {
 
     fn advice(text: &str) -> Option<String> {
         let lines = vec![format!("a.c:1:1: error: {text}")];
-        of_compiler(&super::super::message::messages(&lines)[0], Some(headers().path()))
+        let message = &super::super::message::messages(&lines)[0];
+        of_libc(message).or_else(|| of_compiler(message, Some(headers().path())))
     }
 
     #[test]

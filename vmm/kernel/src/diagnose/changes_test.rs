@@ -7,7 +7,7 @@ fn told(release: &str, output: &str) -> Option<String> {
     find(messages.last().expect("a message"), release).map(|change| change.advice().join("\n"))
 }
 
-/// As gcc 12 (for 6.12) and clang 19 (for 7.3) say it, each with a part of what has to be told.
+/// As gcc 12 (for 6.12), clang 19 and rustc (for 7.3) say it, each with a part of what has to be told.
 const SAID: &[(&str, &str)] = &[
     (
         "a.c:8:63: error: 'struct file_operations' has no member named 'ioctl'\n    8 |  .ioctl = my_ioctl };\n",
@@ -137,6 +137,10 @@ const SAID: &[(&str, &str)] = &[
         "returns nothing",
     ),
     (
+        "error: unknown key \"author\". Valid keys are: [\"type\", \"name\", \"authors\"].\n --> a.rs:6:5\n  |\n6 |     author: \"me\",\n",
+        "authors: [",
+    ),
+    (
         "a.c:8:31: error: implicit declaration of function 'sys_open'; did you mean 'seq_open'? [-W]\n    8 | sys_open(\"x\", 0, 0);\n",
         "filp_open(",
     ),
@@ -153,7 +157,7 @@ const SAID: &[(&str, &str)] = &[
 #[test]
 fn what_compilers_say_of_old_code_is_known() {
     for (output, part) in SAID {
-        let advice = told("6.12.117-vmm", output).unwrap_or_else(|| panic!("nothing is known of {output}"));
+        let advice = told("7.3.4-vmm", output).unwrap_or_else(|| panic!("nothing is known of {output}"));
         assert!(advice.contains(part), "{output}\n{advice}");
         assert!(advice.starts_with("changed "), "{advice}");
     }

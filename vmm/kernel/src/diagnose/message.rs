@@ -159,7 +159,9 @@ impl Message {
                 // "include <stdlib.h>": the kernel has no C library.
                 misleading = found[3].starts_with("include ") && found[3].contains('<');
             }
-            if !misleading && lines.len() <= SHOWN {
+            // rustc says what to do behind a macro of any length.
+            let is_help = line.trim_start().starts_with("= help: ");
+            if !misleading && (lines.len() <= SHOWN || is_help) {
                 lines.push(places.rename(line));
             }
         }

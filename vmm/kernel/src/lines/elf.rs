@@ -1,5 +1,5 @@
-//! What of an ELF file debug info is of no use without: functions' addresses, and sections as a linker would leave
-//! them.
+//! Two things in an ELF file that its debug info depends on: the addresses of functions, and the sections of debug info
+//! with their relocations done.
 //!
 //! A module is a relocatable file: every section of it begins at address 0, and its debug info has zeros where
 //! addresses belong. So its sections of code are laid out one behind the other, and relocations are done for that.

@@ -11,7 +11,8 @@ pub use places::Places;
 pub use warnings::warnings;
 
 use message::{Message, Severity};
-use std::path::Path;
+use regex::Regex;
+use std::{path::Path, sync::LazyLock};
 
 /// The first error of a compiler, linker or make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,12 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     }
     let undefined = undefined(&lines);
     if !undefined.is_empty() {
-        return Some(of_modpost(undefined, context));
+        let mut error = of_modpost(undefined, context);
+        // It shows ten.
+        error.lines.extend(
+            lines.iter().find(|line| line.contains("suppressed") && line.contains("modpost")).cloned(),
+        );
+        return Some(error);
     }
     let at = [is_other_error as fn(&str) -> bool, is_make_error]
         .iter()
@@ -100,10 +106,14 @@ fn known(message: &Message, release: &str) -> Option<Vec<String>> {
 
 /// Symbols that modpost misses, each once, with all lines that say so.
 fn undefined(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
+    /// Kernels from 6.13 on: `x.ko: symbol 'name' undefined!`; before: `"name" [x.ko] undefined!`.
+    static SAID: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"^ERROR: modpost: (?:.*: symbol '|")(\w+)['"].* ?undefined!$"#)
+            .expect("a constant that tests use")
+    });
     let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in lines {
-        let said = line.strip_prefix("ERROR: modpost: \"").filter(|rest| rest.ends_with(" undefined!"));
-        let Some((name, _)) = said.and_then(|rest| rest.split_once('"')) else { continue };
+        let Some(name) = SAID.captures(line).map(|found| found.extract::<1>().1[0]) else { continue };
         match all.iter_mut().find(|(known, _)| *known == name) {
             Some((_, lines)) => lines.push(line),
             None => all.push((name, vec![line])),

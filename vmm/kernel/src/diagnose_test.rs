@@ -132,6 +132,12 @@ fn all_undefined_symbols_are_shown() {
     );
     assert_eq!((error.lines.len(), &error.undefined), (3, &vec!["a".to_owned()]));
     assert!(error.advice[0].starts_with("kallsyms_lookup_name: changed in Linux 5.7"), "{error:?}");
+    // As later kernels say it.
+    let error = first(
+        "ERROR: modpost: x.ko: symbol 'a' undefined!\nERROR: modpost: x.ko: symbol 'b' undefined!\n\
+         WARNING: modpost: suppressed 3 unresolved symbol warnings because there were too many)\n",
+    );
+    assert_eq!((error.lines.len(), error.undefined), (3, vec!["a".to_owned(), "b".to_owned()]));
 }
 
 #[test]

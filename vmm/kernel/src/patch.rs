@@ -276,7 +276,7 @@ fn files_of(text: &str) -> BTreeSet<PathBuf> {
 /// other lines have them, and this one can't be taken apart: names may hold blanks.
 fn both_names(rest: &str) -> Option<(&str, &str)> {
     if rest.starts_with('"') {
-        return rest.split_once("\" ").map(|(old, new)| (old, new));
+        return rest.split_once("\" ");
     }
     let (old, new) = rest.split_at_checked(rest.len() / 2)?;
     let new = new.strip_prefix(' ')?;

@@ -159,10 +159,12 @@ fn files_below(named: &Path, folder: &Path) -> Result<Vec<PathBuf>, CacheError> 
                 Ok(kind) if kind.is_dir() && !hidden && path != folder && (!holds || depth < DEPTH) => {
                     todo.push((path, depth + 1));
                 }
-                Ok(kind) if kind.is_file() && tree::is_source(&entry.file_name()) => {
-                    if !holds || is_header(&path) {
-                        files.push(path);
-                    }
+                Ok(kind)
+                    if kind.is_file()
+                        && tree::is_source(&entry.file_name())
+                        && (!holds || is_header(&path)) =>
+                {
+                    files.push(path);
                 }
                 _ => {}
             }

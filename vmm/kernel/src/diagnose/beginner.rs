@@ -217,7 +217,7 @@ mod tests {
         write(&at("linux/slab.h"), "#define kmalloc(size)  x(size)\nvoid kfree(const void *p);\n");
         write(&at("linux/delay.h"), "#include <asm/delay.h>\n");
         write(&at("asm-generic/delay.h"), "#define udelay(n) \\\n\tx(n)\n");
-        write(&at("linux/user.h"), "static inline int f(void)\n{\n\tint x = kfree(y);\n\treturn x;\n}\n");
+        write(&at("linux/early.h"), "static inline int f(void)\n{\n\tint x = kfree(y);\n\treturn x;\n}\n");
         write(&at("linux/deep/more.h"), "extern struct thing *\nthing_get(void);\n");
         write(&at("linux/unaligned.h"), "");
         folder

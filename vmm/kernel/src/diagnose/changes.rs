@@ -14,7 +14,7 @@
 //! | kind | the message |
 //! |---|---|
 //! | `call` | a function, macro or constant of this name is not declared, or not exported; `sys_*` is all that begin so |
-//! | `args` | it takes other arguments |
+//! | `args` | it takes other arguments, or is of another type |
 //! | `void` | it returns nothing |
 //! | `quoted` | this macro takes a string and was given a name |
 //! | `type` | there is no such type |
@@ -218,7 +218,7 @@ const NO_TYPE: [&str; 6] = [
     "storage size of",
     "undeclared identifier",
 ];
-const OTHER_ARGUMENTS: [&str; 7] = [
+const OTHER_ARGUMENTS: [&str; 8] = [
     "too many arguments",
     "too few arguments",
     "passing argument",
@@ -226,6 +226,7 @@ const OTHER_ARGUMENTS: [&str; 7] = [
     " requires ",
     "incompatible",
     "conflicting types for",
+    "redeclaration of",
 ];
 /// clang names no function, but shows the call.
 const UNNAMED_ARGUMENTS: [&str; 4] = [

@@ -141,6 +141,14 @@ const SAID: &[(&str, &str)] = &[
         "authors: [",
     ),
     (
+        "a.c:7:14: error: conflicting types for 'sys_call_table'; have 'void *[]'\n    7 | extern void *sys_call_table[];\n",
+        "patch of the kernel",
+    ),
+    (
+        "a.c:7:14: error: redeclaration of 'sys_call_table' with a different type: 'void *[]' vs 'const sys_call_ptr_t[]'\n    7 | extern void *sys_call_table[];\n",
+        "patch of the kernel",
+    ),
+    (
         "a.c:8:31: error: implicit declaration of function 'sys_open'; did you mean 'seq_open'? [-W]\n    8 | sys_open(\"x\", 0, 0);\n",
         "filp_open(",
     ),

@@ -124,7 +124,11 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
             (Some(_), _) => fail("return value", "no error".into(), returned()),
         },
         Want::Returns(range) => match got.value {
-            Some(value) if holds(range, value.into(), values) => None,
+            Some(value) if returns_hold(range, value, values) => None,
+            // The number alone would do: say why it does not.
+            Some(value) if holds(range, value.into(), values) => {
+                fail("return value", format!("{}, and no error", show_interval(range, values)), returned())
+            }
             _ => fail("return value", show_interval(range, values), returned()),
         },
         Want::Errno(errno) => match got.value {
@@ -232,6 +236,15 @@ pub fn holds(range: &Interval, number: i128, values: &Values) -> bool {
     let high =
         range.high.as_ref().is_none_or(|high| resolve(high, values).is_some_and(|high| number <= high));
     low && high
+}
+
+/// Whether a returned value is in a range. An error is no number that happens to be small: it only is what names it,
+/// as EBADF does, or -9.
+fn returns_hold(range: &Interval, value: i64, values: &Values) -> bool {
+    match Errno::of(value) {
+        Some(_) => range.low == range.high && range.low == Some(Num::Int(value.into())),
+        None => holds(range, value.into(), values),
+    }
 }
 
 /// A range in words.

@@ -24,6 +24,8 @@ mod unknown;
 mod verdict;
 
 #[cfg(test)]
+mod check_test;
+#[cfg(test)]
 mod findings_test;
 #[cfg(test)]
 mod tests;

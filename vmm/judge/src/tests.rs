@@ -1,7 +1,7 @@
 //! Verdicts, from events alone.
 
 use crate::{
-    fixture::{any_event, good_run, run},
+    fixture::{any_event, booted, good_run, run},
     *,
 };
 use board::wire::{
@@ -23,10 +23,6 @@ fn ended(why: RunEnd) -> Event {
 
 fn line(text: &str) -> Event {
     Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, text: text.into() })
-}
-
-fn booted() -> Event {
-    good_run(&scenario("steps:\n- sleep: 1 s\n")).remove(0)
 }
 
 fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {

@@ -3,7 +3,7 @@
 mod memory;
 
 use super::Failure;
-use base::text::escape;
+use base::{taint, text::escape};
 use scenario::model::Place;
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ fn entries(place: Place, data: &[u8]) -> BTreeSet<String> {
         Place::Memory => BTreeSet::new(),
         Place::Taint => {
             let bits = text.trim().parse::<u64>().unwrap_or(0) & !OF_ANY_MODULE;
-            (0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| format!("bit {bit}")).collect()
+            (0..64).map(|bit| bits & 1 << bit).filter(|bit| *bit != 0).map(taint::letters).collect()
         }
     }
 }
@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn taint_of_any_module_is_no_dirt_and_a_warning_is() {
         assert_eq!(difference(Place::Taint, b"0\n", b"4096\n"), "");
-        assert_eq!(difference(Place::Taint, b"0\n", b"4608\n"), "bit 9 left");
+        assert_eq!(difference(Place::Taint, b"0\n", b"4608\n"), "W left");
+        assert_eq!(difference(Place::Taint, b"0\n", b"128\n"), "D left");
     }
 
     #[test]

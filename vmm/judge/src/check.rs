@@ -10,6 +10,7 @@ use base::{
 use board::wire::LogRecord;
 use scenario::errno::Errno;
 use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want};
+use scenario::status;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
     };
     let returned = || match (got.value, got.exit) {
         (Some(value), _) => show_value(value),
-        (None, Some(code)) => format!("exit status {code}"),
+        (None, Some(code)) => format!("exit status {}", status::show(code.into())),
         (None, None) => "nothing".to_owned(),
     };
     match &check.want {
@@ -127,9 +128,9 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
             Some(value) if returns_hold(range, value, values) => None,
             // The number alone would do: say why it does not.
             Some(value) if holds(range, value.into(), values) => {
-                fail("return value", format!("{}, and no error", show_interval(range, values)), returned())
+                fail("return value", format!("{}, and no error", show_returns(range, values)), returned())
             }
-            _ => fail("return value", show_interval(range, values), returned()),
+            _ => fail("return value", show_returns(range, values), returned()),
         },
         Want::Errno(errno) => match got.value {
             Some(value) if Errno::of(value) == Some(*errno) => None,
@@ -137,7 +138,7 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
         },
         Want::Exit(range) => match got.exit {
             Some(code) if holds(range, code.into(), values) => None,
-            _ => fail("exit status", show_interval(range, values), returned()),
+            _ => fail("exit status", show_range(range, values, status::show), returned()),
         },
         Want::Data(text) => {
             let bytes = got.data.first().copied().unwrap_or_default();
@@ -249,13 +250,22 @@ fn returns_hold(range: &Interval, value: i64, values: &Values) -> bool {
 
 /// A range in words.
 pub fn show_interval(range: &Interval, values: &Values) -> String {
+    show_range(range, values, |value| value.to_string())
+}
+
+/// A range of what calls return, in words.
+fn show_returns(range: &Interval, values: &Values) -> String {
+    show_range(range, values, |value| match i64::try_from(value).ok().and_then(Errno::of) {
+        Some(errno) => format!("{value} ({errno})"),
+        None => value.to_string(),
+    })
+}
+
+fn show_range(range: &Interval, values: &Values, number: impl Fn(i128) -> String) -> String {
     let show = |num: &Num| match (num, resolve(num, values)) {
         (Num::Name(name), Some(value)) => format!("{value} (${name})"),
         (Num::Name(name), None) => format!("${name}, which has no value"),
-        (Num::Int(value), _) => match i64::try_from(*value).ok().and_then(Errno::of) {
-            Some(errno) => format!("{value} ({errno})"),
-            None => value.to_string(),
-        },
+        (Num::Int(value), _) => number(*value),
     };
     match (&range.low, &range.high) {
         (Some(low), Some(high)) if low == high => show(low),

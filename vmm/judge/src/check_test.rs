@@ -70,3 +70,35 @@ fn a_name_whose_value_happens_to_be_an_error_does_not_name_it() {
     let verdict = |n, value| judged_all(text, vec![gives(n), returned(value)]).steps[1].verdict;
     assert_eq!((verdict(-9, -9), verdict(9, 9)), (StepVerdict::Fail, StepVerdict::Pass));
 }
+
+fn exited(code: i32, stdout: &str, stderr: &str) -> StepOutcome {
+    StepOutcome::Exited { code, stdout: stdout.into(), stderr: stderr.into(), took: TOOK }
+}
+
+#[test]
+fn a_program_that_a_signal_ended_is_told_by_the_signals_name() {
+    let step = judged("run: /bin/x", exited(139, "", ""));
+    assert_eq!(step.failures[0].got, "exit status 139 (SIGSEGV)");
+    assert!(step.title.ends_with(" = exit status 139 (SIGSEGV)"), "{}", step.title);
+    for expect in ["SIGSEGV", "-11", "139", "{exit: SIGSEGV}", "{exit: {at-least: 128}}"] {
+        let step = judged(&format!("{{run: /bin/x, expect: {expect}}}"), exited(139, "", ""));
+        assert_eq!(step.verdict, StepVerdict::Pass, "{expect}: {:?}", step.failures);
+    }
+    let step = judged("{run: /bin/x, expect: -11}", exited(11, "", ""));
+    assert_eq!(step.failures[0].expected, "139 (SIGSEGV)");
+}
+
+#[test]
+fn the_shown_call_has_the_memory_that_comes_back() {
+    let title = |step: &str| judged(step, returned(0)).title;
+    assert_eq!(
+        title("{syscall: 217, args: [3, {out: 8192}, 8192]}"),
+        "syscall 217(3, {out: 8192}, 8192) = 0"
+    );
+    assert_eq!(title("{syscall: 61, args: [-1, {out: int}, 0]}"), "syscall 61(-1, {out: int}, 0) = 0");
+    // A number that is named after the call need not be shown in it.
+    assert_eq!(
+        title("{syscall: 548, args: [2, 40, {out: long, as: sum}]}"),
+        "syscall 548(2, 40) = 0, sum = 0"
+    );
+}

@@ -21,6 +21,7 @@ mod names;
 mod node;
 mod reader;
 mod request;
+pub mod status;
 mod step;
 mod value;
 

@@ -308,6 +308,14 @@ impl Layout {
             Self::Number(int) => int.size.into(),
         }
     }
+
+    /// As scenarios write it: a type, or a size in bytes.
+    pub fn name(self) -> String {
+        match self {
+            Self::Bytes(size) => size.to_string(),
+            Self::Number(int) => crate::value::type_name(int).to_owned(),
+        }
+    }
 }
 
 /// An integer in memory, little endian.

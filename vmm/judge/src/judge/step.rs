@@ -14,7 +14,10 @@ use crate::{
 use base::text::time;
 use engine::event::StepOutcome;
 use scenario::errno::Errno;
-use scenario::model::{Action, Ending, EndingKind, Step, When};
+use scenario::{
+    model::{Action, Ending, EndingKind, Step, When},
+    status,
+};
 
 /// So much of what was read or printed goes into reports, in bytes.
 const OUTPUT: usize = 4096;
@@ -69,14 +72,15 @@ impl Judge {
                 judged.took = Some(*took);
                 self.compare(&step, &got, &mut judged, Some(head(stdout)));
                 if *code != 0 {
-                    judged.title.push_str(&format!(" = exit status {code}"));
+                    judged.title.push_str(&format!(" = exit status {}", status::show((*code).into())));
                     if !judged.failures.is_empty() && !stderr.is_empty() {
                         judged.why = Some(format!("standard error: {}", quote(stderr)));
                     }
                 }
             }
             StepOutcome::Died { signal } => {
-                judged.why = Some(format!("the calling process was killed by {}", signal_name(*signal)));
+                judged.why =
+                    Some(format!("the calling process was killed by {}", status::signal_name(*signal)));
             }
             StepOutcome::Skipped { why } => {
                 let missing =
@@ -250,11 +254,4 @@ pub fn wanted(ending: &Ending) -> String {
 
 fn head(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(OUTPUT)]).into_owned()
-}
-
-fn signal_name(signal: i32) -> String {
-    match nix::sys::signal::Signal::try_from(signal) {
-        Ok(signal) => signal.as_str().to_owned(),
-        Err(_) => format!("signal {signal}"),
-    }
 }

@@ -8,6 +8,8 @@
 
 mod check;
 mod clean;
+mod compare;
+mod excerpt;
 mod findings;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
@@ -18,6 +20,7 @@ mod needs;
 mod places;
 mod quote;
 mod standing;
+mod subtests;
 mod tail;
 mod title;
 mod unknown;
@@ -28,13 +31,17 @@ mod check_test;
 #[cfg(test)]
 mod findings_test;
 #[cfg(test)]
+mod subtests_test;
+#[cfg(test)]
 mod tests;
 
+pub use excerpt::Excerpt;
 pub use judge::Judge;
 pub use judged::{
     Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
     SyscallRow, Taint,
 };
 pub use names::{FindLine, Names, Rewrite};
+pub use subtests::{Place, Subtest};
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};

@@ -1,11 +1,12 @@
 //! Steps as one line for a person.
 
-use crate::{
-    check::{self, Values},
-    quote::{TEXT, quote},
-};
+use super::check::{self, Values};
+use super::quote::quote;
 use base::text::escape;
 use scenario::model::{Action, Argument, CallName, Layout, Node, Num, Origin, Pointer, Scenario, Step, When};
+
+/// Longer command lines are cut here, in characters.
+const LINE: usize = 80;
 
 /// What a step does, without its result.
 pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
@@ -88,7 +89,7 @@ impl Titles<'_> {
             Action::Run { argv, .. } => {
                 let words: Vec<String> = argv.iter().map(|word| escape(word)).collect();
                 let line = words.join(" ");
-                match line.char_indices().nth(2 * TEXT) {
+                match line.char_indices().nth(LINE) {
                     Some((cut, _)) => format!("run {}...", &line[..cut]),
                     None => format!("run {line}"),
                 }

@@ -6,7 +6,8 @@ use base::text::{escape, time};
 use board::wire::Door;
 use engine::event::Booted;
 use judge::{
-    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+    Began, Build, Excerpt, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow,
+    Verdict,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,6 +15,10 @@ use std::path::PathBuf;
 
 /// Times are aligned behind this column where the titles leave room.
 const TITLE: usize = 48;
+/// So many lines of a failed program's output are shown; JSON has more.
+const OUTPUT: usize = 10;
+/// Longer lines of those are cut, in characters.
+const WIDTH: usize = 200;
 /// So many frames of a finding are shown; JSON has them all.
 const FRAMES: usize = 3;
 
@@ -84,7 +89,8 @@ impl Terminal {
         let label = match step.verdict {
             StepVerdict::Pass => self.paint(GOOD, "PASS"),
             StepVerdict::Fail => self.paint(BAD, "FAIL"),
-            StepVerdict::NotRun => self.paint(ODD, "SKIP"),
+            StepVerdict::Timeout => self.paint(BAD, "TIMEOUT"),
+            StepVerdict::Skipped | StepVerdict::NotRun => self.paint(ODD, "SKIP"),
         };
         let title = &step.title;
         match step.took {
@@ -101,7 +107,48 @@ impl Terminal {
         if step.verdict != StepVerdict::Pass && step.failures.is_empty() {
             self.place(step.line)?;
         }
-        step.failures.iter().try_for_each(|failure| self.failure(failure))
+        step.failures.iter().try_for_each(|failure| self.failure(failure))?;
+        if step.verdict.is_bad() { self.circumstances(step) } else { Ok(()) }
+    }
+
+    /// What a program printed last, and what the kernel logged, where a step went wrong.
+    fn circumstances(&mut self, step: &JudgedStep) -> io::Result<()> {
+        if let Some(result) = step.result.as_ref().filter(|result| result.value.is_none()) {
+            self.output("standard output", result.output.as_ref())?;
+            self.output("standard error", result.stderr.as_ref())?;
+        }
+        if !step.log.is_empty() {
+            writeln!(self.out, "      the kernel logged:")?;
+        }
+        let all = step.log.len();
+        for (index, record) in step.log.iter().enumerate() {
+            // Between the first ones and the last ones.
+            if step.log_left_out > 0 && index == all - all * 2 / 3 {
+                writeln!(self.out, "        ... {} lines more ...", step.log_left_out)?;
+            }
+            self.quoted(&record.text, record.level <= 3)?;
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, name: &str, excerpt: Option<&Excerpt>) -> io::Result<()> {
+        let Some(excerpt) = excerpt.filter(|excerpt| !excerpt.text.is_empty()) else { return Ok(()) };
+        let (lines, more) = excerpt.last_lines(OUTPUT);
+        let what = if more { format!("{name}, its end") } else { name.to_owned() };
+        writeln!(self.out, "      {what}:")?;
+        lines.into_iter().try_for_each(|line| self.quoted(line, false))
+    }
+
+    /// A line of somebody else's, indented so that none of it looks like a verdict.
+    fn quoted(&mut self, line: &str, bad: bool) -> io::Result<()> {
+        let mut shown = escape(line);
+        if let Some((cut, _)) = shown.char_indices().nth(WIDTH) {
+            let left = shown.chars().count() - WIDTH;
+            shown.truncate(cut);
+            shown.push_str(&format!("... ({left} characters more)"));
+        }
+        let shown = if bad { self.paint(BAD, &shown) } else { shown };
+        writeln!(self.out, "        {shown}")
     }
 
     fn failure(&mut self, failure: &Failure) -> io::Result<()> {
@@ -237,9 +284,11 @@ impl Terminal {
             return writeln!(self.out, "{label}  {name}: {}", reason.join("\n  "));
         }
         let (steps, expectations) = (report.steps.len(), report.expectations);
+        let skipped = report.steps.iter().filter(|step| step.verdict == StepVerdict::Skipped).count();
+        let skipped = if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() };
         writeln!(
             self.out,
-            "{label}  {name}: {steps} step{}, {expectations} expectation{}, {:.1} s",
+            "{label}  {name}: {steps} step{}{skipped}, {expectations} expectation{}, {:.1} s",
             if steps == 1 { "" } else { "s" },
             if expectations == 1 { "" } else { "s" },
             report.ran.as_secs_f64()

@@ -263,10 +263,15 @@ impl Reader<'_> {
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
         let taint = fields.take("taint").and_then(|node| Some((self.taint(node)?, self.line(&node.span))));
         let clean = fields.take("clean").map(|node| (self.places(node), self.line(&node.span)));
+        let ktap = fields.take("ktap").and_then(|node| {
+            self.choice(node, "`required`", &[("required", ())])?;
+            Some(self.line(&node.span))
+        });
         let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = ["syscalls", "log", "taint", "clean"].into_iter().chain(endings).collect();
+        let known = ["syscalls", "log", "taint", "clean", "ktap"];
+        let known: Vec<&str> = known.into_iter().chain(endings).collect();
         fields.end(self, &known);
-        Some(RunExpect { syscalls, log, taint, clean, ending })
+        Some(RunExpect { syscalls, log, taint, clean, ending, ktap })
     }
 
     /// `clean`: a list of places.

@@ -19,6 +19,7 @@ pub mod model;
 mod modules;
 mod names;
 mod node;
+mod process;
 mod reader;
 mod request;
 pub mod status;

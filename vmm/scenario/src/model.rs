@@ -134,6 +134,20 @@ pub struct Step {
     pub timeout: Duration,
     /// So many times, 1 to 10,000,000; all must return the errno that the first one returns.
     pub repeat: u32,
+    /// What becomes of test results in what it prints, and in what the kernel logs meanwhile.
+    pub ktap: Ktap,
+}
+
+/// What becomes of test results in KTAP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ktap {
+    /// Those that are there are judged.
+    #[default]
+    Judged,
+    /// There must be some, too.
+    Required,
+    /// They are text like any other.
+    Ignored,
 }
 
 /// A number that is known now, or once an earlier step is done.
@@ -199,6 +213,9 @@ impl Place {
         ("taint", Self::Taint),
         ("memory", Self::Memory),
     ];
+
+    /// So many bytes of a folder's listing are read: some thousand names.
+    pub const LISTING: u32 = 256 << 10;
 
     /// As scenarios write it.
     pub fn name(self) -> &'static str {

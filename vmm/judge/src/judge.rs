@@ -121,6 +121,7 @@ impl Judge {
         Judged::Began(Began {
             scenario: self.scenario.name.clone(),
             path: self.scenario.path.clone(),
+            notes: self.scenario.notes.clone(),
             steps: self.steps.clone(),
         })
     }

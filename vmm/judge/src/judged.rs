@@ -43,6 +43,8 @@ pub struct Began {
     pub scenario: String,
     /// Its file.
     pub path: PathBuf,
+    /// What its author should know of it.
+    pub notes: Vec<String>,
     /// All steps, none of them run.
     pub steps: Vec<JudgedStep>,
 }

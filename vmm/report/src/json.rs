@@ -102,6 +102,7 @@ impl Json {
             "scenario": self.began.as_ref().map(|began| json!({
                 "name": began.scenario,
                 "path": began.path.display().to_string(),
+                "warnings": began.notes,
             })),
             "host": self.host,
             "kernel": kernel,

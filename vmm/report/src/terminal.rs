@@ -299,7 +299,10 @@ impl Terminal {
 impl Reporter for Terminal {
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
         match judged {
-            Judged::Began(Began { path, .. }) => self.path.clone_from(path),
+            Judged::Began(Began { path, notes, .. }) => {
+                self.path.clone_from(path);
+                notes.iter().try_for_each(|note| self.head("warning", note))?;
+            }
             Judged::Host(host) => self.head("host", host)?,
             Judged::Kernel(kernel) => self.kernel(kernel)?,
             Judged::Modules(builds, _) => self.builds(builds)?,

@@ -45,6 +45,8 @@ pub struct Scenario {
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
     pub allow: Vec<Allow>,
+    /// What is not wrong with it, and not as its author may think.
+    pub notes: Vec<String>,
     /// The text, for messages that come later.
     pub source: Source,
 }
@@ -105,12 +107,25 @@ pub enum ModuleKind {
 /// A file to put into the guest. It exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuestFile {
+    /// What it is.
+    pub kind: GuestFileKind,
     /// Relative to the working directory.
     pub host: PathBuf,
     /// Absolute.
     pub guest: String,
     /// Where the scenario names it, counted from 1.
     pub line: usize,
+}
+
+/// What a [`GuestFile`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestFileKind {
+    /// A regular file, or a link to one that a scenario names itself.
+    File,
+    /// A folder; what is in it has entries of its own.
+    Folder,
+    /// A symbolic link in a folder. It leads where it leads in the guest.
+    Link,
 }
 
 /// One step.

@@ -41,6 +41,7 @@ pub use judged::{
     Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
     SyscallRow, Taint,
 };
+pub use ktap::Outcome;
 pub use names::{FindLine, Names, Rewrite};
 pub use subtests::{Place, Subtest};
 pub use tail::BoundedLog;

@@ -1,13 +1,13 @@
 //! The run for a person: one line a step, as it ends; what failed, expected beside got.
 
 use super::{Reporter, trace};
+use crate::failure::{Circumstance, circumstances};
 use anstyle::{AnsiColor, Style};
 use base::text::{escape, time};
 use board::wire::Door;
 use engine::event::Booted;
 use judge::{
-    Began, Build, Excerpt, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow,
-    Verdict,
+    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -15,10 +15,6 @@ use std::path::PathBuf;
 
 /// Times are aligned behind this column where the titles leave room.
 const TITLE: usize = 48;
-/// So many lines of a failed program's output are shown; JSON has more.
-const OUTPUT: usize = 10;
-/// Longer lines of those are cut, in characters.
-const WIDTH: usize = 200;
 /// So many frames of a finding are shown; JSON has them all.
 const FRAMES: usize = 3;
 
@@ -111,44 +107,19 @@ impl Terminal {
         if step.verdict.is_bad() { self.circumstances(step) } else { Ok(()) }
     }
 
-    /// What a program printed last, and what the kernel logged, where a step went wrong.
+    /// What a program printed last, and what the kernel logged, where a step went wrong. Indented, none of it looks like a
+    /// verdict.
     fn circumstances(&mut self, step: &JudgedStep) -> io::Result<()> {
-        if let Some(result) = step.result.as_ref().filter(|result| result.value.is_none()) {
-            self.output("standard output", result.output.as_ref())?;
-            self.output("standard error", result.stderr.as_ref())?;
-        }
-        if !step.log.is_empty() {
-            writeln!(self.out, "      the kernel logged:")?;
-        }
-        let all = step.log.len();
-        for (index, record) in step.log.iter().enumerate() {
-            // Between the first ones and the last ones.
-            if step.log_left_out > 0 && index == all - all * 2 / 3 {
-                writeln!(self.out, "        ... {} lines more ...", step.log_left_out)?;
+        for circumstance in circumstances(step) {
+            match circumstance {
+                Circumstance::Heading(text) => writeln!(self.out, "      {text}")?,
+                Circumstance::Quoted { text, bad } => {
+                    let text = if bad { self.paint(BAD, &text) } else { text };
+                    writeln!(self.out, "        {text}")?;
+                }
             }
-            self.quoted(&record.text, record.level <= 3)?;
         }
         Ok(())
-    }
-
-    fn output(&mut self, name: &str, excerpt: Option<&Excerpt>) -> io::Result<()> {
-        let Some(excerpt) = excerpt.filter(|excerpt| !excerpt.text.is_empty()) else { return Ok(()) };
-        let (lines, more) = excerpt.last_lines(OUTPUT);
-        let what = if more { format!("{name}, its end") } else { name.to_owned() };
-        writeln!(self.out, "      {what}:")?;
-        lines.into_iter().try_for_each(|line| self.quoted(line, false))
-    }
-
-    /// A line of somebody else's, indented so that none of it looks like a verdict.
-    fn quoted(&mut self, line: &str, bad: bool) -> io::Result<()> {
-        let mut shown = escape(line);
-        if let Some((cut, _)) = shown.char_indices().nth(WIDTH) {
-            let left = shown.chars().count() - WIDTH;
-            shown.truncate(cut);
-            shown.push_str(&format!("... ({left} characters more)"));
-        }
-        let shown = if bad { self.paint(BAD, &shown) } else { shown };
-        writeln!(self.out, "        {shown}")
     }
 
     fn failure(&mut self, failure: &Failure) -> io::Result<()> {

@@ -126,6 +126,12 @@ fn what_goes_wrong_is_shown_with_what_was_printed_and_logged() {
     let text = shown(&troubled(), false);
     assert!(!text.contains('\u{1b}'));
     insta::assert_snapshot!(text);
+    // Every other report has the same, and takes nobody's words for results.
+    let mut all = crate::record::Session::default();
+    troubled().iter().for_each(|judged| _ = all.event(judged));
+    insta::assert_snapshot!(crate::ktap::render(&all));
+    insta::assert_snapshot!(crate::junit::render(&all));
+    insta::assert_snapshot!(crate::markdown::render(&all));
     let steps = written(&troubled())["steps"].clone();
     insta::assert_snapshot!(serde_json::to_string_pretty(&steps).unwrap());
 }

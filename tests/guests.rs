@@ -18,6 +18,7 @@ mod guests {
     mod kernel_faults;
     mod kernels;
     mod modules;
+    mod programs;
     mod robustness;
     mod scenarios;
     mod symbols;

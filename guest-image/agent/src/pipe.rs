@@ -37,9 +37,14 @@ impl Source {
     /// Hands over all that is in the pipe now.
     ///
     /// Reads at most 4 MiB in a go: a program that writes without end must not keep PID 1 here.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) {
+        self.take(256, take);
+    }
+
+    /// Hands over what is in the pipe now, in so many pieces of at most 16 KiB.
+    pub fn take(&mut self, pieces: usize, mut take: impl FnMut(&[u8])) {
         let mut bytes = [0; 16 << 10];
-        for _ in 0..256 {
+        for _ in 0..pieces {
             let Some(fd) = &self.0 else { return };
             match unistd::read(fd, &mut bytes) {
                 Ok(0) => self.0 = None,
@@ -87,9 +92,14 @@ impl Sink {
         }
     }
 
+    /// So many bytes wait for the reader.
+    pub fn backlog(&self) -> usize {
+        if self.fd.is_some() { self.bytes.len() - self.written } else { 0 }
+    }
+
     /// Whether bytes wait for the reader.
     pub fn is_behind(&self) -> bool {
-        self.fd.is_some() && self.written < self.bytes.len()
+        self.backlog() > 0
     }
 
     /// What to wait for; `None` while nothing is to be written, or where nobody reads any more.

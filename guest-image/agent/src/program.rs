@@ -10,13 +10,13 @@ use nix::{
     poll::PollFd,
     unistd::{self, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve},
 };
-use protocol::{Outcome, Reply};
+use protocol::{FromAgent, Outcome, Reply, Stream};
 use std::{ffi::CString, path::Path};
 
 const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 
-/// The most that one output stream can bring back, in bytes: both together fit into one frame.
-const MAX_KEEP: usize = 3 << 20;
+/// So many pieces of 16 KiB are taken of each output at a time: as much as a pipe holds by default.
+const PIECES: usize = 4;
 
 /// A program that was started and has not been reaped yet.
 pub struct Program {
@@ -26,26 +26,20 @@ pub struct Program {
     clock: Clock,
     started: u64,
     stdin: Sink,
-    stdout: Output,
-    stderr: Output,
+    stdout: Source,
+    stderr: Source,
     /// The errno of an exec that failed; closed by one that did not.
-    failure: Output,
+    failure: Source,
+    errno: Vec<u8>,
 }
 
-/// The head of a stream.
-struct Output {
-    source: Source,
-    kept: Vec<u8>,
-    keep: usize,
-}
-
-impl Output {
-    fn take_in(&mut self) {
-        self.source.drain(|bytes| {
-            let room = self.keep - self.kept.len();
-            self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        });
-    }
+/// Whether what is printed can be passed on now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Yes.
+    Free,
+    /// No: who should take it is behind, so the program waits.
+    None,
 }
 
 impl Program {
@@ -58,7 +52,6 @@ impl Program {
         argv: Vec<String>,
         env: Vec<String>,
         stdin: Vec<u8>,
-        keep: u32,
         clock: Clock,
     ) -> Result<Self, String> {
         let name = argv.first().ok_or("there is no program to start: argv is empty")?.clone();
@@ -74,11 +67,8 @@ impl Program {
         let (out_ours, out_theirs) = pipe::new().map_err(cant)?;
         let (err_ours, err_theirs) = pipe::new().map_err(cant)?;
         let (failure_ours, failure_theirs) = pipe::new().map_err(cant)?;
-        let keep = (keep as usize).min(MAX_KEEP);
-        let output =
-            |fd, keep| Ok::<_, String>(Output { source: Source::new(fd).map_err(cant)?, kept: vec![], keep });
-        let (stdout, stderr) = (output(out_ours, keep)?, output(err_ours, keep)?);
-        let failure = output(failure_ours, size_of::<i32>())?;
+        let (stdout, stderr) = (Source::new(out_ours).map_err(cant)?, Source::new(err_ours).map_err(cant)?);
+        let failure = Source::new(failure_ours).map_err(cant)?;
         let stdin = Sink::new(in_ours, stdin, AtEnd::Close).map_err(cant)?;
 
         let started = clock.now();
@@ -92,7 +82,7 @@ impl Program {
             127
         })
         .map_err(cant)?;
-        Ok(Self { id, name, pid, clock, started, stdin, stdout, stderr, failure })
+        Ok(Self { id, name, pid, clock, started, stdin, stdout, stderr, failure, errno: Vec::new() })
     }
 
     /// The request that asked for it.
@@ -106,33 +96,40 @@ impl Program {
     }
 
     /// What to wait for.
-    pub fn interests(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let outputs = [&self.stdout, &self.stderr, &self.failure];
-        outputs.into_iter().filter_map(|output| output.source.interest()).chain(self.stdin.interest())
+    pub fn interests(&self, room: Room) -> impl Iterator<Item = PollFd<'_>> {
+        let outputs = [&self.stdout, &self.stderr].into_iter().filter(move |_| room == Room::Free);
+        outputs.chain([&self.failure]).filter_map(Source::interest).chain(self.stdin.interest())
     }
 
-    /// Moves on what its pipes have or want.
-    pub fn pump(&mut self) {
+    /// Moves on what its pipes have or want, and says what was printed.
+    pub fn pump(&mut self, room: Room, say: impl FnMut(&FromAgent)) {
+        self.pass(if room == Room::Free { PIECES } else { 0 }, say);
+    }
+
+    fn pass(&mut self, pieces: usize, mut say: impl FnMut(&FromAgent)) {
         // A program need not read its input.
         let _ = self.stdin.fill();
-        for output in [&mut self.stdout, &mut self.stderr, &mut self.failure] {
-            output.take_in();
+        self.failure.drain(|bytes| self.errno.extend_from_slice(bytes));
+        let id = self.id;
+        let outputs = [(&mut self.stdout, Stream::Stdout), (&mut self.stderr, Stream::Stderr)];
+        for (source, stream) in outputs {
+            source.take(pieces, |bytes| say(&FromAgent::Printed { id, stream, bytes: bytes.to_vec() }));
         }
     }
 
-    /// The answer, once the process has ended. What its own children print later is lost.
-    pub fn end(mut self, end: End) -> Reply {
-        self.pump();
+    /// The answer, once the process has ended. What is still in its pipes is said before; what its own children print
+    /// later is lost.
+    pub fn end(mut self, end: End, say: impl FnMut(&FromAgent)) -> Reply {
+        // A pipe may have been made larger than it is by default (pipe(7): 1 MiB, for who is not root).
+        self.pass(16 * PIECES, say);
         let nanos = self.clock.now().saturating_sub(self.started);
-        let outcome = match <[u8; 4]>::try_from(&self.failure.kept[..]) {
+        let outcome = match <[u8; 4]>::try_from(&self.errno[..]) {
             Ok(errno) => Outcome::Refused { why: self.explain(Errno::from_raw(i32::from_le_bytes(errno))) },
             Err(_) => Outcome::Exited {
                 code: match end {
                     End::Exited(code) => code,
                     End::Killed(signal) => 128 + signal,
                 },
-                stdout: self.stdout.kept,
-                stderr: self.stderr.kept,
             },
         };
         Reply { id: self.id, outcome, nanos }

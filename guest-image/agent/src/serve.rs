@@ -5,7 +5,7 @@ use crate::{
     kill,
     pipe::{self, AtEnd, Sink},
     process::{self, End},
-    program::Program,
+    program::{Program, Room},
     setup::say,
     worker::Worker,
 };
@@ -20,6 +20,9 @@ use std::{
     io::{self, ErrorKind, Read},
     os::fd::AsFd,
 };
+
+/// While more bytes wait to be taken, no request is: more than a program's output comes to at a time.
+const BACKLOG: usize = 256 << 10;
 
 /// The control port, which may have no room for what is said.
 pub struct Control {
@@ -38,7 +41,18 @@ impl Control {
         Ok(Self { port, out })
     }
 
-    /// Says something, as soon as there is room.
+    /// Whether what programs print can be passed on.
+    fn room(&self) -> Room {
+        if self.out.is_behind() { Room::None } else { Room::Free }
+    }
+
+    /// Says something once [`Sink::fill`] finds room.
+    fn queue(&mut self, message: &FromAgent) {
+        // A piece of output is far shorter than a frame may be.
+        self.out.push(&encode(message).unwrap_or_default());
+    }
+
+    /// Answers, as soon as there is room.
     ///
     /// # Errors
     /// As write(2).
@@ -86,13 +100,16 @@ impl Agent {
                 // If this fails, requests are refused, and the next turn tries again.
                 self.worker = Worker::start(self.clock).ok();
             }
-            // Who does not take answers has nothing more to ask: so they don't pile up here.
-            let listen = if self.control.out.is_behind() { PollFlags::empty() } else { PollFlags::POLLIN };
+            // Who does not take answers has nothing more to ask: so they don't pile up here. Behind what programs print
+            // there may be the request to end one.
+            let listen =
+                if self.control.out.backlog() > BACKLOG { PollFlags::empty() } else { PollFlags::POLLIN };
             let control = PollFd::new(self.control.port.as_fd(), listen);
             let mut fds = vec![control];
             fds.extend(self.control.out.interest());
             fds.extend(self.worker.iter().flat_map(Worker::interests));
-            fds.extend(self.program.iter().flat_map(Program::interests));
+            let room = self.control.room();
+            fds.extend(self.program.iter().flat_map(|program| program.interests(room)));
             match ppoll(&mut fds, None, Some(mask)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -108,7 +125,9 @@ impl Agent {
             }
             self.take_answers()?;
             if let Some(program) = &mut self.program {
-                program.pump();
+                let room = self.control.room();
+                program.pump(room, |printed| self.control.queue(printed));
+                self.control.out.fill()?;
             }
             while let Some((pid, end)) = process::reap() {
                 self.ended(pid, end)?;
@@ -136,7 +155,7 @@ impl Agent {
         let id = request.id;
         let done = match request.action {
             Action::Call { .. } => self.call(&request),
-            Action::Run { argv, env, stdin, keep } => self.start(id, argv, env, stdin, keep),
+            Action::Run { argv, env, stdin } => self.start(id, argv, env, stdin),
             Action::End { request } => {
                 self.end(request);
                 return Ok(());
@@ -169,18 +188,11 @@ impl Agent {
         }
     }
 
-    fn start(
-        &mut self,
-        id: u32,
-        argv: Vec<String>,
-        env: Vec<String>,
-        stdin: Vec<u8>,
-        keep: u32,
-    ) -> Result<(), String> {
+    fn start(&mut self, id: u32, argv: Vec<String>, env: Vec<String>, stdin: Vec<u8>) -> Result<(), String> {
         if self.program.is_some() {
             return Err("a program is still running".into());
         }
-        self.program = Some(Program::start(id, argv, env, stdin, keep, self.clock)?);
+        self.program = Some(Program::start(id, argv, env, stdin, self.clock)?);
         Ok(())
     }
 
@@ -209,7 +221,8 @@ impl Agent {
     /// A child has ended: one of ours, or an orphan that PID 1 inherited.
     fn ended(&mut self, pid: Pid, end: End) -> io::Result<()> {
         if let Some(program) = self.program.take_if(|program| program.pid() == pid) {
-            return self.reply(program.end(end));
+            let reply = program.end(end, |printed| self.control.queue(printed));
+            return self.reply(reply);
         }
         if self.worker.as_ref().is_some_and(|worker| worker.pid() == pid) {
             // It may have answered in its last moment.
@@ -221,7 +234,7 @@ impl Agent {
             return self.fail_call(match end {
                 End::Killed(signal) => Outcome::Died { signal },
                 // The call was an exit, or an execve of a program that has now ended.
-                End::Exited(code) => Outcome::Exited { code, stdout: vec![], stderr: vec![] },
+                End::Exited(code) => Outcome::Exited { code },
             });
         }
         Ok(())

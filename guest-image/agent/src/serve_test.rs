@@ -6,6 +6,7 @@ use crate::{
     serve::{Control, serve},
 };
 use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -13,7 +14,10 @@ use protocol::{Action, Arg, Door, Frames, FromAgent, Outcome, Reply, Request, en
 use std::{
     fs::File,
     io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     time::Duration,
 };
 
@@ -23,6 +27,8 @@ struct Guest {
     frames: Frames,
     pid: Pid,
     next: u32,
+    /// What was printed since the last answer, both streams.
+    printed: [String; 2],
 }
 
 impl Guest {
@@ -36,7 +42,7 @@ impl Guest {
             serve(Control::new(File::from(control)).unwrap(), Clock::detect());
             0
         });
-        Self { control: ours, frames: Frames::new(), pid: pid.unwrap(), next: 0 }
+        Self { control: ours, frames: Frames::new(), pid: pid.unwrap(), next: 0, printed: Default::default() }
     }
 
     fn send(&mut self, action: Action) -> u32 {
@@ -50,6 +56,10 @@ impl Guest {
         loop {
             match self.frames.next().unwrap() {
                 Some(FromAgent::Reply(reply)) => return reply,
+                Some(FromAgent::Printed { stream, bytes, .. }) => {
+                    self.printed[stream as usize].push_str(std::str::from_utf8(&bytes).unwrap());
+                    continue;
+                }
                 Some(hello) => panic!("{hello:?}"),
                 None => {}
             }
@@ -64,6 +74,17 @@ impl Guest {
         let reply = self.receive();
         assert_eq!(reply.id, id);
         reply.outcome
+    }
+
+    /// A program's exit status and what it printed, to either stream.
+    fn run(&mut self, script: &str, stdin: &[u8]) -> (i32, String, String) {
+        match self.ask(run(script, stdin)) {
+            Outcome::Exited { code } => {
+                let [stdout, stderr] = std::mem::take(&mut self.printed);
+                (code, stdout, stderr)
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     fn call(&mut self, nr: i64, args: &[Arg]) -> Outcome {
@@ -99,13 +120,13 @@ fn call(nr: i64, args: &[Arg]) -> Action {
     Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec(), times: 1 }
 }
 
-fn run(script: &str, stdin: &[u8], keep: u32) -> Action {
+fn run(script: &str, stdin: &[u8]) -> Action {
     let argv = ["/bin/sh", "-c", script].map(String::from).to_vec();
-    Action::Run { argv, env: vec!["NAME=value".into()], stdin: stdin.to_vec(), keep }
+    Action::Run { argv, env: vec!["NAME=value".into()], stdin: stdin.to_vec() }
 }
 
-fn exited(code: i32, stdout: &str, stderr: &str) -> Outcome {
-    Outcome::Exited { code, stdout: stdout.into(), stderr: stderr.into() }
+fn printed(code: i32, stdout: &str, stderr: &str) -> (i32, String, String) {
+    (code, stdout.into(), stderr.into())
 }
 
 fn path(name: &str) -> Arg {
@@ -137,7 +158,7 @@ fn what_kills_the_worker_is_an_answer_and_the_next_call_works() {
 #[test]
 fn a_call_that_exits_says_so() {
     let mut guest = Guest::boot();
-    assert_eq!(guest.call(libc::SYS_exit_group, &[Arg::Int(3)]), exited(3, "", ""));
+    assert_eq!(guest.call(libc::SYS_exit_group, &[Arg::Int(3)]), Outcome::Exited { code: 3 });
     assert!(guest.value(libc::SYS_getpid, &[]) > 0);
 }
 
@@ -145,7 +166,7 @@ fn a_call_that_exits_says_so() {
 fn a_call_that_executes_a_program_brings_back_its_status() {
     let mut guest = Guest::boot();
     let outcome = guest.call(libc::SYS_execve, &[path("/bin/false"), Arg::Int(0), Arg::Int(0)]);
-    assert_eq!(outcome, exited(1, "", ""));
+    assert_eq!(outcome, Outcome::Exited { code: 1 });
     assert!(guest.value(libc::SYS_getpid, &[]) > 0);
 }
 
@@ -168,7 +189,7 @@ fn a_worker_that_hangs_leaves_the_agent_responsive() {
     let hanging = guest.send(call(libc::SYS_pause, &[]));
     let refused = guest.call(libc::SYS_getpid, &[]);
     assert_eq!(refused, Outcome::Refused { why: "the worker is still in a call".into() });
-    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    assert_eq!(guest.run("echo on", b""), printed(0, "on\n", ""));
     kill(worker.0, Signal::SIGTERM).unwrap();
     let reply = guest.receive();
     assert_eq!((reply.id, reply.outcome), (hanging, Outcome::Died { signal: libc::SIGTERM }));
@@ -202,19 +223,18 @@ fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
 fn programs_get_their_input_and_environment_and_bring_back_output_and_status() {
     let mut guest = Guest::boot();
     let script = "cat; echo $NAME $HOME $PATH >&2; exit 3";
-    let expected = exited(3, "some input", "value / /bin:/sbin:/usr/bin:/usr/sbin\n");
-    assert_eq!(guest.ask(run(script, b"some input", 1000)), expected);
-    assert_eq!(guest.ask(run("kill -KILL $$", b"", 1000)), exited(137, "", ""));
-    let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![], keep: 0 };
-    assert_eq!(guest.ask(by_name), exited(0, "", ""));
+    let expected = printed(3, "some input", "value / /bin:/sbin:/usr/bin:/usr/sbin\n");
+    assert_eq!(guest.run(script, b"some input"), expected);
+    assert_eq!(guest.run("kill -KILL $$", b""), printed(137, "", ""));
+    let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![] };
+    assert_eq!(guest.ask(by_name), Outcome::Exited { code: 0 });
 }
 
 #[test]
 fn programs_start_with_signals_as_usual() {
     let mut guest = Guest::boot();
     let script = "while read a b; do case $a in SigBlk:|SigIgn:) echo $b;; esac; done </proc/self/status";
-    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run(script, b"", 99)) else { panic!() };
-    let masks = String::from_utf8(stdout).unwrap();
+    let (_, masks, _) = guest.run(script, b"");
     let masks: Vec<u64> = masks.lines().map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
     let [blocked, ignored] = masks[..] else { panic!("{masks:?}") };
     let bit = |signal: Signal| 1u64 << (signal as i32 - 1);
@@ -223,27 +243,56 @@ fn programs_start_with_signals_as_usual() {
 }
 
 #[test]
-fn output_beyond_the_limit_is_read_and_dropped() {
+fn output_comes_as_it_is_printed_and_none_of_it_is_lost() {
     let mut guest = Guest::boot();
     let script =
         "i=0; while [ $i -lt 20000 ]; do echo 0123456789; echo abc >&2; i=$((i+1)); done; echo $i >&2";
-    assert_eq!(guest.ask(run(script, b"", 7)), exited(0, "0123456", "abc\nabc"));
+    let (code, stdout, stderr) = guest.run(script, b"");
+    assert_eq!((code, stdout.len()), (0, 20_000 * 11));
+    assert_eq!((stderr.len(), stderr.lines().last()), (20_000 * 4 + 6, Some("20000")));
+    // While it still runs.
+    let id = guest.send(run("echo early; sleep 100", b""));
+    let mut bytes = [0; 1000];
+    let printed = loop {
+        if let Some(FromAgent::Printed { bytes, .. }) = guest.frames.next().unwrap() {
+            break bytes;
+        }
+        let length = guest.control.read(&mut bytes).unwrap();
+        guest.frames.push(&bytes[..length]);
+    };
+    assert_eq!(printed, b"early\n");
+    guest.send(Action::End { request: id });
+    assert_eq!(guest.receive().outcome, Outcome::Exited { code: 137 });
+}
+
+/// A flood must not fill PID 1's memory while nobody takes it, and can be ended all the same.
+#[test]
+fn a_flood_of_output_waits_for_its_reader_and_can_be_ended() {
+    let mut guest = Guest::boot();
+    let id = guest.send(run("exec yes", b""));
+    std::thread::sleep(Duration::from_millis(300));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", guest.pid)).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let memory: u64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(memory < 64 << 10, "{memory} KiB");
+    guest.send(Action::End { request: id });
+    assert_eq!(guest.receive().outcome, Outcome::Exited { code: 137 });
 }
 
 #[test]
 fn more_input_than_a_pipe_holds_does_not_lock_up() {
     let mut guest = Guest::boot();
     let input = b"x".repeat(1 << 20);
-    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run("cat", &input, 1 << 20)) else { panic!() };
-    assert!(stdout == input);
+    let (code, stdout, _) = guest.run("cat", &input);
+    assert!(code == 0 && stdout.as_bytes() == input);
     // A program that reads nothing is no reason to wait either.
-    assert_eq!(guest.ask(run("exit 4", &input, 10)), exited(4, "", ""));
+    assert_eq!(guest.run("exit 4", &input), printed(4, "", ""));
 }
 
 #[test]
 fn a_program_ends_although_its_child_keeps_the_output_open() {
     let mut guest = Guest::boot();
-    assert_eq!(guest.ask(run("sleep 30 & echo started", b"", 100)), exited(0, "started\n", ""));
+    assert_eq!(guest.run("sleep 30 & echo started", b""), printed(0, "started\n", ""));
 }
 
 #[test]
@@ -251,7 +300,7 @@ fn a_program_that_does_not_start_is_refused_with_the_reason() {
     let mut guest = Guest::boot();
     let mut start = |argv: &[&str]| {
         let argv = argv.iter().map(|a| a.to_string()).collect();
-        match guest.ask(Action::Run { argv, env: vec![], stdin: vec![], keep: 10 }) {
+        match guest.ask(Action::Run { argv, env: vec![], stdin: vec![] }) {
             Outcome::Refused { why } => why,
             other => panic!("{other:?}"),
         }
@@ -269,10 +318,11 @@ fn a_program_that_does_not_start_is_refused_with_the_reason() {
 #[test]
 fn one_program_at_a_time() {
     let mut guest = Guest::boot();
-    let first = guest.send(run("read line; echo $line; sleep 0.2", b"first\n", 100));
-    assert_eq!(guest.ask(run("true", b"", 1)), Outcome::Refused { why: "a program is still running".into() });
+    let first = guest.send(run("read line; echo $line; sleep 0.2", b"first\n"));
+    assert_eq!(guest.ask(run("true", b"")), Outcome::Refused { why: "a program is still running".into() });
     let reply = guest.receive();
-    assert_eq!((reply.id, reply.outcome), (first, exited(0, "first\n", "")));
+    assert_eq!((reply.id, reply.outcome), (first, Outcome::Exited { code: 0 }));
+    assert_eq!(guest.printed[0], "first\n");
 }
 
 #[test]
@@ -287,23 +337,20 @@ fn a_broken_stream_ends_the_service_and_nothing_else() {
 #[test]
 fn a_program_is_ended_with_all_that_it_started_and_its_output_comes_back() {
     let mut guest = Guest::boot();
-    let Outcome::Exited { code: 0, stdout, .. } = guest.ask(run("sleep 100 >/dev/null & echo $!", b"", 100))
-    else {
-        panic!()
-    };
-    let earlier = String::from_utf8(stdout).unwrap().trim().parse().unwrap();
+    let (_, earlier, _) = guest.run("sleep 100 >/dev/null & echo $!", b"");
+    let earlier = earlier.trim().parse().unwrap();
     let earlier = KillOnDrop(Pid::from_raw(earlier));
     // The kernel tells in ticks when a process has started; those of one tick count as younger.
     std::thread::sleep(Duration::from_millis(30));
     let script = "sleep 100 & echo $!; setsid sleep 100 & echo $!; (sleep 100 & echo $!); echo go >&2; wait";
-    let id = guest.send(run(script, b"", 100));
+    let id = guest.send(run(script, b""));
     // Until it has printed all.
     std::thread::sleep(Duration::from_millis(300));
     let end = guest.send(Action::End { request: id });
     let reply = guest.receive();
-    let Outcome::Exited { code: 137, stdout, stderr } = reply.outcome else { panic!("{reply:?}") };
-    assert_eq!((reply.id, &stderr[..]), (id, &b"go\n"[..]));
-    let children = String::from_utf8(stdout).unwrap();
+    assert_eq!((reply.id, reply.outcome), (id, Outcome::Exited { code: 137 }));
+    let [children, stderr] = std::mem::take(&mut guest.printed);
+    assert_eq!(stderr, "go\n");
     let children: Vec<i32> = children.lines().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(children.len(), 3);
     // They are collected by the time of the next answer, or die a moment later.
@@ -318,7 +365,7 @@ fn a_program_is_ended_with_all_that_it_started_and_its_output_comes_back() {
     assert!(lives(earlier.0.as_raw()));
     // The next request is taken; the one that ended another has no answer.
     assert!(end > id);
-    assert_eq!(guest.ask(run("echo next", b"", 100)), exited(0, "next\n", ""));
+    assert_eq!(guest.run("echo next", b""), printed(0, "next\n", ""));
 }
 
 #[test]
@@ -329,7 +376,7 @@ fn a_call_is_ended_by_a_new_worker() {
     for request in [id - 1, id + 1] {
         guest.send(Action::End { request });
     }
-    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    assert_eq!(guest.run("echo on", b""), printed(0, "on\n", ""));
     guest.send(Action::End { request: id });
     let reply = guest.receive();
     assert_eq!((reply.id, reply.outcome), (id, Outcome::Died { signal: libc::SIGKILL }));
@@ -348,9 +395,10 @@ fn nobody_who_reads_slowly_holds_the_agent() {
     };
     let first = guest.send(large());
     // The answer is under way, and there is no room for it. Children are collected all the same.
-    std::thread::sleep(Duration::from_millis(200));
+    let answer = PollFd::new(guest.control.as_fd(), PollFlags::POLLIN);
+    assert_eq!(poll(&mut [answer], PollTimeout::from(20_000u16)), Ok(1));
     let orphan = "sleep 0.1 & exec sleep 0.1";
-    let mut sent = encode(&Request { id: 100, action: run(orphan, b"", 10) }).unwrap();
+    let mut sent = encode(&Request { id: 100, action: run(orphan, b"") }).unwrap();
     sent.extend(encode(&Request { id: 101, action: large() }).unwrap());
     guest.control.set_nonblocking(true).unwrap();
     let mut written = 0;
@@ -379,7 +427,7 @@ fn a_worker_that_reads_nothing_holds_nobody() {
     let worker = KillOnDrop(Pid::from_raw(worker as i32));
     kill(worker.0, Signal::SIGSTOP).unwrap();
     let id = guest.send(call(libc::SYS_getpid, &[Arg::In(vec![1; 3 << 20])]));
-    assert_eq!(guest.ask(run("echo on", b"", 100)), exited(0, "on\n", ""));
+    assert_eq!(guest.run("echo on", b""), printed(0, "on\n", ""));
     kill(worker.0, Signal::SIGCONT).unwrap();
     let reply = guest.receive();
     let value = i64::from(worker.0.as_raw());

@@ -17,5 +17,5 @@ extern crate alloc;
 mod frame;
 mod message;
 
-pub use frame::{FrameError, Frames, MAX_FRAME, encode};
-pub use message::{Action, Arg, Door, FromAgent, Hello, Outcome, Reply, Request, VERSION};
+pub use frame::{FrameError, Frames, MAX_FRAME, encode, encode_up_to};
+pub use message::{Action, Arg, Door, FromAgent, Hello, Outcome, Reply, Request, Stream, VERSION};

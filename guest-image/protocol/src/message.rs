@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ pub enum Action {
         /// So often, at least once; over at the first call whose errno is another one than the first call's.
         times: u32,
     },
-    /// Start a program as a child of PID 1, wait until it ends, bring back what it printed.
+    /// Start a program as a child of PID 1, bring back what it prints as it does ([`FromAgent::Printed`]), wait until it
+    /// ends.
     Run {
         /// The program's path and its arguments; never empty.
         argv: Vec<String>,
@@ -37,12 +38,10 @@ pub enum Action {
         env: Vec<String>,
         /// What the program reads on its standard input.
         stdin: Vec<u8>,
-        /// How many bytes of each output stream come back at the most; the rest is read and dropped.
-        keep: u32,
     },
     /// End what is done for an earlier request: its program with all that this has started, or the worker in its call.
-    /// The earlier request has its answer then, with what the program had printed; this one has none. Nothing happens
-    /// where the earlier one has been answered.
+    /// The earlier request has its answer then; this one has none. Nothing happens where the earlier one has been
+    /// answered.
     End {
         /// The earlier request.
         request: u32,
@@ -78,6 +77,24 @@ pub enum FromAgent {
     Hello(Hello),
     /// The answer to a [`Request`].
     Reply(Reply),
+    /// What the program of a [`Request`] has printed since the last of these; all of them come before its reply. A program
+    /// waits while nobody takes them.
+    Printed {
+        /// As in the request.
+        id: u32,
+        /// Where to.
+        stream: Stream,
+        /// Some of it.
+        bytes: Vec<u8>,
+    },
+}
+
+/// An output of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Stream {
+    Stdout,
+    Stderr,
 }
 
 /// The agent introduces itself.
@@ -119,10 +136,6 @@ pub enum Outcome {
     Exited {
         /// Its exit status; 128 plus the signal's number where a signal ended it, as in a shell.
         code: i32,
-        /// The head of its standard output.
-        stdout: Vec<u8>,
-        /// The head of its standard error.
-        stderr: Vec<u8>,
     },
     /// The worker died in the call (an oops kills the calling process); a new one stands ready.
     Died {

@@ -2,6 +2,7 @@
 //!
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
+use crate::output::Output;
 use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, VcpuStanding, Walk};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -25,7 +26,7 @@ pub enum Event {
     },
     /// The kernel logged this; sent before the `StepEnded` of the step in which it was printed.
     Log(LogRecord),
-    /// Why nothing goes on; comes before the `StepEnded` of a step that timed out.
+    /// Why nothing goes on; comes before the `StepEnded` of a step that timed out or was ended.
     Explained(Box<Explanation>),
     /// A system call that the plan has traced.
     Call(Box<SeenCall>),
@@ -70,15 +71,17 @@ pub enum StepOutcome {
         data: Vec<Vec<u8>>,
         /// As the guest's clock saw it; the sum over the step's calls.
         took: Duration,
+        /// A file was longer than what was read of it.
+        cut: bool,
     },
     /// The program ended.
     Exited {
         /// Exit status, or 128 plus the signal.
         code: i32,
         /// What it printed.
-        stdout: Vec<u8>,
+        stdout: Output,
         /// What it printed to standard error.
-        stderr: Vec<u8>,
+        stderr: Output,
         /// As the guest's clock saw it.
         took: Duration,
     },
@@ -92,8 +95,19 @@ pub enum StepOutcome {
         /// Why.
         why: String,
     },
-    /// No answer in the step's time, or none that could still come; the run ends here. Where the vCPUs stood, sampled
-    /// some times.
+    /// The step's time was over, and what it did was ended; the run goes on.
+    Ended {
+        /// So long it had.
+        limit: Duration,
+        /// What had come by then: a program's output, what was read of a file.
+        stdout: Output,
+        /// What the program had printed to standard error.
+        stderr: Output,
+        /// Where the vCPUs stood when the time was over, several rounds; none for a sleep.
+        standing: Vec<Vec<VcpuStanding>>,
+    },
+    /// No answer in the step's time, or none that could still come, and nothing ends it; the run ends here. Where the
+    /// vCPUs stood, sampled some times.
     TimedOut {
         /// So long it was waited for.
         limit: Duration,

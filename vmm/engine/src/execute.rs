@@ -6,7 +6,7 @@ use crate::{
     link::Link,
     operand::Names,
     process::MachineProcess,
-    step::{self, Done},
+    step::{self, Done, Overdue},
 };
 use board::wire::{Blame, EndReason};
 use plan::{Plan, Watch};
@@ -122,12 +122,25 @@ fn one_step(
     let began = Instant::now();
     let outcome = match step::perform(guest, index, step, names)? {
         Done::Outcome(outcome) => outcome,
-        Done::TimedOut => {
+        Done::TimedOut(Overdue::Sleep) => {
+            let [stdout, stderr] = Default::default();
+            StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing: Vec::new() }
+        }
+        Done::TimedOut(overdue) => {
             let waited = began.elapsed();
             let standing = guest.sample()?;
             guest.explain(&standing)?;
-            // Not if it was given up early.
-            StepOutcome::TimedOut { limit: step.timeout.min(waited), standing }
+            // One that was given up early waits for itself: a deadlock, whether it can be killed or not.
+            if waited >= step.timeout && guest.end()? {
+                let [mut stdout, stderr] = guest.printed();
+                if let Overdue::Call(read) = overdue {
+                    stdout.push(&read);
+                    names.process_ended(index);
+                }
+                StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing }
+            } else {
+                StepOutcome::TimedOut { limit: step.timeout.min(waited), standing }
+            }
         }
     };
     guest.explain_walk()?;

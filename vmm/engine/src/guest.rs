@@ -3,6 +3,7 @@
 
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd};
+use crate::output::Output;
 use board::wire::{
     Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Explanation, LogRecord,
     MOST_ADDRESSES, Notice, Question, Still, VcpuStanding,
@@ -19,6 +20,9 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 
 /// How long the machine process may take to answer what needs nothing of the guest.
 const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a killed process may take to be gone; its memory has to be given back.
+const DYING: Duration = Duration::from_secs(3);
 
 /// A panicked kernel still prints its last words after the line that says so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -53,6 +57,8 @@ pub(super) struct Guest<'a> {
     /// When the guest's first instruction was about to run.
     pub(super) began: Option<Instant>,
     hello: Option<Hello>,
+    /// What the program of the request under way has printed, both streams.
+    printed: [Output; 2],
     replies: Vec<Reply>,
     /// The machine's answer to the question that is waited for. One that comes late has another number.
     answer: Option<Answer>,
@@ -70,6 +76,8 @@ pub(super) struct Guest<'a> {
     panicked: bool,
     last_words_read: bool,
     next_id: u32,
+    /// The request that is under way, or was last.
+    requested: u32,
 }
 
 impl<'a> Guest<'a> {
@@ -88,6 +96,7 @@ impl<'a> Guest<'a> {
             from_agent: Frames::new(),
             began: None,
             hello: None,
+            printed: Default::default(),
             replies: Vec::new(),
             answer: None,
             asked: None,
@@ -101,6 +110,7 @@ impl<'a> Guest<'a> {
             panicked: false,
             last_words_read: false,
             next_id: 0,
+            requested: 0,
         }
     }
 
@@ -156,6 +166,8 @@ impl<'a> Guest<'a> {
     pub(super) fn ask(&mut self, action: Action, deadline: Instant) -> Result<Option<(Outcome, u64)>, Halt> {
         self.next_id += 1;
         let id = self.next_id;
+        self.requested = id;
+        self.printed = Default::default();
         let of_agent = matches!(action, Action::Call { .. });
         let request = match protocol::encode(&Request { id, action }) {
             Ok(request) => request,
@@ -185,6 +197,29 @@ impl<'a> Guest<'a> {
                 }
             }
         }
+    }
+
+    /// Has the agent end what it was asked last; says whether it is ended, or was done meanwhile. Nothing that can't be
+    /// killed is waited for, nor a guest that shows no life.
+    pub(super) fn end(&mut self) -> Result<bool, Halt> {
+        let request = self.requested;
+        // It has an id of its own, and no answer.
+        self.next_id += 1;
+        let end = Request { id: self.next_id, action: Action::End { request } };
+        // A few bytes, which make a frame.
+        self.send(&Command::Control(protocol::encode(&end).unwrap_or_default()));
+        match self.until(Instant::now() + DYING, |guest| guest.replies.pop())? {
+            Some(reply) if reply.id == request => Ok(true),
+            Some(reply) => {
+                Err(bad_agent(format!("a reply to request {}, when {request} was ended", reply.id)))
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// What the program of the last request printed to standard output and to standard error.
+    pub(super) fn printed(&mut self) -> [Output; 2] {
+        std::mem::take(&mut self.printed)
     }
 
     /// The tasks by way of which the step waits for itself, so that waiting on makes no sense if none of them has run
@@ -419,6 +454,12 @@ impl<'a> Guest<'a> {
                     self.hello = Some(hello);
                 }
                 FromAgent::Hello(_) => return Err(bad_agent("a second hello".to_owned())),
+                FromAgent::Printed { id, stream, bytes } if id == self.requested => {
+                    self.printed[stream as usize].push(&bytes);
+                }
+                FromAgent::Printed { id, .. } => {
+                    return Err(bad_agent(format!("an output of request {id}, which runs no program")));
+                }
                 FromAgent::Reply(reply) if self.replies.is_empty() => self.replies.push(reply),
                 FromAgent::Reply(reply) => {
                     return Err(bad_agent(format!("a second reply, to request {}", reply.id)));

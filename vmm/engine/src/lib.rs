@@ -11,6 +11,7 @@ mod execute;
 mod guest;
 pub mod link;
 mod operand;
+pub mod output;
 mod process;
 mod step;
 

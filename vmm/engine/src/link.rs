@@ -13,6 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The longest message: an event with both outputs of a program, as much as is kept of them.
+const LONGEST: usize = 64 << 20;
+
 /// Why nothing more comes over a link.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -53,7 +56,7 @@ impl Link {
         let buffer = vec![0; 256 << 10].into_boxed_slice();
         Ok(Self {
             stream,
-            frames: Frames::new(),
+            frames: Frames::up_to(LONGEST),
             unread: Vec::new(),
             outgoing: Vec::new(),
             sent: 0,
@@ -65,7 +68,7 @@ impl Link {
     /// Puts a message on its way; it leaves while [`Link::receive`] or [`Link::flush`] waits. One that is too long is
     /// the connection's end: they say so.
     pub fn send<T: Serialize>(&mut self, message: &T) {
-        match protocol::encode(message) {
+        match protocol::encode_up_to(LONGEST, message) {
             Ok(frame) => self.send_raw(&frame),
             Err(error) => self.unsendable = Some(error),
         }

@@ -1,5 +1,6 @@
 //! Operands of a plan made into arguments of a call, once the values that they name are known.
 
+use crate::output::Output;
 use plan::{Bind, Int, Operand, Source};
 use protocol::Arg;
 use std::collections::BTreeMap;
@@ -7,12 +8,17 @@ use std::collections::BTreeMap;
 /// The values that steps have bound to names so far, or why a name has none. Wide enough for every
 /// integer of a guest, signed or not.
 #[derive(Default)]
-pub(super) struct Names(BTreeMap<String, Result<i128, String>>);
+pub(super) struct Names(BTreeMap<String, Named>);
+
+struct Named {
+    value: Result<i128, String>,
+    of_process: bool,
+}
 
 /// What a step's main op brought, as far as names can be bound to it.
 pub(super) enum Product<'a> {
     Call { value: i64, data: &'a [Vec<u8>] },
-    Program { code: i32, stdout: &'a [u8], stderr: &'a [u8] },
+    Program { code: i32, stdout: &'a Output, stderr: &'a Output },
     Nothing,
 }
 
@@ -22,12 +28,20 @@ impl Names {
         for bind in binds {
             let value = value_of(&bind.from, product)
                 .map_err(|why| format!("`${}` has no value, because step {} {why}", bind.name, step + 1));
-            self.0.insert(bind.name.clone(), value);
+            self.0.insert(bind.name.clone(), Named { value, of_process: bind.of_process });
+        }
+    }
+
+    /// The process that made the calls is gone, and with it what its names stood for. `step` counts from 0.
+    pub(super) fn process_ended(&mut self, step: usize) {
+        for (name, named) in self.0.iter_mut().filter(|(_, named)| named.of_process && named.value.is_ok()) {
+            let why = format!("the process that it belonged to ended in step {}", step + 1);
+            named.value = Err(format!("`${name}` has no value any more: {why}"));
         }
     }
 
     fn get(&self, name: &str) -> Result<i128, String> {
-        self.0.get(name).cloned().unwrap_or_else(|| Err(format!("`${name}` has no value")))
+        self.0.get(name).map_or_else(|| Err(format!("`${name}` has no value")), |named| named.value.clone())
     }
 
     /// Replaces each `${name}`.
@@ -112,7 +126,9 @@ fn value_of(source: &Source, product: &Product) -> Result<i128, String> {
         Product::Program { code, stdout, stderr } => match source {
             Source::Value => Ok(i128::from(*code)),
             Source::Data { .. } => Err("ran a program, which has no buffers".to_owned()),
-            Source::Match(pattern) => find(pattern, [*stdout, *stderr].into_iter()),
+            Source::Match(pattern) => {
+                find(pattern, [stdout.head(), stdout.tail(), stderr.head(), stderr.tail()].into_iter())
+            }
         },
     }
 }
@@ -149,7 +165,7 @@ mod tests {
 
     fn bound(from: Source, product: &Product) -> Result<i128, String> {
         let mut names = Names::default();
-        names.bind(4, &[Bind { name: "x".into(), from }], product);
+        names.bind(4, &[Bind { name: "x".into(), from, of_process: false }], product);
         names.get("x")
     }
 
@@ -167,7 +183,7 @@ mod tests {
     #[test]
     fn names_fill_texts_and_registers() {
         let mut names = Names::default();
-        let bind = Bind { name: "n".into(), from: Source::Value };
+        let bind = Bind { name: "n".into(), from: Source::Value, of_process: true };
         names.bind(0, &[bind], &Product::Call { value: 7, data: &[] });
         assert_eq!(names.fill("/dev/x${n}/${n}$ ${").unwrap(), "/dev/x7/7$ ${");
         assert_eq!(names.argument(&Operand::Named("n".into()), &[]).unwrap(), Arg::Int(7));
@@ -188,10 +204,29 @@ mod tests {
         let why = bound(Source::Value, &Product::Call { value: -2, data: &[] }).unwrap_err();
         assert_eq!(why, "`$x` has no value, because step 5 returned errno 2");
         assert!(bound(Source::Value, &Product::Nothing).is_err());
-        let program = Product::Program { code: 1, stdout: b"5", stderr: b"" };
+        let program = Product::Program { code: 1, stdout: &"5".into(), stderr: &Output::default() };
         assert!(bound(Source::Match("(5)".into()), &program).is_err());
         // Only the range of errnos is a failure: mmap returns addresses that are negative as integers.
         assert_eq!(bound(Source::Value, &Product::Call { value: -5000, data: &[] }), Ok(-5000));
+    }
+
+    #[test]
+    fn a_process_takes_its_descriptors_with_it() {
+        let mut names = Names::default();
+        for (name, of_process) in [("fd", true), ("n", false)] {
+            let bind = Bind { name: name.into(), from: Source::Value, of_process };
+            names.bind(0, &[bind], &Product::Call { value: 3, data: &[] });
+        }
+        names.process_ended(2);
+        assert_eq!(names.get("n"), Ok(3));
+        let why = "`$fd` has no value any more: the process that it belonged to ended in step 3";
+        assert_eq!(names.get("fd"), Err(why.to_owned()));
+        // The first end is the one that counts, and a new value is one.
+        names.process_ended(4);
+        assert_eq!(names.get("fd"), Err(why.to_owned()));
+        let bind = Bind { name: "fd".into(), from: Source::Value, of_process: true };
+        names.bind(5, &[bind], &Product::Call { value: 4, data: &[] });
+        assert_eq!(names.get("fd"), Ok(4));
     }
 
     #[test]

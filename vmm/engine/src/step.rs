@@ -9,11 +9,11 @@ use plan::{Op, Operand, PlanStep, Role, What};
 use protocol::{Action, Arg, Door, Outcome};
 use std::time::{Duration, Instant};
 
-/// So much of each of a program's outputs comes back.
-const KEEP: u32 = 1 << 20;
-
-/// One request reads so much of a file at the most: the whole buffer travels, however little was read.
+/// One request reads so much of a file at first: the whole buffer travels, however little was read.
 const CHUNK: u32 = 16 << 10;
+
+/// Of a file that fills the buffers, one request reads so much.
+const LARGE_CHUNK: u32 = 1 << 20;
 
 /// `read` in arch/x86/entry/syscalls/syscall_64.tbl.
 const READ: u64 = 0;
@@ -21,7 +21,17 @@ const READ: u64 = 0;
 /// What came of an op or a step.
 pub(super) enum Done {
     Outcome(StepOutcome),
-    TimedOut,
+    /// Its time is over.
+    TimedOut(Overdue),
+}
+
+/// What takes longer than it may.
+pub(super) enum Overdue {
+    Program,
+    /// A call of the agent's worker, and what had been read of a file by then.
+    Call(Vec<u8>),
+    /// Nothing that could be ended.
+    Sleep,
 }
 
 /// Does one step. `index` counts from 0.
@@ -35,6 +45,7 @@ pub(super) fn perform(
     let mut run = StepRun { guest, names, deadline, results: Vec::new(), took: Duration::ZERO };
     let mut outcome = None;
     let mut setup_failed = false;
+    let mut process_ended = false;
     for op in &step.ops {
         let wanted = match op.role {
             Role::Setup | Role::Main => outcome.is_none(),
@@ -49,8 +60,9 @@ pub(super) fn perform(
         if wanted {
             let done = match run.op(&op.what)? {
                 Done::Outcome(done) => done,
-                Done::TimedOut => return Ok(Done::TimedOut),
+                Done::TimedOut(overdue) => return Ok(Done::TimedOut(overdue)),
             };
+            process_ended |= ends_process(&op.what, &done);
             result = succeeded(&done);
             match op.role {
                 Role::Main => outcome = Some(done),
@@ -72,8 +84,18 @@ pub(super) fn perform(
         StepOutcome::Exited { code, stdout, stderr, .. } => Product::Program { code: *code, stdout, stderr },
         _ => Product::Nothing,
     };
+    if process_ended {
+        names.process_ended(index);
+    }
     names.bind(index, &step.binds, &product);
     Ok(Done::Outcome(outcome))
+}
+
+/// Whether the agent's worker is another one afterwards. A call that exits, or executes a program that exits, ends it
+/// as well as a signal.
+fn ends_process(what: &What, outcome: &StepOutcome) -> bool {
+    let call = matches!(what, What::Call { .. } | What::ReadToEnd { .. });
+    call && matches!(outcome, StepOutcome::Died { .. } | StepOutcome::Exited { .. })
 }
 
 /// The error that the main op returned.
@@ -91,9 +113,10 @@ fn add(step: Option<&mut StepOutcome>, what: &What, done: Option<StepOutcome>) {
         What::Call { args, .. } => args.iter().any(|arg| matches!(arg, Operand::Out(_))),
         What::Run { .. } | What::Sleep(_) | What::Watch(_) => false,
     };
-    let Some(StepOutcome::Returned { data, .. }) = step.filter(|_| reads) else { return };
+    let Some(StepOutcome::Returned { data, cut, .. }) = step.filter(|_| reads) else { return };
     data.push(match done {
-        Some(StepOutcome::Returned { value, data, .. }) => {
+        Some(StepOutcome::Returned { value, data, cut: this, .. }) => {
+            *cut |= this;
             let mut read = data.into_iter().next().unwrap_or_default();
             // What the guest says need not be true.
             read.truncate(usize::try_from(value).unwrap_or(0));
@@ -148,26 +171,23 @@ impl StepRun<'_, '_, '_> {
             },
             What::Run { argv, env, stdin } => {
                 match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
-                    Ok(argv) => {
-                        self.ask(Action::Run { argv, env: env.clone(), stdin: stdin.clone(), keep: KEEP })
-                    }
+                    Ok(argv) => self
+                        .ask(Action::Run { argv, env: env.clone(), stdin: stdin.clone() }, Overdue::Program),
                     Err(why) => Ok(skipped(why)),
                 }
             }
             What::Watch(watch) => match self.guest.watch(watch)? {
-                Ok(()) => {
-                    Ok(Done::Outcome(StepOutcome::Returned { value: 0, data: Vec::new(), took: self.took }))
-                }
+                Ok(()) => Ok(self.returned(0, Vec::new())),
                 Err(why) => Ok(skipped(why)),
             },
             What::Sleep(time) => {
                 let wake = Instant::now() + *time;
                 self.guest.sleep(wake.min(self.deadline))?;
                 if wake > self.deadline {
-                    return Ok(Done::TimedOut);
+                    return Ok(Done::TimedOut(Overdue::Sleep));
                 }
                 self.took += *time;
-                Ok(Done::Outcome(StepOutcome::Returned { value: 0, data: Vec::new(), took: self.took }))
+                Ok(self.returned(0, Vec::new()))
             }
         }
     }
@@ -177,41 +197,68 @@ impl StepRun<'_, '_, '_> {
     }
 
     fn call(&mut self, door: Door, nr: u64, args: Vec<Arg>, times: u32) -> Result<Done, Halt> {
-        self.ask(Action::Call { door, nr, args, times })
+        self.ask(Action::Call { door, nr, args, times }, Overdue::Call(Vec::new()))
     }
 
     fn read_to_end(&mut self, fd: &Arg, limit: u32) -> Result<Done, Halt> {
         let mut content = Vec::new();
-        while (content.len() as u64) < u64::from(limit) {
-            let room = CHUNK.min(limit - content.len() as u32);
+        if limit == 0 {
+            return Ok(self.returned(0, vec![content]));
+        }
+        let mut chunk = CHUNK;
+        loop {
+            // At the limit, a last byte tells whether there is more.
+            let room = chunk.min(limit.saturating_sub(content.len() as u32)).max(1);
             let args = vec![fd.clone(), Arg::Out(room), Arg::Int(room.into())];
             match self.call(Door::Syscall64, READ, args, 1)? {
                 Done::Outcome(StepOutcome::Returned { value: 0, .. }) => break,
+                Done::Outcome(StepOutcome::Returned { value: 1.., took, .. })
+                    if content.len() as u64 >= u64::from(limit) =>
+                {
+                    let value = content.len() as i64;
+                    return Ok(Done::Outcome(StepOutcome::Returned {
+                        value,
+                        data: vec![content],
+                        took,
+                        cut: true,
+                    }));
+                }
                 Done::Outcome(StepOutcome::Returned { value, data, .. }) if value > 0 => {
                     // What the guest says need not be true.
-                    let chunk = data.first().map_or(&[][..], Vec::as_slice);
-                    let length = usize::try_from(value).unwrap_or(usize::MAX).min(chunk.len());
+                    let piece = data.first().map_or(&[][..], Vec::as_slice);
+                    let length = usize::try_from(value).unwrap_or(usize::MAX).min(piece.len());
                     if length == 0 {
                         break;
                     }
-                    content.extend_from_slice(&chunk[..length]);
+                    content.extend_from_slice(&piece[..length]);
+                    if length == room as usize {
+                        chunk = (chunk * 4).min(LARGE_CHUNK);
+                    }
                 }
+                Done::TimedOut(_) => return Ok(Done::TimedOut(Overdue::Call(content))),
                 other => return Ok(other),
             }
         }
         let value = content.len() as i64;
-        Ok(Done::Outcome(StepOutcome::Returned { value, data: vec![content], took: self.took }))
+        Ok(self.returned(value, vec![content]))
     }
 
-    fn ask(&mut self, action: Action) -> Result<Done, Halt> {
+    fn returned(&self, value: i64, data: Vec<Vec<u8>>) -> Done {
+        Done::Outcome(StepOutcome::Returned { value, data, took: self.took, cut: false })
+    }
+
+    fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
         let Some((outcome, nanos)) = self.guest.ask(action, self.deadline)? else {
-            return Ok(Done::TimedOut);
+            return Ok(Done::TimedOut(overdue));
         };
         self.took = self.took.saturating_add(Duration::from_nanos(nanos));
         let took = self.took;
         Ok(Done::Outcome(match outcome {
-            Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took },
-            Outcome::Exited { code, stdout, stderr } => StepOutcome::Exited { code, stdout, stderr, took },
+            Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took, cut: false },
+            Outcome::Exited { code } => {
+                let [stdout, stderr] = self.guest.printed();
+                StepOutcome::Exited { code, stdout, stderr, took }
+            }
             Outcome::Died { signal } => StepOutcome::Died { signal },
             Outcome::Refused { why } => StepOutcome::Skipped { why: format!("the agent refused: {why}") },
         }))

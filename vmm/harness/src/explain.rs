@@ -119,7 +119,9 @@ fn came(outcome: StepOutcome) -> String {
         StepOutcome::Died { signal } => format!("the process was killed by signal {signal}"),
         StepOutcome::Exited { code, .. } => format!("the process exited with {code}"),
         StepOutcome::Skipped { why } => why,
-        StepOutcome::TimedOut { limit, .. } => format!("no answer within {} s", limit.as_secs()),
+        StepOutcome::TimedOut { limit, .. } | StepOutcome::Ended { limit, .. } => {
+            format!("no answer within {} s", limit.as_secs())
+        }
         StepOutcome::Returned { .. } | StepOutcome::Lost => String::new(),
     }
 }

@@ -1,17 +1,25 @@
 //! One expectation against what came back.
 
 use super::judged::Failure;
-use crate::quote::quote;
+use crate::compare::{Came, Ends, compare, show_regex};
+use crate::quote::{quote_around, quote_long};
 use crate::unknown::lost;
 use base::{
     taint,
     text::{escape, time},
 };
 use board::wire::LogRecord;
+use engine::output::Output;
 use scenario::errno::Errno;
-use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Text, Type, Want};
+use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Type, Want};
+use scenario::status;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What a failure of the log is called.
+pub const LOG: &str = "kernel log";
+/// What one of the taint is called.
+pub const TAINT: &str = "taint";
 
 /// The values of names so far.
 pub type Values = BTreeMap<String, i128>;
@@ -24,8 +32,10 @@ pub struct Got<'a> {
     pub exit: Option<i32>,
     /// Buffers that came back; `read`'s cut to what was read.
     pub data: Vec<&'a [u8]>,
+    /// The last of them is the beginning of something longer.
+    pub cut: bool,
     /// What a program printed, both streams.
-    pub printed: Option<(&'a [u8], &'a [u8])>,
+    pub printed: Option<(&'a Output, &'a Output)>,
     /// How long it took.
     pub took: Duration,
     /// For each of the step's checks: the log line that decides it.
@@ -44,6 +54,7 @@ impl<'a> Got<'a> {
             value: None,
             exit: None,
             data: Vec::new(),
+            cut: false,
             printed: None,
             took,
             log,
@@ -65,12 +76,23 @@ impl<'a> Got<'a> {
             let length = usize::try_from(value).unwrap_or(0).min(first.len());
             *first = &first[..length];
         }
-        Self { value: Some(value), exit: None, data, printed: None, took, log, tainted: None, log_lost: 0 }
+        Self {
+            value: Some(value),
+            exit: None,
+            data,
+            cut: false,
+            printed: None,
+            took,
+            log,
+            tainted: None,
+            log_lost: 0,
+        }
     }
 
-    /// The text that `match` looks at.
-    pub fn text(&self) -> &'a [u8] {
-        self.printed.map_or_else(|| self.data.first().copied().unwrap_or_default(), |(stdout, _)| stdout)
+    /// What `match` and `data` look at.
+    fn first(&self) -> Came<'a> {
+        let data = || Came::part(self.data.first().copied().unwrap_or_default(), self.cut);
+        self.printed.map_or_else(data, |(stdout, _)| stdout.into())
     }
 
     /// The values of the step's names, if it succeeded.
@@ -82,16 +104,19 @@ impl<'a> Got<'a> {
             Origin::Data(index, scenario::model::Layout::Number(int)) => decode(self.data.get(*index)?, *int),
             Origin::Data(..) => None,
             Origin::Match(_) if failed => None,
-            Origin::Match(regex) => {
-                let text = String::from_utf8_lossy(self.text());
-                let number = regex.captures(&text)?.get(1)?.as_str();
-                match number.strip_prefix("0x") {
-                    Some(digits) => i128::from_str_radix(digits, 16).ok(),
-                    None => number.parse().ok(),
-                }
-            }
+            Origin::Match(regex) => self.first().pieces().into_iter().find_map(|piece| number(regex, piece)),
         };
         step.binds.iter().filter_map(|bind| Some((bind.name.clone(), one(&bind.from)?))).collect()
+    }
+}
+
+/// What the first group of an expression matches, as a number.
+fn number(regex: &regex::Regex, bytes: &[u8]) -> Option<i128> {
+    let text = String::from_utf8_lossy(bytes);
+    let number = regex.captures(&text)?.get(1)?.as_str();
+    match number.strip_prefix("0x") {
+        Some(digits) => i128::from_str_radix(digits, 16).ok(),
+        None => number.parse().ok(),
     }
 }
 
@@ -107,13 +132,22 @@ fn decode(bytes: &[u8], int: Type) -> Option<i128> {
 }
 
 /// Whether an expectation holds; if not, how. `position` is its index in the step.
-pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values: &Values) -> Option<Failure> {
+pub fn check<'g>(
+    check: &Check,
+    position: usize,
+    step: &Step,
+    got: &Got<'g>,
+    values: &Values,
+) -> Option<Failure> {
     let fail = |what: &str, expected: String, got: String| {
         Some(Failure { what: what.to_owned(), expected, got, line: check.line })
     };
+    let printed = |stream: fn((&'g Output, &'g Output)) -> &'g Output| {
+        got.printed.map_or(Came::whole(&[]), |both| stream(both).into())
+    };
     let returned = || match (got.value, got.exit) {
         (Some(value), _) => show_value(value),
-        (None, Some(code)) => format!("exit status {code}"),
+        (None, Some(code)) => format!("exit status {}", status::show(code.into())),
         (None, None) => "nothing".to_owned(),
     };
     match &check.want {
@@ -124,8 +158,12 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
             (Some(_), _) => fail("return value", "no error".into(), returned()),
         },
         Want::Returns(range) => match got.value {
-            Some(value) if holds(range, value.into(), values) => None,
-            _ => fail("return value", show_interval(range, values), returned()),
+            Some(value) if returns_hold(range, value, values) => None,
+            // The number alone would do: say why it does not.
+            Some(value) if holds(range, value.into(), values) => {
+                fail("return value", format!("{}, and no error", show_returns(range, values)), returned())
+            }
+            _ => fail("return value", show_returns(range, values), returned()),
         },
         Want::Errno(errno) => match got.value {
             Some(value) if Errno::of(value) == Some(*errno) => None,
@@ -133,20 +171,15 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
         },
         Want::Exit(range) => match got.exit {
             Some(code) if holds(range, code.into(), values) => None,
-            _ => fail("exit status", show_interval(range, values), returned()),
+            _ => fail("exit status", show_range(range, values, status::show), returned()),
         },
         Want::Data(text) => {
-            let bytes = got.data.first().copied().unwrap_or_default();
-            compare(text, bytes, false).and_then(|(expected, got)| fail("data", expected, got))
+            compare(text, got.first(), Ends::Exact).and_then(|(expected, got)| fail("data", expected, got))
         }
-        Want::Stdout(text) => {
-            let bytes = got.printed.map_or(&[][..], |(stdout, _)| stdout);
-            compare(text, bytes, true).and_then(|(expected, got)| fail("standard output", expected, got))
-        }
-        Want::Stderr(text) => {
-            let bytes = got.printed.map_or(&[][..], |(_, stderr)| stderr);
-            compare(text, bytes, true).and_then(|(expected, got)| fail("standard error", expected, got))
-        }
+        Want::Stdout(text) => compare(text, printed(|(stdout, _)| stdout), Ends::LineEnd)
+            .and_then(|(expected, got)| fail("standard output", expected, got)),
+        Want::Stderr(text) => compare(text, printed(|(_, stderr)| stderr), Ends::LineEnd)
+            .and_then(|(expected, got)| fail("standard error", expected, got)),
         Want::Named(name, range) => {
             let number = buffer(step, name, got).and_then(|(bytes, int)| decode(bytes, int?));
             match number {
@@ -157,7 +190,8 @@ pub fn check(check: &Check, position: usize, step: &Step, got: &Got<'_>, values:
         }
         Want::NamedText(name, text) => {
             let bytes = buffer(step, name, got).map_or(&[][..], |(bytes, _)| bytes);
-            compare(text, bytes, false).and_then(|(expected, got)| fail(name, expected, got))
+            compare(text, Came::whole(bytes), Ends::Exact)
+                .and_then(|(expected, got)| fail(name, expected, got))
         }
         Want::Users(range) => match users(step, got.data.first().copied()) {
             Some(count) if holds(range, count.into(), values) => None,
@@ -234,15 +268,33 @@ pub fn holds(range: &Interval, number: i128, values: &Values) -> bool {
     low && high
 }
 
+/// Whether a returned value is in a range. An error is no number that happens to be small: it only is what names it,
+/// as EBADF does, or -9.
+fn returns_hold(range: &Interval, value: i64, values: &Values) -> bool {
+    match Errno::of(value) {
+        Some(_) => range.low == range.high && range.low == Some(Num::Int(value.into())),
+        None => holds(range, value.into(), values),
+    }
+}
+
 /// A range in words.
 pub fn show_interval(range: &Interval, values: &Values) -> String {
+    show_range(range, values, |value| value.to_string())
+}
+
+/// A range of what calls return, in words.
+fn show_returns(range: &Interval, values: &Values) -> String {
+    show_range(range, values, |value| match i64::try_from(value).ok().and_then(Errno::of) {
+        Some(errno) => format!("{value} ({errno})"),
+        None => value.to_string(),
+    })
+}
+
+fn show_range(range: &Interval, values: &Values, number: impl Fn(i128) -> String) -> String {
     let show = |num: &Num| match (num, resolve(num, values)) {
         (Num::Name(name), Some(value)) => format!("{value} (${name})"),
         (Num::Name(name), None) => format!("${name}, which has no value"),
-        (Num::Int(value), _) => match i64::try_from(*value).ok().and_then(Errno::of) {
-            Some(errno) => format!("{value} ({errno})"),
-            None => value.to_string(),
-        },
+        (Num::Int(value), _) => number(*value),
     };
     match (&range.low, &range.high) {
         (Some(low), Some(high)) if low == high => show(low),
@@ -251,30 +303,6 @@ pub fn show_interval(range: &Interval, values: &Values) -> String {
         (None, Some(high)) => format!("at most {}", show(high)),
         (None, None) => "anything".into(),
     }
-}
-
-/// What was expected and what is there, if they differ. A program's last line end may be left out.
-fn compare(want: &Text, bytes: &[u8], program: bool) -> Option<(String, String)> {
-    let trimmed = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let (held, expected) = match want {
-        Text::Equals(text) => (bytes == text || (program && trimmed == text), quote(text)),
-        Text::Contains(text) => (contains(bytes, text), format!("{} in it", quote(text))),
-        Text::Lacks(text) => (!contains(bytes, text), format!("no {} in it", quote(text))),
-        Text::Matches(regex) => {
-            let held = regex.is_match(&String::from_utf8_lossy(bytes));
-            (held, format!("a match of /{}/", show_regex(regex)))
-        }
-    };
-    (!held).then(|| (expected, if bytes.is_empty() { "nothing".into() } else { quote(bytes) }))
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
-}
-
-/// As the scenario has it: without the flag that its reader puts in front.
-fn show_regex(regex: &regex::Regex) -> &str {
-    regex.as_str().trim_start_matches("(?m)")
 }
 
 /// What is wrong with what came newly to the kernel's taint.
@@ -290,7 +318,7 @@ pub fn taint_failure(want: TaintWant, added: Option<u64>, line: usize) -> Option
         }
     };
     let got = added.map_or_else(|| "nothing: it can't be read in this kernel's memory".to_owned(), name);
-    (!held).then(|| Failure { what: "taint".into(), expected, got, line })
+    (!held).then(|| Failure { what: TAINT.into(), expected, got, line })
 }
 
 /// Whether this line decides an expectation of the log.
@@ -311,12 +339,13 @@ pub fn log_failure(want: &LogWant, line: Option<String>, holes: u64, at: usize) 
     let (expected, got) = match (want, line) {
         (LogWant::Has(_) | LogWant::Matches(_), Some(_)) => return None,
         (LogWant::Lacks(_), None) if holes == 0 => return None,
-        (LogWant::Lacks(text), None) => (format!("no line with {}", quote(text.as_bytes())), none),
-        (LogWant::Has(text), None) => (format!("a line with {}", quote(text.as_bytes())), none),
+        (LogWant::Lacks(text), None) => (format!("no line with {}", quote_long(text.as_bytes())), none),
+        (LogWant::Has(text), None) => (format!("a line with {}", quote_long(text.as_bytes())), none),
         (LogWant::Matches(regex), None) => (format!("a line that matches /{}/", show_regex(regex)), none),
         (LogWant::Lacks(text), Some(line)) => {
-            (format!("no line with {}", quote(text.as_bytes())), quote(line.as_bytes()))
+            let at = line.find(text.as_str()).unwrap_or(0);
+            (format!("no line with {}", quote_long(text.as_bytes())), quote_around(line.as_bytes(), at))
         }
     };
-    Some(Failure { what: "kernel log".into(), expected, got, line: at })
+    Some(Failure { what: LOG.into(), expected, got, line: at })
 }

@@ -132,7 +132,11 @@ pub fn excuse(scenario: &Scenario, finding: &Finding) -> Option<Excuse> {
         return Some(Excuse::Expected);
     }
     let allow = step.map_or(&[][..], |step| &step.allow).iter().chain(&scenario.allow);
-    let meant = |allow: &&Allow| finding.gravity <= Gravity::Splat && fits(&allow.pattern, finding);
+    let grave = |allow: &Allow| match allow.kind {
+        EndingKind::Oops => finding.gravity == Gravity::Oops,
+        _ => finding.gravity <= Gravity::Splat,
+    };
+    let meant = |allow: &&Allow| grave(allow) && fits(&allow.pattern, finding);
     allow.into_iter().find(meant).map(|allow| Excuse::Allowed(allow.reason.clone()))
 }
 

@@ -43,7 +43,7 @@ fn step(index: usize, middle: Vec<Event>, outcome: StepOutcome) -> Vec<Event> {
 }
 
 fn returned() -> StepOutcome {
-    StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO }
+    StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO, cut: false }
 }
 
 fn died() -> StepOutcome {

@@ -3,6 +3,7 @@
 use crate::{Judge, Judged, Kernel, Names, RunReport};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
+use engine::output::Output;
 use plan::fixture::Table;
 use plan::lower::SyscallNames;
 use proptest::prelude::*;
@@ -12,15 +13,20 @@ use scenario::{Scenario, Step};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The events of a run in which everything is as the scenario expects.
-pub fn good_run(scenario: &Scenario) -> Vec<Event> {
-    let mut events = vec![Event::Booted(Booted {
+/// The guest is up.
+pub fn booted() -> Event {
+    Event::Booted(Booted {
         ready: Duration::from_millis(1310),
         setup: Duration::from_millis(9),
         exits: 94,
         release: "6.12.117-vmm".into(),
         not_trapping: None,
-    })];
+    })
+}
+
+/// The events of a run in which everything is as the scenario expects.
+pub fn good_run(scenario: &Scenario) -> Vec<Event> {
+    let mut events = vec![booted()];
     let mut seq = 0;
     let mut log = |events: &mut Vec<Event>, want: &LogWant| {
         if let LogWant::Has(text) = want {
@@ -95,7 +101,7 @@ fn good_outcome(step: &Step) -> StepOutcome {
         bytes.resize(layout.size() as usize, 0);
         data.push(bytes);
     }
-    StepOutcome::Returned { value, data, took }
+    StepOutcome::Returned { value, data, took, cut: false }
 }
 
 /// A text that the step's expectations of its data hold for.
@@ -187,8 +193,7 @@ pub fn run(scenario: &Scenario, events: &[Event]) -> RunReport {
 
 /// Any event, mostly with indices and buffers that a scenario has.
 pub fn any_event() -> impl Strategy<Value = Event> {
-    let plain = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
-    let booted = good_run(&plain).remove(0);
+    let booted = booted();
     let index = prop_oneof![0..60_usize, Just(usize::MAX)];
     let bytes = prop_oneof![Just(Vec::new()), any::<Vec<u8>>(), Just(vec![0xff; 5000])];
     let value = prop_oneof![any::<i64>(), -200..200_i64, Just(i64::MIN)];
@@ -208,11 +213,19 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         0..3,
     );
     let time = any::<u64>().prop_map(Duration::from_nanos);
+    let printed = prop_oneof![
+        bytes.clone().prop_map(|bytes| Output::from(&bytes[..])),
+        "[a-z# ]{0,4}(not ok 1|ok 2|1\\.\\.3|KTAP version 1|Bail out!)[ #A-Z\n]{0,20}"
+            .prop_map(|text| Output::from(&text[..])),
+    ];
     let outcome = prop_oneof![
-        (value, prop::collection::vec(bytes.clone(), 0..3), time.clone())
-            .prop_map(|(value, data, took)| StepOutcome::Returned { value, data, took }),
-        (any::<i32>(), bytes.clone(), bytes.clone(), time.clone())
+        (value, prop::collection::vec(bytes.clone(), 0..3), time.clone(), any::<bool>())
+            .prop_map(|(value, data, took, cut)| StepOutcome::Returned { value, data, took, cut }),
+        (any::<i32>(), printed.clone(), printed.clone(), time.clone())
             .prop_map(|(code, stdout, stderr, took)| StepOutcome::Exited { code, stdout, stderr, took }),
+        (printed.clone(), printed, time.clone(), standing.clone()).prop_map(
+            |(stdout, stderr, limit, standing)| StepOutcome::Ended { limit, stdout, stderr, standing }
+        ),
         any::<i32>().prop_map(|signal| StepOutcome::Died { signal }),
         text.clone().prop_map(|why| StepOutcome::Skipped { why }),
         (time.clone(), standing.clone())

@@ -5,13 +5,13 @@ mod step;
 
 use crate::{
     Began, BoundedLog, Judged, JudgedStep, Kernel, Names, StepVerdict, Taint, Verdict, check, findings,
-    standing, title,
+    standing, tail::Said, title,
 };
 use board::wire::{Explanation, LogRecord, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
 use scenario::Scenario;
 use scenario::model::Want;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
@@ -28,8 +28,17 @@ pub struct Judge {
     values: check::Values,
     /// What the places that must be clean held before the first step.
     before: Vec<Vec<u8>>,
+    /// Names whose values went with the process that they belonged to, and the step in which that ended.
+    gone: BTreeMap<String, usize>,
     /// For each of the current step's checks: the log line that decides it.
     step_log: Vec<Option<String>>,
+    /// What the kernel logged in the current step.
+    said: Said,
+    /// Test results in what the kernel logs in the current step, and outside of steps.
+    step_ktap: ktap::Parser,
+    run_ktap: ktap::Parser,
+    /// Some step had test results.
+    tests_seen: bool,
     /// For each of the run's log expectations: the line that decides it.
     run_log: Vec<Option<String>>,
     findings: findings::Findings,
@@ -71,6 +80,9 @@ impl Judge {
             took: None,
             failures: Vec::new(),
             expectations: 0,
+            subtests: Vec::new(),
+            log: Vec::new(),
+            log_left_out: 0,
         });
         Self {
             steps: steps.collect(),
@@ -80,7 +92,12 @@ impl Judge {
             current: None,
             values: check::Values::new(),
             before: Vec::new(),
+            gone: BTreeMap::new(),
             step_log: Vec::new(),
+            said: Said::default(),
+            step_ktap: ktap::Parser::new(),
+            run_ktap: ktap::Parser::new(),
+            tests_seen: false,
             findings: findings::Findings::default(),
             taint: Taint::default(),
             step_taint: None,
@@ -104,6 +121,7 @@ impl Judge {
         Judged::Began(Began {
             scenario: self.scenario.name.clone(),
             path: self.scenario.path.clone(),
+            notes: self.scenario.notes.clone(),
             steps: self.steps.clone(),
         })
     }
@@ -150,6 +168,8 @@ impl Judge {
                 self.current = Some(*index);
                 (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
                 self.step_log = vec![None; step.checks.len()];
+                self.said = Said::default();
+                self.step_ktap = ktap::Parser::new();
                 vec![Judged::StepBegan(*index)]
             }
             Event::StepEnded { index, outcome } => self.step_ended(*index, outcome),
@@ -197,6 +217,8 @@ impl Judge {
         if self.current != Some(index) {
             (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
             self.step_log = vec![None; self.scenario.steps[index].checks.len()];
+            self.said = Said::default();
+            self.step_ktap = ktap::Parser::new();
         }
         self.lost = (*outcome == StepOutcome::Lost).then_some(index);
         let judged = self.judge_step(index, outcome);
@@ -207,6 +229,13 @@ impl Judge {
 
     fn logged(&mut self, record: &LogRecord) {
         self.findings.log(record, &self.names.line(&record.text), self.current);
+        match self.current {
+            Some(_) => {
+                self.said.push(record);
+                record.text.split('\n').for_each(|line| self.step_ktap.line(line));
+            }
+            None => record.text.split('\n').for_each(|line| self.run_ktap.line(line)),
+        }
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {
                 if let Want::Log(want) = &check.want

@@ -1,5 +1,7 @@
 //! What reporters get: the events of a run, judged.
 
+use super::excerpt::Excerpt;
+use super::subtests::Subtest;
 use super::verdict::{StepVerdict, Verdict};
 use board::wire::{Door, LogRecord, SeenCall};
 use engine::event::Booted;
@@ -41,6 +43,8 @@ pub struct Began {
     pub scenario: String,
     /// Its file.
     pub path: PathBuf,
+    /// What its author should know of it.
+    pub notes: Vec<String>,
     /// All steps, none of them run.
     pub steps: Vec<JudgedStep>,
 }
@@ -96,6 +100,24 @@ pub struct JudgedStep {
     pub failures: Vec<Failure>,
     /// So many expectations were looked at.
     pub expectations: usize,
+    /// The tests that it is made of, where it runs some.
+    pub subtests: Vec<Subtest>,
+    /// What the kernel logged in it, its first and its last lines; only of a step that went wrong.
+    pub log: Vec<LogRecord>,
+    /// So many lines between those are left out.
+    pub log_left_out: u64,
+}
+
+impl JudgedStep {
+    /// Whether it was done, as far as it can be.
+    pub fn is_done(&self) -> bool {
+        match self.verdict {
+            StepVerdict::Pass | StepVerdict::Fail | StepVerdict::Timeout => true,
+            // Its own tests said so.
+            StepVerdict::Skipped => self.result.is_some(),
+            StepVerdict::NotRun => false,
+        }
+    }
 }
 
 /// What a step brought back.
@@ -109,8 +131,10 @@ pub struct StepResult {
     pub exit: Option<i32>,
     /// The step's named results.
     pub values: BTreeMap<String, i128>,
-    /// The head of what was read or printed.
-    pub output: Option<String>,
+    /// What was read or printed.
+    pub output: Option<Excerpt>,
+    /// What a program printed to standard error, if anything.
+    pub stderr: Option<Excerpt>,
 }
 
 /// An expectation that did not hold.
@@ -249,6 +273,8 @@ pub struct RunReport {
     pub failures: Vec<Failure>,
     /// So many expectations were looked at, of steps and of the run.
     pub expectations: usize,
+    /// Tests that the kernel reported outside of all steps, as it does where they run at boot.
+    pub subtests: Vec<Subtest>,
     /// The troubles in the kernel's log, in the order in which they began.
     pub findings: Vec<Finding>,
     /// What is not known of it, a line each; of the log, see `log_lost`.

@@ -8,6 +8,8 @@
 
 mod check;
 mod clean;
+mod compare;
+mod excerpt;
 mod findings;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
@@ -18,21 +20,29 @@ mod needs;
 mod places;
 mod quote;
 mod standing;
+mod subtests;
 mod tail;
 mod title;
 mod unknown;
 mod verdict;
 
 #[cfg(test)]
+mod check_test;
+#[cfg(test)]
 mod findings_test;
+#[cfg(test)]
+mod subtests_test;
 #[cfg(test)]
 mod tests;
 
+pub use excerpt::Excerpt;
 pub use judge::Judge;
 pub use judged::{
     Began, Build, Excuse, Failure, Finding, Gravity, Judged, JudgedStep, Kernel, RunReport, StepResult,
     SyscallRow, Taint,
 };
+pub use ktap::Outcome;
 pub use names::{FindLine, Names, Rewrite};
+pub use subtests::{Place, Subtest};
 pub use tail::BoundedLog;
 pub use verdict::{StepVerdict, Verdict};

@@ -65,6 +65,39 @@ impl BoundedLog {
     }
 }
 
+/// What the kernel says in one step: its first and its newest lines.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    first: Vec<LogRecord>,
+    last: VecDeque<LogRecord>,
+    left_out: u64,
+}
+
+/// So many of a step's first lines are shown where it failed.
+const FIRST: usize = 5;
+/// So many of its last.
+const LAST: usize = 10;
+
+impl Said {
+    /// Takes a line.
+    pub fn push(&mut self, record: &LogRecord) {
+        if self.first.len() < FIRST {
+            self.first.push(record.clone());
+            return;
+        }
+        if self.last.len() == LAST {
+            self.last.pop_front();
+            self.left_out += 1;
+        }
+        self.last.push_back(record.clone());
+    }
+
+    /// The lines, and how many between the first [`FIRST`] and the others are left out.
+    pub fn lines(self) -> (Vec<LogRecord>, u64) {
+        (self.first.into_iter().chain(self.last).collect(), self.left_out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Verdicts, from events alone.
 
 use crate::{
-    fixture::{any_event, good_run, run},
+    fixture::{any_event, booted, good_run, run},
     *,
 };
 use board::wire::{
@@ -25,10 +25,6 @@ fn line(text: &str) -> Event {
     Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, text: text.into() })
 }
 
-fn booted() -> Event {
-    good_run(&scenario("steps:\n- sleep: 1 s\n")).remove(0)
-}
-
 fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {
     vec![vec![VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted, interrupts: false }]; 3]
 }
@@ -44,7 +40,7 @@ fn end_of_step(outcome: StepOutcome) -> Event {
 }
 
 fn returned(value: i64) -> Event {
-    end_of_step(StepOutcome::Returned { value, data: Vec::new(), took: Duration::ZERO })
+    end_of_step(StepOutcome::Returned { value, data: Vec::new(), took: Duration::ZERO, cut: false })
 }
 
 const SLEEP: &str = "steps:\n- sleep: 1 s\n";
@@ -250,7 +246,7 @@ fn a_step_that_waits_for_a_failed_one_is_not_run_but_the_run_fails() {
     let mut events = vec![booted()];
     let skipped = |why: &str| StepOutcome::Skipped { why: why.into() };
     let outcomes = [
-        StepOutcome::Returned { value: -2, data: vec![], took: Duration::ZERO },
+        StepOutcome::Returned { value: -2, data: vec![], took: Duration::ZERO, cut: false },
         skipped("no value"),
         skipped("no such program"),
     ];
@@ -260,7 +256,7 @@ fn a_step_that_waits_for_a_failed_one_is_not_run_but_the_run_fails() {
     events.push(ended(RunEnd::Completed));
     let report = run(&scenario(text), &events);
     let verdicts: Vec<StepVerdict> = report.steps.iter().map(|step| step.verdict).collect();
-    assert_eq!(verdicts, [StepVerdict::Fail, StepVerdict::NotRun, StepVerdict::Fail]);
+    assert_eq!(verdicts, [StepVerdict::Fail, StepVerdict::Skipped, StepVerdict::Fail]);
     assert_eq!(report.steps[1].why.as_deref(), Some("`$fd` has no value: the step of line 2 gave it none"));
     assert_eq!(report.verdict, Verdict::Fail);
 }
@@ -307,7 +303,7 @@ fn a_bad_end_that_a_step_should_bring_about_passes_and_its_absence_fails() {
     assert_eq!(verdict("hang-idle: true", hang(), hung()), Verdict::HangSpinning);
     assert_eq!(verdict("panic: true", vec![returned(0)], RunEnd::Completed), Verdict::Fail);
     let rest = |mut events: Vec<Event>| {
-        let outcome = StepOutcome::Returned { value: 0, data: vec![], took: Duration::ZERO };
+        let outcome = StepOutcome::Returned { value: 0, data: vec![], took: Duration::ZERO, cut: false };
         events.extend([Event::StepStarted { index: 1 }, Event::StepEnded { index: 1, outcome }]);
         events
     };
@@ -380,7 +376,7 @@ fn nothing_passes_for_what_is_missing_in_a_log_with_holes() {
         numbered(9),
         Event::StepEnded {
             index: 1,
-            outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO },
+            outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO, cut: false },
         },
     ];
     let middle = [numbered(0), numbered(8), returned(0)].into_iter().chain(second).collect();

@@ -1,11 +1,12 @@
 //! Steps as one line for a person.
 
-use crate::{
-    check::{self, Values},
-    quote::{TEXT, quote},
-};
+use super::check::{self, Values};
+use super::quote::quote;
 use base::text::escape;
-use scenario::model::{Action, Argument, CallName, Node, Num, Origin, Pointer, Scenario, Step, When};
+use scenario::model::{Action, Argument, CallName, Layout, Node, Num, Origin, Pointer, Scenario, Step, When};
+
+/// Longer command lines are cut here, in characters.
+const LINE: usize = 80;
 
 /// What a step does, without its result.
 pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
@@ -47,7 +48,10 @@ impl Titles<'_> {
                     CallName::Name(name, _) => escape(name),
                     CallName::Nr(nr) => nr.to_string(),
                 };
-                let args: Vec<String> = args.iter().filter_map(|arg| self.argument(arg)).collect();
+                // A number that comes back last is told with the result, by its name.
+                let number = |arg: &&Argument| matches!(arg, Argument::Out(Layout::Number(_)));
+                let shown = args.len() - args.iter().rev().take_while(number).count();
+                let args: Vec<String> = args[..shown].iter().map(|arg| self.argument(arg)).collect();
                 let door = match door {
                     protocol::Door::Syscall64 => "",
                     protocol::Door::Int80 => " by int80",
@@ -75,17 +79,17 @@ impl Titles<'_> {
                 format!("lseek {} to {}{from}", self.descriptor(fd), self.num(offset))
             }
             Action::Ioctl { fd, request, arg } => {
-                let arg = self
-                    .argument(arg)
-                    .filter(|arg| arg != "null")
-                    .map_or(String::new(), |arg| format!(" {arg}"));
+                let arg = match arg {
+                    Argument::Pointer(Pointer::Null) | Argument::Out(Layout::Number(_)) => String::new(),
+                    arg => format!(" {}", self.argument(arg)),
+                };
                 format!("ioctl {} {request:#x}{arg}", self.descriptor(fd))
             }
             Action::Close { fd } => format!("close {}", self.descriptor(fd)),
             Action::Run { argv, .. } => {
                 let words: Vec<String> = argv.iter().map(|word| escape(word)).collect();
                 let line = words.join(" ");
-                match line.char_indices().nth(2 * TEXT) {
+                match line.char_indices().nth(LINE) {
                     Some((cut, _)) => format!("run {}...", &line[..cut]),
                     None => format!("run {line}"),
                 }
@@ -122,19 +126,18 @@ impl Titles<'_> {
         self.scenario.steps.iter().find_map(opened).unwrap_or_else(|| self.num(fd))
     }
 
-    /// An argument; nothing for a buffer that only takes a result.
-    fn argument(&self, argument: &Argument) -> Option<String> {
-        Some(match argument {
+    fn argument(&self, argument: &Argument) -> String {
+        match argument {
             Argument::Num(value) | Argument::InNumber(value, _) | Argument::InOutNumber(value, _) => {
                 self.num(value)
             }
             Argument::Text(text) => quote(text.as_bytes()),
             Argument::In(bytes) | Argument::InOut(bytes, _) => quote(bytes),
-            Argument::Out(_) => return None,
+            Argument::Out(layout) => format!("{{out: {}}}", layout.name()),
             Argument::Pointer(Pointer::Null) => "null".into(),
             Argument::Pointer(Pointer::Bad) => "bad pointer".into(),
             Argument::Pointer(Pointer::Kernel) => "kernel pointer".into(),
-        })
+        }
     }
 }
 

@@ -77,8 +77,19 @@ pub enum StepVerdict {
     Pass,
     /// One did not, or the guest ended in the step.
     Fail,
+    /// It took too long and was ended; the run went on.
+    Timeout,
+    /// Its tests say that they could not run; or, of a step that was not done, what it needs was not there.
+    Skipped,
     /// It was not done.
     NotRun,
+}
+
+impl StepVerdict {
+    /// Whether it speaks against the kernel, or the scenario.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Fail | Self::Timeout)
+    }
 }
 
 impl fmt::Display for StepVerdict {
@@ -86,6 +97,8 @@ impl fmt::Display for StepVerdict {
         f.pad(match self {
             Self::Pass => "pass",
             Self::Fail => "fail",
+            Self::Timeout => "timeout",
+            Self::Skipped => "skipped",
             Self::NotRun => "not-run",
         })
     }

@@ -78,7 +78,7 @@ pub fn index(
         .map(|entry| {
             let bytes = fs::read(entry.path()).map_err(io(&entry.path()))?;
             let path = format!("/lib/modules/{release}/{}", entry.file_name().to_string_lossy());
-            Ok(GuestFile { path, mode: 0o644, bytes })
+            Ok(GuestFile::new(path, 0o644, bytes))
         })
         .collect()
 }
@@ -86,6 +86,7 @@ pub fn index(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Content;
 
     /// A module by its `.modinfo` alone: an alias, and what it depends on is told by its symbols.
     fn module(name: &str, code: &str) -> GuestModule {
@@ -109,7 +110,10 @@ mod tests {
         let text = |name: &str| {
             let path = format!("/lib/modules/6.12.1-x/{name}");
             let file = files.iter().find(|file| file.path == path);
-            String::from_utf8(file.unwrap_or_else(|| panic!("no {path}")).bytes.clone()).unwrap()
+            match file.map(|file| &file.content) {
+                Some(Content::Bytes(bytes)) => String::from_utf8(bytes.clone()).unwrap(),
+                other => panic!("{path} is {other:?}"),
+            }
         };
         assert_eq!(text("modules.dep"), "extra/a.ko:\nextra/b.ko: extra/a.ko\n");
         assert!(text("modules.alias").contains("alias fs-b b"));

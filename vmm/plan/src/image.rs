@@ -1,6 +1,8 @@
 //! The guest's initramfs: the agent as /init, and what a scenario brings.
 
 use initramfs::{Initramfs, NodeKind};
+use scenario::GuestFileKind;
+use std::os::unix::fs::PermissionsExt;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
@@ -14,6 +16,18 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// What the kernel runs when it wants a module: CONFIG_MODPROBE_PATH's default.
 const MODPROBE: &str = "/sbin/modprobe";
+
+/// Folders that every guest has.
+const FOLDERS: &[(&str, u32)] = &[
+    ("/bin", 0o755),
+    ("/dev", 0o755),
+    ("/etc", 0o755),
+    ("/lib/modules", 0o755),
+    ("/proc", 0o755),
+    ("/root", 0o700),
+    ("/sys", 0o755),
+    ("/tmp", 0o1777),
+];
 
 /// What goes into a guest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,8 +62,47 @@ pub struct GuestFile {
     pub path: String,
     /// Permissions, 0 to 0o7777.
     pub mode: u32,
-    /// Its content.
-    pub bytes: Vec<u8>,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Files of their own.
+    Folder,
+    /// The path of another file.
+    Link(String),
+}
+
+impl GuestFile {
+    /// A regular one.
+    pub fn new(path: impl Into<String>, mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode, content: Content::Bytes(bytes.into()) }
+    }
+
+    /// As a scenario names it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn read(file: &scenario::GuestFile) -> io::Result<Self> {
+        let content = match file.kind {
+            GuestFileKind::File => Content::Bytes(fs::read(&file.host)?),
+            GuestFileKind::Folder => Content::Folder,
+            GuestFileKind::Link => {
+                let target = fs::read_link(&file.host)?.into_os_string().into_string();
+                Content::Link(target.map_err(|_| io::Error::other("where this link leads is no UTF-8 text"))?)
+            }
+        };
+        // A link has none of its own.
+        let mode = match content {
+            Content::Link(_) => 0o777,
+            _ => fs::metadata(&file.host)?.permissions().mode() & 0o7777,
+        };
+        Ok(Self { path: file.guest.clone(), mode, content })
+    }
 }
 
 /// Why there is no image.
@@ -118,10 +171,9 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
     // there is no console to open, and it wants that before the agent can mount devtmpfs.
     archive.node("/dev/console", 0o600, NodeKind::Char, 5, 1)?;
     archive.node("/dev/null", 0o666, NodeKind::Char, 1, 3)?;
-    for folder in ["/bin", "/dev", "/etc", "/lib/modules", "/proc", "/sys"] {
-        archive.dir(folder, 0o755)?;
+    for (folder, mode) in FOLDERS {
+        archive.dir(folder, *mode)?;
     }
-    archive.dir("/root", 0o700)?.dir("/tmp", 0o1777)?;
     for GuestModule { name, bytes } in &image.modules {
         archive.file(&format!("/lib/modules/{name}.ko"), 0o644, bytes.clone())?;
         if let Some(release) = &image.release {
@@ -134,7 +186,13 @@ fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
         archive.file(&format!("/early-modules/{index:02}-{name}"), 0o644, read(path)?)?;
     }
     for file in &image.files {
-        archive.file(&file.path, file.mode, file.bytes.clone())?;
+        match &file.content {
+            Content::Bytes(bytes) => _ = archive.file(&file.path, file.mode, bytes.clone())?,
+            // The guest's own ones keep their permissions.
+            Content::Folder if FOLDERS.iter().any(|(path, _)| *path == file.path) => {}
+            Content::Folder => _ = archive.dir(&file.path, file.mode)?,
+            Content::Link(target) => _ = archive.symlink(&file.path, target)?,
+        }
     }
     if image.busybox {
         add_busybox(&mut archive, &image.files)?;
@@ -250,7 +308,7 @@ mod tests {
         let image = Image {
             modules: vec![GuestModule { name: "chardev".into(), bytes: b"the module".to_vec() }],
             early: vec![],
-            files: vec![GuestFile { path: "/etc/motd".into(), mode: 0o600, bytes: b"welcome".to_vec() }],
+            files: vec![GuestFile::new("/etc/motd", 0o600, *b"welcome")],
             ..Image::default()
         };
         let archive = with_agent(&elf(&[1]), &image).unwrap();
@@ -275,7 +333,7 @@ mod tests {
 
     #[test]
     fn two_files_at_one_path_are_an_error() {
-        let file = |bytes: &[u8]| GuestFile { path: "/init".into(), mode: 0o755, bytes: bytes.into() };
+        let file = |bytes: &[u8]| GuestFile::new("/init", 0o755, bytes);
         let image = Image { files: vec![file(b"mine")], ..Image::default() };
         let message = with_agent(&elf(&[]), &image).unwrap_err().to_string();
         assert_eq!(message, "make the guest's initramfs: '/init' is there twice, and the two differ");
@@ -297,12 +355,37 @@ mod tests {
     /// Needs busybox-static, as every scenario that runs a program does.
     #[test]
     fn busybox_brings_links_for_its_commands_except_where_a_file_stands() {
-        let ps = GuestFile { path: "/bin/ps".into(), mode: 0o755, bytes: b"my own ps".to_vec() };
+        let ps = GuestFile::new("/bin/ps", 0o755, *b"my own ps");
         let image = Image { files: vec![ps], busybox: true, ..Image::default() };
         let archive = with_agent(&elf(&[]), &image).unwrap();
         for text in ["bin/busybox\0", "bin/sh\0", "bin/insmod\0", "bin/ps\0", "my own ps"] {
             assert!(contains(&archive, text), "no {text} in the image");
         }
         assert!(with_agent(&elf(&[]), &image).unwrap() == archive);
+    }
+
+    #[test]
+    fn folders_and_links_keep_what_they_are() {
+        let here = tempfile::tempdir().unwrap();
+        let (sub, link) = (here.path().join("sub"), here.path().join("link"));
+        fs::create_dir(&sub).unwrap();
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o750)).unwrap();
+        std::os::unix::fs::symlink("sub/file", &link).unwrap();
+        let read = |kind, host: &Path, guest: &str| {
+            GuestFile::read(&scenario::GuestFile { kind, host: host.into(), guest: guest.into(), line: 1 })
+                .unwrap()
+        };
+        let files = vec![
+            read(GuestFileKind::Folder, &sub, "/opt/sub"),
+            read(GuestFileKind::Link, &link, "/opt/link"),
+            // It is there with permissions of its own.
+            read(GuestFileKind::Folder, &sub, "/etc"),
+        ];
+        assert_eq!(files[0], GuestFile { path: "/opt/sub".into(), mode: 0o750, content: Content::Folder });
+        let content = Content::Link("sub/file".into());
+        assert_eq!(files[1], GuestFile { path: "/opt/link".into(), mode: 0o777, content });
+        let archive = with_agent(&elf(&[1]), &Image { files, ..Image::default() }).unwrap();
+        assert!(contains(&archive, "opt/sub\0") && contains(&archive, "opt/link\0"));
+        assert!(contains(&archive, "sub/file"));
     }
 }

@@ -137,6 +137,8 @@ pub struct Bind {
     pub name: String,
     /// The value.
     pub from: Source,
+    /// It means something only in the process that makes the calls: a descriptor, an address.
+    pub of_process: bool,
 }
 
 /// Where a bound value comes from. A step that failed binds nothing, and steps that use the name are

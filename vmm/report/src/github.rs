@@ -7,7 +7,7 @@ use crate::{
     Reporter, failure, markdown,
     record::{Run, Session},
 };
-use judge::{Began, Judged, StepVerdict, Verdict};
+use judge::{Began, Judged, Verdict};
 use std::{
     fs::OpenOptions,
     io::{self, Write},
@@ -88,9 +88,7 @@ impl Reporter for GitHub {
 fn annotations(run: &Run) -> Vec<String> {
     let path = run.path();
     let mut lines = Vec::new();
-    for step in
-        run.steps.iter().filter(|step| !matches!(step.verdict, StepVerdict::Pass | StepVerdict::NotRun))
-    {
+    for step in run.steps.iter().filter(|step| step.verdict.is_bad()) {
         let line = step.failures.first().map_or(step.line, |failure| failure.line);
         let title = format!("{}: {}", run.began.scenario, step.title);
         lines.push(error(Some((&path, line)), &title, &failure::in_full(step, &path)));

@@ -9,7 +9,7 @@ use base::taint;
 use board::wire::SeenCall;
 use engine::event::Booted;
 use judge::{
-    Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, StepVerdict,
+    Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, Subtest,
     SyscallRow, Taint,
 };
 use serde_json::{Map, Value, json};
@@ -102,6 +102,7 @@ impl Json {
             "scenario": self.began.as_ref().map(|began| json!({
                 "name": began.scenario,
                 "path": began.path.display().to_string(),
+                "warnings": began.notes,
             })),
             "host": self.host,
             "kernel": kernel,
@@ -109,6 +110,7 @@ impl Json {
             "steps": steps,
             "failures": report.map_or(&[][..], |report| &report.failures).iter().map(failure).collect::<Vec<_>>(),
             "expectations": report.map(|report| report.expectations),
+            "subtests": report.map_or(&[][..], |report| &report.subtests).iter().map(subtest).collect::<Vec<_>>(),
             "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
             "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
@@ -241,15 +243,39 @@ pub(crate) fn step(step: &JudgedStep) -> Value {
         let values: Map<String, Value> =
             result.values.iter().map(|(name, value)| (name.clone(), number(value))).collect();
         object.insert("values".into(), Value::Object(values));
-        if let Some(output) = &result.output {
-            object.insert("output".into(), json!(output));
+        for (name, excerpt) in [("output", &result.output), ("stderr", &result.stderr)] {
+            let Some(excerpt) = excerpt else { continue };
+            object.insert(name.into(), json!(excerpt.text));
+            if excerpt.left_out > 0 {
+                object.insert(format!("{name}_bytes_left_out"), json!(excerpt.left_out));
+            }
+            if excerpt.goes_on {
+                object.insert(format!("{name}_goes_on"), json!(true));
+            }
         }
     }
-    if step.verdict != StepVerdict::NotRun {
+    if !step.subtests.is_empty() {
+        object.insert("subtests".into(), step.subtests.iter().map(subtest).collect());
+    }
+    if step.verdict.is_bad() {
+        object.insert("log".into(), step.log.iter().map(|record| json!(record.text)).collect());
+        object.insert("log_lines_left_out".into(), json!(step.log_left_out));
+    }
+    if step.is_done() {
         object.insert("expectations".into(), json!(step.expectations));
         object.insert("failures".into(), step.failures.iter().map(failure).collect());
     }
     Value::Object(object)
+}
+
+fn subtest(subtest: &Subtest) -> Value {
+    json!({
+        "name": subtest.test.name(),
+        "verdict": subtest.test.outcome.name(),
+        "why": subtest.test.why,
+        "in": subtest.place.name(),
+        "has_parts": subtest.test.has_parts,
+    })
 }
 
 fn failure(failure: &Failure) -> Value {

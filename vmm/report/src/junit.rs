@@ -1,11 +1,11 @@
 //! `--report junit=FILE`: one suite a scenario, one case a step, for the CI systems that read JUnit's XML.
 //!
-//! A step that failed is a failure, one that was not run is skipped. Of a run that came to something worse than its steps say (a
+//! A step that failed is a failure, one that was not run is skipped; tests that a step is made of are cases of their own. Of a run that came to something worse than its steps say (a
 //! splat, a hang, infra), a last case `verdict` has the reason: an error if it is no verdict against the kernel.
 
 use crate::record::{Run, Session};
 use base::text::escape;
-use judge::{JudgedStep, StepVerdict, Verdict};
+use judge::{JudgedStep, Outcome, StepVerdict, Subtest, Verdict};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 /// All runs as one XML document.
@@ -18,7 +18,10 @@ pub fn render(session: &Session) -> String {
 fn suite(run: &Run) -> TestSuite {
     let mut suite = TestSuite::new(escape(&run.began.scenario));
     suite.set_time(run.ran());
-    suite.add_test_cases(run.steps.iter().map(|step| case(run, step)));
+    for step in &run.steps {
+        suite.add_test_case(case(run, step));
+        suite.add_test_cases(step.subtests.iter().map(|subtest| part(run, step, subtest)));
+    }
     suite.add_test_case(verdict(run));
     suite
 }
@@ -26,12 +29,12 @@ fn suite(run: &Run) -> TestSuite {
 fn case(run: &Run, step: &JudgedStep) -> TestCase {
     let status = match step.verdict {
         StepVerdict::Pass => TestCaseStatus::success(),
-        StepVerdict::NotRun => {
+        StepVerdict::NotRun | StepVerdict::Skipped => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(escape(step.why.as_deref().unwrap_or_default()));
             status
         }
-        _ => {
+        StepVerdict::Fail | StepVerdict::Timeout => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_type(step.verdict.to_string());
             status.set_message(crate::failure::in_a_line(step));
@@ -42,6 +45,23 @@ fn case(run: &Run, step: &JudgedStep) -> TestCase {
     let mut case = TestCase::new(format!("{}: {}", step.index + 1, escape(&step.title)), status);
     case.set_classname(escape(&run.path()));
     case.set_time(step.took.unwrap_or_default());
+    case
+}
+
+/// A test that is a part of a step.
+fn part(run: &Run, step: &JudgedStep, subtest: &Subtest) -> TestCase {
+    let test = &subtest.test;
+    let why = escape(test.why.as_deref().unwrap_or_default());
+    let mut status = match test.outcome {
+        Outcome::Passed | Outcome::ExpectedFailure => TestCaseStatus::success(),
+        Outcome::Skipped => TestCaseStatus::skipped(),
+        Outcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+    };
+    if matches!(test.outcome, Outcome::Skipped | Outcome::Failed) {
+        status.set_message(why);
+    }
+    let mut case = TestCase::new(format!("{}: {}", step.index + 1, escape(&test.name())), status);
+    case.set_classname(escape(&run.path()));
     case
 }
 

@@ -7,7 +7,7 @@ use crate::{
     record::{Run, Session},
 };
 use base::text::escape;
-use judge::{JudgedStep, StepVerdict, Verdict};
+use judge::{JudgedStep, Outcome, StepVerdict, Verdict};
 
 /// All runs as one document.
 pub fn render(session: &Session) -> String {
@@ -30,8 +30,26 @@ fn subtests(text: &mut String, run: &Run) {
         if step.verdict != StepVerdict::Pass {
             failure::in_full(step, &run.path()).lines().for_each(|line| comment(text, "    ", line));
         }
+        parts(text, step);
         let (ok, directive) = result(step);
         *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(&step.title));
+    }
+}
+
+/// The tests that a step is made of, one below the other: their names say what they are parts of.
+fn parts(text: &mut String, step: &JudgedStep) {
+    if step.subtests.is_empty() {
+        return;
+    }
+    *text += &format!("        KTAP version 1\n        1..{}\n", step.subtests.len());
+    for (index, subtest) in step.subtests.iter().enumerate() {
+        let (ok, directive) = match subtest.test.outcome {
+            Outcome::Passed => ("ok", ""),
+            Outcome::Skipped => ("ok", " # SKIP"),
+            Outcome::ExpectedFailure => ("not ok", " # XFAIL"),
+            Outcome::Failed => ("not ok", ""),
+        };
+        *text += &format!("        {ok} {} {}{directive}\n", index + 1, name(&subtest.test.name()));
     }
 }
 
@@ -39,7 +57,8 @@ fn result(step: &JudgedStep) -> (&'static str, &'static str) {
     match step.verdict {
         StepVerdict::Pass => ("ok", ""),
         StepVerdict::NotRun => ("ok", " # SKIP not run"),
-        _ => ("not ok", ""),
+        StepVerdict::Skipped => ("ok", " # SKIP"),
+        StepVerdict::Fail | StepVerdict::Timeout => ("not ok", ""),
     }
 }
 

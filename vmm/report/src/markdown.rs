@@ -39,8 +39,7 @@ fn row(run: &Run) -> String {
 
 fn details(run: &Run) -> String {
     let mut text = format!("\n### {}: {}\n\n", cell(&run.began.scenario), run.word());
-    let failed =
-        run.steps.iter().filter(|step| !matches!(step.verdict, StepVerdict::Pass | StepVerdict::NotRun));
+    let failed = run.steps.iter().filter(|step| step.verdict.is_bad());
     for step in failed {
         text += &format!("Step {}: {}\n\n", step.index + 1, cell(&step.title));
         text += &block(&failure::in_full(step, &run.path()));

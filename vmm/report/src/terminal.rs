@@ -1,6 +1,7 @@
 //! The run for a person: one line a step, as it ends; what failed, expected beside got.
 
 use super::{Reporter, trace};
+use crate::failure::{Circumstance, circumstances};
 use anstyle::{AnsiColor, Style};
 use base::text::{escape, time};
 use board::wire::Door;
@@ -84,7 +85,8 @@ impl Terminal {
         let label = match step.verdict {
             StepVerdict::Pass => self.paint(GOOD, "PASS"),
             StepVerdict::Fail => self.paint(BAD, "FAIL"),
-            StepVerdict::NotRun => self.paint(ODD, "SKIP"),
+            StepVerdict::Timeout => self.paint(BAD, "TIMEOUT"),
+            StepVerdict::Skipped | StepVerdict::NotRun => self.paint(ODD, "SKIP"),
         };
         let title = &step.title;
         match step.took {
@@ -101,7 +103,23 @@ impl Terminal {
         if step.verdict != StepVerdict::Pass && step.failures.is_empty() {
             self.place(step.line)?;
         }
-        step.failures.iter().try_for_each(|failure| self.failure(failure))
+        step.failures.iter().try_for_each(|failure| self.failure(failure))?;
+        if step.verdict.is_bad() { self.circumstances(step) } else { Ok(()) }
+    }
+
+    /// What a program printed last, and what the kernel logged, where a step went wrong. Indented, none of it looks like a
+    /// verdict.
+    fn circumstances(&mut self, step: &JudgedStep) -> io::Result<()> {
+        for circumstance in circumstances(step) {
+            match circumstance {
+                Circumstance::Heading(text) => writeln!(self.out, "      {text}")?,
+                Circumstance::Quoted { text, bad } => {
+                    let text = if bad { self.paint(BAD, &text) } else { text };
+                    writeln!(self.out, "        {text}")?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn failure(&mut self, failure: &Failure) -> io::Result<()> {
@@ -237,9 +255,11 @@ impl Terminal {
             return writeln!(self.out, "{label}  {name}: {}", reason.join("\n  "));
         }
         let (steps, expectations) = (report.steps.len(), report.expectations);
+        let skipped = report.steps.iter().filter(|step| step.verdict == StepVerdict::Skipped).count();
+        let skipped = if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() };
         writeln!(
             self.out,
-            "{label}  {name}: {steps} step{}, {expectations} expectation{}, {:.1} s",
+            "{label}  {name}: {steps} step{}{skipped}, {expectations} expectation{}, {:.1} s",
             if steps == 1 { "" } else { "s" },
             if expectations == 1 { "" } else { "s" },
             report.ran.as_secs_f64()
@@ -250,7 +270,10 @@ impl Terminal {
 impl Reporter for Terminal {
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
         match judged {
-            Judged::Began(Began { path, .. }) => self.path.clone_from(path),
+            Judged::Began(Began { path, notes, .. }) => {
+                self.path.clone_from(path);
+                notes.iter().try_for_each(|note| self.head("warning", note))?;
+            }
             Judged::Host(host) => self.head("host", host)?,
             Judged::Kernel(kernel) => self.kernel(kernel)?,
             Judged::Modules(builds, _) => self.builds(builds)?,

@@ -84,6 +84,58 @@ fn failures_on_the_terminal_show_expected_got_and_the_line() {
     insta::assert_snapshot!(shown(&judged(&scenario, &events), false));
 }
 
+/// Three steps: a program that fails, one that takes too long, and one whose tests are skipped.
+fn troubled() -> Vec<Judged> {
+    let text = "steps:\n- run: /bin/fails\n- run: /bin/lasts\n- run: /bin/skips\n";
+    let scenario = scenario(text);
+    let lines = |count| (1..=count).map(|line| format!("line {line}\n")).collect::<String>();
+    let took = Duration::from_micros(4100);
+    let fails = StepOutcome::Exited {
+        code: 1,
+        stdout: format!("{}{}\nok 1 a\nnot ok 2 b # exit=1\n1..2\n", lines(20), "long ".repeat(100))[..]
+            .into(),
+        stderr: "evil\u{1b}[2J\n".into(),
+        took,
+    };
+    let lasts = StepOutcome::Ended {
+        limit: Duration::from_secs(2),
+        stdout: lines(3)[..].into(),
+        stderr: "".into(),
+        standing: Vec::new(),
+    };
+    let skips =
+        StepOutcome::Exited { code: 4, stdout: "1..0 # SKIP needs root\n".into(), stderr: "".into(), took };
+    let mut events = vec![judge::fixture::booted()];
+    for (index, outcome) in [fails, lasts, skips].into_iter().enumerate() {
+        events.push(Event::StepStarted { index });
+        for line in 0..[20, 2, 0][index] {
+            let seq = (20 * index + line) as u64;
+            let (level, text) =
+                (if line == 1 { 3 } else { 6 }, format!("driver: line {line} of step {index}"));
+            events.push(Event::Log(LogRecord { seq, time: Duration::ZERO, level, text }));
+        }
+        events.push(Event::StepEnded { index, outcome });
+    }
+    let evidence = Default::default();
+    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(3) }));
+    judged(&scenario, &events)
+}
+
+#[test]
+fn what_goes_wrong_is_shown_with_what_was_printed_and_logged() {
+    let text = shown(&troubled(), false);
+    assert!(!text.contains('\u{1b}'));
+    insta::assert_snapshot!(text);
+    // Every other report has the same, and takes nobody's words for results.
+    let mut all = crate::record::Session::default();
+    troubled().iter().for_each(|judged| _ = all.event(judged));
+    insta::assert_snapshot!(crate::ktap::render(&all));
+    insta::assert_snapshot!(crate::junit::render(&all));
+    insta::assert_snapshot!(crate::markdown::render(&all));
+    let steps = written(&troubled())["steps"].clone();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&steps).unwrap());
+}
+
 #[test]
 fn a_panic_on_the_terminal_shows_the_log_and_steers_no_terminal() {
     let end = vec![
@@ -104,7 +156,12 @@ fn a_splat_on_the_terminal_shows_where_it_was_and_how_it_came_there() {
     let mut middle: Vec<Event> = lines.map(|(_, text)| log(text, 4)).collect();
     middle.push(Event::StepEnded {
         index: 9,
-        outcome: StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::from_micros(77) },
+        outcome: StepOutcome::Returned {
+            value: 0,
+            data: Vec::new(),
+            took: Duration::from_micros(77),
+            cut: false,
+        },
     });
     let text = shown(&broken_at(9, middle.clone(), RunEnd::Completed), false);
     let findings: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("splat ")).take(8).collect();

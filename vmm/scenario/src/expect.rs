@@ -2,11 +2,12 @@
 
 use super::errno::Errno;
 use super::model::{
-    CallExpect, CallName, Check, Ending, EndingKind, Layout, LogWant, Origin, Place, RunExpect, Span, Text,
-    Want,
+    CallExpect, CallName, Check, Ending, EndingKind, Interval, Layout, LogWant, Num, Origin, Place,
+    RunExpect, Span, Text, Want,
 };
 use super::node::{Node, Value};
 use super::reader::Reader;
+use super::status;
 use super::value::{parse_int, reference};
 use base::diagnostic::Diagnostic;
 
@@ -53,7 +54,7 @@ impl Reader<'_> {
                 _ => {
                     let line = self.line(&node.span);
                     let want = if results == Results::Program {
-                        self.interval(node, "an exit status").map(Want::Exit)
+                        self.exit_status(node).map(Want::Exit)
                     } else {
                         self.value_or_errno(node)
                     };
@@ -81,6 +82,22 @@ impl Reader<'_> {
             node,
             "what the step returns: a number, an error like `EFAULT`, or a map like `{returns: 0}`",
         )
+    }
+
+    /// A status, a range of them, or the signal that ends the program: `3`, `{at-least: 1}`, `SIGSEGV`.
+    fn exit_status(&mut self, node: &Node) -> Option<Interval> {
+        let text = node.text().unwrap_or_default();
+        let number = match text.starts_with("SIG") {
+            true => status::named(text).map(i128::from),
+            false => parse_int(text).map(status::meant),
+        };
+        match number {
+            Some(number) => Some(Interval { low: Some(Num::Int(number)), high: Some(Num::Int(number)) }),
+            None if text.starts_with("SIG") => {
+                self.expected(node, "an exit status like `3`, or a signal's name like `SIGSEGV`")
+            }
+            None => self.interval(node, "an exit status"),
+        }
     }
 
     fn errno(&mut self, node: &Node) -> Option<Errno> {
@@ -135,7 +152,7 @@ impl Reader<'_> {
                 "errno" => one(self.errno(node).map(Want::Errno)),
                 "users" => one(self.interval(node, "how many hold the module").map(Want::Users)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
-                "exit" => one(self.interval(node, "an exit status").map(Want::Exit)),
+                "exit" => one(self.exit_status(node).map(Want::Exit)),
                 "taint" => one(self.taint(node).map(Want::Taint)),
                 "log" => wants.extend(self.log(node).into_iter().map(|(want, line)| (line, Want::Log(want)))),
                 _ => {
@@ -246,10 +263,15 @@ impl Reader<'_> {
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
         let taint = fields.take("taint").and_then(|node| Some((self.taint(node)?, self.line(&node.span))));
         let clean = fields.take("clean").map(|node| (self.places(node), self.line(&node.span)));
+        let ktap = fields.take("ktap").and_then(|node| {
+            self.choice(node, "`required`", &[("required", ())])?;
+            Some(self.line(&node.span))
+        });
         let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = ["syscalls", "log", "taint", "clean"].into_iter().chain(endings).collect();
+        let known = ["syscalls", "log", "taint", "clean", "ktap"];
+        let known: Vec<&str> = known.into_iter().chain(endings).collect();
         fields.end(self, &known);
-        Some(RunExpect { syscalls, log, taint, clean, ending })
+        Some(RunExpect { syscalls, log, taint, clean, ending, ktap })
     }
 
     /// `clean`: a list of places.

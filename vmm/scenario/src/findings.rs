@@ -35,7 +35,7 @@ impl Reader<'_> {
         found
     }
 
-    /// `allow: [{splat: text, reason: text}]`, or a single entry.
+    /// `allow: [{splat: text, reason: text}]`, with `oops` for `splat` too, or a single entry.
     pub fn allow(&mut self, node: &Node) -> Vec<Allow> {
         let entries = match &node.value {
             Value::List(entries) => &entries[..],
@@ -50,7 +50,8 @@ impl Reader<'_> {
 
     fn allowed(&mut self, node: &Node) -> Option<Allow> {
         let mut fields = self.fields(node, "what is allowed")?;
-        let splat = fields.need(self, "splat");
+        let splat = fields.take("splat").map(|node| (EndingKind::Splat, node));
+        let oops = fields.take("oops").map(|node| (EndingKind::Oops, node));
         let reason = match fields.take("reason") {
             Some(node) => match self.text(node, "the reason, in words")? {
                 text if text.trim().is_empty() => self.no_reason(node),
@@ -58,18 +59,32 @@ impl Reader<'_> {
             },
             None => self.no_reason(node),
         };
-        fields.end(self, &["splat", "reason"]);
-        let splat = splat?;
-        if let Value::Scalar { text, plain: true } = &splat.value
+        let span = fields.span.clone();
+        fields.end(self, &["splat", "oops", "reason"]);
+        let (kind, what) = match (splat, oops) {
+            (Some(_), Some((_, oops))) => {
+                return self
+                    .error(Diagnostic::new(&oops.span, "an entry allows one thing: `splat` or `oops`"));
+            }
+            (None, None) => {
+                return self.error(
+                    Diagnostic::new(&span, "what is allowed? This entry needs the field `splat` or `oops`")
+                        .help("like `{splat: text of its message, reason: why it may be there}`"),
+                );
+            }
+            (Some(one), None) | (None, Some(one)) => one,
+        };
+        if let Value::Scalar { text, plain: true } = &what.value
             && text == "true"
         {
+            let every = kind.name();
             return self.error(
-                Diagnostic::new(&splat.span, "this would allow every splat, those of tomorrow too")
+                Diagnostic::new(&what.span, format!("this would allow every {every}, those of tomorrow too"))
                     .help("name the one that is meant, by text or by `{kind: warn, function: foo}`"),
             );
         }
-        let pattern = self.pattern_of(splat, EndingKind::Splat)?;
-        Some(Allow { pattern, reason: reason?, line: self.line(&node.span) })
+        let pattern = self.pattern_of(what, kind)?;
+        Some(Allow { kind, pattern, reason: reason?, line: self.line(&node.span) })
     }
 
     fn no_reason<T>(&mut self, node: &Node) -> Option<T> {

@@ -19,15 +19,19 @@ pub mod model;
 mod modules;
 mod names;
 mod node;
+mod process;
 mod reader;
 mod request;
+pub mod status;
 mod step;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-pub use model::{ConfigNeed, GuestFile, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path};
+pub use model::{
+    ConfigNeed, GuestFile, GuestFileKind, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path,
+};
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use value::placeholders;
@@ -35,6 +39,7 @@ pub use value::placeholders;
 use reader::Reader;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,25 +62,41 @@ const FIELDS: &[&str] = &[
     "allow",
 ];
 
-/// Reads a scenario's file.
+/// Reads a scenario's file: a regular one, a pipe, or, for `-`, standard input. What comes from nowhere has its paths relative
+/// to the current folder.
 ///
 /// # Errors
 /// Everything that is wrong with it, ready for the user's eyes.
 pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
-    parse(Source::new(path, &read(path).map_err(|why| Diagnostics::file(path, why))?))
+    let text = read(path).map_err(|why| Diagnostics::file(path, why))?;
+    // A shell's `<(...)` is a descriptor, whose folder is nobody's.
+    let nowhere = |folder| path.starts_with(folder) && !path.is_file();
+    let shown = match path {
+        path if path == Path::new(STDIN) => Path::new("stdin"),
+        _ if nowhere("/dev") || nowhere("/proc") => Path::new("pipe"),
+        path => path,
+    };
+    parse(Source::new(shown, &text))
 }
+
+/// Names standard input.
+const STDIN: &str = "-";
 
 fn read(path: &Path) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("can't read this scenario: {}", base::text::plain(&error));
-    let metadata = std::fs::metadata(path).map_err(cannot)?;
-    if metadata.is_dir() {
-        return Err("this is a folder; name a scenario's file, like scenarios/chardev.yaml".into());
-    }
-    if !metadata.is_file() {
-        return Err("this is no regular file".into());
-    }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    if path == Path::new(STDIN) {
+        std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    } else {
+        let metadata = std::fs::metadata(path).map_err(cannot)?;
+        if metadata.is_dir() {
+            return Err("this is a folder; name a scenario's file, like scenarios/chardev.yaml".into());
+        }
+        if !metadata.is_file() && !metadata.file_type().is_fifo() {
+            return Err("this is neither a regular file nor a pipe".into());
+        }
+        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    }
     if bytes.len() as u64 > MAX_FILE {
         return Err("this file is larger than 1 MiB; is it a scenario?".into());
     }
@@ -157,6 +178,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
         allow,
+        notes: std::mem::take(&mut reader.notes),
         source: reader.source.clone(),
     })
 }
@@ -168,6 +190,9 @@ impl Default for Machine {
         Self { memory_mib: 128, vcpus: 1, vcpus_at: 0..0, checks: true, command_line: Vec::new() }
     }
 }
+
+const NO_KASLR: &str = "`kaslr` in the kernel's command line has no effect: only the code that unpacks a kernel moves it to another \
+                        address, and guests get it unpacked";
 
 fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
     const MIB: i128 = 1 << 20;
@@ -195,7 +220,12 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
         const LONGEST: usize = 1024;
         let fits = |text: &str| text.len() <= LONGEST && !text.chars().any(char::is_control);
         match node.text().filter(|text| fits(text)) {
-            Some(text) => machine.command_line = text.split_whitespace().map(str::to_owned).collect(),
+            Some(text) => {
+                machine.command_line = text.split_whitespace().map(str::to_owned).collect();
+                if machine.command_line.iter().any(|word| word == "kaslr") {
+                    reader.notes.push(NO_KASLR.to_owned());
+                }
+            }
             None => {
                 _ = reader.expected::<()>(
                     node,

@@ -45,6 +45,8 @@ pub struct Scenario {
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
     pub allow: Vec<Allow>,
+    /// What is not wrong with it, and not as its author may think.
+    pub notes: Vec<String>,
     /// The text, for messages that come later.
     pub source: Source,
 }
@@ -105,12 +107,25 @@ pub enum ModuleKind {
 /// A file to put into the guest. It exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuestFile {
+    /// What it is.
+    pub kind: GuestFileKind,
     /// Relative to the working directory.
     pub host: PathBuf,
     /// Absolute.
     pub guest: String,
     /// Where the scenario names it, counted from 1.
     pub line: usize,
+}
+
+/// What a [`GuestFile`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestFileKind {
+    /// A regular file, or a link to one that a scenario names itself.
+    File,
+    /// A folder; what is in it has entries of its own.
+    Folder,
+    /// A symbolic link in a folder. It leads where it leads in the guest.
+    Link,
 }
 
 /// One step.
@@ -134,6 +149,20 @@ pub struct Step {
     pub timeout: Duration,
     /// So many times, 1 to 10,000,000; all must return the errno that the first one returns.
     pub repeat: u32,
+    /// What becomes of test results in what it prints, and in what the kernel logs meanwhile.
+    pub ktap: Ktap,
+}
+
+/// What becomes of test results in KTAP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ktap {
+    /// Those that are there are judged.
+    #[default]
+    Judged,
+    /// There must be some, too.
+    Required,
+    /// They are text like any other.
+    Ignored,
 }
 
 /// A number that is known now, or once an earlier step is done.
@@ -199,6 +228,9 @@ impl Place {
         ("taint", Self::Taint),
         ("memory", Self::Memory),
     ];
+
+    /// So many bytes of a folder's listing are read: some thousand names.
+    pub const LISTING: u32 = 256 << 10;
 
     /// As scenarios write it.
     pub fn name(self) -> &'static str {
@@ -306,6 +338,14 @@ impl Layout {
         match self {
             Self::Bytes(size) => size,
             Self::Number(int) => int.size.into(),
+        }
+    }
+
+    /// As scenarios write it: a type, or a size in bytes.
+    pub fn name(self) -> String {
+        match self {
+            Self::Bytes(size) => size.to_string(),
+            Self::Number(int) => crate::value::type_name(int).to_owned(),
         }
     }
 }

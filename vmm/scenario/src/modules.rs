@@ -1,6 +1,6 @@
 //! Modules and files that a scenario names: they must be there before anything is built.
 
-use super::model::{ConfigNeed, GuestFile, ModuleKind, ModuleSource};
+use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::Diagnostic;
@@ -154,7 +154,8 @@ impl Reader<'_> {
         let mut files = Vec::new();
         for (guest, key, node) in fields.rest() {
             let strange = guest.split('/').any(|part| part == "..");
-            if !guest.starts_with('/') || guest.ends_with('/') || strange || guest.contains('\0') {
+            let root = guest == "/";
+            if !guest.starts_with('/') || guest.ends_with('/') && !root || strange || guest.contains('\0') {
                 self.errors.push(
                     Diagnostic::new(key, "expected a file's absolute path in the guest")
                         .help("write `path in the guest: path on this machine`"),
@@ -164,12 +165,17 @@ impl Reader<'_> {
             let Some(text) = self.text(node, "a file's path") else { continue };
             let host = self.beside(&text);
             match fs::metadata(&host) {
-                Ok(metadata) if metadata.is_file() => {
-                    let line = self.line(key);
-                    files.push(GuestFile { host, guest: guest.to_owned(), line });
+                Ok(metadata) if metadata.is_file() && !root => {
+                    let (kind, line) = (GuestFileKind::File, self.line(key));
+                    files.push(GuestFile { kind, host, guest: guest.to_owned(), line });
                 }
+                Ok(metadata) if metadata.is_dir() => match folder(&host, guest, self.line(key)) {
+                    Ok(inside) => files.extend(inside),
+                    Err(why) => self.errors.push(Diagnostic::new(&node.span, why)),
+                },
                 Ok(_) => {
-                    self.errors.push(Diagnostic::new(&node.span, format!("{} is no file", host.display())))
+                    let message = format!("{} is neither a file nor a folder", host.display());
+                    self.errors.push(Diagnostic::new(&node.span, message));
                 }
                 Err(error) => {
                     let error = Diagnostic::new(
@@ -191,6 +197,33 @@ impl Reader<'_> {
             _ => self.expected(node, what),
         }
     }
+}
+
+/// A folder and all that is in it, in the order of names; `guest` is where it is in the guest.
+fn folder(host: &Path, guest: &str, line: usize) -> Result<Vec<GuestFile>, String> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(host).sort_by_file_name() {
+        let entry = entry.map_err(|error| format!("can't read all of {}: {error}", host.display()))?;
+        let path = entry.path();
+        // The folder's own name may be a link.
+        let kind = match entry.file_type() {
+            _ if entry.depth() == 0 => GuestFileKind::Folder,
+            kind if kind.is_dir() => GuestFileKind::Folder,
+            kind if kind.is_symlink() => GuestFileKind::Link,
+            kind if kind.is_file() => GuestFileKind::File,
+            _ => return Err(format!("{} is neither a file, a folder nor a link", path.display())),
+        };
+        let inside = path.strip_prefix(host).unwrap_or(path);
+        let name =
+            inside.to_str().ok_or_else(|| format!("the name of {} is no UTF-8 text", path.display()))?;
+        let guest = match (guest.trim_end_matches('/'), name) {
+            ("", "") => continue,
+            (guest, "") => guest.to_owned(),
+            (guest, name) => format!("{guest}/{name}"),
+        };
+        files.push(GuestFile { kind, host: path.to_owned(), guest, line });
+    }
+    Ok(files)
 }
 
 /// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable.

@@ -11,6 +11,8 @@ pub struct Reader<'a> {
     pub source: &'a Source,
     /// What is wrong.
     pub errors: Vec<Diagnostic>,
+    /// What is not wrong, and not as its author may think.
+    pub notes: Vec<String>,
     /// The names that steps gave so far.
     pub names: Names,
     /// What `modules` names.
@@ -20,7 +22,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// No errors yet.
     pub fn new(source: &'a Source) -> Self {
-        Self { source, errors: Vec::new(), names: Names::default(), modules: Vec::new() }
+        Self { source, errors: Vec::new(), notes: Vec::new(), names: Names::default(), modules: Vec::new() }
     }
 
     /// Notes an error; `None` so that it can end a reader.

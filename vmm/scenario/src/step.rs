@@ -2,14 +2,16 @@
 
 use super::expect::Results;
 use super::kinds::{KINDS, Kind};
-use super::model::{Action, Binding, Check, Origin, Place, RunExpect, Span, Step, Text, Want, When};
+use super::model::{Action, Binding, Check, Ktap, Origin, Place, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
 use base::diagnostic::Diagnostic;
 use std::time::Duration;
 
 /// Fields that every kind of step has.
-const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat", "allow"];
+const COMMON: &[&str] = &["name", "expect", "as", "match", "timeout", "repeat", "allow", "ktap"];
+
+const KTAP: &[(&str, Ktap)] = &[("required", Ktap::Required), ("ignored", Ktap::Ignored)];
 
 /// The limit of a step that names none.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +31,7 @@ pub fn with_looks(steps: Vec<Step>, expect: &RunExpect, timeout: Duration) -> Ve
         binds: Vec::new(),
         timeout,
         repeat: 1,
+        ktap: Ktap::Ignored,
     };
     let (before, after) = (look(When::Before, Want::Success), look(When::After, Want::Clean));
     [before].into_iter().chain(steps).chain([after]).collect()
@@ -83,6 +86,7 @@ impl Reader<'_> {
         let (repeat, expect) = (fields.take("repeat"), fields.take("expect"));
         let (bind, pattern) = (fields.take("as"), fields.take("match"));
         let allow = fields.take("allow").map(|node| self.allow(node)).unwrap_or_default();
+        let ktap = fields.take("ktap").and_then(|node| self.choice(node, "`required` or `ignored`", KTAP));
         let known: Vec<&str> = kind.fields.iter().chain(COMMON).copied().collect();
         fields.end(self, &known);
 
@@ -124,6 +128,7 @@ impl Reader<'_> {
             binds,
             timeout,
             repeat,
+            ktap: ktap.unwrap_or_default(),
         })
     }
 

@@ -100,7 +100,10 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         ("allowed_without_reason", "allow: [{splat: foo_ioctl}]\nsteps:\n- sleep: 1 s\n".into()),
         ("allowed_with_empty_reason", steps("  - sleep: 1 s\n    allow: {splat: foo, reason: ''}\n")),
         ("everything_allowed", steps("  - sleep: 1 s\n    allow: [{splat: true, reason: noisy}]\n")),
-        ("oops_allowed", "allow: [{oops: foo, reason: old}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("every_oops_allowed", "allow: [{oops: true, reason: old}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("panic_allowed", "allow: [{panic: foo, reason: old}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("two_allowed_at_once", "allow: [{oops: a, splat: b, reason: old}]\nsteps:\n- sleep: 1 s\n".into()),
+        ("unknown_ktap", steps("  - run: /bin/x\n    ktap: maybe\n")),
         ("allowed_is_a_text", "allow: foo\nsteps:\n- sleep: 1 s\n".into()),
         ("null_is_no_text", steps("  - sleep: 1 s\n    expect: {oops: NULL}\n")),
         ("unknown_kind", steps("  - sleep: 1 s\n    expect: {splat: {kind: kasna}}\n")),
@@ -144,6 +147,22 @@ fn files_that_are_no_text_have_one_message_each() {
     insta::assert_snapshot!("folder", folder);
     let missing = super::load(std::path::Path::new("/nonexistent.yaml")).expect_err("missing");
     insta::assert_snapshot!("missing", missing);
+    let named = |text: &str| std::path::Path::new(text).to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let loaded = std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&pipe, "steps:\n- sleep: 1 s\n"));
+        super::load(&pipe).expect("a pipe")
+    });
+    assert_eq!((loaded.path, &*loaded.name), (pipe.clone(), "pipe"));
+    // As a shell's `<(...)`, its folder means nothing.
+    let (ours, theirs) = nix::unistd::pipe().unwrap();
+    nix::unistd::write(&theirs, b"files: {/etc/motd: Cargo.toml}\nsteps:\n- sleep: 1 s\n").unwrap();
+    drop(theirs);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&ours);
+    let loaded = super::load(&named(&format!("/dev/fd/{fd}"))).expect("a descriptor");
+    assert_eq!((loaded.path, loaded.files[0].host.clone()), (named("pipe"), named("Cargo.toml")));
     let device = super::load(std::path::Path::new("/dev/zero")).expect_err("a device");
     insta::assert_snapshot!("device", device);
 }
@@ -168,4 +187,41 @@ proptest! {
     fn no_bytes_make_the_loader_panic(text in any::<Vec<u8>>()) {
         let _ = try_load(&text);
     }
+}
+
+#[test]
+fn a_folder_is_a_file_for_each_thing_in_it() {
+    use crate::GuestFileKind::{File, Folder, Link};
+    let here = tempfile::tempdir().unwrap();
+    let tree = here.path().join("tree");
+    std::fs::create_dir_all(tree.join("sub/empty")).unwrap();
+    std::fs::write(tree.join("sub/file"), "x").unwrap();
+    std::os::unix::fs::symlink("/nowhere", tree.join("link")).unwrap();
+    let load = |guest: &str, host: &str| {
+        let text = format!("files: {{{guest}: {host}}}\nsteps:\n- sleep: 1 s\n");
+        let path = here.path().join("s.yaml");
+        std::fs::write(&path, text).unwrap();
+        crate::load(&path)
+    };
+    let files = |guest: &str| -> Vec<(String, crate::GuestFileKind)> {
+        load(guest, "tree").unwrap().files.into_iter().map(|file| (file.guest, file.kind)).collect()
+    };
+    let list = |list: &[(&str, crate::GuestFileKind)]| -> Vec<(String, crate::GuestFileKind)> {
+        list.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect()
+    };
+    let inside =
+        [("/opt/link", Link), ("/opt/sub", Folder), ("/opt/sub/empty", Folder), ("/opt/sub/file", File)];
+    assert_eq!(files("/opt"), list(&[&[("/opt", Folder)][..], &inside].concat()));
+    assert_eq!(files("/")[..2], list(&[("/link", Link), ("/sub", Folder)]));
+    nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = load("/opt", "tree").unwrap_err().to_string();
+    assert!(error.contains("tree/pipe is neither a file, a folder nor a link"), "{error}");
+}
+
+#[test]
+fn a_word_without_effect_is_told() {
+    let noted = scenario("machine: {command-line: quiet kaslr}\nsteps:\n- sleep: 1 s\n");
+    assert!(noted.notes[0].starts_with("`kaslr` in the kernel's command line has no effect"));
+    let plain = scenario("machine: {command-line: quiet nokaslr}\nsteps:\n- sleep: 1 s\n");
+    assert_eq!(plain.notes, [""; 0]);
 }

@@ -26,6 +26,11 @@ pub const TYPES: &[(&str, Type)] = &[
     ("i64", Type { size: 8, signed: true }),
 ];
 
+/// The first of a type's names.
+pub fn type_name(int: Type) -> &'static str {
+    TYPES.iter().find(|(_, known)| *known == int).map_or("", |(name, _)| name)
+}
+
 /// Buffers and reads are at most so long: what comes back must fit into one message of the agent.
 pub const MAX_BUFFER: u32 = 1 << 20;
 

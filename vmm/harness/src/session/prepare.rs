@@ -26,7 +26,6 @@ use protocol::Door;
 use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -205,9 +204,7 @@ fn initramfs(
             let (scenario, line) = (scenario.path.display(), file.line);
             Abort::input(format!("{scenario}:{line}: failed to read {}: {error}", file.host.display()))
         };
-        let bytes = fs::read(&file.host).map_err(cant_read)?;
-        let mode = fs::metadata(&file.host).map_err(cant_read)?.permissions().mode() & 0o7777;
-        files.push(GuestFile { path: file.guest.clone(), mode, bytes });
+        files.push(GuestFile::read(file).map_err(cant_read)?);
     }
     // In the cache: what a killed process leaves there is swept.
     let stage = cache.stage()?;

@@ -7,6 +7,7 @@ use crate::findings::excuse;
 use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use crate::places;
 use crate::standing::{self, Hang, describe};
+use crate::subtests::Results;
 use crate::unknown::{Unknown, lost};
 use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
@@ -14,7 +15,7 @@ use base::text::time;
 use board::wire::{Blame, Door, EndReason, EntryWrite, Evidence, LogRecord, Origin};
 use engine::event::{Ended, RunEnd};
 use scenario::errno::Errno;
-use scenario::model::{CallExpect, CallName, Interval};
+use scenario::model::{CallExpect, CallName, Interval, Ktap};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ impl Judge {
             steps: self.steps.clone(),
             failures: Vec::new(),
             expectations: self.steps.iter().map(|step| step.expectations).sum(),
+            subtests: self.tests_outside().tests,
             findings: self.judged_findings(),
             unknown: Vec::new(),
             taint: self.taint,
@@ -201,7 +203,22 @@ impl Judge {
             report.expectations += 1;
             failures.extend(check::taint_failure(want, self.taint.added(), line));
         }
+        let tests = self.tests_outside();
+        failures.extend(tests.failures(Ktap::Judged, 1));
+        if let Some(line) = self.scenario.expect.ktap {
+            report.expectations += 1;
+            if !self.tests_seen && tests.tests.is_empty() {
+                failures.extend(tests.failures(Ktap::Required, line));
+            }
+        }
         report.failures = failures;
+    }
+
+    /// The tests that the kernel reported outside of all steps.
+    fn tests_outside(&self) -> Results {
+        let mut results = Results::default();
+        results.log(self.run_ktap.clone().finish());
+        results
     }
 
     fn call_failures(
@@ -368,7 +385,7 @@ impl Judge {
             return found;
         }
         // The step that the end came in did not fail by itself.
-        let failed = |step: &&JudgedStep| step.verdict == StepVerdict::Fail && self.lost != Some(step.index);
+        let failed = |step: &&JudgedStep| step.verdict.is_bad() && self.lost != Some(step.index);
         let failed = self.steps.iter().filter(failed).count();
         let failed =
             (failed > 0).then(|| (Verdict::Fail, format!("{failed} of {} steps failed", self.steps.len())));
@@ -377,14 +394,17 @@ impl Judge {
 
     /// The verdict of a guest that is in good health.
     fn compared(&self, report: &RunReport, end: &End<'_>) -> (Verdict, String) {
-        let failed = self.steps.iter().filter(|step| step.verdict == StepVerdict::Fail).count();
-        let missed = |step: &&JudgedStep| {
-            step.verdict == StepVerdict::NotRun && !end.is_final && !end.excused.contains(&step.index)
-        };
+        let count = |verdict| self.steps.iter().filter(|step| step.verdict == verdict).count();
+        let (failed, late) = (count(StepVerdict::Fail), count(StepVerdict::Timeout));
+        let missed =
+            |step: &&JudgedStep| !step.is_done() && !end.is_final && !end.excused.contains(&step.index);
         let missed = self.steps.iter().filter(missed).count();
         let mut reasons = Vec::new();
         if failed > 0 {
             reasons.push(format!("{failed} of {} steps failed", self.steps.len()));
+        }
+        if late > 0 {
+            reasons.push(format!("{late} of {} steps took too long", self.steps.len()));
         }
         if missed > 0 {
             reasons.push(format!("{missed} of {} steps did not run", self.steps.len()));

@@ -1,10 +1,13 @@
 //! One step's outcome against its expectations.
 
 use super::Judge;
-use crate::check::{Got, check};
+use crate::check::{self, Got, check};
+use crate::compare::Came;
+use crate::excerpt::Excerpt;
 use crate::findings::{meets, speaks_of};
-use crate::judged::{Finding, JudgedStep, StepResult};
-use crate::standing::{Hang, describe};
+use crate::judged::{Finding, Gravity, JudgedStep, StepResult};
+use crate::standing::{self, Hang, describe};
+use crate::subtests::Results;
 use crate::verdict::StepVerdict;
 use crate::{clean, needs};
 use crate::{
@@ -13,11 +16,10 @@ use crate::{
 };
 use base::text::time;
 use engine::event::StepOutcome;
+use engine::output::Output;
 use scenario::errno::Errno;
-use scenario::model::{Action, Ending, EndingKind, Step, When};
-
-/// So much of what was read or printed goes into reports, in bytes.
-const OUTPUT: usize = 4096;
+use scenario::model::{Action, Ending, EndingKind, Ktap, Step, Want, When};
+use scenario::status;
 
 impl Judge {
     pub(super) fn judge_step(&mut self, index: usize, outcome: &StepOutcome) -> JudgedStep {
@@ -32,34 +34,61 @@ impl Judge {
             took: None,
             failures: Vec::new(),
             expectations: step.checks.len().max(1),
+            subtests: Vec::new(),
+            log: Vec::new(),
+            log_left_out: 0,
         };
+        self.what_came(&step, outcome, &mut judged);
+        if let Some(ending) = &step.ending {
+            self.judge_ending(&step, ending, &mut judged);
+        } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
+            judged.verdict = StepVerdict::Pass;
+        } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
+            self.excuse(outcome, &mut judged);
+        }
+        self.judge_tests(&step, outcome, &mut judged);
+        self.lose_names(&step, outcome, index);
+        // The end of a run has the end of the log.
+        let last = matches!(outcome, StepOutcome::Lost | StepOutcome::TimedOut { .. });
+        if judged.verdict.is_bad() && !last {
+            (judged.log, judged.log_left_out) = std::mem::take(&mut self.said).lines();
+            for line in &mut judged.log {
+                line.text = self.names.line(&line.text);
+            }
+        }
+        judged
+    }
+
+    fn what_came(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) {
         match outcome {
-            StepOutcome::Returned { value, data, took } => {
+            StepOutcome::Returned { value, data, took, cut } => {
                 let log = std::mem::take(&mut self.step_log);
-                let mut got = Got::returned(&step, *value, data, *took, &log);
-                (got.tainted, got.log_lost) = (self.tainted(), self.step_lost());
+                let mut got = Got::returned(step, *value, data, *took, &log);
+                (got.tainted, got.log_lost, got.cut) = (self.tainted(), self.step_lost(), *cut);
                 judged.took = Some(*took);
                 // Other buffers are numbers and structures, which are no text.
                 let text =
                     matches!(step.action, Action::Read { .. } | Action::ReadFile { .. } | Action::Lsmod);
-                let output = got.data.first().filter(|_| text).map(|data| head(data));
-                self.compare(&step, &got, &mut judged, output);
+                let output = got.data.first().filter(|_| text).map(|data| Excerpt::of(data, *cut));
+                self.compare(step, &got, judged, output);
                 if let Action::Look { at, when } = &step.action {
                     match when {
                         When::Before => self.before.clone_from(data),
                         When::After => judged.failures = clean::compare(at, &self.before, data, step.line),
                     }
+                    judged.failures.extend(cut.then(|| clean::unknown("a list", step.line)));
                 }
                 let shown = got.data.first().copied();
                 let values = judged.result.as_ref().map(|result| result.values.clone()).unwrap_or_default();
-                judged.title.push_str(&result(&step, *value, shown, &values));
+                judged.title.push_str(&result(step, *value, shown, &values));
             }
             StepOutcome::Exited { code, stdout, stderr, took } => {
                 let log = std::mem::take(&mut self.step_log);
                 let got = Got {
                     value: None,
                     exit: Some(*code),
-                    data: vec![stdout],
+                    data: Vec::new(),
+                    cut: false,
                     printed: Some((stdout, stderr)),
                     took: *took,
                     log: &log,
@@ -67,27 +96,36 @@ impl Judge {
                     log_lost: self.step_lost(),
                 };
                 judged.took = Some(*took);
-                self.compare(&step, &got, &mut judged, Some(head(stdout)));
+                self.compare(step, &got, judged, Some(stdout.into()));
+                printed(judged, stdout, stderr);
                 if *code != 0 {
-                    judged.title.push_str(&format!(" = exit status {code}"));
-                    if !judged.failures.is_empty() && !stderr.is_empty() {
-                        judged.why = Some(format!("standard error: {}", quote(stderr)));
-                    }
+                    judged.title.push_str(&format!(" = exit status {}", status::show((*code).into())));
                 }
             }
             StepOutcome::Died { signal } => {
-                judged.why = Some(format!("the calling process was killed by {}", signal_name(*signal)));
+                judged.why =
+                    Some(format!("the calling process was killed by {}", status::signal_name(*signal)));
             }
             StepOutcome::Skipped { why } => {
                 let missing =
                     needs::needs(&step.action).into_iter().find(|name| !self.values.contains_key(*name));
                 if let Some(name) = missing {
-                    judged.verdict = StepVerdict::NotRun;
+                    judged.verdict = StepVerdict::Skipped;
                     judged.expectations = 0;
                     judged.why = Some(format!("`${name}` has no value: {}", self.giver(name)));
                 } else {
                     judged.why = Some(why.clone());
                 }
+            }
+            StepOutcome::Ended { limit, stdout, stderr, standing } => {
+                judged.verdict = StepVerdict::Timeout;
+                judged.took = Some(*limit);
+                judged.result = Some(StepResult::default());
+                printed(judged, stdout, stderr);
+                let waits = standing::waits(&self.explanation, &self.names)
+                    .filter(|_| Hang::of(standing) == Hang::Idle && !standing.is_empty());
+                let waits = waits.map_or(String::new(), |waits| format!(": {waits}"));
+                judged.why = Some(format!("not done within {}, so it was ended{waits}", time(*limit)));
             }
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
@@ -100,14 +138,82 @@ impl Judge {
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }
-        if let Some(ending) = &step.ending {
-            self.judge_ending(&step, ending, &mut judged);
-        } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
-            judged.verdict = StepVerdict::Pass;
-        } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
-            self.excuse(outcome, &mut judged);
+    }
+
+    /// The tests that a step runs, by what it printed and by what the kernel logged.
+    fn judge_tests(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) {
+        let log = std::mem::take(&mut self.step_ktap).finish();
+        // What was cut off is not complete, which is known already.
+        let done = matches!(outcome, StepOutcome::Exited { .. } | StepOutcome::Returned { .. });
+        if step.ktap == Ktap::Ignored || !done && !matches!(outcome, StepOutcome::Ended { .. }) {
+            return;
         }
-        judged
+        let mut results = Results::default();
+        let mut output: Vec<Came<'_>> = Vec::new();
+        if let StepOutcome::Exited { stdout, stderr, .. } | StepOutcome::Ended { stdout, stderr, .. } =
+            outcome
+            && step.action.is_program()
+        {
+            output = vec![stdout.into(), stderr.into()];
+            results.output(output.iter().copied());
+        }
+        results.log(log);
+        if done {
+            let failures = results.failures(step.ktap, step.line);
+            judged.expectations += usize::from(results.are_there() || step.ktap == Ktap::Required);
+            if !failures.is_empty() {
+                judged.verdict = StepVerdict::Fail;
+            }
+            judged.failures.extend(failures);
+            self.skip(step, outcome, &results, &output, judged);
+            self.tests_seen |= !results.tests.is_empty();
+            if let Some(counts) = results.counts() {
+                judged.title.push_str(&format!(": {counts}"));
+            }
+        }
+        judged.subtests = results.tests;
+    }
+
+    /// A step whose tests say that they could not run does not fail for that, and does not pass either.
+    fn skip(
+        &self,
+        step: &Step,
+        outcome: &StepOutcome,
+        results: &Results,
+        output: &[Came<'_>],
+        judged: &mut JudgedStep,
+    ) {
+        if step.ending.is_some() {
+            return;
+        }
+        let asked = step.checks.iter().any(|check| matches!(check.want, Want::Exit(_)));
+        let by_status =
+            !asked && matches!(outcome, StepOutcome::Exited { code, .. } if results.says_skip(*code, output));
+        if by_status {
+            // It did nothing that its output or its status could be judged by.
+            judged.failures.retain(|failure| [check::LOG, check::TAINT].contains(&&*failure.what));
+        }
+        if (by_status || results.are_skipped()) && judged.failures.is_empty() && judged.why.is_none() {
+            judged.verdict = StepVerdict::Skipped;
+            judged.why = results.why_skipped();
+        }
+    }
+
+    /// With the process that makes the calls go its descriptors.
+    fn lose_names(&mut self, step: &Step, outcome: &StepOutcome, index: usize) {
+        let ended = matches!(
+            outcome,
+            StepOutcome::Died { .. } | StepOutcome::Exited { .. } | StepOutcome::Ended { .. }
+        );
+        if !ended || step.action.is_program() || matches!(step.action, Action::Sleep { .. }) {
+            return;
+        }
+        let gone: Vec<String> =
+            self.values.keys().filter(|name| self.scenario.goes_with_process(name)).cloned().collect();
+        for name in gone {
+            self.values.remove(&name);
+            self.gone.insert(name, index);
+        }
     }
 
     /// So many lines that the kernel logged in this step are not known.
@@ -120,18 +226,29 @@ impl Judge {
         Some(self.taint.after? & !self.step_taint?)
     }
 
-    fn compare(&mut self, step: &Step, got: &Got<'_>, judged: &mut JudgedStep, output: Option<String>) {
+    fn compare(&mut self, step: &Step, got: &Got<'_>, judged: &mut JudgedStep, output: Option<Excerpt>) {
         let values = got.values(step);
+        values.keys().for_each(|name| _ = self.gone.remove(name));
         self.values.extend(values.clone());
         let checks = step.checks.iter().enumerate();
         judged.failures =
             checks.filter_map(|(position, one)| check(one, position, step, got, &self.values)).collect();
         let errno = got.value.and_then(Errno::of).map(|errno| errno.to_string());
-        judged.result = Some(StepResult { value: got.value, errno, exit: got.exit, values, output });
+        judged.result =
+            Some(StepResult { value: got.value, errno, exit: got.exit, values, output, stderr: None });
     }
 
     /// Which step should have given a name its value.
     fn giver(&self, name: &str) -> String {
+        if let Some(index) = self.gone.get(name) {
+            let line = self.scenario.steps[*index].line;
+            let findings = self.findings.now();
+            let oops = findings
+                .iter()
+                .find(|finding| finding.step == Some(*index) && finding.gravity >= Gravity::Oops)
+                .map_or(String::new(), |oops| format!(" ({})", oops.splat.title));
+            return format!("the process that it belonged to ended in the step of line {line}{oops}");
+        }
         let gives = |step: &&Step| step.binds.iter().any(|bind| bind.name == name);
         match self.scenario.steps.iter().find(gives) {
             Some(step) => format!("the step of line {} gave it none", step.line),
@@ -141,7 +258,7 @@ impl Judge {
 
     /// A step that should bring about an end: nothing but that, and what is expected beside it, makes it pass.
     fn judge_ending(&mut self, step: &Step, ending: &Ending, judged: &mut JudgedStep) {
-        if judged.verdict == StepVerdict::NotRun {
+        if judged.verdict == StepVerdict::Skipped {
             return;
         }
         judged.expectations = 1 + step.checks.len();
@@ -161,6 +278,7 @@ impl Judge {
             }
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
+            judged.verdict = StepVerdict::Fail;
             let otherwise = judged.why.take().unwrap_or_else(|| "the step returned".into());
             judged.failures.push(crate::Failure {
                 what: "end of the step".into(),
@@ -248,13 +366,10 @@ pub fn wanted(ending: &Ending) -> String {
     words
 }
 
-fn head(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(OUTPUT)]).into_owned()
-}
-
-fn signal_name(signal: i32) -> String {
-    match nix::sys::signal::Signal::try_from(signal) {
-        Ok(signal) => signal.as_str().to_owned(),
-        Err(_) => format!("signal {signal}"),
+/// What a program printed, for reports.
+fn printed(judged: &mut JudgedStep, stdout: &Output, stderr: &Output) {
+    if let Some(result) = &mut judged.result {
+        result.output = Some(stdout.into());
+        result.stderr = (stderr.length() > 0).then(|| stderr.into());
     }
 }

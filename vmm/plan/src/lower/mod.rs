@@ -14,8 +14,8 @@ use scenario::model::{
     module_path,
 };
 
-/// The largest file that a `file` step reads, in bytes; the rest is not seen.
-pub const READ_LIMIT: u32 = 1 << 20;
+/// The largest file that a `file` step reads, in bytes; of a larger one it is known that it is larger.
+pub const READ_LIMIT: u32 = 16 << 20;
 
 /// The kernel that will run, as far as steps depend on it: its 64-bit system call table, above all.
 pub trait SyscallNames {
@@ -34,9 +34,6 @@ pub trait SyscallNames {
         false
     }
 }
-
-/// A listing of /dev in bytes: some thousand names.
-const DIRECTORY: u32 = 64 << 10;
 
 /// Steps in the agent's terms.
 ///
@@ -59,7 +56,7 @@ pub fn lower(scenario: &Scenario, calls: &dyn SyscallNames) -> Result<Vec<PlanSt
     if !errors.is_empty() {
         return Err(Diagnostics::new(scenario.source.clone(), errors));
     }
-    Ok(scenario.steps.iter().map(|step| lower_step(step, calls)).collect())
+    Ok(scenario.steps.iter().map(|step| lower_step(scenario, step, calls)).collect())
 }
 
 fn unknown_call(name: &str, span: &Span, calls: &dyn SyscallNames) -> Diagnostic {
@@ -76,7 +73,7 @@ pub fn number(call: &CallName, calls: &dyn SyscallNames) -> Option<u64> {
     }
 }
 
-fn lower_step(step: &Step, calls: &dyn SyscallNames) -> PlanStep {
+fn lower_step(scenario: &Scenario, step: &Step, calls: &dyn SyscallNames) -> PlanStep {
     if let Action::Reload { module, params } = &step.action {
         return PlanStep {
             ops: reload(module, params, step.repeat),
@@ -97,7 +94,8 @@ fn lower_step(step: &Step, calls: &dyn SyscallNames) -> PlanStep {
             Origin::Data(_, Layout::Bytes(_)) => return None,
             Origin::Match(regex) => Source::Match(regex.as_str().to_owned()),
         };
-        Some(Bind { name: binding.name.clone(), from })
+        let of_process = scenario.goes_with_process(&binding.name);
+        Some(Bind { name: binding.name.clone(), from, of_process })
     });
     PlanStep { ops, timeout: step.timeout, binds: binds.collect() }
 }
@@ -243,7 +241,8 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
         let first = ops.len();
         let mut more = read_also(Role::Also(None), place.path(), first);
         if *place == Place::Nodes {
-            let buffer = vec![Operand::Op(first), Operand::Out(DIRECTORY), Operand::Int(DIRECTORY.into())];
+            let size = Place::LISTING;
+            let buffer = vec![Operand::Op(first), Operand::Out(size), Operand::Int(size.into())];
             more[1].what = call(numbers::GETDENTS64, buffer);
         }
         if *place == Place::Memory && !calls.frees_at_once() {

@@ -103,8 +103,8 @@ fn arguments_become_operands_and_names_become_binds() {
     ];
     assert_eq!(plan[0].ops, [call(Role::Main, 548, args)]);
     let int = Int { size: 4, signed: true };
-    let n = Bind { name: "n".into(), from: Source::Data { index: 0, int } };
-    assert_eq!(plan[0].binds, [n, Bind { name: "r".into(), from: Source::Value }]);
+    let n = Bind { name: "n".into(), from: Source::Data { index: 0, int }, of_process: false };
+    assert_eq!(plan[0].binds, [n, Bind { name: "r".into(), from: Source::Value, of_process: false }]);
     let args = vec![
         Operand::Named("n".into()),
         Operand::NamedIn("r".into(), 8),
@@ -137,7 +137,7 @@ fn files_are_opened_used_and_closed() {
     let plan = plan("steps:\n- file: /a\n- file: /b\n  append: text\n");
     let roles: Vec<Role> = plan[1].ops.iter().map(|op| op.role).collect();
     assert_eq!(roles, [Role::Setup, Role::Main, Role::Cleanup]);
-    assert_eq!(plan[0].ops[1].what, What::ReadToEnd { fd: Operand::Op(0), limit: 1 << 20 });
+    assert_eq!(plan[0].ops[1].what, What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT });
     let write = vec![Operand::Op(0), Operand::In(b"text".to_vec()), Operand::Int(4)];
     assert_eq!(plan[1].ops[1], call(Role::Main, 1, write));
 }

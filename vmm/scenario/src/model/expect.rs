@@ -110,6 +110,8 @@ pub struct RunExpect {
     pub clean: Option<(Vec<Place>, usize)>,
     /// The end of the guest that the run should come to.
     pub ending: Option<Ending>,
+    /// Test results there must be, somewhere in the run, where this says so; and the line.
+    pub ktap: Option<usize>,
 }
 
 /// What is expected of one system call, over the whole run.
@@ -151,9 +153,11 @@ pub struct Pattern {
     pub function: Option<String>,
 }
 
-/// A splat that is no failure.
+/// A trouble of the kernel's that is no failure.
 #[derive(Clone, Debug)]
 pub struct Allow {
+    /// [`EndingKind::Splat`] or [`EndingKind::Oops`].
+    pub kind: EndingKind,
     /// Which.
     pub pattern: Pattern,
     /// Why it may be there, as the author says.

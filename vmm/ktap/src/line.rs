@@ -1,0 +1,156 @@
+//! One line: what it says, and how far it is indented.
+
+use crate::result::Outcome;
+
+/// Longer descriptions are cut, in bytes.
+const LONGEST: usize = 512;
+/// The deepest indentation that is looked at, in columns.
+const DEEPEST: usize = 64;
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// `KTAP version 1`, `TAP version 13`: here results begin.
+    Version,
+    /// `1..5`, and whether all of them are skipped, and why.
+    Plan(u64, Option<String>),
+    /// `ok 1 name # SKIP why`
+    Result { number: Option<u64>, name: String, outcome: Outcome, why: Option<String> },
+    /// `# Subtest: name`: the name of what is indented like this.
+    Subtest(String),
+    /// `# Totals: pass:1 fail:0 ...`: so many failed.
+    Totals(u64),
+    /// `Bail out!`, and why.
+    BailOut(String),
+}
+
+/// The column where a line's own text begins, and what it says; `None` for text that is no part of KTAP.
+///
+/// What is indented belongs to a test further out. That is done by spaces, or, by kselftest's runner, by `# `.
+pub fn parse(line: &str) -> Option<(usize, Line)> {
+    let line = line.trim_end();
+    let mut column = 0;
+    while column <= DEEPEST {
+        let rest = line.get(column..)?;
+        if let Some(diagnostic) = rest.strip_prefix('#') {
+            if let Some(found) = diagnosis(diagnostic.trim_start()) {
+                return Some((column, found));
+            }
+            // A comment, or one more indentation.
+            rest.strip_prefix("# ")?;
+            column += 2;
+        } else if rest.starts_with(' ') {
+            column += 1;
+        } else if let Some(rest) = rest.strip_prefix('\t') {
+            // A tab is as wide as it looks at the most.
+            return parse(rest).map(|(inner, found)| (column + 8 + inner, found));
+        } else {
+            return plain(rest).map(|found| (column, found));
+        }
+    }
+    None
+}
+
+fn diagnosis(text: &str) -> Option<Line> {
+    if let Some(name) = text.strip_prefix("Subtest:") {
+        return Some(Line::Subtest(cut(name.trim())));
+    }
+    let counts = text.strip_prefix("Totals:")?;
+    let number = |wanted: &str| {
+        counts.split_whitespace().find_map(|word| word.strip_prefix(wanted)?.strip_prefix(':')?.parse().ok())
+    };
+    let pass: Option<u64> = number("pass");
+    pass.map(|_| Line::Totals(number("fail").unwrap_or(0u64).saturating_add(number("error").unwrap_or(0))))
+}
+
+fn plain(text: &str) -> Option<Line> {
+    let version = text.strip_prefix("KTAP version ").or_else(|| text.strip_prefix("TAP version "));
+    if version.is_some_and(|number| number.trim().parse::<u32>().is_ok()) {
+        return Some(Line::Version);
+    }
+    if let Some(why) = text.strip_prefix("Bail out!") {
+        return Some(Line::BailOut(cut(why.trim())));
+    }
+    if let Some(rest) = text.strip_prefix("1..") {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (count, rest) = rest.split_at(digits);
+        let rest = rest.trim();
+        if !rest.is_empty() && !rest.starts_with('#') {
+            return None;
+        }
+        let skipped = directive(rest.trim_start_matches('#')).filter(|(word, _)| *word == "SKIP");
+        return Some(Line::Plan(count.parse().ok()?, skipped.map(|(_, why)| cut(why))));
+    }
+    result(text)
+}
+
+fn result(text: &str) -> Option<Line> {
+    let (good, rest) = match text.strip_prefix("not ok") {
+        Some(rest) => (false, rest),
+        None => (true, text.strip_prefix("ok")?),
+    };
+    if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = match rest[digits..].chars().next() {
+        None | Some(' ' | '\t') => (rest[..digits].parse().ok(), rest[digits..].trim_start()),
+        // `ok 2nd try` has no number.
+        Some(_) => (None, rest),
+    };
+    let (name, behind) = split(rest);
+    let name = name.trim();
+    let name = name.strip_prefix("- ").unwrap_or(name).trim();
+    let (word, why) = match behind.map(|behind| (directive(behind), behind)) {
+        Some((Some((word, why)), _)) => (word, why),
+        Some((None, why)) => ("", why.trim()),
+        None => ("", ""),
+    };
+    let outcome = match (good, word) {
+        (_, "SKIP") => Outcome::Skipped,
+        (false, "TODO" | "XFAIL") => Outcome::ExpectedFailure,
+        // kselftest.h says `ok 1 # XFAIL name`.
+        (true, "XFAIL") => Outcome::ExpectedFailure,
+        (true, _) => Outcome::Passed,
+        (false, _) => Outcome::Failed,
+    };
+    // kselftest.h says the name behind the directive where there is one: `ok 3 # SKIP name`.
+    let (name, why) = if name.is_empty() { (why, "") } else { (name, why) };
+    // TIMEOUT and ERROR are directives too, and say why it failed.
+    let why = match word {
+        "TIMEOUT" | "ERROR" | "XPASS" => format!("{word} {why}").trim().to_owned(),
+        _ => why.to_owned(),
+    };
+    let name = cut(&name.replace("\\#", "#"));
+    Some(Line::Result { number, name, outcome, why: (!why.is_empty()).then(|| cut(&why)) })
+}
+
+/// A description, and what stands behind the `#` that ends it; `\#` is none.
+fn split(text: &str) -> (&str, Option<&str>) {
+    if let Some(behind) = text.strip_prefix('#') {
+        return ("", Some(behind));
+    }
+    let at = text.match_indices(" #").find(|(at, _)| {
+        let behind = &text[at + 2..];
+        behind.is_empty() || behind.starts_with(' ') || directive(behind).is_some()
+    });
+    at.map_or((text, None), |(at, _)| (&text[..at], Some(&text[at + 2..])))
+}
+
+/// `SKIP why`: the directive and what follows it. TAP does not mind upper and lower case.
+fn directive(text: &str) -> Option<(&'static str, &str)> {
+    const WORDS: [&str; 6] = ["SKIP", "TODO", "XFAIL", "TIMEOUT", "ERROR", "XPASS"];
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let word = WORDS.into_iter().find(|word| word.eq_ignore_ascii_case(&text[..end]))?;
+    Some((word, text[end..].trim_start_matches([':', '=']).trim()))
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}...", &text[..end])
+}

@@ -1,5 +1,6 @@
 //! The judge of a run: takes events one by one, and gives judged values.
 
+mod calls;
 mod run;
 mod step;
 

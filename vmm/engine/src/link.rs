@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_is_told_where_its_answer_is_waited_for() {
         let (mut a, _b) = pair();
-        a.send(&vec![0u8; protocol::MAX_FRAME]);
+        a.send(&vec![0u8; LONGEST]);
         let unsendable = |error| matches!(error, Err(LinkError::Unsendable(FrameError::TooLong(_))));
         assert!(unsendable(a.receive::<u8>(soon()).map(drop)));
         assert!(unsendable(a.flush(soon()).map(drop)));

@@ -201,7 +201,14 @@ fn kernel_without_memory_is_a_death_that_is_told() {
 #[test]
 fn flooded_log_keeps_its_first_and_newest_lines() {
     let ran = run(&fixture("floods.yaml"));
-    ran.ends_with("pass", 0);
+    // A hundred megabytes may come faster than anybody reads them; then nothing passes for what they may have said.
+    match ran.report()["log_lines_lost"].as_u64().unwrap() {
+        0 => ran.ends_with("pass", 0),
+        lost => {
+            ran.ends_with("fail", 1);
+            ran.says(&format!("{lost} line"));
+        }
+    }
     let log = ran.report()["log"].as_array().unwrap();
     assert!(log.len() <= 5000, "{} lines", log.len());
     assert_eq!(log[0]["seq"], 0);

@@ -31,14 +31,18 @@ const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// What the guest has in its memory is read for so long at once: it may have made up a lot of it.
 const BUDGET: Duration = Duration::from_millis(500);
-/// The log is read for so long at the end.
+/// The log of a guest that does not run is read for so long.
 const LAST_READS: Duration = Duration::from_secs(5);
 
 /// So often it is looked how much of the log waits to be read, in milliseconds. No kernel prints a million lines a
 /// second, and its ring has room for tens of thousands ([`command_line`]).
 const LOG_EVERY: u8 = 10;
+/// The same after the guest was held for what it logs: it goes on logging.
+const LOG_SOON: u8 = 1;
 /// So much of the ring may be full before it is read unasked.
 const FULL: f64 = 0.125;
+/// From this much on the guest is held while it is read: whoever takes the lines may be slow.
+const MUCH: f64 = 0.015;
 
 /// Why the process can't serve at all. Whatever comes later is told to the harness in
 /// [`Notice::Ended`].
@@ -178,15 +182,16 @@ impl Machine {
         if let Err(why) = self.vcpus.resume() {
             return Notice::Ended { reason: EndReason::host(why), evidence: Box::default() };
         }
+        let mut wait = LOG_EVERY;
         loop {
             let mut fds = [&*socket, &self.ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             // An interrupted wait has nothing to report; the next round looks again.
-            let _ = poll(&mut fds, PollTimeout::from(LOG_EVERY));
+            let _ = poll(&mut fds, PollTimeout::from(wait));
             let [commands, ended] = fds.map(|fd| fd.any().unwrap_or(false));
             if ended {
                 return self.finish();
             }
-            self.keep_up();
+            wait = if self.keep_up(FULL) { LOG_SOON } else { LOG_EVERY };
             if commands && !matches!(receive(socket, frames), Ok(true)) {
                 return self.finish();
             }
@@ -212,6 +217,7 @@ impl Machine {
             Question::Untrap => Answer::Done(all_did(self.vcpus.ask(|done| Ask::Untrap { done }))),
             Question::Follow { returns_to, nr } => Answer::Done(self.follow(returns_to, nr)),
             Question::ReadLog { unfinished } => {
+                self.keep_up(MUCH);
                 self.tell_taint();
                 let until = Instant::now() + BUDGET;
                 let records = if unfinished { self.log.read_written(until) } else { self.log.read(until) };
@@ -226,22 +232,23 @@ impl Machine {
     }
 
     /// Reads the log before the kernel overwrites what nobody has read. The guest is held meanwhile: it may log faster
-    /// than it can be read, or than the harness takes it.
-    fn keep_up(&mut self) {
-        if self.log.backlog() < FULL {
-            return;
+    /// than it can be read, or than the harness takes it. Says whether there was so much to be read.
+    fn keep_up(&mut self, much: f64) -> bool {
+        if self.log.backlog() < much {
+            return false;
         }
         let runs = self.vcpus.life() == Life::Running;
         // One that can't be held is read all the same; what is lost is told by the lines' numbers.
         let held = runs && self.vcpus.pause().is_ok();
         self.tell_taint();
-        let until = Instant::now() + BUDGET;
+        // A guest that is held adds nothing, so there is an end to it.
+        let end = Instant::now() + if held { LAST_READS } else { BUDGET };
         loop {
-            match self.log.read(until) {
+            match self.log.read(Instant::now() + BUDGET) {
                 records if records.is_empty() => break,
                 records => self.tell_log(records),
             }
-            if Instant::now() >= until {
+            if Instant::now() >= end {
                 break;
             }
         }
@@ -249,6 +256,7 @@ impl Machine {
             // They were held a moment ago, so they are there to go on.
             let _ = self.vcpus.resume();
         }
+        true
     }
 
     fn tell_taint(&mut self) {

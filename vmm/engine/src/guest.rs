@@ -72,6 +72,8 @@ pub(super) struct Guest<'a> {
     /// The number of the request for the log that is on its way; there is never more than one.
     reading_log: Option<u32>,
     log_read: Instant,
+    /// When lines of the log came last.
+    heard: Instant,
     stop_asked: Instant,
     panicked: bool,
     last_words_read: bool,
@@ -106,6 +108,7 @@ impl<'a> Guest<'a> {
             ended: None,
             reading_log: None,
             log_read: now,
+            heard: now,
             stop_asked: now,
             panicked: false,
             last_words_read: false,
@@ -153,7 +156,19 @@ impl<'a> Guest<'a> {
     fn question(&mut self, question: Question) -> Result<Option<Answer>, Halt> {
         let id = self.send_question(question);
         (self.asked, self.answer) = (Some(id), None);
-        self.until(Instant::now() + ANSWER, |guest| guest.answer.take())
+        self.answered(|guest| guest.answer.take())
+    }
+
+    /// Waits for an answer of the machine process's. A long log takes its time: as long as lines come, it has more.
+    fn answered<T>(&mut self, mut wanted: impl FnMut(&mut Self) -> Option<T>) -> Result<Option<T>, Halt> {
+        self.heard = Instant::now();
+        loop {
+            let heard = self.heard;
+            let found = self.until(heard + ANSWER, &mut wanted)?;
+            if found.is_some() || self.heard == heard {
+                return Ok(found);
+            }
+        }
     }
 
     fn send_question(&mut self, question: Question) -> u32 {
@@ -253,7 +268,7 @@ impl<'a> Guest<'a> {
         // One that is under way may have been answered before the last lines were printed.
         for _ in 0..=u8::from(self.reading_log.is_some()) {
             self.request_log(true);
-            self.until(Instant::now() + ANSWER, |guest| guest.reading_log.is_none().then_some(()))?
+            self.answered(|guest| guest.reading_log.is_none().then_some(()))?
                 .ok_or_else(|| silent("a request for the kernel's log"))?;
         }
         Ok(())
@@ -423,6 +438,7 @@ impl<'a> Guest<'a> {
                 )));
             }
             Notice::Log(records) => {
+                self.heard = Instant::now();
                 for record in records {
                     self.panicked |= is_panic(&record);
                     self.tell(Event::Log(record));

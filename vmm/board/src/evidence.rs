@@ -2,7 +2,7 @@
 
 use crate::{
     cpu::{Remains, Watch},
-    wire::{Door, Evidence, MissingVcpu, Origin, SeenCall, SyscallCount, Uncounted},
+    wire::{Evidence, MissingVcpu, SeenCall, SyscallCount, Uncounted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,9 +42,9 @@ pub fn gather(
 
 fn rows(tallies: &Tallies) -> Vec<SyscallCount> {
     let row = |(call, tally): (&trap::Call, &trap::Tally)| SyscallCount {
-        door: door(call.door),
+        door: call.door,
         nr: call.nr,
-        origin: origin(call.origin),
+        origin: call.origin,
         count: tally.count,
         errors: tally.errors.clone(),
         results: tally.results.clone(),
@@ -58,7 +58,7 @@ fn rows(tallies: &Tallies) -> Vec<SyscallCount> {
 
 fn uncounted(place: Place) -> Uncounted {
     match place {
-        Place::Entry(at) => Uncounted::Calls(door(at)),
+        Place::Entry(at) => Uncounted::Calls(at),
         Place::Results => Uncounted::Results,
     }
 }
@@ -75,31 +75,14 @@ fn add<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTr
 /// A call for the harness.
 pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
     SeenCall {
-        door: door(call.door),
+        door: call.door,
         nr: call.nr,
-        origin: origin(call.origin),
+        origin: call.origin,
         args: call.args,
         memory: call.memory,
         process: call.process.map(|process| (process.pid, process.name())),
         at: call.at.saturating_duration_since(started),
         result: call.result,
-    }
-}
-
-fn door(door: trap::Door) -> Door {
-    match door {
-        trap::Door::Syscall64 => Door::Syscall64,
-        trap::Door::Syscall32 => Door::Syscall32,
-        trap::Door::Sysenter => Door::Sysenter,
-        trap::Door::Int80 => Door::Int80,
-    }
-}
-
-fn origin(origin: trap::Origin) -> Origin {
-    match origin {
-        trap::Origin::Step => Origin::Step,
-        trap::Origin::Program => Origin::Program,
-        trap::Origin::Agent => Origin::Agent,
     }
 }
 

@@ -28,7 +28,7 @@ impl Log {
     /// The whole lines that came since the last time; of more than can be read until then, the first.
     pub fn read(&mut self, until: Instant) -> Vec<LogRecord> {
         match self {
-            Self::Memory(log) => lines(log.read(until)),
+            Self::Memory(log) => log.read(until),
             Self::Serial(log) => lock(log).take(),
         }
     }
@@ -36,7 +36,7 @@ impl Log {
     /// The same with a last line that has no end yet. Consoles get whole lines only.
     pub fn read_written(&mut self, until: Instant) -> Vec<LogRecord> {
         match self {
-            Self::Memory(log) => lines(log.read_written(until)),
+            Self::Memory(log) => log.read_written(until),
             Self::Serial(log) => lock(log).take(),
         }
     }
@@ -44,7 +44,7 @@ impl Log {
     /// Of a guest that runs no more: a line that is not complete counts too.
     pub fn read_last(&mut self, until: Instant) -> Vec<LogRecord> {
         match self {
-            Self::Memory(log) => lines(log.read_last(until)),
+            Self::Memory(log) => log.read_last(until),
             Self::Serial(log) => lock(log).take_last(),
         }
     }
@@ -52,14 +52,4 @@ impl Log {
 
 fn lock(log: &Mutex<SerialLog>) -> MutexGuard<'_, SerialLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn lines(records: Vec<trap::Record>) -> Vec<LogRecord> {
-    let line = |record: trap::Record| LogRecord {
-        seq: record.seq,
-        time: record.time,
-        level: record.level,
-        text: record.text,
-    };
-    records.into_iter().map(line).collect()
 }

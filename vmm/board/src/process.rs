@@ -10,8 +10,8 @@ use crate::{
     slots::{self, Connections, Devices},
     vcpus::{Life, Vcpus, all_did},
     wire::{
-        Announce, Answer, Blame, Child, Command, EndReason, Explanation, LogRecord, MOST_ADDRESSES, Notice,
-        Question, Sleeper, Spec, Still,
+        Announce, Answer, Blame, Command, EndReason, Explanation, LogRecord, MOST_ADDRESSES, Notice,
+        Question, Spec,
     },
 };
 use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
@@ -289,25 +289,7 @@ impl Machine {
         let frames = sleepers.iter().flat_map(|sleeper| sleeper.frames.iter().copied());
         addresses.truncate(MOST_ADDRESSES);
         let symbols = state.module_symbols(frames.chain(addresses));
-        let one = |sleeper: trap::Sleeper| Sleeper {
-            pid: sleeper.pid,
-            name: sleeper.name,
-            // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
-            uninterruptible: sleeper.state & 2 != 0,
-            frames: sleeper.frames,
-            holder: sleeper.holder,
-            stuck: sleeper.stuck,
-        };
-        let still = |still: trap::Still| Still { task: still.task, sp: still.sp, switches: still.switches };
-        let child = |child: trap::Child| Child {
-            name: child.name,
-            circle: child.circle.into_iter().map(still).collect(),
-        };
-        Explanation {
-            sleepers: sleepers.into_iter().map(one).collect(),
-            symbols,
-            children: state.children().into_iter().map(child).collect(),
-        }
+        Explanation { sleepers, symbols, children: state.children() }
     }
 
     fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {

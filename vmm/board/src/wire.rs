@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-pub use trap::{Stop, Walk};
+pub use trap::{Child, Door, LogRecord, Origin, Sleeper, Still, Stop, Walk};
 
 /// What machine to build and boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,19 +182,6 @@ pub enum Answer {
     Inspected(Box<Explanation>),
 }
 
-/// One line of the kernel's log, as it stood in guest memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// Sequence number; a gap means that lines were overwritten before they could be read.
-    pub seq: u64,
-    /// Since boot, by the guest's clock.
-    pub time: Duration,
-    /// 0 (emergency) to 7 (debug).
-    pub level: u8,
-    /// Without time and level; control characters as the kernel stored them.
-    pub text: String,
-}
-
 /// Where a vCPU is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VcpuStanding {
@@ -219,43 +206,6 @@ pub struct Explanation {
     pub symbols: BTreeMap<u64, String>,
     /// The children of PID 1: the agent's worker, programs that steps started, and what those left behind.
     pub children: Vec<Child>,
-}
-
-/// A child of PID 1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Child {
-    /// Its name.
-    pub name: String,
-    /// By way of whom it waits for itself, beginning with it, so that no signal can end that; usually nobody.
-    pub circle: Vec<Still>,
-}
-
-/// A task at a moment: as long as this stays the same, it has not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Still {
-    /// Its address.
-    pub task: u64,
-    /// Its stack pointer.
-    pub sp: u64,
-    /// How often it was switched away from, of its own accord and otherwise.
-    pub switches: [u64; 2],
-}
-
-/// A task that sleeps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sleeper {
-    /// Its process's number.
-    pub pid: u32,
-    /// Its name.
-    pub name: String,
-    /// Nothing but what it waits for can wake it.
-    pub uninterruptible: bool,
-    /// Where it would return to, the innermost function first.
-    pub frames: Vec<u64>,
-    /// Who holds the lock that it waits for, if it waits for one: pid and name.
-    pub holder: Option<(u32, String)>,
-    /// It waits for itself, alone or by way of others that wait.
-    pub stuck: bool,
 }
 
 /// One system call, as it was seen at the door.
@@ -402,28 +352,4 @@ pub struct SyscallCount {
     pub untold_results: u64,
     /// Calls by a process that is not in this row.
     pub untold_processes: u64,
-}
-
-/// The kernel's entry points for system calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Door {
-    /// MSR_LSTAR: `syscall` from 64-bit code.
-    Syscall64,
-    /// MSR_CSTAR: `syscall` from 32-bit code (AMD).
-    Syscall32,
-    /// MSR_IA32_SYSENTER_EIP.
-    Sysenter,
-    /// Vector 0x80.
-    Int80,
-}
-
-/// Whose system call it was, judged by where in user space it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Origin {
-    /// The agent made it because a step says so.
-    Step,
-    /// A program that a step started.
-    Program,
-    /// The agent's own housekeeping.
-    Agent,
 }

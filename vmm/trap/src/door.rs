@@ -4,15 +4,16 @@ use machine::{
     AddressSpace, Breakpoint, GuestVirtualAddress, Processor,
     x86::{CSTAR, LSTAR, STAR, SYSCALL_MASK, SYSENTER, SYSENTER_EIP},
 };
+use serde::{Deserialize, Serialize};
 
 /// An entry point for system calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Door {
-    /// `syscall` from 64-bit code.
+    /// `syscall` from 64-bit code, by MSR_LSTAR.
     Syscall64,
-    /// `syscall` from 32-bit code: AMD's processors.
+    /// `syscall` from 32-bit code, by MSR_CSTAR: AMD's processors.
     Syscall32,
-    /// `sysenter` from 32-bit code: Intel's.
+    /// `sysenter` from 32-bit code, by MSR_IA32_SYSENTER_EIP: Intel's.
     Sysenter,
     /// `int $0x80`, from any code; counts by the 32-bit table.
     Int80,

@@ -14,6 +14,7 @@ pub use stack::SLEEPING_FUNCTIONS;
 
 use locks::Locks;
 use machine::{AddressSpace, GuestVirtualAddress};
+use serde::{Deserialize, Serialize};
 use stack::Part;
 use std::{
     cell::Cell,
@@ -30,14 +31,14 @@ const MOST_SYMBOLS: u64 = 100_000;
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// A task that does not run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sleeper {
     /// Its process's number.
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// As the kernel keeps it: 1 for an interruptible sleep, 2 for an uninterruptible one.
-    pub state: u32,
+    /// Nothing but what it waits for can wake it.
+    pub uninterruptible: bool,
     /// Where it would return to, the innermost function first.
     pub frames: Vec<u64>,
     /// Who holds the lock that it waits for, if it waits for one: pid and name.
@@ -47,7 +48,7 @@ pub struct Sleeper {
 }
 
 /// A child of PID 1: whoever carries out steps is one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Child {
     /// Its name.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct Child {
 }
 
 /// A task at a moment: as long as this stays the same, it has not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Still {
     /// Its address.
     pub task: u64,
@@ -184,7 +185,9 @@ impl KernelState {
             let stuck = holder.is_some() && !locks.circle(task).is_empty();
             let frames =
                 self.frames(task).unwrap_or_default().into_iter().map(|frame| frame.address).collect();
-            Some(Sleeper { pid, name: name(task)?, state, frames, holder, stuck })
+            // TASK_UNINTERRUPTIBLE of include/linux/sched.h.
+            let uninterruptible = state & 2 != 0;
+            Some(Sleeper { pid, name: name(task)?, uninterruptible, frames, holder, stuck })
         };
         Some(found.into_iter().filter_map(one).collect())
     }

@@ -6,18 +6,19 @@
 //! whole before and after it was copied.
 
 use machine::{AddressSpace, GuestVirtualAddress};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// One line of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Sequence number.
+/// One line of the kernel's log, as it stood in guest memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Sequence number; a gap means that lines were overwritten before they could be read.
     pub seq: u64,
-    /// Since boot.
+    /// Since boot, by the guest's clock.
     pub time: Duration,
-    /// 0 to 7.
+    /// 0 (emergency) to 7 (debug).
     pub level: u8,
-    /// The text, without time and level; what is no UTF-8 is replaced.
+    /// Without time and level; control characters as the kernel stored them, what is no UTF-8 is replaced.
     pub text: String,
 }
 
@@ -81,7 +82,7 @@ enum Take {
 /// What a descriptor stands for.
 enum Found {
     Whole {
-        record: Record,
+        record: LogRecord,
         /// Its text may go on behind so many bytes.
         open: Option<usize>,
     },
@@ -116,18 +117,18 @@ impl KernelLog {
 
     /// What came since the last time; of more than can be read until then, the first. Nothing, when the ring can't be
     /// found: before the kernel mapped its memory, or after it destroyed it.
-    pub fn read(&mut self, until: Instant) -> Vec<Record> {
+    pub fn read(&mut self, until: Instant) -> Vec<LogRecord> {
         self.collect(Take::Finished, until)
     }
 
     /// The same with a last line that has no end yet, as after a `printk` without a newline. Should the kernel put
     /// more behind it, that comes as another record of the same number.
-    pub fn read_written(&mut self, until: Instant) -> Vec<Record> {
+    pub fn read_written(&mut self, until: Instant) -> Vec<LogRecord> {
         self.collect(Take::Written, until)
     }
 
     /// The same for a guest that runs no more.
-    pub fn read_last(&mut self, until: Instant) -> Vec<Record> {
+    pub fn read_last(&mut self, until: Instant) -> Vec<LogRecord> {
         self.collect(Take::Left, until)
     }
 
@@ -154,7 +155,7 @@ impl KernelLog {
         if index <= rings.records { index } else { 0 }
     }
 
-    fn collect(&mut self, take: Take, until: Instant) -> Vec<Record> {
+    fn collect(&mut self, take: Take, until: Instant) -> Vec<LogRecord> {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut records = Vec::new();
         let mut next = (self.next_seq, self.read);
@@ -233,7 +234,7 @@ impl KernelLog {
     }
 
     /// A record, and the length of all of its text; of one that was begun before, what is new.
-    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<(Record, usize)> {
+    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<(LogRecord, usize)> {
         let mut info = [0; 24];
         self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
         let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
@@ -245,7 +246,7 @@ impl KernelLog {
         let text = self.text(rings, desc, length)?;
         let begun = seq == self.next_seq && self.read > 0;
         let new = text.get(if begun { self.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
-        let record = Record {
+        let record = LogRecord {
             seq,
             time: Duration::from_nanos(field(8)),
             level: info[19] >> 5,

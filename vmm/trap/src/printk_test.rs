@@ -74,7 +74,7 @@ impl Guest {
     }
 }
 
-fn ids(records: &[Record]) -> Vec<u64> {
+fn ids(records: &[LogRecord]) -> Vec<u64> {
     records.iter().for_each(|record| assert_eq!(record.text, format!("line {}", record.seq)));
     records.iter().map(|record| record.seq).collect()
 }
@@ -112,7 +112,7 @@ fn a_record_that_is_being_written_is_waited_for() {
 #[test]
 fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
     let guest = Guest::new();
-    let texts = |records: Vec<Record>| records.into_iter().map(|it| (it.seq, it.text)).collect::<Vec<_>>();
+    let texts = |records: Vec<LogRecord>| records.into_iter().map(|it| (it.seq, it.text)).collect::<Vec<_>>();
     guest.record(0, FINALIZED);
     guest.says(1, COMMITTED, "hello");
     guest.holds(0, 1);

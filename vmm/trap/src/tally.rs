@@ -2,6 +2,7 @@
 //! bound.
 
 use crate::{door::Door, task::Process};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Rows that are told apart; further numbers are counted as one.
@@ -11,14 +12,14 @@ pub const MOST_IN_ROW: usize = 64;
 /// The same in all rows together. A guest in its right mind has a few thousand.
 const MOST_DETAILS: usize = 1 << 16;
 
-/// Whose call it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Whose call it was, judged by where in user space it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Origin {
-    /// A step's.
+    /// The agent made it because a step says so.
     Step,
-    /// Any other program's.
+    /// A program that a step started, or any other.
     Program,
-    /// The agent's own.
+    /// The agent's own housekeeping.
     Agent,
 }
 

@@ -1,6 +1,6 @@
 //! The QEMU process of an emulated host.
 
-use super::{EmulatedError, PORT_PREFIX, SLOTS, initrd::Initrd};
+use super::{EmulatedError, PORT_PREFIX, SLOTS, initrd::Initrd, qmp::Pulse};
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
@@ -11,6 +11,8 @@ use std::{
 /// A running QEMU. Dropping it kills and reaps it.
 pub(super) struct Qemu {
     child: Child,
+    /// Keeps it awake.
+    _pulse: Pulse,
     monitor: PathBuf,
     console: PathBuf,
     errors: PathBuf,
@@ -52,12 +54,13 @@ impl Qemu {
         let program = files.join("qemu-system-x86_64");
         let (console, errors) = (folder.join("console"), folder.join("errors"));
         let stderr = File::create(&errors).map_err(EmulatedError::io("write", &errors))?;
-        let monitor = folder.join("monitor");
+        let (monitor, pulse) = (folder.join("monitor"), folder.join("pulse"));
         let mut command = tied_to_us(&program);
         command
             .args(Self::shape(memory_mib))
             .args(["-chardev", &format!("file,id=console,path={}", console.display())])
-            .args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())]);
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", pulse.display())]);
         for slot in 0..SLOTS {
             let socket = socket(folder, slot);
             let chardev = format!("socket,id=slot{slot},path={},server=on,wait=off", socket.display());
@@ -74,7 +77,7 @@ impl Qemu {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().map_err(EmulatedError::io("start", &program))?;
-        Ok(Self { child, monitor, console, errors })
+        Ok(Self { child, _pulse: Pulse::start(&pulse), monitor, console, errors })
     }
 
     /// The emulated machine: all that has to be the same when a saved host is continued.

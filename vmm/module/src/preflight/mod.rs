@@ -135,7 +135,14 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Prob
 /// What is known of symbols that a build misses, a line each.
 pub fn undefined(names: &[String], facts: &Facts, cache: &Cache) -> Vec<String> {
     let origins = origins(&names.iter().map(String::as_str).collect(), facts, cache);
-    names.iter().map(|name| format!("{name}: {}", advice(name, origins.get(name), facts))).collect()
+    let release = &facts.release;
+    let one = |name: &String| {
+        let advice = advice(name, origins.get(name), facts);
+        format!(
+            "{name}: neither kernel {release} exports it nor a module that is named before this one; {advice}"
+        )
+    };
+    names.iter().map(one).collect()
 }
 
 fn problem(candidate: &Candidate, what: String) -> Problem {
@@ -329,7 +336,10 @@ fn advice(name: &str, origin: Option<&Origin>, facts: &Facts) -> String {
     let known = facts.exports.iter().flat_map(|exports| exports.keys()).map(String::as_str);
     match diagnostic::nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "name the module that does in the scenario's `modules:`, or mend the name".into(),
+        None => {
+            "mend the name, or name the module that exports it in the scenario's `modules:`, before this one"
+                .into()
+        }
     }
 }
 

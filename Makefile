@@ -20,8 +20,9 @@ test: setup
 # The same, and other kernels: 7.3, which is built, and Debian's own.
 test-all: test
 	./setup debian-kernel
+	./setup intel
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
-		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels
+		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel
 
 # Figures beside the bars that they are held against; none of them passes or fails.
 bench: setup

@@ -217,6 +217,8 @@ pub enum Where {
     Kvm,
     /// On a KVM host under QEMU: slower, but the same everywhere
     Emulated,
+    /// On a KVM host with an Intel processor, under Bochs: slower by far (`./setup intel`)
+    EmulatedIntel,
 }
 
 impl From<Where> for Choice {
@@ -225,6 +227,7 @@ impl From<Where> for Choice {
             Where::Auto => Self::Auto,
             Where::Kvm => Self::Kvm,
             Where::Emulated => Self::Emulated,
+            Where::EmulatedIntel => Self::EmulatedIntel,
         }
     }
 }

@@ -273,7 +273,8 @@ Example:
 
 /// Measure, side by side with others.
 ///
-/// Nothing here passes or fails: the figures are printed, beside the bars that they are held against.
+/// Nothing here passes or fails by a time: the figures are printed, beside the bars that they are held against. Instructions are
+/// another thing.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -305,6 +306,18 @@ pub enum BenchCommand {
         /// So many times each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
+    },
+    /// Instructions, the same on every machine: a boot, a system call in each way, steps
+    ///
+    /// Runs on the emulated Intel host, whose clock counts instructions (`./setup intel`); takes a minute or two. Exits
+    /// with 1 if a figure is more than 5 % above the table.
+    Exact {
+        /// Compare with the figures in this file
+        #[arg(long, value_name = "FILE")]
+        table: Option<PathBuf>,
+        /// Write them there instead
+        #[arg(long, requires = "table")]
+        update: bool,
     },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {

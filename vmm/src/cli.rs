@@ -217,6 +217,8 @@ pub enum Where {
     Kvm,
     /// On a KVM host under QEMU: slower, but the same everywhere
     Emulated,
+    /// On a KVM host with an Intel processor, under Bochs: slower by far (`./setup intel`)
+    EmulatedIntel,
 }
 
 impl From<Where> for Choice {
@@ -225,6 +227,7 @@ impl From<Where> for Choice {
             Where::Auto => Self::Auto,
             Where::Kvm => Self::Kvm,
             Where::Emulated => Self::Emulated,
+            Where::EmulatedIntel => Self::EmulatedIntel,
         }
     }
 }
@@ -270,7 +273,8 @@ Example:
 
 /// Measure, side by side with others.
 ///
-/// Nothing here passes or fails: the figures are printed, beside the bars that they are held against.
+/// Nothing here passes or fails by a time: the figures are printed, beside the bars that they are held against. Instructions are
+/// another thing.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -302,6 +306,18 @@ pub enum BenchCommand {
         /// So many times each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
+    },
+    /// Instructions, the same on every machine: a boot, a system call in each way, steps
+    ///
+    /// Runs on the emulated Intel host, whose clock counts instructions (`./setup intel`); takes a minute or two. Exits
+    /// with 1 if a figure is more than 5 % above the table.
+    Exact {
+        /// Compare with the figures in this file
+        #[arg(long, value_name = "FILE")]
+        table: Option<PathBuf>,
+        /// Write them there instead
+        #[arg(long, requires = "table")]
+        update: bool,
     },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {

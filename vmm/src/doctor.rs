@@ -5,18 +5,19 @@ use crate::{
     exit,
 };
 use base::cache::Cache;
-use host::{emulated, kvm};
+use host::{emulated, emulated_intel, kvm};
 use judge::Verdict;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    path::Path,
 };
 
 /// Looks at the hosts that were asked for, prints what there is, and returns the exit code.
 pub fn doctor(args: &DoctorArgs) -> u8 {
     let mut text = String::new();
     let mut sound = false;
-    if args.host != Where::Emulated {
+    if matches!(args.host, Where::Auto | Where::Kvm) {
         let examination = kvm::examine();
         sound |= examination.is_sound();
         let verdict = if examination.is_sound() { "runs guests" } else { "does not run guests" };
@@ -25,19 +26,25 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
             line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
         }
     }
-    if args.host != Where::Kvm {
-        let files =
-            Cache::open().map(|cache| cache.root().join("emulator")).map_err(|error| error.to_string());
-        let found = files.and_then(|files| match emulated::check(&files) {
-            Ok(()) => Ok(files),
-            Err(error) => Err(error.to_string()),
-        });
+    let mut files_of = |name: &str, folder: &str, check: &dyn Fn(&Path) -> Result<(), String>| {
+        let files = Cache::open().map(|cache| cache.root().join(folder)).map_err(|error| error.to_string());
+        let found = files.and_then(|files| check(&files).map(|()| files));
         sound |= found.is_ok();
-        heading(&mut text, "an emulated KVM", if found.is_ok() { "is set up" } else { "is not set up" });
+        heading(&mut text, name, if found.is_ok() { "is set up" } else { "is not set up" });
         match found {
             Ok(files) => line(&mut text, "its files", true, &format!("are in {}", files.display()), None),
             Err(why) => line(&mut text, "its files", false, &format!("failed to {why}"), None),
         }
+    };
+    if matches!(args.host, Where::Auto | Where::Emulated) {
+        files_of("an emulated KVM", "emulator", &|files| {
+            emulated::check(files).map_err(|error| error.to_string())
+        });
+    }
+    if args.host == Where::EmulatedIntel {
+        files_of("an emulated KVM on Intel", "intel", &|files| {
+            emulated_intel::check(files).map_err(|error| error.to_string())
+        });
     }
     if !args.quiet {
         // A reader that has seen enough is no failure.

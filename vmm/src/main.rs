@@ -19,7 +19,10 @@ use ::host::emulated;
 use base::{interrupt, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
-use harness::{Abort, bench};
+use harness::{
+    Abort,
+    bench::{self, Table},
+};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -75,6 +78,11 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
         BenchCommand::Build { kernel, runs } => {
             bench::measure_build(&Wanted { kernel, ..Wanted::default() }, runs)
         }
+        BenchCommand::Exact { table, update } => bench::measure_exact(&match table {
+            Some(table) if update => Table::Write(table),
+            Some(table) => Table::Compare(table),
+            None => Table::None,
+        }),
         BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
     }
 }

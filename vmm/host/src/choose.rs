@@ -3,6 +3,7 @@
 use crate::{
     boot_bench::{self, BootBench, Qemu, Sample},
     emulated::{self, EmulatedError, EmulatedHost},
+    emulated_intel::{self, IntelError},
     kvm,
 };
 use board::wire::Spec;
@@ -23,6 +24,8 @@ pub enum Choice {
     Kvm,
     /// An emulated one.
     Emulated,
+    /// An emulated one with an Intel processor.
+    EmulatedIntel,
 }
 
 /// Why there is no host, or why it failed; never the guest's fault.
@@ -52,6 +55,9 @@ pub enum HostError {
     /// The emulated host.
     #[error(transparent)]
     Emulated(#[from] EmulatedError),
+    /// The emulated host with an Intel processor.
+    #[error(transparent)]
+    Intel(#[from] IntelError),
     /// The engine.
     #[error("{0}")]
     Engine(EngineError),
@@ -60,7 +66,12 @@ pub enum HostError {
 impl HostError {
     /// The caller gave up; nothing is wrong.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Emulated(EmulatedError::Interrupted) | Self::Engine(EngineError::Interrupted))
+        matches!(
+            self,
+            Self::Emulated(EmulatedError::Interrupted)
+                | Self::Intel(IntelError::Interrupted)
+                | Self::Engine(EngineError::Interrupted)
+        )
     }
 }
 
@@ -78,6 +89,7 @@ enum Kind {
     Kvm,
     Emulated,
     Served(PathBuf),
+    Intel,
 }
 
 /// Decides where machines run. `files` is where `./setup emulator` puts what an emulated host needs.
@@ -105,6 +117,12 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
     };
     if choice == Choice::Emulated {
         return emulated("asked for by --host emulated".to_owned()).map_err(HostError::Emulated);
+    }
+    if choice == Choice::EmulatedIntel {
+        let files = files.with_file_name("intel");
+        emulated_intel::check(&files)?;
+        let description = "emulated KVM on Intel (asked for by --host emulated-intel)".to_owned();
+        return Ok(Chosen { kind: Kind::Intel, description, files });
     }
     let examination = kvm::examine();
     let Some(failure) = examination.first_failure() else {
@@ -142,6 +160,9 @@ impl Chosen {
             Kind::Emulated | Kind::Served(_) => {
                 Ok(emulated::bench_boot(&self.files, machine, runs, stop, sink)?)
             }
+            Kind::Intel => {
+                Err(IntelError::Failed("it runs plans only, and measures no boot".to_owned()).into())
+            }
         }
     }
 }
@@ -152,6 +173,8 @@ pub enum Host {
     Kvm,
     /// In an emulator.
     Emulated(Box<EmulatedHost>),
+    /// In an emulator with an Intel processor, which is started for each plan; where its files are.
+    Intel(PathBuf),
 }
 
 impl Chosen {
@@ -163,6 +186,7 @@ impl Chosen {
     pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
         Ok(match &self.kind {
             Kind::Kvm => Host::Kvm,
+            Kind::Intel => Host::Intel(self.files.clone()),
             Kind::Emulated => Host::Emulated(Box::new(EmulatedHost::start(&self.files, guests_mib)?)),
             Kind::Served(folder) => Host::Emulated(Box::new(EmulatedHost::join(&self.files, folder, stop)?)),
         })
@@ -183,6 +207,7 @@ impl Host {
         match self {
             Self::Kvm => engine::execute(plan, stop, sink).map_err(HostError::Engine),
             Self::Emulated(host) => Ok(host.execute(plan, stop, sink)?),
+            Self::Intel(files) => Ok(emulated_intel::execute(files, plan, stop, sink)?),
         }
     }
 }

@@ -8,6 +8,7 @@
 pub mod boot_bench;
 mod choose;
 pub mod emulated;
+pub mod emulated_intel;
 pub mod kvm;
 
 pub use choose::{Choice, Chosen, Host, HostError, SERVED, choose};

@@ -202,6 +202,14 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     Ok(product::save(&stage.join("kernel.json"), &Manifest { release, facts, announce, early })?)
 }
 
+/// The uncompressed kernel in a bzImage.
+///
+/// # Errors
+/// In words, what is wrong with it.
+pub fn unpack_bzimage(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    bzimage(bytes).map(|(elf, _)| elf)
+}
+
 /// The uncompressed kernel in a bzImage, and its release (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
 fn bzimage(bytes: &[u8]) -> Result<(Vec<u8>, Option<String>), String> {
     let u16_at = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));

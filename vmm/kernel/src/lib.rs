@@ -47,7 +47,7 @@ pub use build::jobs;
 pub use config::ConfigError;
 pub use error::{BuildFailed, KernelError};
 pub use fit::Fit;
-pub use foreign::ForeignError;
+pub use foreign::{ForeignError, unpack_bzimage};
 pub use kernel::{Kernel, ensure, get, time_make};
 use kernel::{Prepared, prepare};
 pub use product::{Facts, Manifest};

@@ -51,19 +51,27 @@ impl Way {
     }
 }
 
-/// Builds the program into `folder` and writes a scenario there that runs it in each of these ways, a step each. A
-/// machine without strace leaves that way out.
+/// Builds the program into `folder`.
 ///
 /// # Errors
 /// There is no compiler, or the folder can't be written.
-pub fn scenario(folder: &Path, calls: u32) -> io::Result<(Vec<Way>, PathBuf)> {
+pub fn program(folder: &Path) -> io::Result<PathBuf> {
     let (source, program) = (folder.join("calls.c"), folder.join("calls"));
     fs::write(&source, SOURCE)?;
     let built = Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).output()?;
     if !built.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&built.stderr).into_owned()));
     }
-    let mut files = BTreeMap::from([("/bin/calls".to_owned(), program)]);
+    Ok(program)
+}
+
+/// Builds the program into `folder` and writes a scenario there that runs it in each of these ways, a step each. A
+/// machine without strace leaves that way out.
+///
+/// # Errors
+/// There is no compiler, or the folder can't be written.
+pub fn scenario(folder: &Path, calls: u32) -> io::Result<(Vec<Way>, PathBuf)> {
+    let mut files = BTreeMap::from([("/bin/calls".to_owned(), program(folder)?)]);
     let alone = vec!["/bin/calls".to_owned(), calls.to_string()];
     let mut ways = vec![Way::Untrapped, Way::Counted, Way::Results];
     let mut steps: Vec<_> = ways.iter().map(|_| serde_json::json!({ "run": alone })).collect();

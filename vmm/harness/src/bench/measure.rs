@@ -1,6 +1,6 @@
 //! `vmm bench`: what is measured, on the host where runs would be.
 
-use crate::bench;
+use crate::bench::{self, exact::Figures};
 use crate::{
     Abort,
     session::{self, Prepared},
@@ -12,13 +12,17 @@ use base::{
 };
 use engine::event::{Event, StepOutcome};
 use host::Choice;
+use judge::Verdict;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
 };
 use plan::{Op, Role, Watch, What};
 use scenario::model::Scenario;
-use std::io;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Measures what building one changed file takes beside make alone; see [`bench::build`].
 ///
@@ -83,4 +87,90 @@ pub fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<St
     let mut samples = Vec::new();
     chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
     Ok(bench::boot_table(&chosen.description, &samples))
+}
+
+/// The figures of an earlier build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// There is none.
+    None,
+    /// In this file.
+    Compare(PathBuf),
+    /// They are written into this file.
+    Write(PathBuf),
+}
+
+/// Measures everything of [`bench::exact`].
+///
+/// # Errors
+/// As [`measure_calls`]; or something is dearer than the table allows.
+pub fn measure_exact(table: &Table) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(Choice::EmulatedIntel, cache.root().join("emulator"))?;
+    let project = project::find(None).map_err(KernelError::from);
+    let project = project.map_err(|error| Abort::fault(&error, error.fault()))?;
+    let stage = cache.stage()?;
+    let cannot = |error: io::Error| Abort::infra(format!("failed to prepare the benchmark: {error}"));
+    let path = bench::exact::scenario(stage.path(), &project.join("modules")).map_err(cannot)?;
+    let scenario = scenario::load(&path).map_err(|why| Abort::input(why.to_string()))?;
+    let kernel = session::kernel(&scenario, &Wanted::default(), &cache)?;
+    let Prepared { mut plan, stage: _kept, .. } = session::the_rest(&scenario, kernel, None, &cache)?;
+    // At the end of the step before: a step's ops know each other by their places in it.
+    let way = bench::exact::way;
+    plan.watch = way(0).watch();
+    for (index, step) in plan.steps.iter_mut().enumerate().filter(|(index, _)| way(*index) != way(index + 1))
+    {
+        step.ops.push(Op { role: Role::Cleanup, what: What::Watch(way(index + 1).watch()) });
+    }
+    let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
+    let (mut figures, mut measured) = (Figures::default(), 0);
+    host.execute(&plan, &interrupt::requested, &mut |event| {
+        let of_step = match &event {
+            Event::Booted(booted) => {
+                figures.add("set-up of the machine", booted.setup);
+                figures.add("from there to the hello", booted.ready.saturating_sub(booted.setup));
+                None
+            }
+            Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, took, .. } } => {
+                bench::exact::of_step(*index, *took, stdout.head())
+            }
+            Event::StepEnded { index, outcome: StepOutcome::Returned { value: 0.., took, .. } } => {
+                bench::exact::of_step(*index, *took, &[])
+            }
+            _ => None,
+        };
+        if let Some((name, took)) = of_step {
+            figures.add(&name, took);
+            measured += 1;
+        }
+    })?;
+    if measured != bench::exact::steps() {
+        return Err(Abort::infra(format!(
+            "failed to measure: {measured} of {} steps did what they should",
+            bench::exact::steps()
+        )));
+    }
+    let named =
+        |path: &Path, error: &dyn std::fmt::Display| Abort::input(format!("{}: {error}", path.display()));
+    let head = format!("instructions, on {}\n", chosen.description);
+    match table {
+        Table::None => Ok(head + &figures.text()),
+        Table::Write(path) => {
+            fs::write(path, figures.to_json()).map_err(|error| named(path, &error))?;
+            Ok(head + &figures.text())
+        }
+        Table::Compare(path) => {
+            let table = fs::read_to_string(path).map_err(|error| named(path, &error))?;
+            let (text, dear) = figures.compare(&table).map_err(|error| named(path, &error))?;
+            if dear.is_empty() {
+                return Ok(head + &text);
+            }
+            let why = format!(
+                "{head}{text}dearer than {} allows: {}; if that is to be, say so in the commit and write the table anew by --update",
+                path.display(),
+                dear.join(", ")
+            );
+            Err(Abort { verdict: Verdict::Fail, why })
+        }
+    }
 }

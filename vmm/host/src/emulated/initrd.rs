@@ -65,13 +65,22 @@ pub(super) fn with(
     path: PathBuf,
     more: &[(String, u32, Vec<u8>)],
 ) -> Result<Initrd, EmulatedError> {
+    let key = of(&MODULES.map(|name| folder.join("modules").join(name)), &path, more)?;
+    Ok(Initrd { path, key })
+}
+
+/// Writes an initrd with these modules and files; says what it is known by.
+pub(crate) fn of(
+    modules: &[PathBuf],
+    path: &Path,
+    more: &[(String, u32, Vec<u8>)],
+) -> Result<Key, EmulatedError> {
     let program =
         env::current_exe().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))?;
-    let modules = MODULES.map(|name| folder.join("modules").join(name));
-    let key = key(&program, &modules)?;
-    let bytes = assemble(&program, &modules, &key, more)?;
-    fs::write(&path, bytes).map_err(EmulatedError::io("write", &path))?;
-    Ok(Initrd { path, key })
+    let key = key(&program, modules)?;
+    let bytes = assemble(&program, modules, &key, more)?;
+    fs::write(path, bytes).map_err(EmulatedError::io("write", path))?;
+    Ok(key)
 }
 
 fn assemble(

@@ -7,6 +7,7 @@ use super::{
     MODULES, PORT_PREFIX,
     talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
 };
+use crate::emulated_intel;
 use engine::link::{Link, LinkError};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
@@ -44,7 +45,11 @@ pub fn is_init() -> bool {
 /// # Errors
 /// What it could not set up. The caller prints it and ends, which ends the host.
 pub fn init() -> io::Result<()> {
-    set_up()?;
+    if Path::new(emulated_intel::ORDER).exists() {
+        set_up(&emulated_intel::MODULES)?;
+        return emulated_intel::run_inside();
+    }
+    set_up(&MODULES)?;
     if Path::new(super::bench::ORDER).exists() {
         return super::bench::inside();
     }
@@ -59,7 +64,7 @@ pub fn init() -> io::Result<()> {
     Ok(())
 }
 
-fn set_up() -> io::Result<()> {
+fn set_up(modules: &[&str]) -> io::Result<()> {
     for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
             .map_err(|error| failed(&format!("mount {place}"), error.into()))?;
@@ -68,7 +73,7 @@ fn set_up() -> io::Result<()> {
     // guest boots in two thirds of the time. A kernel without this is only slower.
     let _ = fs::write("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always");
     fs::create_dir_all(BLOBS)?;
-    for module in MODULES {
+    for module in modules {
         let path = format!("/modules/{module}");
         File::open(&path)
             .and_then(|file| Ok(finit_module(&file, c"", ModuleInitFlags::empty())?))

@@ -4,7 +4,7 @@
 //! first one brought.
 
 mod bench;
-mod initrd;
+pub(crate) mod initrd;
 mod inside;
 mod own;
 mod qemu;
@@ -14,6 +14,7 @@ mod talk;
 
 pub use bench::bench_boot;
 pub use inside::{init, is_init};
+pub(crate) use qemu::{tail, tied_to_us};
 pub use slot::{EmulatedHost, Serving};
 
 use base::cache::CacheError;
@@ -23,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
 };
+pub(crate) use talk::FromHost;
 use talk::Key;
 
 /// Names of our ports begin with this.

@@ -120,17 +120,21 @@ impl Qemu {
 
     /// The last that QEMU and the host's console said.
     pub(super) fn tail(&self) -> String {
-        let last = |path: &Path| {
-            let bytes = fs::read(path).unwrap_or_default();
-            let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).replace('\r', "");
-            let text: String = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
-            let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-            lines[lines.len().saturating_sub(15)..].join("\n  ")
-        };
-        let both = [last(&self.errors), last(&self.console)];
-        let said: Vec<_> = both.into_iter().filter(|text| !text.is_empty()).collect();
-        if said.is_empty() { "(nothing)".to_owned() } else { said.join("\n  ") }
+        tail(&[&self.errors, &self.console])
     }
+}
+
+/// The last lines of these files.
+pub(crate) fn tail(files: &[&Path]) -> String {
+    let last = |path: &&Path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).replace('\r', "");
+        let text: String = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(15)..].join("\n  ")
+    };
+    let said: Vec<_> = files.iter().map(last).filter(|text| !text.is_empty()).collect();
+    if said.is_empty() { "(nothing)".to_owned() } else { said.join("\n  ") }
 }
 
 impl Drop for Qemu {
@@ -147,7 +151,7 @@ pub(super) fn socket(folder: &Path, slot: usize) -> PathBuf {
 /// A command that dies with the thread that starts it, even when that is killed, and that Ctrl-C at the
 /// terminal does not reach: we end it ourselves once everything is in order. `setpriv` is part of
 /// util-linux; a system without it runs the command untied.
-fn tied_to_us(program: &Path) -> Command {
+pub(crate) fn tied_to_us(program: &Path) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has_setpriv = std::env::split_paths(&path).any(|folder| folder.join("setpriv").exists());
     let mut command = if has_setpriv { Command::new("setpriv") } else { Command::new(program) };

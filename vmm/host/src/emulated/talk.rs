@@ -96,7 +96,7 @@ pub(super) enum ToHost {
 
 /// Host to client.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum FromHost {
+pub(crate) enum FromHost {
     /// Send these, in this order.
     Need {
         kernel: bool,

@@ -110,7 +110,9 @@ impl Judge {
             0xc000_0082 => "MSR_LSTAR".to_owned(),
             0xc000_0083 => "MSR_CSTAR".to_owned(),
             0xc000_0084 => "MSR_SYSCALL_MASK".to_owned(),
-            0x174..=0x176 => format!("MSR_IA32_SYSENTER ({:#x})", write.msr),
+            0x174 => "MSR_IA32_SYSENTER_CS".to_owned(),
+            0x175 => "MSR_IA32_SYSENTER_ESP".to_owned(),
+            0x176 => "MSR_IA32_SYSENTER_EIP".to_owned(),
             other => format!("MSR {other:#x}"),
         };
         let (from, to, by) = (place(write.from), place(write.to), place(write.rip));

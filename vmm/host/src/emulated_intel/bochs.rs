@@ -1,0 +1,114 @@
+//! The Bochs process.
+
+use super::{IntelError, image};
+use crate::emulated::{tail, tied_to_us};
+use nix::pty::openpty;
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    thread,
+};
+
+/// What the host's serial ports are written to, in the run's folder.
+const CONSOLE: &str = "console";
+pub(super) const EVENTS: &str = "events";
+
+/// A running Bochs. Dropping it kills and reaps it.
+pub(super) struct Bochs {
+    child: Child,
+    log: PathBuf,
+    console: PathBuf,
+}
+
+impl Bochs {
+    /// Starts it with the image and the ROM in `folder`.
+    pub(super) fn start(files: &Path, folder: &Path, memory_mib: u32) -> Result<Self, IntelError> {
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(IntelError::io("write", &path)).map(|()| path)
+        };
+        let configuration = write("bochsrc", &configuration(files, folder, memory_mib))?;
+        // Debian's build begins in its debugger, which has to be told to go on.
+        let commands = write("commands", "c\n")?;
+        let program = files.join("bochs");
+        // Its display is a terminal. Nobody looks at it, but it must be there, and be read.
+        let pair = openpty(None, None)
+            .map_err(|error| IntelError::io("open", Path::new("/dev/ptmx"))(error.into()))?;
+        let mut screen = File::from(pair.master);
+        let side =
+            || pair.slave.try_clone().map(Stdio::from).map_err(IntelError::io("open", Path::new("/dev/pts")));
+        let mut command = tied_to_us(&program);
+        command.arg("-q").arg("-f").arg(&configuration).arg("-rc").arg(&commands);
+        command.env("TERM", "xterm").current_dir(folder).stdin(side()?).stdout(side()?).stderr(side()?);
+        let child = command.spawn().map_err(IntelError::io("start", &program))?;
+        drop((pair.slave, command));
+        // It ends with an error once Bochs has closed the other side.
+        thread::spawn(move || io::copy(&mut screen, &mut io::sink()));
+        Ok(Self { child, log: folder.join("log"), console: folder.join(CONSOLE) })
+    }
+
+    /// An error that says what the host said, if it runs no more.
+    pub(super) fn check(&mut self) -> Result<(), IntelError> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(IntelError::Died(self.tail())),
+            Err(error) => Err(IntelError::io("wait for", Path::new("Bochs"))(error)),
+        }
+    }
+
+    /// The last that Bochs and the host's console said.
+    pub(super) fn tail(&self) -> String {
+        tail(&[&self.log, &self.console])
+    }
+}
+
+impl Drop for Bochs {
+    fn drop(&mut self) {
+        // Both fail only where the process has been reaped before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a file has behind a position; nothing while it is not there.
+pub(super) fn read_from(path: &Path, position: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => {
+            file.seek(SeekFrom::Start(position))?;
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(bytes),
+        Err(error) => Err(error),
+    }
+}
+
+/// The machine (bochsrc(5)), and why.
+fn configuration(files: &Path, folder: &Path, memory_mib: u32) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    [
+        "display_library: term".to_owned(),
+        format!("memory: guest={memory_mib}, host={memory_mib}"),
+        // Of Bochs' models one with VMX, nested paging and unrestricted guests. One instruction takes one nanosecond: that is
+        // the clock of this machine, whatever else the real one does.
+        "cpu: model=corei7_skylake_x, count=1, ips=1000000000, reset_on_triple_fault=0, ignore_bad_msrs=1"
+            .to_owned(),
+        "clock: sync=none, time0=1000000000".to_owned(),
+        format!("romimage: file={}", at(image::ROM)),
+        // It wants one, and nothing runs it.
+        format!("vgaromimage: file={}", files.join("vgabios.bin").display()),
+        format!("optramimage1: file={}, address=0x0", at(image::MEMORY)),
+        "pci: enabled=0".to_owned(),
+        format!("com1: enabled=1, mode=file, dev={}", at(CONSOLE)),
+        format!("com2: enabled=1, mode=file, dev={}", at(EVENTS)),
+        format!("log: {}", at("log")),
+        "error: action=ignore".to_owned(),
+        "info: action=ignore".to_owned(),
+        "panic: action=fatal".to_owned(),
+        "sound: waveoutdrv=dummy".to_owned(),
+    ]
+    .join("\n")
+}

@@ -1,5 +1,5 @@
 //! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@explain`] and
-//! [`bench`] are the commands of these names.
+//! [`mod@bench`] are the commands of these names.
 //!
 //! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else. Nothing is
 //! printed here, and no exit code is made: whoever calls gets data, or an [`Abort`].

@@ -11,7 +11,7 @@ const MOST_EXITS: u64 = 200;
 /// The machine process's own memory: less than this, in KiB.
 const MOST_MEMORY_KIB: u64 = 10 << 10;
 
-/// The result of [`super::boot`].
+/// The result of [`host::boot_bench`].
 pub fn boot(host: &str, samples: &[Sample]) -> String {
     let mut vmm = Vec::new();
     let mut text = format!("boot: process start to agent ready, in turns, on {host}\n");

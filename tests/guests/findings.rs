@@ -151,6 +151,16 @@ fn null_call_in_a_work_item_fails_the_run_though_its_step_passes() {
     assert!(found["comm"].as_str().unwrap().starts_with("kworker/"), "{found}");
 }
 
+// The kernel reports these under the lock of a cache from which its console would take memory.
+#[test]
+fn write_behind_the_smallest_pieces_is_a_finding_and_no_hang() {
+    let ran = run(&fixture("overruns-small.yaml"));
+    ran.ends_with("splat", 1);
+    assert_eq!(ran.step_verdicts(), ["pass"; 3]);
+    let findings = ran.report()["findings"].as_array().unwrap();
+    assert_eq!(findings.iter().filter(|finding| finding["kind"] == "slab").count(), 3, "{findings:?}");
+}
+
 #[test]
 fn write_behind_memory_from_kmalloc_is_a_finding() {
     let lines = |ran: &Ran, what: &str| {

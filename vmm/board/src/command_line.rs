@@ -5,11 +5,15 @@ use crate::{
     wire::{Announce, Spec},
 };
 
+/// The log is read from memory, so nothing of it is printed, not even emergencies: that would cost exits. It would also hang a
+/// guest whose allocator reports damage: it does so under the lock of a cache, and hvc's driver takes memory of that
+/// cache for what it prints (`put_chars` of drivers/char/virtio_console.c).
+const SILENT: &str = "loglevel=0";
+
 const WORDS: &[&str] = &[
     // What the agent and programs print comes out at virtio-console's first port.
     "console=hvc0",
-    // The log is read from memory; printing it costs exits.
-    "quiet",
+    SILENT,
     // A dead kernel resets at once: nobody waits for a time-out.
     "panic=-1",
     // Reset by the keyboard controller: an exit that says what it is, unlike a triple fault.
@@ -38,7 +42,7 @@ const LONG_LOG: &str = "log_buf_len=1M";
 /// A guest that has less memory than this, in MiB, needs it for other things.
 const ROOM_FOR_LOG: u32 = 64;
 
-/// In place of `quiet` where the log can't be found in memory, and the serial port has to carry it.
+/// In place of [`SILENT`] where the log can't be found in memory, and the serial port has to carry it.
 const SERIAL_LOG: &[&str] = &[
     // It needs no driver, and goes on when the console works.
     "earlyprintk=serial,ttyS0,115200,keep",
@@ -57,7 +61,7 @@ pub fn logs_to_serial(spec: &Spec) -> bool {
 /// The whole line for a machine.
 pub fn build(spec: &Spec) -> String {
     let serial = logs_to_serial(spec);
-    let own = WORDS.iter().filter(|word| !(serial && **word == "quiet"));
+    let own = WORDS.iter().filter(|word| !(serial && **word == SILENT));
     let mut words: Vec<String> = own.map(|word| word.to_string()).collect();
     if spec.announce == Announce::CommandLine {
         words.extend(slots::words());

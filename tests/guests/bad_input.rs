@@ -89,6 +89,19 @@ fn need_that_the_kernel_does_not_meet_is_told_once() {
     assert_eq!(ran.text.matches("CONFIG_KASAN is not set").count(), 1, "{}", ran.text);
 }
 
+#[test]
+fn report_in_a_scenarios_place_is_refused_and_the_scenario_stays() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("keep.yaml");
+    let text = "steps:\n  - sleep: 1 ms\n";
+    fs::write(&path, text).unwrap();
+    let report = format!("junit={}", path.display());
+    let ran = run_with(&path, &["--report", &report]);
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
+    ran.says("would overwrite a scenario");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
 // One that fails is known to be wrong, whatever else could not be run.
 #[test]
 fn failure_beside_bad_input_is_a_failure_and_all_are_summed_up() {

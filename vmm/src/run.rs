@@ -15,7 +15,7 @@ use std::{
     env,
     fs::File,
     io::{self, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
@@ -45,6 +45,13 @@ fn prepared(
     reports: &[Report],
 ) -> Result<(Session, Reporters), Abort> {
     let mut reporters = Reporters::default();
+    let whole = |path: &Path| path.canonicalize().ok();
+    for Report { file, .. } in reports {
+        if whole(file).is_some_and(|file| scenarios.iter().any(|it| whole(&it.path) == Some(file.clone()))) {
+            let why = format!("the report {} would overwrite a scenario; name another file", file.display());
+            return Err(Abort::input(why));
+        }
+    }
     if env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") {
         let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
         let token =

@@ -3,7 +3,7 @@
 use super::judged::Failure;
 use crate::compare::{Came, Ends, compare, show_regex};
 use crate::quote::{quote_around, quote_long};
-use crate::unknown::lost;
+use crate::unknown::Holes;
 use base::{
     taint,
     text::{escape, time},
@@ -42,8 +42,8 @@ pub struct Got<'a> {
     pub log: &'a [Option<String>],
     /// What came newly to the kernel's taint, if that is known.
     pub tainted: Option<u64>,
-    /// So many lines of the log in it are not known.
-    pub log_lost: u64,
+    /// What of the log in it is not known.
+    pub holes: Holes,
 }
 
 impl<'a> Got<'a> {
@@ -59,7 +59,7 @@ impl<'a> Got<'a> {
             took,
             log,
             tainted: None,
-            log_lost: 0,
+            holes: Holes::default(),
         }
     }
 
@@ -85,7 +85,7 @@ impl<'a> Got<'a> {
             took,
             log,
             tainted: None,
-            log_lost: 0,
+            holes: Holes::default(),
         }
     }
 
@@ -170,7 +170,7 @@ pub fn check<'g>(
             _ => fail("return value", format!("{errno} ({})", errno.meaning()), returned()),
         },
         Want::Exit(range) => match got.exit {
-            Some(code) if holds(range, code.into(), values) => None,
+            Some(code) if exit_holds(range, code, values) => None,
             _ => fail("exit status", show_range(range, values, status::show), returned()),
         },
         Want::Data(text) => {
@@ -203,9 +203,7 @@ pub fn check<'g>(
         Want::Within(limit) if got.took <= *limit => None,
         Want::Within(limit) => fail("time", format!("at most {}", time(*limit)), time(got.took)),
         Want::Taint(want) => taint_failure(*want, got.tainted, check.line),
-        Want::Log(want) => {
-            log_failure(want, got.log.get(position).cloned().flatten(), got.log_lost, check.line)
-        }
+        Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), got.holes, check.line),
     }
 }
 
@@ -277,6 +275,14 @@ fn returns_hold(range: &Interval, value: i64, values: &Values) -> bool {
     }
 }
 
+/// The same for an exit status: one that tells of a signal is in no range but of such statuses, from 128 on. Otherwise only
+/// what names it does, as SIGSEGV or 139.
+fn exit_holds(range: &Interval, code: i32, values: &Values) -> bool {
+    let from = Interval { high: None, ..range.clone() };
+    let signals = from.low.is_some() && !holds(&from, i128::from(status::SIGNALLED) - 1, values);
+    (signals || !status::is_signal(code)) && holds(range, code.into(), values)
+}
+
 /// A range in words.
 pub fn show_interval(range: &Interval, values: &Values) -> String {
     show_range(range, values, |value| value.to_string())
@@ -329,16 +335,14 @@ pub fn log_match(want: &LogWant, record: &LogRecord) -> bool {
     }
 }
 
-/// What is wrong, given the line that decided, if any did, and how many lines are not known: one of those may have
-/// decided otherwise.
-pub fn log_failure(want: &LogWant, line: Option<String>, holes: u64, at: usize) -> Option<Failure> {
-    let none = match holes {
-        0 => "no such line".to_owned(),
-        holes => format!("no such line, but {}", lost(holes)),
-    };
+/// What is wrong, given the line that decided, if any did, and what is not known: that may have decided otherwise.
+pub fn log_failure(want: &LogWant, line: Option<String>, holes: Holes, at: usize) -> Option<Failure> {
+    let unknown = holes.told();
+    let known = unknown.is_none();
+    let none = unknown.map_or("no such line".to_owned(), |what| format!("no such line, but {what}"));
     let (expected, got) = match (want, line) {
         (LogWant::Has(_) | LogWant::Matches(_), Some(_)) => return None,
-        (LogWant::Lacks(_), None) if holes == 0 => return None,
+        (LogWant::Lacks(_), None) if known => return None,
         (LogWant::Lacks(text), None) => (format!("no line with {}", quote_long(text.as_bytes())), none),
         (LogWant::Has(text), None) => (format!("a line with {}", quote_long(text.as_bytes())), none),
         (LogWant::Matches(regex), None) => (format!("a line that matches /{}/", show_regex(regex)), none),

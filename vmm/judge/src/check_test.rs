@@ -215,3 +215,42 @@ fn steps_whose_descriptor_died_with_its_process_are_skipped_with_the_cause() {
     assert!(why.contains("NULL pointer dereference"), "{why}");
     assert_eq!(report.verdict, Verdict::Oops);
 }
+
+#[test]
+fn an_end_by_a_signal_satisfies_nothing_that_does_not_name_it() {
+    let ends = |expect: &str, code: i32| {
+        judged(&format!("{{run: /bin/x, expect: {expect}}}"), exited(code, "", "")).verdict
+    };
+    for expect in ["{exit: {at-least: 1}}", "{exit: {at-most: 255}}", "{exit: {at-least: 1, at-most: 200}}"] {
+        assert_eq!(ends(expect, 139), StepVerdict::Fail, "{expect}");
+    }
+    for expect in ["{exit: SIGSEGV}", "{exit: 139}", "139", "{exit: -11}"] {
+        assert_eq!(ends(expect, 139), StepVerdict::Pass, "{expect}");
+    }
+    assert_eq!(ends("{exit: {at-least: 1}}", 3), StepVerdict::Pass);
+}
+
+#[test]
+fn a_line_that_the_kernel_may_have_cut_proves_the_absence_of_nothing() {
+    let expects = |length: usize, want: &str| {
+        let scenario =
+            scenario(&format!("steps:\n- sleep: 1 s\n  expect: {{log: {want}}}\nexpect: {{log: {want}}}\n"));
+        let text = "x".repeat(length);
+        let events = [
+            booted(),
+            Event::StepStarted { index: 0 },
+            Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, text }),
+            Event::StepEnded { index: 0, outcome: returned(0) },
+            Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }),
+        ];
+        run(&scenario, &events)
+    };
+    assert_eq!(expects(900, "{lacks: BADBAD}").verdict, Verdict::Pass);
+    let cut = expects(1021, "{lacks: BADBAD}");
+    assert_eq!(cut.verdict, Verdict::Fail);
+    for failure in cut.failures.iter().chain(&cut.steps[0].failures) {
+        assert!(failure.got.contains("may be cut"), "{failure:?}");
+    }
+    assert_eq!((cut.failures.len(), cut.steps[0].failures.len()), (1, 1));
+    assert_eq!(expects(1021, "{has: xxx}").verdict, Verdict::Pass, "what is there is there");
+}

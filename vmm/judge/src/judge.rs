@@ -4,6 +4,7 @@ mod calls;
 mod run;
 mod step;
 
+use crate::unknown::Holes;
 use crate::{
     Began, BoundedLog, Judged, JudgedStep, Kernel, Names, StepVerdict, Taint, Verdict, check, findings,
     standing, tail::Said, title,
@@ -47,7 +48,9 @@ pub struct Judge {
     /// The taint when the current step began.
     step_taint: Option<u64>,
     /// So many lines of the log were not known when the current step began.
-    lost_before: u64,
+    holes_before: Holes,
+    /// So far.
+    holes: Holes,
     log: BoundedLog,
     console: VecDeque<u8>,
     booted: Option<Booted>,
@@ -102,7 +105,8 @@ impl Judge {
             findings: findings::Findings::default(),
             taint: Taint::default(),
             step_taint: None,
-            lost_before: 0,
+            holes_before: Holes::default(),
+            holes: Holes::default(),
             log: BoundedLog::default(),
             console: VecDeque::new(),
             booted: None,
@@ -167,7 +171,7 @@ impl Judge {
             Event::StepStarted { index } => {
                 let Some(step) = self.scenario.steps.get(*index) else { return Vec::new() };
                 self.current = Some(*index);
-                (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
+                (self.step_taint, self.holes_before) = (self.taint.after, self.holes);
                 self.step_log = vec![None; step.checks.len()];
                 self.said = Said::default();
                 self.step_ktap = ktap::Parser::new();
@@ -216,7 +220,7 @@ impl Judge {
             return Vec::new();
         }
         if self.current != Some(index) {
-            (self.step_taint, self.lost_before) = (self.taint.after, self.log.lost());
+            (self.step_taint, self.holes_before) = (self.taint.after, self.holes);
             self.step_log = vec![None; self.scenario.steps[index].checks.len()];
             self.said = Said::default();
             self.step_ktap = ktap::Parser::new();
@@ -253,5 +257,7 @@ impl Judge {
             }
         }
         self.log.push(record);
+        self.holes.lost = self.log.lost();
+        self.holes.see(record);
     }
 }

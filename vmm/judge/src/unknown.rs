@@ -1,6 +1,6 @@
 //! What is not known of a run. No expectation holds because of something that was not seen.
 
-use board::wire::{Door, Evidence, Uncounted};
+use board::wire::{Door, Evidence, LogRecord, Uncounted};
 
 /// What was not seen of the system calls.
 #[derive(Debug, Default)]
@@ -50,6 +50,45 @@ impl Unknown {
     /// All of it, a line each.
     pub fn lines(&self) -> Vec<String> {
         self.calls.iter().chain(&self.results).chain(&self.others).cloned().collect()
+    }
+}
+
+/// A line of the log that has so many bytes may have had more, which the kernel did not keep. Kernels differ: 1021 in 6.12
+/// (PRINTKRB_RECORD_MAX of kernel/printk/internal.h without the level), and by the prefix less in older ones, down to this.
+const LONGEST_LINE: usize = 973;
+
+/// What a log does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holes {
+    /// So many lines were lost.
+    pub lost: u64,
+    /// So many are as long as a line can be.
+    pub cut: u64,
+}
+
+impl Holes {
+    /// What this line adds.
+    pub fn see(&mut self, record: &LogRecord) {
+        self.cut += u64::from(record.text.len() >= LONGEST_LINE);
+    }
+
+    /// What came since an earlier moment.
+    pub fn since(self, before: Self) -> Self {
+        Self { lost: self.lost.saturating_sub(before.lost), cut: self.cut.saturating_sub(before.cut) }
+    }
+
+    /// In words; `None` for a log that is known whole.
+    pub fn told(self) -> Option<String> {
+        match self {
+            Self { lost: 0, cut: 0 } => None,
+            Self { lost: 0, cut: 1 } => {
+                Some("a line is as long as the kernel lets one be, and may be cut".into())
+            }
+            Self { lost: 0, cut } => {
+                Some(format!("{cut} lines are as long as the kernel lets one be, and may be cut"))
+            }
+            Self { lost: lines, .. } => Some(lost(lines)),
+        }
     }
 }
 

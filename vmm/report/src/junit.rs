@@ -42,7 +42,7 @@ fn case(run: &Run, step: &JudgedStep) -> TestCase {
             status
         }
     };
-    let mut case = TestCase::new(format!("{}: {}", step.index + 1, escape(&step.title)), status);
+    let mut case = TestCase::new(escape(&run.name(step)), status);
     case.set_classname(escape(&run.path()));
     case.set_time(step.took.unwrap_or_default());
     case

@@ -32,7 +32,9 @@ fn subtests(text: &mut String, run: &Run) {
         }
         parts(text, step);
         let (ok, directive) = result(step);
-        *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(&step.title));
+        let title = run.name(step);
+        let title = title.split_once(": ").map_or(&*title, |(_, title)| title);
+        *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(title));
     }
 }
 

@@ -97,6 +97,12 @@ impl Run {
         self.report.as_ref().map_or(Duration::ZERO, |report| report.ran)
     }
 
+    /// What a step is called, the same in every run: its title has its result, too.
+    pub fn name(&self, step: &JudgedStep) -> String {
+        let began = self.began.steps.get(step.index).unwrap_or(step);
+        format!("{}: {}", step.index + 1, began.title)
+    }
+
     /// The scenario's file, as the user named it.
     pub fn path(&self) -> String {
         self.began.path.display().to_string()

@@ -24,6 +24,11 @@ pub fn meant(number: i128) -> i128 {
     if (-i128::from(LAST)..0).contains(&number) { i128::from(SIGNALLED) - number } else { number }
 }
 
+/// Whether a status tells of a signal.
+pub fn is_signal(status: i32) -> bool {
+    (SIGNALLED + 1..=SIGNALLED + LAST).contains(&status)
+}
+
 /// `3`, or `139 (SIGSEGV)`.
 pub fn show(status: i128) -> String {
     let signal = status - i128::from(SIGNALLED);

@@ -145,7 +145,7 @@ impl Judge {
         }
         for ((want, line), found) in self.scenario.expect.log.iter().zip(&self.run_log) {
             report.expectations += 1;
-            failures.extend(check::log_failure(want, found.clone(), report.log_lost, *line));
+            failures.extend(check::log_failure(want, found.clone(), self.holes, *line));
         }
         if let Some((want, line)) = self.scenario.expect.taint {
             report.expectations += 1;

@@ -8,6 +8,7 @@ use crate::findings::{meets, speaks_of};
 use crate::judged::{Finding, Gravity, JudgedStep, StepResult};
 use crate::standing::{self, Hang, describe};
 use crate::subtests::Results;
+use crate::unknown::Holes;
 use crate::verdict::StepVerdict;
 use crate::{clean, needs};
 use crate::{
@@ -64,7 +65,7 @@ impl Judge {
             StepOutcome::Returned { value, data, took, cut } => {
                 let log = std::mem::take(&mut self.step_log);
                 let mut got = Got::returned(step, *value, data, *took, &log);
-                (got.tainted, got.log_lost, got.cut) = (self.tainted(), self.step_lost(), *cut);
+                (got.tainted, got.holes, got.cut) = (self.tainted(), self.step_holes(), *cut);
                 judged.took = Some(*took);
                 // Other buffers are numbers and structures, which are no text.
                 let text =
@@ -93,7 +94,7 @@ impl Judge {
                     took: *took,
                     log: &log,
                     tainted: self.tainted(),
-                    log_lost: self.step_lost(),
+                    holes: self.step_holes(),
                 };
                 judged.took = Some(*took);
                 self.compare(step, &got, judged, Some(stdout.into()));
@@ -216,9 +217,9 @@ impl Judge {
         }
     }
 
-    /// So many lines that the kernel logged in this step are not known.
-    fn step_lost(&self) -> u64 {
-        self.log.lost().saturating_sub(self.lost_before)
+    /// What of the kernel's log in this step is not known.
+    fn step_holes(&self) -> Holes {
+        self.holes.since(self.holes_before)
     }
 
     /// What came newly to the kernel's taint in this step.
@@ -264,7 +265,7 @@ impl Judge {
         judged.expectations = 1 + step.checks.len();
         if judged.result.is_none() {
             let log = std::mem::take(&mut self.step_log);
-            let got = Got { tainted: self.tainted(), log_lost: self.step_lost(), ..Got::cut(&log) };
+            let got = Got { tainted: self.tainted(), holes: self.step_holes(), ..Got::cut(&log) };
             let checks = step.checks.iter().enumerate().filter(|(_, one)| one.want.is_of_evidence());
             judged.failures =
                 checks.filter_map(|(position, one)| check(one, position, step, &got, &self.values)).collect();

@@ -33,6 +33,11 @@ fn a_warning_in_the_library_is_its_callers() {
     for (function, frames, wanted) in [
         ("refcount_warn_saturate", "pool_put pool_release __fput", "pool_put"),
         ("kobject_get", "get_device foo_open chrdev_open", "foo_open"),
+        ("free_irq", "foo_remove platform_remove device_remove", "foo_remove"),
+        ("remove_proc_entry", "foo_exit __do_sys_delete_module", "foo_exit"),
+        ("check_unmap", "debug_dma_unmap_page dma_unmap_page_attrs foo_poll", "foo_poll"),
+        ("device_release", "kobject_put foo_exit __do_sys_delete_module", "foo_exit"),
+        ("simple_write_to_buffer", "foo_write vfs_write ksys_write", "foo_write"),
         ("ref_tracker_free", "netdev_put! tunnel_down dev_close", "tunnel_down"),
         (
             "debug_print_object",

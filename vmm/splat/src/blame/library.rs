@@ -141,6 +141,20 @@ pub static LIBRARY: &[Group] = &[
         ],
     },
     Group {
+        why: "take back, or map, what a driver names: who names what is not there, or twice, is what matters",
+        names: &[
+            "free_irq", "devm_free_irq", "remove_proc_entry", "remove_proc_subtree", "iounmap", "memunmap",
+            "vm_insert_page*", "vm_insert_pages", "remap_pfn_range*", "dma_unmap_*", "dma_map_*", "debug_dma_*", "check_unmap",
+            "check_sync", "check_for_illegal_area", "add_dma_entry", "clk_core_*", "clk_enable", "clk_disable", "clk_prepare",
+            "clk_unprepare", "device_add", "device_register", "device_create*", "device_del", "device_release",
+            "simple_write_to_buffer", "simple_read_from_buffer",
+        ],
+    },
+    Group {
+        why: "look through a cache because a program asked for that: who wrote there did so long before",
+        names: &["validate_slab*", "validate_store", "slab_attr_store", "sysfs_kf_write", "kernfs_fop_write*"],
+    },
+    Group {
         why: "strings and memory",
         names: &[
             "memcpy*", "memset*", "memmove*", "memcmp*", "memchr*", "memscan", "memzero*", "memcpy_*", "bcmp", "strlen", "strnlen",

@@ -9,6 +9,7 @@ use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, explain::Explain};
 use host::Choice;
+use report::terminal::Detail;
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -93,6 +94,9 @@ pub struct RunArgs {
     /// all scenarios.
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<Report>,
+    /// Show of every step what its program printed and what the kernel logged
+    #[arg(long, short)]
+    pub verbose: bool,
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
@@ -115,6 +119,11 @@ impl RunArgs {
     pub fn options(&self) -> Options {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
         Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
+    }
+
+    /// How much is shown of steps that go well.
+    pub fn detail(&self) -> Detail {
+        if self.verbose { Detail::Everything } else { Detail::Line }
     }
 
     /// What clap can't see.

@@ -7,8 +7,12 @@ use crate::{
 use harness::{Abort, Options, Session};
 use judge::{Began, Judge, Judged, Verdict};
 use report::{
-    FileReport, Reporters, events::Events, github::GitHub, json::Json, junit, ktap, markdown,
-    terminal::Terminal,
+    FileReport, Reporters,
+    events::Events,
+    github::GitHub,
+    json::Json,
+    junit, ktap, markdown,
+    terminal::{Detail, Terminal},
 };
 use scenario::Scenario;
 use std::{
@@ -19,7 +23,7 @@ use std::{
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, reports: &[Report]) -> u8 {
+pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: &[Report]) -> u8 {
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
         match scenario::load(path) {
@@ -33,7 +37,7 @@ pub fn run(paths: &[PathBuf], options: Options, reports: &[Report]) -> u8 {
     if bad {
         return exit::code(Verdict::BadInput);
     }
-    match prepared(options, &scenarios, reports) {
+    match prepared(options, &scenarios, detail, reports) {
         Ok((session, reporters)) => exit::of_all(&all(session, &scenarios, reporters)),
         Err(abort) => say::outcome(Err(abort)),
     }
@@ -42,6 +46,7 @@ pub fn run(paths: &[PathBuf], options: Options, reports: &[Report]) -> u8 {
 fn prepared(
     options: Options,
     scenarios: &[Scenario],
+    detail: Detail,
     reports: &[Report],
 ) -> Result<(Session, Reporters), Abort> {
     let mut reporters = Reporters::default();
@@ -58,7 +63,7 @@ fn prepared(
             token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
         reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
     }
-    reporters.add(Terminal::stdout());
+    reporters.add(Terminal::stdout().with(detail));
     // Last, so that the terminal has shown what a file can't take.
     for Report { format, file } in reports {
         let render = match format {

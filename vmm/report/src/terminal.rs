@@ -28,18 +28,40 @@ pub struct Terminal {
     out: Box<dyn Write + Send>,
     colour: bool,
     path: PathBuf,
+    detail: Detail,
+    /// What the kernel logged in the step that is being done.
+    logged: Vec<String>,
 }
+
+/// How much is shown of a step that went well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Its line.
+    #[default]
+    Line,
+    /// Also what its program printed, and what the kernel logged.
+    Everything,
+}
+
+/// So many lines of a step's log are shown, and of its program's output.
+const SHOWN: usize = 40;
 
 impl Terminal {
     /// Writes to `out`, with colours if wanted.
     pub fn new(out: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { out, colour, path: PathBuf::new() }
+        Self { out, colour, path: PathBuf::new(), detail: Detail::Line, logged: Vec::new() }
     }
 
     /// Writes to standard output; in colour if that is a terminal and NO_COLOR is not set.
     pub fn stdout() -> Self {
         let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
         Self::new(Box::new(io::stdout()), colour)
+    }
+
+    /// Shows more, or less, of steps that go well.
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.detail = detail;
+        self
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -104,7 +126,30 @@ impl Terminal {
             self.place(step.line)?;
         }
         step.failures.iter().try_for_each(|failure| self.failure(failure))?;
-        if step.verdict.is_bad() { self.circumstances(step) } else { Ok(()) }
+        let logged = std::mem::take(&mut self.logged);
+        if step.verdict.is_bad() { self.circumstances(step) } else { self.came(step, &logged) }
+    }
+
+    /// What a good step brought, for who wants to see it.
+    fn came(&mut self, step: &JudgedStep, logged: &[String]) -> io::Result<()> {
+        if self.detail == Detail::Line {
+            return Ok(());
+        }
+        let output =
+            step.result.as_ref().and_then(|result| result.output.as_ref().filter(|_| result.exit.is_some()));
+        let printed = output.iter().flat_map(|excerpt| excerpt.text.lines()).map(escape).collect::<Vec<_>>();
+        for (heading, lines) in [("it printed", &printed[..]), ("the kernel logged", logged)] {
+            if !lines.is_empty() {
+                writeln!(self.out, "      {heading}")?;
+            }
+            for line in lines.iter().take(SHOWN) {
+                writeln!(self.out, "        {line}")?;
+            }
+            if lines.len() > SHOWN {
+                writeln!(self.out, "        ... {} lines more ...", lines.len() - SHOWN)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a program printed last, and what the kernel logged, where a step went wrong. Indented, none of it looks like a
@@ -288,7 +333,14 @@ impl Reporter for Terminal {
                 let text = format!("{who}{} = {}", trace::call(name, seen), trace::result(seen));
                 writeln!(self.out, "      {}", self.paint(FAINT, &text))?;
             }
-            Judged::StepBegan(_) | Judged::Log(..) | Judged::Console(_) => {}
+            Judged::StepBegan(_) => self.logged.clear(),
+            // A line more than is shown tells that there is one.
+            Judged::Log(record, Some(_))
+                if self.detail == Detail::Everything && self.logged.len() < 10_000 =>
+            {
+                self.logged.push(escape(&record.text));
+            }
+            Judged::Log(..) | Judged::Console(_) => {}
         }
         self.out.flush()
     }

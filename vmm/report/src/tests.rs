@@ -389,3 +389,28 @@ fn github_gets_annotations_at_lines_and_a_guest_can_make_none() {
     let summary = std::fs::read_to_string(summary).unwrap();
     assert!(summary.starts_with("before\n## vmm: 1 of 3 scenarios passed"), "{summary}");
 }
+
+#[test]
+fn who_wants_to_see_everything_sees_what_a_good_step_logged_and_printed() {
+    let scenario = scenario("steps:\n- run: /bin/x\n- sleep: 1 s\n");
+    let mut events = vec![judge::fixture::booted(), Event::StepStarted { index: 0 }, log("hello, world", 6)];
+    let output = |text: &str| engine::output::Output::from(text.as_bytes());
+    events.push(Event::StepEnded {
+        index: 0,
+        outcome: StepOutcome::Exited {
+            code: 0,
+            stdout: output("one\ntwo\n"),
+            stderr: output(""),
+            took: Duration::from_millis(1),
+        },
+    });
+    let all = judged(&scenario, &events);
+    let page = Page::default();
+    let mut terminal = Terminal::new(Box::new(page.clone()), false).with(crate::terminal::Detail::Everything);
+    all.iter().for_each(|judged| terminal.event(judged).unwrap());
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let wanted =
+        "\n      it printed\n        one\n        two\n      the kernel logged\n        hello, world\n";
+    assert!(text.contains(wanted), "{text}");
+    assert!(!shown(&all, false).contains("hello, world"), "nobody asked for that");
+}

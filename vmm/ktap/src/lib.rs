@@ -10,8 +10,11 @@
 #![forbid(unsafe_code)]
 
 mod line;
+mod numbers;
 mod parser;
 mod result;
+mod stamp;
+mod totals;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! One line: what it says, and how far it is indented.
 
-use crate::result::Outcome;
+use crate::{
+    result::Outcome,
+    totals::{self, Totals},
+};
 
 /// Longer descriptions are cut, in bytes.
 const LONGEST: usize = 512;
@@ -18,8 +21,10 @@ pub enum Line {
     Result { number: Option<u64>, name: String, outcome: Outcome, why: Option<String> },
     /// `# Subtest: name`: the name of what is indented like this.
     Subtest(String),
-    /// `# Totals: pass:1 fail:0 ...`: so many failed.
-    Totals(u64),
+    /// `1..99999999999999999999`: a plan of which no number can be made.
+    Unreadable(String),
+    /// `# Totals: pass:1 fail:0 ...`
+    Totals(Totals),
     /// `Bail out!`, and why.
     BailOut(String),
 }
@@ -28,22 +33,23 @@ pub enum Line {
 ///
 /// What is indented belongs to a test further out. That is done by spaces, or, by kselftest's runner, by `# `.
 pub fn parse(line: &str) -> Option<(usize, Line)> {
-    let line = line.trim_end();
+    let mut rest = line.trim_end();
     let mut column = 0;
     while column <= DEEPEST {
-        let rest = line.get(column..)?;
         if let Some(diagnostic) = rest.strip_prefix('#') {
             if let Some(found) = diagnosis(diagnostic.trim_start()) {
                 return Some((column, found));
             }
             // A comment, or one more indentation.
-            rest.strip_prefix("# ")?;
+            rest = rest.strip_prefix("# ")?;
             column += 2;
-        } else if rest.starts_with(' ') {
+        } else if let Some(inner) = rest.strip_prefix(' ') {
+            rest = inner;
             column += 1;
-        } else if let Some(rest) = rest.strip_prefix('\t') {
+        } else if let Some(inner) = rest.strip_prefix('\t') {
             // A tab is as wide as it looks at the most.
-            return parse(rest).map(|(inner, found)| (column + 8 + inner, found));
+            rest = inner;
+            column += 8;
         } else {
             return plain(rest).map(|found| (column, found));
         }
@@ -55,12 +61,7 @@ fn diagnosis(text: &str) -> Option<Line> {
     if let Some(name) = text.strip_prefix("Subtest:") {
         return Some(Line::Subtest(cut(name.trim())));
     }
-    let counts = text.strip_prefix("Totals:")?;
-    let number = |wanted: &str| {
-        counts.split_whitespace().find_map(|word| word.strip_prefix(wanted)?.strip_prefix(':')?.parse().ok())
-    };
-    let pass: Option<u64> = number("pass");
-    pass.map(|_| Line::Totals(number("fail").unwrap_or(0u64).saturating_add(number("error").unwrap_or(0))))
+    totals::parse(text).map(Line::Totals)
 }
 
 fn plain(text: &str) -> Option<Line> {
@@ -68,8 +69,15 @@ fn plain(text: &str) -> Option<Line> {
     if version.is_some_and(|number| number.trim().parse::<u32>().is_ok()) {
         return Some(Line::Version);
     }
-    if let Some(why) = text.strip_prefix("Bail out!") {
+    const BAIL_OUT: &str = "Bail out!";
+    // TAP does not mind upper and lower case here.
+    if let Some((said, why)) = text.split_at_checked(BAIL_OUT.len())
+        && said.eq_ignore_ascii_case(BAIL_OUT)
+    {
         return Some(Line::BailOut(cut(why.trim())));
+    }
+    if let Some(found) = totals::old(text) {
+        return Some(Line::Totals(found));
     }
     if let Some(rest) = text.strip_prefix("1..") {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -79,7 +87,11 @@ fn plain(text: &str) -> Option<Line> {
             return None;
         }
         let skipped = directive(rest.trim_start_matches('#')).filter(|(word, _)| *word == "SKIP");
-        return Some(Line::Plan(count.parse().ok()?, skipped.map(|(_, why)| cut(why))));
+        if count.is_empty() {
+            return None;
+        }
+        let Ok(planned) = count.parse() else { return Some(Line::Unreadable(cut(text))) };
+        return Some(Line::Plan(planned, skipped.map(|(_, why)| cut(why))));
     }
     result(text)
 }
@@ -95,7 +107,7 @@ fn result(text: &str) -> Option<Line> {
     let rest = rest.trim_start();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = match rest[digits..].chars().next() {
-        None | Some(' ' | '\t') => (rest[..digits].parse().ok(), rest[digits..].trim_start()),
+        None | Some(' ' | '\t') => (totals::number(&rest[..digits]), rest[digits..].trim_start()),
         // `ok 2nd try` has no number.
         Some(_) => (None, rest),
     };

@@ -2,7 +2,10 @@
 
 use crate::{
     line::{self, Line},
+    numbers::Numbers,
     result::{Outcome, Summary, Test},
+    stamp,
+    totals::{Counted, Totals},
 };
 
 /// So many tests are kept.
@@ -15,6 +18,40 @@ const MAX_DEPTH: usize = 16;
 /// Takes lines one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
+    plain: Reader,
+    /// A program that prints the kernel's log prints the kernel's tests, which are not in its own plan.
+    stamped: Reader,
+}
+
+impl Parser {
+    /// Nothing is read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a line, without its end.
+    pub fn line(&mut self, text: &str) {
+        match stamp::strip(text.trim_start_matches([' ', '\t', '#'])) {
+            Some(logged) => self.stamped.line(logged),
+            None => self.plain.line(text),
+        }
+    }
+
+    /// What was found. Whatever is not complete by now is not going to be.
+    pub fn finish(self) -> Summary {
+        let mut all = self.plain.finish();
+        let logged = self.stamped.finish();
+        all.is_ktap |= logged.is_ktap;
+        all.tests.extend(logged.tests);
+        all.more = all.more.saturating_add(logged.more);
+        all.problems.extend(logged.problems);
+        all
+    }
+}
+
+/// Takes lines that come from one place.
+#[derive(Clone, Debug, Default)]
+struct Reader {
     /// What is being read, the outermost first. Each is indented further than the one before.
     open: Vec<Level>,
     done: Summary,
@@ -29,9 +66,14 @@ struct Level {
     announced: bool,
     plan: Option<u64>,
     seen: u64,
-    highest: u64,
-    /// What its totals say of failures.
-    totals: u64,
+    passed: u64,
+    numbers: Numbers,
+    /// Its beginning was not announced and not taken: what is seen of it is not all.
+    is_partial: bool,
+    /// So many failures its totals tell of at the most.
+    failures: u64,
+    /// What its totals said last.
+    totals: Option<Totals>,
     /// Its tests begin here in the list.
     first: usize,
     /// Tests of a level further in begin here, and wait for the result line that they are parts of.
@@ -40,26 +82,26 @@ struct Level {
     part_name: Option<String>,
 }
 
-impl Parser {
-    /// Nothing is read yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes a line, without its end.
-    pub fn line(&mut self, text: &str) {
+impl Reader {
+    fn line(&mut self, text: &str) {
         let Some((column, line)) = line::parse(text) else { return };
         if let Line::BailOut(why) = line {
             return self.bail_out(why);
         }
+        if let Line::Totals(totals) = line
+            && self.open.iter().all(|level| level.column != column)
+        {
+            return self.lonely(totals);
+        }
         if !self.belongs(column, &line) {
             return;
         }
+        let is_partial = column > 0 && self.open.is_empty() && matches!(line, Line::Result { .. });
         while self.open.last().is_some_and(|level| level.column > column) {
             self.close();
         }
         if self.open.last().is_none_or(|level| level.column < column) {
-            let level = Level { column, first: self.done.tests.len(), ..Level::default() };
+            let level = Level { column, is_partial, first: self.done.tests.len(), ..Level::default() };
             self.open.push(level);
             self.done.is_ktap = true;
         } else if self.begins_anew(&line) {
@@ -70,8 +112,7 @@ impl Parser {
         self.take(line);
     }
 
-    /// What was found. Whatever is not complete by now is not going to be.
-    pub fn finish(mut self) -> Summary {
+    fn finish(mut self) -> Summary {
         while !self.open.is_empty() {
             self.close();
         }
@@ -83,14 +124,17 @@ impl Parser {
         let level = self.open.iter().find(|level| level.column == column);
         match line {
             Line::Version => level.is_some() || self.open.len() < MAX_DEPTH,
-            Line::Subtest(_) | Line::Plan(..) => match level {
+            Line::Subtest(_) | Line::Plan(..) | Line::Unreadable(_) => match level {
                 Some(_) => true,
                 // Without an announcement further out, what is indented is a quotation.
                 None => (column == 0 || !self.open.is_empty()) && self.open.len() < MAX_DEPTH,
             },
             Line::Result { number, outcome, .. } => match level {
                 Some(level) if level.announced => true,
-                None if column > 0 && (self.open.is_empty() || self.open.len() >= MAX_DEPTH) => false,
+                // Good results without an announcement further out are a quotation; failed ones are better told than lost.
+                None if column > 0 && (self.open.is_empty() || self.open.len() >= MAX_DEPTH) => {
+                    number.is_some() && *outcome == Outcome::Failed
+                }
                 // "ok" alone is a word that programs say; "not ok" at the beginning of a line is no good news.
                 _ => number.is_some() || (column == 0 && *outcome == Outcome::Failed),
             },
@@ -104,7 +148,7 @@ impl Parser {
         let Some(level) = self.open.last() else { return false };
         match line {
             Line::Version => level.seen > 0 || level.plan.is_some(),
-            Line::Plan(..) => level.plan.is_some(),
+            Line::Plan(..) | Line::Unreadable(_) => level.plan.is_some(),
             _ => false,
         }
     }
@@ -114,7 +158,11 @@ impl Parser {
         match line {
             Line::Version => level.announced = true,
             Line::Subtest(name) => level.name = Some(name),
-            Line::Totals(failed) => level.totals = level.totals.max(failed),
+            Line::Totals(totals) => self.count(totals),
+            Line::Unreadable(plan) => {
+                level.announced = true;
+                self.problem(format!("the plan `{plan}` is none that can be kept"));
+            }
             Line::Plan(count, skipped) => {
                 level.announced = true;
                 level.plan = Some(count);
@@ -126,7 +174,8 @@ impl Parser {
             }
             Line::Result { number, name, outcome, why } => {
                 level.seen += 1;
-                level.highest = level.highest.max(number.unwrap_or(0));
+                level.passed += u64::from(outcome == Outcome::Passed);
+                level.numbers.take(number, outcome == Outcome::Skipped);
                 let name = match (name.is_empty(), level.part_name.take()) {
                     (false, _) => name,
                     (true, Some(name)) => name,
@@ -140,6 +189,40 @@ impl Parser {
             }
             Line::BailOut(_) => {}
         }
+    }
+
+    /// Totals of results that are there, or are about to end.
+    fn count(&mut self, totals: Totals) {
+        let Some(level) = self.open.last_mut() else { return };
+        match (totals.counted, level.parts) {
+            (Counted::Parts, Some(first)) => {
+                let failed = self.done.tests.iter().skip(first).any(|test| test.outcome == Outcome::Failed);
+                if totals.failed > 0 && !failed && self.done.more == 0 {
+                    let of = level.part_name.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
+                    self.untold(&of, totals.failed);
+                }
+            }
+            (Counted::Parts, None) => level.failures = level.failures.max(totals.failed),
+            (Counted::Same, _) => {
+                level.failures = level.failures.max(totals.failed);
+                level.totals = Some(totals);
+            }
+        }
+    }
+
+    /// Totals where no results are. Of good ones there is nothing to say.
+    fn lonely(&mut self, totals: Totals) {
+        let failed = self.done.tests.iter().any(|test| test.outcome == Outcome::Failed);
+        if totals.failed > 0 {
+            self.done.is_ktap = true;
+            if !failed && self.done.more == 0 {
+                self.untold("", totals.failed);
+            }
+        }
+    }
+
+    fn untold(&mut self, of: &str, count: u64) {
+        self.problem(format!("the totals{of} tell of {count} failures that are not among the results"));
     }
 
     fn name_parts(&mut self, first: usize, name: &str) {
@@ -172,7 +255,8 @@ impl Parser {
         self.problem(format!("the tests were given up (Bail out!){why}"));
         for level in &mut self.open {
             level.plan = None;
-            level.highest = 0;
+            level.numbers = Numbers::default();
+            level.totals = None;
             level.announced = false;
         }
         while !self.open.is_empty() {
@@ -192,9 +276,6 @@ impl Parser {
         let seen = level.seen;
         let missing = match level.plan {
             Some(plan) if plan != seen => Some(format!("{seen} results{of}, where {plan} were planned")),
-            None if level.highest > seen => {
-                Some(format!("{seen} results{of}, numbered up to {}", level.highest))
-            }
             None if level.announced && seen == 0 => {
                 Some(format!("no results{of}, though some were announced"))
             }
@@ -205,12 +286,25 @@ impl Parser {
         };
         if let Some(missing) = missing {
             self.problem(missing);
+        } else if let Some(highest) = level.numbers.left_out().filter(|_| !level.is_partial) {
+            self.problem(format!("{seen} results{of}, numbered up to {highest}"));
+        }
+        // Without an announcement they may be of several programs in a row.
+        if let Some(number) = level.numbers.twice().filter(|_| level.announced) {
+            self.problem(format!("several results{of} have the number {number}"));
         }
         let first = level.first.min(self.done.tests.len());
         let failed = self.done.tests[first..].iter().any(|test| test.outcome == Outcome::Failed);
-        if level.totals > 0 && !failed && self.done.more == 0 {
-            let count = level.totals;
-            self.problem(format!("the totals{of} tell of {count} failures that are not among the results"));
+        if level.failures > 0 && !failed && self.done.more == 0 {
+            self.untold(&of, level.failures);
+        } else if let Some(totals) = level.totals.filter(|_| !level.is_partial) {
+            let most = totals.passed.saturating_add(totals.passed_oddly);
+            if totals.all != seen || !(totals.passed..=most).contains(&level.passed) {
+                let (all, passed, told) = (totals.all, level.passed, totals.passed);
+                self.problem(format!(
+                    "the totals{of} tell of {all} results, {told} passed, where {seen} are there, {passed} passed"
+                ));
+            }
         }
         if let Some(outer) = self.open.last_mut() {
             // Several in a row belong to the same result.

@@ -61,11 +61,107 @@ fn less_or_more_than_the_plan_is_bad_wherever_the_plan_stands() {
 }
 
 #[test]
+fn a_number_twice_or_left_out_is_bad_though_as_many_came_as_planned() {
+    bad("TAP version 13\n1..2\nok 1 a\nok 1 a\n", "have the number 1");
+    bad("TAP version 13\n1..2\nok 1 a\nok 3 c\n", "2 results, numbered up to 3");
+    bad("1..1\nok 99999999999999999999 a\n", "numbered up to");
+    // Tests that run beside each other end in any order, and TAP needs no numbers.
+    assert!(!read("1..3\nok 3 c\nok 1 a\nok 2 b\n").is_bad());
+    assert!(!read("1..3\nok 1 a\nok - b\nok 3 c\n").is_bad());
+    // ksft_exit_skip() counts one too far.
+    assert!(
+        read("1..1\nok 2 # SKIP no device\n# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:1 error:0\n")
+            .is_skipped()
+    );
+    bad("1..2\nok 2 # SKIP no device\nok 3 b\n", "numbered up to 3");
+}
+
+#[test]
+fn a_plan_too_large_to_read_is_bad() {
+    bad("TAP version 13\n1..99999999999999999999\nok 1 a\n", "the plan `1..99999999999999999999`");
+    bad("1..99999999999999999999\n", "the plan");
+}
+
+#[test]
+fn totals_that_tell_of_other_results_are_bad_in_every_form() {
+    let failures = "failures that are not among the results";
+    let start = "TAP version 13\n1..2\nok 1 a\nok 2 b\n";
+    bad(&format!("{start}# Pass 1 Fail 1 Xfail 0 Xpass 0 Skip 0 Error 0\n"), failures);
+    bad(&format!("{start}Pass 1 Fail 0 Xfail 0 Xpass 0 Skip 0 Error 1\n"), failures);
+    bad(
+        &format!("{start}# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:0 error:0\n"),
+        "0 passed, where 2 are there",
+    );
+    bad(&format!("{start}# Totals: pass:3 fail:0 xfail:0 xpass:0 skip:0 error:0\n"), "tell of 3 results");
+    bad(&format!("{start}# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:2 error:0\n"), "0 passed, where 2");
+    bad("# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:0 error:1\n", failures);
+    bad("# Totals: pass:0 fail:99999999999999999999\n", failures);
+    let nested = "TAP version 13\n1..1\n# # Totals: pass:1 fail:2 xfail:0 xpass:0 skip:0 error:0\nok 1 x\n";
+    bad(nested, failures);
+    for good in [
+        format!("{start}# Totals: pass:2 fail:0 xfail:0 xpass:0 skip:0 error:0\n"),
+        format!("{start}# Pass 2 Fail 0 Xfail 0 Xpass 0 Skip 0 Error 0\n"),
+        "TAP version 13\nok 1 a\n# Pass 1 Fail 0 Xfail 0 Xpass 0 Skip 0 Error 0\n1..1\n".into(),
+        nested.replace("fail:2", "fail:0"),
+    ] {
+        assert!(!read(&good).is_bad(), "{good}: {:?}", read(&good).problems);
+    }
+}
+
+#[test]
+fn totals_of_kunit_are_those_of_the_parts() {
+    let start = "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: s\n    1..1\n    ok 1 a\n";
+    for line in ["# s: pass:0 fail:1 skip:0 total:1", "# Totals: pass:0 fail:1 skip:0 total:1"] {
+        bad(&format!("{start}{line}\nok 1 s\n"), "of `s` tell of 1 failures that are not");
+        assert!(!read(&format!("{start}{}\nok 1 s\n", line.replace("fail:1", "fail:0"))).is_bad());
+        let told = read(&format!("{}{line}\nnot ok 1 s\n", start.replace("ok 1 a", "not ok 1 a")));
+        assert_eq!(told.problems, [""; 0]);
+    }
+    bad("# s: pass:0 fail:1 skip:0 total:1\n", "failures");
+}
+
+#[test]
+fn stamps_of_the_kernels_log_hide_no_result() {
+    for stamp in [
+        "[    1.0] ",
+        "[12345.678901] ",
+        "<4>",
+        "<4>[    1.000000] ",
+        "[    1.000000][   T12] ",
+        "[    1.000000] [T12] ",
+        "<6>[   C0] ",
+        "[Thu Nov 26 13:22:00 2026] ",
+        "# [    1.000000] ",
+    ] {
+        let text = ["KTAP version 1", "1..1", "  KTAP version 1", "  1..1", "  not ok 1 x", "ok 1 s"];
+        let text: String = text.iter().map(|line| format!("{stamp}{line}\n")).collect();
+        assert_eq!(tests(&text), ["s / x: fail", "s: pass"], "{stamp}");
+        assert!(read(&format!("{stamp}not ok 1 x")).is_bad(), "{stamp}");
+    }
+    // The log amid a program's own results has a plan of its own.
+    let both = "1..2\nok 1 a\n[    1.0] 1..1\n[    1.0] ok 1 logged\nok 2 b\n";
+    assert_eq!(read(both).problems, [""; 0]);
+    assert_eq!(tests(both), ["a: pass", "b: pass", "logged: pass"]);
+}
+
+#[test]
+fn a_failure_counts_though_it_is_indented_and_unannounced() {
+    for text in ["  not ok 1 a\n", "# not ok 1 a\n", "\tnot ok 7 a\n", "text\n    ok 1 a\n    not ok 2 b\n"] {
+        let found = read(text);
+        assert_eq!((found.failed().count(), found.problems.len()), (1, 0), "{text}: {found:?}");
+    }
+    let deep: String = (0..30).map(|depth| format!("{}KTAP version 1\n", " ".repeat(depth))).collect();
+    assert_eq!(read(&format!("{deep}{}not ok 1 a\n", " ".repeat(40))).failed().count(), 1);
+    assert!(!read(&"\t".repeat(1_000_000)).is_ktap);
+}
+
+#[test]
 fn bail_out_is_bad_and_says_why_once() {
     let found = read("TAP version 13\n1..5\nok 1 a\nBail out! no memory\n");
     assert_eq!(found.problems, ["the tests were given up (Bail out!): no memory"]);
     assert_eq!(found.tests.len(), 1);
     bad("Bail out!\n", "given up");
+    bad("TAP version 13\n1..1\nok 1 a\nbail out! x\n", "given up (Bail out!): x");
     bad("TAP version 13\n1..1\n# TAP version 13\n# 1..2\n# Bail out! x\nnot ok 1 outer\n", "x");
 }
 
@@ -173,6 +269,18 @@ fn what_programs_say_otherwise_is_no_result() {
         "KTAP version of this\n",
         "not okay\n",
         "device 1-1: not ok 1\n",
+        "[    1.0] device 1-1: not ok 1\n",
+        "[1] not ok 1\n",
+        "  not ok\n",
+        "  not ok, said the driver\n",
+        "  not ok 1 a # TODO\n",
+        "it was ok 1 time, not ok 2 times\n",
+        "we had to bail out!\n",
+        "# Totals: many\n",
+        "# Totals: pass:3 fail:0\n",
+        "Pass 1 Fail 1\n",
+        "# see: pass:1 fail:1\n",
+        "# s: pass:a fail:1 skip:0 total:1\n",
     ] {
         assert!(!read(text).is_ktap, "{text}");
     }
@@ -209,6 +317,10 @@ fn any_line() -> impl Strategy<Value = String> {
         Just("1..3".to_owned()),
         Just("1..18446744073709551615".to_owned()),
         Just("Bail out! x".to_owned()),
+        Just("1..99999999999999999999".to_owned()),
+        Just("[    1.0] not ok 1 x".to_owned()),
+        Just("# Pass 1 Fail 0 Xfail 0 Xpass 0 Skip 0 Error 0".to_owned()),
+        Just("# s: pass:1 fail:0 skip:0 total:1".to_owned()),
         Just("# Subtest: s".to_owned()),
         Just("# Totals: pass:1 fail:1 error:18446744073709551615".to_owned()),
         (any::<bool>(), any::<Option<u64>>(), "\\PC{0,10}").prop_map(|(good, number, name)| {

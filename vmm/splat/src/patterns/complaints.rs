@@ -109,6 +109,27 @@ pub static PATTERNS: &[Pattern] = &[
         Needed,
         "two objects of one name",
     ),
+    p(
+        Warn,
+        Alone,
+        "something is seriously wrong",
+        r"^(?:kobject:? ){1,2}(?:'.{0,200}' )?\([^)]{1,32}\): (?<what>tried to (?:init an initialized|add an uninitialized) object)",
+        "kobject: {what}{in}",
+        OnTrace,
+        Needed,
+        "an object registered twice, or before it was set up",
+    ),
+    // x86
+    p(
+        Warn,
+        Alone,
+        "unchecked MSR access",
+        r"^unchecked MSR access error: (?<what>RDMSR|WRMSR) (?:from|to) 0x[0-9a-f]+",
+        "unchecked MSR access error: {what}{in}",
+        OnTrace,
+        Needed,
+        "a register that this processor does not have",
+    ),
     // interrupts
     p(
         Bug,

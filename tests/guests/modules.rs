@@ -32,7 +32,7 @@ fn refused(ko: &Path, what: &str) {
     let path = folder.path().join("scenario.yaml");
     fs::write(&path, format!("modules: [{}]\nsteps:\n  - sleep: 1 ms\n", ko.display())).unwrap();
     let ran = refuse(&path);
-    ran.ends_with("bad-input", 2);
+    assert_eq!(ran.code, Some(2), "{}", ran.text);
     assert_eq!(ran.text.matches(what).count(), 1, "`{what}` is not in this once:\n{}", ran.text);
     assert!(!ran.text.contains("boot "), "{}", ran.text);
 }

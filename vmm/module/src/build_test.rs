@@ -137,7 +137,7 @@ fn files_outside_of_the_folder_are_built_with_it() {
     assert!(text.contains("'oops' undeclared"), "{text}");
     let header = setup.folder.path().canonicalize().unwrap().join("include/c.h");
     assert!(text.contains("mod/a.c:3:") || text.contains(&header.display().to_string()), "{text}");
-    assert!(!text.contains("/work/module-"), "{text}");
+    assert!(!text.contains("work/module-"), "{text}");
 }
 
 /// As the makefiles of "Linux Device Drivers" do it.

@@ -76,17 +76,7 @@ impl<'a> Got<'a> {
             let length = usize::try_from(value).unwrap_or(0).min(first.len());
             *first = &first[..length];
         }
-        Self {
-            value: Some(value),
-            exit: None,
-            data,
-            cut: false,
-            printed: None,
-            took,
-            log,
-            tainted: None,
-            holes: Holes::default(),
-        }
+        Self { value: Some(value), data, took, ..Self::cut(log) }
     }
 
     /// What `match` and `data` look at.

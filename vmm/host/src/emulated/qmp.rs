@@ -51,11 +51,12 @@ const PULSE: Duration = Duration::from_millis(200);
 
 /// Sends the machine an interrupt now and then, until this is dropped.
 ///
-/// QEMU's TCG loses one in ten thousand or so: its code for `vmrun` and for the way back changes the processor's pending
-/// interrupts without the lock that the timers' thread holds when it adds one (`interrupt_request` in
-/// target/i386/tcg/system/svm_helper.c of QEMU 10.0). If that was the timer of a machine that sleeps, it sleeps for ever: its
-/// local APIC holds the vector, and the processor is never told. Whatever comes next makes the APIC tell it again. So
-/// a key is let go that nobody holds.
+/// QEMU 10.0's TCG loses one now and then while this machine runs virtual machines. If that was the timer of a machine that
+/// sleeps, it sleeps for ever: seen once with a halted processor, interrupts on, and the timer's vector requested in its
+/// local APIC. Whatever interrupt comes next wakes it. So a key is let go that nobody holds.
+///
+/// Why is a guess: that the code for `vmrun` changes the processor's pending interrupts without the lock that the timers'
+/// thread holds when it adds one.
 pub(super) struct Pulse {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -499,8 +499,8 @@ fn is_panic(record: &LogRecord) -> bool {
 
 /// `kernel_power_off()` and `kernel_halt()` in kernel/reboot.c print this when all that is left to do is to stop.
 fn is_farewell(record: &LogRecord) -> bool {
-    let words = ["reboot: Power down", "reboot: System halted"];
-    record.level == 0 && !record.user && words.contains(&record.text.as_str())
+    let stopped = |text: &str| text == "Power down" || text.contains("System halted");
+    record.level == 0 && !record.user && record.text.strip_prefix("reboot: ").is_some_and(stopped)
 }
 
 fn bad_agent(what: String) -> Halt {

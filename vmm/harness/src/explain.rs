@@ -132,6 +132,7 @@ fn ended(end: Option<RunEnd>) -> String {
         Some(RunEnd::NoAgent { limit, .. }) => format!("the guest was not up within {} s", limit.as_secs()),
         Some(RunEnd::BadAgent(why)) => format!("the agent sent {why}"),
         Some(RunEnd::Panicked) => "the kernel panicked".to_owned(),
+        Some(RunEnd::SwitchedOff) => "the guest halted, or switched itself off".to_owned(),
         Some(RunEnd::Machine(reason)) => format!("the machine ended: {reason:?}"),
     }
 }

@@ -22,7 +22,13 @@ fn records(log: &str) -> Vec<Event> {
         _ => line.to_owned(),
     };
     log.lines()
-        .map(|line| LogRecord { seq: 0, time: Duration::from_secs(1), level: 4, text: text(line) })
+        .map(|line| LogRecord {
+            seq: 0,
+            time: Duration::from_secs(1),
+            level: 4,
+            user: false,
+            text: text(line),
+        })
         .map(Event::Log)
         .collect()
 }
@@ -334,6 +340,17 @@ fn taint_is_told_before_and_after_and_can_be_expected() {
     assert_eq!((&*failed.failures[0].expected, &*failed.failures[0].got), ("nothing new", "WO"));
     // A kernel without symbols can't show it: that is no pass.
     assert_eq!(first(&with("expect: {taint: unchanged}"), Vec::new(), returned()).verdict, Verdict::Fail);
+}
+
+#[test]
+fn what_a_program_wrote_into_the_log_is_no_finding() {
+    let by_a_program = |event| match event {
+        Event::Log(record) => Event::Log(LogRecord { user: true, ..record }),
+        other => other,
+    };
+    let written = [WARN, OOPS, PANIC].map(records).concat().into_iter().map(by_a_program).collect();
+    let report = first(PLAIN, written, returned());
+    assert_eq!((report.verdict, report.findings.len()), (Verdict::Pass, 0), "{}", report.reason);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn ended(why: RunEnd) -> Event {
 }
 
 fn line(text: &str) -> Event {
-    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, text: text.into() })
+    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text: text.into() })
 }
 
 fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {
@@ -197,6 +197,8 @@ fn each_end_has_its_verdict() {
         (Verdict::Panic, vec![panic(), timed_out(true)], hung()),
         (Verdict::Panic, vec![lost()], RunEnd::Machine(EndReason::TripleFault)),
         (Verdict::Fail, vec![lost()], RunEnd::Machine(EndReason::Reset)),
+        (Verdict::Fail, vec![lost()], RunEnd::SwitchedOff),
+        (Verdict::Oops, vec![oops(), lost()], RunEnd::SwitchedOff),
         (Verdict::HangIdle, vec![timed_out(true)], hung()),
         (Verdict::HangSpinning, vec![timed_out(false)], hung()),
         (Verdict::Fail, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
@@ -348,7 +350,7 @@ proptest! {
 
 /// A line with this number.
 fn numbered(seq: u64) -> Event {
-    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, text: format!("line {seq}") })
+    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, user: false, text: format!("line {seq}") })
 }
 
 #[test]

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// So many lines of the log explain a verdict.
 const LOG_LINES: usize = 20;
+/// How a run ends whose guest calls `reboot` to halt or to power off.
+const SWITCHED_OFF: &str = "the guest halted, or switched itself off";
 
 impl Judge {
     /// The end without evidence.
@@ -196,6 +198,7 @@ impl Judge {
             RunEnd::Completed => "every step was done".into(),
             RunEnd::StepTimedOut { index } => self.hung(*index).1,
             RunEnd::Panicked => "the kernel panicked".into(),
+            RunEnd::SwitchedOff => SWITCHED_OFF.into(),
             RunEnd::Machine(reason) => machine_end(reason),
             RunEnd::BadAgent(text) => format!("the agent's answers make no sense: {text}"),
             RunEnd::NoAgent { .. } => "the run contradicts itself".into(),
@@ -249,6 +252,7 @@ impl Judge {
             RunEnd::Machine(reason @ EndReason::Reset) if !end.is_final => {
                 return (Verdict::Fail, machine_end(reason));
             }
+            RunEnd::SwitchedOff if !end.is_final => return (Verdict::Fail, SWITCHED_OFF.into()),
             RunEnd::NoAgent { .. } => {
                 return (Verdict::Infra, "the run contradicts itself: no agent after its hello".into());
             }
@@ -358,6 +362,7 @@ impl Judge {
                 format!("the agent did not say hello within {}", time(*limit))
             }
             (None, RunEnd::Panicked) => "the kernel panicked while it booted".into(),
+            (None, RunEnd::SwitchedOff) => SWITCHED_OFF.into(),
             (None, RunEnd::BadAgent(text)) => format!("the agent's hello makes no sense: {text}"),
             (None, RunEnd::Machine(reason)) => machine_end(reason),
             (None, RunEnd::Completed | RunEnd::StepTimedOut { .. }) => {

@@ -11,7 +11,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{FUNCTIONS, LANDMARKS, Spec};
+use board::wire::{FUNCTIONS, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -108,9 +108,11 @@ pub(crate) fn the_rest(
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &initramfs)?;
-    let mut landmarks = symbols.landmarks(LANDMARKS);
-    landmarks.extend(symbols.bounds(FUNCTIONS));
-    landmarks.extend(kernel.offsets(cache));
+    let landmarks = Landmarks {
+        symbols: symbols.landmarks(SYMBOLS),
+        functions: symbols.bounds(FUNCTIONS),
+        layout: kernel.offsets(cache),
+    };
     let machine = Spec {
         kernel: kernel.boot.clone(),
         initramfs,

@@ -20,7 +20,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use trap::Agent;
+use trap::{Agent, Landmarks};
 use vm_memory::{Bytes, GuestAddress};
 
 /// One exit of a script.
@@ -226,7 +226,10 @@ fn order() -> Box<Order> {
     Box::new(Order {
         space: AddressSpace::new(memory.clone(), 0x1000, 0),
         memory,
-        landmarks: BTreeMap::from([("arch_install_hw_breakpoint".to_owned(), INSTALL)]),
+        landmarks: Landmarks {
+            symbols: BTreeMap::from([("arch_install_hw_breakpoint".to_owned(), INSTALL)]),
+            ..Landmarks::default()
+        },
         agent: Agent { call_returns: vec![], text: (0, 0) },
         results: false,
         trace: None,

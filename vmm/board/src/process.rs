@@ -18,13 +18,12 @@ use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_m
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
-    collections::BTreeMap,
     io::{self, ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder};
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -107,7 +106,7 @@ struct Machine {
     taint: Option<u64>,
     modules: SeenModules,
     memory: Memory,
-    landmarks: BTreeMap<String, u64>,
+    landmarks: Landmarks,
     vm: Arc<Vm>,
 }
 
@@ -149,7 +148,7 @@ impl Machine {
         }
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
-        let landmark = |name: &str| spec.landmarks.get(name).copied();
+        let landmark = |name: &str| spec.landmarks.symbol(name);
         let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
         let space = tables.map(|tables| AddressSpace::new(memory.clone(), tables, 0));
         let in_memory = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));

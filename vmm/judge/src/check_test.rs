@@ -171,7 +171,7 @@ fn a_step_that_took_too_long_is_a_timeout_and_the_run_fails() {
         standing: Vec::new(),
     };
     let report = judged_all("- run: /bin/x\n- syscall: 999", vec![ended.clone(), returned(0)]);
-    assert_eq!((report.verdict, &*report.reason), (Verdict::Fail, "1 of 2 steps took too long"));
+    assert_eq!((report.verdict, &*report.reason.to_string()), (Verdict::Fail, "1 of 2 steps took too long"));
     let step = &report.steps[0];
     assert_eq!(
         (step.verdict, step.why.as_deref()),

@@ -4,6 +4,7 @@ use crate::{Judge, Judged, Kernel, Names, RunReport};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
 use engine::output::Output;
+use kernel::lines::{Code, Place, Stands};
 use plan::fixture::Table;
 use plan::lower::SyscallNames;
 use proptest::prelude::*;
@@ -159,12 +160,23 @@ fn good_evidence(scenario: &Scenario) -> (Vec<SyscallCount>, Evidence) {
 }
 
 /// The table's names, and one symbol.
-pub fn names() -> Names {
-    Names {
-        syscall: Box::new(|door, nr| Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)),
-        symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
-        at_home: Box::new(|line| line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))),
-        source: Box::new(|_, _| None),
+pub struct Known;
+
+impl Names for Known {
+    fn syscall(&self, door: Door, nr: u64) -> Option<String> {
+        Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)
+    }
+
+    fn symbol(&self, address: u64) -> Option<String> {
+        (address >> 12 == 1).then(|| "foo+0x34".to_owned())
+    }
+
+    fn at_home(&self, line: &str) -> Option<String> {
+        line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))
+    }
+
+    fn source(&self, _: &Code, _: Stands) -> Option<Place> {
+        None
     }
 }
 
@@ -178,7 +190,8 @@ pub fn judged(scenario: &Scenario, events: &[Event]) -> Vec<Judged> {
         build: Duration::from_millis(38),
         warnings: Vec::new(),
     };
-    let mut all = vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, names())];
+    let mut all =
+        vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, Box::new(Known))];
     all.extend(events.iter().flat_map(|event| judge.event(event)));
     all
 }

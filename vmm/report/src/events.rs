@@ -76,7 +76,7 @@ impl Reporter for Events {
                 self.ended += 1;
                 self.passed += usize::from(report.verdict == judge::Verdict::Pass);
                 let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
-                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason, "findings": findings })
+                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason.to_string(), "findings": findings })
             }
             _ => return Ok(()),
         };

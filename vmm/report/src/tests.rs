@@ -5,7 +5,7 @@ use board::wire::{LogRecord, VcpuStanding};
 use engine::event::{Ended, Event, RunEnd, StepOutcome};
 use judge::{
     Build, Judge, Judged, Kernel, Verdict,
-    fixture::{any_event, good_run, judged, names},
+    fixture::{Known, any_event, good_run, judged},
 };
 use proptest::prelude::*;
 use scenario::fixture::{CHARDEV, SYSCALL, scenario};
@@ -270,7 +270,7 @@ proptest! {
                 build: Duration::ZERO,
                 warnings: Vec::new(),
             },
-            names(),
+            Box::new(Known),
         );
         all.extend(events.iter().flat_map(|event| judge.event(event)));
         for judged in &all {

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
+use scenario::{EVIDENCE, model::Watchfulness};
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -103,6 +104,9 @@ pub struct RunArgs {
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
+    /// How closely guests are watched: full, kprobes (the kernel may patch its own text) or basic (calls are counted)
+    #[arg(long, value_name = "HOW", value_parser = evidence)]
+    evidence: Option<Watchfulness>,
     /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
     #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
     kernel: Option<String>,
@@ -114,11 +118,22 @@ pub struct RunArgs {
     recipe: RecipeArgs,
 }
 
+fn evidence(text: &str) -> Result<Watchfulness, String> {
+    let found = EVIDENCE.iter().find(|(name, _)| *name == text).map(|(_, evidence)| *evidence);
+    found.ok_or_else(|| "it is `full`, `kprobes` or `basic`".to_owned())
+}
+
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
-        Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
+        Options {
+            host: self.host.into(),
+            trace: self.trace.clone(),
+            evidence: self.evidence,
+            kernel,
+            ..Options::default()
+        }
     }
 
     /// How much is shown of steps that go well.

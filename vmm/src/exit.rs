@@ -24,6 +24,7 @@ pub fn code(verdict: Verdict) -> u8 {
         | Verdict::Panic
         | Verdict::HangSpinning
         | Verdict::HangIdle
+        | Verdict::Tampered
         | Verdict::BootFailed
         | Verdict::BuildFailed => 1,
     }

@@ -134,6 +134,15 @@ impl Vcpus {
         asked.into_iter().map(answer).collect()
     }
 
+    /// Tells them all something, which they do before they run on.
+    pub fn tell(&self, mut ask: impl FnMut() -> Ask) {
+        for cpu in &self.all {
+            // One that has ended has nothing to do with it.
+            let _ = cpu.asks.send(ask());
+            cpu.kick();
+        }
+    }
+
     /// Ends them all. Of each, what it leaves behind, or why there is nothing.
     pub fn end(&mut self) -> (Vec<Remains>, Vec<MissingVcpu>) {
         self.life = Life::Ended;

@@ -13,8 +13,9 @@ use crate::Abort;
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
 use judge::{Judge, Judged, RunReport};
+use plan::Watch;
 use report::Reporters;
-use scenario::model::Scenario;
+use scenario::model::{Scenario, Watchfulness};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Options {
     pub trace: Option<Vec<String>>,
     /// The kernel, where it is not the scenario's choice.
     pub kernel: Wanted,
+    /// How closely guests are watched, where it is not the scenario's choice.
+    pub evidence: Option<Watchfulness>,
     /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
     pub guests_mib: u32,
 }
@@ -86,8 +89,11 @@ impl Session {
             let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);
             self.host = Some(chosen.start(guests_mib, &interrupt::requested)?);
         }
-        let Prepared { plan, kernel, names, builds, preflight, stage: _kept } =
+        let Prepared { mut plan, kernel, names, builds, preflight, stage: _kept } =
             the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
+        if let (Some(evidence), Watch::Calls { guard, .. }) = (self.options.evidence, &mut plan.watch) {
+            *guard = prepare::guard(evidence);
+        }
         tell(&judge.kernel(kernel, names));
         tell(&Judged::Modules(builds, preflight));
         let host = self.host.as_mut().expect("it was just started");

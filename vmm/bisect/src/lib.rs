@@ -11,12 +11,15 @@
 mod belief;
 mod choose;
 mod drive;
+pub mod git;
 mod history;
+pub mod replay;
 mod search;
 pub mod sign;
 mod state;
 
 pub use drive::{Build, Drive, Progress, Runner, Stop};
+pub use git::{About, GitError, Repository};
 pub use history::{Commit, History};
 pub use search::{Answer, Ask, Observation, Phase, Proof, Rules, Search, Seen, WrongEnds};
 pub use state::{Asked, Entry, FORMAT, State};

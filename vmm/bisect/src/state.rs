@@ -68,7 +68,7 @@ impl State {
     /// # Errors
     /// It can't be read or written.
     pub fn open(path: &Path, asked: &Asked) -> Result<Self, CacheError> {
-        let text = fs::read(path).unwrap_or_default();
+        let text = if path.is_file() { fs::read(path).unwrap_or_default() } else { Vec::new() };
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut entries = Vec::new();
         let mut good = 0;
@@ -88,7 +88,9 @@ impl State {
             fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         }
         let file = File::options().create(true).append(true).open(path).map_err(fail("write"))?;
-        file.set_len(good as u64).map_err(fail("write"))?;
+        if good < text.len() {
+            file.set_len(good as u64).map_err(fail("write"))?;
+        }
         let mut state = Self { path: path.to_owned(), file, entries };
         if good == 0 {
             state.line(asked)?;
@@ -177,6 +179,6 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_and_names_the_file() {
         let error = State::open(Path::new("/dev/full"), &asked()).unwrap_err().to_string();
-        assert!(error.contains("/dev/full"), "{error}");
+        assert!(error.contains("/dev/full") && error.contains("no space left"), "{error}");
     }
 }

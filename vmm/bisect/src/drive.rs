@@ -28,15 +28,23 @@ pub trait Runner {
 
     /// How much work the build is, if this one is there already.
     fn work(&mut self, from: Option<&str>, to: &str) -> u64;
+
+    /// Once both ends were run: the history with those commits counted as one that give the same build; `None` if there are none.
+    fn narrow(&mut self, history: &History) -> Option<History>;
 }
 
 /// What happens, for who looks on.
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
-    /// A commit is going to be run.
-    Begins(&'a str, Phase),
     /// What came of it.
     Ended(&'a Entry),
+    /// So many commits of all can matter; the others count as one with their parents.
+    Narrowed {
+        /// All commits between the ends.
+        all: usize,
+        /// Those that can matter.
+        left: usize,
+    },
     /// This machine was at fault, and it is tried again.
     Again(&'a str, &'a str),
 }
@@ -80,14 +88,24 @@ impl Drive<'_> {
     /// See [`Stop`]; all that was seen is in the state.
     pub fn run(&mut self) -> Result<(Search, Answer), Stop> {
         let mut search = self.searched();
+        let mut narrowed = self.whole.is_some();
         loop {
             let (among, phase) = match search.ask() {
                 Ask::End(answer) => return Ok((search, answer)),
                 Ask::Run { among, phase } => (among, phase),
             };
+            if phase == Phase::Search && !narrowed {
+                narrowed = true;
+                if let Some(less) = self.runner.narrow(&self.history) {
+                    let (all, left) = (self.history.len() - 1, less.len() - 1);
+                    (self.tell)(&Progress::Narrowed { all, left });
+                    self.whole = Some(std::mem::replace(&mut self.history, less));
+                    search = self.searched();
+                    continue;
+                }
+            }
             let commit = self.cheapest(among);
             let fresh = phase == Phase::Proof;
-            (self.tell)(&Progress::Begins(&commit, phase));
             let entry = self.once(&commit, fresh)?;
             (self.tell)(&Progress::Ended(&entry));
             search.observe(&entry.observation);

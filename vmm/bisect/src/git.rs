@@ -35,6 +35,8 @@ pub struct Repository {
     git_dir: PathBuf,
     /// Its work tree, if it has one.
     pub top: Option<PathBuf>,
+    /// Where objects of ours are, so that none of them comes into the user's repository.
+    objects: Option<PathBuf>,
 }
 
 /// What is told of a commit.
@@ -89,7 +91,7 @@ impl Repository {
     /// # Errors
     /// There is none.
     pub fn open(place: &Path) -> Result<Self, GitError> {
-        let start = Self { place: place.to_owned(), git_dir: PathBuf::new(), top: None };
+        let start = Self { place: place.to_owned(), git_dir: PathBuf::new(), top: None, objects: None };
         let none = |error| match error {
             GitError::Input(said) => {
                 GitError::Input(format!("{} is no git repository: {said}", place.display()))
@@ -104,7 +106,36 @@ impl Repository {
     fn git(&self, words: &[&str]) -> Command {
         let mut git = bare_git();
         git.arg("-C").arg(&self.place).args(["-c", "core.quotePath=false"]).args(words);
+        self.own_objects(&mut git);
         git
+    }
+
+    fn own_objects(&self, git: &mut Command) {
+        if let Some(objects) = &self.objects {
+            // A work tree of several has its objects where the first one has them.
+            let common = fs::read_to_string(self.git_dir.join("commondir")).unwrap_or_default();
+            let theirs = self.git_dir.join(common.trim()).join("objects");
+            git.env("GIT_OBJECT_DIRECTORY", objects).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", theirs);
+        }
+    }
+
+    /// A repository that also has the tree of `commit` without what `culprit` brought, and that tree. `objects` is a folder for git's use.
+    ///
+    /// # Errors
+    /// Later commits build on it.
+    pub fn reverted(&self, commit: &str, culprit: &str, objects: &Path) -> Result<(Self, String), GitError> {
+        fs::create_dir_all(objects).map_err(CacheError::io("make the folder", objects))?;
+        let with = Self { objects: Some(objects.to_owned()), ..self.clone() };
+        let base = format!("--merge-base={culprit}");
+        let before = format!("{culprit}^1");
+        let tree =
+            with.text(&["merge-tree", "--write-tree", &base, commit, &before]).map_err(
+                |error| match error {
+                    GitError::Input(_) => GitError::Input("later commits change the same lines".to_owned()),
+                    other => other,
+                },
+            )?;
+        Ok((with, tree))
     }
 
     fn text(&self, words: &[&str]) -> Result<String, GitError> {
@@ -161,11 +192,11 @@ impl Repository {
         }
     }
 
-    /// The commits that `new` has and `old` has not; with `old` as the old end. They are never none.
+    /// The commits that `new` has and `old` has not, with `end` as the old end: it is `old`, or where they parted. They are never none.
     ///
     /// # Errors
     /// There are none.
-    pub fn history(&self, old: &str, new: &str) -> Result<History, GitError> {
+    pub fn history(&self, old: &str, new: &str, end: &str) -> Result<History, GitError> {
         let not = format!("^{old}");
         let list = self.text(&["rev-list", "--topo-order", "--reverse", "--parents", new, &not])?;
         let commits: Vec<(String, Vec<String>)> = list
@@ -176,7 +207,7 @@ impl Repository {
             })
             .collect();
         match commits.last() {
-            Some((id, _)) if id == new => Ok(History::new(old, commits)),
+            Some((id, _)) if id == new => Ok(History::new(end, commits)),
             _ => Err(GitError::Input(format!("there is no commit between {old} and {new}"))),
         }
     }
@@ -282,6 +313,7 @@ impl Repository {
         let git = |words: &[&str]| {
             let mut git = bare_git();
             git.env("GIT_DIR", &self.git_dir).env("GIT_WORK_TREE", folder).env("GIT_INDEX_FILE", index);
+            self.own_objects(&mut git);
             // None of these may leave something in the user's repository, or hide files.
             let settings = [
                 "core.splitIndex=false",

@@ -72,7 +72,7 @@ fn histories_have_their_merges_and_tell_what_changed() {
     sandbox.git(&["checkout", "--quiet", "main"]);
     sandbox.git(&["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
     let merge = sandbox.repository().resolve("HEAD").unwrap();
-    let history = sandbox.repository().history(&first, &merge).unwrap();
+    let history = sandbox.repository().history(&first, &merge, &first).unwrap();
     assert_eq!(history.len(), 4);
     let place = history.place(&merge);
     assert_eq!(history.commit(place).own_parents, [second.clone(), side.clone()]);
@@ -80,7 +80,7 @@ fn histories_have_their_merges_and_tell_what_changed() {
     assert_eq!(changes[&side], ["dir/b"]);
     assert_eq!(changes[&second], ["a"]);
     assert_eq!(sandbox.repository().about(&side).files, ["dir/b"]);
-    assert!(sandbox.repository().history(&merge, &first).is_err(), "nothing is between them");
+    assert!(sandbox.repository().history(&merge, &first, &merge).is_err(), "nothing is between them");
     assert_eq!(sandbox.repository().common(&second, &side).unwrap(), [first]);
     assert_eq!(sandbox.repository().distance(&second, &merge), 1);
 }
@@ -221,4 +221,25 @@ fn git_replays_our_log_and_we_read_gits() {
         assert!(told.old.contains(&commits[2]) && told.skipped.contains(&commits[7]), "{told:?}");
         sandbox.git(&["bisect", "reset"]);
     }
+}
+
+#[test]
+fn a_commit_is_reverted_without_an_object_in_the_users_repository() {
+    let sandbox = Sandbox::new();
+    let lines = |first: &str, last: &str| format!("{first}\n2\n3\n4\n5\n6\n{last}\n");
+    sandbox.commit("a", &lines("1", "7"));
+    let culprit = sandbox.commit("a", &lines("one", "7"));
+    let head = sandbox.commit("a", &lines("one", "seven"));
+    let before = sandbox.state();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = |name: &str| elsewhere.path().join(name);
+    let (repository, tree) = sandbox.repository().reverted(&head, &culprit, &at("objects")).unwrap();
+    repository.check_out(&tree, &at("tree"), &at("index")).unwrap();
+    assert_eq!(fs::read_to_string(at("tree/a")).unwrap(), lines("1", "seven"));
+    assert_eq!(sandbox.state(), before);
+    let head = sandbox.commit("a", &lines("uno", "seven"));
+    assert!(
+        sandbox.repository().reverted(&head, &culprit, &at("objects")).is_err(),
+        "the line has changed since"
+    );
 }

@@ -10,16 +10,24 @@
 
 mod belief;
 mod choose;
+pub mod command;
 mod drive;
 pub mod git;
 mod history;
+mod relevance;
 pub mod replay;
+mod report;
+mod runner;
 mod search;
 pub mod sign;
 mod state;
+pub mod subject;
 
 pub use drive::{Build, Drive, Progress, Runner, Stop};
 pub use git::{About, GitError, Repository};
 pub use history::{Commit, History};
+pub use report::Report;
+pub use runner::RealRunner;
 pub use search::{Answer, Ask, Observation, Phase, Proof, Rules, Search, Seen, WrongEnds};
 pub use state::{Asked, Entry, FORMAT, State};
+pub use subject::{Places, Subject};

@@ -288,16 +288,11 @@ impl Search {
         let commit = self.history.commit(culprit);
         let with = faulty(true, self.rules.fixed);
         let all = std::iter::once((&commit.id, with)).chain(commit.own_parents.iter().map(|id| (id, !with)));
-        let (hits, missed) = self.rate(culprit);
         for (id, should) in all {
             let record = self.record(id);
             let Tally { fresh_hits, fresh_clean, .. } = record.tally;
             let fresh = fresh_hits + fresh_clean;
-            let done = if should {
-                fresh_hits > 0
-            } else {
-                fresh_clean >= runs_needed(hits, missed, SETTLED).min(self.rules.runs)
-            };
+            let done = if should { fresh_hits > 0 } else { fresh_clean >= self.convincing(culprit) };
             match () {
                 () if done => {}
                 () if record.spoilt() => return Ok(Proof::Untestable(id.clone())),
@@ -306,6 +301,12 @@ impl Search {
             }
         }
         Ok(Proof::Proven)
+    }
+
+    /// So many clean runs show that the fault is not there, if this is the culprit.
+    pub fn convincing(&self, culprit: usize) -> u32 {
+        let (hits, missed) = self.rate(culprit);
+        runs_needed(hits, missed, SETTLED).min(self.rules.runs)
     }
 
     /// In how many runs the fault was seen, and in how many it was not though it is there, if this is the culprit.

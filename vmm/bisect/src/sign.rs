@@ -55,7 +55,7 @@ impl Sign {
         let steps = report.steps.iter().filter(|step| step.verdict.is_bad());
         Self {
             verdict: report.verdict.name().to_owned(),
-            reason: report.reason.clone(),
+            reason: report.reason.to_string(),
             findings: findings.into_iter().map(Found::of).collect(),
             steps: steps.map(Step::of).collect(),
             failures: report.failures.iter().map(expected).collect(),
@@ -78,8 +78,19 @@ impl Sign {
                 let why = if failures.is_empty() { step.verdict.clone() } else { failures };
                 format!("{}: step {} ({}): {why}", self.verdict, step.number, first(&step.title))
             }
-            (None, None) => format!("{}: {}", self.verdict, first(&self.reason)),
+            (None, None) => {
+                // Of a build, the first error stands below what failed.
+                let error = self.reason.lines().find(|line| line.contains("error:")).map(str::trim);
+                format!("{}: {}", self.verdict, error.unwrap_or(&first(&self.reason)))
+            }
         }
+    }
+
+    /// The same with a path that nobody knows made another.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        self.reason = self.reason.replace(from, to);
+        self
     }
 
     fn is(&self, verdict: Verdict) -> bool {

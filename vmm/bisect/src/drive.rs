@@ -7,7 +7,7 @@ use crate::{
     state::{Entry, State},
 };
 use base::cache::CacheError;
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 /// Which build of a commit is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub trait Runner {
     /// How much work the build is, if this one is there already.
     fn work(&mut self, from: Option<&str>, to: &str) -> u64;
 
-    /// Once both ends were run: the history with those commits counted as one that give the same build; `None` if there are none.
-    fn narrow(&mut self, history: &History) -> Option<History>;
+    /// Once both ends were run: the commits that give the same build as their parents.
+    fn same(&mut self, history: &History) -> HashSet<String>;
 }
 
 /// What happens, for who looks on.
@@ -87,22 +87,19 @@ impl Drive<'_> {
     /// # Errors
     /// See [`Stop`]; all that was seen is in the state.
     pub fn run(&mut self) -> Result<(Search, Answer), Stop> {
+        self.narrow();
         let mut search = self.searched();
-        let mut narrowed = self.whole.is_some();
         loop {
             let (among, phase) = match search.ask() {
                 Ask::End(answer) => return Ok((search, answer)),
                 Ask::Run { among, phase } => (among, phase),
             };
-            if phase == Phase::Search && !narrowed {
-                narrowed = true;
-                if let Some(less) = self.runner.narrow(&self.history) {
-                    let (all, left) = (self.history.len() - 1, less.len() - 1);
-                    (self.tell)(&Progress::Narrowed { all, left });
-                    self.whole = Some(std::mem::replace(&mut self.history, less));
-                    search = self.searched();
-                    continue;
-                }
+            if phase == Phase::Search && self.state.same.is_none() {
+                let same = self.runner.same(&self.history);
+                self.state.know(same).map_err(Stop::State)?;
+                self.narrow();
+                search = self.searched();
+                continue;
             }
             let commit = self.cheapest(among);
             let fresh = phase == Phase::Proof;
@@ -113,6 +110,17 @@ impl Drive<'_> {
             if self.contradicts(&commit) {
                 search = self.searched();
             }
+        }
+    }
+
+    /// Counts as one the commits that are known to give the same build.
+    fn narrow(&mut self) {
+        let Some(same) = &self.state.same else { return };
+        let less = self.history.collapse(|id| same.contains(id));
+        if less.len() < self.history.len() {
+            let (all, left) = (self.history.len() - 1, less.len() - 1);
+            (self.tell)(&Progress::Narrowed { all, left });
+            self.whole = Some(std::mem::replace(&mut self.history, less));
         }
     }
 

@@ -16,7 +16,7 @@ use judge::Judged;
 use kernel::Manifest;
 use report::{Reporter, Reporters};
 use scenario::Scenario;
-use std::{cell::RefCell, fs, io, rc::Rc};
+use std::{cell::RefCell, collections::HashSet, fs, io, path::Path, rc::Rc};
 
 /// Builds and runs.
 pub struct RealRunner {
@@ -134,21 +134,19 @@ impl Runner for RealRunner {
         }
     }
 
-    fn narrow(&mut self, history: &History) -> Option<History> {
-        let changes = self.repository()?.changes(history).ok()?;
+    fn same(&mut self, history: &History) -> HashSet<String> {
+        let none = HashSet::new();
+        let Some(changes) = self.repository().and_then(|it| it.changes(history).ok()) else { return none };
         let matters: Box<dyn Fn(&str) -> bool> = match &self.subject {
             Subject::Kernel(_) if !self.looked.is_empty() => Box::new(|file| self.looked.matters(file)),
             Subject::Modules(_) => {
-                let folders = self.subject.folders(&self.scenario, &self.places)?;
-                Box::new(move |file| {
-                    folders.iter().any(|folder| std::path::Path::new(file).starts_with(folder))
-                })
+                let Some(folders) = self.subject.folders(&self.scenario, &self.places) else { return none };
+                Box::new(move |file| folders.iter().any(|folder| Path::new(file).starts_with(folder)))
             }
-            _ => return None,
+            _ => return none,
         };
         // A commit without files is one that only says something.
-        let same = |id: &str| changes.get(id).is_none_or(|files| !files.iter().any(|file| matters(file)));
-        let less = history.collapse(same);
-        (less.len() < history.len()).then_some(less)
+        let same = |id: &String| changes.get(id).is_none_or(|files| !files.iter().any(|file| matters(file)));
+        (1..history.len()).map(|place| history.commit(place).id.clone()).filter(same).collect()
     }
 }

@@ -5,6 +5,7 @@ use crate::{search::Observation, sign::Sign};
 use base::cache::CacheError;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -60,6 +61,14 @@ pub struct State {
     file: File,
     /// What was seen, in order.
     pub entries: Vec<Entry>,
+    /// The commits that give the same build as their parents, once that is known.
+    pub same: Option<HashSet<String>>,
+}
+
+/// The line that names them.
+#[derive(Serialize, Deserialize)]
+struct Same {
+    same: HashSet<String>,
 }
 
 impl State {
@@ -70,15 +79,16 @@ impl State {
     pub fn open(path: &Path, asked: &Asked) -> Result<Self, CacheError> {
         let text = if path.is_file() { fs::read(path).unwrap_or_default() } else { Vec::new() };
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut entries = Vec::new();
+        let (mut entries, mut same) = (Vec::new(), None);
         let mut good = 0;
         for (at, line) in text[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
             match at {
                 0 if serde_json::from_slice::<Asked>(line).is_err() => break,
                 0 => {}
-                _ => match serde_json::from_slice(line) {
-                    Ok(entry) => entries.push(entry),
-                    Err(_) => break,
+                _ => match (serde_json::from_slice(line), serde_json::from_slice::<Same>(line)) {
+                    (Ok(entry), _) => entries.push(entry),
+                    (_, Ok(line)) => same = Some(line.same),
+                    _ => break,
                 },
             }
             good += line.len();
@@ -91,7 +101,7 @@ impl State {
         if good < text.len() {
             file.set_len(good as u64).map_err(fail("write"))?;
         }
-        let mut state = Self { path: path.to_owned(), file, entries };
+        let mut state = Self { path: path.to_owned(), file, entries, same };
         if good == 0 {
             state.line(asked)?;
         }
@@ -107,7 +117,7 @@ impl State {
         let mut lines = text.lines();
         let none = |error: serde_json::Error| CacheError::io("read", path)(error.into());
         let asked = serde_json::from_str(lines.next().unwrap_or_default()).map_err(none)?;
-        Ok((asked, lines.map_while(|line| serde_json::from_str(line).ok()).collect()))
+        Ok((asked, lines.filter_map(|line| serde_json::from_str(line).ok()).collect()))
     }
 
     /// Where it is.
@@ -122,6 +132,17 @@ impl State {
     pub fn add(&mut self, entry: Entry) -> Result<(), CacheError> {
         self.line(&entry)?;
         self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Adds which commits give the same build as their parents.
+    ///
+    /// # Errors
+    /// As [`State::add`].
+    pub fn know(&mut self, same: HashSet<String>) -> Result<(), CacheError> {
+        let line = Same { same };
+        self.line(&line)?;
+        self.same = Some(line.same);
         Ok(())
     }
 

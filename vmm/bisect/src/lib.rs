@@ -14,6 +14,8 @@ pub mod command;
 mod drive;
 pub mod git;
 mod history;
+mod outcome;
+mod range;
 mod relevance;
 pub mod replay;
 mod report;

@@ -195,7 +195,7 @@ impl Search {
         let (at_faulty, at_clean) = (self.record(faulty_end), self.record(clean_end));
         let run = |commit: &str, phase| Ask::Run { among: vec![commit.to_owned()], phase };
         for (name, record) in [(faulty_end, &at_faulty), (clean_end, &at_clean)] {
-            if record.spoilt() && !(record.tally.hits > 0) {
+            if record.spoilt() && record.tally.hits == 0 {
                 let why = record.untestable.clone().unwrap_or_else(|| "another fault".to_owned());
                 return Ask::End(Answer::Ends(WrongEnds::Untestable(name.to_owned(), why)));
             }

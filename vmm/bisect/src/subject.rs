@@ -114,6 +114,7 @@ impl Subject {
                 let file = folder.join("config");
                 fs::write(&file, text).map_err(CacheError::io("write", &file)).map_err(io)?;
                 scenario.kernel.config = Some(file.display().to_string());
+                fresh_kernel(&mut scenario.kernel, build, &folder).map_err(io)?;
             }
         }
         Ok(scenario)
@@ -225,6 +226,7 @@ pub fn patches(series: &Path) -> Result<Vec<String>, CacheError> {
 /// Makes a kernel another one, in a build folder of its own, by the name that it gives itself.
 fn fresh_kernel(kernel: &mut Wanted, build: Build, folder: &Path) -> Result<(), CacheError> {
     if build == Build::Fresh {
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         let file = folder.join("proof.config");
         fs::write(&file, "CONFIG_LOCALVERSION=\"-proof\"\n").map_err(CacheError::io("write", &file))?;
         kernel.fragments.push(file.display().to_string());

@@ -167,6 +167,7 @@ fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
     assert!(said.contains(&format!("{wanted} is the first bad commit")), "{said}\n{log}");
 }
 
+/// Two at once ask the same: one waits for the other, and has its answer.
 #[test]
 fn killed_it_goes_on_and_runs_nothing_twice() {
     let history = History::of(&[FINE, FINE, FINE, FINE, WARNS, WARNS]);
@@ -180,12 +181,19 @@ fn killed_it_goes_on_and_runs_nothing_twice() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let mut other = history.bisect_command(&options);
+    let other = other.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let ran = history.bisect(&options);
+    let other = other.wait_with_output().unwrap();
     assert_eq!(culprit(&ran), history.commits[4], "{}", ran.text);
     ran.says("runs already");
-    // Those of the state are not run again: what is shown now is less than what there was in all.
-    let shown = ran.text.lines().filter(|line| line.starts_with("good") || line.starts_with("bad")).count();
-    assert!(shown < usize::try_from(ran.report()["runs"].as_u64().unwrap()).unwrap(), "{}", ran.text);
+    let other = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(other.contains(&format!("culprit   {}", &history.commits[4][..12])), "{other}");
+    let all = |text: &str| {
+        text.lines().filter(|line| line.starts_with("good ") || line.starts_with("bad ")).count()
+    };
+    let runs = usize::try_from(ran.report()["runs"].as_u64().unwrap()).unwrap();
+    assert!(all(&ran.text) + all(&other) < runs, "the killed one had some: {}\n{other}", ran.text);
 }
 
 #[test]

@@ -85,8 +85,10 @@ impl Subject {
         match self {
             Self::Kernel(repository) => {
                 check_out(repository, commit, &folder)?;
-                scenario.kernel.source = Some(folder.join("tree").display().to_string());
-                scenario.kernel.revision = None;
+                // What the scenario runs on otherwise is not what is searched.
+                let source = Some(folder.join("tree").display().to_string());
+                (scenario.kernel.kernel, scenario.kernel.modules) = (None, None);
+                (scenario.kernel.source, scenario.kernel.revision) = (source, None);
             }
             Self::Modules(repository) => {
                 check_out(repository, commit, &folder)?;

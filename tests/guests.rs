@@ -9,6 +9,7 @@ mod guests {
     mod support;
 
     mod bad_input;
+    mod bisect;
     mod devices;
     mod evidence;
     mod expectations;

@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use crate::{
+    bisect::BisectArgs,
     kernel::{KernelArgs, RecipeArgs},
     module::ModuleArgs,
     splat::SplatArgs,
@@ -52,6 +53,8 @@ Environment:
 pub enum Command {
     /// Run scenarios and give verdicts
     Run(RunArgs),
+    /// Find the commit that broke it
+    Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
     /// Follow one system call through the kernel
@@ -113,6 +116,15 @@ pub struct RunArgs {
     /// The modules of a kernel that was not built here: /lib/modules/RELEASE
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<PathBuf>,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
+    ///
+    /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
+    /// every verdict against the kernel is bad.
+    #[arg(long, conflicts_with = "report")]
+    pub bisect: bool,
+    /// With --bisect: bad is only what says this of itself; a regular expression
+    #[arg(long, value_name = "PATTERN", requires = "bisect", value_parser = crate::bisect::pattern)]
+    pub bad_if: Option<regex::Regex>,
     /// Or build one first
     #[command(flatten)]
     recipe: RecipeArgs,

@@ -15,6 +15,7 @@
 
 pub use crate::stage::Stage;
 use crate::{interrupt, progress, stage};
+use jail::Refused;
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
@@ -55,9 +56,22 @@ pub enum CacheError {
         /// The system's answer.
         source: io::Error,
     },
+    /// What was handed in is not taken.
+    #[error(transparent)]
+    Refused(Refused),
     /// The user pressed Ctrl-C.
     #[error("finish: interrupted")]
     Interrupted,
+}
+
+impl From<Refused> for CacheError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // As of every other file.
+            Refused::Io { path, source } => Self::io("read", &path)(source),
+            refused => Self::Refused(refused),
+        }
+    }
 }
 
 impl CacheError {
@@ -65,6 +79,7 @@ impl CacheError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Interrupted => Fault::Interrupted,
+            Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }
     }

@@ -13,6 +13,7 @@ use base::{
     cache::{self, Cache, CacheError, Kind, Lock},
     progress::{Progress, Total, Unit, note},
 };
+use jail::{Limits, intake};
 use std::{
     borrow::Cow,
     fs,
@@ -115,12 +116,14 @@ impl Slot<'_> {
         let touched = loaded.series.apply(&sources.folder, scratch.path(), &self.log).map_err(from_patch)?;
         let tree = match &sources.tree {
             Some(tree) => Cow::Borrowed(tree),
-            None => Cow::Owned(Tree::scan(&sources.folder)?),
+            None => Cow::Owned(Tree::scan(&sources.folder, Limits::KERNEL)?),
         };
         let share = if sources.ours { Share::Links } else { Share::Nothing };
         tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
         for file in &touched {
             let (from, to) = (scratch.path().join(file), self.source.join(file));
+            // A patch can make links, and what they lead to is no part of a kernel.
+            intake::named(&from).map_err(CacheError::from)?;
             match (fs::read(&from), fs::read(&to)) {
                 (Ok(new), Ok(old)) if new == old => {}
                 (Ok(_), _) => {

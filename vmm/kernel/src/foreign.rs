@@ -19,6 +19,7 @@ use base::{
     unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;
+use jail::{Limits, Refused, intake};
 use modules::Modules;
 use sha2::{Digest, Sha256};
 use std::{
@@ -45,6 +46,9 @@ pub enum ForeignError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// It is no file that is taken.
+    #[error(transparent)]
+    Refused(Refused),
     /// It is something else.
     #[error("use {} as a kernel: {why}", path.display())]
     NotAKernel {
@@ -123,7 +127,11 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ForeignError> {
-    fs::read(path).map_err(|source| ForeignError::Unreadable { path: path.to_owned(), source })
+    let read = Limits::KERNEL.wanted().and_then(|limits| intake::read(path, limits.file));
+    read.map_err(|error| match error {
+        Refused::Io { path, source } => ForeignError::Unreadable { path, source },
+        other => ForeignError::Refused(other),
+    })
 }
 
 /// Unpacks a Debian package and finds the kernel in it.

@@ -8,6 +8,7 @@
 
 use super::{run, toolchain, tree};
 use base::cache::CacheError;
+use jail::{Limits, Refused, intake};
 use std::{
     collections::BTreeSet,
     fs,
@@ -124,11 +125,8 @@ impl Series {
     /// [`PatchError::Unreadable`].
     pub fn load(folder: &Path) -> Result<Self, PatchError> {
         let list = folder.join("series");
-        let text = fs::read_to_string(&list).map_err(|source| PatchError::Unreadable {
-            path: list.clone(),
-            series: None,
-            source,
-        })?;
+        let text = read(&list, None)?;
+        let text = String::from_utf8_lossy(&text);
         let mut patches = Vec::new();
         for (index, line) in text.lines().enumerate() {
             // As quilt does: options such as -p1 may follow the name.
@@ -136,10 +134,7 @@ impl Series {
                 continue;
             };
             let path = folder.join(name);
-            let text = fs::read(&path).map_err(|source| {
-                let series = Some((list.clone(), index + 1));
-                PatchError::Unreadable { path: path.clone(), series, source }
-            })?;
+            let text = read(&path, Some((list.clone(), index + 1)))?;
             patches.push(Patch { path, text });
         }
         Ok(Self { patches })
@@ -221,6 +216,15 @@ impl Series {
         }
         Ok((self.patches.len(), None))
     }
+}
+
+/// `series` is where the file is named.
+fn read(path: &Path, series: Option<(PathBuf, usize)>) -> Result<Vec<u8>, PatchError> {
+    let read = Limits::TEXT.wanted().and_then(|limits| intake::read_named(path, limits.file));
+    read.map_err(|error| match error {
+        Refused::Io { path, source } => PatchError::Unreadable { path, series, source },
+        other => CacheError::from(other).into(),
+    })
 }
 
 fn git_apply(patch: &Patch, scratch: &Path) -> Command {

@@ -26,9 +26,9 @@ fn a_kernel_is_built_once_and_then_found() {
 #[test]
 fn the_users_tree_stays_as_it_is() {
     let setup = setup();
-    let before = tree::Tree::scan(&setup.tree("")).unwrap().state();
+    let before = tree::Tree::scan(&setup.tree(""), jail::Limits::KERNEL).unwrap().state();
     setup.ensure().unwrap();
-    assert_eq!(tree::Tree::scan(&setup.tree("")).unwrap().state(), before);
+    assert_eq!(tree::Tree::scan(&setup.tree(""), jail::Limits::KERNEL).unwrap().state(), before);
     assert!(
         !fs::read_to_string(setup.tree("arch/x86/entry/syscalls/syscall_64.tbl")).unwrap().contains("ours")
     );

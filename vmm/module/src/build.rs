@@ -9,6 +9,7 @@ use crate::{
     preflight::{self, Facts},
 };
 use base::cache::{self, Cache, CacheError, Fault, Kind};
+use jail::{Limits, intake};
 use kernel::{
     BuildFailed, Kernel,
     diagnose::{self, Places},
@@ -168,7 +169,7 @@ pub fn build(
     let folder =
         &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
     let makefile = makefile(shown)?;
-    let tree = Tree::scan(folder)?;
+    let tree = Tree::scan(folder, Limits::MODULE)?;
     let around = Around::find(folder, &tree)?;
     let hash = content_hash(folder, &tree, &around, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)
@@ -277,7 +278,7 @@ impl Work<'_> {
         let built = kos(&copy)?;
         if built.is_empty() {
             let (folder, makefile) = (self.folder.to_owned(), self.makefile);
-            let names_one = fs::read_to_string(copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
+            let names_one = intake::read_text(&copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
             return Err(match names_one {
                 true => ModuleError::NoProduct { folder, makefile, log },
                 false => ModuleError::NoModule { folder, makefile },
@@ -287,13 +288,14 @@ impl Work<'_> {
         let mut modules = Vec::new();
         for ko in built {
             let name = ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            fs::copy(&ko, stage.path().join(&name)).map_err(CacheError::io("keep", &ko))?;
+            keep(&ko, &stage.path().join(&name))?;
             modules.push(name);
         }
         modules.sort();
         let exports = copy.join(EXPORTS);
-        if exports.is_file() {
-            fs::copy(&exports, stage.path().join(EXPORTS)).map_err(CacheError::io("keep", &exports))?;
+        // A link would be the author's, not modpost's.
+        if fs::symlink_metadata(&exports).is_ok_and(|meta| meta.is_file()) {
+            keep(&exports, &stage.path().join(EXPORTS))?;
         }
         let mut warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
         warnings.extend(makefile::old_flags(&copy, Path::new(FOLDER), &kernel.release));
@@ -303,6 +305,12 @@ impl Work<'_> {
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
         Ok(stage.commit(&self.cache.place(Kind::Module, self.hash))?)
     }
+}
+
+/// Keeps a file of a build's. What made it may have made a pipe of it.
+fn keep(from: &Path, to: &Path) -> Result<(), CacheError> {
+    let bytes = intake::read(from, Limits::FILES.wanted()?.file)?;
+    fs::write(to, bytes).map_err(CacheError::io("write", to))
 }
 
 /// A folder's surroundings, as people know the folder.
@@ -333,6 +341,7 @@ fn content_hash(
     others: &[PathBuf],
     kernel: &Kernel,
 ) -> Result<String, CacheError> {
+    let limits = Limits::MODULE.wanted()?;
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
         digest.update((part.len() as u64).to_le_bytes());
@@ -343,12 +352,12 @@ fn content_hash(
     for path in tree.paths() {
         let file = folder.join(path);
         add(path.as_os_str().as_encoded_bytes());
-        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+        add(&intake::read(&file, limits.file)?);
     }
     for path in &around.files {
         let file = around.root.join(path);
         add(path.as_os_str().as_encoded_bytes());
-        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+        add(&intake::read(&file, limits.file)?);
     }
     for table in others {
         add(&fs::read(table).map_err(CacheError::io("read", table))?);

@@ -6,6 +6,7 @@
 //! found out.
 
 use base::cache::CacheError;
+use jail::intake;
 use kernel::run;
 use regex::Regex;
 use std::{fs, path::Path, sync::LazyLock};
@@ -44,7 +45,7 @@ pub fn outer_variables(folder: &Path, scratch: &Path, log: &Path) -> Result<Vec<
     let Some(file) = OUTER.into_iter().find(|name| folder.join(name).is_file()) else {
         return Ok(Vec::new());
     };
-    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let text = intake::read_text(&folder.join(file)).unwrap_or_default();
     let Some(line) = inner_make(&text) else { return Ok(Vec::new()) };
     let wrapper = scratch.join("outer.mk");
     let path = folder.join(file);
@@ -110,7 +111,7 @@ pub fn old_flags(folder: &Path, shown: &Path, release: &str) -> Vec<String> {
     }
     let mut lines = Vec::new();
     for name in ["Kbuild", "Makefile"] {
-        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let text = intake::read_text(&folder.join(name)).unwrap_or_default();
         for (index, line) in text.lines().enumerate() {
             let is_set = |(flag, _): &&(&str, &str)| {
                 line.trim_start().strip_prefix(flag).is_some_and(|rest| {

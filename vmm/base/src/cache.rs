@@ -79,6 +79,8 @@ impl CacheError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Interrupted => Fault::Interrupted,
+            Self::Refused(Refused::Overrun { .. }) => Fault::Build,
+            Self::Refused(Refused::NoBox { .. }) => Fault::Machine,
             Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }
@@ -91,6 +93,12 @@ impl CacheError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(path),
             _ => Self::Io { what, path, source },
         }
+    }
+
+    /// Whether there is so little space that a build can have failed for want of it. That it says so proves nothing: what
+    /// is built can print anything, and nobody is excused by that.
+    pub fn is_full(path: &Path) -> bool {
+        Full::of(path).free_mib.is_none_or(|free| free < 64)
     }
 
     /// The file system that holds `path` is full.

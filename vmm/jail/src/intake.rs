@@ -3,88 +3,18 @@
 //! A folder may hold anything: a link to the machine's secrets, a pipe that never ends, a terabyte of nothing. None of
 //! that is a source, so whoever finds it says so ([`Refused`]) and reads none of it.
 
+use crate::limits::{Bytes, Limits};
 use nix::{
     fcntl::OFlag,
     sys::statfs::{PROC_SUPER_MAGIC, fstatfs},
 };
 use std::{
-    env, fmt,
     fs::{self, File, FileType, Metadata},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
-
-const MIB: u64 = 1 << 20;
-
-/// How much may be handed in at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// One file's size, in bytes, as `ls` shows it: holes count.
-    pub file: u64,
-    /// All files together, in bytes.
-    pub total: u64,
-    /// Their number, with folders and links.
-    pub files: usize,
-    /// Folders in folders.
-    pub depth: usize,
-}
-
-/// The variable in the environment that raises (or lowers) limits: `files=50000,total=4GiB`.
-pub const VARIABLE: &str = "VMM_LIMITS";
-
-impl Limits {
-    /// A module's folder, or a submission.
-    pub const MODULE: Self = Self { file: 64 * MIB, total: 256 * MIB, files: 10_000, depth: 64 };
-    /// What a scenario puts into a guest, and single files such as a `.ko`.
-    pub const FILES: Self = Self { file: 512 * MIB, total: 2048 * MIB, files: 50_000, depth: 64 };
-    /// A kernel's source, or its package: Linux 7.3 has 93,000 files of 1.6 GiB.
-    pub const KERNEL: Self = Self { file: 1024 * MIB, total: 16 << 30, files: 500_000, depth: 128 };
-    /// Text that a person wrote: a patch, a makefile, a fragment.
-    pub const TEXT: Self = Self { file: 64 * MIB, total: 256 * MIB, files: 10_000, depth: 64 };
-
-    /// These, where the environment ([`VARIABLE`]) says nothing else.
-    ///
-    /// # Errors
-    /// The variable makes no sense.
-    pub fn wanted(self) -> Result<Self, Refused> {
-        match env::var(VARIABLE) {
-            Ok(text) => self.with(&text),
-            Err(_) => Ok(self),
-        }
-    }
-
-    /// These, but for what `text` says: `files=50000,total=4GiB`.
-    fn with(mut self, text: &str) -> Result<Self, Refused> {
-        let bad = || Refused::Variable { text: text.to_owned() };
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').ok_or_else(bad)?;
-            let number = size(value).ok_or_else(bad)?;
-            match name {
-                "file" => self.file = number,
-                "total" => self.total = number,
-                "files" => self.files = usize::try_from(number).map_err(|_| bad())?,
-                "depth" => self.depth = usize::try_from(number).map_err(|_| bad())?,
-                _ => return Err(bad()),
-            }
-        }
-        Ok(self)
-    }
-}
-
-/// `4096`, `64MiB`, `2GiB`.
-fn size(text: &str) -> Option<u64> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-    let (digits, shift) =
-        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
-    digits
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_shl(shift)
-        .filter(|bytes| bytes >> shift == digits.trim().parse().unwrap_or(0))
-}
 
 /// What is not taken, and what to do.
 #[derive(Debug, Error)]
@@ -144,9 +74,26 @@ pub enum Refused {
         /// The limit.
         most: usize,
     },
+    /// What was built took more than it may.
+    #[error("let it go on: {what}; VMM_LIMITS={name}={value} allows more")]
+    Overrun {
+        /// What was too much, as a sentence.
+        what: String,
+        /// The limit's name.
+        name: &'static str,
+        /// What could stand there.
+        value: &'static str,
+    },
+    /// A box is required, and can't be had in full.
+    #[error("confine what others wrote, as --require-jail asks: {lacks}")]
+    NoBox {
+        /// What is missing.
+        lacks: String,
+    },
     /// The environment's variable makes no sense.
     #[error(
-        "understand VMM_LIMITS={text}: expected names and values such as files=50000,file=128MiB,total=4GiB,depth=200"
+        "understand VMM_LIMITS={text}: expected names and values such as files=50000,file=128MiB,total=4GiB (also depth; \
+         for builds time, processes, memory, output, disk)"
     )]
     Variable {
         /// Its value.
@@ -168,18 +115,6 @@ impl Refused {
         match self {
             Self::Io { source, .. } => Some(source),
             _ => None,
-        }
-    }
-}
-
-/// A size for people.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes >= MIB => write!(f, "{} MiB", bytes / MIB),
-            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

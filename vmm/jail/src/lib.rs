@@ -1,9 +1,18 @@
-//! What others hand in, and what it may do here: which files are taken and how many ([`intake`]).
+//! What others hand in, and what it may do here: which files are taken ([`intake`]), how much of everything ([`Limits`],
+//! [`Budget`]), and the box in which it is built ([`Sandbox`]).
 //!
 //! It knows no kernel, no module and no scenario, and no other crate of this project.
 
 #![forbid(unsafe_code)]
 
 pub mod intake;
+mod landlocked;
+mod limits;
+mod sandbox;
+mod watch;
 
-pub use intake::{Limits, Refused};
+pub use intake::Refused;
+pub use landlocked::{Walls, restrict};
+pub use limits::{Budget, Limits};
+pub use sandbox::{Sandbox, Way, is_required, require, way};
+pub use watch::Watch;

@@ -193,7 +193,7 @@ impl Slot<'_> {
 
     /// `version` is the kernel's, and may be empty where no compiler ran.
     pub fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path, version: &str) -> KernelError {
-        if diagnose::is_disk_full(&ran.lines) {
+        if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&self.build) {
             return CacheError::disk_full(self.build.clone()).into();
         }
         let headers = self.source.join("include");

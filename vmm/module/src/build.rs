@@ -9,7 +9,7 @@ use crate::{
     preflight::{self, Facts},
 };
 use base::cache::{self, Cache, CacheError, Fault, Kind};
-use jail::{Limits, intake};
+use jail::{Budget, Limits, Sandbox, intake};
 use kernel::{
     BuildFailed, Kernel,
     diagnose::{self, Places},
@@ -239,9 +239,10 @@ impl Work<'_> {
         }
         let log = self.cache.log(&format!("module-{}", self.hash));
         fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
-        let toolchain = Toolchain::find(&kernel.compiler, self.cache);
+        let toolchain = Toolchain::find(&kernel.compiler, self.cache).without_ccache();
         toolchain.check()?;
-        let mut make = run::tied("make");
+        let sandbox = self.sandbox(kernel)?;
+        let mut make = run::boxed(&sandbox, "make");
         make.arg("-C").arg(&kernel.build).arg(format!("M={}", copy.display()));
         toolchain.apply(&mut make);
         if !self.others.is_empty() {
@@ -249,10 +250,10 @@ impl Work<'_> {
             let tables: Vec<_> = self.others.iter().map(|table| table.display().to_string()).collect();
             make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", tables.join(" ")));
         }
-        make.args(makefile::outer_variables(&copy, self.root, &log)?);
+        make.args(makefile::outer_variables(&copy, self.root, &sandbox, &log)?);
         // Makefiles ask PWD where they are: what an author's own make was started in.
         make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(&copy).env("PWD", &copy);
-        let ran = run::run(make, &log, Some(lock), |_| ())?;
+        let ran = run::run_in(&sandbox, make, &log, Some(lock), |_| ())?;
         let source = kernel.build.with_file_name("source");
         let headers = source.join("include");
         let above = above(self.folder, &self.inside, &self.around.root);
@@ -265,7 +266,7 @@ impl Work<'_> {
             source: None,
         };
         if !ran.status.success() {
-            if diagnose::is_disk_full(&ran.lines) {
+            if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&copy) {
                 return Err(CacheError::disk_full(copy).into());
             }
             let what = format!("build the module in {}", self.folder.display());
@@ -304,6 +305,18 @@ impl Work<'_> {
             .map_err(|error| CacheError::io("write", &path)(error.into()))?;
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
         Ok(stage.commit(&self.cache.place(Kind::Module, self.hash))?)
+    }
+}
+
+impl Work<'_> {
+    /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
+    /// each time.
+    fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
+        // By its name, and by where that leads: its makefiles name its source by an absolute path.
+        let names = std::iter::once(kernel.build.clone()).chain(fs::canonicalize(&kernel.build).ok());
+        let kernels = names.flat_map(|build| [build.with_file_name("source"), build]);
+        let all = kernels.chain(self.others.iter().cloned()).chain([self.cache.root().join("tools")]);
+        Ok(all.fold(Sandbox::new(Budget::MODULE)?.write(self.root), Sandbox::read))
     }
 }
 

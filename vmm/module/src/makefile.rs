@@ -6,7 +6,7 @@
 //! found out.
 
 use base::cache::CacheError;
-use jail::intake;
+use jail::{Sandbox, intake};
 use kernel::run;
 use regex::Regex;
 use std::{fs, path::Path, sync::LazyLock};
@@ -41,7 +41,12 @@ const MARK: &str = "vmm-outer:";
 ///
 /// # Errors
 /// make can't be started, or Ctrl-C.
-pub fn outer_variables(folder: &Path, scratch: &Path, log: &Path) -> Result<Vec<String>, CacheError> {
+pub fn outer_variables(
+    folder: &Path,
+    scratch: &Path,
+    sandbox: &Sandbox,
+    log: &Path,
+) -> Result<Vec<String>, CacheError> {
     let Some(file) = OUTER.into_iter().find(|name| folder.join(name).is_file()) else {
         return Ok(Vec::new());
     };
@@ -52,10 +57,10 @@ pub fn outer_variables(folder: &Path, scratch: &Path, log: &Path) -> Result<Vec<
     let asking =
         format!("include {}\n$(info {MARK}{line})\nvmm-nothing: ;\n.PHONY: vmm-nothing\n", path.display());
     fs::write(&wrapper, asking).map_err(CacheError::io("write", &wrapper))?;
-    let mut make = run::tied("make");
+    let mut make = run::boxed(sandbox, "make");
     make.args(["--no-print-directory", "-s", "-f"]).arg(&wrapper).arg("vmm-nothing").current_dir(folder);
     make.env("PWD", folder).env_remove("MAKEFLAGS").env_remove("KERNELRELEASE");
-    let ran = run::run(make, log, None, |_| ())?;
+    let ran = run::run_in(sandbox, make, log, None, |_| ())?;
     let said = ran.lines.iter().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();
     Ok(assignments(said, folder))
 }
@@ -140,7 +145,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("mod");
         write(&source.join("Makefile"), makefile);
-        let variables = outer_variables(&source, folder.path(), &folder.path().join("log")).unwrap();
+        let variables = {
+            let sandbox = Sandbox::new(jail::Budget::MODULE).unwrap().write(folder.path());
+            outer_variables(&source, folder.path(), &sandbox, &folder.path().join("log")).unwrap()
+        };
         (folder, variables)
     }
 

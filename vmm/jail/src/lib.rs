@@ -1,10 +1,11 @@
 //! What others hand in, and what it may do here: which files are taken ([`intake`]), how much of everything ([`Limits`],
-//! [`Budget`]), and the box in which it is built ([`Sandbox`]).
+//! [`Budget`]), the box in which it is built ([`Sandbox`]), and the one in which a guest runs ([`cell`]).
 //!
 //! It knows no kernel, no module and no scenario, and no other crate of this project.
 
 #![forbid(unsafe_code)]
 
+pub mod cell;
 pub mod intake;
 mod landlocked;
 mod limits;

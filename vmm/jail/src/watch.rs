@@ -18,6 +18,8 @@ use std::{
 const EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at the disk, which take longer.
 const DISK_EVERY: Duration = Duration::from_secs(2);
+/// So many times as long as a look took it is not looked again: that costs a build one hundredth.
+const REST: u32 = 100;
 /// So many files may be written; beyond, counting would take longer than the build.
 const FILES: usize = 1_000_000;
 
@@ -28,8 +30,8 @@ pub struct Watch {
     budget: Budget,
     writes: Vec<PathBuf>,
     started: Instant,
-    looked: Instant,
-    disk: Instant,
+    next: Instant,
+    next_disk: Instant,
     output: u64,
     /// All that were seen, with the time at which each began: who has lost its parent is still known.
     seen: HashMap<u32, u64>,
@@ -46,7 +48,16 @@ impl Watch {
     pub fn new(leader: u32, budget: Budget, writes: Vec<PathBuf>) -> Self {
         let now = Instant::now();
         let seen = process(leader).map(|it| (leader, it.began)).into_iter().collect();
-        Self { leader, budget, writes, started: now, looked: now, disk: now, output: 0, seen }
+        Self {
+            leader,
+            budget,
+            writes,
+            started: now,
+            next: now + EVERY,
+            next_disk: now + DISK_EVERY,
+            output: 0,
+            seen,
+        }
     }
 
     /// It printed so many bytes.
@@ -72,20 +83,22 @@ impl Watch {
             let what = format!("it has not ended within {} s", time.as_secs());
             return Err(over(what, "time", "SECONDS"));
         }
-        if self.looked.elapsed() < EVERY {
+        let now = Instant::now();
+        if now < self.next {
             return Ok(());
         }
-        self.looked = Instant::now();
         let (count, bytes) = self.family();
+        self.next = Instant::now() + EVERY.max(now.elapsed() * REST);
         if count > processes {
             return Err(over(format!("it has more than {processes} processes"), "processes", "NUMBER"));
         }
         if bytes > memory {
             return Err(over(format!("it takes more than {} of memory", Bytes(memory)), "memory", "SIZE"));
         }
-        if self.disk.elapsed() > DISK_EVERY {
+        if now > self.next_disk {
+            let now = Instant::now();
             let written: u64 = self.writes.iter().map(|folder| written(folder, disk)).sum();
-            self.disk = Instant::now();
+            self.next_disk = Instant::now() + DISK_EVERY.max(now.elapsed() * REST);
             if written > disk {
                 return Err(over(format!("it has written more than {}", Bytes(disk)), "disk", "SIZE"));
             }

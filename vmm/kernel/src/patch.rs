@@ -8,7 +8,7 @@
 
 use super::{run, toolchain, tree};
 use base::cache::CacheError;
-use jail::{Limits, Refused, intake};
+use jail::{Budget, Limits, Refused, Sandbox, intake};
 use std::{
     collections::BTreeSet,
     fs,
@@ -187,14 +187,18 @@ impl Series {
                 tree::copy(&from, &to)?;
             }
         }
+        let folder = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(scratch);
         for (index, patch) in self.patches.iter().enumerate() {
+            let sandbox = &folder.clone().read(absolute(&patch.path));
             // All of a patch or nothing: what git refuses finds the files as they were.
             if toolchain::find("git").is_some()
-                && run::run(git_apply(patch, scratch), log, None, |_| ())?.status.success()
+                && run::run_in(sandbox, git_apply(patch, scratch, sandbox), log, None, |_| ())?
+                    .status
+                    .success()
             {
                 continue;
             }
-            let mut command = run::tied("patch");
+            let mut command = run::boxed(sandbox, "patch");
             command.args([
                 "-p1",
                 "--batch",
@@ -206,7 +210,7 @@ impl Series {
                 "--fuzz=0",
             ]);
             command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
-            let ran = run::run(command, log, None, |_| ())?;
+            let ran = run::run_in(sandbox, command, log, None, |_| ())?;
             if !ran.status.success() {
                 if crate::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
@@ -227,8 +231,8 @@ fn read(path: &Path, series: Option<(PathBuf, usize)>) -> Result<Vec<u8>, PatchE
     })
 }
 
-fn git_apply(patch: &Patch, scratch: &Path) -> Command {
-    let mut command = run::tied("git");
+fn git_apply(patch: &Patch, scratch: &Path, sandbox: &Sandbox) -> Command {
+    let mut command = run::boxed(sandbox, "git");
     command.args(["apply", "--whitespace=nowarn", "-p1"]).arg(absolute(&patch.path)).current_dir(scratch);
     // Within somebody's repository, git would leave out what is not below its own folder.
     let ceiling = fs::canonicalize(scratch).ok().and_then(|path| path.parent().map(Path::to_owned));
@@ -360,10 +364,10 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
     let Some((file, hunk, at)) = first else {
         return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
     };
-    let wanted = fs::read(scratch.join(format!("{file}.rej")))
+    let wanted = intake::read(&scratch.join(format!("{file}.rej")), Limits::TEXT.file)
         .map(|bytes| first_hunk(&String::from_utf8_lossy(&bytes)))
         .unwrap_or_default();
-    let found = fs::read(scratch.join(&file))
+    let found = intake::read(&scratch.join(&file), Limits::TEXT.file)
         .map(|bytes| around(&String::from_utf8_lossy(&bytes), at, wanted.len()))
         .unwrap_or_default();
     PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }

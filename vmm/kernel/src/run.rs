@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const KEPT_LINES: usize = 20_000;
 /// And no more bytes of them than this.
 const KEPT_BYTES: usize = 32 << 20;
+/// So many polls output is waited for when the command has ended: its reader may be slow.
+const LINGER: u32 = 20;
 /// A longer line is cut: a program may print without ever ending one.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -52,7 +54,12 @@ pub struct Ran {
 /// Leads the group and waits for the command; told to end, it tells the whole group, and does not wait for ever. (make
 /// alone would end the shells that it started, but not what they started.) The lock that is its standard input stays
 /// with it: who has the descriptor could unlock it.
-const LEADER: &str = r#"exec 3<&0 </dev/null
+///
+/// Descriptors that somebody handed to us without wanting to end here: bash can close them all, other shells none
+/// beyond 9.
+const LEADER: &str = r#"[ -z "$BASH_VERSION" ] || for fd in /proc/$$/fd/*; do
+fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done
+exec 3<&0 </dev/null
 (trap "" TERM; exec "$@" 3<&-) & child=$!
 trap 'trap "" TERM; kill -TERM 0; { sleep 2; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
 wait $child"#;
@@ -74,7 +81,8 @@ pub fn boxed(sandbox: &Sandbox, program: &str) -> Command {
 
 fn led(words: impl IntoIterator<Item = OsString>) -> Command {
     // A session of its own has no terminal that it could type on.
-    let mut leader: Vec<&str> = vec!["setsid", "sh", "-c", LEADER, "sh"];
+    let shell = if super::toolchain::find("bash").is_some() { "bash" } else { "sh" };
+    let mut leader: Vec<&str> = vec!["setsid", shell, "-c", LEADER, "sh"];
     if super::toolchain::find("setpriv").is_some() {
         leader.splice(0..0, ["setpriv", "--pdeathsig", "TERM", "--"]);
     }
@@ -148,7 +156,7 @@ fn run_to_end(
     // Bounded: a build that shouts faster than the disk takes it has to wait.
     let (send, lines) = sync_channel(1024);
     thread::spawn(move || pass_lines(reader, &send));
-    let (mut kept, mut kept_bytes) = (VecDeque::new(), 0);
+    let (mut kept, mut kept_bytes, mut silent) = (VecDeque::new(), 0, 0);
     loop {
         if interrupt::requested() {
             return Err(CacheError::Interrupted);
@@ -170,7 +178,12 @@ fn run_to_end(
                 }
             }
             // What it left in the background may hold the pipe for ever.
-            Err(RecvTimeoutError::Timeout) if sandbox.is_some() && group.has_ended() => break,
+            Err(RecvTimeoutError::Timeout) if sandbox.is_some() && group.has_ended() => {
+                silent += 1;
+                if silent > LINGER {
+                    break;
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }

@@ -312,11 +312,8 @@ impl Work<'_> {
     /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
     /// each time.
     fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
-        // By its name, and by where that leads: its makefiles name its source by an absolute path.
-        let names = std::iter::once(kernel.build.clone()).chain(fs::canonicalize(&kernel.build).ok());
-        let kernels = names.flat_map(|build| [build.with_file_name("source"), build]);
-        let all = kernels.chain(self.others.iter().cloned()).chain([self.cache.root().join("tools")]);
-        Ok(all.fold(Sandbox::new(Budget::MODULE)?.write(self.root), Sandbox::read))
+        let sandbox = kernel.sandbox(self.root, Budget::MODULE, self.cache)?;
+        Ok(self.others.iter().fold(sandbox, Sandbox::read))
     }
 }
 

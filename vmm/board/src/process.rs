@@ -15,6 +15,7 @@ use crate::{
         MOST_ADDRESSES, Notice, Question, Spec, Tampering,
     },
 };
+use jail::cell::{self, Files, Work};
 use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
@@ -71,7 +72,10 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
     };
     let outbox = Outbox::new(socket.try_clone()?);
     let ended = match Machine::create(&spec, &outbox, started) {
-        Ok(machine) => machine.serve(&mut socket, &mut frames),
+        Ok(machine) => match cell::lock(Work::Serve) {
+            Ok(()) => machine.serve(&mut socket, &mut frames),
+            Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
+        },
         Err(error) => Notice::Ended { reason: EndReason::host(error), evidence: Box::default() },
     };
     outbox.send(&ended);
@@ -150,6 +154,9 @@ impl Machine {
             cpus.push((Cpu::new(index, Box::new(vcpu), bus.clone(), inbox, shared.clone(), show), kicker));
             asks.push(ask);
         }
+        // Everything is open now. The threads inherit it.
+        evidence::prepare();
+        cell::give_up(Files::Open).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);

@@ -14,7 +14,7 @@ use report::{
     junit, ktap, markdown,
     terminal::{Detail, Terminal},
 };
-use scenario::Scenario;
+use scenario::{Scenario, Settings};
 use std::{
     env,
     fs::File,
@@ -23,10 +23,16 @@ use std::{
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: &[Report]) -> u8 {
+pub fn run(
+    paths: &[PathBuf],
+    settings: &Settings,
+    options: Options,
+    detail: Detail,
+    reports: &[Report],
+) -> u8 {
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
-        match scenario::load(path) {
+        match scenario::load_with(path, settings) {
             Ok(scenario) => scenarios.push(scenario),
             Err(diagnostics) => {
                 say::error(&diagnostics);

@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use crate::{
+    grade::GradeArgs,
     kernel::{KernelArgs, RecipeArgs},
     module::ModuleArgs,
     splat::SplatArgs,
@@ -54,6 +55,8 @@ pub enum Command {
     Run(RunArgs),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
+    /// Grade what students handed in
+    Grade(GradeArgs),
     /// Follow one system call through the kernel
     Explain(ExplainArgs),
     /// Say whether this machine can run guests, and how to mend what is missing

@@ -1,0 +1,253 @@
+//! One student, from what was handed in to the record.
+
+use crate::{
+    assignment::{Assignment, Kind, Origin},
+    build::{self, Built},
+    draw,
+    intake::{self, Entry, Files},
+    points::Points,
+    record::{Build, Record, State, Test},
+    run::{Runner, Stopped, Subject, millis},
+    score,
+    source::{self, Prepared},
+};
+use base::{
+    cache::{Cache, Stage},
+    text::plain,
+    wanted::Wanted,
+};
+use scenario::Settings;
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path, time::Instant};
+
+/// Part of every key: a change of what a record holds makes all old ones strangers.
+const FORMAT: &str = "grade 1";
+
+/// What all submissions of an assignment share.
+pub struct Common<'a> {
+    /// The assignment.
+    pub assignment: &'a Assignment,
+    /// The kernel's hash.
+    pub kernel: String,
+    /// The user's cache.
+    pub cache: Cache,
+}
+
+/// What a student handed in, read; and what its record is known by.
+pub struct Read {
+    /// Whose.
+    pub entry: Entry,
+    /// The files, or why there are none.
+    pub files: Result<Files, String>,
+    /// Changes with the files, the assignment and the kernel.
+    pub key: String,
+}
+
+impl Common<'_> {
+    /// Reads a submission.
+    pub fn read(&self, entry: Entry) -> Read {
+        let files = match &entry.conflict {
+            Some(why) => Err(why.clone()),
+            None => intake::read(&entry, &self.assignment.limits),
+        };
+        let mut digest = Sha256::new();
+        let mut add = |part: &[u8]| {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        };
+        for part in [FORMAT, &self.assignment.identity, &self.kernel, &entry.student] {
+            add(part.as_bytes());
+        }
+        match &files {
+            Ok(files) => files.files.iter().for_each(|(path, bytes)| {
+                add(path.as_bytes());
+                add(bytes);
+            }),
+            Err(why) => add(why.as_bytes()),
+        }
+        Read { entry, files, key: crate::hex(&digest.finalize()) }
+    }
+
+    /// Grades a submission.
+    ///
+    /// # Errors
+    /// The user pressed Ctrl-C.
+    pub fn grade(&self, read: &Read, runner: &mut Runner) -> Result<Record, Stopped> {
+        let started = Instant::now();
+        let mut record = self.begin(read);
+        let state = self.fill(read, runner, &mut record)?;
+        let (state, why) = match state {
+            Ok(()) if record.tests.iter().any(|test| test.not_graded.is_some()) => {
+                let failed =
+                    record.tests.iter().filter_map(|test| Some((&test.name, test.not_graded.as_ref()?)));
+                let why = failed.map(|(name, why)| format!("{name}: {why}")).next();
+                (State::NotGraded, why)
+            }
+            Ok(()) => (State::Graded, None),
+            Err((state, why)) => (state, Some(why)),
+        };
+        if state != State::Graded && record.tests.is_empty() {
+            record.tests = self.nothing();
+        }
+        let earned: Points = record.tests.iter().map(|test| test.points).sum();
+        let lost: Points = record.penalties.iter().map(|penalty| penalty.points).sum();
+        record.points = if state == State::Graded { earned.less(lost) } else { Points::NONE };
+        (record.state, record.why, record.took_ms) = (state, why, millis(started));
+        Ok(record)
+    }
+
+    fn begin(&self, read: &Read) -> Record {
+        let notes = read.entry.notes.clone();
+        Record {
+            key: read.key.clone(),
+            student: read.entry.student.clone(),
+            state: State::NotGraded,
+            why: None,
+            notes,
+            params: Settings::new(),
+            build: Build::default(),
+            tests: Vec::new(),
+            penalties: Vec::new(),
+            points: Points::NONE,
+            of: self.assignment.points(),
+            took_ms: 0,
+        }
+    }
+
+    /// All tests, none of them run.
+    fn nothing(&self) -> Vec<Test> {
+        let test = |test: &crate::assignment::Test| Test {
+            name: test.name.clone(),
+            visibility: test.visibility.name().to_owned(),
+            hint: test.hint.clone(),
+            points: Points::NONE,
+            of: test.award.points(),
+            run: None,
+            other: None,
+            not_graded: None,
+        };
+        self.assignment.tests.iter().map(test).collect()
+    }
+
+    fn fill(&self, read: &Read, runner: &mut Runner, record: &mut Record) -> Result<Outcome, Stopped> {
+        let files = match &read.files {
+            Ok(files) => files,
+            Err(why) => return Ok(Err((State::Unusable, why.clone()))),
+        };
+        let table = self.assignment.table.get(&read.entry.student);
+        let own = |name: &str| table.and_then(|table| table.get(name)).map(String::as_str);
+        let prepared = match &self.assignment.kind {
+            Kind::Module => source::module::prepare(self.assignment, files, own("module")),
+            Kind::Syscall(..) => Err("assignments of the kind `syscall` are not graded yet".to_owned()),
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        record.notes.extend(prepared.notes.iter().cloned());
+        let infra = |why: String| Ok(Err((State::NotGraded, why)));
+        let stage = match self.cache.stage() {
+            Ok(stage) => stage,
+            Err(error) => return infra(format!("failed to {error}")),
+        };
+        if let Err(error) = write(&prepared, stage.path()) {
+            return infra(format!("{} can't be written: {}", stage.path().display(), plain(&error)));
+        }
+        let folder = match prepared.root.is_empty() {
+            true => stage.path().to_owned(),
+            false => stage.path().join(&prepared.root),
+        };
+        match build::module(&folder, &self.kernel, self.assignment.limits.build, stage.path())? {
+            Built::Done(build) => record.build = build,
+            Built::Failed(build) => {
+                record.build = build;
+                record.penalties = Vec::new();
+                return Ok(Err((State::Unusable, "it does not build".to_owned())));
+            }
+            Built::Infra(why) => return infra(why),
+        }
+        let mut params = match self.params(&read.entry.student, &prepared, &folder) {
+            Ok(params) => params,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        params.extend(table.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        self.tests(&params, &prepared, &stage, runner, record)?;
+        // Where a submission lay for a while is nobody's concern.
+        params.retain(|_, value| *value != folder.display().to_string());
+        record.params = params;
+        record.penalties = score::penalties(
+            &self.assignment.penalties,
+            &record.build,
+            prepared.license_mended,
+            &record.tests,
+        );
+        Ok(Ok(()))
+    }
+
+    fn tests(
+        &self,
+        params: &Settings,
+        prepared: &Prepared,
+        stage: &Stage,
+        runner: &mut Runner,
+        record: &mut Record,
+    ) -> Result<(), Stopped> {
+        let kernel = Wanted::series(&self.kernel);
+        let subject = Subject { params, folder: stage.path(), module: &prepared.module, kernel: &kernel };
+        for test in &self.assignment.tests {
+            record.tests.push(runner.test(test, &subject, self.assignment)?);
+        }
+        Ok(())
+    }
+
+    /// The values of the scenarios' parameters.
+    fn params(&self, student: &str, prepared: &Prepared, folder: &Path) -> Result<Settings, String> {
+        let seed = &self.assignment.seed;
+        let mut params = Settings::new();
+        for (name, origin) in &self.assignment.params {
+            let value = match origin {
+                Origin::Folder => Some(folder.display().to_string()),
+                Origin::Module => Some(prepared.module.clone()),
+                Origin::Device => source::device(&prepared.text),
+                Origin::Major => source::major(&prepared.text),
+                Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
+                Origin::Fixed(value) => Some(value.clone()),
+                Origin::DrawText(length) => Some(draw::text(seed, student, name, *length)),
+                Origin::DrawInt(low, high) => Some(draw::int(seed, student, name, *low, *high).to_string()),
+            };
+            params.extend(value.map(|value| (name.clone(), value)));
+        }
+        // What the source does not tell may have a default in each scenario that asks for it.
+        for test in &self.assignment.tests {
+            for open in scenario::parameters(&test.scenario).unwrap_or_default() {
+                let known = params.contains_key(&open.name) || open.default.is_some();
+                if !known && !self.in_table(student, &open.name) {
+                    let about = open.about.map_or(String::new(), |about| format!(" ({about})"));
+                    return Err(format!(
+                        "the source does not tell its `{}`{about}; the assignment's table can say it",
+                        open.name
+                    ));
+                }
+            }
+        }
+        Ok(params)
+    }
+
+    fn in_table(&self, student: &str, name: &str) -> bool {
+        self.assignment.table.get(student).is_some_and(|table| table.contains_key(name))
+    }
+}
+
+/// The points are known, or they are not, and why.
+type Outcome = Result<(), (State, String)>;
+
+fn write(prepared: &Prepared, folder: &Path) -> std::io::Result<()> {
+    for (path, bytes) in &prepared.files {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}

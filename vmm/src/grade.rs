@@ -22,6 +22,7 @@ Examples:
   vmm grade pa2/assignment.yaml submissions/
   vmm grade pa2/assignment.yaml submissions/ --only s042 --verbose
   vmm grade pa2/assignment.yaml submissions/ --shard 3/8 --out shard-3
+  vmm grade check pa2/assignment.yaml --out check
   vmm grade merge pa2/assignment.yaml shard-* --out all
 
 Exits with 0 if all submissions were graded, whatever they got, with 2 if the assignment has a mistake, and with 3 if one could not
@@ -65,8 +66,28 @@ struct How {
     verbose: bool,
 }
 
+impl How {
+    fn grading(&self, only: Vec<String>, shard: Option<(usize, usize)>) -> Grading {
+        Grading { host: self.host.into(), jobs: self.jobs.into(), only, shard, out: self.out.clone() }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum GradeCommand {
+    /// Say whether an assignment is sound
+    ///
+    /// Grades the solutions that its `check:` names: the reference has to get all points, the starter none beyond what it deserves,
+    /// and each bad solution what is written beside it. Exits with 1 if something is not so.
+    Check {
+        /// The assignment, in YAML
+        #[arg(value_name = "ASSIGNMENT")]
+        assignment: PathBuf,
+        /// Only these solutions, by name; as often as you like
+        #[arg(long, value_name = "SOLUTION")]
+        only: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
     /// Put the grades of several shards together
     Merge {
         /// The assignment, in YAML
@@ -85,6 +106,7 @@ enum GradeCommand {
 pub fn grade(args: GradeArgs) -> u8 {
     match args.command {
         Some(GradeCommand::Merge { assignment, folders, out }) => done(merge(&assignment, &folders, &out)),
+        Some(GradeCommand::Check { assignment, only, how }) => done(check(&assignment, only, &how)),
         None => {
             let GradeArgs { assignment, submissions, student, only, shard, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
@@ -123,6 +145,35 @@ fn all(
     }
     say::out(&summary(&graded.records, graded.kept, &how.out));
     Ok(verdict(&graded.records))
+}
+
+fn check(assignment: &Path, only: Vec<String>, how: &How) -> Result<Verdict, Abort> {
+    let assignment = load(assignment)?;
+    let checked = grade::check(&assignment, &how.grading(only, None), &teller(&assignment, how))?;
+    if checked.stopped || interrupt::requested() {
+        return Err(Abort::interrupted());
+    }
+    let problems: String =
+        checked.problems.iter().map(|it| format!("problem: {}\n", base::text::escape(it))).collect();
+    say::out(&format!("\n{problems}"));
+    Ok(match (verdict(&checked.records), checked.problems.len()) {
+        (Verdict::Pass, 0) => {
+            say::out("the assignment is sound, as far as its solutions show\n");
+            Verdict::Pass
+        }
+        (Verdict::Pass, _) => Verdict::Fail,
+        (other, _) => other,
+    })
+}
+
+/// Shows each student as it is done.
+fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool) + Sync + 'a {
+    |record: &Record, kept: bool| {
+        say::out(&line(record, kept));
+        if how.verbose {
+            say::out(&grade::page(assignment, record));
+        }
+    }
 }
 
 fn merge(assignment: &Path, folders: &[PathBuf], out: &Path) -> Result<Verdict, Abort> {

@@ -10,6 +10,7 @@
 mod all;
 mod assignment;
 mod build;
+mod check;
 mod draw;
 mod intake;
 mod output;
@@ -24,6 +25,7 @@ mod table;
 
 pub use all::{Graded, Grading, all, merge};
 pub use assignment::Assignment;
+pub use check::{Checked, check};
 pub use intake::{Entry, list, single};
 pub use points::Points;
 pub use record::{Record, State};

@@ -43,5 +43,6 @@ pub fn render(assignment: &Assignment, records: &[Record]) -> Result<String, Str
 
 /// A spreadsheet takes a cell that begins like this for a formula.
 fn harmless(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+    let cell = base::text::escape(cell);
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }

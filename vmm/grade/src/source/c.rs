@@ -104,7 +104,6 @@ mod tests {
                 Some("240"),
             ),
             ("alloc_chrdev_region(&dev, 0, 4, \"four\")", Some("four"), Some("0")),
-            ),
             (
                 "#define DEV OTHER\n#define OTHER \"y\"\nregister_chrdev_region(MKDEV(250, 0), 2, DEV)",
                 Some("y"),

@@ -1,15 +1,16 @@
 //! All submissions: several at once, the dearest first, going on where an earlier attempt stopped.
 
 use crate::{
-    assignment::Assignment,
+    assignment::{Assignment, Kind},
     intake::Entry,
     output,
     record::{Record, State},
     run::{Runner, Stopped},
     store::Store,
     student::{Common, Read},
+    syscall::Base,
 };
-use base::cache::Cache;
+use base::{cache::Cache, wanted::Wanted};
 use harness::{Abort, Options};
 use host::Choice;
 use std::{
@@ -63,8 +64,9 @@ pub fn all(
         }
     }
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
-    let kernel = harness::module::kernel(&assignment.kernel, &assignment.path)?;
-    let common = Common { assignment, kernel, cache: Cache::open()? };
+    let cache = Cache::open()?;
+    let (base, kernel) = base(assignment, &cache)?;
+    let common = Common { assignment, kernel, cache, base };
     let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
     let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
     let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
@@ -96,6 +98,19 @@ pub fn all(
         .collect();
     output::write(assignment, &records, &grading.out).map_err(Abort::infra)?;
     Ok(Graded { records, kept, stopped })
+}
+
+/// The kernel that all share, built, and the source behind it where students add to that.
+fn base(assignment: &Assignment, cache: &Cache) -> Result<(Option<Base>, String), Abort> {
+    let Kind::Syscall(slots, _) = &assignment.kind else {
+        return Ok((None, harness::kernel::hash(&assignment.kernel, &assignment.path)?));
+    };
+    let base = Base::new(&assignment.kernel, &assignment.path, slots)?;
+    let stage = cache.stage()?;
+    base.series(None, stage.path()).map_err(Abort::infra)?;
+    let series = Some(stage.path().display().to_string());
+    let kernel = harness::kernel::hash(&Wanted { series, ..assignment.kernel.clone() }, &assignment.path)?;
+    Ok((Some(base), kernel))
 }
 
 fn work(

@@ -5,7 +5,7 @@ use crate::{
     record::Build,
     run::{Stopped, at_home, millis},
 };
-use base::interrupt;
+use base::{interrupt, wanted::Wanted};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -41,18 +41,58 @@ pub enum Built {
 /// # Errors
 /// The user pressed Ctrl-C.
 pub fn module(folder: &Path, kernel: &str, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+    let mut command = vmm();
+    command.args(["module", "build", "--kernel", kernel]).arg(folder);
+    command_of(command, limit, shown, &mut || {
+        harness::module::warnings(folder, kernel).map_err(|abort| abort.why)
+    })
+}
+
+/// Builds a kernel of which students wrote a part.
+///
+/// # Errors
+/// The user pressed Ctrl-C.
+pub fn kernel(wanted: &Wanted, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+    let mut command = vmm();
+    command.args(["kernel", "build"]).args(&wanted.kernel);
+    let options = [
+        ("--source", &wanted.source),
+        ("--revision", &wanted.revision),
+        ("--series", &wanted.series),
+        ("--config", &wanted.config),
+    ];
+    for (option, value) in options {
+        command.args(value.iter().flat_map(|value| [option, value]));
+    }
+    command.args(wanted.fragments.iter().flat_map(|name| ["--fragment", name]));
+    command.args(wanted.llvm.iter().map(|version| format!("--llvm={version}")));
+    command_of(command, limit, shown, &mut || Ok(Vec::new()))
+}
+
+fn vmm() -> Command {
+    // What can't be found can't be started either, and is told then.
+    Command::new(std::env::current_exe().unwrap_or_else(|_| "vmm".into()))
+}
+
+/// Runs one of this program's own commands; `warnings` is asked once it went well.
+fn command_of(
+    command: Command,
+    limit: Duration,
+    shown: &Path,
+    warnings: &mut dyn FnMut() -> Result<Vec<String>, String>,
+) -> Result<Built, Stopped> {
     let started = Instant::now();
     let log = shown.with_extension("build");
-    let result = one(folder, kernel, limit, &log);
+    let result = one(command, limit, &log);
     let said = fs::read(&log).unwrap_or_default();
     let _ = fs::remove_file(&log);
     let said = at_home(&String::from_utf8_lossy(&said), shown);
     let build = |errors: Option<String>| Build { errors, warnings: Vec::new(), took_ms: millis(started) };
     match result {
         Ok(End::Exited(status)) if status.success() => {
-            let warnings = match harness::module::warnings(folder, kernel) {
+            let warnings = match warnings() {
                 Ok(warnings) => warnings.iter().map(|it| at_home(it, shown)).collect(),
-                Err(abort) => return Ok(Built::Infra(abort.why)),
+                Err(why) => return Ok(Built::Infra(why)),
             };
             Ok(Built::Done(Build { warnings, ..build(None) }))
         }
@@ -77,10 +117,9 @@ enum End {
     Stopped,
 }
 
-fn one(folder: &Path, kernel: &str, limit: Duration, log: &Path) -> io::Result<End> {
+fn one(mut command: Command, limit: Duration, log: &Path) -> io::Result<End> {
     let output = fs::File::create(log)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["module", "build", "--kernel", kernel]).arg(folder).process_group(0);
+    command.process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let mut child = command.spawn()?;
     let started = Instant::now();

@@ -21,6 +21,7 @@ mod score;
 mod source;
 mod store;
 mod student;
+mod syscall;
 mod table;
 
 pub use all::{Graded, Grading, all, merge};

@@ -5,7 +5,8 @@ mod c;
 pub mod module;
 mod tidy;
 
-pub use c::{device, major};
+pub use c::{device, major, strip};
+pub use tidy::tidy;
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ use crate::{
     run::{Runner, Stopped, Subject, millis},
     score,
     source::{self, Prepared},
+    syscall::{self, Base},
 };
 use base::{
     cache::{Cache, Stage},
@@ -18,7 +19,11 @@ use base::{
 };
 use scenario::Settings;
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
 const FORMAT: &str = "grade 1";
@@ -31,6 +36,16 @@ pub struct Common<'a> {
     pub kernel: String,
     /// The user's cache.
     pub cache: Cache,
+    /// The kernel's source, where students add to it.
+    pub base: Option<Base>,
+}
+
+/// What was built, and what its tests take.
+struct Subjects {
+    prepared: Prepared,
+    folder: PathBuf,
+    stage: Stage,
+    kernel: String,
 }
 
 /// What a student handed in, read; and what its record is known by.
@@ -135,43 +150,33 @@ impl Common<'_> {
             Err(why) => return Ok(Err((State::Unusable, why.clone()))),
         };
         let table = self.assignment.table.get(&read.entry.student);
-        let own = |name: &str| table.and_then(|table| table.get(name)).map(String::as_str);
-        let prepared = match &self.assignment.kind {
-            Kind::Module => source::module::prepare(self.assignment, files, own("module")),
-            Kind::Syscall(..) => Err("assignments of the kind `syscall` are not graded yet".to_owned()),
-        };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(why) => return Ok(Err((State::Unusable, why))),
-        };
-        record.notes.extend(prepared.notes.iter().cloned());
-        let infra = |why: String| Ok(Err((State::NotGraded, why)));
         let stage = match self.cache.stage() {
             Ok(stage) => stage,
-            Err(error) => return infra(format!("failed to {error}")),
+            Err(error) => return Ok(Err((State::NotGraded, format!("failed to {error}")))),
         };
-        if let Err(error) = write(&prepared, stage.path()) {
-            return infra(format!("{} can't be written: {}", stage.path().display(), plain(&error)));
-        }
-        let folder = match prepared.root.is_empty() {
-            true => stage.path().to_owned(),
-            false => stage.path().join(&prepared.root),
-        };
-        match build::module(&folder, &self.kernel, self.assignment.limits.build, stage.path())? {
-            Built::Done(build) => record.build = build,
-            Built::Failed(build) => {
-                record.build = build;
-                record.penalties = Vec::new();
-                return Ok(Err((State::Unusable, "it does not build".to_owned())));
+        let built = match (&self.assignment.kind, &self.base) {
+            (Kind::Syscall(..), Some(base)) => self.kernel(files, base, stage, record)?,
+            _ => {
+                let own = table.and_then(|table| table.get("module")).map(String::as_str);
+                self.module(files, own, stage, record)?
             }
-            Built::Infra(why) => return infra(why),
-        }
-        let mut params = match self.params(&read.entry.student, &prepared, &folder) {
+        };
+        let subjects = match built {
+            Ok(subjects) => subjects,
+            Err(why) => return Ok(Err(why)),
+        };
+        let Subjects { prepared, folder, kernel, .. } = &subjects;
+        let mut params = match self.params(&read.entry.student, prepared, folder) {
             Ok(params) => params,
             Err(why) => return Ok(Err((State::Unusable, why))),
         };
         params.extend(table.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
-        self.tests(&params, &prepared, &stage, runner, record)?;
+        let tested = self.tests(&params, &subjects, runner, record);
+        if *kernel != self.kernel {
+            // A failure to make room is no reason to lose a grade.
+            let _ = harness::kernel::forget(kernel);
+        }
+        tested?;
         // Where a submission lay for a while is nobody's concern.
         params.retain(|_, value| *value != folder.display().to_string());
         record.params = params;
@@ -184,16 +189,71 @@ impl Common<'_> {
         Ok(Ok(()))
     }
 
+    fn module(
+        &self,
+        files: &Files,
+        wanted: Option<&str>,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
+        let prepared = match source::module::prepare(self.assignment, files, wanted) {
+            Ok(prepared) => prepared,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        record.notes.extend(prepared.notes.iter().cloned());
+        if let Err(error) = write(&prepared, stage.path()) {
+            let why = format!("{} can't be written: {}", stage.path().display(), plain(&error));
+            return Ok(Err((State::NotGraded, why)));
+        }
+        let folder = match prepared.root.is_empty() {
+            true => stage.path().to_owned(),
+            false => stage.path().join(&prepared.root),
+        };
+        let built = build::module(&folder, &self.kernel, self.assignment.limits.build, stage.path())?;
+        let subjects = Subjects { prepared, folder, stage, kernel: self.kernel.clone() };
+        Ok(taken(built, record).map(|()| subjects))
+    }
+
+    /// A kernel with what a student added.
+    fn kernel(
+        &self,
+        files: &Files,
+        base: &Base,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
+        let handed_in = match syscall::prepare(self.assignment, files, base) {
+            Ok(handed_in) => handed_in,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        record.notes.extend(handed_in.notes.iter().cloned());
+        if let Err(why) = base.series(Some(&handed_in), stage.path()) {
+            return Ok(Err((State::NotGraded, why)));
+        }
+        let wanted =
+            Wanted { series: Some(stage.path().display().to_string()), ..self.assignment.kernel.clone() };
+        if let Err(why) = taken(build::kernel(&wanted, self.assignment.limits.build, stage.path())?, record) {
+            return Ok(Err(why));
+        }
+        let kernel = match harness::kernel::hash(&wanted, &self.assignment.path) {
+            Ok(kernel) => kernel,
+            Err(abort) => return Ok(Err((State::NotGraded, abort.why))),
+        };
+        let prepared = Prepared { text: handed_in.text, ..Prepared::default() };
+        let folder = stage.path().to_owned();
+        Ok(Ok(Subjects { prepared, folder, stage, kernel }))
+    }
+
     fn tests(
         &self,
         params: &Settings,
-        prepared: &Prepared,
-        stage: &Stage,
+        subjects: &Subjects,
         runner: &mut Runner,
         record: &mut Record,
     ) -> Result<(), Stopped> {
-        let kernel = Wanted::series(&self.kernel);
-        let subject = Subject { params, folder: stage.path(), module: &prepared.module, kernel: &kernel };
+        let kernel = Wanted::series(&subjects.kernel);
+        let (folder, module) = (subjects.stage.path(), &*subjects.prepared.module);
+        let subject = Subject { params, folder, module, kernel: &kernel };
         for test in &self.assignment.tests {
             record.tests.push(runner.test(test, &subject, self.assignment)?);
         }
@@ -235,6 +295,21 @@ impl Common<'_> {
 
     fn in_table(&self, student: &str, name: &str) -> bool {
         self.assignment.table.get(student).is_some_and(|table| table.contains_key(name))
+    }
+}
+
+/// Keeps what a build said; whether there is something to test.
+fn taken(built: Built, record: &mut Record) -> Outcome {
+    match built {
+        Built::Done(build) => {
+            record.build = build;
+            Ok(())
+        }
+        Built::Failed(build) => {
+            record.build = build;
+            Err((State::Unusable, "it does not build".to_owned()))
+        }
+        Built::Infra(why) => Err((State::NotGraded, why)),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::{
 use base::{
     cache::Cache,
     text::{escape, time},
-    wanted::Wanted,
 };
 use judge::Build;
 use module::preflight::Facts;
@@ -49,14 +48,6 @@ pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
 pub fn warnings(folder: &Path, kernel: &str) -> Result<Vec<String>, Abort> {
     let (_, built) = gather(vec![source(folder, ModuleKind::Folder)], Some(kernel))?;
     Ok(built.builds.into_iter().flat_map(|build| build.warnings).collect())
-}
-
-/// The hash of a kernel, which is built if it is not there yet; `near` is a file or folder of the project.
-///
-/// # Errors
-/// It can't be built, there is none of this name, or this machine is at fault.
-pub fn kernel(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
-    Ok(session::kernel_wanted(wanted, near, &Cache::open()?)?.hash)
 }
 
 fn source(path: &Path, kind: ModuleKind) -> ModuleSource {

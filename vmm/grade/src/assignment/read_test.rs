@@ -79,10 +79,10 @@ fn who_changes_a_test_or_a_scenario_has_all_graded_again_but_not_who_changes_a_c
     let checked = |first: &str, points: &str| {
         format!("kind: module\ncheck:\n  {first}\n{PARAMS}tests: [{{scenario: t.yaml, points: {points}}}]\n")
     };
-    assert_eq!(identity(&checked("# one", "1")), identity(&checked("# two", "1")));
+    assert_eq!(identity(&checked("reference: t.yaml", "1")), identity(&checked("starter: t.yaml", "1")));
     assert_ne!(
-        identity(&checked("# one", "1")),
-        identity(&checked("# one", "2")),
+        identity(&checked("reference: t.yaml", "1")),
+        identity(&checked("starter: t.yaml", "2")),
         "what follows a check counts"
     );
 }

@@ -13,7 +13,7 @@ const MAKEFILES: [&str; 2] = ["Kbuild", "Makefile"];
 /// # Errors
 /// Why nobody can build it, for the student's eyes.
 pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> Result<Prepared, String> {
-    let (mut kept, mut notes) = tidy::tidy(files, &assignment.files);
+    let (mut kept, mut notes) = tidy(files, &assignment.files);
     if kept.keys().any(|path| path == "MAINTAINERS" || path.ends_with("/kernel/sched/core.c")) {
         return Err("this is a whole kernel tree; hand in only the files that you wrote".to_owned());
     }

@@ -14,6 +14,7 @@ mod guests {
     mod expectations;
     mod explain;
     mod findings;
+    mod grade;
     mod intel;
     mod interrupt;
     mod kernel_faults;

@@ -16,6 +16,7 @@ mod guests {
     mod explain;
     mod findings;
     mod hostile;
+    mod grade;
     mod intel;
     mod interrupt;
     mod kernel_faults;

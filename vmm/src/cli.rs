@@ -2,6 +2,7 @@
 
 use crate::{
     bisect::BisectArgs,
+    grade::GradeArgs,
     kernel::{KernelArgs, RecipeArgs},
     module::ModuleArgs,
     splat::SplatArgs,
@@ -11,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
-use scenario::{EVIDENCE, model::Watchfulness};
+use scenario::{EVIDENCE, Settings, model::Watchfulness};
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -57,6 +58,8 @@ pub enum Command {
     Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
+    /// Grade what students handed in
+    Grade(GradeArgs),
     /// Follow one system call through the kernel
     Explain(ExplainArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
@@ -101,6 +104,9 @@ pub struct RunArgs {
     /// Show of every step what its program printed and what the kernel logged
     #[arg(long, short)]
     pub verbose: bool,
+    /// Give a parameter of the scenario a value; as often as you like
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
@@ -148,6 +154,11 @@ impl RunArgs {
         }
     }
 
+    /// What the scenario's parameters are.
+    pub fn settings(&self) -> Settings {
+        self.set.iter().cloned().collect()
+    }
+
     /// How much is shown of steps that go well.
     pub fn detail(&self) -> Detail {
         if self.verbose { Detail::Everything } else { Detail::Line }
@@ -160,6 +171,10 @@ impl RunArgs {
                 "a report in json holds one run: name one scenario, or take events=FILE, which holds all"
                     .to_owned(),
             );
+        }
+        let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
+        if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
+            return Some(format!("--set gives `{}` two values", self.set[at].0));
         }
         let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
         let twice = (0..self.report.len()).find(|at| twice(*at))?;
@@ -200,6 +215,15 @@ impl ExplainArgs {
         let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
         Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
+}
+
+/// A name and a value.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as major=261")?;
+    if name.is_empty() {
+        return Err(format!("the parameter's name is missing before `={value}`"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A report's format and file.
@@ -403,10 +427,18 @@ mod tests {
             "vmm run a --report json=",
             "vmm run a --report b",
             "vmm run a --host c",
+            "vmm run a --set major",
+            "vmm run a --set =261",
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }
-        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report junit=b"] {
+        let set = run_args("vmm run a --set major=261 --set text=a=b").unwrap().settings();
+        assert_eq!((&*set["major"], &*set["text"]), ("261", "a=b"));
+        for line in [
+            "vmm run a --set b=1 --set b=2",
+            "vmm run a b --report json=c",
+            "vmm run a --report json=b --report junit=b",
+        ] {
             assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
         }
         let several = run_args("vmm run a b --report junit=c --report md=d").unwrap();

@@ -9,6 +9,7 @@ mod bisect;
 mod cli;
 mod doctor;
 mod exit;
+mod grade;
 mod host;
 mod kernel;
 mod module;
@@ -63,6 +64,7 @@ fn user(command: Command) -> u8 {
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
+        Command::Grade(args) => grade::grade(args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
         Command::Host(args) => host::host(&args),

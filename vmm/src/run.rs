@@ -35,10 +35,10 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
-    let (paths, reports) = (&args.files, &args.report);
+    let (paths, reports, settings) = (&args.files, &args.report, args.settings());
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
-        match scenario::load(path) {
+        match scenario::load_with(path, &settings) {
             Ok(scenario) => scenarios.push(scenario),
             Err(diagnostics) => {
                 say::error(&diagnostics);

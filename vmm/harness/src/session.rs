@@ -7,7 +7,7 @@ mod modules;
 mod prepare;
 
 pub(crate) use modules::{Modules, prepare as prepare_modules};
-pub(crate) use prepare::{Prepared, kernel, kernel_named, the_rest};
+pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
 
 use crate::Abort;
 use base::{cache::Cache, interrupt, wanted::Wanted};

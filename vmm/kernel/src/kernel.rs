@@ -153,6 +153,30 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
     Kernel::open(&cache.place(Kind::Kernel, hash), false)
 }
 
+/// The patches of a recipe, and files of its source as these leave them.
+///
+/// # Errors
+/// As a build's, as far as one gets without building; a file that is not there.
+pub fn patched(
+    recipe: &Recipe,
+    cache: &Cache,
+    files: &[&str],
+) -> Result<(Vec<patch::Patch>, Vec<Vec<u8>>), KernelError> {
+    let Prepared { loaded, sources, .. } = prepare(recipe, cache)?;
+    let scratch = cache.stage()?;
+    let log = cache.log("patched");
+    let touched = loaded.series.apply(&sources.folder, scratch.path(), &log)?;
+    let read = |file: &&str| {
+        let path = match touched.contains(Path::new(file)) {
+            true => scratch.path().join(file),
+            false => sources.folder.join(file),
+        };
+        fs::read(&path).map_err(|error| CacheError::io("read", &path)(error).into())
+    };
+    let files = files.iter().map(read).collect::<Result<_, KernelError>>()?;
+    Ok((loaded.series.patches, files))
+}
+
 /// Brings a recipe's build folder to its state, lets `change` change something in the source there, and says how long
 /// make alone then takes. Makes no entry.
 ///

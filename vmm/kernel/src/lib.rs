@@ -48,7 +48,7 @@ pub use config::ConfigError;
 pub use error::{BuildFailed, KernelError};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
-pub use kernel::{Kernel, ensure, get, time_make};
+pub use kernel::{Kernel, ensure, get, patched, time_make};
 use kernel::{Prepared, prepare};
 pub use product::{Facts, Manifest};
 pub use recipe::{Ingredients, Patches, Recipe};

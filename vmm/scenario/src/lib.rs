@@ -18,9 +18,10 @@ mod kinds;
 pub mod model;
 mod modules;
 mod names;
-mod node;
+pub mod node;
+mod params;
 mod process;
-mod reader;
+pub mod reader;
 mod request;
 pub mod status;
 mod step;
@@ -35,6 +36,7 @@ pub use model::{
 };
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
+pub use params::{Parameter, ParameterKind, Settings};
 pub use value::placeholders;
 
 use reader::Reader;
@@ -49,6 +51,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 const FIELDS: &[&str] = &[
     "name",
+    "params",
     "kernel",
     "needs",
     "machine",
@@ -70,6 +73,31 @@ const FIELDS: &[&str] = &[
 /// # Errors
 /// Everything that is wrong with it, ready for the user's eyes.
 pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
+    load_with(path, &Settings::new())
+}
+
+/// The same, with values for the scenario's parameters.
+///
+/// # Errors
+/// As [`load`]; also for a value of another type, for one that no parameter takes, and for a parameter that has none.
+pub fn load_with(path: &Path, settings: &Settings) -> Result<Scenario, Diagnostics> {
+    parse_with(source(path)?, settings)
+}
+
+/// The parameters that a scenario's file declares.
+///
+/// # Errors
+/// The file can't be read, is not YAML, or declares them wrongly.
+pub fn parameters(path: &Path) -> Result<Vec<Parameter>, Diagnostics> {
+    let source = source(path)?;
+    let tree = node::parse(&source).map_err(|errors| Diagnostics::new(source.clone(), errors))?;
+    let mut reader = Reader::new(&source);
+    let declared = reader.declared(&tree);
+    let errors = reader.errors;
+    if errors.is_empty() { Ok(declared) } else { Err(Diagnostics::new(source, errors)) }
+}
+
+fn source(path: &Path) -> Result<Source, Diagnostics> {
     let text = read(path).map_err(|why| Diagnostics::file(path, why))?;
     // A shell's `<(...)` is a descriptor, whose folder is nobody's.
     let nowhere = |folder| path.starts_with(folder) && !path.is_file();
@@ -78,7 +106,7 @@ pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
         _ if nowhere("/dev") || nowhere("/proc") => Path::new("pipe"),
         path => path,
     };
-    parse(Source::new(shown, &text))
+    Ok(Source::new(shown, &text))
 }
 
 /// Names standard input.
@@ -114,6 +142,10 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// As [`load`].
 pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
+    parse_with(source, &Settings::new())
+}
+
+fn parse_with(source: Source, settings: &Settings) -> Result<Scenario, Diagnostics> {
     if source.text().lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         let error = Diagnostic::whole("this scenario is empty").help("it needs at least `steps:`");
         return Err(Diagnostics::new(source, vec![error]));
@@ -123,6 +155,11 @@ pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
         Err(errors) => return Err(Diagnostics::new(source, errors)),
     };
     let mut reader = Reader::new(&source);
+    let tree = reader.with_values(tree, settings);
+    if !reader.errors.is_empty() {
+        // Without its values, nothing that is said of the rest would be true.
+        return Err(Diagnostics::new(source.clone(), reader.errors));
+    }
     let scenario = scenario(&mut reader, &tree);
     let errors = reader.errors;
     match scenario {
@@ -138,6 +175,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         Some(node) => reader.text(node, "the scenario's name"),
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
+    // Its values are in the tree already.
+    let _ = fields.take("params");
     let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
     let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();

@@ -62,7 +62,7 @@ pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Re
     let start = Instant::now();
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
     let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
-    let kernel = find(&wanted, &scenario.path, cache)?;
+    let kernel = kernel_wanted(&wanted, &scenario.path, cache)?;
     Ok(Built { kernel, took: start.elapsed() })
 }
 
@@ -70,10 +70,11 @@ pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Re
 /// of the project.
 pub(crate) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     let wanted = asked.map_or_else(Wanted::default, Wanted::series);
-    find(&wanted, near, cache)
+    kernel_wanted(&wanted, near, cache)
 }
 
-fn find(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+/// The kernel that is asked for. `near` is a file or folder of the project.
+pub(crate) fn kernel_wanted(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     project::find(Some(near))
         .map_err(KernelError::from)
         .and_then(|project| Ok(meant(wanted, &project, &cache.place(Kind::Kernel, ""))?))

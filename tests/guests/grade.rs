@@ -185,3 +185,58 @@ fn mistakes_of_an_assignment_are_bad_input_and_nothing_is_graded() {
     ran.says("negative");
     ran.says("a.yaml:3");
 }
+
+#[test]
+fn a_gradescope_container_gets_its_results() {
+    let folder = TempDir::new().unwrap();
+    let top = folder.path();
+    fs::create_dir_all(top.join("source/assignment")).unwrap();
+    for file in ["assignment.yaml", "loads.yaml"] {
+        fs::copy(assignment().with_file_name(file), top.join("source/assignment").join(file)).unwrap();
+    }
+    hand_in(top, "submission", "hello.c", HELLO.as_bytes());
+    fs::write(
+        top.join("submission_metadata.json"),
+        "{\"id\": 7, \"users\": [{\"email\": \"jane@x.edu\", \"id\": 1}]}",
+    )
+    .unwrap();
+    let script = root().join("scenarios/courses/gradescope/run_autograder");
+    let ran = support::script(&script, &[("AUTOGRADER", words(top)), ("VMM_HOST", "auto")]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    ran.says("jane@x.edu");
+    let results: Value =
+        serde_json::from_slice(&fs::read(top.join("results/results.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&results["score"], &results["tests"][0]["status"]),
+        (&Value::from(10.0), &Value::from("passed"))
+    );
+}
+
+/// The teacher's page in a browser, where one is installed: it has to show the plot and the matrix, and load nothing.
+#[test]
+fn a_browser_shows_the_summary() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).flat_map(|it| names.map(|name| it.join(name))).find(|it| it.is_file());
+    let Some(browser) = found else {
+        eprintln!("no browser is installed, so none was asked");
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
+    let assignment = assignment();
+    grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
+    let page = format!("file://{}/index.html", out.display());
+    let output = std::process::Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &page])
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    for says in ["<svg", "binary", "hello.ko is a built module", "comes and goes"] {
+        assert!(dom.contains(says), "`{says}` is not in:\n{dom}");
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("Refused to"), "{said}");
+}

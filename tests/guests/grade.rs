@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 const HELLO: &str = "#include <linux/module.h>\n\
-    static int __init hello_init(void) { pr_info(\"hello\\n\"); return 0; }\n\
+    static int __init hello_init(void) { pr_info(\"hello, world\\n\"); return 0; }\n\
     static void __exit hello_exit(void) { }\n\
     module_init(hello_init);\nmodule_exit(hello_exit);\nMODULE_LICENSE(\"GPL\");\n";
 
@@ -71,7 +71,7 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
         HELLO.replace("MODULE_LICENSE(\"GPL\");", "").as_bytes(),
     );
     hand_in(&submissions, "typo", "hello.c", HELLO.replace("return 0;", "return 0").as_bytes());
-    hand_in(&submissions, "silent", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    hand_in(&submissions, "silent", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
     hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
     hand_in(&submissions, "huge", "hello.c", &vec![b' '; 300 << 10]);
     hand_in(&submissions, "twice", "hello.c", HELLO.as_bytes());
@@ -145,7 +145,7 @@ fn a_grading_goes_on_where_it_was_and_shards_come_together() {
     ran.says("2 students: 2 graded");
     assert!(row(&out, "a").starts_with("a,graded,10") && row(&out, "b").starts_with("b,graded,10"));
 
-    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
     let ran = grade(&[path, given, "--out", words(&out)]);
     ran.says("1 as before");
     assert!(row(&out, "b").starts_with("b,graded,0"), "what changed is graded again: {}", ran.text);

@@ -30,6 +30,8 @@ pub fn of(text: &str, most: usize) -> Vec<Mutant> {
     let Some(tree) = parser.parse(text, None) else { return Vec::new() };
     let mut changes = Vec::new();
     walk(tree.root_node(), text, &mut changes);
+    // In the order of the file, so that a few of them are spread over it.
+    changes.sort_by_key(|change| change.start);
     let mut seen = BTreeSet::new();
     changes.retain(|change| seen.insert((change.start, change.end, change.with.clone())));
     let count = changes.len().min(most);

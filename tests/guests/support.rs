@@ -143,6 +143,22 @@ pub fn command(words: &[&str], environment: &[(&str, &str)]) -> Ran {
     finished(&output, Path::new(""), started)
 }
 
+/// A script that starts `vmm`, on the host of these tests.
+pub fn script(path: &Path, environment: &[(&str, &str)]) -> Ran {
+    let _turn = Turn::take();
+    let started = Instant::now();
+    let mut command = Command::new(path);
+    command.env("VMM", VMM).envs(environment.iter().copied()).stdin(Stdio::null());
+    // The script's own default is a container's.
+    if std::env::var_os("VMM_CACHE").is_none() {
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).expect("there is a home");
+        command.env("VMM_CACHE", cache.join("vmm"));
+    }
+    let output = on_host(&mut command).output().expect("the script can be started");
+    finished(&output, Path::new(""), started)
+}
+
 /// Bad input needs no host, and so gets none: a guest would have to start one.
 pub fn refuse(scenario: &Path) -> Ran {
     let folder = TempDir::new().expect("a temporary folder can be made");

@@ -7,7 +7,7 @@ use crate::{
 };
 use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::{Options, explain::Explain};
+use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use std::{path::PathBuf, str::FromStr};
@@ -100,6 +100,12 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Boot each guest, instead of starting it from where one like it was saved
+    #[arg(long)]
+    cold: bool,
+    /// Of guests that go back to where they were saved, compare everything with it
+    #[arg(long, conflicts_with = "cold", hide_short_help = true)]
+    verify_reset: bool,
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
@@ -118,7 +124,9 @@ impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
-        Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
+        let starts = if self.cold { Starts::Cold } else { Starts::Warm };
+        let (host, trace) = (self.host.into(), self.trace.clone());
+        Options { host, trace, kernel, starts, verify_reset: self.verify_reset, ..Options::default() }
     }
 
     /// How much is shown of steps that go well.

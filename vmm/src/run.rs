@@ -103,6 +103,7 @@ fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -
         if index > 0 {
             say::out("\n");
         }
+        session.expect_more(index + 1 < scenarios.len());
         let verdict = session.run(scenario, &mut reporters).verdict;
         verdicts.push(verdict);
         if verdict == Verdict::Interrupted {

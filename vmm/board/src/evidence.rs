@@ -4,18 +4,22 @@ use crate::{
     cpu::{Remains, Watch},
     wire::{Evidence, MissingVcpu, SeenCall, SyscallCount, Uncounted},
 };
+use machine::Memory;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     time::Instant,
 };
 use trap::{Place, SyscallTrap, Tallies};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
 /// The sum over all vCPUs: rows of system calls, and the rest.
 pub fn gather(
     remains: &[Remains],
     missing_vcpus: Vec<MissingVcpu>,
     device_errors: BTreeMap<String, u64>,
+    memory: &Memory,
 ) -> (Vec<SyscallCount>, Evidence) {
     let traps = || {
         remains.iter().filter_map(|r| match &r.watch {
@@ -35,7 +39,7 @@ pub fn gather(
         exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: add(remains.iter().map(|r| &r.exits)),
         device_errors,
-        own_memory_kib: own_memory(),
+        own_memory_kib: own_memory(memory),
     };
     (rows(&sum), evidence)
 }
@@ -86,14 +90,19 @@ pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
     }
 }
 
-/// What this process has in memory, in KiB, but for guest memory: the sum over all mappings (proc(5),
-/// /proc/pid/smaps) whose file is not the guest's memfd. The status file's sums would not do: where the
-/// program itself lies in memory, they count it as they count the guest.
-fn own_memory() -> u64 {
-    resident(&fs::read_to_string("/proc/self/smaps").unwrap_or_default())
+/// What this process has in memory, in KiB, but for guest memory: the sum over all other mappings (proc(5),
+/// /proc/pid/smaps). The status file's sums would not do: where the program itself lies in memory, they count it as they
+/// count the guest.
+fn own_memory(memory: &Memory) -> u64 {
+    let place = |region: &GuestRegionMmap<_>| {
+        let start = region.as_ptr() as u64;
+        start..start + region.len()
+    };
+    let guest: Vec<Range<u64>> = memory.iter().map(place).collect();
+    resident(&fs::read_to_string("/proc/self/smaps").unwrap_or_default(), &guest)
 }
 
-fn resident(smaps: &str) -> u64 {
+fn resident(smaps: &str, guest: &[Range<u64>]) -> u64 {
     let mut is_guest = false;
     let mut sum = 0;
     for line in smaps.lines() {
@@ -102,9 +111,11 @@ fn resident(smaps: &str) -> u64 {
             Some("Rss:") if !is_guest => {
                 sum += words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
             }
-            // A mapping begins with its addresses, and its file is the sixth word.
+            // A mapping begins with its addresses. Only a part of the guest's may be one: the kernel joins neighbours
+            // and takes them apart.
             Some(word) if !word.ends_with(':') => {
-                is_guest = words.nth(4).is_some_and(|file| file.starts_with("/memfd:"));
+                let start = word.split('-').next().and_then(|start| u64::from_str_radix(start, 16).ok());
+                is_guest = start.is_some_and(|start| guest.iter().any(|range| range.contains(&start)));
             }
             _ => {}
         }
@@ -119,6 +130,7 @@ mod tests {
     use protocol::Frames;
     use std::{io::Read, os::unix::net::UnixStream, thread};
     use trap::{Call, MOST_IN_ROW, MOST_ROWS, Process};
+    use vm_memory::{Bytes, GuestAddress};
 
     /// All that a hostile guest can have counted: numbers, results and processes without end.
     fn full() -> Tallies {
@@ -174,8 +186,10 @@ mod tests {
             entry_writes: vec![write.clone(); crate::cpu::MOST_ENTRY_WRITES],
             guest_breakpoint_lost: true,
         };
+        let memory = machine::create_memory(32).unwrap();
         let missing = (0..32).map(|index| MissingVcpu { index, why: "x".repeat(1000) }).collect();
-        let (_, evidence) = gather(&(0..32).map(remains).collect::<Vec<_>>(), missing, BTreeMap::new());
+        let (_, evidence) =
+            gather(&(0..32).map(remains).collect::<Vec<_>>(), missing, BTreeMap::new(), &memory);
         assert_eq!((evidence.entry_writes.len(), evidence.missing_vcpus.len()), (2048, 32));
         assert_eq!(evidence.uncounted, [Uncounted::GuestBreakpoint]);
         let ended = Notice::Ended { reason: crate::wire::EndReason::Stopped, evidence: Box::new(evidence) };
@@ -196,7 +210,10 @@ Rss:               90000 kB
 Rss:                  12 kB
 VmFlags: rd wr mr
 ";
-        assert_eq!(resident(smaps), 312);
-        assert!(own_memory() > 0);
+        assert_eq!(resident(smaps, &[0x7f00_0000_0000..0x7f00_0800_0000]), 312);
+        let memory = machine::create_memory(32).unwrap();
+        let before = own_memory(&memory);
+        memory.write_slice(&vec![1; 16 << 20], GuestAddress(0)).unwrap();
+        assert!((1..8 << 10).contains(&own_memory(&memory).saturating_sub(before).max(1)), "{before}");
     }
 }

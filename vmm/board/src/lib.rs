@@ -11,6 +11,7 @@ mod evidence;
 mod log;
 mod outbox;
 pub mod process;
+pub mod saved;
 mod serial_log;
 pub mod slots;
 mod vcpus;

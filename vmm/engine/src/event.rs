@@ -3,7 +3,9 @@
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
 use crate::output::Output;
-use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, VcpuStanding, Walk};
+use board::wire::{
+    EndReason, Evidence, Explanation, LogRecord, Reset, SeenCall, SyscallCount, VcpuStanding, Walk,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -58,6 +60,36 @@ pub struct Booted {
     pub release: String,
     /// Why system calls are not trapped although the plan asks for it.
     pub not_trapping: Option<String>,
+    /// How it came to be up.
+    pub start: Start,
+    /// What is to be said of a saved machine that was not used, or not made.
+    pub notes: Vec<String>,
+}
+
+/// How a guest came to be where its run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Start {
+    /// Its kernel booted.
+    Booted {
+        /// The saved machine that was made on the way, by its short name.
+        saved: Option<String>,
+    },
+    /// It started from a saved machine.
+    Saved {
+        /// Its short name.
+        name: String,
+        /// What the boot took that it stands for.
+        cold: Duration,
+    },
+    /// The machine of the plan before went back to where it had started from.
+    Back {
+        /// The saved machine's short name.
+        name: String,
+        /// What the boot took that it stands for.
+        cold: Duration,
+        /// What going back took.
+        reset: Reset,
+    },
 }
 
 /// How a step ended.

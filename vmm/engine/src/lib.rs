@@ -6,13 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
 pub mod event;
 mod execute;
 mod guest;
 pub mod link;
+mod machines;
 mod operand;
 pub mod output;
 mod process;
 mod step;
 
 pub use execute::{EngineError, execute};
+pub use machines::Machines;

@@ -13,4 +13,4 @@ pub mod module;
 mod session;
 
 pub use abort::Abort;
-pub use session::{Options, Session};
+pub use session::{Options, Session, Starts};

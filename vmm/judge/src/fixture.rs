@@ -2,7 +2,7 @@
 
 use crate::{Judge, Judged, Kernel, Names, RunReport};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
-use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
+use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
 use plan::fixture::Table;
 use plan::lower::SyscallNames;
@@ -21,6 +21,8 @@ pub fn booted() -> Event {
         exits: 94,
         release: "6.12.117-vmm".into(),
         not_trapping: None,
+        start: Start::Booted { saved: None },
+        notes: vec![],
     })
 }
 

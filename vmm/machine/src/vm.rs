@@ -2,11 +2,13 @@
 
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
 use kvm_bindings::{
-    KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
-    kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_LOG_DIRTY_PAGES,
+    KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
-use std::sync::Arc;
+use std::{hash::Hasher, sync::Arc};
+use twox_hash::XxHash64;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 /// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
@@ -23,7 +25,16 @@ pub struct Vm {
 impl Vm {
     /// Opens KVM and makes a machine with this memory and KVM's own PIC, IOAPIC, local APICs and PIT.
     pub fn new(memory: Memory) -> Result<Self> {
-        let mut vm = Self::bare(memory)?;
+        Self::with_chips(memory, 0)
+    }
+
+    /// The same, and KVM keeps a log of the pages that the guest writes to.
+    pub fn logged(memory: Memory) -> Result<Self> {
+        Self::with_chips(memory, KVM_MEM_LOG_DIRTY_PAGES)
+    }
+
+    fn with_chips(memory: Memory, flags: u32) -> Result<Self> {
+        let mut vm = Self::with_memory(memory, flags)?;
         vm.fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
         vm.fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
         vm.fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
@@ -36,6 +47,10 @@ impl Vm {
 
     /// A machine without interrupt controllers, where HLT ends KVM_RUN: enough for the probe.
     pub(crate) fn bare(memory: Memory) -> Result<Self> {
+        Self::with_memory(memory, 0)
+    }
+
+    fn with_memory(memory: Memory, flags: u32) -> Result<Self> {
         let kvm = Kvm::new().map_err(Error::Open)?;
         let fd = kvm.create_vm().named("KVM_CREATE_VM")?;
         for (capability, name) in [
@@ -50,13 +65,21 @@ impl Vm {
                 return Err(Error::Missing(name));
             }
         }
+        if flags & KVM_MEM_LOG_DIRTY_PAGES != 0 {
+            // Looking at the log does not clear it then, and no page is protected anew: who writes to it again takes no
+            // further fault, and is in the log all the same. A KVM that can't clears it, which is as right and slower.
+            const MANUAL_PROTECT: u64 = 1;
+            let mut manual = kvm_enable_cap { cap: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, ..Default::default() };
+            manual.args[0] = MANUAL_PROTECT;
+            let _ = fd.enable_cap(&manual);
+        }
         for (slot, region) in memory.iter().enumerate() {
             let address = memory
                 .get_host_address(region.start_addr())
                 .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
             let region = kvm_userspace_memory_region {
                 slot: slot as u32,
-                flags: 0,
+                flags,
                 guest_phys_addr: region.start_addr().0,
                 memory_size: region.len(),
                 userspace_addr: address as u64,
@@ -71,6 +94,27 @@ impl Vm {
     /// The guest's memory.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The pages of a memory slot of so many bytes that the guest has written to, one bit each: at least those since the
+    /// last time.
+    pub(crate) fn dirty_log(&self, slot: u32, length: usize) -> Result<Vec<u64>> {
+        self.fd.get_dirty_log(slot, length).named("KVM_GET_DIRTY_LOG")
+    }
+
+    /// What a saved state depends on: this processor and this KVM, by what they say of themselves.
+    pub fn identity(&self) -> Result<u64> {
+        let mut sum = XxHash64::default();
+        for entry in cpuid::for_vcpu(&self.kvm, 0, 1)?.as_slice() {
+            for word in [entry.function, entry.index, entry.eax, entry.ebx, entry.ecx, entry.edx] {
+                sum.write_u32(word);
+            }
+        }
+        self.msr_list()?.into_iter().for_each(|msr| sum.write_u32(msr));
+        let system =
+            nix::sys::utsname::uname().map_err(|e| kvm_ioctls::Error::new(e as i32)).named("uname")?;
+        [system.release(), system.version()].iter().for_each(|text| sum.write(text.as_encoded_bytes()));
+        Ok(sum.finish())
     }
 
     pub(crate) fn has(&self, capability: Cap) -> bool {

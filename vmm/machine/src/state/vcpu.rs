@@ -1,5 +1,6 @@
 //! The state of one vCPU.
 
+use super::same;
 use crate::{Error, Registers, Result, Vm, error::Named};
 use kvm_bindings::{
     Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_sregs, kvm_vcpu_events,
@@ -36,7 +37,46 @@ impl VcpuState {
     pub fn msr(&self, index: u32) -> Option<u64> {
         self.msrs.iter().find(|msr| msr.index == index).map(|msr| msr.data)
     }
+
+    /// A part that is another one in `now`, which was taken after this was taken back and nothing has run since. Time
+    /// goes on all the same: counters that count it are left out.
+    pub fn difference(&self, now: &Self) -> Option<String> {
+        let counts = |msr: u32| msr == TSC || msr == TSC_DEADLINE;
+        let other = |msr: &&kvm_msr_entry| {
+            let now = now.msr(msr.index);
+            // On AMD's processors the guest can write 64 bits there, and KVM 32; more has no effect (AMD64 architecture,
+            // volume 2, section 6.1.2: SYSENTER is there in legacy mode only).
+            let narrow = SYSENTER.contains(&msr.index) && now == Some(msr.data & 0xffff_ffff);
+            !counts(msr.index) && now != Some(msr.data) && !narrow
+        };
+        if let Some(msr) = self.msrs.iter().find(other) {
+            return Some(format!("MSR {:#x} ({:#x}, now {:#x?})", msr.index, msr.data, now.msr(msr.index)));
+        }
+        let lapic = |state: &Self| {
+            let mut lapic = state.lapic.clone()?;
+            // What is left of the timer's time (Intel SDM volume 3, table 11-1).
+            lapic.regs[0x390..0x394].fill(0);
+            Some(lapic)
+        };
+        let parts = [
+            ("the general registers", same(&self.registers, &now.registers)),
+            ("the system registers", same(&self.system, &now.system)),
+            ("the floating point state", same(&(&self.fpu, &self.xsave), &(&now.fpu, &now.xsave))),
+            ("the extended control registers", same(&self.xcrs, &now.xcrs)),
+            ("the local APIC", same(&lapic(self), &lapic(now))),
+            ("the pending events", same(&self.events, &now.events)),
+            ("the run state", same(&self.mp, &now.mp)),
+            ("the debug registers", same(&self.debug, &now.debug)),
+        ];
+        parts.into_iter().find(|(_, same)| !same).map(|(name, _)| name.to_owned())
+    }
 }
+
+/// MSR_IA32_SYSENTER_ESP and MSR_IA32_SYSENTER_EIP.
+const SYSENTER: [u32; 2] = [0x175, 0x176];
+
+/// The time stamp counter.
+const TSC: u32 = 0x10;
 
 /// `struct kvm_fpu` (KVM API, section 4.17), which has no serialization of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

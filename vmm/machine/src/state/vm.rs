@@ -1,5 +1,6 @@
 //! The state of what a machine has in the kernel beside its vCPUs.
 
+use super::same;
 use crate::{Result, Vm, error::Named};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data, kvm_irqchip,
@@ -8,12 +9,29 @@ use kvm_bindings::{
 use serde::{Deserialize, Serialize};
 
 /// Interrupt controllers, timer and clock.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VmState {
     /// Two PICs and the IOAPIC; none in a machine without.
     chips: Vec<kvm_irqchip>,
     pit: Option<kvm_pit_state2>,
     clock: kvm_clock_data,
+}
+
+impl VmState {
+    /// As [`super::VcpuState::difference`].
+    pub fn difference(&self, now: &Self) -> Option<&'static str> {
+        if !same(&self.chips, &now.chips) {
+            return Some("an interrupt controller");
+        }
+        let timer = |state: &Self| {
+            state.pit.map(|mut pit| {
+                // When it was loaded, by the host's clock.
+                pit.channels.iter_mut().for_each(|channel| channel.count_load_time = 0);
+                pit
+            })
+        };
+        (!same(&timer(self), &timer(now))).then_some("the timer")
+    }
 }
 
 const CHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];

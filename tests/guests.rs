@@ -23,4 +23,5 @@ mod guests {
     mod robustness;
     mod scenarios;
     mod symbols;
+    mod warm;
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     kernel::{KernelArgs, RecipeArgs},
+    machine::MachineArgs,
     module::ModuleArgs,
     splat::SplatArgs,
 };
@@ -65,9 +66,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
-    /// One machine, driven over the standard input
-    #[command(hide = true)]
-    Machine,
+    /// Look after the machines that were saved
+    Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
@@ -100,6 +100,9 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Run them so often, and show how verdicts and times spread
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "report")]
+    repeat: Option<u32>,
     /// Boot each guest, instead of starting it from where one like it was saved
     #[arg(long)]
     cold: bool,
@@ -127,6 +130,11 @@ impl RunArgs {
         let starts = if self.cold { Starts::Cold } else { Starts::Warm };
         let (host, trace) = (self.host.into(), self.trace.clone());
         Options { host, trace, kernel, starts, verify_reset: self.verify_reset, ..Options::default() }
+    }
+
+    /// What comes of it: reports, or a table of so many runs.
+    pub fn reports(&self) -> Reports<'_> {
+        self.repeat.map_or(Reports::Files(&self.report), Reports::Table)
     }
 
     /// How much is shown of steps that go well.
@@ -181,6 +189,14 @@ impl ExplainArgs {
         let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
         Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
+}
+
+/// What comes of a run.
+pub enum Reports<'a> {
+    /// These files, beside the terminal.
+    Files(&'a [Report]),
+    /// A table of so many runs.
+    Table(u32),
 }
 
 /// A report's format and file.

@@ -1,7 +1,7 @@
 //! The command `vmm`.
 //!
 //! It is also what runs where no command line is: every guest has a machine process of its own
-//! (`vmm machine`), and in an emulated host this program is the init.
+//! (`vmm machine serve`), and in an emulated host this program is the init.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,9 @@ mod doctor;
 mod exit;
 mod host;
 mod kernel;
+mod machine;
 mod module;
+mod repeat;
 mod run;
 mod say;
 mod splat;
@@ -23,6 +25,7 @@ use harness::{
     Abort,
     bench::{self, Table},
 };
+use machine::MachineArgs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     }
     // Usage errors exit with 2.
     match Cli::parse().command {
-        Command::Machine => machine(),
+        Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
@@ -56,16 +59,17 @@ fn user(command: Command) -> u8 {
     match command {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(&complaint),
-            None => run::run(&args.files, args.options(), args.detail(), &args.report),
+            None => run::run(&args.files, args.options(), args.detail(), args.reports()),
         },
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
+        Command::Machine(args) => machine::machine(&args.command),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
-        Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
+        Command::Probe => unreachable!("this is no user's command"),
     }
 }
 
@@ -84,17 +88,6 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
             None => Table::None,
         }),
         BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
-    }
-}
-
-/// One guest, driven over the socket that is the standard input.
-fn machine() -> ExitCode {
-    match board::process::serve(std::io::stdin()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `vmm run`: scenarios one after the other, reported on standard output.
 
 use crate::{
-    cli::{Format, Report},
-    exit, say,
+    cli::{Format, Report, Reports},
+    exit, repeat, say,
 };
 use harness::{Abort, Options, Session};
 use judge::{Began, Judge, Judged, Verdict};
@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: &[Report]) -> u8 {
+pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: Reports) -> u8 {
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
         match scenario::load(path) {
@@ -37,6 +37,10 @@ pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: &[Repor
     if bad {
         return exit::code(Verdict::BadInput);
     }
+    let reports = match reports {
+        Reports::Files(reports) => reports,
+        Reports::Table(times) => return repeat::repeat(&scenarios, options, detail, times),
+    };
     match prepared(options, &scenarios, detail, reports) {
         Ok((session, reporters)) => exit::of_all(&all(session, &scenarios, reporters)),
         Err(abort) => say::outcome(Err(abort)),

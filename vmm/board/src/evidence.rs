@@ -210,7 +210,8 @@ Rss:               90000 kB
 Rss:                  12 kB
 VmFlags: rd wr mr
 ";
-        assert_eq!(resident(smaps, &[0x7f00_0000_0000..0x7f00_0800_0000]), 312);
+        let guest = 0x7f00_0000_0000..0x7f00_0800_0000;
+        assert_eq!(resident(smaps, std::slice::from_ref(&guest)), 312);
         let memory = machine::create_memory(32).unwrap();
         let before = own_memory(&memory);
         memory.write_slice(&vec![1; 16 << 20], GuestAddress(0)).unwrap();

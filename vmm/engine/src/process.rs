@@ -19,10 +19,10 @@ pub(super) struct MachineProcess {
 }
 
 impl MachineProcess {
-    /// Starts this very program again as `machine`.
+    /// Starts this very program again as `machine serve`.
     pub(super) fn start() -> io::Result<(Self, Link)> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg("machine");
+        command.args(["machine", "serve"]);
         Self::spawn(command)
     }
 

@@ -1,5 +1,5 @@
-//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@explain`] and
-//! [`mod@bench`] are the commands of these names.
+//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@explain`],
+//! [`machines`] and [`mod@bench`] are the commands of these names.
 //!
 //! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else. Nothing is
 //! printed here, and no exit code is made: whoever calls gets data, or an [`Abort`].
@@ -9,6 +9,7 @@
 mod abort;
 pub mod bench;
 pub mod explain;
+pub mod machines;
 pub mod module;
 mod session;
 

@@ -153,7 +153,7 @@ impl Json {
 }
 
 /// How the guest came to be up.
-fn start(booted: &Booted) -> Value {
+pub(crate) fn start(booted: &Booted) -> Value {
     let mut start = match &booted.start {
         Start::Booted { saved } => json!({ "from": "boot", "saved_as": saved }),
         Start::Saved { name, cold } => json!({ "from": "saved", "machine": name, "cold_ms": millis(*cold) }),
@@ -336,7 +336,7 @@ fn taint(taint: &Taint) -> Value {
     })
 }
 
-fn call(row: &SyscallRow) -> Value {
+pub(crate) fn call(row: &SyscallRow) -> Value {
     use board::wire::Door;
     let door = match row.door {
         Door::Syscall64 => "syscall64",

@@ -352,6 +352,18 @@ pub enum BenchCommand {
         #[arg(long, requires = "table")]
         update: bool,
     },
+    /// Until a guest answers: by its boot, from a saved machine, by going back; and what one more guest costs
+    Warm {
+        /// What is run as a whole process
+        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
+        scenario: PathBuf,
+        /// So many times each
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
+    },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {
         /// Calls in a loop

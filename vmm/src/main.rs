@@ -87,6 +87,7 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
             Some(table) => Table::Compare(table),
             None => Table::None,
         }),
+        BenchCommand::Warm { scenario, runs, host } => bench::measure_warm(&scenario, runs, host.into()),
         BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
     }
 }

@@ -182,6 +182,8 @@ pub struct Reset {
     pub copying: Duration,
     /// Processors, chips and devices.
     pub state: Duration,
+    /// Copying as many pages that lie side by side; where everything is compared.
+    pub plain: Duration,
 }
 
 /// Machine process to harness.
@@ -373,6 +375,8 @@ pub struct Evidence {
     pub device_errors: BTreeMap<String, u64>,
     /// Memory of the machine process itself at its end, without guest memory, in KiB.
     pub own_memory_kib: u64,
+    /// Guest memory that no other process shares, in KiB: of a machine that started from a saved one, what it wrote.
+    pub guest_memory_kib: u64,
 }
 
 /// What was not counted for a while.

@@ -54,7 +54,9 @@ pub struct Booted {
     pub ready: Duration,
     /// Of this, until the first instruction of the guest.
     pub setup: Duration,
-    /// Exits to user space until then, of all kinds.
+    /// From there until the scenario's files were in the guest.
+    pub files: Duration,
+    /// Exits to user space until it was ready, of all kinds.
     pub exits: u64,
     /// `uname -r` as the agent said.
     pub release: String,

@@ -106,7 +106,9 @@ impl Converse<'_, '_> {
 
 fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> Result<RunEnd, Halt> {
     let Begun { hello, ready, start, note, about: _ } = begun;
+    let brings = Instant::now();
     bring(guest, plan)?;
+    let files = brings.elapsed();
     let not_trapping = match &plan.watch {
         Watch::Nothing => None,
         watch => guest.watch(watch)?.err(),
@@ -118,6 +120,7 @@ fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> 
     guest.tell(Event::Booted(Booted {
         ready,
         setup,
+        files,
         exits,
         release: hello.release,
         not_trapping,

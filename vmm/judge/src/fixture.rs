@@ -18,6 +18,7 @@ pub fn booted() -> Event {
     Event::Booted(Booted {
         ready: Duration::from_millis(1310),
         setup: Duration::from_millis(9),
+        files: Duration::from_millis(3),
         exits: 94,
         release: "6.12.117-vmm".into(),
         not_trapping: None,

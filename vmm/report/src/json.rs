@@ -146,6 +146,7 @@ impl Json {
             "build_ms": self.kernel.as_ref().map(|kernel| millis(kernel.build)),
             "preflight_ms": self.preflight.map(millis),
             "boot_to_agent_ms": self.booted.as_ref().map(|booted| millis(booted.ready)),
+            "files_ms": self.booted.as_ref().map(|booted| millis(booted.files)),
             "vmm_setup_ms": self.booted.as_ref().map(|booted| millis(booted.setup)),
             "run_ms": self.report.as_ref().map(|report| millis(report.ran)),
         })

@@ -7,7 +7,7 @@ use crate::{
     vcpus::Life,
     wire::{About, EndReason, Notice, Reset},
 };
-use machine::saved::Original;
+use machine::saved::{Original, PutBack, plain_copy};
 use std::{
     path::Path,
     sync::{PoisonError, atomic::Ordering},
@@ -141,27 +141,27 @@ impl Machine {
         }
         self.tell_again();
         self.vcpus.resume()?;
-        let nanos = Duration::from_nanos;
-        Ok(Reset { pages: back.pages, looking: nanos(back.looking), copying: nanos(back.copying), state })
+        let PutBack { pages, looking, copying } = back;
+        let plain = if verify { plain_copy(pages) } else { Duration::ZERO };
+        Ok(Reset { pages, looking, copying, state, plain })
     }
 
     /// Whether everything but memory is as it was saved.
     fn compare(&self) -> Result<(), String> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let (then, now) = (&origin.saved.machine, self.devices.save());
-        if let Some((name, _)) = then.devices.iter().find(|(name, state)| now.get(*name) != Some(state)) {
-            return Err(format!("the device {name} is not as it was saved"));
-        }
-        let different = |what: String| format!("{what} is not as it was saved");
-        let vm = self.vm.save().map_err(|error| error.to_string())?;
-        if let Some(what) = then.vm.difference(&vm) {
-            return Err(different(what.to_owned()));
-        }
+        let device = |(name, state): (&String, &Vec<u8>)| {
+            (now.get(name) != Some(state)).then(|| format!("the device {name}"))
+        };
+        let mut different: Vec<String> = then.devices.iter().filter_map(device).collect();
+        different.extend(then.vm.differences(&self.vm.save().map_err(|error| error.to_string())?));
         for (index, (then, now)) in then.vcpus.iter().zip(self.vcpus.save()?).enumerate() {
-            if let Some(what) = then.difference(&now) {
-                return Err(different(format!("{what} of vCPU {index}")));
-            }
+            different
+                .extend(then.differences(&now).into_iter().map(|what| format!("{what} of vCPU {index}")));
         }
-        Ok(())
+        match different.is_empty() {
+            true => Ok(()),
+            false => Err(format!("not as it was saved: {}", different.join(", "))),
+        }
     }
 }

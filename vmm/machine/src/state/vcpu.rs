@@ -38,20 +38,21 @@ impl VcpuState {
         self.msrs.iter().find(|msr| msr.index == index).map(|msr| msr.data)
     }
 
-    /// A part that is another one in `now`, which was taken after this was taken back and nothing has run since. Time
+    /// The parts that are others in `now`, which was taken after this was taken back and nothing has run since. Time
     /// goes on all the same: counters that count it are left out.
-    pub fn difference(&self, now: &Self) -> Option<String> {
-        let counts = |msr: u32| msr == TSC || msr == TSC_DEADLINE;
+    pub fn differences(&self, now: &Self) -> Vec<String> {
         let other = |msr: &&kvm_msr_entry| {
             let now = now.msr(msr.index);
             // On AMD's processors the guest can write 64 bits there, and KVM 32; more has no effect (AMD64 architecture,
             // volume 2, section 6.1.2: SYSENTER is there in legacy mode only).
             let narrow = SYSENTER.contains(&msr.index) && now == Some(msr.data & 0xffff_ffff);
-            !counts(msr.index) && now != Some(msr.data) && !narrow
+            !COUNTS_TIME.contains(&msr.index) && now != Some(msr.data) && !narrow
         };
-        if let Some(msr) = self.msrs.iter().find(other) {
-            return Some(format!("MSR {:#x} ({:#x}, now {:#x?})", msr.index, msr.data, now.msr(msr.index)));
-        }
+        let msr = |msr: &kvm_msr_entry| {
+            let now = now.msr(msr.index).map_or("none".to_owned(), |now| format!("{now:#x}"));
+            format!("MSR {:#x} ({:#x}, now {now})", msr.index, msr.data)
+        };
+        let msrs = self.msrs.iter().filter(other).map(msr);
         let lapic = |state: &Self| {
             let mut lapic = state.lapic.clone()?;
             // What is left of the timer's time (Intel SDM volume 3, table 11-1).
@@ -68,15 +69,16 @@ impl VcpuState {
             ("the run state", same(&self.mp, &now.mp)),
             ("the debug registers", same(&self.debug, &now.debug)),
         ];
-        parts.into_iter().find(|(_, same)| !same).map(|(name, _)| name.to_owned())
+        let parts = parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
+        parts.chain(msrs).collect()
     }
 }
 
 /// MSR_IA32_SYSENTER_ESP and MSR_IA32_SYSENTER_EIP.
 const SYSENTER: [u32; 2] = [0x175, 0x176];
 
-/// The time stamp counter.
-const TSC: u32 = 0x10;
+/// The time stamp counter, when it is due to interrupt, and Hyper-V's clock (HV_X64_MSR_TIME_REF_COUNT).
+const COUNTS_TIME: [u32; 3] = [0x10, TSC_DEADLINE, 0x4000_0020];
 
 /// `struct kvm_fpu` (KVM API, section 4.17), which has no serialization of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,11 +18,8 @@ pub struct VmState {
 }
 
 impl VmState {
-    /// As [`super::VcpuState::difference`].
-    pub fn difference(&self, now: &Self) -> Option<&'static str> {
-        if !same(&self.chips, &now.chips) {
-            return Some("an interrupt controller");
-        }
+    /// As [`super::VcpuState::differences`].
+    pub fn differences(&self, now: &Self) -> Vec<String> {
         let timer = |state: &Self| {
             state.pit.map(|mut pit| {
                 // When it was loaded, by the host's clock.
@@ -30,7 +27,11 @@ impl VmState {
                 pit
             })
         };
-        (!same(&timer(self), &timer(now))).then_some("the timer")
+        let parts = [
+            ("the interrupt controllers", same(&self.chips, &now.chips)),
+            ("the timer", same(&timer(self), &timer(now))),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
     }
 }
 

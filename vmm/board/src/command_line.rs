@@ -55,7 +55,7 @@ const SERIAL_LOG: &[&str] = &[
 
 /// Whether the kernel has its log printed to the serial port: without symbols it is not found in memory.
 pub fn logs_to_serial(spec: &Spec) -> bool {
-    !(spec.landmarks.contains_key("prb") && spec.landmarks.contains_key("init_top_pgt"))
+    !(["prb", "init_top_pgt"].iter().all(|name| spec.landmarks.symbol(name).is_some()))
 }
 
 /// The whole line for a machine.

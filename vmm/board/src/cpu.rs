@@ -352,14 +352,14 @@ impl Cpu {
     }
 
     fn trap(&mut self, order: Order) -> Result<(), TrapError> {
-        self.follow_guest(&order.space, order.landmarks.get("arch_install_hw_breakpoint").copied())?;
+        self.follow_guest(&order.space, order.landmarks.symbol("arch_install_hw_breakpoint"))?;
         self.watch = Some(Watch::Trap(Box::new(SyscallTrap::arm(&mut *self.vcpu, order)?)));
         self.note_shared();
         Ok(())
     }
 
     fn walk(&mut self, order: WalkOrder) -> Result<(), TrapError> {
-        self.follow_guest(&order.space, order.landmarks.get("arch_install_hw_breakpoint").copied())?;
+        self.follow_guest(&order.space, order.landmarks.symbol("arch_install_hw_breakpoint"))?;
         self.watch = Some(Watch::Walk(Box::new(Walker::arm(&mut *self.vcpu, order)?)));
         Ok(())
     }

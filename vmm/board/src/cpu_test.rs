@@ -14,7 +14,7 @@ use machine::{
     },
 };
 use std::{collections::VecDeque, os::unix::net::UnixStream, sync::mpsc, thread, time::Duration};
-use trap::Agent;
+use trap::{Agent, Landmarks};
 use vm_memory::{Bytes, GuestAddress};
 
 /// One exit of a script.
@@ -220,7 +220,10 @@ fn order() -> Box<Order> {
     Box::new(Order {
         space: AddressSpace::new(memory.clone(), 0x1000, 0),
         memory,
-        landmarks: BTreeMap::from([("arch_install_hw_breakpoint".to_owned(), INSTALL)]),
+        landmarks: Landmarks {
+            symbols: BTreeMap::from([("arch_install_hw_breakpoint".to_owned(), INSTALL)]),
+            ..Landmarks::default()
+        },
         agent: Agent { call_returns: vec![], text: (0, 0) },
         results: false,
         trace: None,

@@ -125,7 +125,13 @@ mod tests {
 
     #[test]
     fn the_longest_log_arrives_whole_and_in_order() {
-        let line = |seq| LogRecord { seq, time: Duration::MAX, level: 7, text: "\u{fffd}".repeat(4096) };
+        let line = |seq| LogRecord {
+            seq,
+            time: Duration::MAX,
+            level: 7,
+            user: false,
+            text: "\u{fffd}".repeat(4096),
+        };
         let got = received(|outbox| outbox.log((0..8192).map(line).collect()));
         let lines = got.into_iter().flat_map(|notice| match notice {
             Notice::Log(records) => records,

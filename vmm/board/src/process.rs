@@ -21,13 +21,12 @@ use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_m
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
-    collections::BTreeMap,
     io::{self, ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Order, SeenModules, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder};
 use warm::Origin;
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
@@ -128,7 +127,7 @@ struct Machine {
     taint: Option<u64>,
     modules: SeenModules,
     memory: Memory,
-    landmarks: BTreeMap<String, u64>,
+    landmarks: Landmarks,
     vm: Arc<Vm>,
     shared: Shared,
     /// None for one that was booted.
@@ -195,7 +194,7 @@ impl Machine {
         }
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
-        let landmark = |name: &str| spec.landmarks.get(name).copied();
+        let landmark = |name: &str| spec.landmarks.symbol(name);
         let tables = landmark("init_top_pgt").and_then(|at| at.checked_sub(KERNEL_MAP));
         let space = tables.map(|tables| AddressSpace::new(memory.clone(), tables, 0));
         let in_memory = space.clone().zip(landmark("prb")).map(|(space, prb)| KernelLog::new(space, prb));

@@ -67,7 +67,13 @@ impl SerialLog {
         if self.records.len() == LINES {
             self.records.pop_front();
         }
-        self.records.push_back(LogRecord { seq: self.next_seq, time, level, text: text.to_owned() });
+        self.records.push_back(LogRecord {
+            seq: self.next_seq,
+            time,
+            level,
+            user: false,
+            text: text.to_owned(),
+        });
         self.next_seq += 1;
     }
 }
@@ -91,7 +97,7 @@ mod tests {
     use super::*;
 
     fn record(seq: u64, micros: u64, level: u8, text: &str) -> LogRecord {
-        LogRecord { seq, time: Duration::from_micros(micros), level, text: text.to_owned() }
+        LogRecord { seq, time: Duration::from_micros(micros), level, user: false, text: text.to_owned() }
     }
 
     #[test]

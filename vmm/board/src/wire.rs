@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-pub use trap::{Child, Door, LogRecord, Origin, Sleeper, Still, Stop, Walk};
+pub use trap::{Child, Door, Function, Landmarks, LogRecord, Origin, Sleeper, Still, Stop, Walk};
 
 /// What machine to build and boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,9 +24,8 @@ pub struct Spec {
     pub announce: Announce,
     /// Added at the end of the kernel's command line.
     pub command_line: Vec<String>,
-    /// Addresses of kernel symbols that the machine process uses where they are there: see
-    /// [`LANDMARKS`]. Empty for a kernel without symbols.
-    pub landmarks: BTreeMap<String, u64>,
+    /// What is known of the kernel. Empty for one without symbols.
+    pub landmarks: Landmarks,
     /// Where its life begins.
     pub start: Start,
 }
@@ -72,23 +71,10 @@ pub enum Announce {
     Acpi,
 }
 
-/// The kernel symbols that a machine process makes use of.
-///
-/// Those with a dot are offsets of fields, which no symbol tells: the harness adds them where it knows them.
-pub const LANDMARKS: &[&str] = &[
-    "prb",
-    "init_top_pgt",
-    "do_syscall_64",
-    "current_task",
-    "pcpu_hot",
-    "init_task",
-    "modules",
-    "tainted_mask",
-    "finish_task_switch",
-    "arch_install_hw_breakpoint",
-];
+/// The symbols that a machine process makes use of.
+pub const SYMBOLS: &[&str] = trap::SYMBOLS;
 
-/// The kernel's functions whose beginning and end it makes use of, as landmarks `NAME()` and `NAME()end`.
+/// The functions whose beginning and end it makes use of.
 pub const FUNCTIONS: &[&str] = trap::SLEEPING_FUNCTIONS;
 
 /// Harness to machine process.

@@ -184,6 +184,8 @@ pub enum RunEnd {
     BadAgent(String),
     /// The kernel's log says that it panicked.
     Panicked,
+    /// The kernel's log says that it was told to halt, or to switch the machine off.
+    SwitchedOff,
     /// The machine ended by itself.
     Machine(EndReason),
 }

@@ -83,6 +83,7 @@ pub(super) struct Guest<'a> {
     heard: Instant,
     stop_asked: Instant,
     panicked: bool,
+    switched_off: bool,
     last_words_read: bool,
     next_id: u32,
     /// The request that is under way, or was last.
@@ -121,6 +122,7 @@ impl<'a> Guest<'a> {
             heard: now,
             stop_asked: now,
             panicked: false,
+            switched_off: false,
             last_words_read: false,
             next_id: 0,
             requested: 0,
@@ -428,6 +430,9 @@ impl<'a> Guest<'a> {
                 self.last_words();
                 return Err(Halt::Ended(RunEnd::Panicked));
             }
+            if self.switched_off {
+                return Err(Halt::Ended(RunEnd::SwitchedOff));
+            }
         }
     }
 
@@ -503,6 +508,7 @@ impl<'a> Guest<'a> {
                 self.heard = Instant::now();
                 for record in records {
                     self.panicked |= is_panic(&record);
+                    self.switched_off |= is_farewell(&record);
                     self.tell(Event::Log(record));
                 }
             }
@@ -550,7 +556,13 @@ impl<'a> Guest<'a> {
 
 /// `panic()` in kernel/panic.c prints this, at the highest level, whatever the reason.
 fn is_panic(record: &LogRecord) -> bool {
-    record.level == 0 && record.text.starts_with("Kernel panic - not syncing")
+    record.level == 0 && !record.user && record.text.starts_with("Kernel panic - not syncing")
+}
+
+/// `kernel_power_off()` and `kernel_halt()` in kernel/reboot.c print this when all that is left to do is to stop.
+fn is_farewell(record: &LogRecord) -> bool {
+    let stopped = |text: &str| text == "Power down" || text.contains("System halted");
+    record.level == 0 && !record.user && record.text.strip_prefix("reboot: ").is_some_and(stopped)
 }
 
 fn bad_agent(what: String) -> Halt {

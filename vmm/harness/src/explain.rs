@@ -70,14 +70,14 @@ pub fn explain(asked: &Explain) -> Result<String, Abort> {
         return Err(infra(format!("the call was not made: {came}")));
     };
     let symbol = |address: u64| {
-        let name = (names.symbol)(address).or_else(|| modules.get(&address).cloned())?;
+        let name = names.symbol(address).or_else(|| modules.get(&address).cloned())?;
         // `function+0x1f`, and ` [module]` behind it for a module's.
         let (function, rest) = name.split_once("+0x")?;
         let (offset, module) = rest.split_once(' ').unwrap_or((rest, ""));
         let offset = u64::from_str_radix(offset, 16).ok()?;
         Some((format!("{function} {module}").trim_end().to_owned(), offset))
     };
-    let name = (names.syscall)(Door::Syscall64, nr).unwrap_or_else(|| "none that this kernel has".to_owned());
+    let name = names.syscall(Door::Syscall64, nr).unwrap_or_else(|| "none that this kernel has".to_owned());
     let told = Told {
         name: &name,
         nr,
@@ -133,6 +133,7 @@ fn ended(end: Option<RunEnd>) -> String {
         Some(RunEnd::NoAgent { limit, .. }) => format!("the guest was not up within {} s", limit.as_secs()),
         Some(RunEnd::BadAgent(why)) => format!("the agent sent {why}"),
         Some(RunEnd::Panicked) => "the kernel panicked".to_owned(),
+        Some(RunEnd::SwitchedOff) => "the guest halted, or switched itself off".to_owned(),
         Some(RunEnd::Machine(reason)) => format!("the machine ended: {reason:?}"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod home;
+mod known;
 mod modules;
 mod prepare;
 mod warm;

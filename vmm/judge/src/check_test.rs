@@ -144,7 +144,7 @@ fn a_failed_step_has_what_its_program_printed_and_what_the_kernel_logged() {
         for line in 0..40 {
             let seq = (40 * index + line) as u64;
             let text = format!("step {index} line {line}");
-            events.push(Event::Log(LogRecord { seq, time: TOOK, level: 6, text }));
+            events.push(Event::Log(LogRecord { seq, time: TOOK, level: 6, user: false, text }));
         }
         events.push(Event::StepEnded { index, outcome: exited(code, "out\n", "err\n") });
     }
@@ -171,7 +171,7 @@ fn a_step_that_took_too_long_is_a_timeout_and_the_run_fails() {
         standing: Vec::new(),
     };
     let report = judged_all("- run: /bin/x\n- syscall: 999", vec![ended.clone(), returned(0)]);
-    assert_eq!((report.verdict, &*report.reason), (Verdict::Fail, "1 of 2 steps took too long"));
+    assert_eq!((report.verdict, &*report.reason.to_string()), (Verdict::Fail, "1 of 2 steps took too long"));
     let step = &report.steps[0];
     assert_eq!(
         (step.verdict, step.why.as_deref()),
@@ -190,7 +190,8 @@ fn steps_whose_descriptor_died_with_its_process_are_skipped_with_the_cause() {
     let text = "- {open: /dev/x, as: fd}\n- {write: $fd, data: x}\n- {read: $fd}\n- {close: $fd}\n- {syscall: 999}\n\
                 - {open: /dev/x, as: again}";
     let scenario = scenario(&format!("steps:\n{text}\n"));
-    let line = |text: &str| Event::Log(LogRecord { seq: 0, time: TOOK, level: 1, text: text.into() });
+    let line =
+        |text: &str| Event::Log(LogRecord { seq: 0, time: TOOK, level: 1, user: false, text: text.into() });
     let skipped = || StepOutcome::Skipped { why: "no value".into() };
     let outcomes =
         [returned(3), StepOutcome::Died { signal: 9 }, skipped(), skipped(), returned(0), returned(3)];
@@ -239,7 +240,7 @@ fn a_line_that_the_kernel_may_have_cut_proves_the_absence_of_nothing() {
         let events = [
             booted(),
             Event::StepStarted { index: 0 },
-            Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, text }),
+            Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, text }),
             Event::StepEnded { index: 0, outcome: returned(0) },
             Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }),
         ];

@@ -1,6 +1,7 @@
 //! What goes into reports of something that may be long: its beginning and its end.
 
 use engine::output::Output;
+use serde::{Deserialize, Serialize};
 
 /// So much of the beginning, in bytes.
 const HEAD: usize = 16 << 10;
@@ -8,7 +9,7 @@ const HEAD: usize = 16 << 10;
 const TAIL: usize = 16 << 10;
 
 /// A part of a text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excerpt {
     /// The text, with a line in the middle that says so where something was left out.
     pub text: String,

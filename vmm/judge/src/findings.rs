@@ -30,7 +30,11 @@ const MAX_SYMBOLS: usize = 4096;
 
 impl Findings {
     /// Takes what the kernel logged in this step. `text` is the record's, with paths as the user knows them.
+    /// What a program wrote into the log is no word of the kernel's.
     pub fn log(&mut self, record: &LogRecord, text: &str, step: Option<usize>) {
+        if record.user {
+            return;
+        }
         if self.steps.last().is_none_or(|(_, last)| *last != step) {
             self.steps.push((self.lines + 1, step));
         }

@@ -22,7 +22,13 @@ fn records(log: &str) -> Vec<Event> {
         _ => line.to_owned(),
     };
     log.lines()
-        .map(|line| LogRecord { seq: 0, time: Duration::from_secs(1), level: 4, text: text(line) })
+        .map(|line| LogRecord {
+            seq: 0,
+            time: Duration::from_secs(1),
+            level: 4,
+            user: false,
+            text: text(line),
+        })
         .map(Event::Log)
         .collect()
 }
@@ -70,7 +76,7 @@ fn with(fields: &str) -> String {
 fn a_finding_says_what_where_and_in_which_step() {
     let report = first(PLAIN, records(OOPS), died());
     assert_eq!(report.verdict, Verdict::Oops);
-    assert_eq!(report.reason, "BUG: kernel NULL pointer dereference in chardev_write");
+    assert_eq!(report.reason.to_string(), "BUG: kernel NULL pointer dereference in chardev_write");
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
     assert_eq!((finding.gravity, finding.step, finding.count), (Gravity::Oops, Some(0), 1));
     assert_eq!(finding.splat.function.as_deref(), Some("chardev_write"));
@@ -156,7 +162,7 @@ fn an_expected_end_passes_when_it_comes_and_fails_when_it_does_not() {
 fn an_end_that_is_expected_excuses_no_other() {
     let both = || [records(OOPS), records(WARN)].concat();
     let oops = first(&with("expect: {oops: chardev_write}"), both(), died());
-    assert_eq!((oops.verdict, &*oops.reason), (Verdict::Splat, "WARNING in foo_ioctl"));
+    assert_eq!((oops.verdict, &*oops.reason.to_string()), (Verdict::Splat, "WARNING in foo_ioctl"));
     let splat = first(&with("expect: {splat: foo_ioctl}"), both(), returned());
     assert_eq!(splat.verdict, Verdict::Oops);
     let run_level = first(&format!("{PLAIN}expect: {{oops: true}}\n"), both(), died());
@@ -224,7 +230,10 @@ fn a_panic_that_follows_a_splat_is_a_panic() {
     };
     let report = died_of_it(PLAIN);
     assert_eq!(report.verdict, Verdict::Panic);
-    assert_eq!(report.reason, "WARNING in tube_put, then the kernel panicked: panic_on_warn set ...");
+    assert_eq!(
+        report.reason.to_string(),
+        "WARNING in tube_put, then the kernel panicked: panic_on_warn set ..."
+    );
     assert_eq!(died_of_it(&with("expect: {panic: {kind: warn, function: tube_put}}")).verdict, Verdict::Pass);
     assert_eq!(died_of_it(&with("expect: {splat: tube_put}")).verdict, Verdict::Panic);
 }
@@ -320,7 +329,7 @@ fn taint_is_told_before_and_after_and_can_be_expected() {
     let report = tainted_with(PLAIN, "");
     assert_eq!((report.taint.before, report.taint.after), (Some(8192), Some(12_800)));
     assert_eq!(report.verdict, Verdict::Splat, "W tells of a warning, and the log of none");
-    assert_eq!(report.reason, "the kernel's taint W tells of a warning that is not in its log");
+    assert_eq!(report.reason.to_string(), "the kernel's taint W tells of a warning that is not in its log");
     let tainted =
         |text: &str| tainted_with(&format!("allow: {{splat: foo_ioctl, reason: known}}\n{text}"), WARN);
     for (right, wrong) in [("[O]", "unchanged"), ("O", "[O, W]"), ("{at-most: [O, E]}", "{at-most: [W, E]}")]
@@ -337,6 +346,17 @@ fn taint_is_told_before_and_after_and_can_be_expected() {
 }
 
 #[test]
+fn what_a_program_wrote_into_the_log_is_no_finding() {
+    let by_a_program = |event| match event {
+        Event::Log(record) => Event::Log(LogRecord { user: true, ..record }),
+        other => other,
+    };
+    let written = [WARN, OOPS, PANIC].map(records).concat().into_iter().map(by_a_program).collect();
+    let report = first(PLAIN, written, returned());
+    assert_eq!((report.verdict, report.findings.len()), (Verdict::Pass, 0), "{}", report.reason);
+}
+
+#[test]
 fn paths_are_those_that_the_user_knows() {
     let log = WARN.replace("drivers/foo/foo_main.c", "/cache/foo_main.c");
     let report = first(PLAIN, records(&log), returned());
@@ -348,7 +368,7 @@ fn paths_are_those_that_the_user_knows() {
 fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
     let report = first(PLAIN, records(UNLOADED), died());
     assert_eq!(
-        report.reason,
+        report.reason.to_string(),
         "BUG: unable to handle kernel paging request in unknown code of a module (chardev was unloaded last)"
     );
 
@@ -356,7 +376,7 @@ fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
     let mut seen = vec![name("chardev_write+0x10/0x50 [chardev]")];
     seen.extend(records(UNLOADED));
     let report = first(PLAIN, seen, died());
-    assert_eq!(report.reason, "BUG: unable to handle kernel paging request in chardev_write");
+    assert_eq!(report.reason.to_string(), "BUG: unable to handle kernel paging request in chardev_write");
     let finding = &report.findings[0].splat;
     assert_eq!(finding.frames[0].to_string(), "chardev_write+0x10/0x50 [chardev]");
     assert!(finding.excerpt.contains(&"RIP: 0010:chardev_write+0x10/0x50 [chardev]".to_owned()));

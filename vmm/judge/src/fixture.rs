@@ -4,6 +4,7 @@ use crate::{Judge, Judged, Kernel, Names, RunReport};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
+use kernel::lines::{Code, Place, Stands};
 use plan::fixture::Table;
 use plan::lower::SyscallNames;
 use proptest::prelude::*;
@@ -34,7 +35,7 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     let mut log = |events: &mut Vec<Event>, want: &LogWant| {
         if let LogWant::Has(text) = want {
             let time = Duration::from_millis(1401 + seq);
-            events.push(Event::Log(LogRecord { seq, time, level: 6, text: text.clone() }));
+            events.push(Event::Log(LogRecord { seq, time, level: 6, user: false, text: text.clone() }));
             seq += 1;
         }
     };
@@ -162,12 +163,23 @@ fn good_evidence(scenario: &Scenario) -> (Vec<SyscallCount>, Evidence) {
 }
 
 /// The table's names, and one symbol.
-pub fn names() -> Names {
-    Names {
-        syscall: Box::new(|door, nr| Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)),
-        symbol: Box::new(|address| (address >> 12 == 1).then(|| "foo+0x34".to_owned())),
-        at_home: Box::new(|line| line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))),
-        source: Box::new(|_, _| None),
+pub struct Known;
+
+impl Names for Known {
+    fn syscall(&self, door: Door, nr: u64) -> Option<String> {
+        Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)
+    }
+
+    fn symbol(&self, address: u64) -> Option<String> {
+        (address >> 12 == 1).then(|| "foo+0x34".to_owned())
+    }
+
+    fn at_home(&self, line: &str) -> Option<String> {
+        line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))
+    }
+
+    fn source(&self, _: &Code, _: Stands) -> Option<Place> {
+        None
     }
 }
 
@@ -181,7 +193,8 @@ pub fn judged(scenario: &Scenario, events: &[Event]) -> Vec<Judged> {
         build: Duration::from_millis(38),
         warnings: Vec::new(),
     };
-    let mut all = vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, names())];
+    let mut all =
+        vec![judge.begin(), judge.host("this machine's KVM".into()), judge.kernel(kernel, Box::new(Known))];
     all.extend(events.iter().flat_map(|event| judge.event(event)));
     all
 }
@@ -269,7 +282,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         4 => index.clone().prop_map(|index| Event::StepStarted { index }),
         8 => (index, outcome).prop_map(|(index, outcome)| Event::StepEnded { index, outcome }),
         4 => (any::<u64>(), time.clone(), any::<u8>(), text)
-            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, text })),
+            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, user: false, text })),
         2 => bytes.prop_map(Event::Console),
         1 => counted,
         1 => (why, time).prop_map(move |(why, ran)| Event::Ended(Ended { why, evidence: evidence.clone(), ran })),

@@ -4,10 +4,11 @@ mod calls;
 mod run;
 mod step;
 
+use crate::names::Nameless;
 use crate::unknown::Holes;
 use crate::{
-    Began, BoundedLog, Judged, JudgedStep, Kernel, Names, StepVerdict, Taint, Verdict, check, findings,
-    standing, tail::Said, title,
+    Began, BoundedLog, Judged, JudgedStep, Kernel, Names, Reason, StepVerdict, Taint, Verdict, check,
+    findings, standing, tail::Said, title,
 };
 use board::wire::{Explanation, LogRecord, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
@@ -23,7 +24,7 @@ const COUNTED: usize = 16 << 10;
 /// Judges one run.
 pub struct Judge {
     scenario: Scenario,
-    names: Names,
+    names: Box<dyn Names>,
     steps: Vec<JudgedStep>,
     /// The step that is being done.
     current: Option<usize>,
@@ -92,7 +93,7 @@ impl Judge {
             steps: steps.collect(),
             run_log: vec![None; scenario.expect.log.len()],
             scenario: scenario.clone(),
-            names: Names::default(),
+            names: Box::new(Nameless),
             current: None,
             values: check::Values::new(),
             before: Vec::new(),
@@ -137,7 +138,7 @@ impl Judge {
     }
 
     /// The kernel is there.
-    pub fn kernel(&mut self, kernel: Kernel, names: Names) -> Judged {
+    pub fn kernel(&mut self, kernel: Kernel, names: Box<dyn Names>) -> Judged {
         self.names = names;
         Judged::Kernel(kernel)
     }
@@ -153,7 +154,7 @@ impl Judge {
         if self.verdict.is_some() {
             return Vec::new();
         }
-        vec![self.aborted(verdict, why)]
+        vec![self.aborted(verdict, Reason::Told(why))]
     }
 
     /// Takes the next event. After [`Event::Ended`] the last value is [`Judged::Ended`]; events that come

@@ -1,10 +1,14 @@
 //! What reporters get: the events of a run, judged.
 
+use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
+use super::reason::Reason;
 use super::subtests::Subtest;
+use super::unknown::Unseen;
 use super::verdict::{StepVerdict, Verdict};
 use board::wire::{Door, LogRecord, SeenCall};
 use engine::event::Booted;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +41,7 @@ pub enum Judged {
 }
 
 /// What is going to be done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Began {
     /// The scenario's name.
     pub scenario: String,
@@ -50,7 +54,7 @@ pub struct Began {
 }
 
 /// The kernel that runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kernel {
     /// `uname -r`, once it is known; what the running kernel says replaces it.
     pub release: Option<String>,
@@ -65,7 +69,7 @@ pub struct Kernel {
 }
 
 /// A folder of modules that was built, or a module's file that was given.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Build {
     /// As the scenario names it.
     pub source: PathBuf,
@@ -80,7 +84,7 @@ pub struct Build {
 }
 
 /// A step and what came of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedStep {
     /// Counted from 0.
     pub index: usize,
@@ -121,7 +125,7 @@ impl JudgedStep {
 }
 
 /// What a step brought back.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepResult {
     /// What a system call returned.
     pub value: Option<i64>,
@@ -138,7 +142,7 @@ pub struct StepResult {
 }
 
 /// An expectation that did not hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was looked at: `return value`, `sum`, `kernel log`.
     pub what: String,
@@ -151,7 +155,7 @@ pub struct Failure {
 }
 
 /// A trouble of the kernel's, found in its log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it is: kind, title, function, frames.
     pub splat: splat::Finding,
@@ -173,7 +177,8 @@ impl Finding {
 }
 
 /// How bad a finding is; the worst comes last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gravity {
     /// Nobody's fault, such as memory that ran out: shown, not judged.
     Harmless,
@@ -198,7 +203,8 @@ impl Gravity {
 }
 
 /// Why a finding is not held against the kernel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Excuse {
     /// The scenario wants it.
     Expected,
@@ -207,7 +213,7 @@ pub enum Excuse {
 }
 
 /// The kernel's taint, one bit a reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taint {
     /// When the agent said hello; `None` where it could not be read.
     pub before: Option<u64>,
@@ -223,7 +229,7 @@ impl Taint {
 }
 
 /// How often a system call was seen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SyscallRow {
     /// Through which entry point.
     pub door: Door,
@@ -256,13 +262,13 @@ impl SyscallRow {
     }
 }
 
-/// The end of a run: everything that it came to.
-#[derive(Clone, Debug, PartialEq)]
+/// The end of a run: everything that it came to, as data that can be written down and read again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// The verdict.
     pub verdict: Verdict,
-    /// In words; empty for a pass.
-    pub reason: String,
+    /// Why; none for a pass.
+    pub reason: Reason,
     /// The scenario's name.
     pub scenario: String,
     /// Its file.
@@ -277,14 +283,14 @@ pub struct RunReport {
     pub subtests: Vec<Subtest>,
     /// The troubles in the kernel's log, in the order in which they began.
     pub findings: Vec<Finding>,
-    /// What is not known of it, a line each; of the log, see `log_lost`.
-    pub unknown: Vec<String>,
+    /// What is not known of it; of the log, see `log_lost`.
+    pub unknown: Vec<Unseen>,
     /// The kernel's taint.
     pub taint: Taint,
     /// By those that the scenario names first, then by count.
     pub syscalls: Vec<SyscallRow>,
-    /// Where the guest moved the kernel's entry points for system calls, one line each.
-    pub entry_writes: Vec<String>,
+    /// Where the guest moved the kernel's entry points for system calls.
+    pub entry_writes: Vec<EntryWrite>,
     /// Why system calls were not counted.
     pub not_trapping: Option<String>,
     /// Exits to user space by kind, until the agent's first byte.

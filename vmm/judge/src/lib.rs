@@ -9,6 +9,7 @@
 mod check;
 mod clean;
 mod compare;
+mod entry;
 mod excerpt;
 mod findings;
 #[cfg(any(test, feature = "fixture"))]
@@ -19,6 +20,7 @@ mod names;
 mod needs;
 mod places;
 mod quote;
+mod reason;
 mod standing;
 mod subtests;
 mod tail;
@@ -35,6 +37,7 @@ mod subtests_test;
 #[cfg(test)]
 mod tests;
 
+pub use entry::{EntryWrite, Named};
 pub use excerpt::Excerpt;
 pub use judge::Judge;
 pub use judged::{
@@ -42,7 +45,9 @@ pub use judged::{
     SyscallRow, Taint,
 };
 pub use ktap::Outcome;
-pub use names::{FindLine, Names, Rewrite};
+pub use names::Names;
+pub use reason::{Reason, Unmet};
 pub use subtests::{Place, Subtest};
 pub use tail::BoundedLog;
+pub use unknown::Unseen;
 pub use verdict::{StepVerdict, Verdict};

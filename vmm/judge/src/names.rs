@@ -3,39 +3,45 @@
 use board::wire::Door;
 use kernel::lines::{Code, Place, Stands};
 
-/// Makes another line of one, if it has to be another.
-pub type Rewrite = dyn Fn(&str) -> Option<String> + Send;
-
-/// The line of source code that a piece of code was compiled from.
-pub type FindLine = dyn Fn(&Code, Stands) -> Option<Place> + Send;
-
-/// What is known of the kernel that runs, for a person's eyes.
-pub struct Names {
+/// What is known of the kernel that runs, for a person's eyes. Whatever it does not know, it says nothing of.
+pub trait Names: Send {
     /// The name of a system call, by the door that it came through.
-    pub syscall: Box<dyn Fn(Door, u64) -> Option<String> + Send>,
+    fn syscall(&self, door: Door, nr: u64) -> Option<String>;
+
     /// `function+0x1f` of an address.
-    pub symbol: Box<dyn Fn(u64) -> Option<String> + Send>,
+    fn symbol(&self, address: u64) -> Option<String>;
+
     /// A line of the kernel's log in which a path stands that the user does not know, with the one that they
     /// do: modules are built in a copy of their folder.
-    pub at_home: Box<Rewrite>,
-    /// Where there is debug info. Asked only for findings and hangs, once a run is over.
-    pub source: Box<FindLine>,
-}
+    fn at_home(&self, line: &str) -> Option<String>;
 
-impl Names {
-    pub(crate) fn line(&self, text: &str) -> String {
-        (self.at_home)(text).unwrap_or_else(|| text.to_owned())
+    /// The line of source code that a piece of code was compiled from, where there is debug info. Asked only for findings
+    /// and hangs, once a run is over.
+    fn source(&self, code: &Code, stands: Stands) -> Option<Place>;
+
+    /// The line, as the user knows its paths.
+    fn line(&self, text: &str) -> String {
+        self.at_home(text).unwrap_or_else(|| text.to_owned())
     }
 }
 
-impl Default for Names {
-    /// Knows nothing.
-    fn default() -> Self {
-        Self {
-            syscall: Box::new(|_, _| None),
-            symbol: Box::new(|_| None),
-            at_home: Box::new(|_| None),
-            source: Box::new(|_, _| None),
-        }
+/// Knows nothing.
+pub(crate) struct Nameless;
+
+impl Names for Nameless {
+    fn syscall(&self, _: Door, _: u64) -> Option<String> {
+        None
+    }
+
+    fn symbol(&self, _: u64) -> Option<String> {
+        None
+    }
+
+    fn at_home(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn source(&self, _: &Code, _: Stands) -> Option<Place> {
+        None
     }
 }

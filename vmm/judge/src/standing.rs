@@ -40,7 +40,7 @@ impl Hang {
 
 /// One line for each vCPU and place, the places where it was seen most often first, at most 16 lines; then who
 /// sleeps, and where.
-pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names: &Names) -> Vec<String> {
+pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names: &dyn Names) -> Vec<String> {
     let mut seen: BTreeMap<(u8, String), usize> = BTreeMap::new();
     for vcpu in samples.iter().flatten() {
         *seen.entry((vcpu.index, place(vcpu, explanation, names))).or_default() += 1;
@@ -68,7 +68,7 @@ pub fn describe(samples: &[Vec<VcpuStanding>], explanation: &Explanation, names:
 
 /// What the task sleeps in that most likely keeps the step from ending: `init waits in mutex_lock, called by
 /// foo_write+0x20 [foo]`.
-pub fn waits(explanation: &Explanation, names: &Names) -> Option<String> {
+pub fn waits(explanation: &Explanation, names: &dyn Names) -> Option<String> {
     let sleeper = *involved(explanation, names).first()?;
     let calls = calls(sleeper, explanation, names);
     let (_, inner) = calls.first()?;
@@ -88,7 +88,7 @@ fn held(sleeper: &Sleeper) -> Option<String> {
 }
 
 /// Who sleeps, without the agent's worker where that only waits for its next request.
-fn involved<'a>(explanation: &'a Explanation, names: &Names) -> Vec<&'a Sleeper> {
+fn involved<'a>(explanation: &'a Explanation, names: &dyn Names) -> Vec<&'a Sleeper> {
     let idle = |sleeper: &&Sleeper| {
         let calls = calls(sleeper, explanation, names);
         calls.first().is_some_and(|(_, call)| IDLE.iter().any(|function| is(call, function)))
@@ -97,7 +97,7 @@ fn involved<'a>(explanation: &'a Explanation, names: &Names) -> Vec<&'a Sleeper>
 }
 
 /// The functions of a sleeper with their addresses, the scheduler's own left out.
-fn calls(sleeper: &Sleeper, explanation: &Explanation, names: &Names) -> Vec<(u64, String)> {
+fn calls(sleeper: &Sleeper, explanation: &Explanation, names: &dyn Names) -> Vec<(u64, String)> {
     let named = sleeper.frames.iter().map(|address| (*address, symbol(*address, explanation, names)));
     named.skip_while(|(_, call)| SCHEDULER.iter().any(|function| is(call, function))).collect()
 }
@@ -131,12 +131,12 @@ fn is(call: &str, function: &str) -> bool {
     call.strip_prefix(function).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
-fn symbol(address: u64, explanation: &Explanation, names: &Names) -> String {
+fn symbol(address: u64, explanation: &Explanation, names: &dyn Names) -> String {
     let module = explanation.symbols.get(&address).map(|name| escape(name));
-    module.or_else(|| (names.symbol)(address)).unwrap_or_else(|| format!("{address:#x}"))
+    module.or_else(|| names.symbol(address)).unwrap_or_else(|| format!("{address:#x}"))
 }
 
-fn place(vcpu: &VcpuStanding, explanation: &Explanation, names: &Names) -> String {
+fn place(vcpu: &VcpuStanding, explanation: &Explanation, names: &dyn Names) -> String {
     let symbol = symbol(vcpu.rip, explanation, names);
     let how = match (vcpu.halted, vcpu.cpl) {
         (true, _) => "halted at",

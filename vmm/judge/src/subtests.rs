@@ -5,6 +5,7 @@ use crate::judged::Failure;
 use base::text::escape;
 use ktap::{Outcome, Parser, Summary};
 use scenario::model::Ktap;
+use serde::{Deserialize, Serialize};
 
 /// So many failed tests are told one by one.
 const TOLD: usize = 20;
@@ -12,7 +13,7 @@ const TOLD: usize = 20;
 const SKIP: i32 = 4;
 
 /// A test within a step, or within the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subtest {
     /// Name and outcome.
     pub test: ktap::Test,
@@ -21,7 +22,8 @@ pub struct Subtest {
 }
 
 /// Where test results are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// In what a program printed.
     Output,

@@ -22,7 +22,7 @@ fn ended(why: RunEnd) -> Event {
 }
 
 fn line(text: &str) -> Event {
-    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, text: text.into() })
+    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text: text.into() })
 }
 
 fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {
@@ -197,6 +197,8 @@ fn each_end_has_its_verdict() {
         (Verdict::Panic, vec![panic(), timed_out(true)], hung()),
         (Verdict::Panic, vec![lost()], RunEnd::Machine(EndReason::TripleFault)),
         (Verdict::Fail, vec![lost()], RunEnd::Machine(EndReason::Reset)),
+        (Verdict::Fail, vec![lost()], RunEnd::SwitchedOff),
+        (Verdict::Oops, vec![oops(), lost()], RunEnd::SwitchedOff),
         (Verdict::HangIdle, vec![timed_out(true)], hung()),
         (Verdict::HangSpinning, vec![timed_out(false)], hung()),
         (Verdict::Fail, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
@@ -215,7 +217,12 @@ fn each_end_has_its_verdict() {
     for (verdict, middle, why) in cases {
         let report = during(SLEEP, middle.clone(), why.clone());
         assert_eq!(report.verdict, verdict, "{middle:?} {why:?}");
-        assert_eq!(report.reason.is_empty(), verdict == Verdict::Pass, "{verdict}: {}", report.reason);
+        assert_eq!(
+            report.reason == crate::Reason::None,
+            verdict == Verdict::Pass,
+            "{verdict}: {}",
+            report.reason
+        );
     }
 }
 
@@ -229,7 +236,7 @@ fn a_guest_that_never_says_hello_failed_to_boot() {
     let panic = "Kernel panic - not syncing: VFS: Unable to mount root fs";
     let dead = run(&scenario(SLEEP), &[line(panic), ended(RunEnd::Panicked)]);
     assert_eq!(
-        (dead.verdict, &*dead.reason),
+        (dead.verdict, &*dead.reason.to_string()),
         (Verdict::BootFailed, "kernel panic: VFS: Unable to mount root fs")
     );
     assert_eq!(dead.log_tail.len(), 1);
@@ -348,7 +355,7 @@ proptest! {
 
 /// A line with this number.
 fn numbered(seq: u64) -> Event {
-    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, text: format!("line {seq}") })
+    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, user: false, text: format!("line {seq}") })
 }
 
 #[test]
@@ -363,7 +370,7 @@ fn nothing_passes_for_what_is_missing_in_a_log_with_holes() {
         let whole = during(text, vec![numbered(0), numbered(1), returned(0)], RunEnd::Completed);
         assert_eq!(whole.verdict, Verdict::Pass, "{text}: {}", whole.reason);
         let holes = during(text, vec![numbered(0), numbered(8), returned(0)], RunEnd::Completed);
-        assert_eq!((holes.verdict, &*holes.reason), (Verdict::Fail, what), "{text}");
+        assert_eq!((holes.verdict, &*holes.reason.to_string()), (Verdict::Fail, what), "{text}");
         let failures = holes.steps.iter().flat_map(|step| &step.failures).chain(&holes.failures);
         failures.for_each(|failure| {
             assert_eq!(failure.got, "no such line, but 7 lines of the kernel's log are not known");
@@ -443,4 +450,16 @@ fn no_number_holds_for_calls_that_were_not_seen() {
     // Nothing of what is counted is lost by it, but a reader is told.
     let report = counted(exact[0], 0, uncounted(Uncounted::GuestBreakpoint));
     assert_eq!((report.verdict, report.unknown.len()), (Verdict::Pass, 1));
+}
+
+#[test]
+fn a_report_is_data_that_can_be_written_and_read_again() {
+    let scenario = scenario(SLEEP);
+    let good = run(&scenario, &good_run(&scenario));
+    let missing = vec![MissingVcpu { index: 1, why: "its thread panicked".into() }];
+    let bad = counted("2", 3, Evidence { missing_vcpus: missing, ..Evidence::default() });
+    for report in [good, bad] {
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<crate::RunReport>(&text).unwrap(), report, "{text}");
+    }
 }

@@ -1,55 +1,72 @@
 //! What is not known of a run. No expectation holds because of something that was not seen.
 
 use board::wire::{Door, Evidence, LogRecord, Uncounted};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// What was not seen of the system calls.
-#[derive(Debug, Default)]
-pub struct Unknown {
-    /// Why calls may have gone uncounted.
-    calls: Vec<String>,
-    /// Why results may not have been seen.
-    results: Vec<String>,
-    /// What else a reader of the report should know.
-    others: Vec<String>,
+/// Something that was not seen of the system calls. What calls may have gone uncounted by comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unseen {
+    /// Calls through this door, while the guest used the debug registers.
+    Calls(Door),
+    /// What a vCPU counted.
+    Vcpu {
+        /// Counted from 0.
+        index: u8,
+        /// What became of it.
+        why: String,
+    },
+    /// Results, while the guest used the debug registers.
+    Results,
+    /// A breakpoint of the guest's own, which could not fire.
+    GuestBreakpoint,
 }
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WHY: &str = "for a while: the guest used the debug registers";
+        match self {
+            Self::Calls(door) => write!(f, "calls through {} were not counted {WHY}", name(*door)),
+            Self::Vcpu { index, why } => write!(f, "what vCPU {index} counted is missing: {why}"),
+            Self::Results => write!(f, "results of calls were not seen {WHY}"),
+            Self::GuestBreakpoint => f.write_str(
+                "a breakpoint of the guest's own could not fire: counting needs the debug registers",
+            ),
+        }
+    }
+}
+
+/// All that was not seen.
+#[derive(Debug, Default)]
+pub struct Unknown(pub Vec<Unseen>);
 
 impl Unknown {
     /// What the evidence itself says to be missing.
     pub fn of(evidence: &Evidence) -> Self {
-        const WHY: &str = "for a while: the guest used the debug registers";
-        let mut unknown = Self::default();
-        for what in &evidence.uncounted {
-            match what {
-                Uncounted::Calls(door) => {
-                    unknown.calls.push(format!("calls through {} were not counted {WHY}", name(*door)));
-                }
-                Uncounted::Results => unknown.results.push(format!("results of calls were not seen {WHY}")),
-                Uncounted::GuestBreakpoint => unknown.others.push(
-                    "a breakpoint of the guest's own could not fire: counting needs the debug registers"
-                        .into(),
-                ),
-            }
-        }
-        for vcpu in &evidence.missing_vcpus {
-            unknown.calls.push(format!("what vCPU {} counted is missing: {}", vcpu.index, vcpu.why));
-        }
-        unknown
+        let uncounted = evidence.uncounted.iter().map(|what| match what {
+            Uncounted::Calls(door) => Unseen::Calls(*door),
+            Uncounted::Results => Unseen::Results,
+            Uncounted::GuestBreakpoint => Unseen::GuestBreakpoint,
+        });
+        let missing = evidence.missing_vcpus.iter();
+        let missing = missing.map(|vcpu| Unseen::Vcpu { index: vcpu.index, why: vcpu.why.clone() });
+        let mut all: Vec<Unseen> = uncounted.chain(missing).collect();
+        all.sort();
+        Self(all)
     }
 
     /// Why there may have been more calls than were counted.
-    pub fn calls(&self) -> Option<&str> {
-        self.calls.first().map(String::as_str)
+    pub fn calls(&self) -> Option<String> {
+        let calls = |unseen: &&Unseen| matches!(unseen, Unseen::Calls(_) | Unseen::Vcpu { .. });
+        self.0.iter().find(calls).map(Unseen::to_string)
     }
 
     /// Why there may have been more results, or errors, than were seen; `untold` is how many found no room in a row.
     pub fn results(&self, untold: u64) -> Option<String> {
-        let first = self.calls.iter().chain(&self.results).next().cloned();
-        first.or_else(|| (untold > 0).then(|| format!("{untold} more were not told apart")))
-    }
-
-    /// All of it, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        self.calls.iter().chain(&self.results).chain(&self.others).cloned().collect()
+        let first = self.0.iter().find(|unseen| **unseen != Unseen::GuestBreakpoint);
+        let untold = (untold > 0).then(|| format!("{untold} more were not told apart"));
+        first.map(Unseen::to_string).or(untold)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Verdicts, of a run and of a step.
 
 use base::cache::Fault;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every expectation held.
     Pass,
@@ -71,7 +73,8 @@ impl fmt::Display for Verdict {
 }
 
 /// What a step came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StepVerdict {
     /// Every expectation held.
     Pass,

@@ -1,5 +1,6 @@
 //! Where a kernel's functions and variables are.
 
+use board::wire::Function;
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
@@ -130,17 +131,16 @@ impl Symbols {
         names.iter().filter_map(|name| Some(((*name).to_owned(), self.landmark(name)?))).collect()
     }
 
-    /// Where those of these functions begin and end that the kernel has, as `NAME()` and `NAME()end`; of one that the
-    /// compiler changed for its callers, all that came of it.
-    pub fn bounds(&self, names: &[&str]) -> BTreeMap<String, u64> {
+    /// Where those of these functions begin and end that the kernel has; of one that the compiler changed for its callers,
+    /// all that came of it.
+    pub fn bounds(&self, names: &[&str]) -> Vec<Function> {
         let wanted = |name: &str| {
             let (base, rest) = name.split_once('.').unwrap_or((name, ""));
             names.contains(&base) && !rest.ends_with("cold")
         };
-        let found = self.text.iter().filter(|(_, name)| wanted(name)).flat_map(|(start, name)| {
+        let found = self.text.iter().filter(|(_, name)| wanted(name)).filter_map(|(start, name)| {
             let after = self.text.partition_point(|(address, _)| address <= start);
-            let end = self.text.get(after).map(|(end, _)| (format!("{name}()end"), *end));
-            end.map(|end| [(format!("{name}()"), *start), end]).into_iter().flatten()
+            self.text.get(after).map(|(end, _)| Function { name: name.clone(), code: *start..*end })
         });
         found.collect()
     }
@@ -193,13 +193,12 @@ mod tests {
         let map = "ffffffff81000000 T _text\nffffffff81000010 t wait\nffffffff81000020 t wait.constprop.0\n\
                    ffffffff81000030 t wait.isra.0.cold\nffffffff81000040 T waits\nffffffff81000050 T _etext\n";
         let bounds = Symbols::from_map(map).unwrap().bounds(&["wait", "nothing"]);
-        let expected = [("wait", 0x10, 0x20), ("wait.constprop.0", 0x20, 0x30)].into_iter().flat_map(
-            |(name, start, end): (&str, u64, u64)| {
-                let at = |offset| 0xffff_ffff_8100_0000 + offset;
-                [(format!("{name}()"), at(start)), (format!("{name}()end"), at(end))]
-            },
+        let at = |offset: u64| 0xffff_ffff_8100_0000 + offset;
+        let expected = [("wait", 0x10, 0x20), ("wait.constprop.0", 0x20, 0x30)];
+        assert_eq!(
+            bounds,
+            expected.map(|(name, start, end)| Function { name: name.into(), code: at(start)..at(end) })
         );
-        assert_eq!(bounds, expected.collect());
     }
 
     #[test]

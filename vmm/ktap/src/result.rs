@@ -1,7 +1,10 @@
 //! What a parser finds.
 
+use serde::{Deserialize, Serialize};
+
 /// How a test ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// `ok`
     Passed,
@@ -26,7 +29,7 @@ impl Outcome {
 }
 
 /// One test.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test {
     /// The names of the tests that it is a part of, the outermost first, and its own.
     pub path: Vec<String>,

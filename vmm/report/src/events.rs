@@ -77,7 +77,7 @@ impl Reporter for Events {
                 self.passed += usize::from(report.verdict == judge::Verdict::Pass);
                 let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
                 let calls: Vec<Value> = report.syscalls.iter().map(crate::json::call).collect();
-                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason, "findings": findings, "syscalls": calls })
+                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason.to_string(), "findings": findings, "syscalls": calls })
             }
             _ => return Ok(()),
         };

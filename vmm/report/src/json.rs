@@ -83,7 +83,8 @@ impl Json {
     fn object(&self) -> Value {
         let report = self.report.as_ref();
         let verdict = report.map_or("infra", |report| report.verdict.name());
-        let reason = report.map_or("the run was cut off before its end", |report| &report.reason);
+        let reason = report
+            .map_or("the run was cut off before its end".to_owned(), |report| report.reason.to_string());
         let release = self.booted.as_ref().map(|booted| &booted.release);
         let kernel = self.kernel.as_ref().map(|kernel| {
             json!({
@@ -114,8 +115,8 @@ impl Json {
             "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
             "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
-            "entry_writes": report.map(|report| &report.entry_writes),
-            "not_known": report.map(|report| &report.unknown),
+            "entry_writes": report.map(|report| lines(&report.entry_writes)),
+            "not_known": report.map(|report| lines(&report.unknown)),
             "trace": self.trace,
             "trace_calls_dropped": self.untold,
             "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
@@ -221,6 +222,11 @@ impl Reporter for Json {
         }
         self.write()
     }
+}
+
+/// In words, a line each.
+fn lines(all: &[impl std::fmt::Display]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }
 
 fn millis(time: Duration) -> f64 {

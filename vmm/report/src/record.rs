@@ -87,7 +87,7 @@ impl Run {
     /// Why it did not pass, in one line.
     pub fn reason(&self) -> String {
         match &self.report {
-            Some(report) => report.reason.lines().map(str::trim).collect::<Vec<_>>().join(" "),
+            Some(report) => report.reason.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "),
             None => "the run was cut off before its end, or did not begin".to_owned(),
         }
     }

@@ -217,8 +217,8 @@ impl Terminal {
             self.difference(failure)?;
         }
         self.findings(report)?;
-        for line in &report.unknown {
-            self.head("warning", line)?;
+        for unseen in &report.unknown {
+            self.head("warning", &unseen.to_string())?;
         }
         if report.log_lost > 0 {
             let lost = report.log_lost;
@@ -301,7 +301,7 @@ impl Terminal {
         let name = escape(&report.scenario);
         if !good {
             // A compiler says several lines. Indented, none of them looks like a verdict.
-            let reason: Vec<String> = report.reason.lines().map(escape).collect();
+            let reason: Vec<String> = report.reason.to_string().lines().map(escape).collect();
             return writeln!(self.out, "{label}  {name}: {}", reason.join("\n  "));
         }
         let (steps, expectations) = (report.steps.len(), report.expectations);

@@ -5,7 +5,7 @@ use board::wire::{LogRecord, VcpuStanding};
 use engine::event::{Ended, Event, RunEnd, Start, StepOutcome};
 use judge::{
     Build, Judge, Judged, Kernel, Verdict,
-    fixture::{any_event, good_run, judged, names},
+    fixture::{Known, any_event, good_run, judged},
 };
 use proptest::prelude::*;
 use scenario::fixture::{CHARDEV, SYSCALL, scenario};
@@ -46,7 +46,13 @@ fn written(all: &[Judged]) -> serde_json::Value {
 }
 
 fn log(text: &str, level: u8) -> Event {
-    Event::Log(LogRecord { seq: 0, time: Duration::from_micros(1_234_567), level, text: text.into() })
+    Event::Log(LogRecord {
+        seq: 0,
+        time: Duration::from_micros(1_234_567),
+        level,
+        user: false,
+        text: text.into(),
+    })
 }
 
 /// The run of chardev.yaml up to a step, which ends otherwise.
@@ -112,7 +118,7 @@ fn troubled() -> Vec<Judged> {
             let seq = (20 * index + line) as u64;
             let (level, text) =
                 (if line == 1 { 3 } else { 6 }, format!("driver: line {line} of step {index}"));
-            events.push(Event::Log(LogRecord { seq, time: Duration::ZERO, level, text }));
+            events.push(Event::Log(LogRecord { seq, time: Duration::ZERO, level, user: false, text }));
         }
         events.push(Event::StepEnded { index, outcome });
     }
@@ -293,7 +299,7 @@ proptest! {
                 build: Duration::ZERO,
                 warnings: Vec::new(),
             },
-            names(),
+            Box::new(Known),
         );
         all.extend(events.iter().flat_map(|event| judge.event(event)));
         for judged in &all {

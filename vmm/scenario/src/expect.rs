@@ -92,6 +92,10 @@ impl Reader<'_> {
             false => parse_int(text).map(status::meant),
         };
         match number {
+            Some(number) if !(0..=255).contains(&number) => self.error(
+                Diagnostic::new(&node.span, format!("no program exits with {number}: it is 0 to 255"))
+                    .help("write the name of the signal, like `SIGSEGV`, for one that a signal ends"),
+            ),
             Some(number) => Some(Interval { low: Some(Num::Int(number)), high: Some(Num::Int(number)) }),
             None if text.starts_with("SIG") => {
                 self.expected(node, "an exit status like `3`, or a signal's name like `SIGSEGV`")
@@ -211,6 +215,7 @@ impl Reader<'_> {
             let Some(node) = fields.take(way) else { continue };
             for node in self.items(node, "text or a list of texts").unwrap_or_default() {
                 checks.extend(match way {
+                    "contains" | "lacks" | "matches" if self.is_empty(node) => None,
                     "equals" => self.bytes(node, "text").map(Text::Equals),
                     "contains" => self.bytes(node, "text").map(Text::Contains),
                     "lacks" => self.bytes(node, "text").map(Text::Lacks),
@@ -226,6 +231,28 @@ impl Reader<'_> {
         checks
     }
 
+    /// Whether a text is empty, which every other text contains: that is an error.
+    fn is_empty(&mut self, node: &Node) -> bool {
+        let empty = node.text() == Some("");
+        if empty {
+            let error =
+                Diagnostic::new(&node.span, "an empty text is part of every text, so this says nothing");
+            self.errors.push(error.help("name what should be looked for"));
+        }
+        empty
+    }
+
+    /// How often something happens.
+    fn how_often(&mut self, node: &Node) -> Option<Interval> {
+        let interval = self.interval(node, "how often")?;
+        for bound in [&interval.low, &interval.high].into_iter().flatten() {
+            if let Num::Int(number @ ..0) = bound {
+                return self.error(Diagnostic::new(&node.span, format!("nothing happens {number} times")));
+            }
+        }
+        Some(interval)
+    }
+
     /// Expectations of log lines.
     fn log(&mut self, node: &Node) -> Vec<(LogWant, usize)> {
         const WAYS: &[&str] = &["has", "lacks", "matches"];
@@ -233,6 +260,7 @@ impl Reader<'_> {
         let mut add = |reader: &mut Self, way: &str, node: &Node| {
             for node in reader.items(node, "a text or a list of texts").unwrap_or_default() {
                 let want = match way {
+                    _ if reader.is_empty(node) => None,
                     "has" => reader.text(node, "a text").map(LogWant::Has),
                     "lacks" => reader.text(node, "a text").map(LogWant::Lacks),
                     _ => reader.regex(node).map(LogWant::Matches),
@@ -310,21 +338,21 @@ impl Reader<'_> {
 
     fn call(&mut self, node: &Node, expect: CallExpect) -> Option<CallExpect> {
         let Value::Map(entries) = &node.value else {
-            return Some(CallExpect { count: Some(self.interval(node, "how often")?), ..expect });
+            return Some(CallExpect { count: Some(self.how_often(node)?), ..expect });
         };
         let range = |entry: &(Node, Node)| matches!(entry.0.text(), Some("at-least" | "at-most"));
         if entries.iter().any(range) {
-            return Some(CallExpect { count: Some(self.interval(node, "how often")?), ..expect });
+            return Some(CallExpect { count: Some(self.how_often(node)?), ..expect });
         }
         let mut fields = self.fields(node, "what is expected of a system call")?;
-        let count = fields.take("count").map(|node| self.interval(node, "how often"));
+        let count = fields.take("count").map(|node| self.how_often(node));
         let mut errors = Vec::new();
         if let Some(node) = fields.take("errors") {
             let mut list = self.fields(node, "`errors`")?;
             for (name, key, node) in list.rest() {
                 let key =
                     Node { span: key.clone(), value: Value::Scalar { text: name.to_owned(), plain: true } };
-                if let (Some(errno), Some(range)) = (self.errno(&key), self.interval(node, "how often")) {
+                if let (Some(errno), Some(range)) = (self.errno(&key), self.how_often(node)) {
                     errors.push((errno, range));
                 }
             }

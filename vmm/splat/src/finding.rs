@@ -1,11 +1,11 @@
 //! What a splat looks like to the rest of the world.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Frame, Kind};
 
 /// One splat: one cause, however many messages the kernel printed about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What sort of splat.
     pub kind: Kind,
@@ -49,7 +49,7 @@ impl Finding {
 }
 
 /// A range of lines of the log, counted from 1, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lines {
     pub first: u64,
     pub last: u64,

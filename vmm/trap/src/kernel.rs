@@ -12,6 +12,7 @@ mod stack;
 pub use modules::SeenModules;
 pub use stack::SLEEPING_FUNCTIONS;
 
+use crate::Landmarks;
 use locks::Locks;
 use machine::{AddressSpace, GuestVirtualAddress};
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ pub struct Still {
 /// Reads them.
 pub struct KernelState {
     space: AddressSpace,
-    landmarks: BTreeMap<String, u64>,
+    landmarks: Landmarks,
     /// The functions that tell what a sleep is for.
     sleeping: Vec<(Range<u64>, Part)>,
     budget: Budget,
@@ -104,17 +105,16 @@ struct Module {
 }
 
 impl KernelState {
-    /// `landmarks` are symbols (`init_task`, `modules`), offsets of fields (`task_struct.pid` and so on), and where
-    /// [`SLEEPING_FUNCTIONS`] begin and end (`schedule()` and `schedule()end`; what the compiler put behind a name stays). What is
-    /// found until the time is up counts.
-    pub fn new(space: AddressSpace, landmarks: BTreeMap<String, u64>, until: Instant) -> Self {
+    /// `landmarks` has the symbols `init_task` and `modules`, offsets of fields (`task_struct.pid` and so on), and
+    /// [`SLEEPING_FUNCTIONS`]. What is found until the time is up counts.
+    pub fn new(space: AddressSpace, landmarks: Landmarks, until: Instant) -> Self {
         let sleeping = stack::sleeping(&landmarks);
         let budget = Budget { until, reads: Cell::new(0), over: Cell::new(false) };
         Self { space, landmarks, sleeping, budget }
     }
 
-    fn at(&self, name: &str) -> Option<u64> {
-        self.landmarks.get(name).copied()
+    fn layout(&self, name: &str) -> Option<u64> {
+        self.landmarks.layout(name)
     }
 
     fn word(&self, address: u64) -> Option<u64> {
@@ -165,7 +165,7 @@ impl KernelState {
 
     fn find_sleepers(&self) -> Option<Vec<Sleeper>> {
         let [tgid, comm, state, flags] =
-            ["tgid", "comm", "__state", "flags"].map(|field| self.at(&format!("task_struct.{field}")));
+            ["tgid", "comm", "__state", "flags"].map(|field| self.layout(&format!("task_struct.{field}")));
         let (tgid, comm, state, flags) = (tgid?, comm?, state?, flags?);
         let all = self.tasks()?;
         let sleeps = |task: &u64| {
@@ -198,7 +198,7 @@ impl KernelState {
     }
 
     fn find_children(&self) -> Option<Vec<Child>> {
-        let field = |name: &str| self.at(&format!("task_struct.{name}"));
+        let field = |name: &str| self.layout(&format!("task_struct.{name}"));
         let (tgid, parent, comm) = (field("tgid")?, field("real_parent")?, field("comm")?);
         let (sp, switches) = (field("sp")?, [field("nvcsw")?, field("nivcsw")?]);
         let all = self.tasks()?;
@@ -220,8 +220,8 @@ impl KernelState {
 
     /// All tasks but the idle ones: of each process its first thread.
     fn tasks(&self) -> Option<BTreeSet<u64>> {
-        let tasks = self.at("task_struct.tasks")?;
-        let head = self.at("init_task")?.wrapping_add(tasks);
+        let tasks = self.layout("task_struct.tasks")?;
+        let head = self.landmarks.symbol("init_task")?.wrapping_add(tasks);
         Some(self.list(head, tasks, MOST_TASKS).into_iter().collect())
     }
 
@@ -245,10 +245,10 @@ impl KernelState {
 
     fn modules(&self) -> Option<Vec<Module>> {
         let [list, name, text, size] =
-            ["list", "name", "text", "text_size"].map(|field| self.at(&format!("module.{field}")));
+            ["list", "name", "text", "text_size"].map(|field| self.layout(&format!("module.{field}")));
         let (list, name, text, size) = (list?, name?, text?, size?);
-        let kallsyms = self.at("module.kallsyms");
-        let init = self.at("module.init_text").zip(self.at("module.init_text_size"));
+        let kallsyms = self.layout("module.kallsyms");
+        let init = self.layout("module.init_text").zip(self.layout("module.init_text_size"));
         let one = |module: u64| {
             let region = |at: u64, size: u64| {
                 let size = self.half(module.wrapping_add(size))?;
@@ -263,7 +263,7 @@ impl KernelState {
                 kallsyms: kallsyms.and_then(|at| self.word(module.wrapping_add(at))),
             })
         };
-        let found = self.list(self.at("modules")?, list, MOST_MODULES);
+        let found = self.list(self.landmarks.symbol("modules")?, list, MOST_MODULES);
         Some(found.into_iter().filter_map(one).collect())
     }
 
@@ -295,7 +295,7 @@ impl KernelState {
         const SYMBOL: u64 = 24;
         let table = module.kallsyms?;
         let [symtab, count, strtab] = ["symtab", "num_symtab", "strtab"]
-            .map(|field| Some(table.wrapping_add(self.at(&format!("mod_kallsyms.{field}"))?)));
+            .map(|field| Some(table.wrapping_add(self.layout(&format!("mod_kallsyms.{field}"))?)));
         let (symtab, strtab) = (self.word(symtab?)?, self.word(strtab?)?);
         let count = u64::from(self.half(count?)?).min(MOST_SYMBOLS);
         Some(((0..count).map(move |index| symtab.wrapping_add(index * SYMBOL)), strtab))
@@ -325,7 +325,7 @@ mod tests {
     use vm_memory::{Bytes, GuestAddress};
 
     /// Modules, each of which says that it has a hundred thousand symbols, which all lie before the address asked for.
-    fn hostile() -> (AddressSpace, BTreeMap<String, u64>) {
+    fn hostile() -> (AddressSpace, Landmarks) {
         let memory = machine::create_memory(32).unwrap();
         let put = |at: u64, value: u64| memory.write_obj(value, GuestAddress(at)).unwrap();
         const BASE: u64 = 0xffff_8880_0000_0000;
@@ -345,7 +345,6 @@ mod tests {
             put(0x10_0000 + symbol * 24 + 8, BASE);
         }
         let fields = [
-            ("modules", BASE + 0x3000),
             ("module.list", 0),
             ("module.name", 8),
             ("module.text", 0x10),
@@ -355,7 +354,11 @@ mod tests {
             ("mod_kallsyms.num_symtab", 8),
             ("mod_kallsyms.strtab", 0x10),
         ];
-        let landmarks = fields.map(|(name, at)| (name.to_owned(), at)).into();
+        let landmarks = Landmarks {
+            symbols: BTreeMap::from([("modules".to_owned(), BASE + 0x3000)]),
+            layout: fields.map(|(name, at)| (name.to_owned(), at)).into(),
+            ..Landmarks::default()
+        };
         (AddressSpace::new(memory, 0x1000, 0), landmarks)
     }
 

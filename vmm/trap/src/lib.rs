@@ -7,6 +7,7 @@
 
 mod door;
 mod kernel;
+mod landmarks;
 mod own;
 mod printk;
 mod seen;
@@ -17,6 +18,7 @@ mod walk;
 
 pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
+pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use own::{OwnBreakpoints, hand_on};
 pub use printk::{KernelLog, LogPosition, LogRecord};
 pub use seen::Seen;

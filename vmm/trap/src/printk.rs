@@ -18,6 +18,9 @@ pub struct LogRecord {
     pub time: Duration,
     /// 0 (emergency) to 7 (debug).
     pub level: u8,
+    /// A program wrote it, by /dev/kmsg, and not the kernel. That gives such lines another facility than its own
+    /// (Documentation/ABI/testing/dev-kmsg).
+    pub user: bool,
     /// Without time and level; control characters as the kernel stored them, what is no UTF-8 is replaced.
     pub text: String,
 }
@@ -267,6 +270,7 @@ impl KernelLog {
             seq,
             time: Duration::from_nanos(field(8)),
             level: info[19] >> 5,
+            user: info[18] != 0,
             text: String::from_utf8_lossy(new).into_owned(),
         };
         Some((record, text.len()))

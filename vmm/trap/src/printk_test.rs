@@ -94,6 +94,17 @@ fn each_record_is_read_once_with_its_time_and_level() {
 }
 
 #[test]
+fn what_a_program_wrote_is_told_apart_by_its_facility() {
+    let guest = Guest::new();
+    (0..2).for_each(|id| guest.record(id, FINALIZED));
+    // LOG_USER, what /dev/kmsg gives to all that names none.
+    guest.put(INFOS + INFO_SIZE + 16, "line 1".len() as u64 | 1 << 16 | 6 << 29);
+    guest.holds(0, 1);
+    let records = guest.log().read(later());
+    assert_eq!(records.iter().map(|record| record.user).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
 fn a_record_that_is_being_written_is_waited_for() {
     for unfinished in [RESERVED, COMMITTED] {
         let guest = Guest::new();

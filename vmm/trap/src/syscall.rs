@@ -10,6 +10,7 @@
 
 use crate::{
     door::{Door, Doors, Place, Results},
+    landmarks::Landmarks,
     own::{self, OwnBreakpoints},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
@@ -19,10 +20,7 @@ use machine::{
     AddressSpace, GuestVirtualAddress, Memory, Processor, Registers, Subscriber,
     x86::{INTERRUPT_FLAG, RESUME_FLAG, debug::SINGLE_STEP},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 /// Offsets in the kernel's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
 const PT_REGS_AX: u64 = 0x50;
@@ -46,7 +44,7 @@ pub struct Order {
     /// The guest's memory.
     pub memory: Memory,
     /// Kernel symbols and offsets: `do_syscall_64`, and those of [`crate::Process`].
-    pub landmarks: BTreeMap<String, u64>,
+    pub landmarks: Landmarks,
     /// The agent.
     pub agent: Agent,
     /// Watch results too, at the price of a second exit for each call.
@@ -94,7 +92,7 @@ impl SyscallTrap {
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
     /// at the old place where the new code has none.
     pub fn moved(&mut self, vcpu: &mut dyn Processor) -> Result<(), TrapError> {
-        let do_syscall_64 = self.order.landmarks.get("do_syscall_64").copied();
+        let do_syscall_64 = self.order.landmarks.symbol("do_syscall_64");
         let results = if self.order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
         // There is then no entry to guard.
         let Some(doors) = Doors::find(vcpu, &self.order.space, results)? else { return Ok(()) };

@@ -1,7 +1,8 @@
 //! Who runs on a vCPU: the kernel's `current`, read from guest memory.
 
+use crate::Landmarks;
 use machine::{AddressSpace, GuestVirtualAddress, Memory, Processor, x86::GS_BASES};
-use std::{cell::Cell, collections::BTreeMap};
+use std::cell::Cell;
 use vm_memory::{Bytes, GuestAddress};
 
 /// A process, as the guest's kernel names it.
@@ -44,10 +45,9 @@ impl Current {
         vcpu: &dyn Processor,
         space: &AddressSpace,
         memory: &Memory,
-        landmarks: &BTreeMap<String, u64>,
+        landmarks: &Landmarks,
     ) -> Option<Self> {
-        let landmark = |name: &str| landmarks.get(name).copied();
-        let variable = landmark("pcpu_hot").or_else(|| landmark("current_task"))?;
+        let variable = landmarks.symbol("pcpu_hot").or_else(|| landmarks.symbol("current_task"))?;
         // The kernel's own is in the one register while it runs, and in the other one in user space; it is
         // the one in the kernel's half of addresses.
         let base = GS_BASES.iter().find_map(|msr| vcpu.msr(*msr).ok().filter(|base| *base >> 63 == 1))?;
@@ -55,8 +55,8 @@ impl Current {
             pointer: space.translate(GuestVirtualAddress(base.wrapping_add(variable)))?,
             space: space.clone(),
             memory: memory.clone(),
-            tgid: landmark("task_struct.tgid")?,
-            comm: landmark("task_struct.comm")?,
+            tgid: landmarks.layout("task_struct.tgid")?,
+            comm: landmarks.layout("task_struct.comm")?,
             pages: Default::default(),
         })
     }

@@ -6,6 +6,7 @@
 //! step: hardware clears RFLAGS.TF on the way into its handler.
 
 use crate::{
+    landmarks::Landmarks,
     seen::pointed_to,
     syscall::TrapError,
     task::{Current, Process},
@@ -15,7 +16,6 @@ use machine::{
     x86::{LSTAR, RESUME_FLAG, TRAP_FLAG, debug::SINGLE_STEP},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// So many instructions are followed; a call that needs more is followed no further.
 const MOST_INSTRUCTIONS: u64 = 100_000;
@@ -42,7 +42,7 @@ pub struct WalkOrder {
     /// The guest's memory.
     pub memory: Memory,
     /// Kernel symbols and offsets: those of [`Process`], and `finish_task_switch`.
-    pub landmarks: BTreeMap<String, u64>,
+    pub landmarks: Landmarks,
 }
 
 /// A system call's way. The first stop is the `syscall` instruction, not yet executed; the second is the kernel's
@@ -132,7 +132,7 @@ impl Walker {
     }
 
     fn breakpoints(&self) -> Vec<Breakpoint> {
-        let switch = self.order.landmarks.get("finish_task_switch").copied();
+        let switch = self.order.landmarks.symbol("finish_task_switch");
         let returns_to = self.order.returns_to;
         let addresses = match self.state {
             State::Waiting => vec![self.call_site()],

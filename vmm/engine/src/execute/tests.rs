@@ -210,7 +210,8 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
             let Ok(Some(Command::Ask { id, question: Question::ReadLog { .. } })) = asked else {
                 panic!("{asked:?}")
             };
-            let record = LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() };
+            let record =
+                LogRecord { seq: 0, time: Duration::ZERO, level, user: false, text: text.to_owned() };
             machine.notice(Notice::Log(vec![record]));
             machine.notice(Notice::Answer { id, answer: Answer::LogRead });
         }
@@ -227,10 +228,31 @@ fn words_of_a_panic_from_a_healthy_kernel_end_nothing() {
         machine.boot();
         let id = machine.request().unwrap().id;
         machine.print(5, "Kernel panic - not syncing: a module only says so");
+        for text in ["Kernel panic - not syncing: a program says so", "reboot: Power down"] {
+            let record =
+                LogRecord { seq: 0, time: Duration::ZERO, level: 0, user: true, text: text.to_owned() };
+            machine.log.push_back(record);
+        }
         machine.reply(id, returned(0));
         machine.request();
     });
     assert_eq!(*why(&events), RunEnd::Completed);
+}
+
+#[test]
+fn a_guest_that_halts_is_not_waited_for() {
+    let instead = "reboot: Power off not available: System halted instead";
+    for text in ["reboot: Power down", "reboot: System halted", instead] {
+        let start = Instant::now();
+        let events = events(&one_call(), |machine| {
+            machine.boot();
+            machine.request();
+            machine.print(0, text);
+            machine.request();
+        });
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!((outcome(&events, 0), why(&events)), (&StepOutcome::Lost, &RunEnd::SwitchedOff));
+    }
 }
 
 #[test]

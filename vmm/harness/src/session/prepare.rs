@@ -3,6 +3,7 @@
 use super::{
     checks,
     home::Home,
+    known::Known,
     modules::{self, Modules},
     warm,
 };
@@ -12,7 +13,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{FUNCTIONS, LANDMARKS, Spec};
+use board::wire::{FUNCTIONS, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -35,7 +36,7 @@ use std::{
 pub(crate) struct Prepared {
     pub plan: Plan,
     pub kernel: judge::Kernel,
-    pub names: Names,
+    pub names: Box<dyn Names>,
     /// Where the modules come from.
     pub builds: Vec<Build>,
     /// How long it took to look at them.
@@ -111,9 +112,11 @@ pub(crate) fn the_rest(
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &[&initramfs, &luggage])?;
-    let mut landmarks = symbols.landmarks(LANDMARKS);
-    landmarks.extend(symbols.bounds(FUNCTIONS));
-    landmarks.extend(kernel.offsets(cache));
+    let landmarks = Landmarks {
+        symbols: symbols.landmarks(SYMBOLS),
+        functions: symbols.bounds(FUNCTIONS),
+        layout: kernel.offsets(cache),
+    };
     let machine = Spec {
         kernel: kernel.boot.clone(),
         initramfs,
@@ -128,14 +131,7 @@ pub(crate) fn the_rest(
     let home =
         Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
-    let names = Names {
-        syscall: Box::new(move |door, nr| calls.table.name(door, nr).map(str::to_owned)),
-        symbol: Box::new(move |address| {
-            symbols.function(address).map(|(name, offset)| format!("{name}+{offset:#x}"))
-        }),
-        at_home: Box::new(move |line| home.line(line)),
-        source: Box::new(move |code, stands| lines.find(code, stands)),
-    };
+    let names = Box::new(Known { calls: calls.table, symbols, home, lines });
     let described = judge::Kernel {
         release: Some(kernel.release),
         hash: kernel.hash,

@@ -56,7 +56,7 @@ impl Judge {
     }
 
     pub(super) fn call_name(&self, door: Door, nr: u64) -> String {
-        (self.names.syscall)(door, nr).unwrap_or_else(|| match door {
+        self.names.syscall(door, nr).unwrap_or_else(|| match door {
             Door::Syscall64 => format!("syscall_{nr}"),
             Door::Syscall32 | Door::Sysenter | Door::Int80 => format!("syscall32_{nr}"),
         })
@@ -87,7 +87,7 @@ impl Judge {
         };
         if let Some(range) = &expect.count {
             let count = rows().fold(0_u64, |sum, row| sum.saturating_add(row.count()));
-            compare(format!("calls of {name}"), range, count, unknown.calls().map(str::to_owned));
+            compare(format!("calls of {name}"), range, count, unknown.calls());
         }
         if let Some((wanted, line)) = &expect.returns {
             let mut seen: BTreeMap<i64, u64> = BTreeMap::new();

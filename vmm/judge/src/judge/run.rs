@@ -3,16 +3,17 @@
 use super::Judge;
 use super::step::wanted;
 use crate::check;
+use crate::entry::EntryWrite;
 use crate::findings::excuse;
 use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use crate::places;
+use crate::reason::{Reason, Unmet};
 use crate::standing::{self, Hang, describe};
 use crate::subtests::Results;
-use crate::unknown::{Unknown, lost};
+use crate::unknown::Unknown;
 use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
-use base::text::time;
-use board::wire::{Blame, EndReason, EntryWrite, Evidence, LogRecord};
+use board::wire::{Blame, EndReason, Evidence, LogRecord};
 use engine::event::{Ended, RunEnd};
 use scenario::model::Ktap;
 use std::time::Duration;
@@ -22,24 +23,25 @@ const LOG_LINES: usize = 20;
 
 impl Judge {
     /// The end without evidence.
-    pub(super) fn aborted(&mut self, verdict: Verdict, why: String) -> Judged {
+    pub(super) fn aborted(&mut self, verdict: Verdict, why: Reason) -> Judged {
         let report = self.report(&Evidence::default(), Duration::ZERO, Vec::new());
         // What was known by then stays.
         let known = self.known(&report).filter(|_| verdict == Verdict::Infra);
-        let (verdict, reason) = known.map_or((verdict, why.clone()), |known| and_then(known, &why));
+        let (verdict, reason) =
+            known.map_or_else(|| (verdict, why.clone()), |known| and_then(known, why.clone()));
         self.close(RunReport { verdict, reason, ..report })
     }
 
     /// The end with evidence.
     pub(super) fn ended(&mut self, ended: &Ended) -> Judged {
         if let RunEnd::NoAgent { standing, .. } = &ended.why {
-            self.standing = describe(standing, &self.explanation, &self.names);
+            self.standing = describe(standing, &self.explanation, &*self.names);
             self.hang = Some(Hang::of(standing));
         }
         let rows = self.rows();
         let mut report = self.report(&ended.evidence, ended.ran, rows);
         let unknown = Unknown::of(&ended.evidence);
-        report.unknown = unknown.lines();
+        report.unknown.clone_from(&unknown.0);
         let end = self.end(&ended.why);
         // A run that was cut off did not get to what it should have done: that would be noise.
         let bad_end = self.scenario.expect.ending.is_some() || end.is_final;
@@ -75,7 +77,7 @@ impl Judge {
         }
         RunReport {
             verdict: Verdict::Infra,
-            reason: String::new(),
+            reason: Reason::None,
             scenario: self.scenario.name.clone(),
             path: self.scenario.path.clone(),
             steps: self.steps.clone(),
@@ -86,7 +88,11 @@ impl Judge {
             unknown: Vec::new(),
             taint: self.taint,
             syscalls,
-            entry_writes: evidence.entry_writes.iter().map(|write| self.entry_write(write)).collect(),
+            entry_writes: evidence
+                .entry_writes
+                .iter()
+                .map(|write| EntryWrite::of(write, &*self.names))
+                .collect(),
             not_trapping: self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
             exits_until_ready: evidence.exits_until_ready.clone(),
             exits: evidence.exits.clone(),
@@ -100,30 +106,11 @@ impl Judge {
         }
     }
 
-    fn entry_write(&self, write: &EntryWrite) -> String {
-        let place = |address| {
-            (self.names.symbol)(address)
-                .map_or(format!("{address:#x}"), |name| format!("{address:#x} ({name})"))
-        };
-        let msr = match write.msr {
-            0xc000_0081 => "MSR_STAR".to_owned(),
-            0xc000_0082 => "MSR_LSTAR".to_owned(),
-            0xc000_0083 => "MSR_CSTAR".to_owned(),
-            0xc000_0084 => "MSR_SYSCALL_MASK".to_owned(),
-            0x174 => "MSR_IA32_SYSENTER_CS".to_owned(),
-            0x175 => "MSR_IA32_SYSENTER_ESP".to_owned(),
-            0x176 => "MSR_IA32_SYSENTER_EIP".to_owned(),
-            other => format!("MSR {other:#x}"),
-        };
-        let (from, to, by) = (place(write.from), place(write.to), place(write.rip));
-        format!("{msr} of vCPU {} from {from} to {to}, by the instruction at {by}", write.vcpu)
-    }
-
     fn judged_findings(&self) -> Vec<Finding> {
         let mut findings = self.findings.now();
         for finding in &mut findings {
             finding.excuse = excuse(&self.scenario, finding);
-            places::add(&mut finding.splat, &self.names);
+            places::add(&mut finding.splat, &*self.names);
         }
         findings
     }
@@ -173,7 +160,7 @@ impl Judge {
     fn end(&self, why: &RunEnd) -> End<'_> {
         let mut end = End { is_final: self.final_end_came, excused: &[], missing: None };
         let Some(ending) = &self.scenario.expect.ending else { return end };
-        let otherwise = self.in_words(why);
+        let otherwise = self.how(why).to_string();
         let mut others: Vec<String> = self.log_tail().into_iter().map(|line| line.text).collect();
         others.push(otherwise.clone());
         if self.ending_is(ending, |_| true, &others) {
@@ -190,20 +177,22 @@ impl Judge {
         end
     }
 
-    fn in_words(&self, why: &RunEnd) -> String {
+    /// How the run ended, as the reason of a verdict.
+    fn how(&self, why: &RunEnd) -> Reason {
         match why {
             _ if self.booted.is_none() => self.boot_failed(why).1,
-            RunEnd::Completed => "every step was done".into(),
+            RunEnd::Completed => Reason::Completed,
             RunEnd::StepTimedOut { index } => self.hung(*index).1,
-            RunEnd::Panicked => "the kernel panicked".into(),
-            RunEnd::Machine(reason) => machine_end(reason),
-            RunEnd::BadAgent(text) => format!("the agent's answers make no sense: {text}"),
-            RunEnd::NoAgent { .. } => "the run contradicts itself".into(),
+            RunEnd::Panicked => Reason::Panicked { booting: false },
+            RunEnd::SwitchedOff => Reason::SwitchedOff,
+            RunEnd::Machine(end) => machine(end),
+            RunEnd::BadAgent(why) => Reason::BadAgent { why: why.clone(), hello: false },
+            RunEnd::NoAgent { .. } => Reason::Contradiction("no agent after its hello".into()),
         }
     }
 
     /// The verdict.
-    fn decide(&self, why: &RunEnd, report: &RunReport, end: &End<'_>) -> (Verdict, String) {
+    fn decide(&self, why: &RunEnd, report: &RunReport, end: &End<'_>) -> (Verdict, Reason) {
         let unexpected =
             |gravity| report.findings.iter().find(|finding| finding.gravity == gravity && finding.counts());
         let panic = unexpected(Gravity::Panic);
@@ -214,15 +203,15 @@ impl Judge {
             };
         };
         if let RunEnd::Machine(reason @ (EndReason::Failed { .. } | EndReason::Stopped)) = why {
-            let why = machine_end(reason);
+            let end = machine(reason);
             // No end erases what was known before it.
             return match (self.known(report), reason.blame()) {
-                (Some(known), _) => and_then(known, &why),
-                (None, Blame::Host) => (Verdict::Infra, why),
-                (None, Blame::Guest) => (Verdict::Fail, why),
+                (Some(known), _) => and_then(known, end),
+                (None, Blame::Host) => (Verdict::Infra, end),
+                (None, Blame::Guest) => (Verdict::Fail, end),
                 // Nobody who tests the guest may have a verdict of infra for what the guest did.
                 (None, Blame::Unknown) => {
-                    (Verdict::Fail, format!("{why} (this may be the guest's doing, or not)"))
+                    (Verdict::Fail, Reason::Machine { end: reason.clone(), unsure: true })
                 }
             };
         }
@@ -231,10 +220,8 @@ impl Judge {
         }
         if !end.is_final {
             match why {
-                RunEnd::Panicked => return (Verdict::Panic, "the kernel panicked".into()),
-                RunEnd::Machine(EndReason::TripleFault) => {
-                    return (Verdict::Panic, machine_end(&EndReason::TripleFault));
-                }
+                RunEnd::Panicked => return (Verdict::Panic, Reason::Panicked { booting: false }),
+                RunEnd::Machine(end @ EndReason::TripleFault) => return (Verdict::Panic, machine(end)),
                 RunEnd::StepTimedOut { index } => return self.hung(*index),
                 _ => {}
             }
@@ -243,27 +230,22 @@ impl Judge {
             return (Verdict::Oops, reason_of(oops));
         }
         match why {
-            RunEnd::BadAgent(text) => {
-                return (Verdict::Fail, format!("the agent's answers make no sense: {text}"));
-            }
-            RunEnd::Machine(reason @ EndReason::Reset) if !end.is_final => {
-                return (Verdict::Fail, machine_end(reason));
-            }
-            RunEnd::NoAgent { .. } => {
-                return (Verdict::Infra, "the run contradicts itself: no agent after its hello".into());
-            }
+            RunEnd::BadAgent(_) => return (Verdict::Fail, self.how(why)),
+            RunEnd::Machine(EndReason::Reset) if !end.is_final => return (Verdict::Fail, self.how(why)),
+            RunEnd::SwitchedOff if !end.is_final => return (Verdict::Fail, self.how(why)),
+            RunEnd::NoAgent { .. } => return (Verdict::Infra, self.how(why)),
             _ => {}
         }
         if let Some(why) = &booted.not_trapping
             && !self.scenario.expect.syscalls.is_empty()
         {
-            return (Verdict::Infra, format!("system calls can't be counted here: {why}"));
+            return (Verdict::Infra, Reason::NotCounted(why.clone()));
         }
         self.compared(report, end)
     }
 
     /// What is known against the kernel, or of failed steps, however the run ends.
-    fn known(&self, report: &RunReport) -> Option<(Verdict, String)> {
+    fn known(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         let worst =
             report.findings.iter().filter(|finding| finding.counts()).max_by_key(|finding| finding.gravity);
         let of = |finding: &Finding| match finding.gravity {
@@ -278,38 +260,24 @@ impl Judge {
         // The step that the end came in did not fail by itself.
         let failed = |step: &&JudgedStep| step.verdict.is_bad() && self.lost != Some(step.index);
         let failed = self.steps.iter().filter(failed).count();
-        let failed =
-            (failed > 0).then(|| (Verdict::Fail, format!("{failed} of {} steps failed", self.steps.len())));
-        failed.or(found)
+        let unmet = Unmet { steps: self.steps.len(), failed, ..Unmet::default() };
+        (failed > 0).then_some((Verdict::Fail, Reason::Unmet(unmet))).or(found)
     }
 
     /// The verdict of a guest that is in good health.
-    fn compared(&self, report: &RunReport, end: &End<'_>) -> (Verdict, String) {
+    fn compared(&self, report: &RunReport, end: &End<'_>) -> (Verdict, Reason) {
         let count = |verdict| self.steps.iter().filter(|step| step.verdict == verdict).count();
         let (failed, late) = (count(StepVerdict::Fail), count(StepVerdict::Timeout));
         let missed =
             |step: &&JudgedStep| !step.is_done() && !end.is_final && !end.excused.contains(&step.index);
         let missed = self.steps.iter().filter(missed).count();
-        let mut reasons = Vec::new();
-        if failed > 0 {
-            reasons.push(format!("{failed} of {} steps failed", self.steps.len()));
-        }
-        if late > 0 {
-            reasons.push(format!("{late} of {} steps took too long", self.steps.len()));
-        }
-        if missed > 0 {
-            reasons.push(format!("{missed} of {} steps did not run", self.steps.len()));
-        }
-        match report.failures.len() {
-            0 => {}
-            1 => reasons.push("an expectation of the run did not hold".into()),
-            count => reasons.push(format!("{count} expectations of the run did not hold")),
-        }
-        if !reasons.is_empty() {
-            return (Verdict::Fail, reasons.join(", "));
+        let unmet =
+            Unmet { steps: self.steps.len(), failed, late, missed, of_the_run: report.failures.len() };
+        if !unmet.is_nothing() {
+            return (Verdict::Fail, Reason::Unmet(unmet));
         }
         if let Some(write) = report.entry_writes.first() {
-            return (Verdict::Fail, format!("the guest moved where system calls enter the kernel: {write}"));
+            return (Verdict::Fail, Reason::EntryMoved(write.clone()));
         }
         if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
             return (Verdict::Splat, reason_of(splat));
@@ -318,67 +286,58 @@ impl Judge {
             return unexplained;
         }
         if report.log_lost > 0 {
-            let why = "what they said may be against it";
-            return (Verdict::Fail, format!("{}: {why}", lost(report.log_lost)));
+            return (Verdict::Fail, Reason::LogLost(report.log_lost));
         }
-        (Verdict::Pass, String::new())
+        (Verdict::Pass, Reason::None)
     }
 
     /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
     /// flooded, or somebody tampered with it.
-    fn unexplained(&self, report: &RunReport) -> Option<(Verdict, String)> {
+    fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         let added = self.taint.added()?;
         let worst = report.findings.iter().map(|finding| finding.gravity).max();
-        [("D", "an oops", Gravity::Oops, Verdict::Oops), ("W", "a warning", Gravity::Splat, Verdict::Splat)]
+        [('D', "an oops", Gravity::Oops, Verdict::Oops), ('W', "a warning", Gravity::Splat, Verdict::Splat)]
             .into_iter()
             .find(|(letter, _, gravity, _)| {
-                added & taint::bit(letter).unwrap_or(0) != 0 && worst.is_none_or(|worst| worst < *gravity)
+                added & taint::bit(&letter.to_string()).unwrap_or(0) != 0
+                    && worst.is_none_or(|worst| worst < *gravity)
             })
             .map(|(letter, what, _, verdict)| {
-                let holes = match report.log_lost {
-                    0 => String::new(),
-                    holes => format!(" ({})", lost(holes)),
-                };
-                (
-                    verdict,
-                    format!("the kernel's taint {letter} tells of {what} that is not in its log{holes}"),
-                )
+                (verdict, Reason::Taint { letter, what: what.into(), log_lost: report.log_lost })
             })
     }
 
-    fn boot_failed(&self, why: &RunEnd) -> (Verdict, String) {
+    fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {
         let findings = self.findings.now();
         let panic = findings.iter().find(|finding| finding.gravity == Gravity::Panic);
         let reason = match (panic, why) {
             (Some(panic), _) => reason_of(panic),
-            (None, RunEnd::Machine(reason)) if reason.blame() == Blame::Host => {
-                return (Verdict::Infra, machine_end(reason));
+            (None, RunEnd::Machine(end)) if end.blame() == Blame::Host => {
+                return (Verdict::Infra, machine(end));
             }
-            (None, RunEnd::NoAgent { limit, .. }) => {
-                format!("the agent did not say hello within {}", time(*limit))
-            }
-            (None, RunEnd::Panicked) => "the kernel panicked while it booted".into(),
-            (None, RunEnd::BadAgent(text)) => format!("the agent's hello makes no sense: {text}"),
-            (None, RunEnd::Machine(reason)) => machine_end(reason),
+            (None, RunEnd::NoAgent { limit, .. }) => Reason::NoAgent(*limit),
+            (None, RunEnd::Panicked) => Reason::Panicked { booting: true },
+            (None, RunEnd::SwitchedOff) => Reason::SwitchedOff,
+            (None, RunEnd::BadAgent(why)) => Reason::BadAgent { why: why.clone(), hello: true },
+            (None, RunEnd::Machine(end)) => machine(end),
             (None, RunEnd::Completed | RunEnd::StepTimedOut { .. }) => {
-                return (Verdict::Infra, "the run contradicts itself: steps without a boot".into());
+                return (Verdict::Infra, Reason::Contradiction("steps without a boot".into()));
             }
         };
         (Verdict::BootFailed, reason)
     }
 
-    fn hung(&self, index: usize) -> (Verdict, String) {
+    fn hung(&self, index: usize) -> (Verdict, Reason) {
         let verdict = match self.hang {
             Some(Hang::Spinning) => Verdict::HangSpinning,
             Some(Hang::Idle) | None => Verdict::HangIdle,
         };
-        let step = self.steps.get(index).map_or("a step", |step| &step.title);
+        let step = self.steps.get(index).map_or("a step", |step| &step.title).to_owned();
         // Of a guest that sleeps it matters who waits for what, not where its vCPUs halted.
-        let place = standing::waits(&self.explanation, &self.names)
+        let place = standing::waits(&self.explanation, &*self.names)
             .filter(|_| self.hang != Some(Hang::Spinning))
             .or_else(|| self.standing.first().cloned());
-        let place = place.map_or(String::new(), |place| format!(": {place}"));
-        (verdict, format!("`{step}` did not end{place}"))
+        (verdict, Reason::Hung { step, place })
     }
 }
 
@@ -393,16 +352,18 @@ struct End<'a> {
 }
 
 /// A finding as the reason of a verdict.
-fn reason_of(finding: &Finding) -> String {
-    match finding.splat.panicked.as_deref() {
-        Some(why) => format!("{}, then the kernel panicked: {why}", finding.splat.title),
-        None => finding.splat.title.clone(),
-    }
+fn reason_of(finding: &Finding) -> Reason {
+    Reason::Finding { title: finding.splat.title.clone(), panicked: finding.splat.panicked.clone() }
 }
 
 /// What was known, and how the run ended after that.
-fn and_then((verdict, reason): (Verdict, String), end: &str) -> (Verdict, String) {
-    (verdict, format!("{reason}; then the run ended: {end}"))
+fn and_then((verdict, known): (Verdict, Reason), end: Reason) -> (Verdict, Reason) {
+    (verdict, Reason::AndThen { known: Box::new(known), end: Box::new(end) })
+}
+
+/// The machine's own end as a reason.
+fn machine(end: &EndReason) -> Reason {
+    Reason::Machine { end: end.clone(), unsure: false }
 }
 
 /// Whether the kernel printed this to its console, `[    1.234567] text`.
@@ -411,14 +372,4 @@ fn is_kernels(line: &str) -> bool {
         line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map(|(time, _)| time.trim_start());
     time.and_then(|time| time.split_once('.'))
         .is_some_and(|parts| [parts.0, parts.1].iter().all(|part| part.parse::<u64>().is_ok()))
-}
-
-fn machine_end(reason: &EndReason) -> String {
-    match reason {
-        EndReason::Stopped => "the machine was stopped before the run was done".into(),
-        EndReason::Reset => "the guest reset itself".into(),
-        EndReason::TripleFault => "a vCPU took a triple fault".into(),
-        EndReason::Failed { blame: Blame::Host, why } => format!("the machine process failed: {why}"),
-        EndReason::Failed { blame: Blame::Guest | Blame::Unknown, why } => why.clone(),
-    }
 }

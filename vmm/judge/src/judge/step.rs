@@ -123,14 +123,14 @@ impl Judge {
                 judged.took = Some(*limit);
                 judged.result = Some(StepResult::default());
                 printed(judged, stdout, stderr);
-                let waits = standing::waits(&self.explanation, &self.names)
+                let waits = standing::waits(&self.explanation, &*self.names)
                     .filter(|_| Hang::of(standing) == Hang::Idle && !standing.is_empty());
                 let waits = waits.map_or(String::new(), |waits| format!(": {waits}"));
                 judged.why = Some(format!("not done within {}, so it was ended{waits}", time(*limit)));
             }
             StepOutcome::TimedOut { limit, standing } => {
                 self.hang = Some(Hang::of(standing));
-                self.standing = describe(standing, &self.explanation, &self.names);
+                self.standing = describe(standing, &self.explanation, &*self.names);
                 // Only a step that waits for itself is given up before its time.
                 judged.why = Some(match *limit < step.timeout {
                     true => format!("a deadlock, found after {}", time(*limit)),

@@ -77,8 +77,9 @@ impl VcpuState {
 /// MSR_IA32_SYSENTER_ESP and MSR_IA32_SYSENTER_EIP.
 const SYSENTER: [u32; 2] = [0x175, 0x176];
 
-/// The time stamp counter, when it is due to interrupt, and Hyper-V's clock (HV_X64_MSR_TIME_REF_COUNT).
-const COUNTS_TIME: [u32; 3] = [0x10, TSC_DEADLINE, 0x4000_0020];
+/// The time stamp counter, when it is due to interrupt, and two of Hyper-V's that KVM has in every vCPU: how long it ran
+/// (HV_X64_MSR_VP_RUNTIME), and since when the machine is there (HV_X64_MSR_TIME_REF_COUNT).
+const COUNTS_TIME: [u32; 4] = [0x10, TSC_DEADLINE, 0x4000_0010, 0x4000_0020];
 
 /// `struct kvm_fpu` (KVM API, section 4.17), which has no serialization of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

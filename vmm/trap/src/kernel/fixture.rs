@@ -1,6 +1,7 @@
 //! A guest's memory with tasks, stacks and a lock, written by hand.
 
 use super::KernelState;
+use crate::{Function, Landmarks};
 use machine::{AddressSpace, Memory};
 use std::collections::BTreeMap;
 use vm_memory::{Bytes, GuestAddress};
@@ -75,10 +76,10 @@ impl Guest {
         )
     }
 
-    fn landmarks(&self) -> BTreeMap<String, u64> {
-        let known = FUNCTIONS.iter().enumerate().flat_map(|(index, name)| {
+    fn landmarks(&self) -> Landmarks {
+        let functions = FUNCTIONS.iter().enumerate().map(|(index, name)| {
             let start = CODE + index as u64 * LENGTH;
-            [(format!("{name}()"), start), (format!("{name}()end"), start + LENGTH)]
+            Function { name: (*name).to_owned(), code: start..start + LENGTH }
         });
         let fields = [
             ("task_struct.__state", 0x18),
@@ -93,12 +94,13 @@ impl Guest {
             Layout::Head => [("mutex.wait_list", 0x10), ("rw_semaphore.wait_list", 0x18)],
             Layout::First => [("mutex.first_waiter", 0x10), ("rw_semaphore.first_waiter", 0x18)],
         };
-        known.chain(fields.into_iter().chain(lists).map(|(name, at)| (name.to_owned(), at))).collect()
+        let layout = fields.into_iter().chain(lists).map(|(name, at)| (name.to_owned(), at)).collect();
+        Landmarks { functions: functions.collect(), layout, ..Landmarks::default() }
     }
 
     /// Writes a field of the lock.
     pub fn field(&self, structure: &str, name: &str, value: u64) {
-        self.put(LOCK + self.landmarks()[&format!("{structure}.{name}")], value);
+        self.put(LOCK + self.landmarks().layout[&format!("{structure}.{name}")], value);
     }
 
     fn stack(task: u64) -> u64 {
@@ -155,7 +157,7 @@ impl Guest {
         let mut nodes: Vec<u64> = tasks.iter().map(|task| self.waiter(*task)).collect();
         tasks.iter().zip(&nodes).for_each(|(task, node)| self.put(node + 16, *task));
         match self.layout {
-            Layout::Head => nodes.push(LOCK + self.landmarks()[&format!("{structure}.wait_list")]),
+            Layout::Head => nodes.push(LOCK + self.landmarks().layout[&format!("{structure}.wait_list")]),
             Layout::First => self.field(structure, "first_waiter", nodes[0]),
         }
         for (index, node) in nodes.iter().enumerate() {

@@ -47,7 +47,7 @@ impl Locks<'_> {
     }
 
     fn offset(&self, kind: Kind, field: &str) -> Option<u64> {
-        self.state.at(&format!("{}.{field}", kind.structure()))
+        self.state.layout(&format!("{}.{field}", kind.structure()))
     }
 
     /// The tasks by way of which a task waits for itself, beginning with it, when no signal can end that; else none.
@@ -61,7 +61,7 @@ impl Locks<'_> {
         const UNINTERRUPTIBLE: u32 = 2;
         const WAKEKILL: u32 = 0x100;
         let state =
-            self.state.at("task_struct.__state").and_then(|at| self.state.half(task.wrapping_add(at)));
+            self.state.layout("task_struct.__state").and_then(|at| self.state.half(task.wrapping_add(at)));
         state.is_some_and(|state| state & (INTERRUPTIBLE | UNINTERRUPTIBLE | WAKEKILL) == UNINTERRUPTIBLE)
     }
 

@@ -4,7 +4,8 @@
 //! nothing is said of what the task waits for.
 
 use super::KernelState;
-use std::{collections::BTreeMap, ops::Range};
+use crate::{Function, Landmarks};
+use std::ops::Range;
 
 const MOST_FRAMES: usize = 24;
 /// Larger stacks there are none, in bytes (THREAD_SIZE of arch/x86/include/asm/page_64_types.h, with KASAN).
@@ -115,9 +116,9 @@ impl KernelState {
 
     /// The part of a sleeping task's stack that is in use.
     pub(super) fn stack(&self, task: u64) -> Option<Range<u64>> {
-        let field = |name| self.word(task.wrapping_add(self.at(name)?));
+        let field = |name| self.word(task.wrapping_add(self.layout(name)?));
         let bottom = field("task_struct.stack")?;
-        let end = bottom.checked_add(self.at("THREAD_SIZE")?.min(LARGEST_STACK))?;
+        let end = bottom.checked_add(self.layout("THREAD_SIZE")?.min(LARGEST_STACK))?;
         let sp = field("task_struct.sp")?;
         (sp.is_multiple_of(8) && (bottom..end).contains(&sp)).then_some(sp..end)
     }
@@ -132,11 +133,11 @@ impl KernelState {
 }
 
 /// Where [`SLEEPING_FUNCTIONS`] are in the kernel, from its landmarks.
-pub(super) fn sleeping(landmarks: &BTreeMap<String, u64>) -> Vec<(Range<u64>, Part)> {
-    let one = |(key, start): (&String, &u64)| {
-        let name = key.strip_suffix("()")?;
-        let base = SLEEPING_FUNCTIONS.iter().find(|base| name.split('.').next() == Some(base))?;
-        Some((*start..*landmarks.get(&format!("{key}end"))?, part(base)))
+pub(super) fn sleeping(landmarks: &Landmarks) -> Vec<(Range<u64>, Part)> {
+    let one = |function: &Function| {
+        let name = function.name.split('.').next();
+        let base = SLEEPING_FUNCTIONS.iter().find(|base| name == Some(base))?;
+        Some((function.code.clone(), part(base)))
     };
-    landmarks.iter().filter_map(one).collect()
+    landmarks.functions.iter().filter_map(one).collect()
 }

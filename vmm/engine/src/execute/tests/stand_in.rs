@@ -109,7 +109,13 @@ impl StandIn {
     }
 
     pub fn print(&mut self, level: u8, text: &str) {
-        self.log.push_back(LogRecord { seq: 0, time: Duration::ZERO, level, text: text.to_owned() });
+        self.log.push_back(LogRecord {
+            seq: 0,
+            time: Duration::ZERO,
+            level,
+            user: false,
+            text: text.to_owned(),
+        });
     }
 }
 

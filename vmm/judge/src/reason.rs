@@ -1,0 +1,172 @@
+//! Why a run came to its verdict: data that a program can look at, and its one wording.
+//!
+//! The wording is here and not with the reporters since scenarios speak of it: the end that one asks for is compared with how
+//! a run ended, in words.
+
+use crate::{entry::EntryWrite, unknown::lost};
+use base::text::time;
+use board::wire::{Blame, EndReason};
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// Why a run came to its verdict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Everything held.
+    #[default]
+    None,
+    /// What was to be prepared could not be; the words of whoever failed.
+    Told(String),
+    /// Steps or expectations did not hold.
+    Unmet(Unmet),
+    /// The kernel's trouble.
+    Finding {
+        /// The finding's title.
+        title: String,
+        /// Why the kernel then panicked, if it did.
+        panicked: Option<String>,
+    },
+    /// A taint tells of trouble that is not in the log.
+    Taint {
+        /// Its letter.
+        letter: char,
+        /// What it stands for.
+        what: String,
+        /// So many lines of the log are not known.
+        log_lost: u64,
+    },
+    /// Lines of the log are not known, and they may have said anything.
+    LogLost(u64),
+    /// The guest moved where system calls enter the kernel.
+    EntryMoved(EntryWrite),
+    /// A step did not end.
+    Hung {
+        /// Its title.
+        step: String,
+        /// Who waits where, or where a vCPU stood.
+        place: Option<String>,
+    },
+    /// The agent did not say hello in its time.
+    NoAgent(Duration),
+    /// What the agent said is no message.
+    BadAgent {
+        /// What is wrong with it.
+        why: String,
+        /// It was its first.
+        hello: bool,
+    },
+    /// The kernel panicked, and nothing more is known.
+    Panicked {
+        /// It had not come up.
+        booting: bool,
+    },
+    /// It halted, or would have switched the machine off.
+    SwitchedOff,
+    /// Every step was done.
+    Completed,
+    /// The machine ended by itself.
+    Machine {
+        /// How.
+        end: EndReason,
+        /// It is held against the guest though nobody knows whose doing it was.
+        unsure: bool,
+    },
+    /// System calls were to be counted, and could not be.
+    NotCounted(String),
+    /// Events that can't come together; what is missing.
+    Contradiction(String),
+    /// This was known, and then the run ended in another way.
+    AndThen {
+        /// What was known.
+        known: Box<Reason>,
+        /// How it ended.
+        end: Box<Reason>,
+    },
+}
+
+/// How much did not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmet {
+    /// Steps in all.
+    pub steps: usize,
+    /// Steps that failed.
+    pub failed: usize,
+    /// Steps that took too long.
+    pub late: usize,
+    /// Steps that did not run.
+    pub missed: usize,
+    /// Expectations of the run.
+    pub of_the_run: usize,
+}
+
+impl Unmet {
+    /// Whether everything held.
+    pub fn is_nothing(self) -> bool {
+        self.failed + self.late + self.missed + self.of_the_run == 0
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps =
+            [(self.failed, "failed"), (self.late, "took too long"), (self.missed, "did not run")].into_iter();
+        let steps = steps
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} of {} steps {what}", self.steps));
+        let run = match self.of_the_run {
+            0 => None,
+            1 => Some("an expectation of the run did not hold".to_owned()),
+            count => Some(format!("{count} expectations of the run did not hold")),
+        };
+        f.write_str(&steps.chain(run).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Told(why) => f.write_str(why),
+            Self::Unmet(unmet) => unmet.fmt(f),
+            Self::Finding { title, panicked: None } => f.write_str(title),
+            Self::Finding { title, panicked: Some(why) } => {
+                write!(f, "{title}, then the kernel panicked: {why}")
+            }
+            Self::Taint { letter, what, log_lost } => {
+                write!(f, "the kernel's taint {letter} tells of {what} that is not in its log")?;
+                if *log_lost > 0 { write!(f, " ({})", lost(*log_lost)) } else { Ok(()) }
+            }
+            Self::LogLost(lines) => write!(f, "{}: what they said may be against it", lost(*lines)),
+            Self::EntryMoved(write) => {
+                write!(f, "the guest moved where system calls enter the kernel: {write}")
+            }
+            Self::Hung { step, place: None } => write!(f, "`{step}` did not end"),
+            Self::Hung { step, place: Some(place) } => write!(f, "`{step}` did not end: {place}"),
+            Self::NoAgent(limit) => write!(f, "the agent did not say hello within {}", time(*limit)),
+            Self::BadAgent { why, hello: true } => write!(f, "the agent's hello makes no sense: {why}"),
+            Self::BadAgent { why, hello: false } => write!(f, "the agent's answers make no sense: {why}"),
+            Self::Panicked { booting: true } => f.write_str("the kernel panicked while it booted"),
+            Self::Panicked { booting: false } => f.write_str("the kernel panicked"),
+            Self::SwitchedOff => f.write_str("the guest halted, or switched itself off"),
+            Self::Completed => f.write_str("every step was done"),
+            Self::Machine { end, unsure } => {
+                f.write_str(&machine_end(end))?;
+                if *unsure { f.write_str(" (this may be the guest's doing, or not)") } else { Ok(()) }
+            }
+            Self::NotCounted(why) => write!(f, "system calls can't be counted here: {why}"),
+            Self::Contradiction(what) => write!(f, "the run contradicts itself: {what}"),
+            Self::AndThen { known, end } => write!(f, "{known}; then the run ended: {end}"),
+        }
+    }
+}
+
+fn machine_end(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Stopped => "the machine was stopped before the run was done".into(),
+        EndReason::Reset => "the guest reset itself".into(),
+        EndReason::TripleFault => "a vCPU took a triple fault".into(),
+        EndReason::Failed { blame: Blame::Host, why } => format!("the machine process failed: {why}"),
+        EndReason::Failed { blame: Blame::Guest | Blame::Unknown, why } => why.clone(),
+    }
+}

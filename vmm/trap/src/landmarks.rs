@@ -1,0 +1,51 @@
+//! What is known of a kernel before it boots: where its symbols are, and where its structures keep what.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, ops::Range};
+
+/// The kernel symbols that are made use of where they are there.
+pub const SYMBOLS: &[&str] = &[
+    "prb",
+    "init_top_pgt",
+    "do_syscall_64",
+    "current_task",
+    "pcpu_hot",
+    "init_task",
+    "modules",
+    "tainted_mask",
+    "finish_task_switch",
+    "arch_install_hw_breakpoint",
+];
+
+/// A kernel's landmarks; none of a kernel that came without symbols.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landmarks {
+    /// Addresses of variables and functions, as linked: those of [`SYMBOLS`] that it has.
+    pub symbols: BTreeMap<String, u64>,
+    /// Where those of [`crate::SLEEPING_FUNCTIONS`] begin and end that it has. One name may be there several times, with what the
+    /// compiler put behind it (`.constprop.0`).
+    pub functions: Vec<Function>,
+    /// Offsets of fields in bytes, as `struct.field`, and sizes of their own name (`THREAD_SIZE`).
+    pub layout: BTreeMap<String, u64>,
+}
+
+/// A function's code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Its whole name.
+    pub name: String,
+    /// Its addresses.
+    pub code: Range<u64>,
+}
+
+impl Landmarks {
+    /// A symbol's address.
+    pub fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.get(name).copied()
+    }
+
+    /// The offset of a field, or a size.
+    pub fn layout(&self, name: &str) -> Option<u64> {
+        self.layout.get(name).copied()
+    }
+}

@@ -9,11 +9,13 @@ mod guests {
     mod support;
 
     mod bad_input;
+    mod bisect;
     mod devices;
     mod evidence;
     mod expectations;
     mod explain;
     mod findings;
+    mod hostile;
     mod intel;
     mod interrupt;
     mod kernel_faults;

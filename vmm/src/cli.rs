@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use crate::{
+    bisect::BisectArgs,
     kernel::{KernelArgs, RecipeArgs},
     machine::MachineArgs,
     module::ModuleArgs,
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
+use scenario::{EVIDENCE, model::Watchfulness};
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -52,6 +54,8 @@ Environment:
 pub enum Command {
     /// Run scenarios and give verdicts
     Run(RunArgs),
+    /// Find the commit that broke it
+    Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
     /// Follow one system call through the kernel
@@ -102,7 +106,7 @@ pub struct RunArgs {
     host: Where,
     /// Run them so often, and show how verdicts and times spread
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "report")]
-    repeat: Option<u32>,
+    pub repeat: Option<u32>,
     /// Boot each guest, instead of starting it from where one like it was saved
     #[arg(long)]
     cold: bool,
@@ -112,15 +116,32 @@ pub struct RunArgs {
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
+    /// How closely guests are watched: full, kprobes (the kernel may patch its own text) or basic (calls are counted)
+    #[arg(long, value_name = "HOW", value_parser = evidence)]
+    evidence: Option<Watchfulness>,
     /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
     #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
     kernel: Option<String>,
     /// The modules of a kernel that was not built here: /lib/modules/RELEASE
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<PathBuf>,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
+    ///
+    /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
+    /// every verdict against the kernel is bad.
+    #[arg(long, conflicts_with = "report")]
+    pub bisect: bool,
+    /// With --bisect: bad is only what says this of itself; a regular expression
+    #[arg(long, value_name = "PATTERN", requires = "bisect", value_parser = crate::bisect::pattern)]
+    pub bad_if: Option<regex::Regex>,
     /// Or build one first
     #[command(flatten)]
     recipe: RecipeArgs,
+}
+
+fn evidence(text: &str) -> Result<Watchfulness, String> {
+    let found = EVIDENCE.iter().find(|(name, _)| *name == text).map(|(_, evidence)| *evidence);
+    found.ok_or_else(|| "it is `full`, `kprobes` or `basic`".to_owned())
 }
 
 impl RunArgs {
@@ -128,13 +149,15 @@ impl RunArgs {
     pub fn options(&self) -> Options {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
         let starts = if self.cold { Starts::Cold } else { Starts::Warm };
-        let (host, trace) = (self.host.into(), self.trace.clone());
-        Options { host, trace, kernel, starts, verify_reset: self.verify_reset, ..Options::default() }
-    }
-
-    /// What comes of it: reports, or a table of so many runs.
-    pub fn reports(&self) -> Reports<'_> {
-        self.repeat.map_or(Reports::Files(&self.report), Reports::Table)
+        Options {
+            host: self.host.into(),
+            trace: self.trace.clone(),
+            evidence: self.evidence,
+            kernel,
+            starts,
+            verify_reset: self.verify_reset,
+            ..Options::default()
+        }
     }
 
     /// How much is shown of steps that go well.
@@ -189,14 +212,6 @@ impl ExplainArgs {
         let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
         Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
-}
-
-/// What comes of a run.
-pub enum Reports<'a> {
-    /// These files, beside the terminal.
-    Files(&'a [Report]),
-    /// A table of so many runs.
-    Table(u32),
 }
 
 /// A report's format and file.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod cli;
 mod doctor;
 mod exit;
@@ -59,8 +60,9 @@ fn user(command: Command) -> u8 {
     match command {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(&complaint),
-            None => run::run(&args.files, args.options(), args.detail(), args.reports()),
+            None => run::run(&args),
         },
+        Command::Bisect(args) => bisect::bisect(&args),
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),

@@ -1,11 +1,16 @@
 //! `vmm run`: scenarios one after the other, reported on standard output.
 
 use crate::{
-    cli::{Format, Report, Reports},
+    cli::{Format, Report, RunArgs},
     exit, repeat, say,
+};
+use ::bisect::{
+    Seen,
+    sign::{Judged as Decided, Rule, Sign},
 };
 use harness::{Abort, Options, Session};
 use judge::{Began, Judge, Judged, Verdict};
+use regex::Regex;
 use report::{
     FileReport, Reporters,
     events::Events,
@@ -23,7 +28,14 @@ use std::{
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: Reports) -> u8 {
+pub fn run(args: &RunArgs) -> u8 {
+    let code = run_all(args);
+    // git ends a bisection at any other code, and takes 126 and 127 for a script that is not there.
+    if args.bisect && code > 1 { exit::SKIP } else { code }
+}
+
+fn run_all(args: &RunArgs) -> u8 {
+    let (paths, reports) = (&args.files, &args.report);
     let (mut scenarios, mut bad) = (Vec::new(), false);
     for path in paths {
         match scenario::load(path) {
@@ -37,12 +49,14 @@ pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: Reports
     if bad {
         return exit::code(Verdict::BadInput);
     }
-    let reports = match reports {
-        Reports::Files(reports) => reports,
-        Reports::Table(times) => return repeat::repeat(&scenarios, options, detail, times),
-    };
-    match prepared(options, &scenarios, detail, reports) {
-        Ok((session, reporters)) => exit::of_all(&all(session, &scenarios, reporters)),
+    if let Some(times) = args.repeat {
+        return repeat::repeat(&scenarios, args.options(), args.detail(), times);
+    }
+    match prepared(args.options(), &scenarios, args.detail(), reports) {
+        Ok((session, reporters)) => {
+            let (verdicts, signs) = all(session, &scenarios, reporters, args.bisect);
+            if args.bisect { for_git(&signs, args.bad_if.as_ref()) } else { exit::of_all(&verdicts) }
+        }
         Err(abort) => say::outcome(Err(abort)),
     }
 }
@@ -89,6 +103,18 @@ fn prepared(
     Ok((Session::open(Options { guests_mib, ..options })?, reporters))
 }
 
+/// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
+fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
+    let rule = bad_if.map_or(Rule::Any, |pattern| Rule::If(pattern.clone()));
+    let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
+        Decided::Seen(Seen::Fault) => 1,
+        Decided::Seen(Seen::Clean) => 0,
+        _ => exit::SKIP,
+    });
+    let codes: Vec<u8> = codes.collect();
+    if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
+}
+
 /// A word that a guest can't guess.
 fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
@@ -96,8 +122,15 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
+fn all(
+    mut session: Session,
+    scenarios: &[Scenario],
+    mut reporters: Reporters,
+    try_again: bool,
+) -> (Vec<Verdict>, Vec<Sign>) {
+    /// What this machine spoils is tried so often in all, if it is.
+    const TRIES: u32 = 3;
+    let (mut verdicts, mut signs) = (Vec::new(), Vec::new());
     let plan = |scenario| match Judge::new(scenario).begin() {
         Judged::Began(began) => Some(began),
         _ => None,
@@ -108,7 +141,15 @@ fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -
             say::out("\n");
         }
         session.expect_more(index + 1 < scenarios.len());
-        let verdict = session.run(scenario, &mut reporters).verdict;
+        let mut report = session.run(scenario, &mut reporters);
+        for _ in 1..if try_again { TRIES } else { 1 } {
+            if report.verdict == Verdict::Infra {
+                say::out("\nthis machine's fault; once more\n");
+                report = session.run(scenario, &mut reporters);
+            }
+        }
+        let verdict = report.verdict;
+        signs.push(Sign::of(&report));
         verdicts.push(verdict);
         if verdict == Verdict::Interrupted {
             break;
@@ -121,7 +162,7 @@ fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -
     reporters.errors.iter().for_each(|error| say::error(error));
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
-    verdicts
+    (verdicts, signs)
 }
 
 /// The runs that did not pass by their names, and how many came to what.

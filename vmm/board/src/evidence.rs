@@ -7,8 +7,10 @@ use crate::{
 use machine::Memory;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::File,
+    io::{Read, Seek},
     ops::Range,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 use trap::{Place, SyscallTrap, Tallies};
@@ -36,6 +38,7 @@ pub fn gather(
     let evidence = Evidence {
         entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         uncounted: uncounted.into_iter().collect(),
+        unguarded: None,
         missing_vcpus,
         exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: add(remains.iter().map(|r| &r.exits)),
@@ -101,7 +104,21 @@ fn own_memory(memory: &Memory) -> (u64, u64) {
         start..start + region.len()
     };
     let guest: Vec<Range<u64>> = memory.iter().map(place).collect();
-    resident(&fs::read_to_string("/proc/self/smaps").unwrap_or_default(), &guest)
+    let Some(file) = MAPPINGS.get() else { return (0, 0) };
+    let mut text = String::new();
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    // The kernel writes it when it is read: each time from its beginning.
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    read.map_or((0, 0), |_| resident(&text, &guest))
+}
+
+static MAPPINGS: OnceLock<Mutex<File>> = OnceLock::new();
+
+/// Opens what no longer can be opened when it is needed.
+pub fn prepare() {
+    if let Ok(file) = File::open("/proc/self/smaps") {
+        let _ = MAPPINGS.set(Mutex::new(file));
+    }
 }
 
 fn resident(smaps: &str, guest: &[Range<u64>]) -> (u64, u64) {

@@ -6,6 +6,7 @@ use crate::{
     command_line,
     cpu::{Ask, Cpu, Shared, Sight},
     evidence,
+    guard::Guard,
     log::Log,
     outbox::Outbox,
     saved,
@@ -13,10 +14,11 @@ use crate::{
     slots::{self, Connections, Devices},
     vcpus::{Life, Vcpus, all_did},
     wire::{
-        Announce, Answer, Blame, Command, EndReason, Explanation, LogRecord, MOST_ADDRESSES, Notice,
-        Question, Spec, Start,
+        Announce, Answer, Blame, Command, EndReason, Evidence, Explanation, GuardOrder, LogRecord,
+        MOST_ADDRESSES, Notice, Question, Spec, Start, Tampering,
     },
 };
+use jail::cell::{self, Files, Work};
 use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
@@ -26,7 +28,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder, Witness};
 use warm::Origin;
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
@@ -74,7 +76,10 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
     };
     let outbox = Outbox::new(socket.try_clone()?);
     let ended = match Machine::create(&spec, &outbox, started) {
-        Ok(machine) => machine.serve(&mut socket, &mut frames),
+        Ok(machine) => match cell::lock(Work::Serve) {
+            Ok(()) => machine.serve(&mut socket, &mut frames),
+            Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
+        },
         Err(NoMachine::Unusable(why)) => Notice::Unusable(why),
         Err(NoMachine::Failed(error)) => {
             Notice::Ended { reason: EndReason::host(error), evidence: Box::default() }
@@ -129,7 +134,14 @@ struct Machine {
     memory: Memory,
     landmarks: Landmarks,
     vm: Arc<Vm>,
+    witness: Witness,
+    guard: Option<Guard>,
+    unguarded: Option<String>,
     shared: Shared,
+    /// Where it is to be saved.
+    files: Option<saved::Files>,
+    /// What a saved state depends on.
+    identity: u64,
     /// None for one that was booted.
     origin: Option<Origin>,
 }
@@ -137,6 +149,7 @@ struct Machine {
 impl Machine {
     fn create(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, NoMachine> {
         let count = spec.vcpus.clamp(1, 32);
+        let mut files = None;
         let (vm, memory, origin, entry) = match &spec.start {
             Start::Saved(folder) => {
                 let (saved, file) = saved::open(folder).map_err(NoMachine::Unusable)?;
@@ -151,9 +164,11 @@ impl Machine {
                 }
                 (vm, memory, Some(Origin { saved, original, pages: 0 }), None)
             }
-            Start::Boot | Start::BootToSave => {
-                if spec.start == Start::BootToSave {
+            Start::Boot | Start::BootToSave(_) => {
+                if let Start::BootToSave(making) = &spec.start {
                     outbox.remember();
+                    // Who can't make them says so when they are to be written.
+                    files = saved::Files::create(making).ok();
                 }
                 let memory = create_memory(spec.memory_mib)?;
                 let line = command_line::build(spec);
@@ -166,6 +181,7 @@ impl Machine {
                 (Vm::new(memory.clone())?, memory, None, Some(entry))
             }
         };
+        let identity = vm.identity()?;
         let vm = Arc::new(vm);
 
         let shared = Shared::since(started);
@@ -192,6 +208,13 @@ impl Machine {
             cpus.push((Cpu::new(index, Box::new(vcpu), bus.clone(), inbox, shared.clone(), show), kicker));
             asks.push(ask);
         }
+        // Everything is open now. The threads inherit it.
+        evidence::prepare();
+        let rest = match &files {
+            Some(_) => Files::Prepared { longest: u64::from(spec.memory_mib) << 20 },
+            None => Files::Open,
+        };
+        cell::give_up(rest).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);
@@ -218,7 +241,12 @@ impl Machine {
             memory,
             landmarks,
             vm,
+            witness: Witness::default(),
+            guard: None,
+            unguarded: None,
             shared,
+            files,
+            identity,
             origin,
         };
         if machine.origin.is_some() {
@@ -255,6 +283,7 @@ impl Machine {
             loop {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
+                    Ok(Some(Command::Expect(expected))) => self.witness.expect(expected.map(|it| *it)),
                     Ok(Some(Command::Rest)) => match self.rest() {
                         Some(ended) => self.outbox.send(&ended),
                         None => return self.finish(),
@@ -272,8 +301,17 @@ impl Machine {
 
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Trap { call_returns, agent_text, results, trace } => {
-                Answer::Done(self.arm(Agent { call_returns, text: agent_text }, results, trace))
+            Question::Trap { call_returns, agent_text, results, trace, guard } => {
+                let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
+                if let (Ok(()), Some(order)) = (&armed, guard) {
+                    self.unguarded = self.protect(&order).err();
+                }
+                Answer::Done(armed)
+            }
+            Question::Witness => Answer::Witnessed(Box::new(self.witness.sighting())),
+            Question::Guard => {
+                self.compare();
+                Answer::Done(Ok(()))
             }
             Question::Untrap => Answer::Done(all_did(self.vcpus.ask(|done| Ask::Untrap { done }))),
             Question::Follow { returns_to, nr } => Answer::Done(self.follow(returns_to, nr)),
@@ -289,7 +327,7 @@ impl Machine {
             Question::Inspect { addresses } => Answer::Inspected(Box::new(self.inspect(addresses))),
             Question::Pause => Answer::Done(self.vcpus.pause()),
             Question::Resume => Answer::Done(self.vcpus.resume()),
-            Question::Save { folder, about } => Answer::Done(self.save(&folder, *about)),
+            Question::Save(about) => Answer::Done(self.save(*about)),
             Question::Reset { verify } => Answer::Reset(self.reset(verify)),
         }
     }
@@ -324,6 +362,9 @@ impl Machine {
 
     fn tell_taint(&mut self) {
         let taint = self.tainted_mask.and_then(|at| self.space.as_ref()?.read_u64(at));
+        if let (Some(guard), Some(mask)) = (&mut self.guard, taint) {
+            guard.taint(mask).into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+        }
         if let Some(mask) = taint
             && self.taint != taint
         {
@@ -362,6 +403,48 @@ impl Machine {
         all_did(self.vcpus.ask(|done| Ask::Walk { order: Box::new(order.clone()), done }))
     }
 
+    /// From now on what has to stay as it is, is watched.
+    fn protect(&mut self, order: &GuardOrder) -> Result<(), String> {
+        if self.guard.is_some() {
+            return Ok(());
+        }
+        let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
+        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches)
+            .ok_or("the kernel's symbols do not tell where its text is")?;
+        // Memory is gone for a moment.
+        let runs = self.vcpus.life() == Life::Running;
+        self.vcpus.pause()?;
+        let guarded = guard.guarded();
+        self.vcpus.tell(|| Ask::Guard(guarded.clone()));
+        let protected = self.vm.protect(&guard.pages()).map_err(|error| error.to_string());
+        if runs {
+            self.vcpus.resume()?;
+        }
+        protected?;
+        self.guard = Some(guard);
+        self.compare();
+        Ok(())
+    }
+
+    /// Tells what is not as it was.
+    fn compare(&mut self) {
+        let now: Vec<_> = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten().collect();
+        let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
+        let writers = found.iter_mut().filter_map(|it| match it {
+            Tampering::Code { rip, by, .. } => Some((*rip, by)),
+            _ => None,
+        });
+        let writers: Vec<(u64, &mut Option<String>)> = writers.collect();
+        if let Some(space) = self.space.as_ref().filter(|_| !writers.is_empty()) {
+            let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
+            self.modules.look(&state);
+            for (rip, by) in writers {
+                *by = state.module_symbols([rip].into_iter()).remove(&rip).or_else(|| self.modules.name(rip));
+            }
+        }
+        found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+    }
+
     fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
         // Without symbols the kernel's page tables have to be looked for, once it runs.
         let found = || AddressSpace::find_kernels(self.memory.clone());
@@ -371,13 +454,16 @@ impl Machine {
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
         let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
-        let order = Order { space, memory, landmarks, agent, results, trace };
+        let witness = self.witness.clone();
+        let order = Order { space, memory, landmarks, agent, results, trace, witness };
         all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 
     /// Stops what still runs, reads the log a last time and puts the evidence together.
     fn finish(mut self) -> Notice {
         let (remains, missing) = self.vcpus.end();
+        // The last of what was written; where nobody answers any more, registers are not compared.
+        self.compare();
         self.tell_taint();
         let until = Instant::now() + LAST_READS;
         loop {
@@ -397,6 +483,7 @@ impl Machine {
             why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
         });
         let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors(), &self.memory);
+        let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
         self.outbox.counted(rows);
         Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }
     }

@@ -23,6 +23,7 @@ use std::{
     path::Path,
     time::{Duration, SystemTime},
 };
+use tempfile::TempDir;
 use trap::SeenModules;
 use twox_hash::XxHash64;
 
@@ -82,33 +83,59 @@ impl Stamp {
     }
 }
 
-/// Writes a machine into `folder`, which is not there yet. One that appears meanwhile is as good.
+/// The files of a machine that is to be saved, opened before the process gives up all files.
+pub(crate) struct Files {
+    state: File,
+    memory: File,
+}
+
+impl Files {
+    /// New ones in a folder that [`prepare`] made.
+    pub(crate) fn create(making: &Path) -> io::Result<Self> {
+        let create = |name| {
+            let path = making.join(name);
+            File::options().read(true).write(true).create_new(true).open(&path)
+        };
+        Ok(Self { state: create(STATE)?, memory: create(MEMORY)? })
+    }
+
+    /// Writes a machine.
+    pub(crate) fn write(
+        &mut self,
+        about: About,
+        identity: u64,
+        machine: MachineState,
+        memory: &Memory,
+    ) -> io::Result<()> {
+        let kept = saved::store(memory, &self.memory)?;
+        let stamp = Stamp::of(&self.memory)?;
+        let saved = Saved { about, identity, machine, memory: kept, stamp };
+        self.state.write_all(&encode(&saved))
+    }
+}
+
+/// A folder for a machine that is to be saved as `folder`; dropped, it is gone.
 ///
 /// # Errors
-/// Nothing is there then.
-pub(crate) fn write(
-    folder: &Path,
-    about: About,
-    identity: u64,
-    machine: MachineState,
-    memory: &Memory,
-) -> io::Result<()> {
+/// It can't be made.
+pub fn prepare(folder: &Path) -> io::Result<TempDir> {
     let parent = folder.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(parent)?;
     sweep(parent);
-    let making = tempfile::Builder::new().prefix(MAKING).tempdir_in(parent)?;
-    let create =
-        |name| File::options().read(true).write(true).create_new(true).open(making.path().join(name));
-    let file = create(MEMORY)?;
-    let kept = saved::store(memory, &file)?;
-    file.sync_data()?;
-    // Whoever may read it may start from it, and nobody writes to it.
-    file.set_permissions(fs::Permissions::from_mode(0o444))?;
-    let stamp = Stamp::of(&file)?;
-    let saved = Saved { about, identity, machine, memory: kept, stamp };
-    let mut state = create(STATE)?;
-    state.write_all(&encode(&saved))?;
-    state.sync_data()?;
+    tempfile::Builder::new().prefix(MAKING).tempdir_in(parent)
+}
+
+/// Gives what was written into `making` its name, once it is on the disk. One that has it already is as good.
+///
+/// # Errors
+/// Nothing has that name then.
+pub fn commit(making: &TempDir, folder: &Path) -> io::Result<()> {
+    for name in [MEMORY, STATE] {
+        let file = File::open(making.path().join(name))?;
+        file.sync_data()?;
+        // Whoever may read it may start from it, and nobody writes to it.
+        file.set_permissions(fs::Permissions::from_mode(0o444))?;
+    }
     match fs::rename(making.path(), folder) {
         Err(_) if folder.is_dir() => Ok(()),
         result => result,
@@ -203,7 +230,10 @@ mod tests {
             taint: Some(4096),
             told: vec![Notice::Console(b"hello".to_vec())],
         };
-        write(folder, About::default(), 42, machine, &memory).unwrap();
+        let making = prepare(folder).unwrap();
+        let mut files = Files::create(making.path()).unwrap();
+        files.write(About::default(), 42, machine, &memory).unwrap();
+        commit(&making, folder).unwrap();
     }
 
     #[test]

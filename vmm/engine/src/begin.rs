@@ -7,6 +7,7 @@ use crate::{
     event::{RunEnd, Start},
     guest::{Guest, Halt},
 };
+use board::saved;
 use board::wire::{About, Answer, Blame, EndReason, Question, Spec, VcpuStanding};
 use plan::{Plan, Warm, luggage::Luggage};
 use protocol::{Action, Frames, Hello, Outcome};
@@ -15,6 +16,7 @@ use std::{
     io::{self, Read},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tempfile::TempDir;
 
 /// A guest that was saved when it answered at once answers at once.
 const WAKE: Duration = Duration::from_secs(10);
@@ -96,7 +98,11 @@ pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -
 }
 
 fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> Result<Begun, Stuck> {
-    let begins = if warm.is_some() { board::wire::Start::BootToSave } else { board::wire::Start::Boot };
+    let making = warm.map(|warm| saved::prepare(&warm.folder.join(&warm.key)));
+    let begins = match &making {
+        Some(Ok(making)) => board::wire::Start::BootToSave(making.path().to_owned()),
+        Some(Err(_)) | None => board::wire::Start::Boot,
+    };
     guest.send(&Spec { start: begins, ..plan.machine.clone() });
     let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
         let standing = guest.sample()?;
@@ -104,12 +110,19 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> 
         return Err(Stuck::NoAgent(standing));
     };
     let ready = start.elapsed();
-    let (name, note) = match warm {
+    let (name, note) = match warm.zip(making) {
         None => (None, None),
-        Some(warm) => match save(guest, warm, &hello, ready)? {
-            Ok(()) => (Some(name(warm)), None),
-            Err(why) => (None, Some(format!("the machine is not saved: {why}"))),
-        },
+        Some((warm, making)) => {
+            let saved = match making {
+                Ok(making) => save(guest, warm, &making, &hello, ready)?,
+                Err(error) => Err(error.to_string()),
+            };
+            let folder = warm.folder.display();
+            match saved {
+                Ok(()) => (Some(name(warm)), None),
+                Err(why) => (None, Some(format!("the machine is not saved in {folder}: {why}"))),
+            }
+        }
     };
     wake(guest, Instant::now() + WAKE)?;
     Ok(Begun { hello, ready, start: Start::Booted { saved: name }, about: None, note })
@@ -117,13 +130,22 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> 
 
 /// Saves the machine for others. Its agent has set everything up by then, and waits; what went wrong is no harm to
 /// this run.
-fn save(guest: &mut Guest, warm: &Warm, hello: &Hello, cold: Duration) -> Result<Result<(), String>, Stuck> {
-    do_it(guest, Action::Place(Vec::new()), Instant::now() + WAKE)?;
+fn save(
+    guest: &mut Guest,
+    warm: &Warm,
+    making: &TempDir,
+    hello: &Hello,
+    cold: Duration,
+) -> Result<Result<(), String>, Stuck> {
+    // A kernel that draws its first random numbers may patch itself for that: once, and not in every run.
+    wake(guest, Instant::now() + WAKE)?;
     let Ok(greeting) = protocol::encode(hello) else { return Ok(Err("its hello is too long".to_owned())) };
     let about = Box::new(About { greeting, cold, ..warm.about.clone() });
-    let folder = warm.folder.join(&warm.key);
-    Ok(match guest.question_within(Question::Save { folder, about }, SAVE)? {
-        Some(Answer::Done(done)) => done,
+    Ok(match guest.question_within(Question::Save(about), SAVE)? {
+        Some(Answer::Done(Ok(()))) => {
+            saved::commit(making, &warm.folder.join(&warm.key)).map_err(|error| error.to_string())
+        }
+        Some(Answer::Done(Err(why))) => Err(why),
         _ => Err(format!("that took more than {} s", SAVE.as_secs())),
     })
 }

@@ -16,6 +16,7 @@ mod operand;
 pub mod output;
 mod process;
 mod step;
+mod witness;
 
 pub use execute::{EngineError, execute};
 pub use machines::Machines;

@@ -22,7 +22,8 @@ impl MachineProcess {
     /// Starts this very program again as `machine serve`.
     pub(super) fn start() -> io::Result<(Self, Link)> {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["machine", "serve"]);
+        // It needs nothing of the environment, and who breaks out of a guest is not to find any of it.
+        command.args(["machine", "serve"]).env_clear();
         Self::spawn(command)
     }
 

@@ -15,9 +15,9 @@ use crate::Abort;
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
 use judge::{Judge, Judged, RunReport, Verdict};
-use plan::Warm;
+use plan::{Warm, Watch};
 use report::Reporters;
-use scenario::model::Scenario;
+use scenario::model::{Scenario, Watchfulness};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Options {
     pub starts: Starts,
     /// Whoever goes back to a saved machine compares everything with it.
     pub verify_reset: bool,
+    /// How closely guests are watched, where it is not the scenario's choice.
+    pub evidence: Option<Watchfulness>,
     /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
     pub guests_mib: u32,
 }
@@ -113,6 +115,9 @@ impl Session {
         if self.options.starts == Starts::Warm && warm::may(scenario) {
             let (session, reset, keep) = (self.number, self.healthy, self.more);
             plan.warm = Some(Warm { session, reset, keep, verify: self.options.verify_reset, ..warm });
+        }
+        if let (Some(evidence), Watch::Calls { guard, .. }) = (self.options.evidence, &mut plan.watch) {
+            *guard = prepare::guard(evidence);
         }
         tell(&judge.kernel(kernel, names));
         tell(&Judged::Modules(builds, preflight));

@@ -463,3 +463,27 @@ fn a_report_is_data_that_can_be_written_and_read_again() {
         assert_eq!(serde_json::from_str::<crate::RunReport>(&text).unwrap(), report, "{text}");
     }
 }
+
+#[test]
+fn whoever_tampers_with_evidence_gets_that_verdict_whatever_else_there_is() {
+    let lost = || end_of_step(StepOutcome::Lost);
+    let panic = || line("Kernel panic - not syncing: sysrq triggered crash");
+    let lie = || Event::Tampered(engine::event::Tampered::Result { said: 0, seen: -14 });
+    let failed = RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why: "on purpose".into() });
+    for (middle, why) in [
+        (vec![lie(), returned(0)], RunEnd::Completed),
+        (vec![lie(), panic(), lost()], RunEnd::Panicked),
+        (vec![lie(), lost()], failed),
+    ] {
+        let report = during(SLEEP, middle, why.clone());
+        assert_eq!(report.verdict, Verdict::Tampered, "{why:?}");
+        assert_eq!(
+            report.reason.to_string(),
+            "the kernel returned EFAULT, and the agent says 0 in `sleep 1 s`",
+            "{why:?}"
+        );
+    }
+    // No allowance, nor an expected end, excuses it.
+    let text = format!("{SLEEP}expect: {{panic: true}}\n");
+    assert_eq!(during(&text, vec![lie(), panic(), lost()], RunEnd::Panicked).verdict, Verdict::Tampered);
+}

@@ -12,6 +12,7 @@ use crate::{
 };
 use base::cache::{Cache, CacheError, Kind};
 use board::wire::Announce;
+use jail::{Budget, Sandbox};
 use std::{
     collections::BTreeMap,
     fs,
@@ -50,6 +51,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A box in which something is built for this kernel, below `folder`.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn sandbox(&self, folder: &Path, budget: Budget, cache: &Cache) -> Result<Sandbox, CacheError> {
+        // By its name, and by where that leads: its makefiles name its source by an absolute path.
+        let names = std::iter::once(self.build.clone()).chain(fs::canonicalize(&self.build).ok());
+        let kernels = names.flat_map(|build| [build.with_file_name("source"), build]);
+        let all = kernels.chain([cache.root().join("tools")]);
+        Ok(all.fold(Sandbox::new(budget)?.write(folder), Sandbox::read))
+    }
+
     /// Opens a cache entry.
     ///
     /// # Errors

@@ -14,7 +14,6 @@ use std::{
     fs::File,
     hash::Hasher,
     io,
-    iter::repeat,
     os::unix::fs::FileExt,
     sync::Arc,
     time::{Duration, Instant},
@@ -224,23 +223,24 @@ impl Original {
     pub fn put_back(&mut self, vm: &Vm) -> Result<PutBack> {
         let start = Instant::now();
         let memory = vm.memory();
-        let mut pages = Vec::new();
-        for slot in 0..self.regions.len() {
-            let log = vm.dirty_log(slot as u32, self.regions[slot].size())?;
+        let mut pages: Vec<u64> = vm.written()?;
+        for (slot, region) in memory.iter().enumerate() {
             self.note_devices(memory, slot);
-            let by_devices = self.by_devices[slot].iter().copied().chain(repeat(0));
-            for (index, (mut word, more)) in log.into_iter().zip(by_devices).enumerate() {
-                word |= more;
-                while word != 0 {
-                    pages.push((slot, index * 64 + word.trailing_zeros() as usize));
-                    word &= word - 1;
-                }
+            let first = region.start_addr().0 / PAGE as u64;
+            for (index, word) in self.by_devices[slot].iter().enumerate().filter(|(_, word)| **word != 0) {
+                let bits = (0..64).filter(|bit| word >> bit & 1 == 1);
+                pages.extend(bits.map(|bit| (first + index as u64 * 64 + bit) * PAGE as u64));
             }
         }
+        pages.sort_unstable();
+        pages.dedup();
         let looking = start.elapsed();
         let start = Instant::now();
-        for (slot, page) in &pages {
-            self.copy(memory, *slot, *page)?;
+        for (slot, region) in memory.iter().enumerate() {
+            let (first, end) = (region.start_addr().0, region.start_addr().0 + region.len());
+            for at in pages.iter().filter(|at| (first..end).contains(*at)) {
+                self.copy(memory, slot, ((at - first) / PAGE as u64) as usize)?;
+            }
         }
         Ok(PutBack { pages: pages.len() as u64, looking, copying: start.elapsed() })
     }

@@ -2,14 +2,19 @@
 
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
 use kvm_bindings::{
-    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_LOG_DIRTY_PAGES,
+    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
     KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
-use std::{hash::Hasher, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::Hasher,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use twox_hash::XxHash64;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
 /// alive.
@@ -18,6 +23,9 @@ pub struct Vm {
     pub(crate) fd: VmFd,
     /// With interrupt controllers and timer.
     chips: bool,
+    /// Of each memory slot that the guest can write to.
+    flags: u32,
+    slots: Mutex<Slots>,
     /// Outlives the fd's memory slots: KVM accesses it by address.
     memory: Memory,
 }
@@ -73,33 +81,103 @@ impl Vm {
             manual.args[0] = MANUAL_PROTECT;
             let _ = fd.enable_cap(&manual);
         }
-        for (slot, region) in memory.iter().enumerate() {
-            let address = memory
-                .get_host_address(region.start_addr())
-                .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
-            let region = kvm_userspace_memory_region {
-                slot: slot as u32,
-                flags,
-                guest_phys_addr: region.start_addr().0,
-                memory_size: region.len(),
-                userspace_addr: address as u64,
-            };
-            // SAFETY: the region is mapped, at this address and of this size, for as long as `memory`
-            // lives, which this struct keeps; its slots don't overlap.
-            unsafe { fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")?;
+        let vm = Self { kvm, fd, chips: false, flags, slots: Mutex::default(), memory };
+        vm.divide(&mut vm.slots(), &[])?;
+        Ok(vm)
+    }
+
+    /// From now on the guest can read and execute these pages, and what it writes there is not done but ends the run, as a
+    /// write to a device does. Addresses are physical, and begin and end at pages. No vCPU may run meanwhile: for a
+    /// moment there is no memory at all.
+    pub fn protect(&self, pages: &[Range<u64>]) -> Result<()> {
+        if !self.kvm.check_extension(Cap::ReadonlyMem) {
+            return Err(Error::Missing("KVM_CAP_READONLY_MEM"));
         }
-        Ok(Self { kvm, fd, chips: false, memory })
+        let mut slots = self.slots();
+        if slots.protected == pages {
+            return Ok(());
+        }
+        // The log goes with the slots.
+        self.read_logs(&mut slots)?;
+        for (slot, part) in (0..).zip(&slots.parts) {
+            // One without size is none.
+            self.slot(slot, &(part.start..part.start), 0)?;
+        }
+        self.divide(&mut slots, pages)
+    }
+
+    /// Gives the guest its memory, in parts of which some are protected.
+    fn divide(&self, slots: &mut Slots, pages: &[Range<u64>]) -> Result<()> {
+        let regions =
+            self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len());
+        let parts: Vec<_> = regions.flat_map(|region| split(region, pages)).collect();
+        for (slot, (part, protected)) in (0..).zip(&parts) {
+            self.slot(slot, part, if *protected { KVM_MEM_READONLY } else { self.flags })?;
+        }
+        slots.parts = parts.into_iter().map(|(part, _)| part).collect();
+        slots.protected = pages.to_vec();
+        Ok(())
+    }
+
+    /// The guest's pages, by their physical addresses, that it has written to: at least those since the last time, and at
+    /// the most all since the beginning. What is protected from it is not among them.
+    pub(crate) fn written(&self) -> Result<Vec<u64>> {
+        let mut slots = self.slots();
+        self.read_logs(&mut slots)?;
+        let written = slots.written.iter().flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) * PAGE)
+        });
+        Ok(written.collect())
+    }
+
+    /// Adds what the slots' logs say to what is known.
+    fn read_logs(&self, slots: &mut Slots) -> Result<()> {
+        if self.flags & KVM_MEM_LOG_DIRTY_PAGES == 0 {
+            return Ok(());
+        }
+        let Slots { parts, protected, written } = slots;
+        for (slot, part) in (0..).zip(&*parts) {
+            if protected.iter().any(|range| range.contains(&part.start)) {
+                continue;
+            }
+            let length = (part.end - part.start) as usize;
+            let log = self.fd.get_dirty_log(slot, length).named("KVM_GET_DIRTY_LOG")?;
+            // A part begins at any page: its words lie across those that are kept.
+            let (first, shift) = (part.start / PAGE / 64, (part.start / PAGE % 64) as u32);
+            for (word, bits) in (first..).zip(log).filter(|(_, bits)| *bits != 0) {
+                *written.entry(word).or_default() |= bits << shift;
+                if let Some(above) = bits.checked_shr(64 - shift).filter(|above| *above != 0) {
+                    *written.entry(word + 1).or_default() |= above;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, slot: u32, part: &Range<u64>, flags: u32) -> Result<()> {
+        let address = self
+            .memory
+            .get_host_address(GuestAddress(part.start))
+            .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags,
+            guest_phys_addr: part.start,
+            memory_size: part.end - part.start,
+            userspace_addr: address as u64,
+        };
+        // SAFETY: the part lies in a region that is mapped, at this address, for as long as `memory` lives, which this
+        // struct keeps; slots don't overlap, as regions don't, nor parts of one.
+        unsafe { self.fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")
     }
 
     /// The guest's memory.
     pub fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    /// The pages of a memory slot of so many bytes that the guest has written to, one bit each: at least those since the
-    /// last time.
-    pub(crate) fn dirty_log(&self, slot: u32, length: usize) -> Result<Vec<u64>> {
-        self.fd.get_dirty_log(slot, length).named("KVM_GET_DIRTY_LOG")
     }
 
     /// What a saved state depends on: this processor and this KVM, by what they say of themselves.
@@ -159,5 +237,52 @@ impl Vm {
     /// An interrupt line to the given input of the interrupt controllers.
     pub fn interrupt_line(&self, gsi: u32) -> Result<InterruptLine> {
         InterruptLine::new(&self.fd, gsi)
+    }
+}
+
+/// How the guest's memory is divided.
+#[derive(Default)]
+struct Slots {
+    /// Physical addresses, one part a slot, in the order of slots.
+    parts: Vec<Range<u64>>,
+    protected: Vec<Range<u64>>,
+    /// What the guest has written to, as far as the logs were read: bits of pages, by the number of a word of them.
+    written: BTreeMap<u64, u64>,
+}
+
+const PAGE: u64 = 0x1000;
+
+/// A region in parts, each with whether it is among the pages.
+fn split(region: Range<u64>, pages: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {
+    let mut parts = Vec::new();
+    let mut at = region.start;
+    for page in pages {
+        let page = page.start.max(at)..page.end.min(region.end);
+        if page.is_empty() {
+            continue;
+        }
+        parts.push((at..page.start, false));
+        at = page.end;
+        parts.push((page, true));
+    }
+    parts.push((at..region.end, false));
+    parts.retain(|(part, _)| !part.is_empty());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn a_region_is_split_where_pages_begin_and_end() {
+        let pages = [0x1000..0x3000, 0x3000..0x4000, 0x8000..0x9000];
+        assert_eq!(
+            split(0..0x6000, &pages),
+            [(0..0x1000, false), (0x1000..0x3000, true), (0x3000..0x4000, true), (0x4000..0x6000, false)]
+        );
+        assert_eq!(split(0x2000..0x3000, &pages), [(0x2000..0x3000, true)]);
+        assert_eq!(split(0x8800..0xa000, &pages), [(0x8800..0x9000, true), (0x9000..0xa000, false)]);
+        assert_eq!(split(0x6000..0x7000, &pages), [(0x6000..0x7000, false)]);
     }
 }

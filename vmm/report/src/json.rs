@@ -115,6 +115,7 @@ impl Json {
             "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
             "taint": report.map(|report| taint(&report.taint)),
             "syscalls": calls,
+            "tampered": report.map(|report| lines(&report.tampered)),
             "entry_writes": report.map(|report| lines(&report.entry_writes)),
             "not_known": report.map(|report| lines(&report.unknown)),
             "trace": self.trace,

@@ -30,7 +30,8 @@ mod value;
 mod tests;
 
 pub use model::{
-    ConfigNeed, GuestFile, GuestFileKind, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path,
+    ConfigNeed, GuestFile, GuestFileKind, Machine, ModuleKind, ModuleSource, Scenario, Step, Watchfulness,
+    module_path,
 };
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
@@ -57,6 +58,7 @@ const FIELDS: &[&str] = &[
     "timeout",
     "boot-timeout",
     "count",
+    "evidence",
     "steps",
     "expect",
     "allow",
@@ -155,6 +157,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         let count = reader.choice(node, "`true` or `false`", YES_OR_NO);
         (count.unwrap_or(true), &node.span)
     });
+    let evidence =
+        fields.take("evidence").and_then(|node| reader.choice(node, "how closely to look", EVIDENCE));
     let expect = fields.take("expect").and_then(|node| reader.run_expect(node)).unwrap_or_default();
     if let Some((false, span)) = count
         && !expect.syscalls.is_empty()
@@ -174,6 +178,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
+        evidence: evidence.unwrap_or_default(),
         count: count.is_none_or(|(count, _)| count),
         steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
@@ -182,6 +187,10 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         source: reader.source.clone(),
     })
 }
+
+/// The ways to watch a guest.
+pub const EVIDENCE: &[(&str, Watchfulness)] =
+    &[("full", Watchfulness::Full), ("kprobes", Watchfulness::Kprobes), ("basic", Watchfulness::Basic)];
 
 const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
 

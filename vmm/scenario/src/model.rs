@@ -41,6 +41,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// System calls are counted, which takes the processor's breakpoint registers.
     pub count: bool,
+    /// How closely the guest is watched.
+    pub evidence: Watchfulness,
     /// What the whole run should come to.
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
@@ -49,6 +51,18 @@ pub struct Scenario {
     pub notes: Vec<String>,
     /// The text, for messages that come later.
     pub source: Source,
+}
+
+/// How closely the guest is watched, while its system calls are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watchfulness {
+    /// What the agent says is compared with what is seen, and nobody changes the kernel's text.
+    #[default]
+    Full,
+    /// The same, and the kernel may patch its own text.
+    Kprobes,
+    /// Calls are counted.
+    Basic,
 }
 
 /// The machine to boot.

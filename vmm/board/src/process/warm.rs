@@ -5,14 +5,15 @@ use crate::{
     evidence,
     saved::{self, MachineState, Saved},
     vcpus::Life,
-    wire::{About, EndReason, Notice, Reset},
+    wire::{About, EndReason, Evidence, Notice, Reset},
 };
 use machine::saved::{Original, PutBack, plain_copy};
 use std::{
-    path::Path,
     sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
+
+use trap::Witness;
 
 /// Where a machine began that did not boot.
 pub(super) struct Origin {
@@ -30,16 +31,17 @@ const HARMLESS: u64 = 1 << 0 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 17 | 1 << 18;
 const MOST_PAGES: u64 = 16 << 10;
 
 impl Machine {
-    /// Writes the machine as it is now into a folder, and goes on.
-    pub(super) fn save(&mut self, folder: &Path, about: About) -> Result<(), String> {
+    /// Writes the machine as it is now into its files, and goes on.
+    pub(super) fn save(&mut self, about: About) -> Result<(), String> {
+        let mut files = self.files.take().ok_or("there are no files for it")?;
         self.vcpus.pause()?;
-        let saved = self.write(folder, about);
+        let saved = self.write(&mut files, about);
         // Whatever came of that, this guest has a run to do.
         self.vcpus.resume()?;
         saved
     }
 
-    fn write(&mut self, folder: &Path, about: About) -> Result<(), String> {
+    fn write(&mut self, files: &mut saved::Files, about: About) -> Result<(), String> {
         let until = Instant::now() + LAST_READS;
         loop {
             self.tell_taint();
@@ -60,9 +62,7 @@ impl Machine {
             taint: self.taint,
             told: self.outbox.told().ok_or("the guest has said more by then than is kept")?,
         };
-        let identity = self.vm.identity().map_err(|error| error.to_string())?;
-        saved::write(folder, about, identity, machine, &self.memory)
-            .map_err(|error| format!("{}: {error}", folder.display()))
+        files.write(about, self.identity, machine, &self.memory).map_err(|error| error.to_string())
     }
 
     /// Puts everything but memory into the state of the saved machine. The vCPUs are held.
@@ -77,6 +77,8 @@ impl Machine {
         }
         self.modules = state.modules.clone();
         self.taint = state.taint;
+        // Pages stay protected: the next plan may well want the same.
+        (self.guard, self.unguarded, self.witness) = (None, None, Witness::default());
         self.shared.exits.store(0, Ordering::Relaxed);
         self.shared.ready.store(false, Ordering::Relaxed);
         *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -115,6 +117,7 @@ impl Machine {
         let remains = self.vcpus.leave()?;
         let (rows, evidence) = evidence::gather(&remains, vec![], device_errors, &self.memory);
         self.outbox.counted(rows);
+        let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
         Some(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) })
     }
 
@@ -137,7 +140,7 @@ impl Machine {
         self.take_devices()?;
         let state = state + start.elapsed();
         if verify {
-            self.compare()?;
+            self.verify()?;
         }
         self.tell_again();
         self.vcpus.resume()?;
@@ -147,7 +150,7 @@ impl Machine {
     }
 
     /// Whether everything but memory is as it was saved.
-    fn compare(&self) -> Result<(), String> {
+    fn verify(&self) -> Result<(), String> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let (then, now) = (&origin.saved.machine, self.devices.save());
         let device = |(name, state): (&String, &Vec<u8>)| {

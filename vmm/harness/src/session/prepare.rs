@@ -13,7 +13,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{FUNCTIONS, Landmarks, SYMBOLS, Spec};
+use board::wire::{FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -25,7 +25,7 @@ use plan::{
     lower::{self, SyscallNames},
 };
 use protocol::Door;
-use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
+use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -149,7 +149,7 @@ pub(crate) fn the_rest(
             steps,
             // Who asks for a trace on the command line wants calls to be seen.
             watch: match scenario.count || trace.is_some() {
-                true => Watch::Calls { results: true, trace },
+                true => Watch::Calls { results: true, trace, guard: guard(scenario.evidence) },
                 false => Watch::Nothing,
             },
         },
@@ -306,5 +306,14 @@ impl SyscallNames for Calls {
 
     fn checks_slabs(&self) -> bool {
         self.checks_slabs
+    }
+}
+
+/// What is watched over.
+pub(crate) fn guard(evidence: Watchfulness) -> Option<GuardOrder> {
+    match evidence {
+        Watchfulness::Full => Some(GuardOrder { patches: false }),
+        Watchfulness::Kprobes => Some(GuardOrder { patches: true }),
+        Watchfulness::Basic => None,
     }
 }

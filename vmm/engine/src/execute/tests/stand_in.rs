@@ -20,6 +20,10 @@ pub struct StandIn {
     pub explanations: VecDeque<Explanation>,
     /// Said before the first answer.
     pub early: Vec<Notice>,
+    /// What it saw of every step's call.
+    pub sighting: board::wire::Sighting,
+    /// How the next call should look.
+    pub expected: Option<board::wire::Expected>,
     /// Said before the end.
     pub counted: Vec<Vec<SyscallCount>>,
 }
@@ -86,16 +90,19 @@ impl StandIn {
                             };
                             Answer::Inspected(Box::new(explanation))
                         }
-                        Question::Trap { .. }
+                        Question::Witness => Answer::Witnessed(Box::new(self.sighting.clone())),
+                        Question::Guard
+                        | Question::Trap { .. }
                         | Question::Untrap
                         | Question::Follow { .. }
                         | Question::Pause
                         | Question::Resume
-                        | Question::Save { .. } => Answer::Done(Ok(())),
+                        | Question::Save(_) => Answer::Done(Ok(())),
                         Question::Reset { .. } => Answer::Reset(Ok(Default::default())),
                     };
                     self.notice(Notice::Answer { id, answer });
                 }
+                Ok(Some(Command::Expect(expected))) => self.expected = expected.map(|it| *it),
                 Ok(Some(Command::Stop | Command::Rest)) => {
                     let counted = std::mem::take(&mut self.counted);
                     counted.into_iter().for_each(|rows| self.notice(Notice::Counted(rows)));
@@ -138,6 +145,8 @@ pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Lin
                 log: VecDeque::new(),
                 explanations: VecDeque::new(),
                 early: Vec::new(),
+                sighting: Default::default(),
+                expected: None,
                 counted: Vec::new(),
             });
         });

@@ -26,4 +26,5 @@ mod guests {
     mod robustness;
     mod scenarios;
     mod symbols;
+    mod warm;
 }

@@ -122,6 +122,21 @@ pub fn run_several(scenarios: &[&Path]) -> Ran {
     finished(&output, Path::new(""), started)
 }
 
+/// Several scenarios in one run, with all that happens in it.
+pub fn run_events(scenarios: &[&Path], options: &[&str]) -> (Ran, Vec<Value>) {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let events = folder.path().join("events");
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.arg("run").args(scenarios).args(options).stdin(Stdio::null());
+    command.arg("--report").arg(format!("events={}", events.display()));
+    let output = on_host(&mut command).output().expect("vmm can be started");
+    let told = fs::read_to_string(&events).unwrap_or_default();
+    let told = told.lines().map(|line| serde_json::from_str(line).expect("a line is an event"));
+    (finished(&output, Path::new(""), started), told.collect())
+}
+
 /// `vmm explain` with these words, on the host of these tests.
 pub fn explain(words: &[&str]) -> Ran {
     let _turn = Turn::take();

@@ -4,12 +4,13 @@ use crate::{
     bisect::BisectArgs,
     grade::GradeArgs,
     kernel::{KernelArgs, RecipeArgs},
+    machine::MachineArgs,
     module::ModuleArgs,
     splat::SplatArgs,
 };
 use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::{Options, explain::Explain};
+use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use scenario::{EVIDENCE, Settings, model::Watchfulness};
@@ -72,9 +73,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
-    /// One machine, driven over the standard input
-    #[command(hide = true)]
-    Machine,
+    /// Look after the machines that were saved
+    Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
@@ -110,6 +110,15 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Run them so often, and show how verdicts and times spread
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "report")]
+    pub repeat: Option<u32>,
+    /// Boot each guest, instead of starting it from where one like it was saved
+    #[arg(long)]
+    cold: bool,
+    /// Of guests that go back to where they were saved, compare everything with it
+    #[arg(long, conflicts_with = "cold", hide_short_help = true)]
+    verify_reset: bool,
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
@@ -145,11 +154,14 @@ impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
+        let starts = if self.cold { Starts::Cold } else { Starts::Warm };
         Options {
             host: self.host.into(),
             trace: self.trace.clone(),
             evidence: self.evidence,
             kernel,
+            starts,
+            verify_reset: self.verify_reset,
             ..Options::default()
         }
     }
@@ -378,6 +390,18 @@ pub enum BenchCommand {
         /// Write them there instead
         #[arg(long, requires = "table")]
         update: bool,
+    },
+    /// Until a guest answers: by its boot, from a saved machine, by going back; and what one more guest costs
+    Warm {
+        /// What is run as a whole process
+        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
+        scenario: PathBuf,
+        /// So many times each
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
     },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {

@@ -1,7 +1,7 @@
 //! The command `vmm`.
 //!
 //! It is also what runs where no command line is: every guest has a machine process of its own
-//! (`vmm machine`), and in an emulated host this program is the init.
+//! (`vmm machine serve`), and in an emulated host this program is the init.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,9 @@ mod exit;
 mod grade;
 mod host;
 mod kernel;
+mod machine;
 mod module;
+mod repeat;
 mod run;
 mod say;
 mod splat;
@@ -25,6 +27,7 @@ use harness::{
     Abort,
     bench::{self, Table},
 };
+use machine::MachineArgs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
     }
     // Usage errors exit with 2.
     match Cli::parse().command {
-        Command::Machine => machine(),
+        Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
@@ -67,9 +70,10 @@ fn user(command: Command) -> u8 {
         Command::Grade(args) => grade::grade(args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
+        Command::Machine(args) => machine::machine(&args.command),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
-        Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
+        Command::Probe => unreachable!("this is no user's command"),
     }
 }
 
@@ -87,18 +91,8 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
             Some(table) => Table::Compare(table),
             None => Table::None,
         }),
+        BenchCommand::Warm { scenario, runs, host } => bench::measure_warm(&scenario, runs, host.into()),
         BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
-    }
-}
-
-/// One guest, driven over the socket that is the standard input.
-fn machine() -> ExitCode {
-    match board::process::serve(std::io::stdin()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
     }
 }
 

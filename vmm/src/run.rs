@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Format, Report, RunArgs},
-    exit, say,
+    exit, repeat, say,
 };
 use ::bisect::{
     Seen,
@@ -48,6 +48,9 @@ fn run_all(args: &RunArgs) -> u8 {
     }
     if bad {
         return exit::code(Verdict::BadInput);
+    }
+    if let Some(times) = args.repeat {
+        return repeat::repeat(&scenarios, args.options(), args.detail(), times);
     }
     match prepared(args.options(), &scenarios, args.detail(), reports) {
         Ok((session, reporters)) => {
@@ -137,6 +140,7 @@ fn all(
         if index > 0 {
             say::out("\n");
         }
+        session.expect_more(index + 1 < scenarios.len());
         let mut report = session.run(scenario, &mut reporters);
         for _ in 1..if try_again { TRIES } else { 1 } {
             if report.verdict == Verdict::Infra {

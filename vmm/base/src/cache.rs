@@ -4,7 +4,7 @@
 //!
 //! | folder | what | may be deleted |
 //! |---|---|---|
-//! | `kernels/<hash>`, `modules/<hash>`, `sources/<name>` | finished entries | yes, and is then made again |
+//! | `kernels/<hash>`, `modules/<hash>`, `sources/<name>`, `machines/<hash>` | finished entries | yes, and is then made again |
 //! | `work/<name>` | where builds happen, kept so that the next one is incremental | yes |
 //! | `tmp/` | entries in the making | swept at every start |
 //! | `locks/`, `logs/`, `ccache/`, `tools/` | what the names say | logs and ccache |
@@ -163,6 +163,8 @@ pub enum Kind {
     Module,
     /// A kernel source, unpacked.
     Source,
+    /// A machine that was saved.
+    Machine,
 }
 
 impl Kind {
@@ -171,6 +173,7 @@ impl Kind {
             Self::Kernel => "kernels",
             Self::Module => "modules",
             Self::Source => "sources",
+            Self::Machine => "machines",
         }
     }
 }
@@ -205,7 +208,7 @@ impl Cache {
         if root.to_string_lossy().contains(|c: char| c.is_whitespace() || c == ':') {
             return Err(CacheError::BadPlace(root));
         }
-        for folder in ["kernels", "modules", "sources", "work", "tmp", "locks", "logs"] {
+        for folder in ["kernels", "modules", "sources", "machines", "work", "tmp", "locks", "logs"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
         }

@@ -20,6 +20,11 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 pub enum Files {
     /// It has all that it needs.
     Open,
+    /// The same, and it will write to one of them, so many bytes at the most.
+    Prepared {
+        /// In bytes.
+        longest: u64,
+    },
     /// It will write some, in folders that are not known yet.
     ToCome,
 }
@@ -53,7 +58,11 @@ pub fn give_up(files: Files) -> io::Result<()> {
     if files == Files::ToCome {
         return Ok(());
     }
-    setrlimit(Resource::RLIMIT_FSIZE, WORDS, WORDS)?;
+    let longest = match files {
+        Files::Prepared { longest } => longest.max(WORDS),
+        Files::Open | Files::ToCome => WORDS,
+    };
+    setrlimit(Resource::RLIMIT_FSIZE, longest, longest)?;
     if Uid::effective().is_root() {
         // In a container without the right to change, root is one who has little anyway.
         let nobody = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));

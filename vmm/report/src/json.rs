@@ -7,7 +7,7 @@
 use super::{Reporter, target::Target, trace};
 use base::taint;
 use board::wire::SeenCall;
-use engine::event::Booted;
+use engine::event::{Booted, Start};
 use judge::{
     Began, BoundedLog, Build, Excuse, Failure, Finding, Judged, JudgedStep, Kernel, RunReport, Subtest,
     SyscallRow, Taint,
@@ -121,6 +121,7 @@ impl Json {
             "trace": self.trace,
             "trace_calls_dropped": self.untold,
             "not_counted_because": self.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
+            "start": self.booted.as_ref().map(start),
             "timing": self.timing(),
             "exits": {
                 "until_ready": report.map(|report| &report.exits_until_ready),
@@ -147,10 +148,30 @@ impl Json {
             "build_ms": self.kernel.as_ref().map(|kernel| millis(kernel.build)),
             "preflight_ms": self.preflight.map(millis),
             "boot_to_agent_ms": self.booted.as_ref().map(|booted| millis(booted.ready)),
+            "files_ms": self.booted.as_ref().map(|booted| millis(booted.files)),
             "vmm_setup_ms": self.booted.as_ref().map(|booted| millis(booted.setup)),
             "run_ms": self.report.as_ref().map(|report| millis(report.ran)),
         })
     }
+}
+
+/// How the guest came to be up.
+pub(crate) fn start(booted: &Booted) -> Value {
+    let mut start = match &booted.start {
+        Start::Booted { saved } => json!({ "from": "boot", "saved_as": saved }),
+        Start::Saved { name, cold } => json!({ "from": "saved", "machine": name, "cold_ms": millis(*cold) }),
+        Start::Back { name, cold, reset } => json!({
+            "from": "reset",
+            "machine": name,
+            "cold_ms": millis(*cold),
+            "pages": reset.pages,
+            "looking_ms": millis(reset.looking),
+            "copying_ms": millis(reset.copying),
+            "state_ms": millis(reset.state),
+        }),
+    };
+    start["notes"] = json!(booted.notes);
+    start
 }
 
 impl Reporter for Json {
@@ -323,7 +344,7 @@ fn taint(taint: &Taint) -> Value {
     })
 }
 
-fn call(row: &SyscallRow) -> Value {
+pub(crate) fn call(row: &SyscallRow) -> Value {
     use board::wire::Door;
     let door = match row.door {
         Door::Syscall64 => "syscall64",

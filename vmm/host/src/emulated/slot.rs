@@ -5,9 +5,12 @@ use super::{
     initrd::{self, Initrd},
     own::OwnHost,
     qemu::socket,
-    talk::{Blob, Call, FromHost, Key, ToHost},
+    talk::{Blob, Call, FromHost, Key, ToHost, files},
 };
-use engine::{event::Event, link::Link};
+use engine::{
+    event::{Event, Start},
+    link::Link,
+};
 use plan::Plan;
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -98,31 +101,47 @@ impl EmulatedHost {
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(), EmulatedError> {
-        let load = |path: &Path| Blob::load(path).map_err(EmulatedError::io("read", path));
-        let (kernel, kernel_bytes) = load(&plan.machine.kernel)?;
-        let (initramfs, initramfs_bytes) = load(&plan.machine.initramfs)?;
+        let mut plan = plan.clone();
+        let mut bytes = Vec::new();
+        let mut load = |path: &mut PathBuf| -> Result<Blob, EmulatedError> {
+            let (blob, content) = Blob::load(path).map_err(EmulatedError::io("read", path))?;
+            bytes.push(content);
+            Ok(blob)
+        };
+        let [kernel, initramfs, luggage] = files(&mut plan).map(&mut load);
+        let offer = [kernel?, initramfs?, luggage?];
 
         let mut link = self.call(stop)?;
-        link.send(&ToHost::Offer { kernel, initramfs });
-        let FromHost::Need { kernel, initramfs } = self.next(&mut link, ANSWER, stop)? else {
+        link.send(&ToHost::Offer(offer));
+        let FromHost::Need(needed) = self.next(&mut link, ANSWER, stop)? else {
             return Err(self.out_of_turn());
         };
-        for (bytes, needed) in [(kernel_bytes, kernel), (initramfs_bytes, initramfs)] {
+        for (bytes, needed) in bytes.iter().zip(needed) {
             if needed {
-                link.send_raw(&bytes);
+                link.send_raw(bytes);
             }
         }
         link.send(&ToHost::Run(Box::new(plan.clone())));
         let limit = plan.boot_timeout + plan.steps.iter().map(|step| step.timeout).sum::<Duration>() + SLACK;
         let start = Instant::now();
+        // A machine that was saved lives in the host: the next one has it as well.
+        let mut made = false;
         loop {
             match self.next(&mut link, limit.saturating_sub(start.elapsed()), stop)? {
-                FromHost::Event(event) => sink(event),
-                FromHost::Finished => return Ok(()),
+                FromHost::Event(event) => {
+                    made |= matches!(&event, Event::Booted(booted) if is_new(&booted.start));
+                    sink(event);
+                }
+                FromHost::Finished => break,
                 FromHost::Failed(why) => return Err(EmulatedError::Failed(why)),
-                FromHost::Need { .. } => return Err(self.out_of_turn()),
+                FromHost::Need(_) => return Err(self.out_of_turn()),
             }
         }
+        drop(link);
+        if made && let Slot::Own(own) = &mut self.slot {
+            own.save();
+        }
+        Ok(())
     }
 
     /// Gets a host that is up on the line.
@@ -316,6 +335,10 @@ impl Serving {
             }
         }
     }
+}
+
+fn is_new(start: &Start) -> bool {
+    matches!(start, Start::Booted { saved: Some(_) })
 }
 
 fn lock_file(folder: &Path, slot: usize) -> PathBuf {

@@ -111,7 +111,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
     /// Run them so often, and show how verdicts and times spread
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "report")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["report", "bisect"])]
     pub repeat: Option<u32>,
     /// Boot each guest, instead of starting it from where one like it was saved
     #[arg(long)]

@@ -234,6 +234,7 @@ VmFlags: rd wr mr
         let guest = 0x7f00_0000_0000..0x7f00_0800_0000;
         assert_eq!(resident(smaps, std::slice::from_ref(&guest)), (312, 70_000));
         let memory = machine::create_memory(32).unwrap();
+        prepare();
         let before = own_memory(&memory);
         memory.write_slice(&vec![1; 16 << 20], GuestAddress(0)).unwrap();
         let after = own_memory(&memory);

@@ -61,7 +61,7 @@ const LEADER: &str = r#"[ -z "$BASH_VERSION" ] || for fd in /proc/$$/fd/*; do
 fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done
 exec 3<&0 </dev/null
 (trap "" TERM; exec "$@" 3<&-) & child=$!
-trap 'trap "" TERM; kill -TERM 0; { sleep 2; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
+trap 'trap "" TERM; kill -TERM 0; { sleep 1; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
 wait $child"#;
 
 /// A command that ends with us, and everything that it started with it. `setpriv`, which has the kernel

@@ -39,6 +39,8 @@ const KEPT_LINES: usize = 20_000;
 const KEPT_BYTES: usize = 32 << 20;
 /// So many polls output is waited for when the command has ended: its reader may be slow.
 const LINGER: u32 = 20;
+/// A shorter line counts as so many bytes: what shouts empty lines takes as much time as what shouts long ones.
+const LINE_COST: u64 = 64;
 /// A longer line is cut: a program may print without ever ending one.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -168,7 +170,7 @@ fn run_to_end(
             Ok((line, length)) => {
                 writeln!(file, "{line}").map_err(CacheError::io("write the log", log))?;
                 if let Some(watch) = &mut group.watch {
-                    watch.printed(length)?;
+                    watch.printed(length.max(LINE_COST))?;
                 }
                 on_line(&line);
                 kept_bytes += line.len();

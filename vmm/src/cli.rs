@@ -24,6 +24,9 @@ use std::{path::PathBuf, str::FromStr};
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
 pub struct Cli {
+    /// Do nothing unless everything that others wrote can be confined in full (`vmm doctor` says what can't)
+    #[arg(long, global = true)]
+    pub require_jail: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -48,6 +51,8 @@ Exit codes:
 Environment:
   VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
                 else ~/.cache/vmm)
+  VMM_LIMITS    how much may be handed in (file, total, files, depth) and what a build may take (time,
+                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 
@@ -331,8 +336,8 @@ pub enum HostCommand {
     /// Runs whose environment has VMM_HOST_DIR=DIR use it, up to four at a time.
     #[command(after_long_help = "\
 Example:
-  vmm host serve --socket /tmp/host &
-  VMM_HOST_DIR=/tmp/host vmm run scenarios/hello.yaml")]
+  vmm host serve --socket $XDG_RUNTIME_DIR/host &
+  VMM_HOST_DIR=$XDG_RUNTIME_DIR/host vmm run scenarios/hello.yaml")]
     Serve {
         /// A folder of its own for the host's sockets; made if it is missing
         #[arg(long, value_name = "DIR")]

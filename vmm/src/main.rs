@@ -42,7 +42,8 @@ fn main() -> ExitCode {
         };
     }
     // Usage errors exit with 2.
-    match Cli::parse().command {
+    let Cli { command, require_jail } = Cli::parse();
+    match command {
         Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
         command => {
@@ -51,9 +52,20 @@ fn main() -> ExitCode {
                 eprintln!("error: failed to prepare for Ctrl-C: {error}");
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
+            if require_jail && let Some(lacks) = jailed() {
+                eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
+                return ExitCode::from(exit::code(judge::Verdict::Infra));
+            }
             ExitCode::from(user(command))
         }
     }
+}
+
+/// Has everything be confined in full from now on. What this machine lacks for that, if it lacks anything.
+fn jailed() -> Option<String> {
+    jail::require();
+    let lacks: Vec<String> = jail::cell::layers().into_iter().filter_map(|layer| layer.lacks).collect();
+    (!lacks.is_empty()).then(|| lacks.join("; "))
 }
 
 /// What a person asked for.

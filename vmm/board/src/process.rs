@@ -439,7 +439,7 @@ impl Machine {
             let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
             self.modules.look(&state);
             for (rip, by) in writers {
-                *by = state.module_symbols([rip].into_iter()).remove(&rip).or_else(|| self.modules.name(rip));
+                *by = state.module_symbols([rip]).remove(&rip).or_else(|| self.modules.name(rip));
             }
         }
         found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));

@@ -7,19 +7,23 @@ use super::{
     qemu::socket,
     talk::{Blob, Call, FromHost, Key, ToHost, files},
 };
+use base::stage::of_ones_own;
 use engine::{
     event::{Event, Start},
     link::Link,
 };
 use plan::Plan;
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
-    os::unix::{fs::DirBuilderExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
+
+/// What to do where a folder is not to be used for a host's sockets.
+const ELSEWHERE: &str = "name another, such as $XDG_RUNTIME_DIR/host";
 
 /// From the start of QEMU until the host answers. Two seconds are usual; a machine that is busy with other
 /// things needs more.
@@ -70,6 +74,10 @@ impl EmulatedHost {
     pub fn join(files: &Path, folder: &Path, stop: &dyn Fn() -> bool) -> Result<Self, EmulatedError> {
         let Initrd { key, .. } = initrd::ensure(files)?;
         let not_served = |source| EmulatedError::NotServed { folder: folder.to_owned(), source };
+        // Whoever could put a socket there would get the plan and give the verdict.
+        if folder.is_dir() {
+            of_ones_own(folder, ELSEWHERE).map_err(EmulatedError::Folder)?;
+        }
         loop {
             // A host that is gone would keep us waiting for a slot of it.
             if is_free(&folder.join("serving")).map_err(not_served)?.is_some() {
@@ -300,7 +308,7 @@ impl Serving {
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, EmulatedError> {
         let io = |what| EmulatedError::io(what, folder);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io("make the folder"))?;
+        of_ones_own(folder, ELSEWHERE).map_err(EmulatedError::Folder)?;
         // Absolute, because the users of the sockets have their own current folders.
         let folder = fs::canonicalize(folder).map_err(io("find"))?;
         for number in 0..SLOTS {

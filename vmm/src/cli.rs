@@ -2,6 +2,7 @@
 
 use crate::{
     kernel::{KernelArgs, RecipeArgs},
+    many::ManyArgs,
     module::ModuleArgs,
     splat::SplatArgs,
 };
@@ -50,7 +51,7 @@ Environment:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run scenarios and give verdicts
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
     /// Follow one system call through the kernel
@@ -82,16 +83,18 @@ pub enum Command {
 Examples:
   vmm run scenarios/chardev.yaml
   vmm run --host emulated scenarios/syscall.yaml
+  vmm run scenarios --tag quick --retry 2 --report junit=out.xml
+  vmm run scenarios --kernel 6.12 --kernel 7.3 --fragment kasan
   vmm run scenarios/hello.yaml --report json=out.json")]
 pub struct RunArgs {
-    /// Scenarios, in YAML
-    #[arg(required = true, value_name = "FILE")]
+    /// Scenarios, in YAML; of a folder all that are below it, of a pattern (`net-*.yaml`) all that match
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
-    /// Also write the runs to a file: json, events, junit, ktap or md; as often as you like
+    /// Also write the runs to a file: json, events, junit, ktap, md or html; as often as you like
     ///
-    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE holds one
-    /// scenario's run as one object; events=FILE gets a line of JSON for everything that happens; junit, ktap and md hold
-    /// all scenarios.
+    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE is one object with
+    /// all scenarios in it; events=FILE gets a line of JSON for everything that happens; html=FILE is one page that needs
+    /// nothing else.
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<Report>,
     /// Show of every step what its program printed and what the kernel logged
@@ -103,12 +106,15 @@ pub struct RunArgs {
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
-    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
-    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
-    kernel: Option<String>,
+    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file; several times
+    /// for several kernels
+    #[arg(long = "kernel", value_name = "KERNEL", conflicts_with = "source")]
+    pub kernels: Vec<String>,
     /// The modules of a kernel that was not built here: /lib/modules/RELEASE
-    #[arg(long, value_name = "DIR", requires = "kernel")]
+    #[arg(long, value_name = "DIR", requires = "kernels")]
     modules: Option<PathBuf>,
+    #[command(flatten)]
+    pub many: ManyArgs,
     /// Or build one first
     #[command(flatten)]
     recipe: RecipeArgs,
@@ -117,8 +123,12 @@ pub struct RunArgs {
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
-        Options { host: self.host.into(), trace: self.trace.clone(), kernel, ..Options::default() }
+        Options { host: self.host.into(), trace: self.trace.clone(), ..Options::default() }
+    }
+
+    /// What all kernels have in common.
+    pub fn common(&self) -> Wanted {
+        self.recipe.wanted(None, self.modules.as_ref())
     }
 
     /// How much is shown of steps that go well.
@@ -128,11 +138,11 @@ impl RunArgs {
 
     /// What clap can't see.
     pub fn complaint(&self) -> Option<String> {
-        if self.files.len() > 1 && self.report.iter().any(|report| report.format == Format::Json) {
-            return Some(
-                "a report in json holds one run: name one scenario, or take events=FILE, which holds all"
-                    .to_owned(),
-            );
+        if self.kernels.len() > 1 && self.modules.is_some() {
+            return Some("--modules belongs to one kernel, and --kernel names several".to_owned());
+        }
+        if let Some(complaint) = self.many.complaint() {
+            return Some(complaint);
         }
         let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
         let twice = (0..self.report.len()).find(|at| twice(*at))?;
@@ -185,7 +195,7 @@ pub struct Report {
 /// What a report is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One scenario's run as one JSON object
+    /// One JSON object with all scenarios in it
     Json,
     /// What happens, as it happens, one JSON object a line
     Events,
@@ -195,6 +205,8 @@ pub enum Format {
     Ktap,
     /// A table in Markdown, and what failed
     Md,
+    /// One page for a browser
+    Html,
 }
 
 impl FromStr for Report {
@@ -349,7 +361,7 @@ mod tests {
 
     fn run_args(line: &str) -> Result<RunArgs, clap::Error> {
         match Cli::try_parse_from(line.split(' '))?.command {
-            Command::Run(args) => Ok(args),
+            Command::Run(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }
@@ -376,10 +388,20 @@ mod tests {
             "vmm run a --report json=",
             "vmm run a --report b",
             "vmm run a --host c",
+            "vmm run a --shard 9/8",
+            "vmm run a --times b",
+            "vmm run a --retry 1 --repeat 2",
+            "vmm run a --repeat 0",
+            "vmm run a --fail-on nothing",
+            "vmm run a --modules b",
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }
-        for line in ["vmm run a b --report json=c", "vmm run a --report json=b --report junit=b"] {
+        for line in [
+            "vmm run a --report json=b --report junit=b",
+            "vmm run a --kernel 6.12 --kernel 7.3 --modules c",
+            "vmm run a --tag b,",
+        ] {
             assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
         }
         let several = run_args("vmm run a b --report junit=c --report md=d").unwrap();

@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod host;
 mod kernel;
+mod many;
 mod module;
 mod run;
 mod say;
@@ -56,7 +57,7 @@ fn user(command: Command) -> u8 {
     match command {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(&complaint),
-            None => run::run(&args.files, args.options(), args.detail(), &args.report),
+            None => run::run(&args),
         },
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),

@@ -1,18 +1,19 @@
 //! `vmm run`: scenarios one after the other, reported on standard output.
 
 use crate::{
-    cli::{Format, Report},
-    exit, say,
+    cli::{Format, Report, RunArgs},
+    exit,
+    many::Planned,
+    say,
 };
-use harness::{Abort, Options, Session};
+use harness::{
+    Abort, Options, Session,
+    many::{self, Case},
+};
 use judge::{Began, Judge, Judged, Verdict};
 use report::{
-    FileReport, Reporters,
-    events::Events,
-    github::GitHub,
-    json::Json,
-    junit, ktap, markdown,
-    terminal::{Detail, Terminal},
+    Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
+    markdown, record::Shard, summary::Summary, terminal::Terminal,
 };
 use scenario::Scenario;
 use std::{
@@ -23,36 +24,40 @@ use std::{
 };
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
-pub fn run(paths: &[PathBuf], options: Options, detail: Detail, reports: &[Report]) -> u8 {
-    let (mut scenarios, mut bad) = (Vec::new(), false);
-    for path in paths {
-        match scenario::load(path) {
-            Ok(scenario) => scenarios.push(scenario),
-            Err(diagnostics) => {
-                say::error(&diagnostics);
-                bad = true;
-            }
-        }
-    }
-    if bad {
-        return exit::code(Verdict::BadInput);
-    }
-    match prepared(options, &scenarios, detail, reports) {
-        Ok((session, reporters)) => exit::of_all(&all(session, &scenarios, reporters)),
+pub fn run(args: &RunArgs) -> u8 {
+    match planned(args).and_then(|planned| {
+        let reporters = reporters(args, &planned.cases, planned.shard.clone())?;
+        let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
+        Ok((planned, reporters, Session::open(Options { guests_mib, ..args.options() })?))
+    }) {
+        Ok((planned, reporters, session)) => exit::of_all(&all(planned, reporters, session)),
         Err(abort) => say::outcome(Err(abort)),
     }
 }
 
-fn prepared(
-    options: Options,
-    scenarios: &[Scenario],
-    detail: Detail,
-    reports: &[Report],
-) -> Result<(Session, Reporters), Abort> {
+/// What is to be run. All files are read, so that all that is wrong with them is told at once.
+fn planned(args: &RunArgs) -> Result<Planned, Abort> {
+    let files = many::files(&args.files)?;
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| !args.many.is_other(file)).collect();
+    let (mut scenarios, mut bad) = (Vec::new(), Vec::new());
+    for path in &files {
+        match scenario::load(path) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(diagnostics) => bad.push(diagnostics.to_string()),
+        }
+    }
+    if !bad.is_empty() {
+        return Err(Abort::input(bad.join("\n")));
+    }
+    args.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
+}
+
+fn reporters(args: &RunArgs, cases: &[Case], shard: Option<Shard>) -> Result<Reporters, Abort> {
     let mut reporters = Reporters::default();
     let whole = |path: &Path| path.canonicalize().ok();
-    for Report { file, .. } in reports {
-        if whole(file).is_some_and(|file| scenarios.iter().any(|it| whole(&it.path) == Some(file.clone()))) {
+    for Report { file, .. } in &args.report {
+        let is = |scenario: &Scenario| whole(&scenario.path) == whole(file);
+        if whole(file).is_some() && cases.iter().any(|case| is(&case.scenario)) {
             let why = format!("the report {} would overwrite a scenario; name another file", file.display());
             return Err(Abort::input(why));
         }
@@ -63,26 +68,33 @@ fn prepared(
             token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
         reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
     }
-    reporters.add(Terminal::stdout().with(detail));
-    // Last, so that the terminal has shown what a file can't take.
-    for Report { format, file } in reports {
-        let render = match format {
-            Format::Json => {
-                reporters.add(Json::create(file).map_err(Abort::input)?);
-                continue;
-            }
-            Format::Events => {
-                reporters.add(Events::create(file).map_err(Abort::input)?);
-                continue;
-            }
-            Format::Junit => junit::render,
-            Format::Ktap => ktap::render,
-            Format::Md => markdown::render,
-        };
-        reporters.add(FileReport::create(file, render).map_err(Abort::input)?);
+    reporters.add(Terminal::stdout().with(args.detail()));
+    // Behind it, so that the terminal has shown what a file can't take.
+    let mut files = Files::new(shard);
+    for Report { format, file } in &args.report {
+        match render(*format) {
+            Some(render) => files.add(file, render).map_err(Abort::input)?,
+            None => reporters.add(Events::create(file).map_err(Abort::input)?),
+        }
     }
-    let guests_mib = scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0);
-    Ok((Session::open(Options { guests_mib, ..options })?, reporters))
+    reporters.add(files);
+    if let Some(folder) = &args.many.artifacts {
+        reporters.add(Artifacts::create(folder).map_err(Abort::input)?);
+    }
+    reporters.add(Summary::new(Box::new(io::stdout())));
+    Ok(reporters)
+}
+
+/// What makes a format's text of all runs; nothing makes that of events, which are written as they come.
+pub fn render(format: Format) -> Option<Render> {
+    match format {
+        Format::Json => Some(json::render),
+        Format::Events => None,
+        Format::Junit => Some(junit::render),
+        Format::Ktap => Some(ktap::render),
+        Format::Md => Some(markdown::render),
+        Format::Html => Some(html::render),
+    }
 }
 
 /// A word that a guest can't guess.
@@ -92,51 +104,20 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn all(mut session: Session, scenarios: &[Scenario], mut reporters: Reporters) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    let plan = |scenario| match Judge::new(scenario).begin() {
-        Judged::Began(began) => Some(began),
+fn all(mut planned: Planned, mut reporters: Reporters, mut session: Session) -> Vec<Verdict> {
+    let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
+        Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
-    reporters.begin(&scenarios.iter().filter_map(plan).collect::<Vec<Began>>());
-    for (index, scenario) in scenarios.iter().enumerate() {
-        if index > 0 {
-            say::out("\n");
-        }
-        let verdict = session.run(scenario, &mut reporters).verdict;
-        verdicts.push(verdict);
-        if verdict == Verdict::Interrupted {
-            break;
-        }
-    }
-    if scenarios.len() > 1 {
-        say::out(&summary(scenarios, &verdicts));
-    }
+    reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
+    let outcomes =
+        many::run(&mut session, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
+    planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));
+    let mut verdicts: Vec<Verdict> =
+        outcomes.iter().map(|settled| many::counted(settled, planned.policy)).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
     verdicts
-}
-
-/// The runs that did not pass by their names, and how many came to what.
-fn summary(scenarios: &[Scenario], verdicts: &[Verdict]) -> String {
-    let mut text = "\n".to_owned();
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    let not_run = scenarios.len() - verdicts.len();
-    for (scenario, verdict) in scenarios.iter().zip(verdicts) {
-        let name = verdict.name().to_owned();
-        if *verdict != Verdict::Pass {
-            let (name, path) = (name.to_uppercase(), scenario.path.display().to_string());
-            text +=
-                &format!("{name}  {}  ({})\n", base::text::escape(&scenario.name), base::text::escape(&path));
-        }
-        match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((name, 1)),
-        }
-    }
-    counts.extend((not_run > 0).then(|| ("not run".to_owned(), not_run)));
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    text + &format!("{} scenarios: {}\n", scenarios.len(), counts.join(", "))
 }

@@ -9,6 +9,7 @@
 mod abort;
 pub mod bench;
 pub mod explain;
+pub mod many;
 pub mod module;
 mod session;
 

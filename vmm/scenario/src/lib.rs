@@ -18,12 +18,13 @@ mod kinds;
 pub mod model;
 mod modules;
 mod names;
-mod node;
+pub mod node;
 mod process;
-mod reader;
+pub mod reader;
 mod request;
 pub mod status;
 mod step;
+mod tags;
 mod value;
 
 #[cfg(test)]
@@ -48,7 +49,9 @@ const MAX_FILE: u64 = 1 << 20;
 
 const FIELDS: &[&str] = &[
     "name",
+    "tags",
     "kernel",
+    "matrix",
     "needs",
     "machine",
     "modules",
@@ -136,7 +139,13 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         Some(node) => reader.text(node, "the scenario's name"),
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
-    let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
+    let tags = fields.take("tags").and_then(|node| reader.tags(node)).unwrap_or_default();
+    let kernel = fields.take("kernel").map(|node| (reader.kernel(node).unwrap_or_default(), &node.span));
+    let matrix = fields.take("matrix").map(|node| (reader.matrix(node).unwrap_or_default(), &node.span));
+    if let (Some((_, kernel)), Some((_, matrix))) = (&kernel, &matrix) {
+        let why = "`matrix` and `kernel` exclude each other: either says which kernels the scenario is for";
+        reader.error::<()>(Diagnostic::new(matrix, why).other(kernel, "the other one"));
+    }
     let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
     if let Some(node) = fields.take("modules") {
@@ -167,7 +176,9 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     Some(Scenario {
         name: name.unwrap_or_default(),
         path,
-        kernel,
+        tags,
+        kernel: kernel.map(|(kernel, _)| kernel).unwrap_or_default(),
+        matrix: matrix.map(|(matrix, _)| matrix).unwrap_or_default(),
         needs,
         machine,
         modules: std::mem::take(&mut reader.modules),

@@ -23,8 +23,12 @@ pub struct Scenario {
     pub name: String,
     /// The file, as the user named it.
     pub path: PathBuf,
+    /// What it is chosen by, where many are run.
+    pub tags: Vec<String>,
     /// The kernel that it wants; its paths are relative to the scenario's folder.
     pub kernel: Wanted,
+    /// The kernels that it is for, where there are several; then it wants none.
+    pub matrix: Vec<Wanted>,
     /// The machine.
     pub machine: Machine,
     /// Modules that must be in the guest as [`module_path()`] says.

@@ -1,0 +1,69 @@
+//! Many runs as one: which scenarios, on which kernels, how often each, and what they come to together.
+
+mod attempts;
+mod cases;
+mod quarantine;
+mod select;
+mod shard;
+mod times;
+
+pub use attempts::Policy;
+pub use cases::{Case, cases};
+pub use quarantine::Quarantine;
+pub use select::{files, tagged};
+pub use shard::{Part, Wish};
+pub use times::Times;
+
+use crate::Session;
+use judge::{Judged, RunReport, Settled, Then, Verdict};
+use report::Reporters;
+
+/// Runs all cases, one after the other, and tells how it goes. Those behind an interrupt are not run. The outcomes are in the
+/// order of the cases.
+pub fn run(
+    session: &mut Session,
+    cases: &[Case],
+    policy: Policy,
+    quarantine: &mut Quarantine,
+    reporters: &mut Reporters,
+) -> Vec<Settled> {
+    let mut outcomes = Vec::new();
+    for case in cases {
+        // The one whose failure the quarantine is asked about.
+        let mut failed: Option<RunReport> = None;
+        let attempts = attempts::all(policy, |attempt| {
+            if attempt.after_infra {
+                session.fresh_host();
+            }
+            let report = session.run_case(case, attempt.number, reporters);
+            if report.verdict.is_against() {
+                failed = Some(report.clone());
+            }
+            report
+        });
+        let mut settled = Settled::of(attempts);
+        let known = |report: &RunReport| quarantine.excuses(report);
+        settled.quarantined =
+            failed.as_ref().filter(|_| settled.verdict.is_against()).and_then(known).cloned();
+        quarantine.ran(&case.scenario, settled.verdict);
+        reporters.tell(&Judged::Settled(Box::new(settled.clone())));
+        let is_over = settled.verdict == Verdict::Interrupted;
+        outcomes.push(settled);
+        if is_over {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// The verdict that the exit code is made of: what is known of does not count, and a flaky pass does where that is wanted.
+pub fn counted(settled: &Settled, policy: Policy) -> Verdict {
+    match settled {
+        Settled { quarantined: Some(_), .. } => Verdict::Pass,
+        settled if settled.is_flaky() && policy.fail_on_flaky => {
+            let retried = settled.attempts.iter().find(|attempt| attempt.then == Then::Retried);
+            retried.map_or(Verdict::Fail, |attempt| attempt.verdict)
+        }
+        settled => settled.verdict,
+    }
+}

@@ -4,6 +4,7 @@ use crate::{
     kernel::{KernelArgs, RecipeArgs},
     many::ManyArgs,
     module::ModuleArgs,
+    report::ReportArgs,
     splat::SplatArgs,
 };
 use base::wanted::Wanted;
@@ -54,6 +55,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
+    /// Look at, compare and merge reports of runs
+    Report(ReportArgs),
     /// Follow one system call through the kernel
     Explain(ExplainArgs),
     /// Say whether this machine can run guests, and how to mend what is missing

@@ -12,6 +12,7 @@ mod host;
 mod kernel;
 mod many;
 mod module;
+mod report;
 mod run;
 mod say;
 mod splat;
@@ -62,6 +63,7 @@ fn user(command: Command) -> u8 {
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
+        Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
         Command::Host(args) => host::host(&args),

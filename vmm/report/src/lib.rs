@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod diff;
 pub mod events;
 pub mod explain;
 mod failure;
@@ -16,10 +17,12 @@ pub mod json;
 pub mod junit;
 pub mod ktap;
 pub mod markdown;
+pub mod merge;
 pub mod record;
 mod reporters;
+pub mod show;
 pub mod summary;
-mod target;
+pub mod target;
 pub mod terminal;
 mod trace;
 

@@ -52,7 +52,7 @@ fn details(run: &Run) -> String {
 }
 
 /// Text that a guest may have made, where it can't become markup or another cell.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut shown = String::new();
     for c in base::text::escape(text).chars() {
         match c {

@@ -582,3 +582,71 @@ fn who_wants_to_see_everything_sees_what_a_good_step_logged_and_printed() {
     assert!(text.contains(wanted), "{text}");
     assert!(!shown(&all, false).contains("hello, world"), "nobody asked for that");
 }
+
+#[test]
+fn an_old_run_is_shown_as_it_was() {
+    let scenario = scenario(CHARDEV);
+    let all = judged(&scenario, &good_run(&scenario));
+    let mut session = crate::record::Session::default();
+    all.iter().for_each(|judged| _ = session.event(judged));
+    session.finished = true;
+    let again = json::read(&json::render(&session)).unwrap();
+    let page = Page::default();
+    let mut terminal = Terminal::new(Box::new(page.clone()), false);
+    crate::show::show(&again, &mut terminal, &mut std::io::sink()).unwrap();
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    // The running kernel told its release later than that line.
+    let others = |text: &str| {
+        text.lines().filter(|it| !it.starts_with("kernel ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&text), others(&shown(&all, false)));
+}
+
+fn part(index: u32, of: u32, plan: &str, runs: std::ops::Range<usize>) -> crate::record::Session {
+    let mut session = recorded();
+    session.runs = session.runs.drain(runs).collect();
+    session.shard = Some(crate::record::Shard { index, of, plan: plan.into() });
+    session
+}
+
+#[test]
+fn only_all_parts_of_one_run_make_a_whole() {
+    use crate::merge::{MergeError, merge};
+    let named = |parts: Vec<crate::record::Session>| {
+        parts.into_iter().enumerate().map(|(at, part)| (format!("{at}.json"), part)).collect::<Vec<_>>()
+    };
+    let whole = merge(named(vec![part(2, 2, "p", 2..5), part(1, 2, "p", 0..2)])).unwrap();
+    assert_eq!((whole.runs.len(), whole.finished, whole.shard), (5, true, None));
+    let error = |parts| merge(named(parts)).unwrap_err();
+    let names = ("0.json".to_owned(), "1.json".to_owned());
+    assert_eq!(error(vec![]), MergeError::Nothing);
+    let missing = MergeError::Missing { of: 3, missing: "1, 3".into() };
+    assert_eq!(error(vec![part(2, 3, "p", 0..2)]), missing);
+    let twice = error(vec![part(1, 2, "p", 0..2), part(1, 2, "p", 2..5)]);
+    assert_eq!(twice, MergeError::Twice(names.0.clone(), names.1.clone()));
+    let other = error(vec![part(1, 2, "p", 0..2), part(2, 2, "q", 2..5)]);
+    assert_eq!(other, MergeError::Other(names.0.clone(), names.1.clone()));
+    let mixed = error(vec![part(1, 1, "p", 0..2), recorded()]);
+    assert_eq!(mixed, MergeError::Mixed(names.0.clone(), names.1.clone()));
+    assert!(matches!(error(vec![recorded(), recorded()]), MergeError::Again { .. }));
+}
+
+#[test]
+fn a_difference_says_what_fails_and_passes_now_and_what_is_new() {
+    let (old, mut new) = (recorded(), recorded());
+    assert_eq!(crate::diff::diff(&old, &old).text, "No difference.\n\n2 of 5 passed before, 2 of 5 now.\n");
+    // The first fails now as the second did, which passes now as the first did.
+    let [first, second, ..] = &mut new.runs[..] else { panic!("five runs") };
+    std::mem::swap(&mut first.report, &mut second.report);
+    std::mem::swap(&mut first.settled, &mut second.settled);
+    second.report.as_mut().unwrap().ran = Duration::from_secs(3);
+    let warning = include_str!("../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    let splat = splat::scan(warning.as_bytes()).remove(0);
+    let finding =
+        judge::Finding { splat, gravity: judge::Gravity::Splat, step: Some(0), count: 1, excuse: None };
+    first.report.as_mut().unwrap().findings.push(finding);
+    new.runs.pop();
+    let difference = crate::diff::diff(&old, &new);
+    assert!(difference.is_worse);
+    insta::assert_snapshot!(difference.text);
+}

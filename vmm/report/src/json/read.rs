@@ -213,6 +213,7 @@ fn record(value: &Value) -> Result<LogRecord> {
         time: duration(&value["time_ms"]).unwrap_or_default(),
         level: number(value, "level")? as u8,
         text: text_of(value, "text")?,
+        user: false,
     })
 }
 
@@ -248,7 +249,7 @@ fn step((index, value): (usize, &Value)) -> Result<JudgedStep> {
         output: excerpt("output"),
         stderr: excerpt("stderr"),
     });
-    let line = |text: String| LogRecord { seq: 0, time: Duration::ZERO, level: 6, text };
+    let line = |text: String| LogRecord { seq: 0, time: Duration::ZERO, level: 6, text, user: false };
     Ok(JudgedStep {
         index,
         title: text_of(value, "name")?,

@@ -18,6 +18,7 @@ mod guests {
     mod interrupt;
     mod kernel_faults;
     mod kernels;
+    mod many;
     mod modules;
     mod programs;
     mod robustness;

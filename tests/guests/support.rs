@@ -160,7 +160,7 @@ pub fn run_command(scenario: &Path, report: &Path) -> Command {
     command
 }
 
-fn on_host(command: &mut Command) -> &mut Command {
+pub fn on_host(command: &mut Command) -> &mut Command {
     match served_host() {
         Some(folder) => command.env("VMM_HOST_DIR", folder),
         None => command,

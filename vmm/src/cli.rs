@@ -1,7 +1,9 @@
 //! What can be said on the command line.
 
 use crate::{
+    init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
+    manual::{CompletionsArgs, ManArgs},
     many::ManyArgs,
     module::ModuleArgs,
     report::ReportArgs,
@@ -22,6 +24,10 @@ use std::{path::PathBuf, str::FromStr};
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
 pub struct Cli {
+    /// Take series of patches and fragments from this folder's kernel-patches [default: the nearest one above the
+    /// scenario, the current folder or the program; else those that vmm brings]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    pub project: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -69,6 +75,13 @@ pub enum Command {
     Bench(BenchArgs),
     /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
+    /// Write a first scenario for this repository, and a workflow for GitHub
+    Init(InitArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages
+    #[command(hide = true)]
+    Man(ManArgs),
     /// One machine, driven over the standard input
     #[command(hide = true)]
     Machine,

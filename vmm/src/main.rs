@@ -5,11 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod brought;
 mod cli;
 mod doctor;
 mod exit;
 mod host;
+mod init;
 mod kernel;
+mod manual;
 mod many;
 mod module;
 mod report;
@@ -18,7 +21,7 @@ mod say;
 mod splat;
 
 use ::host::emulated;
-use base::{interrupt, wanted::Wanted};
+use base::{interrupt, project, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
 use harness::{
@@ -39,7 +42,12 @@ fn main() -> ExitCode {
         };
     }
     // Usage errors exit with 2.
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    project::fall_back_to(brought::project);
+    if let Some(folder) = cli.project {
+        project::name(folder);
+    }
+    match cli.command {
         Command::Machine => machine(),
         Command::Probe => probe(),
         command => {
@@ -63,6 +71,9 @@ fn user(command: Command) -> u8 {
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),

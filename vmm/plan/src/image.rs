@@ -160,12 +160,18 @@ pub enum ImageError {
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
 pub fn assemble(image: &Image) -> Result<Vec<u8>, ImageError> {
-    assemble_with(image, &find_agent()?)
+    let agent = match shipped::agent() {
+        Some(agent) => agent.to_owned(),
+        None => static_executable(&find_agent()?, OWN_CONFIG)?,
+    };
+    put_together(image, agent)
 }
 
-fn assemble_with(image: &Image, agent: &Path) -> Result<Vec<u8>, ImageError> {
+/// What to do about an agent that is not static.
+const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.toml";
+
+fn put_together(image: &Image, agent: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     let mut archive = Initramfs::new();
-    let agent = static_executable(agent, "build it anew with the project's own .cargo/config.toml")?;
     archive.file("/init", 0o755, agent)?;
     // PID 1 gets its standard streams from the first one. The Rust runtime wants the second one if
     // there is no console to open, and it wants that before the agent can mount devtmpfs.
@@ -296,7 +302,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
-        assemble_with(image, &path)
+        put_together(image, static_executable(&path, OWN_CONFIG)?)
     }
 
     fn contains(archive: &[u8], text: &str) -> bool {

@@ -9,6 +9,7 @@ mod guests {
     mod support;
 
     mod bad_input;
+    mod ci;
     mod devices;
     mod evidence;
     mod expectations;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const GOOD: &str = "tags: [quick]\nsteps:\n- sleep: 1 ms\n";
 const BAD: &str = "name: broken\nsteps:\n- open: /nothing\n";
-/// The guest's clock tells odd from even seconds: fails now and then.
+/// A random digit decides: fails one time in two.
 const FLAKY: &str =
     "steps:\n- run: [/bin/sh, -c, \"exit $(($(cut -c 2 /proc/sys/kernel/random/uuid | tr a-f 0-5) % 2))\"]\n";
 

@@ -9,12 +9,15 @@ mod guests {
     mod support;
 
     mod bad_input;
+    mod bisect;
     mod ci;
     mod devices;
     mod evidence;
     mod expectations;
     mod explain;
     mod findings;
+    mod grade;
+    mod hostile;
     mod intel;
     mod interrupt;
     mod kernel_faults;

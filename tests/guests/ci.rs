@@ -64,13 +64,15 @@ fn server(folder: PathBuf) -> String {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            let path = lines.next().and_then(|line| Some(line.split(' ').nth(1)?.to_owned())).unwrap_or_default();
+            let path =
+                lines.next().and_then(|line| Some(line.split(' ').nth(1)?.to_owned())).unwrap_or_default();
             lines.take_while(|line| !line.is_empty()).for_each(drop);
             let (status, body) = match fs::read(folder.join(path.trim_start_matches('/'))) {
                 Ok(body) => ("200 OK", body),
                 Err(_) => ("404 Not Found", Vec::new()),
             };
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             let _ = stream.write_all(&[head.as_bytes(), &body].concat());
         }
     });
@@ -85,7 +87,9 @@ fn release(folder: &Path) {
     fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let place = folder.join("v1.2.3");
     fs::create_dir(&place).unwrap();
-    let script = format!("tar --zstd -cf v1.2.3/{NAME}.tar.zst {NAME} && cd v1.2.3 && sha256sum {NAME}.tar.zst > {NAME}.tar.zst.sha256");
+    let script = format!(
+        "tar --zstd -cf v1.2.3/{NAME}.tar.zst {NAME} && cd v1.2.3 && sha256sum {NAME}.tar.zst > {NAME}.tar.zst.sha256"
+    );
     assert!(Command::new("sh").args(["-c", &script]).current_dir(folder).status().unwrap().success());
 }
 
@@ -138,7 +142,11 @@ fn the_cache_has_a_key_for_each_kernel_that_is_asked_for() {
     let plain = key(&[("VMM_KERNEL", "6.12")]);
     assert_eq!(plain, key(&[("VMM_KERNEL", "6.12")]));
     assert_eq!(plain.len(), 16);
-    for other in [[("VMM_KERNEL", "7.3")], [("VMM_FRAGMENT", "kasan")], [("VMM_SOURCE", "https://x/y.tar.xz#insecure")]] {
+    for other in [
+        [("VMM_KERNEL", "7.3")],
+        [("VMM_FRAGMENT", "kasan")],
+        [("VMM_SOURCE", "https://x/y.tar.xz#insecure")],
+    ] {
         assert_ne!(plain, key(&other));
     }
 }
@@ -181,4 +189,38 @@ fn a_job_is_told_what_came_and_gets_an_annotation_for_what_failed() {
     let (code, text) = came(&job.script("run", &[("VMM_SCENARIOS", "nowhere.yaml")]).output().unwrap());
     assert_eq!(code, Some(2), "{text}");
     assert!(!results.join("report.json").exists(), "nothing is left of the run before");
+}
+
+/// A driver's repository with nothing of this project in reach but the program.
+#[test]
+fn a_repository_made_by_init_is_green_and_its_broken_twin_is_red_at_the_right_line() {
+    let job = Job::new();
+    fs::remove_file(job.place("bin/vmm")).unwrap();
+    fs::copy(VMM, job.place("bin/vmm")).unwrap();
+    for file in ["Makefile", "helloModule.c"] {
+        fs::copy(root().join("modules/hello").join(file), job.place(file)).unwrap();
+    }
+    let vmm = |words: &[&str]| {
+        let _turn = Turn::take();
+        let mut command = Command::new(job.place("bin/vmm"));
+        command
+            .args(words)
+            .current_dir(&job.0)
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", job.place("summary"));
+        came(&on_host(&mut command).output().expect("vmm can be started"))
+    };
+    let (code, text) = vmm(&["init"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(job.place(".github/workflows/vmm.yml").is_file());
+    let (code, text) = vmm(&["run", "vmm"]);
+    assert_eq!(code, Some(0), "{text}");
+    let code_text = job.read("helloModule.c");
+    fs::write(job.place("helloModule.c"), code_text.replacen("return 0;", "return -22;", 1)).unwrap();
+    let (code, text) = vmm(&["run", "vmm"]);
+    assert_eq!(code, Some(1), "{text}");
+    let scenario = job.read("vmm/first.yaml");
+    let line = 1 + scenario.lines().position(|line| line.contains("insmod")).expect("a step");
+    let annotation = format!("::error file=vmm/first.yaml,line={line},title=first%3A insmod helloModule");
+    assert!(text.contains(&annotation), "{annotation} is not in:\n{text}");
 }

@@ -138,6 +138,17 @@ pub fn explain(words: &[&str]) -> Ran {
     finished(&output, Path::new(""), started)
 }
 
+/// `vmm` with these words, on the host of these tests unless `environment` names another.
+pub fn command(words: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let _turn = Turn::take();
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.args(words).stdin(Stdio::null());
+    let output =
+        on_host(&mut command).envs(environment.iter().copied()).output().expect("vmm can be started");
+    finished(&output, Path::new(""), started)
+}
+
 /// Bad input needs no host, and so gets none: a guest would have to start one.
 pub fn refuse(scenario: &Path) -> Ran {
     let folder = TempDir::new().expect("a temporary folder can be made");
@@ -160,6 +171,7 @@ pub fn run_command(scenario: &Path, report: &Path) -> Command {
     command
 }
 
+/// Has a command use the host of these tests.
 pub fn on_host(command: &mut Command) -> &mut Command {
     match served_host() {
         Some(folder) => command.env("VMM_HOST_DIR", folder),

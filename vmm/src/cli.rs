@@ -1,6 +1,8 @@
 //! What can be said on the command line.
 
 use crate::{
+    bisect::BisectArgs,
+    grade::GradeArgs,
     init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
     manual::{CompletionsArgs, ManArgs},
@@ -14,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use harness::{Options, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
+use scenario::{EVIDENCE, Settings, model::Watchfulness};
 use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
@@ -59,8 +62,12 @@ Environment:
 pub enum Command {
     /// Run scenarios and give verdicts
     Run(Box<RunArgs>),
+    /// Find the commit that broke it
+    Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
+    /// Grade what students handed in
+    Grade(GradeArgs),
     /// Look at, compare and merge reports of runs
     Report(ReportArgs),
     /// Follow one system call through the kernel
@@ -116,12 +123,18 @@ pub struct RunArgs {
     /// Show of every step what its program printed and what the kernel logged
     #[arg(long, short)]
     pub verbose: bool,
+    /// Give a parameter of the scenario a value; as often as you like
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
+    /// How closely guests are watched: full, kprobes (the kernel may patch its own text) or basic (calls are counted)
+    #[arg(long, value_name = "HOW", value_parser = evidence)]
+    evidence: Option<Watchfulness>,
     /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file; several times
     /// for several kernels
     #[arg(long = "kernel", value_name = "KERNEL", conflicts_with = "source")]
@@ -131,20 +144,40 @@ pub struct RunArgs {
     modules: Option<PathBuf>,
     #[command(flatten)]
     pub many: ManyArgs,
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
+    ///
+    /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
+    /// every verdict against the kernel is bad.
+    #[arg(long, conflicts_with_all = ["report", "retry", "repeat", "until_fail", "quarantine", "shard"])]
+    pub bisect: bool,
+    /// With --bisect: bad is only what says this of itself; a regular expression
+    #[arg(long, value_name = "PATTERN", requires = "bisect", value_parser = crate::bisect::pattern)]
+    pub bad_if: Option<regex::Regex>,
     /// Or build one first
     #[command(flatten)]
     recipe: RecipeArgs,
 }
 
+fn evidence(text: &str) -> Result<Watchfulness, String> {
+    let found = EVIDENCE.iter().find(|(name, _)| *name == text).map(|(_, evidence)| *evidence);
+    found.ok_or_else(|| "it is `full`, `kprobes` or `basic`".to_owned())
+}
+
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        Options { host: self.host.into(), trace: self.trace.clone(), ..Options::default() }
+        let (host, trace) = (self.host.into(), self.trace.clone());
+        Options { host, trace, evidence: self.evidence, ..Options::default() }
     }
 
     /// What all kernels have in common.
     pub fn common(&self) -> Wanted {
         self.recipe.wanted(None, self.modules.as_ref())
+    }
+
+    /// What the scenario's parameters are.
+    pub fn settings(&self) -> Settings {
+        self.set.iter().cloned().collect()
     }
 
     /// How much is shown of steps that go well.
@@ -159,6 +192,10 @@ impl RunArgs {
         }
         if let Some(complaint) = self.many.complaint() {
             return Some(complaint);
+        }
+        let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
+        if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
+            return Some(format!("--set gives `{}` two values", self.set[at].0));
         }
         let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
         let twice = (0..self.report.len()).find(|at| twice(*at))?;
@@ -199,6 +236,15 @@ impl ExplainArgs {
         let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
         Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
+}
+
+/// A name and a value.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as major=261")?;
+    if name.is_empty() {
+        return Err(format!("the parameter's name is missing before `={value}`"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A report's format and file.
@@ -410,10 +456,15 @@ mod tests {
             "vmm run a --repeat 0",
             "vmm run a --fail-on nothing",
             "vmm run a --modules b",
+            "vmm run a --set major",
+            "vmm run a --set =261",
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }
+        let set = run_args("vmm run a --set major=261 --set text=a=b").unwrap().settings();
+        assert_eq!((&*set["major"], &*set["text"]), ("261", "a=b"));
         for line in [
+            "vmm run a --set b=1 --set b=2",
             "vmm run a --report json=b --report junit=b",
             "vmm run a --kernel 6.12 --kernel 7.3 --modules c",
             "vmm run a --tag b,",

@@ -6,10 +6,14 @@
 //! | 1 | all that are held against a kernel, a module or an expectation |
 //! | 2 | bad input; also what the command line's parser refuses |
 //! | 3 | infra: this machine's fault, never the kernel's |
+//! | 125 | of `vmm run --bisect` only: this commit can't be judged |
 //! | 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP |
 
 use base::interrupt;
 use judge::Verdict;
+
+/// What `git bisect run` takes for a commit to be skipped.
+pub const SKIP: u8 = 125;
 
 /// The code of one verdict.
 pub fn code(verdict: Verdict) -> u8 {
@@ -24,6 +28,7 @@ pub fn code(verdict: Verdict) -> u8 {
         | Verdict::Panic
         | Verdict::HangSpinning
         | Verdict::HangIdle
+        | Verdict::Tampered
         | Verdict::BootFailed
         | Verdict::BuildFailed => 1,
     }

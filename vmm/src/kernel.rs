@@ -135,6 +135,16 @@ pub struct RecipeArgs {
 }
 
 impl RecipeArgs {
+    /// What is built, if it was named.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// The patches' folder, if it was named.
+    pub fn series(&self) -> Option<&str> {
+        self.series.as_deref()
+    }
+
     /// The same in the harness's terms.
     pub fn wanted(&self, kernel: Option<&String>, modules: Option<&PathBuf>) -> Wanted {
         Wanted {

@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod brought;
 mod cli;
 mod doctor;
 mod exit;
+mod grade;
 mod host;
 mod init;
 mod kernel;
@@ -68,9 +70,11 @@ fn user(command: Command) -> u8 {
             Some(complaint) => usage(&complaint),
             None => run::run(&args),
         },
+        Command::Bisect(args) => bisect::bisect(&args),
         Command::Bench(args) => say::outcome(bench(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
+        Command::Grade(args) => grade::grade(args),
         Command::Init(args) => init::init(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

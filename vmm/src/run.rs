@@ -6,11 +6,16 @@ use crate::{
     many::Planned,
     say,
 };
+use ::bisect::{
+    Seen,
+    sign::{Judged as Decided, Rule, Sign},
+};
 use harness::{
     Abort, Options, Session,
     many::{self, Case},
 };
 use judge::{Began, Judge, Judged, Verdict};
+use regex::Regex;
 use report::{
     Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
     markdown, record::Shard, summary::Summary, terminal::Terminal,
@@ -25,12 +30,21 @@ use std::{
 
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
 pub fn run(args: &RunArgs) -> u8 {
+    let code = run_all(args);
+    // git ends a bisection at any other code, and takes 126 and 127 for a script that is not there.
+    if args.bisect && code > 1 { exit::SKIP } else { code }
+}
+
+fn run_all(args: &RunArgs) -> u8 {
     match planned(args).and_then(|planned| {
         let reporters = reporters(args, &planned.cases, planned.shard.clone())?;
         let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
         Ok((planned, reporters, Session::open(Options { guests_mib, ..args.options() })?))
     }) {
-        Ok((planned, reporters, session)) => exit::of_all(&all(planned, reporters, session)),
+        Ok((planned, reporters, session)) => {
+            let (verdicts, signs) = all(planned, reporters, session);
+            if args.bisect { for_git(&signs, args.bad_if.as_ref()) } else { exit::of_all(&verdicts) }
+        }
         Err(abort) => say::outcome(Err(abort)),
     }
 }
@@ -39,9 +53,9 @@ pub fn run(args: &RunArgs) -> u8 {
 fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     let files = many::files(&args.files)?;
     let files: Vec<PathBuf> = files.into_iter().filter(|file| !args.many.is_other(file)).collect();
-    let (mut scenarios, mut bad) = (Vec::new(), Vec::new());
+    let (mut scenarios, mut bad, settings) = (Vec::new(), Vec::new(), args.settings());
     for path in &files {
-        match scenario::load(path) {
+        match scenario::load_with(path, &settings) {
             Ok(scenario) => scenarios.push(scenario),
             Err(diagnostics) => bad.push(diagnostics.to_string()),
         }
@@ -97,6 +111,18 @@ pub fn render(format: Format) -> Option<Render> {
     }
 }
 
+/// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
+fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
+    let rule = bad_if.map_or(Rule::Any, |pattern| Rule::If(pattern.clone()));
+    let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
+        Decided::Seen(Seen::Fault) => 1,
+        Decided::Seen(Seen::Clean) => 0,
+        _ => exit::SKIP,
+    });
+    let codes: Vec<u8> = codes.collect();
+    if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
+}
+
 /// A word that a guest can't guess.
 fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
@@ -104,20 +130,20 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn all(mut planned: Planned, mut reporters: Reporters, mut session: Session) -> Vec<Verdict> {
+fn all(mut planned: Planned, mut reporters: Reporters, mut session: Session) -> (Vec<Verdict>, Vec<Sign>) {
     let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
         Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
     reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
-    let outcomes =
+    let all =
         many::run(&mut session, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
     planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));
     let mut verdicts: Vec<Verdict> =
-        outcomes.iter().map(|settled| many::counted(settled, planned.policy)).collect();
+        all.iter().map(|ran| many::counted(&ran.settled, planned.policy)).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
-    verdicts
+    (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())
 }

@@ -15,6 +15,7 @@
 
 pub use crate::stage::Stage;
 use crate::{interrupt, progress, stage};
+use jail::Refused;
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
@@ -55,9 +56,22 @@ pub enum CacheError {
         /// The system's answer.
         source: io::Error,
     },
+    /// What was handed in is not taken.
+    #[error(transparent)]
+    Refused(Refused),
     /// The user pressed Ctrl-C.
     #[error("finish: interrupted")]
     Interrupted,
+}
+
+impl From<Refused> for CacheError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // As of every other file.
+            Refused::Io { path, source } => Self::io("read", &path)(source),
+            refused => Self::Refused(refused),
+        }
+    }
 }
 
 impl CacheError {
@@ -65,6 +79,9 @@ impl CacheError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Interrupted => Fault::Interrupted,
+            Self::Refused(Refused::Overrun { .. }) => Fault::Build,
+            Self::Refused(Refused::NoBox { .. }) => Fault::Machine,
+            Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }
     }
@@ -76,6 +93,12 @@ impl CacheError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(path),
             _ => Self::Io { what, path, source },
         }
+    }
+
+    /// Whether there is so little space that a build can have failed for want of it. That it says so proves nothing: what
+    /// is built can print anything, and nobody is excused by that.
+    pub fn is_full(path: &Path) -> bool {
+        Full::of(path).free_mib.is_none_or(|free| free < 64)
     }
 
     /// The file system that holds `path` is full.

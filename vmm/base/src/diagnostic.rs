@@ -115,6 +115,15 @@ impl Diagnostic {
         this.help(format!("known here: {}", names.join(", ")))
     }
 
+    /// The same for an error that has no place in the file: what is near stands in its message.
+    pub fn nearest_below<'a>(mut self, given: &str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let names: Vec<&str> = names.into_iter().collect();
+        if let Some(near) = nearest(given, names.iter().copied()) {
+            self.message.push_str(&format!(" (did you mean `{near}`?)"));
+        }
+        self.nearest("", names)
+    }
+
     fn render(&self, source: &Source) -> String {
         let path = escape(&source.path.display().to_string());
         let message = escape(&self.message);

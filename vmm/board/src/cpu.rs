@@ -1,8 +1,10 @@
 //! The thread of one vCPU.
 
+use crate::guard::Guarded;
 use crate::wire::{Blame, EndReason, EntryWrite, VcpuStanding};
 use machine::{
-    Bus, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Subscriber, x86::INTERRUPT_FLAG,
+    Bus, Controls, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
+    x86::INTERRUPT_FLAG,
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +26,10 @@ pub enum Ask {
     Untrap { done: Sender<Result<(), String>> },
     /// Follow one of them.
     Walk { order: Box<WalkOrder>, done: Sender<Result<(), String>> },
+    /// What decides what your code may do?
+    Controls(Sender<Option<(u8, Controls)>>),
+    /// Writes to these pages go there.
+    Guard(Guarded),
     /// Run no further, and have nothing half done.
     Hold { done: Sender<Result<(), String>> },
     /// Run on.
@@ -111,6 +117,7 @@ pub struct Cpu {
     exits: BTreeMap<&'static str, u64>,
     exits_until_ready: Option<BTreeMap<&'static str, u64>>,
     entry_writes: Vec<EntryWrite>,
+    guarded: Option<Guarded>,
     guest_breakpoint_lost: bool,
     /// The guest has done something of its own.
     ran: bool,
@@ -148,6 +155,7 @@ impl Cpu {
             exits: BTreeMap::new(),
             exits_until_ready: None,
             entry_writes: Vec::new(),
+            guarded: None,
             guest_breakpoint_lost: false,
             ran: false,
         }
@@ -191,6 +199,10 @@ impl Cpu {
                 self.bus.read(space, address, data);
                 None
             }
+            Exit::Write { space: Space::Memory, address, data } if self.guarded.is_some() => {
+                let data = data.to_vec();
+                self.write(address, &data)
+            }
             Exit::Write { space, address, data } => {
                 (self.bus.write(space, address, data) == Effect::Reset).then_some(EndReason::Reset)
             }
@@ -213,6 +225,16 @@ impl Cpu {
             self.gait = Gait::Held;
         }
         end
+    }
+
+    /// A write to a device, or to a page that nobody may write to.
+    fn write(&mut self, address: u64, data: &[u8]) -> Option<EndReason> {
+        // The instruction is not done yet.
+        let rip = self.vcpu.registers().map_or(0, |registers| registers.rip);
+        if self.guarded.as_ref().is_some_and(|guarded| guarded.write(address, data, rip)) {
+            return None;
+        }
+        (self.bus.write(Space::Memory, address, data) == Effect::Reset).then_some(EndReason::Reset)
     }
 
     /// A debug exception.
@@ -287,6 +309,10 @@ impl Cpu {
                 Ok(Ask::Trap { order, done }) => {
                     drop(done.send(self.trap(*order).map_err(|error| error.to_string())))
                 }
+                Ok(Ask::Controls(to)) => {
+                    let _ = to.send(self.vcpu.controls().ok().map(|controls| (self.index, controls)));
+                }
+                Ok(Ask::Guard(guarded)) => self.guarded = Some(guarded),
                 Ok(Ask::Untrap { done }) => drop(done.send(self.untrap().map_err(|error| error.to_string()))),
                 Ok(Ask::Walk { order, done }) => {
                     drop(done.send(self.walk(*order).map_err(|error| error.to_string())))

@@ -141,6 +141,10 @@ impl Processor for Scripted {
         Ok((0, 0))
     }
 
+    fn controls(&self) -> machine::Result<machine::Controls> {
+        Ok(machine::Controls::default())
+    }
+
     fn is_intel(&self) -> bool {
         false
     }
@@ -233,6 +237,7 @@ fn order() -> Box<Order> {
         agent: Agent { call_returns: vec![], text: (0, 0) },
         results: false,
         trace: None,
+        witness: trap::Witness::default(),
     })
 }
 

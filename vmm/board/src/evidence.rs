@@ -6,7 +6,9 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::File,
+    io::Read,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 use trap::{Place, SyscallTrap, Tallies};
@@ -31,6 +33,7 @@ pub fn gather(
     let evidence = Evidence {
         entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         uncounted: uncounted.into_iter().collect(),
+        unguarded: None,
         missing_vcpus,
         exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: add(remains.iter().map(|r| &r.exits)),
@@ -90,7 +93,20 @@ pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
 /// /proc/pid/smaps) whose file is not the guest's memfd. The status file's sums would not do: where the
 /// program itself lies in memory, they count it as they count the guest.
 fn own_memory() -> u64 {
-    resident(&fs::read_to_string("/proc/self/smaps").unwrap_or_default())
+    let Some(file) = MAPPINGS.get() else { return 0 };
+    let mut text = String::new();
+    // The kernel writes it when it is read.
+    let read = file.lock().unwrap_or_else(PoisonError::into_inner).read_to_string(&mut text);
+    read.map_or(0, |_| resident(&text))
+}
+
+static MAPPINGS: OnceLock<Mutex<File>> = OnceLock::new();
+
+/// Opens what no longer can be opened when it is needed.
+pub fn prepare() {
+    if let Ok(file) = File::open("/proc/self/smaps") {
+        let _ = MAPPINGS.set(Mutex::new(file));
+    }
 }
 
 fn resident(smaps: &str) -> u64 {

@@ -8,6 +8,7 @@
 pub mod command_line;
 mod cpu;
 mod evidence;
+mod guard;
 mod log;
 mod outbox;
 pub mod process;

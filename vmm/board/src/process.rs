@@ -4,16 +4,18 @@ use crate::{
     command_line,
     cpu::{Ask, Cpu, Shared, Sight},
     evidence,
+    guard::Guard,
     log::Log,
     outbox::Outbox,
     serial_log::SerialLog,
     slots::{self, Connections, Devices},
     vcpus::{Life, Vcpus, all_did},
     wire::{
-        Announce, Answer, Blame, Command, EndReason, Explanation, LogRecord, MOST_ADDRESSES, Notice,
-        Question, Spec,
+        Announce, Answer, Blame, Command, EndReason, Evidence, Explanation, GuardOrder, LogRecord,
+        MOST_ADDRESSES, Notice, Question, Spec, Tampering,
     },
 };
+use jail::cell::{self, Files, Work};
 use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
@@ -23,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder};
+use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder, Witness};
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -70,7 +72,10 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
     };
     let outbox = Outbox::new(socket.try_clone()?);
     let ended = match Machine::create(&spec, &outbox, started) {
-        Ok(machine) => machine.serve(&mut socket, &mut frames),
+        Ok(machine) => match cell::lock(Work::Serve) {
+            Ok(()) => machine.serve(&mut socket, &mut frames),
+            Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
+        },
         Err(error) => Notice::Ended { reason: EndReason::host(error), evidence: Box::default() },
     };
     outbox.send(&ended);
@@ -108,6 +113,9 @@ struct Machine {
     memory: Memory,
     landmarks: Landmarks,
     vm: Arc<Vm>,
+    witness: Witness,
+    guard: Option<Guard>,
+    unguarded: Option<String>,
 }
 
 impl Machine {
@@ -146,6 +154,9 @@ impl Machine {
             cpus.push((Cpu::new(index, Box::new(vcpu), bus.clone(), inbox, shared.clone(), show), kicker));
             asks.push(ask);
         }
+        // Everything is open now. The threads inherit it.
+        evidence::prepare();
+        cell::give_up(Files::Open).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);
@@ -172,6 +183,9 @@ impl Machine {
             memory,
             landmarks,
             vm,
+            witness: Witness::default(),
+            guard: None,
+            unguarded: None,
         })
     }
 
@@ -197,6 +211,7 @@ impl Machine {
             loop {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
+                    Ok(Some(Command::Expect(expected))) => self.witness.expect(expected.map(|it| *it)),
                     Ok(Some(Command::Control(bytes))) => self.devices.send_control(&bytes),
                     Ok(Some(Command::Ask { id, question })) => {
                         let answer = self.answer(question);
@@ -210,8 +225,17 @@ impl Machine {
 
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Trap { call_returns, agent_text, results, trace } => {
-                Answer::Done(self.arm(Agent { call_returns, text: agent_text }, results, trace))
+            Question::Trap { call_returns, agent_text, results, trace, guard } => {
+                let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
+                if let (Ok(()), Some(order)) = (&armed, guard) {
+                    self.unguarded = self.protect(&order).err();
+                }
+                Answer::Done(armed)
+            }
+            Question::Witness => Answer::Witnessed(Box::new(self.witness.sighting())),
+            Question::Guard => {
+                self.compare();
+                Answer::Done(Ok(()))
             }
             Question::Untrap => Answer::Done(all_did(self.vcpus.ask(|done| Ask::Untrap { done }))),
             Question::Follow { returns_to, nr } => Answer::Done(self.follow(returns_to, nr)),
@@ -260,6 +284,9 @@ impl Machine {
 
     fn tell_taint(&mut self) {
         let taint = self.tainted_mask.and_then(|at| self.space.as_ref()?.read_u64(at));
+        if let (Some(guard), Some(mask)) = (&mut self.guard, taint) {
+            guard.taint(mask).into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+        }
         if let Some(mask) = taint
             && self.taint != taint
         {
@@ -298,6 +325,48 @@ impl Machine {
         all_did(self.vcpus.ask(|done| Ask::Walk { order: Box::new(order.clone()), done }))
     }
 
+    /// From now on what has to stay as it is, is watched.
+    fn protect(&mut self, order: &GuardOrder) -> Result<(), String> {
+        if self.guard.is_some() {
+            return Ok(());
+        }
+        let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
+        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches)
+            .ok_or("the kernel's symbols do not tell where its text is")?;
+        // Memory is gone for a moment.
+        let runs = self.vcpus.life() == Life::Running;
+        self.vcpus.pause()?;
+        let guarded = guard.guarded();
+        self.vcpus.tell(|| Ask::Guard(guarded.clone()));
+        let protected = self.vm.protect(&guard.pages()).map_err(|error| error.to_string());
+        if runs {
+            self.vcpus.resume()?;
+        }
+        protected?;
+        self.guard = Some(guard);
+        self.compare();
+        Ok(())
+    }
+
+    /// Tells what is not as it was.
+    fn compare(&mut self) {
+        let now: Vec<_> = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten().collect();
+        let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
+        let writers = found.iter_mut().filter_map(|it| match it {
+            Tampering::Code { rip, by, .. } => Some((*rip, by)),
+            _ => None,
+        });
+        let writers: Vec<(u64, &mut Option<String>)> = writers.collect();
+        if let Some(space) = self.space.as_ref().filter(|_| !writers.is_empty()) {
+            let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
+            self.modules.look(&state);
+            for (rip, by) in writers {
+                *by = state.module_symbols([rip].into_iter()).remove(&rip).or_else(|| self.modules.name(rip));
+            }
+        }
+        found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+    }
+
     fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
         // Without symbols the kernel's page tables have to be looked for, once it runs.
         let found = || AddressSpace::find_kernels(self.memory.clone());
@@ -307,13 +376,16 @@ impl Machine {
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
         let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
-        let order = Order { space, memory, landmarks, agent, results, trace };
+        let witness = self.witness.clone();
+        let order = Order { space, memory, landmarks, agent, results, trace, witness };
         all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 
     /// Stops what still runs, reads the log a last time and puts the evidence together.
     fn finish(mut self) -> Notice {
         let (remains, missing) = self.vcpus.end();
+        // The last of what was written; where nobody answers any more, registers are not compared.
+        self.compare();
         self.tell_taint();
         let until = Instant::now() + LAST_READS;
         loop {
@@ -333,6 +405,7 @@ impl Machine {
             why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
         });
         let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors());
+        let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
         self.outbox.counted(rows);
         Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }
     }

@@ -4,6 +4,7 @@ use crate::{
     cpu::{Ask, Cpu, Remains},
     wire::MissingVcpu,
 };
+use jail::cell::{self, Work};
 use machine::Kicker;
 use std::{
     any::Any,
@@ -74,6 +75,8 @@ impl Vcpus {
             let (to, remains) = mpsc::channel();
             let thread = thread::Builder::new().name(format!("vcpu{}", cpu.index)).spawn(move || {
                 let alive = alive;
+                // Without the filter no guest's instruction runs; its end is told as a vCPU that is missing.
+                cell::lock(Work::Vcpu).expect("the kernel takes a filter that it took before");
                 // Nobody waits for them where the machine's end was given up.
                 let _ = to.send(cpu.run());
                 drop(alive);
@@ -132,6 +135,15 @@ impl Vcpus {
             answer?.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
         };
         asked.into_iter().map(answer).collect()
+    }
+
+    /// Tells them all something, which they do before they run on.
+    pub fn tell(&self, mut ask: impl FnMut() -> Ask) {
+        for cpu in &self.all {
+            // One that has ended has nothing to do with it.
+            let _ = cpu.asks.send(ask());
+            cpu.kick();
+        }
     }
 
     /// Ends them all. Of each, what it leaves behind, or why there is nothing.

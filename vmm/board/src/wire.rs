@@ -7,7 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
-pub use trap::{Child, Door, Function, Landmarks, LogRecord, Origin, Sleeper, Still, Stop, Walk};
+pub use trap::{
+    Child, Difference, Door, Expected, Function, Landmarks, LogRecord, Origin, Sighting, Sleeper, Still,
+    Stop, Walk,
+};
 
 /// What machine to build and boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +59,9 @@ pub enum Command {
         /// What is asked for.
         question: Question,
     },
+    /// The next call of a step's should look like this, and what was seen before is forgotten; it goes before the
+    /// [`Command::Control`] that asks for the call.
+    Expect(Option<Box<Expected>>),
     /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
     Stop,
 }
@@ -79,6 +85,8 @@ pub enum Question {
         results: bool,
         /// Numbers of calls to send one by one as [`Notice::Call`]; an empty list is all of them.
         trace: Option<Vec<u64>>,
+        /// Watch over what no test has a reason to change.
+        guard: Option<GuardOrder>,
     },
     /// Trap none from now on, and forget what was counted: [`Answer::Done`].
     Untrap,
@@ -103,6 +111,10 @@ pub enum Question {
         /// Addresses of code, at most [`MOST_ADDRESSES`].
         addresses: Vec<u64>,
     },
+    /// What was seen of the step's call? [`Answer::Witnessed`].
+    Witness,
+    /// Is everything as it was that has to stay? What is not is told as [`Notice::Tampered`] before [`Answer::Done`].
+    Guard,
     /// Hold all vCPUs, each between two instructions: [`Answer::Done`].
     Pause,
     /// Let them run on: [`Answer::Done`].
@@ -142,6 +154,8 @@ pub enum Notice {
         /// Its answer.
         answer: Answer,
     },
+    /// The guest changed what has to stay as it is.
+    Tampered(Tampering),
     /// A part of the evidence: some rows of what was counted.
     Counted(Vec<SyscallCount>),
     /// There was something to be told that no frame can hold; this says what was wrong with it.
@@ -166,6 +180,68 @@ pub enum Answer {
     Standing(Vec<VcpuStanding>),
     /// As far as it was found out in a bounded time.
     Inspected(Box<Explanation>),
+    /// What was seen of the step's call since [`Command::Expect`].
+    Witnessed(Box<Sighting>),
+}
+
+/// What is watched over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardOrder {
+    /// The kernel may patch its own text, as for kprobes and tracing.
+    pub patches: bool,
+}
+
+/// What a guest changed that has to stay as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tampering {
+    /// Bytes of the kernel's text, or of its read-only data.
+    Code {
+        /// Where, as linked.
+        address: u64,
+        /// What stood there.
+        from: Vec<u8>,
+        /// What was written.
+        to: Vec<u8>,
+        /// The instruction that wrote.
+        rip: u64,
+        /// Its name in a module, `function+0x12 [module]`.
+        by: Option<String>,
+    },
+    /// Another page is where the kernel's image was.
+    Mapping {
+        /// Where, as linked.
+        address: u64,
+        /// The page that was there, its physical address.
+        from: Option<u64>,
+        /// The one that is there now.
+        to: Option<u64>,
+    },
+    /// A register that decides what code may do.
+    Register {
+        /// Which vCPU's.
+        vcpu: u8,
+        /// Its name and, where single bits matter, theirs.
+        name: String,
+        /// What it held.
+        from: u64,
+        /// What it holds now.
+        to: u64,
+    },
+    /// A gate in the interrupt descriptor table.
+    Gate {
+        /// Which vCPU's table.
+        vcpu: u8,
+        /// Of this interrupt or exception.
+        vector: u8,
+    },
+    /// The kernel's taint only grows.
+    Taint {
+        /// What it was.
+        from: u64,
+        /// What it is.
+        to: u64,
+    },
 }
 
 /// Where a vCPU is.
@@ -282,6 +358,8 @@ pub struct Evidence {
     pub entry_writes: Vec<EntryWrite>,
     /// What was not counted all the time, as the guest wanted the registers for its own breakpoints.
     pub uncounted: Vec<Uncounted>,
+    /// Why nobody watched over the kernel's text, if that was asked for and could not be.
+    pub unguarded: Option<String>,
     /// vCPUs of which nothing is known: what they counted is missing.
     pub missing_vcpus: Vec<MissingVcpu>,
     /// Exits to user space by kind, until the control port's first byte from the guest.

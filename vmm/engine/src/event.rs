@@ -3,7 +3,10 @@
 //! The engine sends these; they cross from an emulated host to this machine unchanged.
 
 use crate::output::Output;
-use board::wire::{EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, VcpuStanding, Walk};
+use board::wire::{
+    Difference, EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, Tampering, VcpuStanding,
+    Walk,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,12 +40,46 @@ pub enum Event {
     Taint(u64),
     /// `function+0x12/0x34 [module]` for addresses in the log that comes next, which the kernel could not name.
     Symbols(BTreeMap<u64, String>),
+    /// The guest changed what has to stay as it is, or the agent's answer is not what the hypervisor saw. Like a log line, it
+    /// belongs to the step in which it comes.
+    Tampered(Tampered),
     /// The guest wrote this to its console or serial port.
     Console(Vec<u8>),
     /// Some rows of the system calls that were counted: a part of the evidence, which comes before the end.
     Counted(Vec<SyscallCount>),
     /// The last event of a run that got as far as a machine.
     Ended(Ended),
+}
+
+/// What can't be trusted any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tampered {
+    /// The guest changed something.
+    Guest(Tampering),
+    /// The step's call did not enter the kernel as the step wants it.
+    Call(Difference),
+    /// The agent says that it made the step's call, and nobody saw it.
+    Unseen,
+    /// The agent says that the call returned something else than the kernel did.
+    Result {
+        /// As the agent says.
+        said: i64,
+        /// As the kernel returned it.
+        seen: i64,
+    },
+    /// A buffer that came back from the agent is not as the kernel left it.
+    Buffer {
+        /// Counted from 0, among those that came back.
+        index: usize,
+        /// The first byte that differs.
+        at: usize,
+    },
+    /// The agent says that a program ended by itself with this status, and no program did.
+    Exit {
+        /// As the agent says.
+        said: i32,
+    },
 }
 
 /// The guest is up.

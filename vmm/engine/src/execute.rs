@@ -144,6 +144,7 @@ fn one_step(
         }
     };
     guest.explain_walk()?;
+    guest.guard()?;
     guest.read_log()?;
     Ok(outcome)
 }

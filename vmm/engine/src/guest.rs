@@ -2,11 +2,11 @@
 //! at a deadline, at the end of the machine, at a panic of its kernel, or when the user has enough.
 
 use super::link::{Link, LinkError};
-use crate::event::{Event, RunEnd};
+use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
 use board::wire::{
-    Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Explanation, LogRecord,
-    MOST_ADDRESSES, Notice, Question, Still, VcpuStanding,
+    Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Expected, Explanation, LogRecord,
+    MOST_ADDRESSES, Notice, Question, Sighting, Still, VcpuStanding,
 };
 use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
@@ -64,6 +64,8 @@ pub(super) struct Guest<'a> {
     answer: Option<Answer>,
     asked: Option<u32>,
     next_question: u32,
+    /// What is done is compared with what is seen.
+    witnesses: bool,
     /// Places in modules that a call came by.
     walked: Vec<u64>,
     /// Exits to user space until the agent's first byte.
@@ -104,6 +106,7 @@ impl<'a> Guest<'a> {
             answer: None,
             asked: None,
             next_question: 0,
+            witnesses: false,
             walked: Vec::new(),
             exits: 0,
             ended: None,
@@ -137,21 +140,61 @@ impl<'a> Guest<'a> {
         let Some(hello) = &self.hello else { return Ok(Err("the agent has said nothing yet".to_owned())) };
         let question = match watch {
             Watch::Nothing => Question::Untrap,
-            Watch::Calls { results, trace } => Question::Trap {
+            Watch::Calls { results, trace, guard } => Question::Trap {
                 call_returns: hello.call_returns.clone(),
                 agent_text: hello.text,
                 results: *results,
                 trace: trace.clone(),
+                guard: guard.clone(),
             },
             Watch::Walk(nr) => match hello.call_returns.first() {
                 Some(&returns_to) => Question::Follow { returns_to, nr: *nr },
                 None => return Err(bad_agent("no address that its calls return to".to_owned())),
             },
         };
+        let witnesses = matches!(watch, Watch::Calls { guard: Some(_), .. });
         match self.question(question)? {
-            Some(Answer::Done(done)) => Ok(done),
+            Some(Answer::Done(done)) => {
+                self.witnesses = witnesses && done.is_ok();
+                Ok(done)
+            }
             _ => Err(silent("a request to trap system calls")),
         }
+    }
+
+    /// Says how the call looks that the agent is asked for next.
+    pub(super) fn expect(&mut self, action: &Action) {
+        if !self.witnesses {
+            return;
+        }
+        let expected = match action {
+            Action::Call { door, nr, args, times } => {
+                Some(Box::new(Expected { door: *door, nr: *nr, args: args.clone(), times: *times }))
+            }
+            _ => None,
+        };
+        self.send(&Command::Expect(expected));
+    }
+
+    /// What the hypervisor saw of what the agent was asked for last, if it looked.
+    pub(super) fn sighting(&mut self) -> Result<Option<Box<Sighting>>, Halt> {
+        if !self.witnesses {
+            return Ok(None);
+        }
+        match self.question(Question::Witness)? {
+            Some(Answer::Witnessed(sighting)) => Ok(Some(sighting)),
+            _ => Err(silent("a question what was seen of a call")),
+        }
+    }
+
+    /// Has it compared whether everything is as it was that has to stay.
+    pub(super) fn guard(&mut self) -> Result<(), Halt> {
+        if !self.witnesses {
+            return Ok(());
+        }
+        self.question(Question::Guard)?
+            .map(drop)
+            .ok_or_else(|| silent("a request to compare what has to stay"))
     }
 
     /// Asks the machine process, and waits for its answer.
@@ -428,6 +471,7 @@ impl<'a> Guest<'a> {
                 self.walked.extend(walk.stops.iter().map(|stop| stop.rip).filter(|rip| *rip >= MODULES));
                 self.tell(Event::Walked(walk));
             }
+            Notice::Tampered(what) => self.tell(Event::Tampered(Tampered::Guest(what))),
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Symbols(symbols) => self.tell(Event::Symbols(symbols)),
             Notice::Answer { id, .. } if self.reading_log == Some(id) => self.reading_log = None,

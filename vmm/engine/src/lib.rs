@@ -14,5 +14,6 @@ mod operand;
 pub mod output;
 mod process;
 mod step;
+mod witness;
 
 pub use execute::{EngineError, execute};

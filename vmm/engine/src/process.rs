@@ -22,7 +22,8 @@ impl MachineProcess {
     /// Starts this very program again as `machine`.
     pub(super) fn start() -> io::Result<(Self, Link)> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg("machine");
+        // It needs nothing of the environment, and who breaks out of a guest is not to find any of it.
+        command.arg("machine").env_clear();
         Self::spawn(command)
     }
 

@@ -4,7 +4,10 @@ use super::{
     guest::{Guest, Halt},
     operand::{Names, Product},
 };
-use crate::event::StepOutcome;
+use crate::{
+    event::{Event, StepOutcome},
+    witness,
+};
 use plan::{Op, Operand, PlanStep, Role, What};
 use protocol::{Action, Arg, Door, Outcome};
 use std::time::{Duration, Instant};
@@ -248,9 +251,15 @@ impl StepRun<'_, '_, '_> {
     }
 
     fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
-        let Some((outcome, nanos)) = self.guest.ask(action, self.deadline)? else {
+        self.guest.expect(&action);
+        let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
             return Ok(Done::TimedOut(overdue));
         };
+        if let Some(seen) = self.guest.sighting()? {
+            witness::compare(&action, &outcome, &seen)
+                .into_iter()
+                .for_each(|it| self.guest.tell(Event::Tampered(it)));
+        }
         self.took = self.took.saturating_add(Duration::from_nanos(nanos));
         let took = self.took;
         Ok(Done::Outcome(match outcome {

@@ -1,4 +1,4 @@
-//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@explain`] and
+//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@kernel`], [`mod@explain`] and
 //! [`mod@bench`] are the commands of these names.
 //!
 //! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else. Nothing is
@@ -9,6 +9,7 @@
 mod abort;
 pub mod bench;
 pub mod explain;
+pub mod kernel;
 pub mod many;
 pub mod module;
 mod session;

@@ -18,7 +18,16 @@ use crate::Session;
 use judge::{Judged, RunReport, Settled, Then, Verdict};
 use report::Reporters;
 
-/// Runs all cases, one after the other, and tells how it goes. Those behind an interrupt are not run. The outcomes are in the
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// All attempts together.
+    pub settled: Settled,
+    /// The last one that was held against somebody, or the last one.
+    pub report: RunReport,
+}
+
+/// Runs all cases, one after the other, and tells how it goes. Those behind an interrupt are not run; what comes back is in the
 /// order of the cases.
 pub fn run(
     session: &mut Session,
@@ -26,11 +35,11 @@ pub fn run(
     policy: Policy,
     quarantine: &mut Quarantine,
     reporters: &mut Reporters,
-) -> Vec<Settled> {
-    let mut outcomes = Vec::new();
+) -> Vec<Ran> {
+    let mut all = Vec::new();
     for case in cases {
         // The one whose failure the quarantine is asked about.
-        let mut failed: Option<RunReport> = None;
+        let (mut failed, mut last): (Option<RunReport>, Option<RunReport>) = (None, None);
         let attempts = attempts::all(policy, |attempt| {
             if attempt.after_infra {
                 session.fresh_host();
@@ -39,6 +48,7 @@ pub fn run(
             if report.verdict.is_against() {
                 failed = Some(report.clone());
             }
+            last = Some(report.clone());
             report
         });
         let mut settled = Settled::of(attempts);
@@ -48,12 +58,12 @@ pub fn run(
         quarantine.ran(&case.scenario, settled.verdict);
         reporters.tell(&Judged::Settled(Box::new(settled.clone())));
         let is_over = settled.verdict == Verdict::Interrupted;
-        outcomes.push(settled);
+        all.extend(failed.or(last).map(|report| Ran { settled, report }));
         if is_over {
             break;
         }
     }
-    outcomes
+    all
 }
 
 /// The verdict that the exit code is made of: what is known of does not count, and a flaky pass does where that is wanted.

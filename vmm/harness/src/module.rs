@@ -41,6 +41,15 @@ pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
     Ok(shown(&release, &checked))
 }
 
+/// What the compiler warned of in a folder's modules, which are built if they are not yet; each warning with its lines.
+///
+/// # Errors
+/// As [`build`].
+pub fn warnings(folder: &Path, kernel: &str) -> Result<Vec<String>, Abort> {
+    let (_, built) = gather(vec![source(folder, ModuleKind::Folder)], Some(kernel))?;
+    Ok(built.builds.into_iter().flat_map(|build| build.warnings).collect())
+}
+
 fn source(path: &Path, kind: ModuleKind) -> ModuleSource {
     ModuleSource { path: path.to_owned(), kind, names: Vec::new(), line: 0 }
 }

@@ -7,14 +7,15 @@ mod modules;
 mod prepare;
 
 pub(crate) use modules::{Modules, prepare as prepare_modules};
-pub(crate) use prepare::{Prepared, kernel, kernel_named, the_rest};
+pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
 
 use crate::{Abort, many::Case};
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
 use judge::{Began, Judge, Judged, RunReport};
+use plan::Watch;
 use report::Reporters;
-use scenario::model::Scenario;
+use scenario::model::{Scenario, Watchfulness};
 use std::sync::Arc;
 
 /// How to run.
@@ -26,6 +27,8 @@ pub struct Options {
     pub trace: Option<Vec<String>>,
     /// The kernel, where it is not the scenario's choice.
     pub kernel: Wanted,
+    /// How closely guests are watched, where it is not the scenario's choice.
+    pub evidence: Option<Watchfulness>,
     /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
     pub guests_mib: u32,
 }
@@ -108,8 +111,11 @@ impl Session {
             let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);
             self.host = Some(chosen.start(guests_mib, &interrupt::requested)?);
         }
-        let Prepared { plan, kernel, names, builds, preflight, stage: _kept } =
+        let Prepared { mut plan, kernel, names, builds, preflight, stage: _kept } =
             the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
+        if let (Some(evidence), Watch::Calls { guard, .. }) = (self.options.evidence, &mut plan.watch) {
+            *guard = prepare::guard(evidence);
+        }
         tell(&judge.kernel(kernel, names));
         tell(&Judged::Modules(builds, preflight));
         let host = self.host.as_mut().expect("it was just started");

@@ -158,14 +158,14 @@ mod tests {
     #[test]
     fn long_texts_are_shown_where_they_differ() {
         let text =
-            |n: u32| format!("{}\nvalue {n} of many that follow\n{}", "same ".repeat(20), "x".repeat(500));
+            |n: u32| format!("{}\nvalue {n} of many that follow\n{}", "same ".repeat(100), "x".repeat(500));
         let (expected, got) = failure(Text::Equals(text(1).into()), Came::whole(text(2).as_bytes()));
         assert!(expected.contains("value 1 of many") && got.contains("value 2 of many"), "{expected} {got}");
-        assert!(got.ends_with("(629 bytes), first different at byte 107, line 2, column 7"), "{got}");
+        assert!(got.ends_with("(1029 bytes), first different at byte 507, line 2, column 7"), "{got}");
         let (expected, got) = failure(Text::Equals(text(1).into()), Came::whole(&text(1).as_bytes()[..300]));
         assert!(got.contains("(300 bytes), first different at byte 300"), "{expected} {got}");
         let (_, got) = failure(Text::Lacks("value".into()), Came::whole(text(7).as_bytes()));
-        assert!(got.starts_with("it at byte 101, line 2, column 1: ...") && got.contains("value 7"), "{got}");
+        assert!(got.starts_with("it at byte 501, line 2, column 1: ...") && got.contains("value 7"), "{got}");
     }
 
     #[test]

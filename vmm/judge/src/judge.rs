@@ -5,6 +5,7 @@ mod run;
 mod step;
 
 use crate::names::Nameless;
+use crate::tampered::Tampered;
 use crate::unknown::Holes;
 use crate::{
     Began, BoundedLog, Judged, JudgedStep, Kernel, Names, Reason, StepVerdict, Taint, Verdict, check,
@@ -18,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
 const CONSOLE: usize = 4096;
+/// So much of what was tampered with is told.
+const TAMPERED: usize = 64;
 /// So many rows of system calls are taken: more than a machine process tells.
 const COUNTED: usize = 16 << 10;
 
@@ -69,6 +72,7 @@ pub struct Judge {
     counted: Vec<SyscallCount>,
     /// The step in which the machine ended.
     lost: Option<usize>,
+    tampered: Vec<Tampered>,
 }
 
 impl Judge {
@@ -119,6 +123,7 @@ impl Judge {
             verdict: None,
             counted: Vec::new(),
             lost: None,
+            tampered: Vec::new(),
         }
     }
 
@@ -187,6 +192,13 @@ impl Judge {
             }
             Event::Taint(mask) => {
                 self.taint.after = Some(*mask);
+                Vec::new()
+            }
+            Event::Tampered(what) => {
+                let tampered = Tampered::of(what, self.current, &self.scenario, &*self.names);
+                if self.tampered.len() < TAMPERED {
+                    self.tampered.push(tampered);
+                }
                 Vec::new()
             }
             Event::Symbols(symbols) => {

@@ -5,6 +5,7 @@ use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
 use super::reason::Reason;
 use super::subtests::Subtest;
+use super::tampered::Tampered;
 use super::unknown::Unseen;
 use super::verdict::{StepVerdict, Verdict};
 use board::wire::{Door, LogRecord, SeenCall};
@@ -296,6 +297,8 @@ pub struct RunReport {
     pub taint: Taint,
     /// By those that the scenario names first, then by count.
     pub syscalls: Vec<SyscallRow>,
+    /// What the guest changed that has to stay as it is, and where its answers are not what was seen.
+    pub tampered: Vec<Tampered>,
     /// Where the guest moved the kernel's entry points for system calls.
     pub entry_writes: Vec<EntryWrite>,
     /// Why system calls were not counted.

@@ -3,9 +3,10 @@
 //! The wording is here and not with the reporters since scenarios speak of it: the end that one asks for is compared with how
 //! a run ended, in words.
 
-use crate::{entry::EntryWrite, unknown::lost};
+use crate::{entry::EntryWrite, tampered::Tampered, unknown::lost};
 use base::text::time;
-use board::wire::{Blame, EndReason};
+use board::wire::{Blame, EndReason, Tampering};
+use engine::event::Tampered as Seen;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -38,6 +39,8 @@ pub enum Reason {
     },
     /// Lines of the log are not known, and they may have said anything.
     LogLost(u64),
+    /// What the hypervisor saw contradicts the guest.
+    Tampered(Box<Tampered>),
     /// The guest moved where system calls enter the kernel.
     EntryMoved(EntryWrite),
     /// A step did not end.
@@ -138,6 +141,15 @@ impl fmt::Display for Reason {
                 if *log_lost > 0 { write!(f, " ({})", lost(*log_lost)) } else { Ok(()) }
             }
             Self::LogLost(lines) => write!(f, "{}: what they said may be against it", lost(*lines)),
+            Self::Tampered(what) => {
+                what.fmt(f)?;
+                match what.what {
+                    Seen::Guest(Tampering::Code { .. }) => f.write_str(
+                        "; kprobes and tracing do that too: write `evidence: kprobes` where they are meant",
+                    ),
+                    _ => Ok(()),
+                }
+            }
             Self::EntryMoved(write) => {
                 write!(f, "the guest moved where system calls enter the kernel: {write}")
             }

@@ -62,6 +62,16 @@ fn a_program_that_reports_a_failure_fails_whatever_its_status() {
 }
 
 #[test]
+fn results_of_which_a_part_is_missing_are_not_good() {
+    let mut output = engine::output::Output::from("TAP version 13\n1..1\nok 1 a\n");
+    output.push(&vec![b'-'; engine::output::KEPT + 2 * engine::output::TAIL]);
+    let outcome = StepOutcome::Exited { code: 0, stdout: output, stderr: "".into(), took: TOOK };
+    let report = run_of("steps:\n- run: /bin/x\n", "", "", outcome);
+    assert_eq!(report.steps[0].verdict, StepVerdict::Fail);
+    assert!(report.steps[0].failures[0].got.contains("it was cut"), "{:?}", report.steps[0].failures);
+}
+
+#[test]
 fn skipped_tests_neither_pass_nor_fail() {
     let skipped = "TAP version 13\n1..0 # SKIP needs two processors\n";
     for code in [0, 4] {

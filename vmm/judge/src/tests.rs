@@ -453,6 +453,13 @@ fn no_number_holds_for_calls_that_were_not_seen() {
 }
 
 #[test]
+fn a_script_is_called_by_its_first_line() {
+    let scenario = scenario("steps:\n- script: |\n    # why\n    ls /sys | grep \"${X}\"\n    true\n");
+    let Judged::Began(began) = Judge::new(&scenario).begin() else { panic!("no beginning") };
+    assert_eq!(began.steps[0].title, "script: ls /sys | grep \"${X}\" ... and 1 lines more");
+}
+
+#[test]
 fn a_report_is_data_that_can_be_written_and_read_again() {
     let scenario = scenario(SLEEP);
     let good = run(&scenario, &good_run(&scenario));
@@ -462,4 +469,28 @@ fn a_report_is_data_that_can_be_written_and_read_again() {
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<crate::RunReport>(&text).unwrap(), report, "{text}");
     }
+}
+
+#[test]
+fn whoever_tampers_with_evidence_gets_that_verdict_whatever_else_there_is() {
+    let lost = || end_of_step(StepOutcome::Lost);
+    let panic = || line("Kernel panic - not syncing: sysrq triggered crash");
+    let lie = || Event::Tampered(engine::event::Tampered::Result { said: 0, seen: -14 });
+    let failed = RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why: "on purpose".into() });
+    for (middle, why) in [
+        (vec![lie(), returned(0)], RunEnd::Completed),
+        (vec![lie(), panic(), lost()], RunEnd::Panicked),
+        (vec![lie(), lost()], failed),
+    ] {
+        let report = during(SLEEP, middle, why.clone());
+        assert_eq!(report.verdict, Verdict::Tampered, "{why:?}");
+        assert_eq!(
+            report.reason.to_string(),
+            "the kernel returned EFAULT, and the agent says 0 in `sleep 1 s`",
+            "{why:?}"
+        );
+    }
+    // No allowance, nor an expected end, excuses it.
+    let text = format!("{SLEEP}expect: {{panic: true}}\n");
+    assert_eq!(during(&text, vec![lie(), panic(), lost()], RunEnd::Panicked).verdict, Verdict::Tampered);
 }

@@ -21,6 +21,8 @@ pub enum Unseen {
     Results,
     /// A breakpoint of the guest's own, which could not fire.
     GuestBreakpoint,
+    /// Whether the kernel's text stayed as it was; why.
+    Text(String),
 }
 
 impl fmt::Display for Unseen {
@@ -30,6 +32,7 @@ impl fmt::Display for Unseen {
             Self::Calls(door) => write!(f, "calls through {} were not counted {WHY}", name(*door)),
             Self::Vcpu { index, why } => write!(f, "what vCPU {index} counted is missing: {why}"),
             Self::Results => write!(f, "results of calls were not seen {WHY}"),
+            Self::Text(why) => write!(f, "nobody watched over the kernel's text: {why}"),
             Self::GuestBreakpoint => f.write_str(
                 "a breakpoint of the guest's own could not fire: counting needs the debug registers",
             ),
@@ -51,7 +54,8 @@ impl Unknown {
         });
         let missing = evidence.missing_vcpus.iter();
         let missing = missing.map(|vcpu| Unseen::Vcpu { index: vcpu.index, why: vcpu.why.clone() });
-        let mut all: Vec<Unseen> = uncounted.chain(missing).collect();
+        let text = evidence.unguarded.iter().cloned().map(Unseen::Text);
+        let mut all: Vec<Unseen> = uncounted.chain(missing).chain(text).collect();
         all.sort();
         Self(all)
     }
@@ -64,7 +68,7 @@ impl Unknown {
 
     /// Why there may have been more results, or errors, than were seen; `untold` is how many found no room in a row.
     pub fn results(&self, untold: u64) -> Option<String> {
-        let first = self.0.iter().find(|unseen| **unseen != Unseen::GuestBreakpoint);
+        let first = self.0.iter().find(|unseen| !matches!(unseen, Unseen::GuestBreakpoint | Unseen::Text(_)));
         let untold = (untold > 0).then(|| format!("{untold} more were not told apart"));
         first.map(Unseen::to_string).or(untold)
     }

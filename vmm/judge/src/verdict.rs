@@ -22,6 +22,8 @@ pub enum Verdict {
     HangSpinning,
     /// No progress, and all vCPUs were halted.
     HangIdle,
+    /// The guest changed what has to stay as it is, or the agent says something else than was seen.
+    Tampered,
     /// The agent never said hello.
     BootFailed,
     /// Kernel, patch or module did not build.
@@ -45,6 +47,7 @@ impl Verdict {
             Self::Panic => "panic",
             Self::HangSpinning => "hang-spinning",
             Self::HangIdle => "hang-idle",
+            Self::Tampered => "tampered",
             Self::BootFailed => "boot-failed",
             Self::BuildFailed => "build-failed",
             Self::BadInput => "bad-input",
@@ -55,10 +58,11 @@ impl Verdict {
 }
 
 /// All verdicts.
-const ALL: [Verdict; 12] = [
+const ALL: [Verdict; 13] = [
     Verdict::Pass,
     Verdict::Fail,
     Verdict::Splat,
+    Verdict::Tampered,
     Verdict::Oops,
     Verdict::Panic,
     Verdict::HangSpinning,
@@ -77,7 +81,7 @@ impl Verdict {
     }
 
     /// All names.
-    pub fn names() -> [&'static str; 12] {
+    pub fn names() -> [&'static str; 13] {
         ALL.map(Self::name)
     }
 

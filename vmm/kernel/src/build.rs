@@ -13,6 +13,7 @@ use base::{
     cache::{self, Cache, CacheError, Kind, Lock},
     progress::{Progress, Total, Unit, note},
 };
+use jail::{Budget, Limits, Sandbox, intake};
 use std::{
     borrow::Cow,
     fs,
@@ -34,6 +35,8 @@ pub(super) struct Slot<'a> {
     pub log: PathBuf,
     pub lock: Lock,
     pub toolchain: &'a Toolchain,
+    /// The source is read there, and `build` written.
+    pub sandbox: Sandbox,
 }
 
 /// Brings a recipe's build folder to its state, configured; then does `work` there. `name` is the log's.
@@ -55,8 +58,13 @@ pub(super) fn in_slot<T>(
     let log = cache.log(name);
     fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
     let root = cache.work(slot);
+    let tools = ["tools", "ccache"].map(|name| cache.root().join(name));
+    fs::create_dir_all(&tools[1]).map_err(CacheError::io("make the folder", &tools[1]))?;
+    let sandbox =
+        Sandbox::new(Budget::KERNEL).map_err(CacheError::from)?.read(&root).read(&tools[0]).write(&tools[1]);
     let slot = Slot {
         source: root.join("source"),
+        sandbox: sandbox.write(root.join("build")),
         build: root.join("build"),
         lock: cache.lock(slot, &format!("a kernel in {}", root.display()))?,
         root,
@@ -115,12 +123,14 @@ impl Slot<'_> {
         let touched = loaded.series.apply(&sources.folder, scratch.path(), &self.log).map_err(from_patch)?;
         let tree = match &sources.tree {
             Some(tree) => Cow::Borrowed(tree),
-            None => Cow::Owned(Tree::scan(&sources.folder)?),
+            None => Cow::Owned(Tree::scan(&sources.folder, Limits::KERNEL)?),
         };
         let share = if sources.ours { Share::Links } else { Share::Nothing };
         tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
         for file in &touched {
             let (from, to) = (scratch.path().join(file), self.source.join(file));
+            // A patch can make links, and what they lead to is no part of a kernel.
+            intake::named(&from).map_err(CacheError::from)?;
             match (fs::read(&from), fs::read(&to)) {
                 (Ok(new), Ok(old)) if new == old => {}
                 (Ok(_), _) => {
@@ -146,7 +156,8 @@ impl Slot<'_> {
         let total = usual.filter(|_| fresh).map_or(Total::Unknown, Total::About);
         let progress = Progress::start(&format!("building Linux {}", sources.version), Unit::Objects, total);
         let mut done = 0;
-        let ran = run::run(self.command(&["vmlinux", "modules"]), &self.log, Some(&self.lock), |line| {
+        let make = self.command(&["vmlinux", "modules"]);
+        let ran = run::run_in(&self.sandbox, make, &self.log, Some(&self.lock), |line| {
             if is_step(line) {
                 done += 1;
                 progress.set(done);
@@ -171,7 +182,9 @@ impl Slot<'_> {
             return Ok(());
         }
         let to = format!("INSTALL_MOD_PATH={}", entry.display());
-        let ran = run::run(self.command(&["modules_install", &to]), &self.log, Some(&self.lock), |_| ())?;
+        let sandbox = self.sandbox.clone().write(entry);
+        let make = self.command_in(&sandbox, &["modules_install", &to]);
+        let ran = run::run_in(&sandbox, make, &self.log, Some(&self.lock), |_| ())?;
         if !ran.status.success() {
             return Err(self.failed("install the kernel's modules", &ran, Path::new(""), ""));
         }
@@ -190,7 +203,7 @@ impl Slot<'_> {
 
     /// `version` is the kernel's, and may be empty where no compiler ran.
     pub fn failed(&self, what: &'static str, ran: &run::Ran, folder: &Path, version: &str) -> KernelError {
-        if diagnose::is_disk_full(&ran.lines) {
+        if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&self.build) {
             return CacheError::disk_full(self.build.clone()).into();
         }
         let headers = self.source.join("include");
@@ -225,8 +238,12 @@ impl Slot<'_> {
     }
 
     pub fn command(&self, targets: &[&str]) -> Command {
+        self.command_in(&self.sandbox, targets)
+    }
+
+    pub(super) fn command_in(&self, sandbox: &Sandbox, targets: &[&str]) -> Command {
         // A build takes all processors for minutes; who works beside it shall not notice.
-        let mut make = run::tied("nice");
+        let mut make = run::boxed(sandbox, "nice");
         make.args(["-n", "10", "make"]);
         self.arguments(&mut make);
         make.arg(jobs()).arg("--output-sync=target").args(targets).current_dir(&self.root);

@@ -84,19 +84,24 @@ impl Slot<'_> {
     }
 
     fn why_no_rust(&self) -> Option<String> {
-        let ran = run::run(self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
+        let ran =
+            run::run_in(&self.sandbox, self.command(&["rustavailable"]), &self.log, None, |_| ()).ok()?;
         let said =
             ran.lines.iter().find_map(|line| line.trim().strip_prefix("*** ").filter(|it| !it.is_empty()));
         said.map(str::to_owned)
     }
 
     fn make_target(&self, targets: &[&str], base: &Base) -> Result<(), KernelError> {
-        let mut command = self.command(targets);
+        let mut sandbox = self.sandbox.clone();
+        let mut lists = None;
         if let Base::Local { lsmod, .. } = base {
             let lsmod = std::path::absolute(lsmod).map_err(CacheError::io("find", lsmod))?;
-            command.env("LSMOD", lsmod);
+            sandbox = sandbox.read(&lsmod);
+            lists = Some(lsmod);
         }
-        let ran = run::run(command, &self.log, Some(&self.lock), |_| ())?;
+        let mut command = self.command_in(&sandbox, targets);
+        command.envs(lists.map(|lsmod| ("LSMOD", lsmod)));
+        let ran = run::run_in(&sandbox, command, &self.log, Some(&self.lock), |_| ())?;
         match ran.status.success() {
             true => Ok(()),
             false => Err(self.failed("configure the kernel", &ran, Path::new(""), "")),

@@ -19,6 +19,7 @@ use base::{
     unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;
+use jail::{Budget, Limits, Refused, Sandbox, intake};
 use modules::Modules;
 use sha2::{Digest, Sha256};
 use std::{
@@ -45,6 +46,9 @@ pub enum ForeignError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// It is no file that is taken.
+    #[error(transparent)]
+    Refused(Refused),
     /// It is something else.
     #[error("use {} as a kernel: {why}", path.display())]
     NotAKernel {
@@ -123,7 +127,11 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ForeignError> {
-    fs::read(path).map_err(|source| ForeignError::Unreadable { path: path.to_owned(), source })
+    let read = Limits::KERNEL.wanted().and_then(|limits| intake::read(path, limits.file));
+    read.map_err(|error| match error {
+        Refused::Io { path, source } => ForeignError::Unreadable { path, source },
+        other => ForeignError::Refused(other),
+    })
 }
 
 /// Unpacks a Debian package and finds the kernel in it.
@@ -132,10 +140,12 @@ fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
         return Err(Missing(vec![("dpkg-deb".to_owned(), "dpkg".to_owned())]).into());
     }
     let not = |why: String| ForeignError::NotAKernel { path: file.to_owned(), why };
-    let mut command = run::tied("dpkg-deb");
-    command.arg("-x").arg(std::path::absolute(file).unwrap_or_else(|_| file.to_owned())).arg(to);
+    let package = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.read(&package).write(to);
+    let mut command = run::boxed(&sandbox, "dpkg-deb");
+    command.arg("-x").arg(&package).arg(to).current_dir(to);
     let log = to.join("unpack.log");
-    let ran = run::run(command, &log, None, |_| ())?;
+    let ran = run::run_in(&sandbox, command, &log, None, |_| ())?;
     if !ran.status.success() {
         if super::diagnose::is_disk_full(&ran.lines) {
             return Err(CacheError::disk_full(to.to_owned()).into());

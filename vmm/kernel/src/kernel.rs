@@ -12,6 +12,7 @@ use crate::{
 };
 use base::cache::{Cache, CacheError, Kind};
 use board::wire::Announce;
+use jail::{Budget, Sandbox};
 use std::{
     collections::BTreeMap,
     fs,
@@ -50,6 +51,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A box in which something is built for this kernel, below `folder`.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn sandbox(&self, folder: &Path, budget: Budget, cache: &Cache) -> Result<Sandbox, CacheError> {
+        // By its name, and by where that leads: its makefiles name its source by an absolute path.
+        let names = std::iter::once(self.build.clone()).chain(fs::canonicalize(&self.build).ok());
+        let kernels = names.flat_map(|build| [build.with_file_name("source"), build]);
+        let all = kernels.chain([cache.root().join("tools")]);
+        Ok(all.fold(Sandbox::new(budget)?.write(folder), Sandbox::read))
+    }
+
     /// Opens a cache entry.
     ///
     /// # Errors
@@ -154,6 +167,30 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
     }
     build::build(recipe, &prepared, cache).map_err(|error| other_base(error, recipe, &prepared.sources))?;
     Kernel::open(&cache.place(Kind::Kernel, hash), false)
+}
+
+/// The patches of a recipe, and files of its source as these leave them.
+///
+/// # Errors
+/// As a build's, as far as one gets without building; a file that is not there.
+pub fn patched(
+    recipe: &Recipe,
+    cache: &Cache,
+    files: &[&str],
+) -> Result<(Vec<patch::Patch>, Vec<Vec<u8>>), KernelError> {
+    let Prepared { loaded, sources, .. } = prepare(recipe, cache)?;
+    let scratch = cache.stage()?;
+    let log = cache.log("patched");
+    let touched = loaded.series.apply(&sources.folder, scratch.path(), &log)?;
+    let read = |file: &&str| {
+        let path = match touched.contains(Path::new(file)) {
+            true => scratch.path().join(file),
+            false => sources.folder.join(file),
+        };
+        fs::read(&path).map_err(|error| CacheError::io("read", &path)(error).into())
+    };
+    let files = files.iter().map(read).collect::<Result<_, KernelError>>()?;
+    Ok((loaded.series.patches, files))
 }
 
 /// Brings a recipe's build folder to its state, lets `change` change something in the source there, and says how long

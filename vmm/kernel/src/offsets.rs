@@ -6,6 +6,7 @@
 
 use super::{Kernel, run, toolchain::Toolchain};
 use base::cache::{Cache, CacheError};
+use jail::{Budget, intake};
 use std::{collections::BTreeMap, fs};
 
 /// Kept beside the kernel under this name; the number goes up with every change to the list.
@@ -117,7 +118,7 @@ pub(super) fn find(kernel: &Kernel, cache: &Cache) -> BTreeMap<String, u64> {
 
 fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, CacheError> {
     let log = cache.log(&format!("offsets-{}", kernel.hash));
-    let toolchain = Toolchain::find(&kernel.compiler, cache);
+    let toolchain = Toolchain::find(&kernel.compiler, cache).without_ccache();
     let stage = cache.stage()?;
     let folder = stage.path();
     let sources = SOURCES.map(|(name, text)| (format!("{name}.c"), format!("{HEAD}{text}")));
@@ -125,17 +126,18 @@ fn compile(kernel: &Kernel, cache: &Cache) -> Result<BTreeMap<String, u64>, Cach
         let path = folder.join(name);
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
+    let sandbox = kernel.sandbox(folder, Budget::MODULE, cache)?;
     let mut found = BTreeMap::new();
     // One by one: make removes what was made when another target fails.
     for (name, _) in SOURCES {
         let target = format!("{name}.s");
-        let mut make = run::tied("make");
+        let mut make = run::boxed(&sandbox, "make");
         make.arg("-C").arg(&kernel.build).arg(format!("M={}", folder.display()));
         toolchain.apply(&mut make);
         make.arg(&target).current_dir(folder);
         // What it can't do it says in the log.
-        run::run(make, &log, None, |_| ())?;
-        found.extend(parse(&fs::read_to_string(folder.join(&target)).unwrap_or_default()));
+        run::run_in(&sandbox, make, &log, None, |_| ())?;
+        found.extend(parse(&intake::read_text(&folder.join(&target)).unwrap_or_default()));
     }
     Ok(found)
 }

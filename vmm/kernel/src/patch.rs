@@ -8,6 +8,7 @@
 
 use super::{run, toolchain, tree};
 use base::cache::CacheError;
+use jail::{Budget, Limits, Refused, Sandbox, intake};
 use std::{
     collections::BTreeSet,
     fs,
@@ -124,11 +125,8 @@ impl Series {
     /// [`PatchError::Unreadable`].
     pub fn load(folder: &Path) -> Result<Self, PatchError> {
         let list = folder.join("series");
-        let text = fs::read_to_string(&list).map_err(|source| PatchError::Unreadable {
-            path: list.clone(),
-            series: None,
-            source,
-        })?;
+        let text = read(&list, None)?;
+        let text = String::from_utf8_lossy(&text);
         let mut patches = Vec::new();
         for (index, line) in text.lines().enumerate() {
             // As quilt does: options such as -p1 may follow the name.
@@ -136,10 +134,7 @@ impl Series {
                 continue;
             };
             let path = folder.join(name);
-            let text = fs::read(&path).map_err(|source| {
-                let series = Some((list.clone(), index + 1));
-                PatchError::Unreadable { path: path.clone(), series, source }
-            })?;
+            let text = read(&path, Some((list.clone(), index + 1)))?;
             patches.push(Patch { path, text });
         }
         Ok(Self { patches })
@@ -192,14 +187,18 @@ impl Series {
                 tree::copy(&from, &to)?;
             }
         }
+        let folder = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(scratch);
         for (index, patch) in self.patches.iter().enumerate() {
+            let sandbox = &folder.clone().read(absolute(&patch.path));
             // All of a patch or nothing: what git refuses finds the files as they were.
             if toolchain::find("git").is_some()
-                && run::run(git_apply(patch, scratch), log, None, |_| ())?.status.success()
+                && run::run_in(sandbox, git_apply(patch, scratch, sandbox), log, None, |_| ())?
+                    .status
+                    .success()
             {
                 continue;
             }
-            let mut command = run::tied("patch");
+            let mut command = run::boxed(sandbox, "patch");
             command.args([
                 "-p1",
                 "--batch",
@@ -211,7 +210,7 @@ impl Series {
                 "--fuzz=0",
             ]);
             command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
-            let ran = run::run(command, log, None, |_| ())?;
+            let ran = run::run_in(sandbox, command, log, None, |_| ())?;
             if !ran.status.success() {
                 if crate::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
@@ -223,8 +222,17 @@ impl Series {
     }
 }
 
-fn git_apply(patch: &Patch, scratch: &Path) -> Command {
-    let mut command = run::tied("git");
+/// `series` is where the file is named.
+fn read(path: &Path, series: Option<(PathBuf, usize)>) -> Result<Vec<u8>, PatchError> {
+    let read = Limits::TEXT.wanted().and_then(|limits| intake::read_named(path, limits.file));
+    read.map_err(|error| match error {
+        Refused::Io { path, source } => PatchError::Unreadable { path, series, source },
+        other => CacheError::from(other).into(),
+    })
+}
+
+fn git_apply(patch: &Patch, scratch: &Path, sandbox: &Sandbox) -> Command {
+    let mut command = run::boxed(sandbox, "git");
     command.args(["apply", "--whitespace=nowarn", "-p1"]).arg(absolute(&patch.path)).current_dir(scratch);
     // Within somebody's repository, git would leave out what is not below its own folder.
     let ceiling = fs::canonicalize(scratch).ok().and_then(|path| path.parent().map(Path::to_owned));
@@ -356,10 +364,10 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
     let Some((file, hunk, at)) = first else {
         return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
     };
-    let wanted = fs::read(scratch.join(format!("{file}.rej")))
+    let wanted = intake::read(&scratch.join(format!("{file}.rej")), Limits::TEXT.file)
         .map(|bytes| first_hunk(&String::from_utf8_lossy(&bytes)))
         .unwrap_or_default();
-    let found = fs::read(scratch.join(&file))
+    let found = intake::read(&scratch.join(&file), Limits::TEXT.file)
         .map(|bytes| around(&String::from_utf8_lossy(&bytes), at, wanted.len()))
         .unwrap_or_default();
     PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }

@@ -13,6 +13,7 @@ use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
 use crate::syscall_table::SyscallTable;
 use base::cache::CacheError;
 use board::wire::Announce;
+use jail::{Budget, Sandbox, intake};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -70,6 +71,8 @@ pub(super) fn assemble(
     let text = |path: PathBuf| fs::read_to_string(&path).map_err(CacheError::io("read", &path));
     for (name, kept) in [("vmlinux", "vmlinux"), ("System.map", "System.map"), (".config", "config")] {
         let (from, to) = (build.join(name), stage.join(kept));
+        // A build can make a link of anything.
+        intake::named(&from).map_err(CacheError::from)?;
         fs::copy(&from, &to).map_err(CacheError::io("keep", &from))?;
     }
 
@@ -121,10 +124,11 @@ pub(super) fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError
 
 /// Makes `vmlinux.boot`. It travels into emulated hosts over slow ports, so every byte counts.
 fn strip(stage: &Path) -> Result<(), KernelError> {
-    let mut command = run::tied("strip");
+    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(stage);
+    let mut command = run::boxed(&sandbox, "strip");
     command.arg("--strip-all").arg("-o").arg(stage.join("vmlinux.boot")).arg(stage.join("vmlinux"));
     let log = stage.join("strip.log");
-    let ran = run::run(command, &log, None, |_| ())?;
+    let ran = run::run_in(&sandbox, command, &log, None, |_| ())?;
     fs::remove_file(&log).map_err(CacheError::io("remove", &log))?;
     if super::diagnose::is_disk_full(&ran.lines) {
         return Err(CacheError::disk_full(stage.join("vmlinux.boot")).into());

@@ -6,6 +6,7 @@ use super::{
     tree::Tree,
 };
 use base::cache::{Cache, CacheError, Kind};
+use jail::Limits;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -87,7 +88,7 @@ impl Source {
                 if built.iter().any(|name| folder.join(name).exists()) {
                     return Err(SourceError::NotClean(folder));
                 }
-                let tree = Tree::scan(&folder)?;
+                let tree = Tree::scan(&folder, Limits::KERNEL)?;
                 let identity = hex(tree.state());
                 let name = folder.display().to_string();
                 Ok(Sources { folder, identity, name, ours: false, version, tree: Some(tree) })

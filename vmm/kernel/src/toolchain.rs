@@ -141,6 +141,13 @@ impl Toolchain {
         Self { compiler: compiler.clone(), path, env, library, ccache: find("ccache").is_some() }
     }
 
+    /// The same without ccache: what somebody's makefile may write to would be the next one's object.
+    #[must_use]
+    pub fn without_ccache(mut self) -> Self {
+        self.ccache = false;
+        self
+    }
+
     /// Whether compilers' results are kept.
     pub fn has_ccache(&self) -> bool {
         self.ccache

@@ -1,6 +1,10 @@
 //! Copies of source trees that change as little as possible, so that make rebuilds as little as possible.
 
 use base::cache::CacheError;
+use jail::{
+    Limits, Refused,
+    intake::{self, Tally},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
@@ -13,7 +17,10 @@ use std::{
         fs::{MetadataExt, PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -74,15 +81,17 @@ impl Tree {
     /// Looks at every file of `root` but what builds made there, without reading any.
     ///
     /// # Errors
-    /// A folder can't be read.
-    pub fn scan(root: &Path) -> Result<Self, CacheError> {
+    /// A folder can't be read, there is more in it than `limits` allow, or something that is no file or leads out.
+    pub fn scan(root: &Path, limits: Limits) -> Result<Self, CacheError> {
+        let limits = limits.wanted()?;
+        let tally = &Mutex::new(Tally::new(root, limits));
         // A kernel has 90,000 files, and most of the time goes into asking the system about each. So that is done
         // relative to the folder just read, not by the whole path again, and by as many threads as can run.
         let mut starts = vec![PathBuf::new()];
         let mut files = Files::new();
         for _ in 0..2 {
             for start in std::mem::take(&mut starts) {
-                read_folder(root, &start, &mut files, &mut starts)?;
+                read_folder(root, &start, tally, &mut files, &mut starts)?;
             }
         }
         let next = AtomicUsize::new(0);
@@ -91,11 +100,11 @@ impl Tree {
             while let Some(start) = starts.get(next.fetch_add(1, Ordering::Relaxed)) {
                 todo.push(start.clone());
                 while let Some(folder) = todo.pop() {
-                    read_folder(root, &folder, &mut files, &mut todo)?;
+                    read_folder(root, &folder, tally, &mut files, &mut todo)?;
                 }
             }
             sort(&mut files);
-            Ok(files)
+            Ok::<Files, CacheError>(files)
         };
         let parts: Vec<_> = thread::scope(|scope| {
             let count = thread::available_parallelism().map_or(1, usize::from);
@@ -231,6 +240,7 @@ fn sort(files: &mut Files) {
 fn read_folder(
     root: &Path,
     folder: &Path,
+    tally: &Mutex<Tally>,
     files: &mut Files,
     folders: &mut Vec<PathBuf>,
 ) -> Result<(), CacheError> {
@@ -244,34 +254,41 @@ fn read_folder(
         let name = folder.join(&file_name);
         let kind = entry.file_type().map_err(CacheError::io("read", &path))?;
         if kind.is_dir() {
+            locked(tally).count(&entry.path())?;
             folders.push(name);
-        } else if let Some(file) = look(root, &entry, kind.is_symlink())? {
+        } else if let Some(file) = look(root, &entry, kind.is_symlink(), tally)? {
             files.push((name, file));
         }
     }
     Ok(())
 }
 
+fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a build could need of something that is no folder; `None` for nothing.
-fn look(root: &Path, entry: &DirEntry, is_link: bool) -> Result<Option<File>, CacheError> {
+fn look(
+    root: &Path,
+    entry: &DirEntry,
+    is_link: bool,
+    tally: &Mutex<Tally>,
+) -> Result<Option<File>, CacheError> {
     let path = || entry.path();
-    let link = if is_link { inner_link(root, &path()) } else { None };
-    let meta = match is_link && link.is_none() {
-        // A link to nowhere or out to a folder.
-        true => match fs::metadata(path()) {
-            Ok(meta) => meta,
-            Err(_) => return Ok(None),
-        },
-        false => match entry.metadata() {
-            // Editors' files come and go.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            meta => meta.map_err(|error| CacheError::io("read", &path())(error))?,
-        },
+    let link = if is_link { inner_link(root, &path())? } else { Link::No };
+    let meta = match &link {
+        // To nowhere, or out to a folder: no build gets there.
+        Link::Useless => return Ok(None),
+        Link::Whole => fs::metadata(path()),
+        _ => entry.metadata(),
     };
-    // A folder outside, a socket.
-    if link.is_none() && !meta.is_file() {
-        return Ok(None);
-    }
+    let meta = match meta {
+        // Editors' files come and go.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        meta => meta.map_err(|error| CacheError::io("read", &path())(error))?,
+    };
+    locked(tally).add(&path(), &meta)?;
+    let link = if let Link::Inner(target) = link { Some(target) } else { None };
     let mtime = (meta.mtime(), meta.mtime_nsec());
     Ok(Some(File { size: meta.len(), mtime, mode: meta.mode(), link }))
 }
@@ -287,11 +304,33 @@ pub fn is_source(name: &OsStr) -> bool {
     name != b".git" && !PRODUCT_ENDINGS.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }
 
+/// What becomes of a link in a copy.
+enum Link {
+    /// It is none.
+    No,
+    /// A link to the same.
+    Inner(PathBuf),
+    /// The file to which it leads, within the tree, by a path that leads elsewhere from a copy.
+    Whole,
+    /// Nothing.
+    Useless,
+}
+
 /// Where a link points, if that is inside of `root` also in a copy.
-fn inner_link(root: &Path, path: &Path) -> Option<PathBuf> {
-    let target = fs::read_link(path).ok().filter(|target| target.is_relative())?;
-    let real = fs::canonicalize(path).ok()?;
-    real.starts_with(fs::canonicalize(root).ok()?).then_some(target)
+fn inner_link(root: &Path, path: &Path) -> Result<Link, CacheError> {
+    let (Ok(target), Ok(real)) = (fs::read_link(path), fs::canonicalize(path)) else {
+        return Ok(Link::Useless);
+    };
+    let folder = fs::canonicalize(root).map_err(CacheError::io("read", root))?;
+    match real.starts_with(&folder) {
+        true if target.is_relative() => Ok(Link::Inner(target)),
+        // A folder outside is a shortcut of its author's, to a kernel's source, say. It is not followed.
+        _ if real.is_dir() => Ok(Link::Useless),
+        true => Ok(Link::Whole),
+        false => {
+            Err(Refused::LeadsOut { path: path.to_owned(), target: real, folder: root.to_owned() }.into())
+        }
+    }
 }
 
 fn place(from: &Path, file: &File, to: &Path, share: Share) -> Result<(), CacheError> {
@@ -330,14 +369,18 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), CacheError> {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".vmm-new");
     let new = to.with_file_name(name);
-    fs::copy(from, &new).map_err(|error| match error.kind() {
-        // It is the copy's disk that is full, which may be another.
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CacheError::io("write", &new)(error),
-        _ => CacheError::io("copy", from)(error),
+    // Once more: what was a file when it was looked at may be a pipe by now.
+    let mut source = intake::open(from, Limits::KERNEL.wanted()?.file)?;
+    let mode = source.metadata().map_err(CacheError::io("read", from))?.permissions().mode();
+    fs::File::create(&new).and_then(|mut file| std::io::copy(&mut source, &mut file)).map_err(|error| {
+        match error.kind() {
+            // It is the copy's disk that is full, which may be another.
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CacheError::io("write", &new)(error),
+            _ => CacheError::io("copy", from)(error),
+        }
     })?;
-    // Sources of packages may be read-only; what is built from them is ours.
-    let mode = fs::metadata(&new).map(|meta| meta.permissions().mode() | 0o600);
-    mode.and_then(|mode| fs::set_permissions(&new, fs::Permissions::from_mode(mode)))
+    // Sources of packages may be read-only; what is built from them is ours, and runs as nobody else.
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode & 0o777 | 0o600))
         .and_then(|()| fs::rename(&new, to))
         .map_err(CacheError::io("write", to))
 }

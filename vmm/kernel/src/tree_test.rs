@@ -25,7 +25,7 @@ fn write(path: &Path, text: &str) {
 
 impl Setup {
     fn mirror(&self, share: Share) {
-        let tree = Tree::scan(&self.from).unwrap();
+        let tree = Tree::scan(&self.from, jail::Limits::KERNEL).unwrap();
         tree.mirror(&self.to, share, &BTreeSet::new(), &self.manifest).unwrap();
     }
 
@@ -99,32 +99,66 @@ fn products_and_repositories_are_no_part_of_a_source() {
         (".git/HEAD", ""),
         ("a.mod.c", ""),
     ]);
-    let tree = Tree::scan(&setup.from).unwrap();
+    let tree = Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap();
     assert_eq!(tree.paths().collect::<Vec<_>>(), [Path::new("a.c")]);
 }
 
 #[test]
-fn links_inside_stay_links_and_links_out_become_files() {
+fn links_inside_stay_and_those_to_nowhere_or_to_folders_outside_are_left_out() {
     let setup = setup(&[("a.c", "a")]);
-    let outside = setup.manifest.with_file_name("outside.h");
-    write(&outside, "out");
     symlink("a.c", setup.from.join("in.c")).unwrap();
-    symlink(&outside, setup.from.join("out.h")).unwrap();
+    symlink(setup.from.join("a.c"), setup.from.join("whole.c")).unwrap();
     symlink("nowhere", setup.from.join("broken")).unwrap();
+    symlink("/usr", setup.from.join("outside")).unwrap();
     setup.mirror(Share::Nothing);
     assert_eq!(fs::read_link(setup.to.join("in.c")).unwrap(), Path::new("a.c"));
-    assert!(fs::symlink_metadata(setup.to.join("out.h")).unwrap().is_file());
-    assert!(fs::symlink_metadata(setup.to.join("broken")).is_err());
+    assert!(fs::symlink_metadata(setup.to.join("whole.c")).unwrap().is_file());
+    for name in ["broken", "outside"] {
+        assert!(fs::symlink_metadata(setup.to.join(name)).is_err(), "{name}");
+    }
     setup.mirror(Share::Nothing);
+}
+
+#[test]
+fn links_to_files_outside_and_what_is_no_file_are_refused() {
+    let refused = |make: &dyn Fn(&Path)| {
+        let setup = setup(&[("a.c", "a")]);
+        make(&setup.from.join("x"));
+        let error = Tree::scan(&setup.from, jail::Limits::MODULE).unwrap_err();
+        assert_eq!(error.fault(), base::cache::Fault::Input);
+        error.to_string()
+    };
+    assert!(
+        refused(&|at| symlink("/etc/passwd", at).unwrap())
+            .contains("a link to /etc/passwd, which is outside of")
+    );
+    assert!(refused(&|at| symlink("/proc/kmsg", at).unwrap()).contains("a link to /proc/kmsg"));
+    assert!(refused(&|at| symlink("/dev/zero", at).unwrap()).contains("a link to /dev/zero"));
+    let mode = nix::sys::stat::Mode::S_IRUSR;
+    assert!(refused(&|at| nix::unistd::mkfifo(at, mode).unwrap()).contains("is a pipe"));
+    assert!(refused(&|at| drop(std::os::unix::net::UnixListener::bind(at).unwrap())).contains("is a socket"));
+    let sparse = |at: &Path| fs::File::create(at).unwrap().set_len(1 << 40).unwrap();
+    assert!(refused(&sparse).contains("VMM_LIMITS=file"));
+}
+
+#[test]
+fn a_copy_takes_no_pipe_and_hands_on_no_set_user_id() {
+    let setup = setup(&[("a.c", "a")]);
+    let (pipe, to) = (setup.from.join("pipe"), setup.to.join("copy"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(copy(&pipe, &to).unwrap_err().to_string().contains("it is a pipe"));
+    fs::set_permissions(setup.from.join("a.c"), fs::Permissions::from_mode(0o4755)).unwrap();
+    copy(&setup.from.join("a.c"), &to).unwrap();
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o755);
 }
 
 #[test]
 fn a_written_file_changes_the_state() {
     let setup = setup(&[("a.c", "a")]);
-    let before = Tree::scan(&setup.from).unwrap().state();
-    assert_eq!(before, Tree::scan(&setup.from).unwrap().state());
+    let before = Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap().state();
+    assert_eq!(before, Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap().state());
     set_time(&setup.from.join("a.c"), 5);
-    assert_ne!(before, Tree::scan(&setup.from).unwrap().state());
+    assert_ne!(before, Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap().state());
 }
 
 #[test]
@@ -132,7 +166,7 @@ fn the_callers_own_files_are_left_alone() {
     let setup = setup(&[("a.c", "a"), ("patched.c", "original")]);
     write(&setup.to.join("patched.c"), "patched");
     let except = BTreeSet::from([PathBuf::from("patched.c"), PathBuf::from("new.c")]);
-    let tree = Tree::scan(&setup.from).unwrap();
+    let tree = Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap();
     tree.mirror(&setup.to, Share::Links, &except, &setup.manifest).unwrap();
     assert_eq!(fs::read_to_string(setup.to.join("patched.c")).unwrap(), "patched");
     write(&setup.to.join("new.c"), "made by a patch");
@@ -162,7 +196,7 @@ fn a_copy_that_was_broken_off_is_looked_at_as_a_whole() {
     let setup = setup(&[("a.c", "a"), ("sub/b.c", "b")]);
     // A file where a folder has to be: the copy ends there.
     write(&setup.to.join("sub"), "");
-    let tree = Tree::scan(&setup.from).unwrap();
+    let tree = Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap();
     tree.mirror(&setup.to, Share::Nothing, &BTreeSet::new(), &setup.manifest).unwrap_err();
     fs::remove_file(setup.to.join("sub")).unwrap();
     write(&setup.to.join("a.c"), "half");

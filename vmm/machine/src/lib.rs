@@ -37,7 +37,7 @@ pub use interrupt::InterruptLine;
 pub use kick::Kicker;
 pub use memory::{Memory, create as create_memory};
 pub use probe::{Findings, probe};
-pub use processor::{Processor, Standing};
+pub use processor::{Controls, Processor, Standing};
 pub use vcpu::Vcpu;
 pub use vm::Vm;
 pub use x86::Registers;

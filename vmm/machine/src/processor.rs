@@ -4,6 +4,7 @@ use crate::{
     AddressSpace, Breakpoint, Breakpoints, Exit, Registers, Result, Subscriber, breakpoints::SLOTS,
     state::VcpuState,
 };
+use serde::{Deserialize, Serialize};
 
 /// Where a processor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,23 @@ pub struct Standing {
     pub ring: u8,
     /// It waits in HLT for an interrupt.
     pub halted: bool,
+}
+
+/// Registers that decide what code may do, and where exceptions lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controls {
+    /// CR0.
+    pub cr0: u64,
+    /// The page tables in use.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// MSR_EFER.
+    pub efer: u64,
+    /// Base and limit of the interrupt descriptor table.
+    pub idt: (u64, u16),
+    /// Base and limit of the global descriptor table.
+    pub gdt: (u64, u16),
 }
 
 /// A processor between two runs. Who watches the guest does so through this.
@@ -29,6 +47,8 @@ pub trait Processor: Send {
     fn standing(&self) -> Result<Standing>;
     /// The guest's page tables at this moment, as (CR3, CR4).
     fn page_tables(&self) -> Result<(u64, u64)>;
+    /// What decides what code may do.
+    fn controls(&self) -> Result<Controls>;
     /// Whether the guest takes its processor for one of Intel's: those know SYSENTER from 32-bit code, AMD's
     /// know SYSCALL (AMD64 architecture, volume 3, "SYSENTER"; Intel SDM volume 2, "SYSCALL").
     fn is_intel(&self) -> bool;

@@ -1,8 +1,8 @@
 //! One virtual CPU, and the one place where KVM's exits are taken apart.
 
 use crate::{
-    AddressSpace, Breakpoint, Breakpoints, Error, Exit, Failure, GuestVirtualAddress, Kicker, Memory,
-    Processor, Registers, Result, Space, Standing, Subscriber, Vm,
+    AddressSpace, Breakpoint, Breakpoints, Controls, Error, Exit, Failure, GuestVirtualAddress, Kicker,
+    Memory, Processor, Registers, Result, Space, Standing, Subscriber, Vm,
     breakpoints::{SLOTS, decode},
     error::Named,
     kick::ImmediateExit,
@@ -217,6 +217,12 @@ impl Processor for Vcpu {
     fn page_tables(&self) -> Result<(u64, u64)> {
         let sregs = self.fd.get_sregs().named("KVM_GET_SREGS")?;
         Ok((sregs.cr3, sregs.cr4))
+    }
+
+    fn controls(&self) -> Result<Controls> {
+        let it = self.fd.get_sregs().named("KVM_GET_SREGS")?;
+        let (idt, gdt) = ((it.idt.base, it.idt.limit), (it.gdt.base, it.gdt.limit));
+        Ok(Controls { cr0: it.cr0, cr3: it.cr3, cr4: it.cr4, efer: it.efer, idt, gdt })
     }
 
     fn is_intel(&self) -> bool {

@@ -2,12 +2,12 @@
 
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
 use kvm_bindings::{
-    KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
-    kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_READONLY, KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY,
+    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
-use std::sync::Arc;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use std::{ops::Range, sync::Arc};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
 /// alive.
@@ -50,22 +50,49 @@ impl Vm {
                 return Err(Error::Missing(name));
             }
         }
-        for (slot, region) in memory.iter().enumerate() {
-            let address = memory
-                .get_host_address(region.start_addr())
-                .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
-            let region = kvm_userspace_memory_region {
-                slot: slot as u32,
-                flags: 0,
-                guest_phys_addr: region.start_addr().0,
-                memory_size: region.len(),
-                userspace_addr: address as u64,
-            };
-            // SAFETY: the region is mapped, at this address and of this size, for as long as `memory`
-            // lives, which this struct keeps; its slots don't overlap.
-            unsafe { fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")?;
+        let vm = Self { kvm, fd, chips: false, memory };
+        for (slot, region) in (0..).zip(vm.memory.iter()) {
+            let start = region.start_addr().0;
+            vm.slot(slot, &(start..start + region.len()), 0)?;
         }
-        Ok(Self { kvm, fd, chips: false, memory })
+        Ok(vm)
+    }
+
+    /// From now on the guest can read and execute these pages, and what it writes there is not done but ends the run, as a
+    /// write to a device does. Addresses are physical, and begin and end at pages. No vCPU may run meanwhile: for a
+    /// moment there is no memory at all.
+    pub fn protect(&self, pages: &[Range<u64>]) -> Result<()> {
+        if !self.kvm.check_extension(Cap::ReadonlyMem) {
+            return Err(Error::Missing("KVM_CAP_READONLY_MEM"));
+        }
+        let regions =
+            || self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len());
+        for (slot, region) in (0..).zip(regions()) {
+            // One without size is none.
+            self.slot(slot, &(region.start..region.start), 0)?;
+        }
+        let parts = regions().flat_map(|region| split(region, pages));
+        for (slot, (part, protected)) in (0..).zip(parts) {
+            self.slot(slot, &part, if protected { KVM_MEM_READONLY } else { 0 })?;
+        }
+        Ok(())
+    }
+
+    fn slot(&self, slot: u32, part: &Range<u64>, flags: u32) -> Result<()> {
+        let address = self
+            .memory
+            .get_host_address(GuestAddress(part.start))
+            .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags,
+            guest_phys_addr: part.start,
+            memory_size: part.end - part.start,
+            userspace_addr: address as u64,
+        };
+        // SAFETY: the part lies in a region that is mapped, at this address, for as long as `memory` lives, which this
+        // struct keeps; slots don't overlap, as regions don't, nor parts of one.
+        unsafe { self.fd.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")
     }
 
     /// The guest's memory.
@@ -115,5 +142,40 @@ impl Vm {
     /// An interrupt line to the given input of the interrupt controllers.
     pub fn interrupt_line(&self, gsi: u32) -> Result<InterruptLine> {
         InterruptLine::new(&self.fd, gsi)
+    }
+}
+
+/// A region in parts, each with whether it is among the pages.
+fn split(region: Range<u64>, pages: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {
+    let mut parts = Vec::new();
+    let mut at = region.start;
+    for page in pages {
+        let page = page.start.max(at)..page.end.min(region.end);
+        if page.is_empty() {
+            continue;
+        }
+        parts.push((at..page.start, false));
+        at = page.end;
+        parts.push((page, true));
+    }
+    parts.push((at..region.end, false));
+    parts.retain(|(part, _)| !part.is_empty());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn a_region_is_split_where_pages_begin_and_end() {
+        let pages = [0x1000..0x3000, 0x3000..0x4000, 0x8000..0x9000];
+        assert_eq!(
+            split(0..0x6000, &pages),
+            [(0..0x1000, false), (0x1000..0x3000, true), (0x3000..0x4000, true), (0x4000..0x6000, false)]
+        );
+        assert_eq!(split(0x2000..0x3000, &pages), [(0x2000..0x3000, true)]);
+        assert_eq!(split(0x8800..0xa000, &pages), [(0x8800..0x9000, true), (0x9000..0xa000, false)]);
+        assert_eq!(split(0x6000..0x7000, &pages), [(0x6000..0x7000, false)]);
     }
 }

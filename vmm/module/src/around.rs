@@ -4,6 +4,10 @@
 //! of the folder's surroundings, as far up as such paths go, with nothing in them but what is named.
 
 use base::cache::CacheError;
+use jail::{
+    Limits,
+    intake::{self, Tally},
+};
 use kernel::tree::{self, Tree};
 use regex::Regex;
 use std::{
@@ -38,6 +42,10 @@ impl Around {
         let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
         while let Some(file) = todo.pop() {
             for named in named_outside(&file, folder) {
+                let is_taken = named.is_dir() || is_written_by_hand(&named);
+                if !is_taken {
+                    continue;
+                }
                 let new = match named.is_dir() {
                     true if folders.insert(named.clone()) => files_below(&named, folder)?,
                     true => Vec::new(),
@@ -48,6 +56,11 @@ impl Around {
                     new.into_iter().filter(|path| !path.starts_with(folder) && found.insert(path.clone())),
                 );
             }
+        }
+        let mut tally = Tally::new(folder, Limits::MODULE.wanted()?);
+        for file in &found {
+            // Of a link, what it leads to.
+            tally.add(file, &fs::metadata(file).map_err(CacheError::io("read", file))?)?;
         }
         let root = found.iter().fold(folder.to_owned(), |root, file| common(&root, file));
         let files = found.iter().filter_map(|file| Some(file.strip_prefix(&root).ok()?.to_owned())).collect();
@@ -96,7 +109,7 @@ fn named_outside(file: &Path, folder: &Path) -> Vec<PathBuf> {
         _ if is_makefile => in_makefile,
         _ => return Vec::new(),
     };
-    let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
+    let Ok(text) = intake::read_text(file) else { return Vec::new() };
     let beside = file.parent().unwrap_or(folder);
     let real = |(path, used): &(String, Use)| {
         // A makefile's paths may begin at the module's folder as well.
@@ -162,6 +175,7 @@ fn files_below(named: &Path, folder: &Path) -> Result<Vec<PathBuf>, CacheError> 
                 Ok(kind)
                     if kind.is_file()
                         && tree::is_source(&entry.file_name())
+                        && is_written_by_hand(&path)
                         && (!holds || is_header(&path)) =>
                 {
                     files.push(path);
@@ -171,6 +185,17 @@ fn files_below(named: &Path, folder: &Path) -> Result<Vec<PathBuf>, CacheError> 
         }
     }
     Ok(files)
+}
+
+/// Whether a file outside of the folder can be meant by its sources. A compiler shows the first line of whatever it is told
+/// to include: somebody's key is none of it.
+fn is_written_by_hand(path: &Path) -> bool {
+    const ENDINGS: [&str; 11] = ["h", "c", "S", "inc", "mk", "rs", "lds", "def", "tbl", "include", "in"];
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let is_makefile = matches!(&*name, "Kbuild" | "Makefile" | "makefile" | "GNUmakefile" | "Kconfig")
+        || name.starts_with("Makefile.");
+    is_makefile || ENDINGS.contains(&&*ending)
 }
 
 fn is_header(path: &Path) -> bool {
@@ -195,7 +220,7 @@ mod tests {
             write(&top.join(name), text);
         }
         let own = top.join("course/mod");
-        let around = Around::find(&own, &Tree::scan(&own).unwrap()).unwrap();
+        let around = Around::find(&own, &Tree::scan(&own, Limits::MODULE).unwrap()).unwrap();
         around.copy(&top.join("copy")).unwrap();
         let names = around.files.iter().map(|file| file.display().to_string()).collect();
         assert!(around.files.iter().all(|file| top.join("copy").join(file).is_file()));
@@ -242,6 +267,21 @@ mod tests {
             ("course/sub/y.h", ""),
         ]);
         assert_eq!(files, ["sub/y.h", "x.h"]);
+    }
+
+    #[test]
+    fn what_nobody_writes_for_a_compiler_is_not_taken_by_whatever_name() {
+        let (files, _) = around(&[
+            (
+                "course/mod/a.c",
+                "#include \"../secret/id_rsa\"\n#include \"../../../../../../etc/passwd\"\n#include \"../b.h\"\n",
+            ),
+            ("course/mod/Makefile", "ccflags-y := -I$(src)/../secret\n"),
+            ("course/secret/id_rsa", "key"),
+            ("course/secret/fine.h", ""),
+            ("course/b.h", ""),
+        ]);
+        assert_eq!(files, ["b.h", "secret/fine.h"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     preflight::{self, Facts},
 };
 use base::cache::{self, Cache, CacheError, Fault, Kind};
+use jail::{Budget, Limits, Sandbox, intake};
 use kernel::{
     BuildFailed, Kernel,
     diagnose::{self, Places},
@@ -168,7 +169,7 @@ pub fn build(
     let folder =
         &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
     let makefile = makefile(shown)?;
-    let tree = Tree::scan(folder)?;
+    let tree = Tree::scan(folder, Limits::MODULE)?;
     let around = Around::find(folder, &tree)?;
     let hash = content_hash(folder, &tree, &around, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)
@@ -238,9 +239,10 @@ impl Work<'_> {
         }
         let log = self.cache.log(&format!("module-{}", self.hash));
         fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
-        let toolchain = Toolchain::find(&kernel.compiler, self.cache);
+        let toolchain = Toolchain::find(&kernel.compiler, self.cache).without_ccache();
         toolchain.check()?;
-        let mut make = run::tied("make");
+        let sandbox = self.sandbox(kernel)?;
+        let mut make = run::boxed(&sandbox, "make");
         make.arg("-C").arg(&kernel.build).arg(format!("M={}", copy.display()));
         toolchain.apply(&mut make);
         if !self.others.is_empty() {
@@ -248,10 +250,10 @@ impl Work<'_> {
             let tables: Vec<_> = self.others.iter().map(|table| table.display().to_string()).collect();
             make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", tables.join(" ")));
         }
-        make.args(makefile::outer_variables(&copy, self.root, &log)?);
+        make.args(makefile::outer_variables(&copy, self.root, &sandbox, &log)?);
         // Makefiles ask PWD where they are: what an author's own make was started in.
         make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(&copy).env("PWD", &copy);
-        let ran = run::run(make, &log, Some(lock), |_| ())?;
+        let ran = run::run_in(&sandbox, make, &log, Some(lock), |_| ())?;
         let source = kernel.build.with_file_name("source");
         let headers = source.join("include");
         let above = above(self.folder, &self.inside, &self.around.root);
@@ -264,7 +266,7 @@ impl Work<'_> {
             source: None,
         };
         if !ran.status.success() {
-            if diagnose::is_disk_full(&ran.lines) {
+            if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&copy) {
                 return Err(CacheError::disk_full(copy).into());
             }
             let what = format!("build the module in {}", self.folder.display());
@@ -277,7 +279,7 @@ impl Work<'_> {
         let built = kos(&copy)?;
         if built.is_empty() {
             let (folder, makefile) = (self.folder.to_owned(), self.makefile);
-            let names_one = fs::read_to_string(copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
+            let names_one = intake::read_text(&copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
             return Err(match names_one {
                 true => ModuleError::NoProduct { folder, makefile, log },
                 false => ModuleError::NoModule { folder, makefile },
@@ -287,13 +289,14 @@ impl Work<'_> {
         let mut modules = Vec::new();
         for ko in built {
             let name = ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            fs::copy(&ko, stage.path().join(&name)).map_err(CacheError::io("keep", &ko))?;
+            keep(&ko, &stage.path().join(&name))?;
             modules.push(name);
         }
         modules.sort();
         let exports = copy.join(EXPORTS);
-        if exports.is_file() {
-            fs::copy(&exports, stage.path().join(EXPORTS)).map_err(CacheError::io("keep", &exports))?;
+        // A link would be the author's, not modpost's.
+        if fs::symlink_metadata(&exports).is_ok_and(|meta| meta.is_file()) {
+            keep(&exports, &stage.path().join(EXPORTS))?;
         }
         let mut warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
         warnings.extend(makefile::old_flags(&copy, Path::new(FOLDER), &kernel.release));
@@ -303,6 +306,21 @@ impl Work<'_> {
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
         Ok(stage.commit(&self.cache.place(Kind::Module, self.hash))?)
     }
+}
+
+impl Work<'_> {
+    /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
+    /// each time.
+    fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
+        let sandbox = kernel.sandbox(self.root, Budget::MODULE, self.cache)?;
+        Ok(self.others.iter().fold(sandbox, Sandbox::read))
+    }
+}
+
+/// Keeps a file of a build's. What made it may have made a pipe of it.
+fn keep(from: &Path, to: &Path) -> Result<(), CacheError> {
+    let bytes = intake::read(from, Limits::FILES.wanted()?.file)?;
+    fs::write(to, bytes).map_err(CacheError::io("write", to))
 }
 
 /// A folder's surroundings, as people know the folder.
@@ -333,6 +351,7 @@ fn content_hash(
     others: &[PathBuf],
     kernel: &Kernel,
 ) -> Result<String, CacheError> {
+    let limits = Limits::MODULE.wanted()?;
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
         digest.update((part.len() as u64).to_le_bytes());
@@ -343,12 +362,12 @@ fn content_hash(
     for path in tree.paths() {
         let file = folder.join(path);
         add(path.as_os_str().as_encoded_bytes());
-        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+        add(&intake::read(&file, limits.file)?);
     }
     for path in &around.files {
         let file = around.root.join(path);
         add(path.as_os_str().as_encoded_bytes());
-        add(&fs::read(&file).map_err(CacheError::io("read", &file))?);
+        add(&intake::read(&file, limits.file)?);
     }
     for table in others {
         add(&fs::read(table).map_err(CacheError::io("read", table))?);

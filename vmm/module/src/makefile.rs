@@ -6,6 +6,7 @@
 //! found out.
 
 use base::cache::CacheError;
+use jail::{Sandbox, intake};
 use kernel::run;
 use regex::Regex;
 use std::{fs, path::Path, sync::LazyLock};
@@ -40,21 +41,26 @@ const MARK: &str = "vmm-outer:";
 ///
 /// # Errors
 /// make can't be started, or Ctrl-C.
-pub fn outer_variables(folder: &Path, scratch: &Path, log: &Path) -> Result<Vec<String>, CacheError> {
+pub fn outer_variables(
+    folder: &Path,
+    scratch: &Path,
+    sandbox: &Sandbox,
+    log: &Path,
+) -> Result<Vec<String>, CacheError> {
     let Some(file) = OUTER.into_iter().find(|name| folder.join(name).is_file()) else {
         return Ok(Vec::new());
     };
-    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let text = intake::read_text(&folder.join(file)).unwrap_or_default();
     let Some(line) = inner_make(&text) else { return Ok(Vec::new()) };
     let wrapper = scratch.join("outer.mk");
     let path = folder.join(file);
     let asking =
         format!("include {}\n$(info {MARK}{line})\nvmm-nothing: ;\n.PHONY: vmm-nothing\n", path.display());
     fs::write(&wrapper, asking).map_err(CacheError::io("write", &wrapper))?;
-    let mut make = run::tied("make");
+    let mut make = run::boxed(sandbox, "make");
     make.args(["--no-print-directory", "-s", "-f"]).arg(&wrapper).arg("vmm-nothing").current_dir(folder);
     make.env("PWD", folder).env_remove("MAKEFLAGS").env_remove("KERNELRELEASE");
-    let ran = run::run(make, log, None, |_| ())?;
+    let ran = run::run_in(sandbox, make, log, None, |_| ())?;
     let said = ran.lines.iter().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();
     Ok(assignments(said, folder))
 }
@@ -110,7 +116,7 @@ pub fn old_flags(folder: &Path, shown: &Path, release: &str) -> Vec<String> {
     }
     let mut lines = Vec::new();
     for name in ["Kbuild", "Makefile"] {
-        let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let text = intake::read_text(&folder.join(name)).unwrap_or_default();
         for (index, line) in text.lines().enumerate() {
             let is_set = |(flag, _): &&(&str, &str)| {
                 line.trim_start().strip_prefix(flag).is_some_and(|rest| {
@@ -139,7 +145,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("mod");
         write(&source.join("Makefile"), makefile);
-        let variables = outer_variables(&source, folder.path(), &folder.path().join("log")).unwrap();
+        let variables = {
+            let sandbox = Sandbox::new(jail::Budget::MODULE).unwrap().write(folder.path());
+            outer_variables(&source, folder.path(), &sandbox, &folder.path().join("log")).unwrap()
+        };
         (folder, variables)
     }
 

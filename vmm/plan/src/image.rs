@@ -1,6 +1,7 @@
 //! The guest's initramfs: the agent as /init, and what a scenario brings.
 
 use initramfs::{Initramfs, NodeKind};
+use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
 use std::os::unix::fs::PermissionsExt;
 use std::{
@@ -89,7 +90,13 @@ impl GuestFile {
     /// It can't be read.
     pub fn read(file: &scenario::GuestFile) -> io::Result<Self> {
         let content = match file.kind {
-            GuestFileKind::File => Content::Bytes(fs::read(&file.host)?),
+            GuestFileKind::File => {
+                let read = Limits::FILES.wanted().and_then(|limits| intake::read(&file.host, limits.file));
+                Content::Bytes(read.map_err(|error| match error {
+                    Refused::Io { source, .. } => source,
+                    other => io::Error::other(other.to_string()),
+                })?)
+            }
             GuestFileKind::Folder => Content::Folder,
             GuestFileKind::Link => {
                 let target = fs::read_link(&file.host)?.into_os_string().into_string();

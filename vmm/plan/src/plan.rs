@@ -1,6 +1,6 @@
 //! What the engine carries out: what to boot, and what to ask the agent, in the agent's terms.
 
-use board::wire::Spec;
+use board::wire::{GuardOrder, Spec};
 use protocol::Door;
 use scenario::model::Int;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub enum Watch {
         results: bool,
         /// Numbers of calls to tell one by one; an empty list is all of them.
         trace: Option<Vec<u64>>,
+        /// What is done is compared with what is seen, and what has to stay as it is is watched over; `None` without.
+        guard: Option<GuardOrder>,
     },
     /// Following the call of this number, which is a step's, through the kernel.
     Walk(u64),

@@ -19,6 +19,7 @@ pub mod model;
 mod modules;
 mod names;
 pub mod node;
+mod params;
 mod process;
 pub mod reader;
 mod request;
@@ -31,10 +32,12 @@ mod value;
 mod tests;
 
 pub use model::{
-    ConfigNeed, GuestFile, GuestFileKind, Machine, ModuleKind, ModuleSource, Scenario, Step, module_path,
+    ConfigNeed, GuestFile, GuestFileKind, Machine, ModuleKind, ModuleSource, Scenario, Step, Watchfulness,
+    module_path,
 };
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
+pub use params::{Parameter, ParameterKind, Settings};
 pub use value::placeholders;
 
 use reader::Reader;
@@ -49,6 +52,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 const FIELDS: &[&str] = &[
     "name",
+    "params",
     "tags",
     "kernel",
     "matrix",
@@ -60,6 +64,7 @@ const FIELDS: &[&str] = &[
     "timeout",
     "boot-timeout",
     "count",
+    "evidence",
     "steps",
     "expect",
     "allow",
@@ -71,6 +76,31 @@ const FIELDS: &[&str] = &[
 /// # Errors
 /// Everything that is wrong with it, ready for the user's eyes.
 pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
+    load_with(path, &Settings::new())
+}
+
+/// The same, with values for the scenario's parameters.
+///
+/// # Errors
+/// As [`load`]; also for a value of another type, for one that no parameter takes, and for a parameter that has none.
+pub fn load_with(path: &Path, settings: &Settings) -> Result<Scenario, Diagnostics> {
+    parse_with(source(path)?, settings)
+}
+
+/// The parameters that a scenario's file declares.
+///
+/// # Errors
+/// The file can't be read, is not YAML, or declares them wrongly.
+pub fn parameters(path: &Path) -> Result<Vec<Parameter>, Diagnostics> {
+    let source = source(path)?;
+    let tree = node::parse(&source).map_err(|errors| Diagnostics::new(source.clone(), errors))?;
+    let mut reader = Reader::new(&source);
+    let declared = reader.declared(&tree);
+    let errors = reader.errors;
+    if errors.is_empty() { Ok(declared) } else { Err(Diagnostics::new(source, errors)) }
+}
+
+fn source(path: &Path) -> Result<Source, Diagnostics> {
     let text = read(path).map_err(|why| Diagnostics::file(path, why))?;
     // A shell's `<(...)` is a descriptor, whose folder is nobody's.
     let nowhere = |folder| path.starts_with(folder) && !path.is_file();
@@ -79,7 +109,7 @@ pub fn load(path: &Path) -> Result<Scenario, Diagnostics> {
         _ if nowhere("/dev") || nowhere("/proc") => Path::new("pipe"),
         path => path,
     };
-    parse(Source::new(shown, &text))
+    Ok(Source::new(shown, &text))
 }
 
 /// Names standard input.
@@ -115,6 +145,10 @@ fn read(path: &Path) -> Result<String, String> {
 /// # Errors
 /// As [`load`].
 pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
+    parse_with(source, &Settings::new())
+}
+
+fn parse_with(source: Source, settings: &Settings) -> Result<Scenario, Diagnostics> {
     if source.text().lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         let error = Diagnostic::whole("this scenario is empty").help("it needs at least `steps:`");
         return Err(Diagnostics::new(source, vec![error]));
@@ -124,6 +158,11 @@ pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
         Err(errors) => return Err(Diagnostics::new(source, errors)),
     };
     let mut reader = Reader::new(&source);
+    let tree = reader.with_values(tree, settings);
+    if !reader.errors.is_empty() {
+        // Without its values, nothing that is said of the rest would be true.
+        return Err(Diagnostics::new(source.clone(), reader.errors));
+    }
     let scenario = scenario(&mut reader, &tree);
     let errors = reader.errors;
     match scenario {
@@ -139,6 +178,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         Some(node) => reader.text(node, "the scenario's name"),
         None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
+    // Its values are in the tree already.
+    let _ = fields.take("params");
     let tags = fields.take("tags").and_then(|node| reader.tags(node)).unwrap_or_default();
     let kernel = fields.take("kernel").map(|node| (reader.kernel(node).unwrap_or_default(), &node.span));
     let matrix = fields.take("matrix").map(|node| (reader.matrix(node).unwrap_or_default(), &node.span));
@@ -164,6 +205,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         let count = reader.choice(node, "`true` or `false`", YES_OR_NO);
         (count.unwrap_or(true), &node.span)
     });
+    let evidence =
+        fields.take("evidence").and_then(|node| reader.choice(node, "how closely to look", EVIDENCE));
     let expect = fields.take("expect").and_then(|node| reader.run_expect(node)).unwrap_or_default();
     if let Some((false, span)) = count
         && !expect.syscalls.is_empty()
@@ -185,6 +228,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
+        evidence: evidence.unwrap_or_default(),
         count: count.is_none_or(|(count, _)| count),
         steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
@@ -193,6 +237,10 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         source: reader.source.clone(),
     })
 }
+
+/// The ways to watch a guest.
+pub const EVIDENCE: &[(&str, Watchfulness)] =
+    &[("full", Watchfulness::Full), ("kprobes", Watchfulness::Kprobes), ("basic", Watchfulness::Basic)];
 
 const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
 

@@ -45,6 +45,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// System calls are counted, which takes the processor's breakpoint registers.
     pub count: bool,
+    /// How closely the guest is watched.
+    pub evidence: Watchfulness,
     /// What the whole run should come to.
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
@@ -53,6 +55,18 @@ pub struct Scenario {
     pub notes: Vec<String>,
     /// The text, for messages that come later.
     pub source: Source,
+}
+
+/// How closely the guest is watched, while its system calls are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watchfulness {
+    /// What the agent says is compared with what is seen, and nobody changes the kernel's text.
+    #[default]
+    Full,
+    /// The same, and the kernel may patch its own text.
+    Kprobes,
+    /// Calls are counted.
+    Basic,
 }
 
 /// The machine to boot.
@@ -206,6 +220,19 @@ pub enum Action {
     Mkdir { path: String, mode: u32 },
     Rmdir { path: String },
     Unlink { path: String },
+}
+
+/// How a script is run: read whole, so that what it starts can't read the rest of it; it ends with the first command that fails.
+pub const SCRIPT: [&str; 4] = ["/bin/sh", "-e", "-c", "SCRIPT=$(cat); exec </dev/null; eval \"$SCRIPT\""];
+
+impl Action {
+    /// The text, if it is a script.
+    pub fn script(&self) -> Option<&[u8]> {
+        match self {
+            Self::Run { argv, stdin, .. } if *argv == SCRIPT => Some(stdin),
+            _ => None,
+        }
+    }
 }
 
 /// Where a module can leave something behind.

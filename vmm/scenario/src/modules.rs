@@ -5,6 +5,10 @@ use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::Diagnostic;
 use base::{text::plain, unpack};
+use jail::{
+    Limits,
+    intake::{self, Tally},
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +82,7 @@ impl Reader<'_> {
                 .help("a module's folder needs a Makefile with a line like `obj-m += hello.o`"),
             );
         };
-        let names = fs::read(&makefile).map(|text| object_names(&String::from_utf8_lossy(&text)));
+        let names = intake::read_text(&makefile).map(|text| object_names(&text));
         Some(ModuleSource { path, kind: ModuleKind::Folder, names: names.unwrap_or_default(), line })
     }
 
@@ -164,6 +168,10 @@ impl Reader<'_> {
             }
             let Some(text) = self.text(node, "a file's path") else { continue };
             let host = self.beside(&text);
+            if let Err(why) = intake::named(&host) {
+                self.errors.push(Diagnostic::new(&node.span, format!("failed to {why}")));
+                continue;
+            }
             match fs::metadata(&host) {
                 Ok(metadata) if metadata.is_file() && !root => {
                     let (kind, line) = (GuestFileKind::File, self.line(key));
@@ -202,9 +210,15 @@ impl Reader<'_> {
 /// A folder and all that is in it, in the order of names; `guest` is where it is in the guest.
 fn folder(host: &Path, guest: &str, line: usize) -> Result<Vec<GuestFile>, String> {
     let mut files = Vec::new();
+    let limits = Limits::FILES.wanted().map_err(|why| format!("failed to {why}"))?;
+    let mut tally = Tally::new(host, limits);
     for entry in walkdir::WalkDir::new(host).sort_by_file_name() {
         let entry = entry.map_err(|error| format!("can't read all of {}: {error}", host.display()))?;
         let path = entry.path();
+        entry
+            .metadata()
+            .map_err(|error| format!("can't read {}: {error}", path.display()))
+            .and_then(|meta| tally.add(path, &meta).map_err(|why| format!("failed to {why}")))?;
         // The folder's own name may be a link.
         let kind = match entry.file_type() {
             _ if entry.depth() == 0 => GuestFileKind::Folder,

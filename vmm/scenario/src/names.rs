@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 /// The names so far, and the uses of names that nobody has given yet.
 #[derive(Default)]
 pub struct Names {
+    /// The scenario's parameters, and where they are declared.
+    pub params: BTreeMap<String, Span>,
     given: BTreeMap<String, Given>,
     open: Vec<(String, Span)>,
 }
@@ -35,6 +37,10 @@ impl Names {
 
     /// From the next step on, this name has a value.
     pub fn give(&mut self, name: &str, span: &Span, origin: &Origin) -> Option<Diagnostic> {
+        if let Some(declared) = self.params.get(name) {
+            let text = format!("`{name}` is a parameter's name, so no step can give it a value");
+            return Some(Diagnostic::new(span, text).other(declared, "the parameter"));
+        }
         let number = !matches!(origin, Origin::Data(_, Layout::Bytes(_)));
         let first = self.given.insert(name.to_owned(), Given { span: span.clone(), number })?;
         Some(
@@ -49,12 +55,12 @@ impl Names {
         let error = |(name, span): &(String, Span)| match self.given.get(name) {
             Some(given) => Diagnostic::new(span, format!("`${name}` is used before it has a value"))
                 .other(&given.span, "only this later step gives it one"),
-            None if self.given.is_empty() => {
+            None if self.given.is_empty() && self.params.is_empty() => {
                 Diagnostic::new(span, format!("no step gives `${name}` a value"))
                     .help(format!("write `as: {name}` in the step whose result it is"))
             }
             None => Diagnostic::new(span, format!("no step gives `${name}` a value"))
-                .nearest(name, self.given.keys().map(String::as_str)),
+                .nearest(name, self.given.keys().chain(self.params.keys()).map(String::as_str)),
         };
         open.iter().map(error).collect()
     }

@@ -218,7 +218,7 @@ fn a_folder_is_a_file_for_each_thing_in_it() {
     assert_eq!(files("/")[..2], list(&[("/link", Link), ("/sub", Folder)]));
     nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let error = load("/opt", "tree").unwrap_err().to_string();
-    assert!(error.contains("tree/pipe is neither a file, a folder nor a link"), "{error}");
+    assert!(error.contains("tree/pipe: it is a pipe"), "{error}");
 }
 
 #[test]

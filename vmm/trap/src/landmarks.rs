@@ -15,6 +15,15 @@ pub const SYMBOLS: &[&str] = &[
     "tainted_mask",
     "finish_task_switch",
     "arch_install_hw_breakpoint",
+    // The kernel's image, and where it patches it itself.
+    "_text",
+    "_etext",
+    "__start_rodata",
+    "__end_rodata",
+    "__start___jump_table",
+    "__stop___jump_table",
+    "__start_static_call_sites",
+    "__stop_static_call_sites",
 ];
 
 /// A kernel's landmarks; none of a kernel that came without symbols.

@@ -15,6 +15,7 @@ mod syscall;
 mod tally;
 mod task;
 mod walk;
+mod witness;
 
 pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
@@ -26,3 +27,4 @@ pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};
 pub use task::Process;
 pub use walk::{Stop, Walk, WalkOrder, Walker};
+pub use witness::{Difference, Expected, Sighting, Witness};

@@ -15,6 +15,7 @@ use crate::{
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
     task::Current,
+    witness::Witness,
 };
 use machine::{
     AddressSpace, GuestVirtualAddress, Memory, Processor, Registers, Subscriber,
@@ -51,6 +52,8 @@ pub struct Order {
     pub results: bool,
     /// Numbers to trace; an empty list is all of them.
     pub trace: Option<Vec<u64>>,
+    /// Where what is seen of the step's own call is written down.
+    pub witness: Witness,
 }
 
 /// Why system calls can't be trapped.
@@ -142,7 +145,7 @@ impl SyscallTrap {
         if registers.rflags & INTERRUPT_FLAG == 0 {
             seen = match place {
                 Place::Entry(door) => self.entered(vcpu, door, registers),
-                Place::Results => self.returned(registers.rsp),
+                Place::Results => self.returned(vcpu, registers.rsp),
             };
         }
         vcpu.set_registers(&Registers { rflags: registers.rflags | RESUME_FLAG, ..*registers })?;
@@ -174,16 +177,22 @@ impl SyscallTrap {
         let task = self.current.as_ref().and_then(Current::task);
         let process = self.current.as_ref().zip(task).and_then(|(at, task)| at.process(task));
         self.tallies.entered(Call { door, nr, origin }, process);
+        let memory = self.order.memory.clone();
+        match origin {
+            Origin::Step => {
+                self.order.witness.entered(door, nr, &args, task, || user_space(vcpu, &memory));
+            }
+            Origin::Program if is_exit(door, nr) => self.order.witness.exits((args[0] & 0xff) as i32),
+            Origin::Program | Origin::Agent => {}
+        }
         let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
-        let (cr3, cr4) = vcpu.page_tables().ok()?;
-        let user = AddressSpace::new(self.order.memory.clone(), cr3, cr4);
-        let memory = seen::pointed_to(&user, &args);
+        let memory = seen::pointed_to(&user_space(vcpu, &memory)?, &args);
         let seen = Seen { door, nr, origin, args, memory, process, at: Instant::now(), result: None };
         trace.enter(task.unwrap_or(0), seen)
     }
 
     /// The stack pointer is at the caller's saved registers.
-    fn returned(&mut self, pt_regs: u64) -> Option<Seen> {
+    fn returned(&mut self, vcpu: &dyn Processor, pt_regs: u64) -> Option<Seen> {
         // At one go: each read walks the guest's page tables.
         let mut saved = [0; (PT_REGS_IP - PT_REGS_AX) as usize + 8];
         self.order.space.read(GuestVirtualAddress(pt_regs.wrapping_add(PT_REGS_AX)), &mut saved)?;
@@ -195,6 +204,8 @@ impl SyscallTrap {
         let call = Call { door: Door::Syscall64, nr, origin: self.origin(word(PT_REGS_IP)) };
         self.tallies.returned(call, result);
         let task = self.current.as_ref().and_then(Current::task);
+        let memory = &self.order.memory;
+        self.order.witness.returned(task, nr, result, || user_space(vcpu, memory));
         self.trace.as_mut()?.leave(task.unwrap_or(0), nr, result)
     }
 
@@ -219,4 +230,16 @@ impl SyscallTrap {
     pub fn pending(&mut self) -> Vec<Seen> {
         self.trace.as_mut().map(Trace::rest).unwrap_or_default()
     }
+}
+
+/// The page tables in use.
+fn user_space(vcpu: &dyn Processor, memory: &Memory) -> Option<AddressSpace> {
+    let (cr3, cr4) = vcpu.page_tables().ok()?;
+    Some(AddressSpace::new(memory.clone(), cr3, cr4))
+}
+
+/// Whether a call ends a program, by the door's table: `exit` and `exit_group`.
+fn is_exit(door: Door, nr: u64) -> bool {
+    let numbers = if door == Door::Syscall64 { [60, 231] } else { [1, 252] };
+    numbers.contains(&nr)
 }

@@ -5,7 +5,7 @@ mod pieces;
 mod stand_in;
 
 use super::*;
-use crate::guest::SAMPLES;
+use crate::{event::Tampered, guest::SAMPLES};
 use board::wire::{Answer, Blame, Command, Evidence, LogRecord, Notice, Question, Spec};
 use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request, Stream};
@@ -30,7 +30,12 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
     };
-    Plan { machine, boot_timeout: LONG, steps, watch: Watch::Calls { results: true, trace: None } }
+    Plan {
+        machine,
+        boot_timeout: LONG,
+        steps,
+        watch: Watch::Calls { results: true, trace: None, guard: None },
+    }
 }
 
 fn one_call() -> Plan {
@@ -275,7 +280,7 @@ fn a_machine_that_fails_on_the_way_out_has_not_completed() {
             match command {
                 Command::Stop => break,
                 Command::Ask { id, .. } => machine.notice(Notice::Answer { id, answer: Answer::LogRead }),
-                Command::Control(_) => {}
+                Command::Control(_) | Command::Expect(_) => {}
             }
         }
         let reason = EndReason::Failed { blame: Blame::Guest, why: "on purpose".to_owned() };
@@ -412,4 +417,29 @@ fn taint_is_told_within_the_step_in_which_it_changed() {
     let taint = at(&|event| *event == Event::Taint(4096));
     let ended = at(&|event| matches!(event, Event::StepEnded { index: 0, .. }));
     assert!(started < taint && taint < ended, "{events:?}");
+}
+
+#[test]
+fn what_the_agent_says_is_compared_with_what_was_seen() {
+    let mut plan = one_call();
+    let guard = Some(board::wire::GuardOrder { patches: false });
+    plan.watch = Watch::Calls { results: true, trace: None, guard };
+    let told = |seen: i64| {
+        let events = events(&plan, |machine| {
+            machine.boot();
+            machine.sighting.entered = 1;
+            machine.sighting.result = Some(seen);
+            let id = machine.request().unwrap().id;
+            assert_eq!(machine.expected.as_ref().unwrap().nr, 39);
+            machine.reply(id, returned(7));
+            machine.request();
+        });
+        let tampered = events.into_iter().filter_map(|event| match event {
+            Event::Tampered(what) => Some(what),
+            _ => None,
+        });
+        tampered.collect::<Vec<_>>()
+    };
+    assert_eq!(told(7), []);
+    assert_eq!(told(1), [Tampered::Result { said: 7, seen: 1 }]);
 }

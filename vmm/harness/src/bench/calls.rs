@@ -45,8 +45,8 @@ impl Way {
     pub fn watch(self) -> Watch {
         match self {
             Self::Untrapped | Self::Strace => Watch::Nothing,
-            Self::Counted => Watch::Calls { results: false, trace: None },
-            Self::Results => Watch::Calls { results: true, trace: None },
+            Self::Counted => Watch::Calls { results: false, trace: None, guard: None },
+            Self::Results => Watch::Calls { results: true, trace: None, guard: None },
         }
     }
 }

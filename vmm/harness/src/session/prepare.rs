@@ -12,7 +12,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-use board::wire::{FUNCTIONS, Landmarks, SYMBOLS, Spec};
+use board::wire::{FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{
     Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
@@ -24,7 +24,7 @@ use plan::{
     lower::{self, SyscallNames},
 };
 use protocol::Door;
-use scenario::model::{Action, ModuleKind, Place, Scenario, Step};
+use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -62,7 +62,7 @@ pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Re
     let start = Instant::now();
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
     let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
-    let kernel = find(&wanted, &scenario.path, cache)?;
+    let kernel = kernel_wanted(&wanted, &scenario.path, cache)?;
     Ok(Built { kernel, took: start.elapsed() })
 }
 
@@ -70,10 +70,11 @@ pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Re
 /// of the project.
 pub(crate) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     let wanted = asked.map_or_else(Wanted::default, Wanted::series);
-    find(&wanted, near, cache)
+    kernel_wanted(&wanted, near, cache)
 }
 
-fn find(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
+/// The kernel that is asked for. `near` is a file or folder of the project.
+pub(crate) fn kernel_wanted(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
     project::find(Some(near))
         .map_err(KernelError::from)
         .and_then(|project| Ok(meant(wanted, &project, &cache.place(Kind::Kernel, ""))?))
@@ -135,7 +136,7 @@ pub(crate) fn the_rest(
             steps,
             // Who asks for a trace on the command line wants calls to be seen.
             watch: match scenario.count || trace.is_some() {
-                true => Watch::Calls { results: true, trace },
+                true => Watch::Calls { results: true, trace, guard: guard(scenario.evidence) },
                 false => Watch::Nothing,
             },
         },
@@ -280,5 +281,14 @@ impl SyscallNames for Calls {
 
     fn checks_slabs(&self) -> bool {
         self.checks_slabs
+    }
+}
+
+/// What is watched over.
+pub(crate) fn guard(evidence: Watchfulness) -> Option<GuardOrder> {
+    match evidence {
+        Watchfulness::Full => Some(GuardOrder { patches: false }),
+        Watchfulness::Kprobes => Some(GuardOrder { patches: true }),
+        Watchfulness::Basic => None,
     }
 }

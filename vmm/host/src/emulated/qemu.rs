@@ -86,9 +86,10 @@ impl Qemu {
             "-nodefaults -no-user-config -no-reboot -display none -nic none".to_owned(),
             "-machine pc,usb=off,vmport=off,smbus=off,hpet=off -accel tcg".to_owned(),
             // SVM with nested paging is what KVM in this host needs. Larger CPU models end in inconsistent
-            // XSAVE leaves. With two processors and a thread for each, QEMU 10.0 loses track of the nested page
+            // XSAVE leaves. SMEP and SMAP every processor has that people use: a driver that touches user memory
+            // without copy_from_user() has to fail here as it does there. With two processors and a thread for each, QEMU 10.0 loses track of the nested page
             // tables now and then: one guest in ten ends in a triple fault, on one processor none does.
-            format!("-cpu qemu64,+svm,+npt -smp 1 -m {memory_mib}"),
+            format!("-cpu qemu64,+svm,+npt,+smep,+smap -smp 1 -m {memory_mib}"),
             "-serial chardev:console -device virtio-serial-pci".to_owned(),
         ];
         for slot in 0..SLOTS {

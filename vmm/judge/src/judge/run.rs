@@ -60,8 +60,10 @@ impl Judge {
     fn close(&mut self, mut report: RunReport) -> Judged {
         self.verdict = Some(report.verdict);
         // A log explains a guest in trouble; beside a number that is wrong, or a finding, it is noise.
-        if matches!(report.verdict, Verdict::Pass | Verdict::Fail | Verdict::BuildFailed | Verdict::Splat)
-            && self.standing.is_empty()
+        if matches!(
+            report.verdict,
+            Verdict::Pass | Verdict::Fail | Verdict::BuildFailed | Verdict::Splat | Verdict::Tampered
+        ) && self.standing.is_empty()
         {
             report.log_tail.clear();
         }
@@ -88,6 +90,7 @@ impl Judge {
             unknown: Vec::new(),
             taint: self.taint,
             syscalls,
+            tampered: self.tampered.clone(),
             entry_writes: evidence
                 .entry_writes
                 .iter()
@@ -196,6 +199,10 @@ impl Judge {
         let unexpected =
             |gravity| report.findings.iter().find(|finding| finding.gravity == gravity && finding.counts());
         let panic = unexpected(Gravity::Panic);
+        // Whoever does that may have made up all the rest.
+        if let Some(tampered) = report.tampered.first() {
+            return (Verdict::Tampered, Reason::Tampered(Box::new(tampered.clone())));
+        }
         let Some(booted) = &self.booted else {
             return match self.boot_failed(why) {
                 (Verdict::BootFailed, _) if end.is_final => self.compared(report, end),

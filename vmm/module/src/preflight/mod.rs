@@ -17,6 +17,7 @@ use base::{
     unpack::{self, module_name},
 };
 use file::Module;
+use jail::{Limits, intake};
 use origin::Origin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,7 +97,11 @@ impl Candidate {
         if path.is_dir() {
             return Err(bad("is a folder, not a file; name the module's .ko".into()));
         }
-        let bytes = fs::read(path).map_err(|error| bad(format!("can't be read: {}", plain(&error))))?;
+        let bytes = Limits::FILES.wanted().and_then(|limits| intake::read_named(path, limits.file));
+        let bytes = bytes.map_err(|error| match error.as_io() {
+            Some(error) => bad(format!("can't be read: {}", plain(error))),
+            None => bad(format!("is not taken: failed to {error}")),
+        })?;
         let bytes = unpack::unpack(bytes).map_err(|error| bad(error.to_string()))?;
         Ok(Self { shown: shown.to_owned(), name, way, bytes })
     }

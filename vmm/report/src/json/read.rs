@@ -172,6 +172,7 @@ fn report(value: &Value, run: &Run, steps: Vec<JudgedStep>, verdict: Verdict) ->
         unknown: Vec::new(),
         taint: Taint { before: taint["before"].as_u64(), after: taint["after"].as_u64() },
         syscalls: list(value, "syscalls")?.iter().map(call).collect::<Result<_>>()?,
+        tampered: Vec::new(),
         entry_writes: Vec::new(),
         not_trapping: value["not_counted_because"].as_str().map(str::to_owned),
         exits_until_ready: counts(&value["exits"]["until_ready"]),

@@ -56,6 +56,7 @@ pub(super) fn object(run: &Run) -> Value {
         "findings": report.map_or(&[][..], |report| &report.findings).iter().map(finding).collect::<Vec<_>>(),
         "taint": report.map(|report| taint(&report.taint)),
         "syscalls": rows.iter().map(call).collect::<Vec<_>>(),
+        "tampered": report.map(|report| lines(&report.tampered)),
         "entry_writes": report.map(|report| lines(&report.entry_writes)),
         "not_known": report.map(|report| lines(&report.unknown)),
         "trace": run.trace.iter().map(|(name, seen)| traced(name, seen)).collect::<Vec<_>>(),

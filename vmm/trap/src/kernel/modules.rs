@@ -80,7 +80,8 @@ impl SeenModules {
         names
     }
 
-    fn name(&self, address: u64) -> Option<String> {
+    /// The same of one address.
+    pub fn name(&self, address: u64) -> Option<String> {
         let inside = |(start, size): &(u64, u64)| (*start..start.saturating_add(*size)).contains(&address);
         let (seen, (start, size)) = self
             .0

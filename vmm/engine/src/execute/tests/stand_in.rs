@@ -20,6 +20,10 @@ pub struct StandIn {
     pub explanations: VecDeque<Explanation>,
     /// Said before the first answer.
     pub early: Vec<Notice>,
+    /// What it saw of every step's call.
+    pub sighting: board::wire::Sighting,
+    /// How the next call should look.
+    pub expected: Option<board::wire::Expected>,
     /// Said before the end.
     pub counted: Vec<Vec<SyscallCount>>,
 }
@@ -81,7 +85,9 @@ impl StandIn {
                             };
                             Answer::Inspected(Box::new(explanation))
                         }
-                        Question::Trap { .. }
+                        Question::Witness => Answer::Witnessed(Box::new(self.sighting.clone())),
+                        Question::Guard
+                        | Question::Trap { .. }
                         | Question::Untrap
                         | Question::Follow { .. }
                         | Question::Pause
@@ -89,6 +95,7 @@ impl StandIn {
                     };
                     self.notice(Notice::Answer { id, answer });
                 }
+                Ok(Some(Command::Expect(expected))) => self.expected = expected.map(|it| *it),
                 Ok(Some(Command::Stop)) => {
                     let counted = std::mem::take(&mut self.counted);
                     counted.into_iter().for_each(|rows| self.notice(Notice::Counted(rows)));
@@ -131,6 +138,8 @@ pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Ev
                 log: VecDeque::new(),
                 explanations: VecDeque::new(),
                 early: Vec::new(),
+                sighting: Default::default(),
+                expected: None,
                 counted: Vec::new(),
             });
         });

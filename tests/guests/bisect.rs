@@ -1,0 +1,310 @@
+//! Bisections with real git, real builds and real guests. Histories are mostly of modules, which build in a second.
+
+use super::support::{Ran, Turn, VMM, finished, on_host, root};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A repository with a module whose history the test makes, and a scenario beside it.
+struct History {
+    folder: TempDir,
+    commits: Vec<String>,
+}
+
+/// What init does.
+const FINE: &str = "";
+const WARNS: &str = "WARN(1, \"counter: off by one\\n\");";
+const OTHER: &str = "BUG();";
+const BROKEN: &str = "nonsense;";
+
+impl History {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir_all(folder.path().join("driver/module")).unwrap();
+        let history = Self { folder, commits: Vec::new() };
+        history.git(&["init", "--quiet", "-b", "main"]);
+        history.write("module/Makefile", "obj-m := counter.o\n");
+        fs::write(history.scenario(), "modules: [driver/module]\nsteps:\n  - insmod: counter\n").unwrap();
+        history
+    }
+
+    fn of(inits: &[&str]) -> Self {
+        let mut history = Self::new();
+        inits.iter().for_each(|init| history.commit(init));
+        history
+    }
+
+    fn scenario(&self) -> PathBuf {
+        self.folder.path().join("counter.yaml")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.folder.path().join("driver")
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.repository().join(file), text).unwrap();
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.repository()).stdin(Stdio::null());
+        git.args([
+            "-c",
+            "user.name=A U Thor",
+            "-c",
+            "user.email=author@example.com",
+            "-c",
+            "commit.gpgSign=false",
+        ]);
+        let output = git.args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A commit in whose module init does this.
+    fn commit(&mut self, init: &str) {
+        let number = self.commits.len();
+        self.write(
+            "module/counter.c",
+            &format!(
+                "#include <linux/bug.h>\n#include <linux/module.h>\n\nstatic int __init counter_init(void)\n{{\n\tpr_info(\"counter {number}\\n\");\n\t{init}\n\treturn 0;\n}}\nmodule_init(counter_init);\nMODULE_LICENSE(\"GPL\");\nMODULE_DESCRIPTION(\"For the tests of vmm\");\n"
+            ),
+        );
+        self.save(&format!("counter: step {number}"));
+    }
+
+    fn save(&mut self, subject: &str) {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "-m", subject]);
+        self.commits.push(self.git(&["rev-parse", "HEAD"]));
+    }
+
+    fn bisect_command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(VMM);
+        command.arg("bisect").arg("--modules").arg(self.repository()).args(options).arg(self.scenario());
+        command.stdin(Stdio::null());
+        on_host(&mut command);
+        command
+    }
+
+    fn bisect(&self, options: &[&str]) -> Ran {
+        let _turn = Turn::take();
+        let report = self.folder.path().join("report.json");
+        let json = format!("json={}", report.display());
+        let started = Instant::now();
+        let mut command = self.bisect_command(options);
+        let output = command.args(["--report", &json]).output().expect("vmm can be started");
+        finished(&output, &report, started)
+    }
+
+    /// What is in the work tree, the index, HEAD and all references.
+    fn state(&self) -> Vec<String> {
+        let mut state = vec![self.git(&["rev-parse", "HEAD"]), self.git(&["for-each-ref"])];
+        state.push(self.git(&["stash", "list"]));
+        for file in ["module/counter.c", ".git/index", ".git/HEAD"] {
+            let bytes = fs::read(self.repository().join(file)).unwrap();
+            state.push(format!("{bytes:?}"));
+        }
+        state
+    }
+}
+
+/// The one commit that is named.
+#[track_caller]
+fn culprit(ran: &Ran) -> &str {
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let commits = ran.report()["commits"].as_array().unwrap();
+    assert_eq!(commits.len(), 1, "{}", ran.text);
+    commits[0]["commit"].as_str().unwrap()
+}
+
+/// A dirty work tree, a commit that does not build, one with another fault, commits that touch something else, a scenario in the repository
+/// that has changed on the way: the commit is found all the same, proven, and nothing of the user's has changed.
+#[test]
+fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
+    let mut history = History::of(&[FINE, FINE, FINE]);
+    for text in ["one", "two"] {
+        history.write("notes", text);
+        history.save(&format!("notes: {text}"));
+    }
+    [FINE, WARNS, BROKEN, OTHER, WARNS].iter().for_each(|init| history.commit(init));
+    let wanted = history.commits[6].clone();
+    history.write("module/counter.c", "not committed");
+    let before = history.state();
+    let ran = history.bisect(&["--good", &history.commits[0].clone(), "--revert"]);
+    assert_eq!(culprit(&ran), wanted, "{}", ran.text);
+    assert_eq!(history.state(), before);
+    let report = ran.report();
+    assert_eq!(report["proof"], "proven on fresh builds of the commit and its parents");
+    assert!(report["odds"].as_f64().unwrap() >= 0.99, "{}", ran.text);
+    assert_eq!(report["before"], "pass");
+    assert_eq!(report["after"], "splat: WARNING in counter_init");
+    assert_eq!(report["commits"][0]["files"], serde_json::json!(["module/counter.c"]));
+    // Two touch only notes.
+    assert_eq!((&report["all"], &report["matter"]), (&Value::from(9), &Value::from(7)), "{}", ran.text);
+    assert!(report["revert"].is_string(), "{}", ran.text);
+    ran.says("not committed");
+    ran.says("Fixes: ");
+    // It is finished: the same command only tells it again.
+    let again = history.bisect(&["--good", &history.commits[0].clone()]);
+    assert_eq!(culprit(&again), wanted);
+    assert_eq!(again.report()["runs"], report["runs"]);
+
+    // git takes over what was found out.
+    let log = Command::new(VMM).args(["bisect", "log"]).output().unwrap();
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    let file = history.folder.path().join("log");
+    fs::write(&file, &log).unwrap();
+    history.git(&["checkout", "--quiet", "--", "."]);
+    let said = history.git(&["bisect", "replay", &file.display().to_string()]);
+    assert!(said.contains(&format!("{wanted} is the first bad commit")), "{said}\n{log}");
+}
+
+/// Two at once ask the same: one waits for the other, and has its answer.
+#[test]
+fn killed_it_goes_on_and_runs_nothing_twice() {
+    let history = History::of(&[FINE, FINE, FINE, FINE, WARNS, WARNS]);
+    let options = ["--good", &history.commits[0]];
+    {
+        let _turn = Turn::take();
+        let mut command = history.bisect_command(&options);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Some runs into it.
+        thread::sleep(Duration::from_secs(15));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut other = history.bisect_command(&options);
+    let other = other.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let ran = history.bisect(&options);
+    let other = other.wait_with_output().unwrap();
+    assert_eq!(culprit(&ran), history.commits[4], "{}", ran.text);
+    ran.says("runs already");
+    let other = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(other.contains(&format!("culprit   {}", &history.commits[4][..12])), "{other}");
+    let all = |text: &str| {
+        text.lines().filter(|line| line.starts_with("good ") || line.starts_with("bad ")).count()
+    };
+    let runs = usize::try_from(ran.report()["runs"].as_u64().unwrap()).unwrap();
+    assert!(all(&ran.text) + all(&other) < runs, "the killed one had some: {}\n{other}", ran.text);
+}
+
+#[test]
+fn ends_that_are_not_as_said_are_told() {
+    let history = History::of(&[WARNS, WARNS, FINE]);
+    let both = history.bisect(&["--good", &history.commits[0], "--bad", &history.commits[1]]);
+    assert_eq!(both.code, Some(2), "{}", both.text);
+    both.says("at both ends");
+    let swapped = history.bisect(&["--good", &history.commits[1], "--bad", &history.commits[2]]);
+    assert_eq!(swapped.code, Some(2), "{}", swapped.text);
+    swapped.says("have they been swapped");
+    let order = history.bisect(&["--good", &history.commits[2], "--bad", &history.commits[1]]);
+    assert_eq!(order.code, Some(2), "{}", order.text);
+    order.says("is an ancestor of the good one");
+    // The same question, the other way round: who mended it?
+    let fixed = history.bisect(&["--fixed", "--bad", &history.commits[0]]);
+    assert_eq!(culprit(&fixed), history.commits[2], "{}", fixed.text);
+    fixed.says("mended by");
+}
+
+/// Two good lines make a bad merge.
+#[test]
+fn a_merge_is_the_culprit_and_the_good_end_is_found_by_going_back() {
+    let mut history = History::of(&[FINE]);
+    history.git(&["checkout", "--quiet", "-b", "side"]);
+    history.write("notes", "side");
+    history.save("side");
+    history.git(&["checkout", "--quiet", "main"]);
+    history.commit(FINE);
+    history.git(&["merge", "--quiet", "--no-commit", "--no-ff", "side"]);
+    history.commit(WARNS);
+    history.commit(WARNS);
+    let ran = history.bisect(&[]);
+    assert_eq!(culprit(&ran), history.commits[3], "{}", ran.text);
+}
+
+#[test]
+fn what_git_bisect_run_calls_has_the_codes_that_git_knows() {
+    let history = History::of(&[FINE, FINE, FINE, BROKEN, WARNS]);
+    let text = fs::read_to_string(history.scenario()).unwrap();
+    fs::write(
+        history.scenario(),
+        text.replace("driver/module", &history.repository().join("module").display().to_string()),
+    )
+    .unwrap();
+    let code = |options: &[&str]| {
+        let _turn = Turn::take();
+        let mut command = Command::new(VMM);
+        command.args(["run", "--bisect"]).args(options).arg(history.scenario()).stdin(Stdio::null());
+        on_host(&mut command).output().unwrap().status.code()
+    };
+    let at = |commit: usize| history.git(&["checkout", "--quiet", "--detach", &history.commits[commit]]);
+    at(0);
+    assert_eq!(code(&[]), Some(0));
+    at(3);
+    assert_eq!(code(&[]), Some(125));
+    at(4);
+    assert_eq!(code(&[]), Some(1));
+    assert_eq!(code(&["--bad-if", "KASAN"]), Some(125), "another fault");
+    assert_eq!(code(&["--kernel", "nosuch"]), Some(125), "never 2, which git takes for bad");
+}
+
+/// A series of two patches, of which the second one warns while the kernel boots.
+#[test]
+#[ignore = "builds a kernel some times: make test-all"]
+fn the_patch_of_a_series_is_named() {
+    let folder = TempDir::new().unwrap();
+    let series = folder.path().join("mine");
+    fs::create_dir(&series).unwrap();
+    let patch = |name: &str, before: &str, after: &str| {
+        let text = format!(
+            "--- a/init/version.c\n+++ b/init/version.c\n@@ -1,3 +1,3 @@\n-{before}\n+{after}\n /*\n  *  linux/init/version.c\n"
+        );
+        fs::write(series.join(name), text).unwrap();
+    };
+    let first = "// SPDX-License-Identifier: GPL-2.0-only";
+    patch("1.patch", first, "// SPDX-License-Identifier: GPL-2.0-only, ours");
+    patch("2.patch", "// SPDX-License-Identifier: GPL-2.0-only, ours", "#error no");
+    fs::write(series.join("series"), "1.patch\n2.patch\n").unwrap();
+    let scenario = folder.path().join("boots.yaml");
+    fs::write(&scenario, "steps:\n  - sleep: 1 ms\n").unwrap();
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.current_dir(root()).arg("bisect").arg("--series").arg(&series).arg("--scenario").arg(&scenario);
+    command.args(["--bad-if", "error", "--report"]).arg(format!("json={}", report.display()));
+    let output = on_host(&mut command).output().unwrap();
+    let ran = finished(&output, &report, started);
+    assert_eq!(culprit(&ran), "2.patch", "{}", ran.text);
+}
+
+#[track_caller]
+fn refused(options: &[&str], scenario: &Path, message: &str) {
+    let output = Command::new(VMM).arg("bisect").args(options).arg(scenario).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(message), "`{message}` is not in:\n{text}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_built() {
+    let history = History::of(&[FINE, WARNS]);
+    let (scenario, repository) = (history.scenario(), history.repository().display().to_string());
+    let modules = ["--modules", repository.as_str()];
+    refused(&["--good", "v1"], &scenario, "say what to search");
+    refused(&[&modules[..], &["--good", "nosuch"]].concat(), &scenario, "there is no commit `nosuch`");
+    refused(&["--modules", "/", "--good", "v1"], &scenario, "is no git repository");
+    refused(&[&modules[..], &["--good", "HEAD"]].concat(), &scenario, "both ends are the same commit");
+    refused(&[&modules[..], &["--report", "junit=x"]].concat(), &scenario, "json=FILE or md=FILE");
+    refused(&[&modules[..], &["--bad-if", "("]].concat(), &scenario, "regex");
+    let other = history.folder.path().join("other.yaml");
+    fs::write(&other, "steps:\n  - sleep: 1 ms\n").unwrap();
+    refused(&[&modules[..], &["--good", "HEAD~1"]].concat(), &other, "none of the modules of");
+}

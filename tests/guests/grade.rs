@@ -1,0 +1,187 @@
+//! `vmm grade`: what students hand in, and what comes of it.
+
+use super::support::{self, Ran, root};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const HELLO: &str = "#include <linux/module.h>\n\
+    static int __init hello_init(void) { pr_info(\"hello\\n\"); return 0; }\n\
+    static void __exit hello_exit(void) { }\n\
+    module_init(hello_init);\nmodule_exit(hello_exit);\nMODULE_LICENSE(\"GPL\");\n";
+
+fn assignment() -> PathBuf {
+    root().join("tests/fixtures/grade/assignment.yaml")
+}
+
+fn course(name: &str) -> PathBuf {
+    root().join("scenarios/courses").join(name).join("assignment.yaml")
+}
+
+/// A student's folder with one file.
+fn hand_in(submissions: &Path, student: &str, name: &str, content: &[u8]) {
+    fs::create_dir_all(submissions.join(student)).unwrap();
+    fs::write(submissions.join(student).join(name), content).unwrap();
+}
+
+fn grade(words: &[&str]) -> Ran {
+    let all: Vec<&str> = ["grade"].into_iter().chain(words.iter().copied()).collect();
+    support::command(&all, &[])
+}
+
+/// A student's line of the table.
+fn row(out: &Path, student: &str) -> String {
+    let table = fs::read_to_string(out.join("grades.csv")).unwrap();
+    let row = table.lines().find(|line| line.starts_with(&format!("{student},")));
+    row.unwrap_or_else(|| panic!("{student} is not in:\n{table}")).to_owned()
+}
+
+fn words(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_course_on_drivers_grades_its_solutions_as_written_beside_them() {
+    let out = TempDir::new().unwrap();
+    let ran = grade(&["check", words(&course("pa2")), "--out", words(out.path()), "-j", "2"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+}
+
+#[test]
+fn the_course_on_system_calls_grades_its_solutions_as_written_beside_them() {
+    let out = TempDir::new().unwrap();
+    let ran = grade(&["check", words(&course("pa1")), "--out", words(out.path()), "-j", "2"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+}
+
+#[test]
+fn whatever_one_student_hands_in_the_others_are_graded() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "good", "hello.c", HELLO.as_bytes());
+    hand_in(
+        &submissions,
+        "no license",
+        "my hello (1).c",
+        HELLO.replace("MODULE_LICENSE(\"GPL\");", "").as_bytes(),
+    );
+    hand_in(&submissions, "typo", "hello.c", HELLO.replace("return 0;", "return 0").as_bytes());
+    hand_in(&submissions, "silent", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
+    hand_in(&submissions, "huge", "hello.c", &vec![b' '; 300 << 10]);
+    hand_in(&submissions, "twice", "hello.c", HELLO.as_bytes());
+    fs::write(submissions.join("twice.zip"), b"PK\x05\x06").unwrap();
+    fs::create_dir(submissions.join("empty")).unwrap();
+    fs::create_dir(submissions.join("linked")).unwrap();
+    symlink("/etc/passwd", submissions.join("linked/hello.c")).unwrap();
+    fs::write(submissions.join("damaged.zip"), "I could not upload it").unwrap();
+    // The build never ends by itself.
+    hand_in(&submissions, "slow", "hello.c", HELLO.as_bytes());
+    hand_in(&submissions, "slow", "Makefile", b"obj-m := hello.o\nX := $(shell sleep 1000)\n");
+    let quick = fs::read_to_string(assignment()).unwrap().replace("build: 60 s", "build: 20 s");
+    let quick = quick.replace(
+        "scenario: loads.yaml",
+        &format!("scenario: {}", words(&assignment().with_file_name("loads.yaml"))),
+    );
+    let path = folder.path().join("assignment.yaml");
+    fs::write(&path, quick).unwrap();
+
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "good").starts_with("good,graded,10,10,0,10"), "{}", ran.text);
+    assert!(row(&out, "no license").starts_with("no license,graded,8,10,2,10"), "{}", ran.text);
+    assert!(row(&out, "silent").starts_with("silent,graded,0,10,0,0"), "{}", ran.text);
+    for (student, says) in [
+        ("typo", "it does not build"),
+        ("slow", "it does not build"),
+        ("binary", "hello.ko is a built module"),
+        ("huge", "larger than 200 KiB"),
+        ("twice", "two submissions have this name: twice, twice.zip"),
+        ("empty", "nothing in it"),
+        ("linked", "the link hello.c leads out of the submission"),
+        ("damaged", "pack it again"),
+    ] {
+        let row = row(&out, student);
+        assert!(row.contains(",unusable,0,10,") && row.contains(says), "`{says}` is not in:\n{row}");
+    }
+    let page =
+        |student: &str| fs::read_to_string(out.join("students").join(student).join("page.md")).unwrap();
+    assert!(
+        page("typo").contains("hello.c:2") && page("slow").contains("took longer than 20 s"),
+        "{}",
+        page("typo")
+    );
+    let good: Value =
+        serde_json::from_slice(&fs::read(out.join("students/good/results.json")).unwrap()).unwrap();
+    assert_eq!(good["score"], 10.0);
+    // Nothing of where it was built is told.
+    for student in ["typo", "silent", "good"] {
+        assert!(!page(student).contains("/tmp/"), "{}", page(student));
+    }
+}
+
+#[test]
+fn a_grading_goes_on_where_it_was_and_shards_come_together() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    for student in ["a", "b"] {
+        hand_in(&submissions, student, "hello.c", format!("// {student}\n{HELLO}").as_bytes());
+    }
+    let assignment = assignment();
+    let (path, given) = (words(&assignment), words(&submissions));
+    let shard = |number: usize| {
+        let out = folder.path().join(format!("shard-{number}"));
+        let ran = grade(&[path, given, "--out", words(&out), "--shard", &format!("{number}/2")]);
+        ran.says("1 students: 1 graded");
+        out
+    };
+    let (first, second) = (shard(1), shard(2));
+    let ran = grade(&["merge", path, words(&first), words(&second), "--out", words(&out)]);
+    ran.says("2 students: 2 graded");
+    assert!(row(&out, "a").starts_with("a,graded,10") && row(&out, "b").starts_with("b,graded,10"));
+
+    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    let ran = grade(&[path, given, "--out", words(&out)]);
+    ran.says("1 as before");
+    assert!(row(&out, "b").starts_with("b,graded,0"), "what changed is graded again: {}", ran.text);
+    let ran = grade(&[path, given, "--out", words(&out)]);
+    ran.says("2 as before");
+    assert!(ran.took < Duration::from_secs(5), "nothing is built or run: {:?}", ran.took);
+    assert_eq!(grade(&[path, given, "--out", words(&out), "--only", "c"]).code, Some(2));
+}
+
+#[test]
+fn a_host_that_is_gone_costs_nobody_a_point() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "a", "hello.c", HELLO.as_bytes());
+    let assignment = assignment();
+    let line = ["grade", words(&assignment), words(&submissions), "--out", words(&out), "--host", "emulated"];
+    let nowhere = folder.path().join("nowhere");
+    let ran = support::command(&line, &[("VMM_HOST_DIR", words(&nowhere))]);
+    assert_eq!(ran.code, Some(3), "{}", ran.text);
+    assert!(row(&out, "a").starts_with("a,not graded,,10,,"), "{}", row(&out, "a"));
+    let results = fs::read_to_string(out.join("students/a/results.json")).unwrap();
+    assert!(!results.contains("\"score\""), "no zero for what is not known: {results}");
+    // With a host, it is made up for.
+    let ran = grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "a").starts_with("a,graded,10"));
+}
+
+#[test]
+fn mistakes_of_an_assignment_are_bad_input_and_nothing_is_graded() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, "kind: module\ntests:\n  - {scenario: nosuch.yaml, points: -1}\n").unwrap();
+    let ran = grade(&[words(&path), words(folder.path())]);
+    assert_eq!(ran.code, Some(2));
+    ran.says("can't find the scenario");
+    ran.says("negative");
+    ran.says("a.yaml:3");
+}

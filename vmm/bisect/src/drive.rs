@@ -1,0 +1,216 @@
+//! Carries a search out: asks what comes next, has it run, and writes down what came of it.
+
+use crate::{
+    history::History,
+    search::{Answer, Ask, Observation, Phase, Rules, Search, Seen},
+    sign::{Judged, Rule, Sign},
+    state::{Entry, State},
+};
+use base::cache::CacheError;
+use std::{collections::HashSet, time::Instant};
+
+/// Which build of a commit is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The one of the search, which begins with what the last one left.
+    Kept,
+    /// One that has nothing of the search's.
+    Fresh,
+}
+
+/// Builds commits and runs the scenario on them.
+pub trait Runner {
+    /// Runs the scenario once. The flag says whether something was built.
+    fn run(&mut self, commit: &str, build: Build) -> (Sign, bool);
+
+    /// Throws away what may be broken of this machine.
+    fn renew(&mut self);
+
+    /// How much work the build is, if this one is there already.
+    fn work(&mut self, from: Option<&str>, to: &str) -> u64;
+
+    /// Once both ends were run: the commits that give the same build as their parents.
+    fn same(&mut self, history: &History) -> HashSet<String>;
+}
+
+/// What happens, for who looks on.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// What came of it.
+    Ended(&'a Entry),
+    /// So many commits of all can matter; the others count as one with their parents.
+    Narrowed {
+        /// All commits between the ends.
+        all: usize,
+        /// Those that can matter.
+        left: usize,
+    },
+    /// This machine was at fault, and it is tried again.
+    Again(&'a str, &'a str),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Stop {
+    /// This machine's fault, time and again.
+    Infra(String),
+    /// The user's wish.
+    Interrupted,
+    /// What was seen can't be written down.
+    State(CacheError),
+}
+
+/// A run that this machine spoils is tried so often.
+const TRIES: u32 = 3;
+
+/// A search that is being carried out.
+pub struct Drive<'a> {
+    /// The commits.
+    pub history: History,
+    /// The same, each by itself: what is searched once it shows that two which counted as one are not.
+    pub whole: Option<History>,
+    /// What the user asks for.
+    pub rules: Rules,
+    /// What is looked for.
+    pub rule: Rule,
+    /// What is known.
+    pub state: State,
+    /// Who runs it.
+    pub runner: &'a mut dyn Runner,
+    /// Who looks on.
+    pub tell: &'a mut dyn FnMut(&Progress<'_>),
+}
+
+impl Drive<'_> {
+    /// Goes on to the answer.
+    ///
+    /// # Errors
+    /// See [`Stop`]; all that was seen is in the state.
+    pub fn run(&mut self) -> Result<(Search, Answer), Stop> {
+        self.narrow();
+        let mut search = self.searched();
+        loop {
+            let (among, phase) = match search.ask() {
+                Ask::End(answer) => return Ok((search, answer)),
+                Ask::Run { among, phase } => (among, phase),
+            };
+            if phase == Phase::Search && self.state.same.is_none() {
+                let same = self.runner.same(&self.history);
+                self.state.know(same).map_err(Stop::State)?;
+                self.narrow();
+                search = self.searched();
+                continue;
+            }
+            let commit = self.cheapest(among);
+            let fresh = phase == Phase::Proof;
+            let entry = self.once(&commit, fresh)?;
+            (self.tell)(&Progress::Ended(&entry));
+            search.observe(&entry.observation);
+            self.state.add(entry).map_err(Stop::State)?;
+            if self.contradicts(&commit) {
+                search = self.searched();
+            }
+        }
+    }
+
+    /// Counts as one the commits that are known to give the same build.
+    fn narrow(&mut self) {
+        let Some(same) = &self.state.same else { return };
+        let less = self.history.collapse(|id| same.contains(id));
+        if less.len() < self.history.len() {
+            let (all, left) = (self.history.len() - 1, less.len() - 1);
+            (self.tell)(&Progress::Narrowed { all, left });
+            self.whole = Some(std::mem::replace(&mut self.history, less));
+        }
+    }
+
+    /// A search that knows what the state knows.
+    fn searched(&mut self) -> Search {
+        if let Some(whole) = self.whole.take_if(|_| contradiction(&self.history, &self.state.entries)) {
+            self.history = whole;
+        }
+        let mut search = Search::new(self.history.clone(), self.rules);
+        self.state.entries.iter().for_each(|entry| search.observe(&entry.observation));
+        search
+    }
+
+    /// Whether the last thing that was seen shows commits that counted as one to be different.
+    fn contradicts(&self, commit: &str) -> bool {
+        let itself = |place| self.history.commit(place).id == commit;
+        self.whole.is_some()
+            && !itself(self.history.place(commit))
+            && contradiction(&self.history, &self.state.entries)
+    }
+
+    /// The fault, as it was first seen at the faulty end.
+    fn known(&self) -> Option<Sign> {
+        let is_fault = |entry: &&Entry| entry.observation.seen == Seen::Fault && entry.sign.is_some();
+        self.state.entries.iter().find(is_fault).and_then(|entry| entry.sign.clone())
+    }
+
+    fn once(&mut self, commit: &str, fresh: bool) -> Result<Entry, Stop> {
+        let build = if fresh { Build::Fresh } else { Build::Kept };
+        let known = self.known();
+        let (mut infra, start) = (Vec::new(), Instant::now());
+        let mut built = false;
+        loop {
+            let (sign, built_now) = self.runner.run(commit, build);
+            built |= built_now;
+            match self.rule.judge(&sign, known.as_ref()) {
+                Judged::Seen(seen) => {
+                    let observation = Observation { commit: commit.to_owned(), seen, fresh };
+                    let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+                    return Ok(Entry { observation, sign: Some(sign), infra, built, seconds });
+                }
+                Judged::Interrupted => return Err(Stop::Interrupted),
+                Judged::Infra(why) => {
+                    infra.push(why.clone());
+                    if infra.len() as u32 >= TRIES {
+                        return Err(Stop::Infra(why));
+                    }
+                    (self.tell)(&Progress::Again(commit, &why));
+                    self.runner.renew();
+                }
+            }
+        }
+    }
+
+    /// Of equally good commits the one that is built soonest.
+    fn cheapest(&mut self, among: Vec<String>) -> String {
+        /// Git is asked about each.
+        const ASKED: usize = 8;
+        let from = self.state.entries.iter().rev().find(|entry| !entry.observation.fresh);
+        let from = from.map(|entry| entry.observation.commit.clone());
+        let mut among = among.into_iter().take(ASKED);
+        let first = among.next().unwrap_or_default();
+        let mut rest = among.peekable();
+        if rest.peek().is_none() {
+            return first;
+        }
+        let mut best = (self.runner.work(from.as_deref(), &first), first);
+        for commit in rest {
+            let work = self.runner.work(from.as_deref(), &commit);
+            if work < best.0 {
+                best = (work, commit);
+            }
+        }
+        best.1
+    }
+}
+
+/// Whether commits that count as one were seen to be different.
+fn contradiction(history: &History, entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| {
+        let place = history.place(&entry.observation.commit);
+        let other = |it: &&Entry| {
+            it.observation.commit != entry.observation.commit
+                && history.place(&it.observation.commit) == place
+        };
+        entry.observation.seen == Seen::Fault
+            && entries.iter().filter(other).any(|it| it.observation.seen == Seen::Clean)
+    })
+}
+
+#[cfg(test)]
+#[path = "drive_test.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+use super::*;
+use crate::state::{Asked, FORMAT};
+use judge::Verdict;
+use std::collections::HashMap;
+
+/// Commits are numbers; from `culprit` on they panic.
+struct Fake {
+    culprit: usize,
+    /// So many runs are spoilt before one is not.
+    infra: u32,
+    every: u32,
+    runs: Vec<(String, Build)>,
+    renewed: u32,
+    /// After so many runs the program is ended.
+    until: usize,
+    special: HashMap<String, Sign>,
+    /// These are said to change nothing.
+    same: std::ops::Range<usize>,
+}
+
+fn panics(function: &str) -> Sign {
+    let found = crate::sign::Found {
+        kind: "oops".into(),
+        title: format!("oops in {function}"),
+        function: Some(function.into()),
+        fingerprint: function.into(),
+    };
+    Sign { verdict: "oops".into(), findings: vec![found], ..Sign::default() }
+}
+
+impl Fake {
+    fn new(culprit: usize) -> Self {
+        let (infra, every, until) = (0, 0, usize::MAX);
+        Self {
+            culprit,
+            infra,
+            every,
+            until,
+            runs: Vec::new(),
+            renewed: 0,
+            special: HashMap::new(),
+            same: 0..0,
+        }
+    }
+}
+
+impl Runner for Fake {
+    fn run(&mut self, commit: &str, build: Build) -> (Sign, bool) {
+        if self.runs.len() >= self.until {
+            return (Sign::without_run(Verdict::Interrupted, ""), false);
+        }
+        self.runs.push((commit.to_owned(), build));
+        if self.infra > 0 {
+            self.infra -= 1;
+            return (Sign::without_run(Verdict::Infra, "the host is gone"), false);
+        }
+        self.infra = self.every;
+        if let Some(sign) = self.special.get(commit) {
+            return (sign.clone(), true);
+        }
+        let bad = commit.parse::<usize>().unwrap() >= self.culprit;
+        (if bad { panics("foo") } else { Sign::without_run(Verdict::Pass, "") }, true)
+    }
+
+    fn same(&mut self, _: &History) -> HashSet<String> {
+        self.same.clone().map(|it| it.to_string()).collect()
+    }
+
+    fn renew(&mut self) {
+        self.renewed += 1;
+    }
+
+    fn work(&mut self, _: Option<&str>, to: &str) -> u64 {
+        // Even ones are cheap.
+        to.parse::<u64>().unwrap() % 2
+    }
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    history: History,
+}
+
+impl Bench {
+    fn new(length: usize) -> Self {
+        let history = History::line((0..length).map(|it| it.to_string()));
+        Self { folder: tempfile::tempdir().unwrap(), history }
+    }
+
+    fn go(&self, fake: &mut Fake) -> Result<Answer, Stop> {
+        let text = |text: &str| text.to_owned();
+        let asked = Asked {
+            format: FORMAT,
+            what: text("commits"),
+            place: "/r".into(),
+            scenario: "/s.yaml".into(),
+            new: text("b"),
+            old: text("a"),
+            fixed: false,
+            command: String::new(),
+        };
+        let mut drive = Drive {
+            history: self.history.clone(),
+            whole: None,
+            rules: Rules { confidence: 0.99, runs: 25, fixed: false },
+            rule: Rule::Same,
+            state: State::open(&self.folder.path().join("state"), &asked).unwrap(),
+            runner: fake,
+            tell: &mut |_| (),
+        };
+        drive.run().map(|(_, answer)| answer)
+    }
+}
+
+fn found(answer: &Answer) -> &[usize] {
+    match answer {
+        Answer::Found { commits, .. } => commits,
+        Answer::Ends(wrong) => panic!("{wrong:?}"),
+    }
+}
+
+#[test]
+fn stopped_anywhere_it_goes_on_and_runs_nothing_twice() {
+    let whole = {
+        let mut fake = Fake { same: 5..12, ..Fake::new(21) };
+        Bench::new(50).go(&mut fake).unwrap();
+        fake.runs
+    };
+    for until in 0..whole.len() {
+        let bench = Bench::new(50);
+        let mut first = Fake { until, same: 5..12, ..Fake::new(21) };
+        assert!(matches!(bench.go(&mut first), Err(Stop::Interrupted)));
+        let mut second = Fake { same: first.same.clone(), ..Fake::new(21) };
+        // Seven before it count as one with others.
+        assert_eq!(found(&bench.go(&mut second).unwrap()), [21 - 7]);
+        assert_eq!([first.runs, second.runs].concat(), whole, "stopped after {until}");
+    }
+}
+
+#[test]
+fn infra_is_tried_again_elsewhere_and_decides_nothing() {
+    let mut fake = Fake { infra: 2, every: 2, ..Fake::new(21) };
+    assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [21]);
+    assert!(fake.renewed > 10, "{}", fake.renewed);
+    let mut broken = Fake { infra: 100, ..Fake::new(21) };
+    assert!(matches!(Bench::new(50).go(&mut broken), Err(Stop::Infra(why)) if why == "the host is gone"));
+    assert_eq!(broken.runs.len(), 3);
+}
+
+#[test]
+fn another_fault_on_the_way_is_skipped() {
+    let mut fake = Fake::new(21);
+    for commit in 22..28 {
+        fake.special.insert(commit.to_string(), panics("bar"));
+    }
+    fake.special.insert("20".into(), Sign::without_run(Verdict::BuildFailed, "failed to build it"));
+    assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [20, 21]);
+}
+
+#[test]
+fn of_equally_good_commits_the_cheapest_is_built() {
+    let mut fake = Fake::new(21);
+    Bench::new(51).go(&mut fake).unwrap();
+    let middle = fake.runs.iter().map(|(commit, _)| commit).find(|it| !["0", "50"].contains(&it.as_str()));
+    assert!(middle.unwrap().parse::<u32>().unwrap() % 2 == 0, "{middle:?}");
+}
+
+#[test]
+fn the_proof_is_on_fresh_builds_of_culprit_and_parent() {
+    let mut fake = Fake::new(21);
+    Bench::new(50).go(&mut fake).unwrap();
+    let fresh: std::collections::BTreeSet<_> = fake
+        .runs
+        .iter()
+        .filter(|(_, build)| *build == Build::Fresh)
+        .map(|(commit, _)| commit.as_str())
+        .collect();
+    assert_eq!(fresh.into_iter().collect::<Vec<_>>(), ["20", "21"]);
+}
+
+/// 30 was taken for one that changes nothing, and yet it did it: the proof, which runs 29 and 30 by their own names, shows that.
+#[test]
+fn commits_that_were_wrongly_counted_as_one_are_told_apart_by_the_proof() {
+    let mut fake = Fake { same: 28..32, ..Fake::new(30) };
+    assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [30]);
+}
+
+#[test]
+fn commits_that_change_nothing_are_not_built() {
+    let mut fake = Fake { same: 1..41, ..Fake::new(45) };
+    let bench = Bench::new(50);
+    bench.go(&mut fake).unwrap();
+    let built: std::collections::BTreeSet<usize> =
+        fake.runs.iter().map(|(it, _)| it.parse().unwrap()).collect();
+    assert!(built.iter().all(|it| *it == 0 || *it > 40), "{built:?}");
+    assert!(built.len() <= 2 + 4, "{built:?}");
+}

@@ -1,0 +1,377 @@
+//! A git repository, read by the `git` program.
+//!
+//! Nothing in it is changed: no work tree, no index, no HEAD, no reference. Commands that would refresh the index on the way are told
+//! not to, and what is checked out goes elsewhere, by an index of its own ([`Repository::check_out`]).
+
+use crate::history::History;
+use base::cache::CacheError;
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use thiserror::Error;
+
+/// What git said no to.
+#[derive(Debug, Error)]
+pub enum GitError {
+    /// Not a repository, no such revision, and the like; and what is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// git could not be run, or files not be written.
+    #[error(transparent)]
+    Machine(#[from] CacheError),
+}
+
+/// A repository.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// What the user named.
+    place: PathBuf,
+    /// Its own folder.
+    git_dir: PathBuf,
+    /// Its work tree, if it has one.
+    pub top: Option<PathBuf>,
+    /// Where objects of ours are, so that none of them comes into the user's repository.
+    objects: Option<PathBuf>,
+}
+
+/// What is told of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// The whole hash.
+    pub commit: String,
+    /// Enough of it to name it.
+    pub short: String,
+    /// Name and address.
+    pub author: String,
+    /// When it was written.
+    pub date: String,
+    /// Its first line.
+    pub subject: String,
+    /// The files that it changes; of a merge, those against the first parent.
+    pub files: Vec<String>,
+}
+
+/// Environment by which git is led elsewhere, as in hooks and in `git bisect run`.
+const LED: &[&str] = &[
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+];
+
+fn bare_git() -> Command {
+    let mut git = Command::new("git");
+    for name in LED {
+        git.env_remove(name);
+    }
+    git.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
+    git.stdin(Stdio::null());
+    git
+}
+
+fn said(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let line = line.or(text.lines().next()).unwrap_or("git said nothing");
+    line.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned()
+}
+
+impl Repository {
+    /// The repository that a folder is in, or that it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(place: &Path) -> Result<Self, GitError> {
+        let start = Self { place: place.to_owned(), git_dir: PathBuf::new(), top: None, objects: None };
+        let none = |error| match error {
+            GitError::Input(said) => {
+                GitError::Input(format!("{} is no git repository: {said}", place.display()))
+            }
+            other => other,
+        };
+        let git_dir = start.text(&["rev-parse", "--absolute-git-dir"]).map_err(none)?;
+        let top = start.text(&["rev-parse", "--show-toplevel"]).ok().map(PathBuf::from);
+        Ok(Self { git_dir: git_dir.into(), top, ..start })
+    }
+
+    fn git(&self, words: &[&str]) -> Command {
+        let mut git = bare_git();
+        git.arg("-C").arg(&self.place).args(["-c", "core.quotePath=false"]).args(words);
+        self.own_objects(&mut git);
+        git
+    }
+
+    fn own_objects(&self, git: &mut Command) {
+        if let Some(objects) = &self.objects {
+            // A work tree of several has its objects where the first one has them.
+            let common = fs::read_to_string(self.git_dir.join("commondir")).unwrap_or_default();
+            let theirs = self.git_dir.join(common.trim()).join("objects");
+            git.env("GIT_OBJECT_DIRECTORY", objects).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", theirs);
+        }
+    }
+
+    /// A repository that also has the tree of `commit` without what `culprit` brought, and that tree. `objects` is a folder for git's use.
+    ///
+    /// # Errors
+    /// Later commits build on it.
+    pub fn reverted(&self, commit: &str, culprit: &str, objects: &Path) -> Result<(Self, String), GitError> {
+        fs::create_dir_all(objects).map_err(CacheError::io("make the folder", objects))?;
+        let with = Self { objects: Some(objects.to_owned()), ..self.clone() };
+        let base = format!("--merge-base={culprit}");
+        let before = format!("{culprit}^1");
+        let tree =
+            with.text(&["merge-tree", "--write-tree", &base, commit, &before]).map_err(
+                |error| match error {
+                    GitError::Input(_) => GitError::Input("later commits change the same lines".to_owned()),
+                    other => other,
+                },
+            )?;
+        Ok((with, tree))
+    }
+
+    fn text(&self, words: &[&str]) -> Result<String, GitError> {
+        let output = self.git(words).output().map_err(CacheError::io("run", Path::new("git")))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
+            false => Err(GitError::Input(said(&output.stderr))),
+        }
+    }
+
+    /// The whole hash of a commit.
+    ///
+    /// # Errors
+    /// There is no such commit.
+    pub fn resolve(&self, revision: &str) -> Result<String, GitError> {
+        let asked = format!("{revision}^{{commit}}");
+        self.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &asked]).map_err(|error| {
+            match error {
+                GitError::Input(_) => GitError::Input(format!(
+                    "there is no commit `{revision}` in {}{}",
+                    self.place.display(),
+                    self.shallow()
+                )),
+                other => other,
+            }
+        })
+    }
+
+    /// What to add to a message about something that is missing, if it was never fetched.
+    fn shallow(&self) -> String {
+        match self.text(&["rev-parse", "--is-shallow-repository"]).as_deref() {
+            Ok("true") => {
+                "; it is a shallow clone, which has no older commits: run `git fetch --unshallow` there"
+                    .to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Where two lines of commits were one last: the old end itself, if the new one comes from it.
+    ///
+    /// # Errors
+    /// They have nothing in common.
+    pub fn common(&self, old: &str, new: &str) -> Result<Vec<String>, GitError> {
+        let found = self.text(&["merge-base", "--all", old, new]).unwrap_or_default();
+        match found.is_empty() {
+            false => Ok(found.lines().map(str::to_owned).collect()),
+            true => Err(GitError::Input(format!(
+                "{} and {} have no commit in common{}",
+                &old[..12.min(old.len())],
+                &new[..12.min(new.len())],
+                self.shallow()
+            ))),
+        }
+    }
+
+    /// The commits that `new` has and `old` has not, with `end` as the old end: it is `old`, or where they parted. They are never none.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn history(&self, old: &str, new: &str, end: &str) -> Result<History, GitError> {
+        let not = format!("^{old}");
+        let list = self.text(&["rev-list", "--topo-order", "--reverse", "--parents", new, &not])?;
+        let commits: Vec<(String, Vec<String>)> = list
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ').map(str::to_owned);
+                Some((words.next()?, words.collect()))
+            })
+            .collect();
+        match commits.last() {
+            Some((id, _)) if id == new => Ok(History::new(end, commits)),
+            _ => Err(GitError::Input(format!("there is no commit between {old} and {new}"))),
+        }
+    }
+
+    /// First parents of a commit at distances 1, 2, 4 and so on, back to the first of all; where there are releases (tags with a
+    /// digit) it is those, at such distances.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn back(&self, from: &str) -> Result<Vec<String>, GitError> {
+        let merged = format!("--merged={from}");
+        let format = "--format=%(objectname) %(*objectname) %(refname:short)";
+        let tags = self.text(&["for-each-ref", &merged, "--sort=-creatordate", format, "refs/tags"])?;
+        let is_release = |name: &&str| name.contains(|c: char| c.is_ascii_digit()) && !name.contains("-rc");
+        let releases = tags.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            is_release(words.last()?)
+                .then(|| if words[1].is_empty() { words[0] } else { words[1] }.to_owned())
+        });
+        let mut all: Vec<String> = releases.filter(|it| it != from).collect();
+        let listed = self.text(&["rev-list", "--first-parent", from])?;
+        let line: Vec<String> = listed.lines().skip(1).map(str::to_owned).collect();
+        if all.is_empty() {
+            all = line.clone();
+        }
+        let (mut at, mut found) = (1, Vec::new());
+        while at <= all.len() {
+            found.push(all[at - 1].clone());
+            at *= 2;
+        }
+        // Behind the last release there may be more.
+        found.extend(line.last().cloned());
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The files that each commit changes against its parent, for commits with one parent.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn changes(&self, history: &History) -> Result<HashMap<String, Vec<String>>, GitError> {
+        let run = CacheError::io("run", Path::new("git"));
+        let mut git = self.git(&["diff-tree", "--stdin", "-r", "--root", "--no-renames", "--name-only"]);
+        let mut child =
+            git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(run)?;
+        let ids: String = (1..history.len()).map(|place| history.commit(place).id.clone() + "\n").collect();
+        let mut input = child.stdin.take();
+        let writer = std::thread::spawn(move || input.as_mut().map(|input| input.write_all(ids.as_bytes())));
+        let output = child.wait_with_output().map_err(CacheError::io("wait for", Path::new("git")))?;
+        let _ = writer.join();
+        let mut changes: HashMap<String, Vec<String>> = HashMap::new();
+        let mut current = None;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match history.knows(line) {
+                true => current = Some(line.to_owned()),
+                false => {
+                    let files = current.clone().map(|it| changes.entry(it).or_default());
+                    files.into_iter().for_each(|files| files.push(line.to_owned()));
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// A measure of what has to be built anew from one commit to another: files, and a header counts as many.
+    pub fn distance(&self, from: &str, to: &str) -> u64 {
+        const HEADER: u64 = 20;
+        let changed =
+            self.text(&["diff-tree", "-r", "--no-renames", "--name-only", from, to]).unwrap_or_default();
+        changed.lines().map(|file| if file.ends_with(".h") { HEADER } else { 1 }).sum()
+    }
+
+    /// What is told of a commit; as little as is known, if git knows nothing.
+    pub fn about(&self, commit: &str) -> About {
+        let format = "--format=%H%n%h%n%an <%ae>%n%ad%n%s";
+        let words = ["log", "-1", "--abbrev=12", "--date=iso-strict", format, "--no-show-signature", commit];
+        let text = self.text(&words).unwrap_or_default();
+        let mut lines = text.lines().map(str::to_owned);
+        let mut next = || lines.next().unwrap_or_default();
+        let (whole, short, author, date, subject) = (next(), next(), next(), next(), next());
+        let parent = self.text(&["rev-parse", "--verify", "--quiet", &format!("{commit}^1")]);
+        let files = match &parent {
+            Ok(parent) => self.text(&["diff-tree", "-r", "--no-renames", "--name-only", parent, commit]),
+            Err(_) => self.text(&["ls-tree", "-r", "--name-only", commit]),
+        };
+        let files = files.unwrap_or_default().lines().map(str::to_owned).collect();
+        About { commit: whole, short, author, date, subject, files }
+    }
+
+    /// Whether the work tree has changes that are not in any commit.
+    pub fn is_dirty(&self) -> bool {
+        let changed = self.text(&["status", "--porcelain", "--untracked-files=no"]);
+        self.top.is_some() && changed.is_ok_and(|text| !text.is_empty())
+    }
+
+    /// Brings `folder` to the state of a commit, changing only the files that differ from what is there. `index` is a file for git's
+    /// use. Submodules are checked out as well where the user's work tree has them; the paths of the others are returned.
+    ///
+    /// # Errors
+    /// Files can't be written, or objects are missing.
+    pub fn check_out(&self, commit: &str, folder: &Path, index: &Path) -> Result<Vec<PathBuf>, GitError> {
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        let git = |words: &[&str]| {
+            let mut git = bare_git();
+            git.env("GIT_DIR", &self.git_dir).env("GIT_WORK_TREE", folder).env("GIT_INDEX_FILE", index);
+            self.own_objects(&mut git);
+            // None of these may leave something in the user's repository, or hide files.
+            let settings = [
+                "core.splitIndex=false",
+                "core.fsmonitor=false",
+                "core.sparseCheckout=false",
+                "core.hooksPath=/dev/null",
+            ];
+            for setting in settings {
+                git.args(["-c", setting]);
+            }
+            git.current_dir(folder).args(["-c", "core.bare=false"]).args(words);
+            git.output().map_err(CacheError::io("run", Path::new("git")))
+        };
+        let read = || git(&["read-tree", "--reset", "-u", commit]);
+        let mut output = read()?;
+        if !output.status.success() {
+            // Whatever ended the last one in its middle left a lock, or an index that is not what is there.
+            let lock = index.with_extension("lock");
+            [index, &lock].into_iter().for_each(|file| drop(fs::remove_file(file)));
+            base::cache::remove(folder)?;
+            fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+            output = read()?;
+        }
+        if !output.status.success() {
+            let said = said(&output.stderr);
+            return match said.contains("No space left on device") {
+                true => Err(CacheError::disk_full(folder.to_owned()).into()),
+                false => Err(GitError::Input(format!("failed to check out {commit}: {said}"))),
+            };
+        }
+        let listed = git(&["ls-files", "--stage", "-z"])?;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let mut missing = Vec::new();
+        // "160000 HASH 0\tPATH"
+        for entry in listed.split('\0').filter_map(|entry| entry.strip_prefix("160000 ")) {
+            let Some((hash, path)) = entry.split_once('\t') else { continue };
+            let hash = hash.split(' ').next().unwrap_or_default();
+            let name: String = path.chars().map(|c| if c == '/' { '-' } else { c }).collect();
+            let mut inner = index.as_os_str().to_owned();
+            inner.push(format!("-{name}"));
+            match self.submodule(path) {
+                Some(module) if module.resolve(hash).is_ok() => {
+                    let deeper = module.check_out(hash, &folder.join(path), Path::new(&inner))?;
+                    missing.extend(deeper.into_iter().map(|it| Path::new(path).join(it)));
+                }
+                _ => missing.push(path.into()),
+            }
+        }
+        Ok(missing)
+    }
+
+    fn submodule(&self, path: &str) -> Option<Self> {
+        let place = self.top.as_ref()?.join(path);
+        // A folder without a .git would be taken for a part of what is around it.
+        place.join(".git").exists().then(|| Self::open(&place).ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+#[path = "git_test.rs"]
+mod tests;

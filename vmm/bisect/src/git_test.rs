@@ -1,0 +1,245 @@
+use super::*;
+use crate::replay;
+use tempfile::TempDir;
+
+/// A repository with some commits, made by the real git.
+struct Sandbox {
+    folder: TempDir,
+}
+
+impl Sandbox {
+    fn new() -> Self {
+        let sandbox = Self { folder: tempfile::tempdir().unwrap() };
+        sandbox.git(&["init", "--quiet", "-b", "main"]);
+        sandbox
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let mut git = bare_git();
+        git.arg("-C").arg(self.folder.path());
+        for setting in
+            ["user.name=A", "user.email=a@b.c", "commit.gpgSign=false", "protocol.file.allow=always"]
+        {
+            git.args(["-c", setting]);
+        }
+        let output = git.args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn commit(&self, file: &str, text: &str) -> String {
+        self.write(file, text);
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "-m", &format!("{file}: {text}")]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn repository(&self) -> Repository {
+        Repository::open(self.folder.path()).unwrap()
+    }
+
+    /// Everything in the repository that a user would miss.
+    fn state(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut todo = vec![self.folder.path().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = todo.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => todo.push(path),
+                    false => files.push((path.clone(), fs::read(&path).unwrap())),
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn histories_have_their_merges_and_tell_what_changed() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("a", "1");
+    let second = sandbox.commit("a", "2");
+    sandbox.git(&["checkout", "--quiet", "-b", "side", &first]);
+    let side = sandbox.commit("dir/b", "1");
+    sandbox.git(&["checkout", "--quiet", "main"]);
+    sandbox.git(&["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
+    let merge = sandbox.repository().resolve("HEAD").unwrap();
+    let history = sandbox.repository().history(&first, &merge, &first).unwrap();
+    assert_eq!(history.len(), 4);
+    let place = history.place(&merge);
+    assert_eq!(history.commit(place).own_parents, [second.clone(), side.clone()]);
+    let changes = sandbox.repository().changes(&history).unwrap();
+    assert_eq!(changes[&side], ["dir/b"]);
+    assert_eq!(changes[&second], ["a"]);
+    assert_eq!(sandbox.repository().about(&side).files, ["dir/b"]);
+    assert!(sandbox.repository().history(&merge, &first, &merge).is_err(), "nothing is between them");
+    assert_eq!(sandbox.repository().common(&second, &side).unwrap(), [first]);
+    assert_eq!(sandbox.repository().distance(&second, &merge), 1);
+}
+
+#[test]
+fn checking_out_changes_nothing_of_the_users() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("a", "1");
+    sandbox.write("a", "");
+    let second = sandbox.commit("sub/b", "2");
+    // What is neither clean nor at any commit.
+    sandbox.write("a", "not committed");
+    sandbox.write("new", "untracked");
+    sandbox.git(&["update-index", "--split-index"]);
+    sandbox.git(&["config", "core.splitIndex", "true"]);
+    let repository = sandbox.repository();
+    assert!(repository.is_dirty());
+    let before = sandbox.state();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (folder, index) = (elsewhere.path().join("tree"), elsewhere.path().join("index"));
+    let is = |file: &str| fs::read_to_string(folder.join(file)).ok();
+    for _ in 0..2 {
+        repository.check_out(&first, &folder, &index).unwrap();
+        assert_eq!((is("a"), is("sub/b")), (Some("1".into()), None));
+        repository.check_out(&second, &folder, &index).unwrap();
+        assert_eq!((is("a"), is("sub/b"), is("new")), (Some(String::new()), Some("2".into()), None));
+    }
+    // A killed git leaves its lock, and anything may have been left half done.
+    fs::write(elsewhere.path().join("index.lock"), "").unwrap();
+    fs::remove_file(folder.join("a")).unwrap();
+    repository.check_out(&first, &folder, &index).unwrap();
+    assert_eq!(is("a"), Some("1".into()));
+    assert_eq!(sandbox.state(), before);
+}
+
+#[test]
+fn submodules_are_checked_out_where_the_user_has_them() {
+    let inner = Sandbox::new();
+    inner.commit("i", "old");
+    let outer = Sandbox::new();
+    outer.git(&["submodule", "--quiet", "add", &inner.folder.path().display().to_string(), "deep/inner"]);
+    let old = outer.commit("o", "1");
+    inner.commit("i", "new");
+    outer.git(&["-C", "deep/inner", "pull", "--quiet"]);
+    let new = outer.commit("o", "2");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (folder, index) = (elsewhere.path().join("tree"), elsewhere.path().join("index"));
+    for (commit, text) in [(&old, "old"), (&new, "new"), (&old, "old")] {
+        assert_eq!(
+            outer.repository().check_out(commit, &folder, &index).unwrap(),
+            [""; 0].map(PathBuf::from)
+        );
+        assert_eq!(fs::read_to_string(folder.join("deep/inner/i")).unwrap(), text);
+    }
+    outer.git(&["submodule", "--quiet", "deinit", "--force", "deep/inner"]);
+    let other = (elsewhere.path().join("other"), elsewhere.path().join("other-index"));
+    assert_eq!(outer.repository().check_out(&old, &other.0, &other.1).unwrap(), [Path::new("deep/inner")]);
+}
+
+#[test]
+fn a_shallow_clone_is_told() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("a", "1");
+    sandbox.commit("a", "2");
+    let clone = tempfile::tempdir().unwrap();
+    let from = format!("file://{}", sandbox.folder.path().display());
+    let mut git = bare_git();
+    let cloned = git.args(["clone", "--quiet", "--depth=1", &from]).arg(clone.path()).status().unwrap();
+    assert!(cloned.success());
+    let error = Repository::open(clone.path()).unwrap().resolve(&first).unwrap_err().to_string();
+    assert!(error.contains("git fetch --unshallow"), "{error}");
+}
+
+#[test]
+fn what_is_no_repository_or_no_commit_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Repository::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("is no git repository"), "{error}");
+    let sandbox = Sandbox::new();
+    sandbox.commit("a", "1");
+    let error = sandbox.repository().resolve("nosuch").unwrap_err().to_string();
+    assert!(error.starts_with("there is no commit `nosuch`"), "{error}");
+    assert!(sandbox.repository().resolve("--all").is_err());
+}
+
+#[test]
+fn without_a_good_commit_it_goes_back_in_ever_larger_steps() {
+    let sandbox = Sandbox::new();
+    let commits: Vec<String> = (0..12).map(|it| sandbox.commit("a", &it.to_string())).collect();
+    let back = sandbox.repository().back(&commits[11]).unwrap();
+    assert_eq!(back, [10, 9, 7, 3, 0].map(|it: usize| commits[it].clone()));
+    sandbox.git(&["tag", "v1", &commits[2]]);
+    sandbox.git(&["tag", "-a", "-m", "x", "v2", &commits[6]]);
+    let back = sandbox.repository().back(&commits[11]).unwrap();
+    assert!(back.contains(&commits[2]) && back.contains(&commits[6]) && back.len() == 3, "{back:?}");
+}
+
+/// The real git takes over what was found out so far, and gives it back.
+#[test]
+fn git_replays_our_log_and_we_read_gits() {
+    use crate::{search::*, state::*};
+    let sandbox = Sandbox::new();
+    let commits: Vec<String> = (0..9).map(|it| sandbox.commit("a", &it.to_string())).collect();
+    for fixed in [false, true] {
+        let asked = Asked {
+            format: FORMAT,
+            what: "commits".into(),
+            place: sandbox.folder.path().into(),
+            scenario: "s.yaml".into(),
+            new: commits[8].clone(),
+            old: commits[0].clone(),
+            fixed,
+            command: String::new(),
+        };
+        let (new, old) = if fixed { (Seen::Clean, Seen::Fault) } else { (Seen::Fault, Seen::Clean) };
+        let entry = |at: usize, seen: &Seen| Entry {
+            observation: Observation { commit: commits[at].clone(), seen: seen.clone(), fresh: false },
+            sign: None,
+            infra: Vec::new(),
+            built: false,
+            seconds: 0.0,
+        };
+        let skip = Seen::Untestable("does not build".into());
+        let entries =
+            [entry(8, &new), entry(0, &old), entry(0, &old), entry(7, &skip), entry(5, &new), entry(2, &old)];
+        let log = replay::write(&asked, &entries);
+        let file = sandbox.folder.path().join("log");
+        fs::write(&file, &log).unwrap();
+        sandbox.git(&["bisect", "replay", &file.display().to_string()]);
+        // What is left is 3, 4 and 5.
+        let head = sandbox.git(&["rev-parse", "HEAD"]);
+        assert!(commits[3..5].contains(&head), "{log}");
+        let word = if fixed { "fixed" } else { "bad" };
+        sandbox.git(&["bisect", word]);
+        let told = replay::read(&sandbox.git(&["bisect", "log"])).unwrap();
+        assert_eq!(told.fixed, fixed);
+        assert!(told.new.contains(&head) && told.new.contains(&commits[8]), "{told:?}");
+        assert!(told.old.contains(&commits[2]) && told.skipped.contains(&commits[7]), "{told:?}");
+        sandbox.git(&["bisect", "reset"]);
+    }
+}
+
+#[test]
+fn a_commit_is_reverted_without_an_object_in_the_users_repository() {
+    let sandbox = Sandbox::new();
+    let lines = |first: &str, last: &str| format!("{first}\n2\n3\n4\n5\n6\n{last}\n");
+    sandbox.commit("a", &lines("1", "7"));
+    let culprit = sandbox.commit("a", &lines("one", "7"));
+    let head = sandbox.commit("a", &lines("one", "seven"));
+    let before = sandbox.state();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = |name: &str| elsewhere.path().join(name);
+    let (repository, tree) = sandbox.repository().reverted(&head, &culprit, &at("objects")).unwrap();
+    repository.check_out(&tree, &at("tree"), &at("index")).unwrap();
+    assert_eq!(fs::read_to_string(at("tree/a")).unwrap(), lines("1", "seven"));
+    assert_eq!(sandbox.state(), before);
+    let head = sandbox.commit("a", &lines("uno", "seven"));
+    assert!(
+        sandbox.repository().reverted(&head, &culprit, &at("objects")).is_err(),
+        "the line has changed since"
+    );
+}

@@ -1,0 +1,280 @@
+//! What the history is of, and what a scenario has to become to be run at one of its commits.
+
+use crate::{
+    drive::Build,
+    git::{GitError, Repository},
+    sign::Sign,
+};
+use base::{
+    cache::{self, CacheError},
+    wanted::Wanted,
+};
+use judge::Verdict;
+use scenario::{ModuleKind, Scenario};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What the history is of.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// The kernel's source.
+    Kernel(Repository),
+    /// Modules; the kernel stays.
+    Modules(Repository),
+    /// A series of patches, in this folder; the commits are the patches' names.
+    Series(PathBuf),
+    /// A configuration: the good one, which is a whole configuration, and the lines by which the bad one differs. The commits are
+    /// these lines.
+    Config {
+        /// The configuration without any of them.
+        without: String,
+        /// Lines that are always added.
+        always: Vec<String>,
+        /// All others.
+        lines: Vec<String>,
+    },
+}
+
+/// Where a commit is checked out, and what else is written.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// A folder that is ours.
+    pub work: PathBuf,
+}
+
+impl Places {
+    /// Where a commit is checked out.
+    pub fn tree(&self, build: Build) -> String {
+        self.folder(build).join("tree").display().to_string()
+    }
+
+    fn folder(&self, build: Build) -> PathBuf {
+        self.work.join(match build {
+            Build::Kept => "search",
+            Build::Fresh => "proof",
+        })
+    }
+}
+
+/// Why a commit can't be run, in the form of a run.
+fn not_run(error: &GitError) -> Sign {
+    match error {
+        GitError::Input(why) => Sign::without_run(Verdict::BadInput, why),
+        GitError::Machine(error) => Sign::without_run(Verdict::Infra, &format!("failed to {error}")),
+    }
+}
+
+impl Subject {
+    /// The scenario as it has to be run at a commit. `wanted` is the kernel that is asked for otherwise.
+    ///
+    /// # Errors
+    /// What the run comes to instead.
+    pub fn at(
+        &self,
+        commit: &str,
+        build: Build,
+        scenario: &Scenario,
+        wanted: &Wanted,
+        places: &Places,
+    ) -> Result<Scenario, Sign> {
+        let mut scenario = Scenario { kernel: wanted.clone(), ..scenario.clone() };
+        let folder = places.folder(build);
+        let io = |error: CacheError| not_run(&error.into());
+        match self {
+            Self::Kernel(repository) => {
+                check_out(repository, commit, &folder)?;
+                // What the scenario runs on otherwise is not what is searched.
+                let source = Some(folder.join("tree").display().to_string());
+                (scenario.kernel.kernel, scenario.kernel.modules) = (None, None);
+                (scenario.kernel.source, scenario.kernel.revision) = (source, None);
+            }
+            Self::Modules(repository) => {
+                check_out(repository, commit, &folder)?;
+                let top = repository.top.clone().unwrap_or_default();
+                for module in scenario.modules.iter_mut().filter(|module| module.kind == ModuleKind::Folder) {
+                    let Some(inside) = inside(&top, &module.path) else { continue };
+                    module.path = folder.join("tree").join(inside);
+                    if build == Build::Fresh && module.path.is_dir() {
+                        // Modules are found by what they are made from: this makes them others.
+                        let mark = module.path.join("fresh-for-bisect");
+                        fs::write(&mark, commit).map_err(CacheError::io("write", &mark)).map_err(io)?;
+                    }
+                }
+            }
+            Self::Series(series) => {
+                scenario.kernel.series = Some(part_of(series, commit, &folder).map_err(io)?);
+                fresh_kernel(&mut scenario.kernel, build, &folder).map_err(io)?;
+            }
+            Self::Config { without, always, lines } => {
+                let text = configuration(without, always, lines, commit);
+                fs::create_dir_all(&folder)
+                    .map_err(CacheError::io("make the folder", &folder))
+                    .map_err(io)?;
+                // Its path is part of the build folder's name, so it stays the same.
+                let file = folder.join("config");
+                fs::write(&file, text).map_err(CacheError::io("write", &file)).map_err(io)?;
+                scenario.kernel.config = Some(file.display().to_string());
+                fresh_kernel(&mut scenario.kernel, build, &folder).map_err(io)?;
+            }
+        }
+        Ok(scenario)
+    }
+
+    /// The modules' folders in their repository; `None` if their files lead out of them, and anything may matter.
+    pub fn folders(&self, scenario: &Scenario, places: &Places) -> Option<Vec<PathBuf>> {
+        let Self::Modules(Repository { top: Some(top), .. }) = self else { return None };
+        let folders: Vec<PathBuf> = scenario
+            .modules
+            .iter()
+            .filter(|module| module.kind == ModuleKind::Folder)
+            .filter_map(|module| inside(top, &module.path))
+            .collect();
+        let tree = places.folder(Build::Kept).join("tree");
+        let leads_out = |folder: &PathBuf| {
+            let mut todo = vec![tree.join(folder)];
+            while let Some(folder) = todo.pop() {
+                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    let path = entry.path();
+                    match entry.file_type() {
+                        Ok(kind) if kind.is_dir() => todo.push(path),
+                        Ok(kind) if kind.is_symlink() => return true,
+                        _ if fs::read(&path).is_ok_and(|text| text.windows(3).any(|it| it == b"../")) => {
+                            return true;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            false
+        };
+        (!folders.iter().any(leads_out)).then_some(folders)
+    }
+
+    /// Whether the scenario has something in this history.
+    pub fn concerns(&self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Modules(Repository { top: Some(top), .. }) => {
+                let folders = scenario.modules.iter().filter(|module| module.kind == ModuleKind::Folder);
+                folders.into_iter().any(|module| inside(top, &module.path).is_some())
+            }
+            Self::Modules(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// A path's place in a folder.
+fn inside(top: &Path, path: &Path) -> Option<PathBuf> {
+    let (top, path) = (fs::canonicalize(top).ok()?, fs::canonicalize(path).ok()?);
+    path.strip_prefix(top).ok().map(Path::to_owned)
+}
+
+fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(), Sign> {
+    fs::create_dir_all(folder)
+        .map_err(CacheError::io("make the folder", folder))
+        .map_err(|error| not_run(&error.into()))?;
+    let missing = repository.check_out(commit, &folder.join("tree"), &folder.join("index"));
+    for path in missing.map_err(|error| not_run(&error))? {
+        let path = path.display();
+        base::progress::note(&format!("the submodule {path} is not in your work tree, so it stays empty"));
+    }
+    Ok(())
+}
+
+/// The old end of a series: without any patch.
+pub const NO_PATCH: &str = "none of the patches";
+/// The old end of a configuration: with no line of the bad one.
+pub const NO_LINE: &str = "the good configuration";
+
+/// A folder with the patches up to and with this one.
+fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, CacheError> {
+    if last == NO_PATCH {
+        return Ok("none".to_owned());
+    }
+    let part = folder.join("series");
+    cache::remove(&part)?;
+    fs::create_dir_all(&part).map_err(CacheError::io("make the folder", &part))?;
+    let mut list = String::new();
+    for name in patches(series)? {
+        let (from, to) = (series.join(&name), part.join(&name));
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        }
+        fs::copy(&from, &to).map_err(CacheError::io("copy", &from))?;
+        list += &format!("{name}\n");
+        if name == last {
+            break;
+        }
+    }
+    let file = part.join("series");
+    fs::write(&file, list).map_err(CacheError::io("write", &file))?;
+    Ok(part.display().to_string())
+}
+
+/// The names of a series' patches, in order.
+///
+/// # Errors
+/// There is no such file.
+pub fn patches(series: &Path) -> Result<Vec<String>, CacheError> {
+    let file = series.join("series");
+    let text = fs::read_to_string(&file).map_err(CacheError::io("read", &file))?;
+    // As quilt reads it: comments and options may follow a name.
+    let name = |line: &str| Some(line.split('#').next()?.split_whitespace().next()?.to_owned());
+    Ok(text.lines().filter_map(name).collect())
+}
+
+/// Makes a kernel another one, in a build folder of its own, by the name that it gives itself.
+fn fresh_kernel(kernel: &mut Wanted, build: Build, folder: &Path) -> Result<(), CacheError> {
+    if build == Build::Fresh {
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        let file = folder.join("proof.config");
+        fs::write(&file, "CONFIG_LOCALVERSION=\"-proof\"\n").map_err(CacheError::io("write", &file))?;
+        kernel.fragments.push(file.display().to_string());
+    }
+    Ok(())
+}
+
+/// The configuration with the lines up to and with `last`.
+fn configuration(without: &str, always: &[String], lines: &[String], last: &str) -> String {
+    let symbol =
+        |line: &str| line.trim_start_matches("# ").split(['=', ' ']).next().unwrap_or_default().to_owned();
+    let upto = lines.iter().position(|line| line == last).map_or(0, |at| at + 1);
+    let added: Vec<&String> = always.iter().chain(&lines[..upto]).collect();
+    let symbols: Vec<String> = added.iter().map(|line| symbol(line)).collect();
+    let kept = without.lines().filter(|line| !symbols.contains(&symbol(line)));
+    kept.map(str::to_owned).chain(added.into_iter().cloned()).map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_bad_configuration_replace_those_of_the_good_one() {
+        let without = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=3\n";
+        let lines = ["CONFIG_B=y", "# CONFIG_C is not set"].map(str::to_owned);
+        assert_eq!(configuration(without, &[], &lines, NO_LINE), without);
+        let one = configuration(without, &[], &lines, "CONFIG_B=y");
+        assert_eq!(one, "CONFIG_A=y\nCONFIG_C=3\nCONFIG_B=y\n");
+        let both = configuration(without, &lines[1..], &lines[..1], "CONFIG_B=y");
+        assert_eq!(both, "CONFIG_A=y\n# CONFIG_C is not set\nCONFIG_B=y\n");
+    }
+
+    #[test]
+    fn a_part_of_a_series_is_a_series() {
+        let folder = tempfile::tempdir().unwrap();
+        let series = folder.path().join("all");
+        fs::create_dir(&series).unwrap();
+        for name in ["1.patch", "2.patch", "3.patch"] {
+            fs::write(series.join(name), name).unwrap();
+        }
+        fs::write(series.join("series"), "# ours\n1.patch\n2.patch -p1\n3.patch\n").unwrap();
+        assert_eq!(patches(&series).unwrap(), ["1.patch", "2.patch", "3.patch"]);
+        assert_eq!(part_of(&series, NO_PATCH, folder.path()).unwrap(), "none");
+        let part = PathBuf::from(part_of(&series, "2.patch", folder.path()).unwrap());
+        assert_eq!(patches(&part).unwrap(), ["1.patch", "2.patch"]);
+        assert!(!part.join("3.patch").exists());
+    }
+}

@@ -1,0 +1,237 @@
+//! What has to stay as it is from the agent's hello on: the kernel's text and read-only data, what its addresses lead to, and
+//! the registers that decide what code may do.
+//!
+//! The pages are taken from the guest's writing: whoever writes there, by whatever mapping, exits. The write is noted, with
+//! the instruction that did it, and then done, so that the guest goes on as it would alone. Everything else is
+//! compared when somebody asks.
+
+use crate::wire::Tampering;
+use machine::{AddressSpace, Controls, GuestVirtualAddress, Memory};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+use trap::Landmarks;
+use vm_memory::{Bytes, GuestAddress};
+
+const PAGE: u64 = 0x1000;
+/// So much is told; a guest may write any number of times.
+const MOST_TOLD: usize = 64;
+/// No kernel's image has more pages.
+const MOST_PAGES: u64 = 1 << 16;
+
+/// The symbols that it goes by, beside those of [`trap::SYMBOLS`].
+const TEXT: (&str, &str) = ("_text", "_etext");
+const CONSTANTS: (&str, &str) = ("__start_rodata", "__end_rodata");
+/// Where the kernel patches its own text: `struct jump_entry` of include/linux/jump_label.h, `struct static_call_site` of
+/// include/linux/static_call_types.h; both begin with the place, relative to where that stands.
+const PATCH_TABLES: [(&str, &str, u64); 2] = [
+    ("__start___jump_table", "__stop___jump_table", 16),
+    ("__start_static_call_sites", "__stop_static_call_sites", 8),
+];
+/// What is patched there is no longer, in bytes (JMP32_INSN_SIZE and CALL_INSN_SIZE of arch/x86/include/asm/text-patching.h).
+const PATCH: u64 = 5;
+
+/// Bits of CR0: protection, write protection also for the kernel, paging (AMD64 architecture, volume 2, section 3.1.1).
+const CR0: u64 = 1 | 1 << 16 | 1 << 31;
+/// Bits of CR4: UMIP, SMEP, SMAP (section 3.1.3), which Linux pins itself (`cr4_pinned_mask`).
+const CR4: u64 = 1 << 11 | 1 << 20 | 1 << 21;
+/// Bits of EFER: `syscall`, long mode, no-execute (section 3.1.7).
+const EFER: u64 = 1 | 1 << 10 | 1 << 11;
+const PAGING: u64 = 1 << 31;
+const GATE: usize = 16;
+const GATES: usize = 256;
+
+/// Writes that vCPUs make to the pages.
+#[derive(Clone)]
+pub struct Guarded(Arc<Inner>);
+
+struct Inner {
+    memory: Memory,
+    /// Physical pages to the addresses that they are linked at.
+    pages: BTreeMap<u64, u64>,
+    /// Where the kernel may patch, as linked.
+    places: Vec<u64>,
+    patches: bool,
+    /// What was written elsewhere.
+    written: Mutex<Vec<Tampering>>,
+}
+
+impl Guarded {
+    /// Does a write if it goes there, and notes it where nobody may write; false if it goes elsewhere.
+    pub fn write(&self, physical: u64, data: &[u8], rip: u64) -> bool {
+        let inner = &*self.0;
+        let Some(linked) = inner.pages.get(&(physical & !(PAGE - 1))) else { return false };
+        let address = linked + (physical & (PAGE - 1));
+        let mut from = vec![0; data.len()];
+        let at = GuestAddress(physical);
+        // Both are in memory: a page of it is what is guarded, and no write crosses a page.
+        let read = inner.memory.read_slice(&mut from, at).is_ok();
+        let wrote = inner.memory.write_slice(data, at).is_ok();
+        if read && wrote && from != data && !inner.may_patch(address, data.len() as u64) {
+            let mut written = inner.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if written.len() < MOST_TOLD {
+                written.push(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
+            }
+        }
+        true
+    }
+
+    /// What was written since the last time.
+    fn take(&self) -> Vec<Tampering> {
+        std::mem::take(&mut *self.0.written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    fn may_patch(&self, address: u64, length: u64) -> bool {
+        let next = self.places.partition_point(|place| *place + PATCH <= address);
+        self.patches
+            || self
+                .places
+                .get(next)
+                .is_some_and(|place| *place <= address && address + length <= place + PATCH)
+    }
+}
+
+/// What is compared.
+pub struct Guard {
+    guarded: Guarded,
+    space: AddressSpace,
+    /// Of each vCPU that was up.
+    registers: BTreeMap<u8, (Controls, Vec<u8>)>,
+    taint: u64,
+}
+
+impl Guard {
+    /// Of a kernel whose image can be found by its symbols.
+    pub fn of(memory: &Memory, space: &AddressSpace, landmarks: &Landmarks, patches: bool) -> Option<Self> {
+        let range = |(start, end): (&str, &str)| Some(landmarks.symbol(start)?..landmarks.symbol(end)?);
+        let (text, constants) = (range(TEXT)?, range(CONSTANTS)?);
+        let pages = [text, constants].into_iter().flat_map(pages).take(MOST_PAGES as usize);
+        let pages: BTreeMap<u64, u64> =
+            pages.filter_map(|at| Some((space.translate(GuestVirtualAddress(at))?.0, at))).collect();
+        let tables =
+            PATCH_TABLES.into_iter().filter_map(|(start, end, size)| Some((range((start, end))?, size)));
+        let mut places: Vec<u64> = tables.flat_map(|(table, size)| places(space, &table, size)).collect();
+        places.sort_unstable();
+        let inner = Inner { memory: memory.clone(), pages, places, patches, written: Mutex::default() };
+        let guarded = Guarded(Arc::new(inner));
+        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new(), taint: 0 })
+    }
+
+    /// For those who see writes.
+    pub fn guarded(&self) -> Guarded {
+        self.guarded.clone()
+    }
+
+    /// The physical pages, in pieces.
+    pub fn pages(&self) -> Vec<Range<u64>> {
+        let mut pieces: Vec<Range<u64>> = Vec::new();
+        for page in self.guarded.0.pages.keys() {
+            match pieces.last_mut() {
+                Some(last) if last.end == *page => last.end += PAGE,
+                _ => pieces.push(*page..page + PAGE),
+            }
+        }
+        pieces
+    }
+
+    /// The kernel's taint, as it was read.
+    pub fn taint(&mut self, taint: u64) -> Option<Tampering> {
+        let from = self.taint;
+        self.taint |= taint;
+        (from & !taint != 0).then_some(Tampering::Taint { from, to: taint })
+    }
+
+    /// What is not as it was. `now` are the registers of the vCPUs that answered.
+    pub fn compare(&mut self, now: &[(u8, Controls)]) -> Vec<Tampering> {
+        let mut found = self.guarded.take();
+        for (vcpu, now) in now.iter().filter(|(_, now)| now.cr0 & PAGING != 0) {
+            let gates = self.gates(now);
+            match self.registers.get_mut(vcpu) {
+                None => drop(self.registers.insert(*vcpu, (*now, gates))),
+                Some((before, old)) => {
+                    found.extend(registers(*vcpu, before, now));
+                    let changed =
+                        |(index, (old, new)): (usize, (&[u8], &[u8]))| (old != new).then_some(index as u8);
+                    let both = old.chunks(GATE).zip(gates.chunks(GATE)).enumerate();
+                    found.extend(
+                        both.filter_map(changed).map(|vector| Tampering::Gate { vcpu: *vcpu, vector }),
+                    );
+                    // Each change is told once.
+                    (*before, *old) = (*now, gates);
+                }
+            }
+        }
+        let memory = &self.guarded.0.memory;
+        let mut spaces: Vec<AddressSpace> = now
+            .iter()
+            .filter(|(_, now)| now.cr0 & PAGING != 0)
+            .map(|(_, now)| AddressSpace::new(memory.clone(), now.cr3, now.cr4))
+            .collect();
+        spaces.push(self.space.clone());
+        found.extend(spaces.iter().filter_map(|space| self.moved(space)));
+        found.truncate(MOST_TOLD);
+        found
+    }
+
+    /// The first page of the image that is not where it was. User space's tables may lack it altogether
+    /// (Documentation/arch/x86/pti.rst).
+    fn moved(&self, space: &AddressSpace) -> Option<Tampering> {
+        self.guarded.0.pages.iter().find_map(|(physical, address)| {
+            let to = space.translate(GuestVirtualAddress(*address))?.0;
+            (to != *physical).then_some(Tampering::Mapping {
+                address: *address,
+                from: Some(*physical),
+                to: Some(to),
+            })
+        })
+    }
+
+    fn gates(&self, controls: &Controls) -> Vec<u8> {
+        let mut gates = vec![0; GATE * GATES];
+        match self.space.read(GuestVirtualAddress(controls.idt.0), &mut gates) {
+            Some(()) => gates,
+            None => Vec::new(),
+        }
+    }
+}
+
+fn pages(range: Range<u64>) -> impl Iterator<Item = u64> {
+    let first = range.start.next_multiple_of(PAGE);
+    (first..range.end & !(PAGE - 1)).step_by(PAGE as usize)
+}
+
+/// The places that a table names.
+fn places(space: &AddressSpace, table: &Range<u64>, size: u64) -> Vec<u64> {
+    let length = table.end.saturating_sub(table.start).min(16 << 20);
+    let mut bytes = vec![0; length as usize];
+    if space.read(GuestVirtualAddress(table.start), &mut bytes).is_none() {
+        return Vec::new();
+    }
+    let entry = |(at, entry): (u64, &[u8])| {
+        let distance = i32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
+        at.wrapping_add_signed(distance.into())
+    };
+    let starts = (table.start..).step_by(size as usize);
+    starts.zip(bytes.chunks_exact(size as usize)).map(entry).collect()
+}
+
+fn registers(vcpu: u8, before: &Controls, now: &Controls) -> Vec<Tampering> {
+    let all = [
+        ("CR0", before.cr0 & CR0, now.cr0 & CR0),
+        ("CR4", before.cr4 & CR4, now.cr4 & CR4),
+        ("EFER", before.efer & EFER, now.efer & EFER),
+        ("IDTR", before.idt.0, now.idt.0),
+        ("IDTR.limit", before.idt.1.into(), now.idt.1.into()),
+        ("GDTR", before.gdt.0, now.gdt.0),
+    ];
+    let changed = all.into_iter().filter(|(_, from, to)| from != to);
+    changed.map(|(name, from, to)| Tampering::Register { vcpu, name: name.to_owned(), from, to }).collect()
+}
+
+#[cfg(test)]
+#[path = "guard_test.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use machine::create_memory;
+
+const TEXT_AT: u64 = 0xffff_ffff_8100_0000;
+const CONSTANTS_AT: u64 = TEXT_AT + 2 * PAGE;
+const IDT_AT: u64 = CONSTANTS_AT + PAGE;
+/// Where all of that is in physical memory, in its order.
+const PLACE: u64 = 0x10_0000;
+const ROOT: u64 = 0x1000;
+
+/// A guest whose kernel has two pages of text, one of constants, and an interrupt table.
+fn memory() -> Memory {
+    let memory = create_memory(2).unwrap();
+    let put = |at: u64, value: u64| memory.write_obj(value, GuestAddress(at)).unwrap();
+    put(ROOT + (TEXT_AT >> 39 & 511) * 8, 0x2003);
+    put(0x2000 + (TEXT_AT >> 30 & 511) * 8, 0x3003);
+    put(0x3000 + (TEXT_AT >> 21 & 511) * 8, 0x4003);
+    for page in 0..4 {
+        put(0x4000 + page * 8, (PLACE + page * PAGE) | 3);
+    }
+    memory
+}
+
+fn landmarks() -> Landmarks {
+    let symbols = [
+        ("_text", TEXT_AT),
+        ("_etext", CONSTANTS_AT),
+        ("__start_rodata", CONSTANTS_AT),
+        ("__end_rodata", CONSTANTS_AT + PAGE),
+        ("__start___jump_table", CONSTANTS_AT + 0x100),
+        ("__stop___jump_table", CONSTANTS_AT + 0x110),
+    ];
+    Landmarks {
+        symbols: symbols.into_iter().map(|(name, at)| (name.to_owned(), at)).collect(),
+        ..Landmarks::default()
+    }
+}
+
+fn guard(memory: &Memory, patches: bool) -> Guard {
+    // One jump label, at 0x40 of the text.
+    let distance = TEXT_AT.wrapping_add(0x40).wrapping_sub(CONSTANTS_AT + 0x100) as u32;
+    memory.write_obj(distance, GuestAddress(PLACE + 2 * PAGE + 0x100)).unwrap();
+    let space = AddressSpace::new(memory.clone(), ROOT, 0);
+    Guard::of(memory, &space, &landmarks(), patches).unwrap()
+}
+
+fn controls() -> Controls {
+    let idt = (IDT_AT, 0xfff);
+    Controls { cr0: CR0, cr3: ROOT, cr4: CR4, efer: EFER, idt, gdt: (1, 2) }
+}
+
+#[test]
+fn writes_are_done_and_told_where_nobody_may_write() {
+    let memory = memory();
+    let mut guard = guard(&memory, false);
+    assert_eq!(guard.pages(), [PLACE..PLACE + 3 * PAGE]);
+    let guarded = guard.guarded();
+    assert!(!guarded.write(PLACE + 3 * PAGE, &[1], 7), "not one of them");
+    assert!(guarded.write(PLACE + PAGE + 5, &[1, 2], 7));
+    // Nothing changes.
+    assert!(guarded.write(PLACE + PAGE + 5, &[1, 2], 7));
+    // A jump label, and what is behind it.
+    assert!(guarded.write(PLACE + 0x40, &[9; 5], 7));
+    assert!(guarded.write(PLACE + 0x44, &[8; 2], 7));
+    assert_eq!(memory.read_obj::<u16>(GuestAddress(PLACE + PAGE + 5)).unwrap(), 0x201);
+    let code = |address, from: &[u8], to: &[u8]| Tampering::Code {
+        address,
+        from: from.to_vec(),
+        to: to.to_vec(),
+        rip: 7,
+        by: None,
+    };
+    let told = guard.compare(&[]);
+    assert_eq!(told, [code(TEXT_AT + PAGE + 5, &[0, 0], &[1, 2]), code(TEXT_AT + 0x44, &[9, 0], &[8, 8])]);
+    assert_eq!(guard.compare(&[]), [], "once");
+    (0..200).for_each(|at| assert!(guarded.write(PLACE + 0x200 + at, &[1], 7)));
+    assert_eq!(guard.compare(&[]).len(), MOST_TOLD);
+}
+
+#[test]
+fn a_kernel_that_may_patch_itself_may_do_so_anywhere() {
+    let memory = memory();
+    let mut guard = guard(&memory, true);
+    assert!(guard.guarded().write(PLACE + PAGE, &[0xcc], 7));
+    assert_eq!(guard.compare(&[]), []);
+}
+
+#[test]
+fn registers_and_gates_have_to_stay_and_flags_that_protect_nothing_do_not() {
+    let memory = memory();
+    let mut guard = guard(&memory, false);
+    let before = controls();
+    assert_eq!(guard.compare(&[(0, before)]), []);
+    assert_eq!(
+        guard.compare(&[(0, Controls { cr0: CR0 | 8, cr4: CR4 | 1 << 7, gdt: (1, 9), ..before })]),
+        []
+    );
+    let told = guard.compare(&[(0, Controls { cr0: before.cr0 & !(1 << 16), ..before })]);
+    assert!(matches!(&told[..], [Tampering::Register { vcpu: 0, name, .. }] if name == "CR0"), "{told:?}");
+    guard.compare(&[(0, before)]);
+    memory.write_obj(1u8, GuestAddress(PLACE + 3 * PAGE + 0x80 * 16)).unwrap();
+    assert_eq!(guard.compare(&[(0, before)]), [Tampering::Gate { vcpu: 0, vector: 0x80 }]);
+    // One that comes up now is compared from now on.
+    assert_eq!(guard.compare(&[(0, before), (1, Controls { efer: 0, ..before })]), []);
+    // One that is down has nothing to compare.
+    assert_eq!(guard.compare(&[(1, Controls::default())]), []);
+}
+
+#[test]
+fn the_image_has_to_stay_where_it_is_mapped() {
+    let memory = memory();
+    let mut guard = guard(&memory, false);
+    assert_eq!(guard.compare(&[(0, controls())]), []);
+    memory.write_obj::<u64>(0x18_0003, GuestAddress(0x4008)).unwrap();
+    let moved = Tampering::Mapping { address: TEXT_AT + PAGE, from: Some(PLACE + PAGE), to: Some(0x18_0000) };
+    // By the vCPU's tables, and by the kernel's own.
+    assert_eq!(guard.compare(&[(0, controls())]), [moved.clone(), moved]);
+}
+
+#[test]
+fn taint_only_grows() {
+    let memory = memory();
+    let mut guard = guard(&memory, false);
+    assert_eq!((guard.taint(1), guard.taint(3), guard.taint(3)), (None, None, None));
+    assert_eq!(guard.taint(2), Some(Tampering::Taint { from: 3, to: 2 }));
+}

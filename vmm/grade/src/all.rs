@@ -1,0 +1,183 @@
+//! All submissions: several at once, the dearest first, going on where an earlier attempt stopped.
+
+use crate::{
+    assignment::{Assignment, Kind},
+    intake::Entry,
+    output,
+    record::{Record, State},
+    run::{Runner, Stopped},
+    store::Store,
+    student::{Common, Read},
+    syscall::Base,
+};
+use base::{cache::Cache, wanted::Wanted};
+use harness::{Abort, Options};
+use host::Choice;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+/// How to grade.
+#[derive(Clone, Debug)]
+pub struct Grading {
+    /// Where guests run.
+    pub host: Choice,
+    /// So many at once.
+    pub jobs: usize,
+    /// Only these students.
+    pub only: Vec<String>,
+    /// Of so many shards, counted from 1, this one.
+    pub shard: Option<(usize, usize)>,
+    /// Where everything is written.
+    pub out: PathBuf,
+}
+
+/// What came of all.
+pub struct Graded {
+    /// All records of this assignment, sorted by student.
+    pub records: Vec<Record>,
+    /// So many were taken as they were.
+    pub kept: usize,
+    /// The user pressed Ctrl-C.
+    pub stopped: bool,
+}
+
+/// Grades submissions, and writes all pages and tables. `tell` hears of each student as it is done.
+///
+/// # Errors
+/// The kernel can't be had, nothing can be written, or a student that was named is not there.
+pub fn all(
+    assignment: &Assignment,
+    entries: Vec<Entry>,
+    grading: &Grading,
+    tell: &(dyn Fn(&Record, bool) + Sync),
+) -> Result<Graded, Abort> {
+    for name in &grading.only {
+        if !entries.iter().any(|entry| entry.student == *name) {
+            let names = entries.iter().map(|entry| entry.student.as_str());
+            let near = base::diagnostic::nearest(name, names);
+            let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+            return Err(Abort::input(format!("--only: there is no submission of `{name}`{near}")));
+        }
+    }
+    let store = Store::open(&grading.out).map_err(Abort::infra)?;
+    let cache = Cache::open()?;
+    let (base, kernel) = base(assignment, &cache)?;
+    let common = Common { assignment, kernel, cache, base };
+    let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
+    let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
+    let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
+    let before: BTreeMap<String, Record> =
+        store.records().into_iter().map(|record| (record.student.clone(), record)).collect();
+    let (mut queue, mut kept) = (Vec::new(), 0);
+    let mut students = Vec::new();
+    for entry in wanted {
+        students.push(entry.student.clone());
+        let read = common.read(entry);
+        match before.get(&read.entry.student) {
+            // What is not known is tried again.
+            Some(record) if record.key == read.key && record.state != State::NotGraded => {
+                kept += 1;
+                tell(record, true);
+            }
+            earlier => queue.push((earlier.map_or(u64::MAX, |record| record.took_ms), read)),
+        }
+    }
+    // Taken from the end.
+    queue.sort_by_key(|(took, read)| (*took, read.files.as_ref().map_or(0, |files| files.files.len())));
+    let stopped = work(&common, queue.into_iter().map(|(_, read)| read).collect(), grading, &store, tell)?;
+    let whole = grading.only.is_empty();
+    let records: Vec<Record> = store
+        .records()
+        .into_iter()
+        // Who is gone from the submissions is gone from the tables.
+        .filter(|record| !whole || students.contains(&record.student))
+        .collect();
+    output::write(assignment, &records, &grading.out).map_err(Abort::infra)?;
+    Ok(Graded { records, kept, stopped })
+}
+
+/// The kernel that all share, built, and the source behind it where students add to that.
+fn base(assignment: &Assignment, cache: &Cache) -> Result<(Option<Base>, String), Abort> {
+    let Kind::Syscall(slots, _) = &assignment.kind else {
+        return Ok((None, harness::kernel::hash(&assignment.kernel, &assignment.path)?));
+    };
+    let base = Base::new(&assignment.kernel, &assignment.path, slots)?;
+    let stage = cache.stage()?;
+    base.series(None, stage.path()).map_err(Abort::infra)?;
+    let series = Some(stage.path().display().to_string());
+    let kernel = harness::kernel::hash(&Wanted { series, ..assignment.kernel.clone() }, &assignment.path)?;
+    Ok((Some(base), kernel))
+}
+
+fn work(
+    common: &Common<'_>,
+    queue: Vec<Read>,
+    grading: &Grading,
+    store: &Store,
+    tell: &(dyn Fn(&Record, bool) + Sync),
+) -> Result<bool, Abort> {
+    let jobs = grading.jobs.min(queue.len());
+    let queue = Mutex::new(queue);
+    let failed: Mutex<Option<String>> = Mutex::new(None);
+    let worker = || -> bool {
+        // A guest's memory is the scenario's choice; the host is started for what most of them take.
+        let options = Options { host: grading.host, guests_mib: 256, ..Options::default() };
+        let mut runner = Runner::new(options);
+        loop {
+            if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                return false;
+            }
+            let Some(read) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return false };
+            match common.grade(&read, &mut runner) {
+                Ok(record) => match store.keep(&record) {
+                    Ok(()) => tell(&record, false),
+                    Err(why) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
+                },
+                Err(Stopped) => return true,
+            }
+        }
+    };
+    let stopped = thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+        // All are waited for, whatever the first one says.
+        let ends: Vec<bool> = workers.into_iter().map(|it| it.join().unwrap_or(true)).collect();
+        ends.contains(&true)
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(why) => Err(Abort::infra(why)),
+        None => Ok(stopped),
+    }
+}
+
+/// Puts the records of several shards together, and writes all pages and tables. Of a student in two of them, the later folder's
+/// counts.
+///
+/// # Errors
+/// A folder has no records, or nothing can be written.
+pub fn merge(
+    assignment: &Assignment,
+    folders: &[PathBuf],
+    out: &std::path::Path,
+) -> Result<Vec<Record>, Abort> {
+    let mut records: BTreeMap<String, Record> = BTreeMap::new();
+    for folder in folders {
+        let found = Store::read(folder);
+        if found.is_empty() {
+            let why =
+                format!("{} has no grades; name a folder that `vmm grade --out` wrote", folder.display());
+            return Err(Abort::input(why));
+        }
+        records.extend(found.into_iter().map(|record| (record.student.clone(), record)));
+    }
+    let store = Store::open(out).map_err(Abort::infra)?;
+    let records: Vec<Record> = records.into_values().collect();
+    for record in &records {
+        store.keep(record).map_err(Abort::infra)?;
+    }
+    output::write(assignment, &records, out).map_err(Abort::infra)?;
+    Ok(records)
+}

@@ -1,0 +1,595 @@
+//! Reads an assignment's file. Its mistakes are shown as those of a scenario are: all at once, each with its line.
+
+use super::{
+    Assignment, Award, Bad, Check, Kind, Limits, OldStyle, Origin, Penalties, Rule, Show, Slot, Test,
+    Visibility,
+};
+use crate::{points::Points, table};
+use base::{
+    diagnostic::{Diagnostic, Diagnostics, Source},
+    text::plain,
+};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use scenario::{
+    node::{self, Node, Value},
+    reader::{Fields, Reader},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const FIELDS: &[&str] = &[
+    "name",
+    "title",
+    "kernel",
+    "kind",
+    "calls",
+    "old-style",
+    "files",
+    "teacher",
+    "attempts",
+    "params",
+    "table",
+    "tests",
+    "penalties",
+    "limits",
+    "show",
+    "unstable",
+    "seed",
+    "check",
+];
+/// Canvas's names: `lastname[_LATE]_12345_67890_file.c`, the second number growing with every attempt.
+const CANVAS: &str = r"^(?<student>[^_]+(?:_LATE)?_\d+)_(?<attempt>\d+)_(?<file>.+)$";
+/// Moodle's: `First Last_12345_assignsubmission_file_`.
+const MOODLE: &str = r"^(?<student>.+)_(?<attempt>\d+)_assignsubmission_file_?(?<file>.*)$";
+
+impl Assignment {
+    /// Reads an assignment's file; scenarios and files that it names must be there and make sense.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, ready for the user's eyes.
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let cannot = |error: std::io::Error| {
+            Diagnostics::file(path, format!("can't read this assignment: {}", plain(&error)))
+        };
+        if path.is_dir() {
+            let why = "this is a folder; name the assignment's file, like pa2/assignment.yaml";
+            return Err(Diagnostics::file(path, why));
+        }
+        let text = fs::read_to_string(path).map_err(cannot)?;
+        let source = Source::new(path, &text);
+        let tree = node::parse(&source).map_err(|errors| Diagnostics::new(source.clone(), errors))?;
+        let mut reader = Reader::new(&source);
+        let assignment = read(&mut reader, &tree);
+        let errors = reader.errors;
+        match assignment {
+            Some(assignment) if errors.is_empty() => Ok(assignment),
+            _ => Err(Diagnostics::new(source, errors)),
+        }
+    }
+}
+
+fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
+    let mut fields = reader.fields(tree, "an assignment")?;
+    let path = reader.source.path().to_owned();
+    let folder = fs::canonicalize(&path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let name = match fields.take("name") {
+        Some(node) => reader.text(node, "the assignment's name"),
+        None => folder.and_then(|it| it.file_name().map(|name| name.to_string_lossy().into_owned())),
+    };
+    let name = name.unwrap_or_default();
+    let title = fields.take("title").and_then(|node| reader.text(node, "a title"));
+    let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
+    let kernel = kernel.relative_to(path.parent().unwrap_or(Path::new("")));
+    let kind = kind(reader, &mut fields);
+    let files = match fields.take("files") {
+        Some(node) => globs(reader, node),
+        None => default_files(&kind),
+    };
+    let teacher = fields.take("teacher").map(|node| teacher(reader, node)).unwrap_or_default();
+    let attempts = fields.take("attempts").and_then(|node| attempts(reader, node));
+    let params = fields.take("params").map(|node| params(reader, node)).unwrap_or_default();
+    let table = fields.take("table").and_then(|node| table_of(reader, node)).unwrap_or_default();
+    let tests = match fields.need(reader, "tests") {
+        Some(node) => tests(reader, node, &params),
+        None => Vec::new(),
+    };
+    let penalties = fields.take("penalties").map(|node| penalties(reader, node)).unwrap_or_default();
+    let limits = limits(reader, fields.take("limits"));
+    let show = fields.take("show").and_then(|node| {
+        reader.choice(
+            node,
+            "what a student sees of a failure",
+            &[("everything", Show::Everything), ("names", Show::Names)],
+        )
+    });
+    let unstable = fields.take("unstable").and_then(|node| {
+        reader.choice(node, "which of two runs counts", &[("best", Rule::Best), ("worst", Rule::Worst)])
+    });
+    let seed = match fields.take("seed") {
+        Some(node) => reader.text(node, "a seed, any text").unwrap_or_default(),
+        None => name.clone(),
+    };
+    let check = fields.take("check").map(|node| check(reader, node, &tests)).unwrap_or_default();
+    fields.end(reader, FIELDS);
+    let identity = identity(reader, &tests, &teacher, &table);
+    Some(Assignment {
+        title: title.unwrap_or_else(|| name.clone()),
+        path,
+        name,
+        kernel,
+        kind: kind.unwrap_or(Kind::Module),
+        files,
+        teacher,
+        attempts,
+        params,
+        table,
+        tests,
+        penalties,
+        limits,
+        show: show.unwrap_or(Show::Everything),
+        unstable: unstable.unwrap_or(Rule::Best),
+        seed,
+        check,
+        identity,
+    })
+}
+
+fn beside(reader: &Reader<'_>, text: &str) -> PathBuf {
+    reader.source.path().parent().unwrap_or(Path::new("")).join(text)
+}
+
+/// A path that is there.
+fn existing(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<PathBuf> {
+    let text = reader.text(node, what)?;
+    let path = beside(reader, &text);
+    match fs::metadata(&path) {
+        Ok(_) => Some(path),
+        Err(error) => {
+            let why = format!("can't find {what} {}: {}", path.display(), plain(&error));
+            let help = format!("paths are relative to the folder of {}", reader.source.path().display());
+            reader.error(Diagnostic::new(&node.span, why).help(help))
+        }
+    }
+}
+
+fn points(reader: &mut Reader<'_>, node: &Node) -> Option<Points> {
+    let text = reader.text(node, "points, like `5` or `2.5`")?;
+    match Points::parse(&text) {
+        Ok(points) => Some(points),
+        Err(why) => {
+            let help = "points are 0 to 10000, with up to two decimals, like `5` or `2.5`";
+            reader.error(Diagnostic::new(&node.span, format!("these points make no sense: {why}")).help(help))
+        }
+    }
+}
+
+fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
+    let node = fields.need(reader, "kind");
+    let is_syscall = node
+        .and_then(|node| reader.choice(node, "what is handed in", &[("module", false), ("syscall", true)]));
+    let (calls, old) = (fields.take("calls"), fields.take("old-style"));
+    if is_syscall != Some(true) {
+        for node in [calls, old].into_iter().flatten() {
+            let why = "only an assignment of the kind `syscall` asks for system calls";
+            reader.error::<()>(Diagnostic::new(&node.span, why));
+        }
+        return is_syscall.map(|_| Kind::Module);
+    }
+    let old = old.and_then(|node| {
+        reader.choice(
+            node,
+            "`wrapped` or `refused`",
+            &[("wrapped", OldStyle::Wrapped), ("refused", OldStyle::Refused)],
+        )
+    });
+    let Some(node) = calls else {
+        let help = "like `calls: {stats: {number: 600, prototype: [int, long __user *]}}`";
+        let why = "an assignment of the kind `syscall` needs the field `calls`";
+        return reader.error(Diagnostic::new(&fields.span, why).help(help));
+    };
+    let mut slots: Vec<Slot> = Vec::new();
+    for (name, key, node) in reader.fields(node, "`calls`")?.rest() {
+        let mut inner = reader.fields(node, &format!("the call `{name}`"))?;
+        // Beyond x32's, and where the table's generated arrays stay small.
+        let number = inner.need(reader, "number").and_then(|node| reader.int(node, "a number", 548, 1000));
+        let prototype = match inner.take("prototype") {
+            Some(node) => {
+                let items = reader.items(node, "types, like `[int, long __user *]`")?;
+                Some(items.iter().filter_map(|item| reader.text(item, "a type")).collect())
+            }
+            None => None,
+        };
+        inner.end(reader, &["number", "prototype"]);
+        let number = number? as u32;
+        if slots.iter().any(|slot| slot.number == number) {
+            return reader.error(Diagnostic::new(key, format!("a second call with the number {number}")));
+        }
+        slots.push(Slot { name: name.to_owned(), number, prototype });
+    }
+    Some(Kind::Syscall(slots, old.unwrap_or(OldStyle::Refused)))
+}
+
+fn default_files(kind: &Option<Kind>) -> GlobSet {
+    let names: &[&str] = match kind {
+        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff"],
+        _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
+    };
+    let mut set = GlobSetBuilder::new();
+    for name in names {
+        set.add(Glob::new(name).expect("a constant that tests use"));
+    }
+    set.build().unwrap_or_else(|_| GlobSet::empty())
+}
+
+fn globs(reader: &mut Reader<'_>, node: &Node) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    for item in reader.items(node, "names of files, like `[\"*.c\", Makefile]`").unwrap_or_default() {
+        let Some(text) = reader.text(item, "a file's name, like `*.c`") else { continue };
+        match Glob::new(&text) {
+            Ok(glob) => _ = set.add(glob),
+            Err(error) => {
+                let why = format!("`{text}` names no files: {}", error.kind());
+                reader.error::<()>(Diagnostic::new(&item.span, why));
+            }
+        }
+    }
+    set.build().unwrap_or_else(|_| GlobSet::empty())
+}
+
+fn teacher(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
+    let Some(mut fields) = reader.fields(node, "`teacher` (like `{Makefile: files/Makefile}`)") else {
+        return Vec::new();
+    };
+    let mut files = Vec::new();
+    for (name, key, node) in fields.rest() {
+        if name.contains('/') {
+            let why = "a teacher's file lies beside the student's, so its name has no `/`";
+            reader.error::<()>(Diagnostic::new(key, why));
+            continue;
+        }
+        let Some(path) = existing(reader, node, "the teacher's file") else { continue };
+        match fs::read_to_string(&path) {
+            Ok(text) => files.push((name.to_owned(), text)),
+            Err(error) => {
+                let why = format!("can't read {}: {}", path.display(), plain(&error));
+                reader.error::<()>(Diagnostic::new(&node.span, why));
+            }
+        }
+    }
+    files
+}
+
+fn attempts(reader: &mut Reader<'_>, node: &Node) -> Option<regex::Regex> {
+    let text = match node.text() {
+        Some("canvas") => CANVAS.to_owned(),
+        Some("moodle") => MOODLE.to_owned(),
+        _ => reader.text(node, "`canvas`, `moodle`, or an expression")?,
+    };
+    let regex = match regex::Regex::new(&text) {
+        Ok(regex) => regex,
+        Err(_) => return reader.regex(node),
+    };
+    if regex.capture_names().flatten().any(|name| name == "student") {
+        return Some(regex);
+    }
+    let help = r"like `'^(?<student>[a-z]+)_(?<attempt>\d+)'`, or `canvas`, or `moodle`";
+    reader.error(Diagnostic::new(&node.span, "this expression has no group named `student`").help(help))
+}
+
+fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
+    let Some(mut fields) = reader.fields(node, "`params`") else { return Vec::new() };
+    let mut list = Vec::new();
+    for (name, _, node) in fields.rest() {
+        list.extend(origin(reader, name, node).map(|origin| (name.to_owned(), origin)));
+    }
+    list
+}
+
+#[derive(Clone, Copy)]
+enum From {
+    Folder,
+    Module,
+    Device,
+    Major,
+}
+
+fn origin(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Origin> {
+    const FROM: &[(&str, From)] = &[
+        ("folder", From::Folder),
+        ("module", From::Module),
+        ("device", From::Device),
+        ("major", From::Major),
+    ];
+    if !matches!(node.value, Value::Map(_)) {
+        let help = "or what it has: `{from: folder}` (also module, device, major), `{source: 'expression'}`, `{draw: text, length: 12}`";
+        let Some(text) = node.text() else {
+            reader.expected::<()>(node, "a value for everybody");
+            reader.errors.last_mut().expect("it was just noted").help = Some(help.to_owned());
+            return None;
+        };
+        return Some(Origin::Fixed(text.to_owned()));
+    }
+    let mut fields = reader.fields(node, &format!("the parameter `{name}`"))?;
+    let (from, source, draw) = (fields.take("from"), fields.take("source"), fields.take("draw"));
+    let origin = match (from, source, draw) {
+        (Some(node), None, None) => match reader.choice(node, "what a submission has", FROM)? {
+            From::Folder => Origin::Folder,
+            From::Module => Origin::Module,
+            From::Device => Origin::Device,
+            From::Major => Origin::Major,
+        },
+        (None, Some(node), None) => {
+            let regex = reader.regex(node)?;
+            if regex.captures_len() < 2 {
+                let why = "the expression marks nothing: put parentheses around what is meant";
+                return reader.error(Diagnostic::new(&node.span, why));
+            }
+            Origin::Source(regex)
+        }
+        (None, None, Some(node)) => {
+            match reader.choice(node, "what to draw", &[("text", true), ("int", false)])? {
+                true => {
+                    let length = fields.take("length");
+                    Origin::DrawText(
+                        length.map_or(Some(12), |it| reader.int(it, "`length`", 1, 4096))? as usize
+                    )
+                }
+                false => {
+                    let mut bound = |name| {
+                        let node = fields.need(reader, name)?;
+                        reader.int(node, name, i64::MIN.into(), i64::MAX.into()).map(|number| number as i64)
+                    };
+                    let (low, high) = (bound("at-least"), bound("at-most"));
+                    if low? > high? {
+                        return reader.error(Diagnostic::new(&node.span, "there is no such number"));
+                    }
+                    Origin::DrawInt(low?, high?)
+                }
+            }
+        }
+        _ => {
+            let why = format!("the parameter `{name}` needs one of `from`, `source` and `draw`");
+            return reader.error(Diagnostic::new(&node.span, why));
+        }
+    };
+    fields.end(reader, &["from", "source", "draw", "length", "at-least", "at-most"]);
+    Some(origin)
+}
+
+fn table_of(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeMap<String, BTreeMap<String, String>>> {
+    let path = existing(reader, node, "the table")?;
+    match table::read(&path) {
+        Ok(table) => Some(table),
+        Err(why) => reader.error(Diagnostic::new(&node.span, why)),
+    }
+}
+
+fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
+    let mut tests: Vec<Test> = Vec::new();
+    for node in reader.list(node, "a list of tests, each with its own `-`").unwrap_or_default() {
+        let Some(test) = test(reader, node, params) else { continue };
+        if tests.iter().any(|other| other.name == test.name) {
+            let why = format!("a second test named `{}`", test.name);
+            reader.error::<()>(Diagnostic::new(&node.span, why));
+        }
+        tests.push(test);
+    }
+    tests
+}
+
+fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Option<Test> {
+    const KNOWN: &[&str] = &["name", "scenario", "points", "steps", "run", "visibility", "hint"];
+    const SEEN: &[(&str, Visibility)] = &[
+        ("visible", Visibility::Visible),
+        ("after-due-date", Visibility::AfterDueDate),
+        ("hidden", Visibility::Hidden),
+    ];
+    let mut fields = reader.fields(node, "a test")?;
+    let scenario = fields.need(reader, "scenario");
+    let path = scenario.and_then(|node| existing(reader, node, "the scenario"));
+    let name = match fields.take("name") {
+        Some(node) => reader.text(node, "the test's name"),
+        None => path.as_ref().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())),
+    };
+    let visibility = fields.take("visibility").and_then(|node| reader.choice(node, "who sees it", SEEN));
+    let hint = fields.take("hint").and_then(|node| reader.text(node, "what to tell who fails it"));
+    let (whole, steps, run) = (fields.take("points"), fields.take("steps"), fields.take("run"));
+    fields.end(reader, KNOWN);
+    let steps_of = match (&path, scenario) {
+        (Some(path), Some(node)) => step_names(reader, path, node, params),
+        _ => None,
+    };
+    let award = match (whole, steps, run) {
+        (Some(node), None, None) => Award::Whole(points(reader, node)?),
+        (None, None, None) => {
+            let help = "write `points: 10`, or points for its steps: `steps: {a step's name: 5}`, `run: 5`";
+            return reader.error(Diagnostic::new(&fields_span(node), "this test has no points").help(help));
+        }
+        (Some(node), ..) => {
+            let why = "points for all of the test, or for its parts: not both";
+            return reader.error(Diagnostic::new(&node.span, why));
+        }
+        (None, steps, run) => {
+            let mut list = Vec::new();
+            if let Some(node) = steps {
+                for (name, key, node) in reader.fields(node, "`steps`")?.rest() {
+                    let known = steps_of.as_ref();
+                    if known.is_some_and(|known| !known.iter().any(|known| known == name)) {
+                        let text = format!("no step of the scenario is named `{name}`");
+                        let known = known.into_iter().flatten().map(String::as_str);
+                        reader.errors.push(Diagnostic::new(key, text).nearest(name, known));
+                    }
+                    list.extend(points(reader, node).map(|points| (name.to_owned(), points)));
+                }
+            }
+            let run = run.and_then(|node| points(reader, node)).unwrap_or(Points::NONE);
+            Award::Parts { steps: list, run }
+        }
+    };
+    let visibility = visibility.unwrap_or(Visibility::Visible);
+    Some(Test { name: name?, scenario: path?, award, visibility, hint })
+}
+
+fn fields_span(node: &Node) -> std::ops::Range<usize> {
+    node.span.clone()
+}
+
+/// The names of a scenario's steps. Its own mistakes are shown where it is named; that its parameters have values here is
+/// looked at, too.
+fn step_names(
+    reader: &mut Reader<'_>,
+    path: &Path,
+    node: &Node,
+    params: &[(String, Origin)],
+) -> Option<Vec<String>> {
+    let declared = match scenario::parameters(path) {
+        Ok(declared) => declared,
+        Err(errors) => {
+            return reader.error(Diagnostic::new(&node.span, format!("a mistake in it:\n{errors}")));
+        }
+    };
+    for open in declared.iter().filter(|it| it.default.is_none()) {
+        if !params.iter().any(|(name, _)| *name == open.name) {
+            let why = format!("its parameter `{}` has no value", open.name);
+            let help =
+                format!("give it one: `params: {{{}: ...}}` here, or a default in the scenario", open.name);
+            reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
+        }
+    }
+    let text = fs::read_to_string(path).ok()?;
+    let tree = node::parse(&Source::new(path, &text)).ok()?;
+    let field = |node: &Node, name: &str| match &node.value {
+        Value::Map(entries) => {
+            entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, it)| it.clone())
+        }
+        _ => None,
+    };
+    let steps = field(&tree, "steps")?;
+    let Value::List(steps) = &steps.value else { return None };
+    Some(steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect())
+}
+
+fn penalties(reader: &mut Reader<'_>, node: &Node) -> Penalties {
+    let Some(mut fields) = reader.fields(node, "`penalties`") else { return Penalties::default() };
+    let warnings = fields.take("warnings").and_then(|node| match node.value {
+        Value::Map(_) => {
+            let mut inner = reader.fields(node, "`warnings`")?;
+            let each = inner.need(reader, "each").and_then(|node| points(reader, node));
+            let most = inner.need(reader, "at-most").and_then(|node| points(reader, node));
+            inner.end(reader, &["each", "at-most"]);
+            Some((each?, most?))
+        }
+        _ => points(reader, node).map(|points| (points, Points::MOST)),
+    });
+    let mut one = |name: &str| fields.take(name).and_then(|node| points(reader, node));
+    let (splat, leak, taint, license) = (one("splat"), one("leak"), one("taint"), one("license"));
+    fields.end(reader, &["warnings", "splat", "leak", "taint", "license"]);
+    Penalties { warnings, splat, leak, taint, license }
+}
+
+fn limits(reader: &mut Reader<'_>, node: Option<&Node>) -> Limits {
+    let mut limits = Limits { files: 1000, bytes: 16 << 20, build: Duration::from_secs(120) };
+    let Some(mut fields) = node.and_then(|node| reader.fields(node, "`limits`")) else { return limits };
+    if let Some(node) = fields.take("files") {
+        limits.files = reader.int(node, "`files`", 1, 100_000).unwrap_or(1) as usize;
+    }
+    if let Some(node) = fields.take("size") {
+        limits.bytes = reader.int(node, "`size`, like `16 MiB`,", 1, 1 << 30).unwrap_or(1) as u64;
+    }
+    if let Some(node) = fields.take("build") {
+        limits.build = reader.duration(node, "`build`").unwrap_or(limits.build);
+    }
+    fields.end(reader, &["files", "size", "build"]);
+    limits
+}
+
+fn check(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) -> Check {
+    let Some(mut fields) = reader.fields(node, "`check`") else { return Check::default() };
+    let reference =
+        fields.take("reference").and_then(|node| existing(reader, node, "the reference solution"));
+    let starter = fields.take("starter").and_then(|node| match node.value {
+        Value::Map(_) => {
+            let mut inner = reader.fields(node, "`starter`")?;
+            let path = inner.need(reader, "path").and_then(|node| existing(reader, node, "the starter"));
+            let most = inner.need(reader, "at-most").and_then(|node| points(reader, node));
+            inner.end(reader, &["path", "at-most"]);
+            Some((path?, most?))
+        }
+        _ => existing(reader, node, "the starter").map(|path| (path, Points::NONE)),
+    });
+    let bad = fields.take("bad").map(|node| bad(reader, node, tests)).unwrap_or_default();
+    fields.end(reader, &["reference", "starter", "bad"]);
+    Check { reference, starter, bad }
+}
+
+fn bad(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) -> Vec<Bad> {
+    let Some(mut fields) = reader.fields(node, "`bad` (like `{bad/no-efault.patch: {points: 85}}`)") else {
+        return Vec::new();
+    };
+    let mut list = Vec::new();
+    for (name, key, node) in fields.rest() {
+        let path = beside(reader, name);
+        if !path.exists() {
+            reader.error::<()>(Diagnostic::new(key, format!("can't find {}", path.display())));
+        }
+        let Some(mut inner) = reader.fields(node, "a bad solution") else { continue };
+        let points = inner.need(reader, "points").and_then(|node| points(reader, node));
+        let mut fails = Vec::new();
+        if let Some(node) = inner.take("fails") {
+            for item in reader.items(node, "tests' names").unwrap_or_default() {
+                let Some(name) = reader.text(item, "a test's name") else { continue };
+                if !tests.iter().any(|test| test.name == name) {
+                    let known = tests.iter().map(|test| &*test.name);
+                    let text = format!("there is no test `{name}`");
+                    reader.errors.push(Diagnostic::new(&item.span, text).nearest(&name, known));
+                }
+                fails.push(name);
+            }
+        }
+        let says = inner.take("says").and_then(|node| reader.text(node, "what its page says"));
+        inner.end(reader, &["points", "fails", "says"]);
+        list.extend(points.map(|points| Bad { path, points, fails, says }));
+    }
+    list
+}
+
+/// Of the file itself and of all that it names: with another one, everybody is graded anew.
+fn identity(
+    reader: &Reader<'_>,
+    tests: &[Test],
+    teacher: &[(String, String)],
+    table: &BTreeMap<String, BTreeMap<String, String>>,
+) -> String {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    // What is only checked changes nobody's grade.
+    let mut checked = false;
+    for line in reader.source.text().lines() {
+        let begins = line.starts_with(|c: char| !c.is_whitespace() && c != '#');
+        checked = if begins { line.starts_with("check:") } else { checked };
+        if !checked {
+            add(line.trim_end().as_bytes());
+        }
+    }
+    for test in tests {
+        add(&fs::read(&test.scenario).unwrap_or_default());
+    }
+    for (name, text) in teacher {
+        add(name.as_bytes());
+        add(text.as_bytes());
+    }
+    add(format!("{table:?}").as_bytes());
+    crate::hex(&digest.finalize())
+}
+
+#[cfg(test)]
+#[path = "read_test.rs"]
+mod tests;

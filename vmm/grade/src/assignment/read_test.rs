@@ -1,0 +1,88 @@
+use super::*;
+
+/// Loads an assignment that lies beside a scenario `t.yaml`, or says what is wrong with it.
+fn load(text: &str) -> Result<Assignment, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario =
+        "params: {device: , n: 1}\nsteps:\n  - name: first\n    open: /dev/${device}${n}\n  - sleep: 1 s\n";
+    fs::write(folder.path().join("t.yaml"), scenario).unwrap();
+    fs::write(folder.path().join("broken.yaml"), "steps: [").unwrap();
+    let path = folder.path().join("assignment.yaml");
+    fs::write(&path, text).unwrap();
+    Assignment::load(&path).map_err(|errors| errors.to_string())
+}
+
+const PARAMS: &str = "params: {device: {from: device}}\n";
+
+#[test]
+fn an_assignment_has_defaults_for_what_it_leaves_out() {
+    let text = format!(
+        "kind: module\n{PARAMS}tests:\n  - {{scenario: t.yaml, points: 2.5}}\n  - {{name: b, scenario: t.yaml, steps: {{first: 5}}, run: 1}}\n"
+    );
+    let assignment = load(&text).unwrap();
+    assert_eq!((assignment.points().to_string(), assignment.tests[0].name.as_str()), ("8.5".to_owned(), "t"));
+    assert_eq!(assignment.kind, Kind::Module);
+    assert!(
+        ["a.c", "sub/b.h", "makefile"]
+            .iter()
+            .all(|name| { assignment.files.is_match(name.rsplit('/').next().unwrap()) })
+    );
+    assert!(!assignment.files.is_match("a.ko"));
+}
+
+#[test]
+fn mistakes_are_shown_with_their_line_and_the_right_name() {
+    let with = |tests: &str| load(&format!("kind: module\n{PARAMS}tests:\n{tests}")).unwrap_err();
+    for (text, says) in [
+        (with("  - {scenario: t.yaml, points: -5}"), vec!["these points make no sense", "negative", ".yaml:4"]),
+        (with("  - {scenario: t.yaml, points: many}"), vec!["they are no number"]),
+        (with("  - {scenario: nosuch.yaml, points: 5}"), vec!["can't find the scenario", "nosuch.yaml", ".yaml:4"]),
+        (with("  - {scenario: broken.yaml, points: 5}"), vec!["a mistake in it", "broken.yaml:1"]),
+        (with("  - {scenario: t.yaml}"), vec!["this test has no points", "points: 10"]),
+        (with("  - {scenario: t.yaml, points: 1, run: 1}"), vec!["not both"]),
+        (with("  - {scenario: t.yaml, steps: {frist: 1}}"), vec!["no step", "`frist`", "did you mean `first`"]),
+        (with("  - {scenario: t.yaml, points: 1}\n  - {scenario: t.yaml, points: 1}"), vec!["a second test named `t`"]),
+        (with("  - {scenario: t.yaml, points: 1, visibility: hiden}"), vec!["did you mean `hidden`"]),
+        (load("kind: module\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["its parameter `device` has no value"]),
+        (load("kind: modul\ntests: []").unwrap_err(), vec!["did you mean `module`", "a list of tests"]),
+        (load("kind: syscall\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["needs the field `calls`"]),
+        (load("kind: module\nattempts: '(.*'\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["not a regular expression"]),
+        (load("kind: module\nattempts: '(.*)'\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["no group named `student`"]),
+        (load(&format!("kind: module\n{PARAMS}tests: [{{scenario: t.yaml, points: 1}}]\ncheck: {{bad: {{b.patch: {{points: 1, fails: [x]}}}}}}")).unwrap_err(), vec!["can't find", "there is no test `x`"]),
+    ] {
+        for says in says {
+            assert!(text.contains(says), "`{says}` is not in:\n{text}");
+        }
+    }
+    assert!(Assignment::load(Path::new("/")).unwrap_err().to_string().contains("this is a folder"));
+}
+
+#[test]
+fn canvas_and_moodle_names_are_known() {
+    for (rule, name, student, attempt) in [
+        (CANVAS, "doe_LATE_12_345_chardev.c", "doe_LATE_12", "345"),
+        (CANVAS, "doe_12_345_my_driver.zip", "doe_12", "345"),
+        (MOODLE, "Jane Doe_678_assignsubmission_file_", "Jane Doe", "678"),
+    ] {
+        let regex = regex::Regex::new(rule).unwrap();
+        let found = regex.captures(name).unwrap();
+        assert_eq!((&found["student"], &found["attempt"]), (student, attempt));
+    }
+}
+
+#[test]
+fn who_changes_a_test_or_a_scenario_has_all_graded_again_but_not_who_changes_a_check() {
+    let text = format!("kind: module\n{PARAMS}tests: [{{scenario: t.yaml, points: 1}}]\n");
+    let identity = |text: &str| load(text).unwrap().identity;
+    assert_eq!(identity(&text), identity(&format!("{text}check: {{}}\n")));
+    assert_ne!(identity(&text), identity(&text.replace("points: 1", "points: 2")));
+    let checked = |first: &str, points: &str| {
+        format!("kind: module\ncheck:\n  {first}\n{PARAMS}tests: [{{scenario: t.yaml, points: {points}}}]\n")
+    };
+    assert_eq!(identity(&checked("reference: t.yaml", "1")), identity(&checked("starter: t.yaml", "1")));
+    assert_ne!(
+        identity(&checked("reference: t.yaml", "1")),
+        identity(&checked("starter: t.yaml", "2")),
+        "what follows a check counts"
+    );
+}

@@ -1,0 +1,165 @@
+//! Builds what was handed in, in a process of its own that is ended when its time is up: a makefile can do anything, and also
+//! nothing, for ever.
+
+use crate::{
+    record::Build,
+    run::{Stopped, at_home, millis},
+};
+use base::{interrupt, wanted::Wanted};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use std::{
+    fs, io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(20);
+/// From SIGTERM, on which make takes its own children along, to SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Kept of what a build says.
+const SAID: usize = 16 << 10;
+
+/// How a build ended.
+pub enum Built {
+    /// There is a module, in the cache.
+    Done(Build),
+    /// The student's fault.
+    Failed(Build),
+    /// This machine's.
+    Infra(String),
+}
+
+/// Builds the module of a folder for a kernel of the cache. `shown` is a folder whose path no student should see.
+///
+/// # Errors
+/// The user pressed Ctrl-C.
+pub fn module(folder: &Path, kernel: &str, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+    let mut command = vmm();
+    command.args(["module", "build", "--kernel", kernel]).arg(folder);
+    command_of(command, limit, shown, &mut || {
+        harness::module::warnings(folder, kernel).map_err(|abort| abort.why)
+    })
+}
+
+/// Builds a kernel of which students wrote a part.
+///
+/// # Errors
+/// The user pressed Ctrl-C.
+pub fn kernel(wanted: &Wanted, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+    let mut command = vmm();
+    command.args(["kernel", "build"]).args(&wanted.kernel);
+    let options = [
+        ("--source", &wanted.source),
+        ("--revision", &wanted.revision),
+        ("--series", &wanted.series),
+        ("--config", &wanted.config),
+    ];
+    for (option, value) in options {
+        command.args(value.iter().flat_map(|value| [option, value]));
+    }
+    command.args(wanted.fragments.iter().flat_map(|name| ["--fragment", name]));
+    command.args(wanted.llvm.iter().map(|version| format!("--llvm={version}")));
+    command_of(command, limit, shown, &mut || Ok(Vec::new()))
+}
+
+fn vmm() -> Command {
+    // What can't be found can't be started either, and is told then.
+    Command::new(std::env::current_exe().unwrap_or_else(|_| "vmm".into()))
+}
+
+/// Runs one of this program's own commands; `warnings` is asked once it went well.
+fn command_of(
+    command: Command,
+    limit: Duration,
+    shown: &Path,
+    warnings: &mut dyn FnMut() -> Result<Vec<String>, String>,
+) -> Result<Built, Stopped> {
+    let started = Instant::now();
+    let log = shown.with_extension("build");
+    let result = one(command, limit, &log);
+    let said = fs::read(&log).unwrap_or_default();
+    let _ = fs::remove_file(&log);
+    let said = at_home(&String::from_utf8_lossy(&said), shown);
+    let build = |errors: Option<String>| Build { errors, warnings: Vec::new(), took_ms: millis(started) };
+    match result {
+        Ok(End::Exited(status)) if status.success() => {
+            let warnings = match warnings() {
+                Ok(warnings) => warnings.iter().map(|it| at_home(it, shown)).collect(),
+                Err(why) => return Ok(Built::Infra(why)),
+            };
+            Ok(Built::Done(Build { warnings, ..build(None) }))
+        }
+        Ok(End::Exited(status)) => match status.code() {
+            // The command's exit codes: against the module, bad input (a module that the kernel refuses), and all else.
+            Some(1 | 2) => Ok(Built::Failed(build(Some(cut(&said))))),
+            _ => Ok(Built::Infra(format!("the build ended by {status}: {}", cut(&said)))),
+        },
+        Ok(End::TooLong) => {
+            let why =
+                format!("the build took longer than {} s, and was ended\n{}", limit.as_secs(), cut(&said));
+            Ok(Built::Failed(build(Some(why))))
+        }
+        Ok(End::Stopped) => Err(Stopped),
+        Err(error) => Ok(Built::Infra(format!("a build can't be started: {error}"))),
+    }
+}
+
+enum End {
+    Exited(ExitStatus),
+    TooLong,
+    Stopped,
+}
+
+fn one(mut command: Command, limit: Duration, log: &Path) -> io::Result<End> {
+    let output = fs::File::create(log)?;
+    command.process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+    let mut child = command.spawn()?;
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(End::Exited(status));
+        }
+        if interrupt::requested() {
+            end(&mut child)?;
+            return Ok(End::Stopped);
+        }
+        if started.elapsed() > limit {
+            end(&mut child)?;
+            return Ok(End::TooLong);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Ends a build and all that it started.
+fn end(child: &mut Child) -> io::Result<()> {
+    let group = Pid::from_raw(child.id().cast_signed());
+    let _ = killpg(group, Signal::SIGTERM);
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > PATIENCE {
+            let _ = killpg(group, Signal::SIGKILL);
+            child.wait()?;
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// The beginning of what was said: compilers put the cause first.
+fn cut(said: &str) -> String {
+    let mut end = said.len().min(SAID);
+    while !said.is_char_boundary(end) {
+        end -= 1;
+    }
+    let said = said[..end].trim();
+    said.strip_prefix("error: ").unwrap_or(said).to_owned()
+}

@@ -1,0 +1,109 @@
+//! What a submission may still hold, and what it holds already.
+
+use super::archive;
+use crate::assignment::Limits;
+use std::collections::BTreeMap;
+
+/// Archives in archives: an LMS packs what a student packed, and no more.
+const NESTED: usize = 3;
+/// What editors and file managers leave, and versions that are kept; nobody means to hand these in.
+const SILENT: &[&str] =
+    &["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".svn", ".vscode", ".idea"];
+
+/// The files so far, and what room there is.
+pub struct Budget {
+    limits: Limits,
+    bytes: u64,
+    seen: usize,
+    kernel_tree: bool,
+    /// The files so far.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What should be known.
+    pub notes: Vec<String>,
+}
+
+impl Budget {
+    /// Nothing yet.
+    pub fn new(limits: &Limits) -> Self {
+        let limits = limits.clone();
+        Self { limits, bytes: 0, seen: 0, kernel_tree: false, files: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    /// Counts one more name, of whatever it is.
+    pub fn count(&mut self, name: &str) -> Result<(), String> {
+        self.seen += 1;
+        self.kernel_tree |= name == "MAINTAINERS" || name.ends_with("/MAINTAINERS");
+        match self.seen <= self.limits.files {
+            true => Ok(()),
+            false => Err(self.too_much(format!("it holds more than {} files", self.limits.files))),
+        }
+    }
+
+    /// So many bytes may still come.
+    pub fn room(&self) -> u64 {
+        self.limits.bytes - self.bytes
+    }
+
+    /// It does not fit.
+    pub fn too_large(&self) -> String {
+        self.too_much(format!("it is larger than {} once unpacked", size(self.limits.bytes)))
+    }
+
+    fn too_much(&self, why: String) -> String {
+        match self.kernel_tree {
+            true => format!(
+                "this is a whole kernel tree ({why}); hand in only the files that you wrote or changed"
+            ),
+            false => format!("{why}; hand in only source files"),
+        }
+    }
+
+    /// Whether this is rubbish that nobody need hear of.
+    pub fn is_silent(name: &str) -> bool {
+        name.split('/').any(|part| SILENT.contains(&part) || part.starts_with("._"))
+    }
+
+    /// Takes a file; of an archive, what is in it. `depth` is the number of archives around it.
+    pub fn add(&mut self, name: &str, bytes: Vec<u8>, depth: usize) -> Result<(), String> {
+        if Self::is_silent(name) {
+            return Ok(());
+        }
+        if let Some(kind) = archive::kind(name, &bytes) {
+            if depth >= NESTED {
+                return Err(format!(
+                    "{name} is an archive in an archive in an archive; hand in source files"
+                ));
+            }
+            return archive::unpack(kind, name, bytes, self, depth + 1);
+        }
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.limits.bytes {
+            self.bytes = self.limits.bytes;
+            return Err(self.too_large());
+        }
+        let path = clean(name).ok_or_else(|| format!("the path {name} leads out of the submission"))?;
+        if self.files.insert(path.clone(), bytes).is_some() {
+            self.notes.push(format!("{path} is there twice; the later one counts"));
+        }
+        Ok(())
+    }
+}
+
+/// A relative path without `.` and empty parts; `None` for one that leads out.
+fn clean(name: &str) -> Option<String> {
+    let name = name.replace('\\', "/");
+    if name.starts_with('/') || name.contains('\0') {
+        return None;
+    }
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
+    }
+}

@@ -1,0 +1,111 @@
+//! Who handed in what: the names of an LMS's export.
+
+use base::text::plain;
+use regex::Regex;
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A student's submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who.
+    pub student: String,
+    /// Files, folders and archives, each with its name in the submission.
+    pub parts: Vec<(PathBuf, String)>,
+    /// What should be known, such as attempts that do not count.
+    pub notes: Vec<String>,
+    /// Why nobody can tell what to grade.
+    pub conflict: Option<String>,
+}
+
+/// A file, folder or archive as it lies there.
+struct Found {
+    path: PathBuf,
+    attempt: String,
+    name: String,
+}
+
+/// All submissions of a folder, sorted by student. `attempts` reads their names: `student`, and perhaps `attempt` and `file`.
+///
+/// # Errors
+/// The folder can't be read, or there is nothing in it.
+pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Vec<Entry>, String> {
+    let cannot = |error: std::io::Error| format!("read {}: {}", folder.display(), plain(&error));
+    let mut students: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || name == "__MACOSX" {
+            continue;
+        }
+        let (student, attempt, file) = read_name(&name, &path, attempts);
+        students.entry(student).or_default().push(Found { path, attempt, name: file });
+    }
+    if students.is_empty() {
+        return Err(format!(
+            "find submissions: there is nothing in {}; put a folder or an archive for each student there",
+            folder.display()
+        ));
+    }
+    Ok(students.into_iter().map(|(student, found)| entry(student, found, attempts.is_some())).collect())
+}
+
+/// A folder or archive that is one student's.
+pub fn single(path: &Path, student: &str) -> Entry {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let parts = vec![(path.to_owned(), name)];
+    Entry { student: student.to_owned(), parts, notes: Vec::new(), conflict: None }
+}
+
+fn read_name(name: &str, path: &Path, attempts: Option<&Regex>) -> (String, String, String) {
+    let captures = attempts.and_then(|regex| regex.captures(name));
+    let Some(captures) = captures else {
+        let endings = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"];
+        let stem = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+        let stem = match path.is_file() && stem == name {
+            true => Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy()),
+            false => stem.into(),
+        };
+        return (stem.into_owned(), String::new(), name.to_owned());
+    };
+    let group = |group: &str| captures.name(group).map(|it| it.as_str()).filter(|it| !it.is_empty());
+    let student = group("student").unwrap_or(name).to_owned();
+    (student, group("attempt").unwrap_or_default().to_owned(), group("file").unwrap_or(name).to_owned())
+}
+
+fn entry(student: String, mut found: Vec<Found>, rule: bool) -> Entry {
+    found.sort_by(|a, b| later(&a.attempt, &b.attempt).then_with(|| a.path.cmp(&b.path)));
+    let newest = found.last().map(|it| it.attempt.clone()).unwrap_or_default();
+    let (mut notes, mut conflict) = (Vec::new(), None);
+    let shown = |it: &Found| it.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut older: Vec<&str> =
+        found.iter().filter(|it| it.attempt != newest).map(|it| it.attempt.as_str()).collect();
+    older.dedup();
+    if !older.is_empty() {
+        notes.push(format!("attempt {newest} counts; older ones do not: {}", older.join(", ")));
+    }
+    let newest: Vec<&Found> = found.iter().filter(|it| it.attempt == newest).collect();
+    // An LMS gives every file of an attempt an entry of its own; without its rule, that is two people's work.
+    let whole = newest.iter().filter(|it| it.path.is_dir()).count();
+    if newest.len() > 1 && (!rule || whole > 1) {
+        let names: Vec<String> = newest.iter().map(|it| shown(it)).collect();
+        conflict = Some(format!(
+            "two submissions have this name: {}; remove or rename one, or give the assignment a rule: `attempts:`",
+            names.join(", ")
+        ));
+    }
+    let parts = newest.into_iter().map(|it| (it.path.clone(), it.name.clone())).collect();
+    Entry { student, parts, notes, conflict }
+}
+
+/// Attempts are counted or dated: digits by their number, all else as text.
+fn later(a: &str, b: &str) -> Ordering {
+    match (a.parse::<u64>(), b.parse::<u64>()) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        _ => a.cmp(b),
+    }
+}

@@ -1,0 +1,151 @@
+use super::*;
+use flate2::{Compression, write::GzEncoder};
+use std::{fs, io::Write, os::unix::fs::symlink, time::Duration};
+use zip::write::SimpleFileOptions;
+
+fn limits() -> Limits {
+    Limits { files: 20, bytes: 100_000, build: Duration::from_secs(1) }
+}
+
+fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in files {
+        zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn tarred(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        // Its `append_data` would refuse a path that leads out.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn gzipped(content: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(content).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// One file, as it was handed in.
+fn handed_in(name: &str, content: &[u8]) -> Result<Files, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    read(&single(&path, "s"), &limits())
+}
+
+#[test]
+fn folders_archives_and_archives_in_them_come_out_alike() {
+    let inner: &[(&str, &[u8])] =
+        &[("my driver (1)/a.c", b"int a;"), ("__MACOSX/._a.c", b"x"), (".DS_Store", b"x")];
+    let zip = zipped(inner);
+    for (name, content, path) in [
+        ("s.zip", zip.clone(), "s/my driver (1)/a.c"),
+        ("s.tar", tarred(inner), "s/my driver (1)/a.c"),
+        ("s.tar.gz", gzipped(&tarred(inner)), "s/my driver (1)/a.c"),
+        ("misnamed.tar.gz", zip.clone(), "misnamed/my driver (1)/a.c"),
+        ("outer.zip", zipped(&[("deep/s.zip", &zip)]), "outer/deep/s/my driver (1)/a.c"),
+    ] {
+        let files = handed_in(name, &content).unwrap().files;
+        assert_eq!(files.keys().collect::<Vec<_>>(), [path], "{name}");
+    }
+}
+
+#[test]
+fn bombs_are_told_before_they_are_unpacked() {
+    let zeros = vec![0; 50_000_000];
+    for (name, content) in [
+        ("bomb.zip", zipped(&[("a.c", &zeros)])),
+        ("bomb.tar.gz", gzipped(&tarred(&[("a.c", &zeros)]))),
+        ("bomb.c.gz", gzipped(&zeros)),
+    ] {
+        let why = handed_in(name, &content).unwrap_err();
+        assert!(content.len() < 100_000 && why.contains("larger than 97 KiB once unpacked"), "{why}");
+    }
+    let many: Vec<(String, Vec<u8>)> = (0..30).map(|index| (format!("{index}.c"), Vec::new())).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|(name, content)| (&**name, &**content)).collect();
+    assert!(handed_in("many.zip", &zipped(&many)).unwrap_err().contains("more than 20 files"));
+    let mut nested = zipped(&[("a.c", b"")]);
+    for _ in 0..4 {
+        nested = zipped(&[("a.zip", &nested)]);
+    }
+    assert!(handed_in("nested.zip", &nested).unwrap_err().contains("an archive in an archive"));
+}
+
+#[test]
+fn paths_that_lead_out_are_refused() {
+    for content in [
+        tarred(&[("../../etc/cron.d/x", b"x")]),
+        tarred(&[("/etc/passwd", b"x")]),
+        zipped(&[("../x.c", b"x")]),
+        zipped(&[("a\\..\\..\\x.c", b"x")]),
+    ] {
+        let why = handed_in("x", &content).unwrap_err();
+        assert!(why.contains("leads out"), "{why}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.c"), "int a;").unwrap();
+    symlink("a.c", folder.path().join("same.c")).unwrap();
+    let files = read(&single(folder.path(), "s"), &limits()).unwrap();
+    assert_eq!((files.files.len(), files.notes.len()), (1, 1), "a link that stays inside is left out");
+    symlink("/etc/passwd", folder.path().join("b.c")).unwrap();
+    let why = read(&single(folder.path(), "s"), &limits()).unwrap_err();
+    assert!(why.contains("the link b.c leads out of the submission, to /etc/passwd"), "{why}");
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_never_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    nix::unistd::mkfifo(&folder.path().join("a.c"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(read(&single(folder.path(), "s"), &limits()).unwrap_err().contains("a.c is a device, a pipe"));
+    assert!(read(&single(&folder.path().join("a.c"), "s"), &limits()).is_err());
+}
+
+#[test]
+fn empty_damaged_and_huge_ones_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(read(&single(folder.path(), "s"), &limits()).unwrap_err().contains("nothing in it"));
+    assert!(handed_in("empty.zip", &zipped(&[])).unwrap_err().contains("nothing in it"));
+    assert!(handed_in("cut.zip", &zipped(&[("a.c", b"x")])[..20]).unwrap_err().contains("pack it again"));
+    assert!(handed_in("text.zip", b"I could not upload it").unwrap_err().contains("pack it again"));
+    assert!(handed_in("cut.tar.gz", &gzipped(&[7; 5000])[..30]).unwrap_err().contains("pack it again"));
+    for index in 0..30 {
+        let name = ["MAINTAINERS".to_owned(), format!("arch{index}")].into_iter().nth(index.min(1)).unwrap();
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    assert!(read(&single(folder.path(), "s"), &limits()).unwrap_err().contains("whole kernel tree"));
+}
+
+#[test]
+fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["doe_12_9_a.c", "doe_12_10_a.c", "doe_12_10_Makefile", "roe_13_7_a.zip"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let rule = Regex::new(r"^(?<student>[^_]+_\d+)_(?<attempt>\d+)_(?<file>.+)$").unwrap();
+    let entries = list(folder.path(), Some(&rule)).unwrap();
+    let names: Vec<&str> = entries[0].parts.iter().map(|(_, name)| &**name).collect();
+    assert_eq!((entries.len(), &*entries[0].student, names), (2, "doe_12", vec!["Makefile", "a.c"]));
+    assert_eq!(entries[0].notes, ["attempt 10 counts; older ones do not: 9"]);
+    assert!(entries.iter().all(|entry| entry.conflict.is_none()));
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("s1")).unwrap();
+    fs::write(folder.path().join("s1.zip"), "").unwrap();
+    fs::write(folder.path().join("s2 (copy).tar.gz"), "").unwrap();
+    let entries = list(folder.path(), None).unwrap();
+    assert!(entries[0].conflict.as_ref().unwrap().contains("s1, s1.zip"));
+    assert_eq!((&*entries[1].student, entries.len()), ("s2 (copy)", 2));
+    let empty = tempfile::tempdir().unwrap();
+    assert!(list(empty.path(), None).unwrap_err().contains("nothing in"));
+}
+use regex::Regex;

@@ -1,0 +1,47 @@
+//! Grading: an [`Assignment`], what students handed in ([`intake`]), and what came of it as [`record`]s, tables and pages.
+//!
+//! Each submission is made buildable ([`source`]), built in a process of its own, and run, each test on a fresh machine, by the
+//! harness. Points come from what the judge says of a run ([`score`]); what is this machine's fault costs nobody a point.
+//!
+//! It makes no exit code, and knows nothing of kernels and machines but what the harness tells.
+
+#![forbid(unsafe_code)]
+
+mod all;
+mod assignment;
+mod build;
+mod check;
+mod draw;
+mod intake;
+mod output;
+mod points;
+mod record;
+mod run;
+mod score;
+mod source;
+mod store;
+mod student;
+mod syscall;
+mod table;
+
+pub use all::{Graded, Grading, all, merge};
+pub use assignment::Assignment;
+pub use check::{Checked, check};
+pub use intake::{Entry, list, single};
+pub use points::Points;
+pub use record::{Record, State};
+
+use std::fmt::Write;
+
+/// A student's page for the teacher, as text.
+pub fn page(assignment: &Assignment, record: &Record) -> String {
+    output::text(assignment, record)
+}
+
+/// Bytes as digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

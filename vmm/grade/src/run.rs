@@ -1,0 +1,228 @@
+//! Runs a test: on a fresh machine, again on a fresh host where a host failed, and once more where the student failed.
+
+use crate::{
+    assignment::{self, Assignment, Visibility},
+    record::{self, Failure, Finding, Run, Step, Test},
+    score,
+};
+use base::wanted::Wanted;
+use harness::{Options, Session};
+use judge::{RunReport, StepVerdict, Verdict};
+use report::Reporters;
+use scenario::{Scenario, Settings, model::Action};
+use std::{path::Path, time::Instant};
+
+/// A host that fails gets so many successors.
+const HOSTS: usize = 2;
+/// Kept of a finding's frames.
+const FRAMES: usize = 8;
+/// Kept of what a step printed, in bytes, from its end.
+const OUTPUT: usize = 4096;
+
+/// Nothing more is to be done: the user said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// Runs scenarios one after the other, on a host of its own.
+pub struct Runner {
+    options: Options,
+    session: Option<Session>,
+}
+
+/// A submission, as its tests see it.
+pub struct Subject<'a> {
+    /// The values of parameters.
+    pub params: &'a Settings,
+    /// The folder that was written; its path is no student's concern.
+    pub folder: &'a Path,
+    /// The module's name; empty where there is none.
+    pub module: &'a str,
+    /// What it runs on.
+    pub kernel: &'a Wanted,
+}
+
+impl Runner {
+    /// Its host is started by the first test.
+    pub fn new(options: Options) -> Self {
+        Self { options, session: None }
+    }
+
+    /// Runs a test.
+    ///
+    /// # Errors
+    /// The user pressed Ctrl-C.
+    pub fn test(
+        &mut self,
+        wanted: &assignment::Test,
+        subject: &Subject<'_>,
+        assignment: &Assignment,
+    ) -> Result<Test, Stopped> {
+        let mut test = Test {
+            name: wanted.name.clone(),
+            visibility: wanted.visibility.name().to_owned(),
+            hint: wanted.hint.clone(),
+            points: crate::Points::NONE,
+            of: wanted.award.points(),
+            run: None,
+            other: None,
+            not_graded: None,
+        };
+        // A scenario takes the parameters that it knows.
+        let scenario = scenario::parameters(&wanted.scenario).and_then(|declared| {
+            let own = |name: &str| declared.iter().any(|it| it.name == name);
+            let params = subject.params.iter().filter(|(name, _)| own(name));
+            let params = params.map(|(name, value)| (name.clone(), value.clone())).collect();
+            scenario::load_with(&wanted.scenario, &params)
+        });
+        let scenario = match scenario {
+            Ok(scenario) => Scenario { kernel: subject.kernel.clone(), ..scenario },
+            Err(errors) => {
+                test.not_graded = Some(at_home(&errors.to_string(), subject.folder));
+                return Ok(test);
+            }
+        };
+        let first = match self.once(&scenario, wanted, subject)? {
+            Ok(run) => run,
+            Err(why) => {
+                test.not_graded = Some(why);
+                return Ok(test);
+            }
+        };
+        let (run, other) = match first.points == test.of {
+            true => (first, None),
+            // A host that fails now takes nothing from what is known.
+            false => match self.once(&scenario, wanted, subject)? {
+                Ok(second) => score::choose(first, second, assignment.unstable),
+                Err(_) => (first, None),
+            },
+        };
+        test.points = run.points;
+        test.run = Some(run);
+        test.other = other;
+        Ok(test)
+    }
+
+    /// One run; why there is none, if it is not the student's fault.
+    fn once(
+        &mut self,
+        scenario: &Scenario,
+        wanted: &assignment::Test,
+        subject: &Subject<'_>,
+    ) -> Result<Result<Run, String>, Stopped> {
+        let mut why = String::new();
+        for _ in 0..=HOSTS {
+            if self.session.is_none() {
+                match Session::open(self.options.clone()) {
+                    Ok(session) => self.session = Some(session),
+                    Err(abort) => return Ok(Err(abort.why)),
+                }
+            }
+            let Some(session) = self.session.as_mut() else { continue };
+            let started = Instant::now();
+            let report = session.run(scenario, &mut Reporters::default());
+            match report.verdict {
+                Verdict::Interrupted => return Err(Stopped),
+                Verdict::Infra => {
+                    why = at_home(&report.reason.to_string(), subject.folder);
+                    self.session = None;
+                }
+                // The scenario asks for what this kernel can't: nothing that a student could have done.
+                Verdict::BadInput => return Ok(Err(at_home(&report.reason.to_string(), subject.folder))),
+                _ => {
+                    let mut run = of(&report, scenario, subject);
+                    run.took_ms = millis(started);
+                    run.parts = score::parts(&run, &wanted.award);
+                    run.points = run.parts.iter().map(|part| part.points).sum();
+                    return Ok(Ok(run));
+                }
+            }
+        }
+        Ok(Err(why))
+    }
+}
+
+/// Since then.
+pub fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Text without the folder in which a submission was put for a while.
+pub fn at_home(text: &str, folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    text.replace(&format!("{folder}/"), "").replace(&folder, ".")
+}
+
+fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
+    let home = |text: &str| at_home(text, subject.folder);
+    let failure = |it: &judge::Failure| Failure {
+        what: it.what.clone(),
+        expected: it.expected.clone(),
+        got: home(&it.got),
+    };
+    let step = |it: &judge::JudgedStep| {
+        let written = scenario.steps.get(it.index);
+        let printed = |excerpt: &Option<judge::Excerpt>| {
+            excerpt.as_ref().map(|excerpt| tail(&excerpt.text, OUTPUT)).unwrap_or_default()
+        };
+        let program = it.result.as_ref().filter(|result| result.value.is_none());
+        Step {
+            name: written.and_then(|step| step.name.clone()),
+            title: it.title.clone(),
+            of_the_run: written.is_some_and(|step| matches!(step.action, Action::Look { .. })),
+            verdict: it.verdict.to_string(),
+            bad: it.verdict.is_bad(),
+            why: it.why.clone(),
+            failures: it.failures.iter().map(failure).collect(),
+            output: program
+                .filter(|_| it.verdict != StepVerdict::Pass)
+                .map(|result| printed(&result.output) + &printed(&result.stderr))
+                .unwrap_or_default(),
+            log: it.log.iter().map(|record| home(&record.text)).collect(),
+        }
+    };
+    let finding = |it: &judge::Finding| Finding {
+        gravity: it.gravity.name().to_owned(),
+        title: it.splat.title.clone(),
+        fingerprint: it.splat.fingerprint.clone(),
+        place: place(&it.splat, subject.module).or(it.splat.file_line.clone()).map(|place| home(&place)),
+        function: it.splat.function.clone(),
+        step: it.step.and_then(|index| Some(report.steps.get(index)?.title.clone())),
+        frames: it.splat.frames.iter().take(FRAMES).map(|frame| home(&frame.to_string())).collect(),
+        counts: it.counts(),
+    };
+    Run {
+        verdict: report.verdict.name().to_owned(),
+        reason: home(&report.reason.to_string()),
+        points: crate::Points::NONE,
+        parts: Vec::new(),
+        steps: report.steps.iter().map(step).collect(),
+        failures: report.failures.iter().map(failure).collect(),
+        findings: report.findings.iter().map(finding).collect(),
+        standing: report.standing.iter().map(|line| home(line)).collect(),
+        log: report.log_tail.iter().map(|record| home(&record.text)).collect(),
+        took_ms: 0,
+    }
+}
+
+/// The innermost line of the student's own.
+fn place(splat: &splat::Finding, module: &str) -> Option<String> {
+    let own =
+        splat.frames.iter().find(|frame| frame.module.as_deref() == Some(module) && frame.file.is_some())?;
+    Some(format!("{}:{}", own.file.as_ref()?, own.line?))
+}
+
+/// The end of a text, from a line's beginning on.
+fn tail(text: &str, bytes: usize) -> String {
+    let mut start = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    let end = &text[start..];
+    let end = if start > 0 { end.split_once('\n').map_or(end, |(_, rest)| rest) } else { end };
+    end.to_owned()
+}
+
+/// What a student is shown, who is shown this much.
+pub fn is_shown(test: &record::Test) -> bool {
+    test.visibility == Visibility::Visible.name()
+}

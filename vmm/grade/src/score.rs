@@ -1,0 +1,98 @@
+//! From runs to points.
+
+use crate::{
+    assignment::{Award, Penalties, Rule},
+    points::Points,
+    record::{Build, Part, Penalty, Run, Test},
+};
+
+/// The part that is the run as a whole.
+pub const WHOLE: &str = "the whole run";
+/// What a failure of the kernel's taint is called (`judge`).
+const TAINT: &str = "taint";
+
+/// What each part of a run gets.
+pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
+    let part = |name: &str, of: Points, held: bool| Part {
+        name: name.to_owned(),
+        points: if held { of } else { Points::NONE },
+        of,
+    };
+    match award {
+        Award::Whole(points) => vec![part(WHOLE, *points, run.verdict == "pass")],
+        Award::Parts { steps, run: whole } => {
+            let step = |(name, points): &(String, Points)| {
+                let mut named = run.steps.iter().filter(|step| step.name.as_ref() == Some(name)).peekable();
+                let held = named.peek().is_some() && named.all(|step| step.verdict == "pass");
+                part(name, *points, held)
+            };
+            let mut parts: Vec<Part> = steps.iter().map(step).collect();
+            if *whole > Points::NONE {
+                // Whatever the steps came to: nothing stayed behind, nothing broke, nothing hung.
+                let ended = ["pass", "fail"].contains(&&*run.verdict);
+                let unheld =
+                    run.failures.is_empty() && !run.steps.iter().any(|step| step.bad && step.of_the_run);
+                parts.push(part(WHOLE, *whole, ended && unheld && !run.findings.iter().any(|it| it.counts)));
+            }
+            parts
+        }
+    }
+}
+
+/// Of two runs of one test, the one that counts and, if they came to different things, the other one.
+pub fn choose(first: Run, second: Run, rule: Rule) -> (Run, Option<Run>) {
+    if first.verdict == second.verdict && first.parts == second.parts {
+        return (first, None);
+    }
+    let first_counts = match rule {
+        Rule::Best => first.points >= second.points,
+        Rule::Worst => first.points <= second.points,
+    };
+    if first_counts { (first, Some(second)) } else { (second, Some(first)) }
+}
+
+/// What is deducted, each once.
+pub fn penalties(rules: &Penalties, build: &Build, license_mended: bool, tests: &[Test]) -> Vec<Penalty> {
+    let runs = || tests.iter().filter_map(|test| test.run.as_ref());
+    let mut list = Vec::new();
+    let mut deduct = |what: String, points: Option<Points>| {
+        list.extend(points.filter(|it| *it > Points::NONE).map(|points| Penalty { what, points }));
+    };
+    let count = build.warnings.len();
+    if let Some((each, most)) = rules.warnings
+        && count > 0
+    {
+        let s = if count == 1 { "" } else { "s" };
+        deduct(format!("{count} warning{s} of the compiler"), Some(each.times(count).min(most)));
+    }
+    if license_mended {
+        deduct("there is no MODULE_LICENSE; one was put in".to_owned(), rules.license);
+    }
+    let finding = runs().flat_map(|run| &run.findings).find(|finding| finding.counts);
+    if let Some(finding) = finding {
+        deduct(format!("the kernel complained: {}", finding.title), rules.splat);
+    }
+    let failures = || {
+        runs().flat_map(|run| {
+            let looks = run.steps.iter().filter(|step| step.of_the_run);
+            run.failures.iter().chain(looks.flat_map(|step| &step.failures))
+        })
+    };
+    let left = |what: &str| {
+        ["modules (", "devices (", "nodes (", "memory ("].iter().any(|place| what.starts_with(place))
+    };
+    if let Some(failure) = failures().find(|failure| left(&failure.what)) {
+        deduct(format!("something stayed behind: {}: {}", failure.what, failure.got), rules.leak);
+    }
+    if let Some(failure) = failures().find(|failure| failure.what.starts_with(TAINT)) {
+        deduct(
+            format!("the kernel's taint: expected {}, got {}", failure.expected, failure.got),
+            rules.taint,
+        );
+    }
+    list
+}
+
+#[cfg(test)]
+#[path = "score_test.rs"]
+mod tests;

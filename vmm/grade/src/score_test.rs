@@ -1,0 +1,129 @@
+use super::*;
+use crate::record::{Failure, Finding, Step};
+
+fn points(text: &str) -> Points {
+    Points::parse(text).unwrap()
+}
+
+fn step(name: &str, verdict: &str) -> Step {
+    Step {
+        name: Some(name.to_owned()),
+        title: name.to_owned(),
+        of_the_run: name == "look",
+        verdict: verdict.to_owned(),
+        bad: ["fail", "timeout"].contains(&verdict),
+        why: None,
+        failures: Vec::new(),
+        output: String::new(),
+        log: Vec::new(),
+    }
+}
+
+fn run(verdict: &str, steps: &[(&str, &str)]) -> Run {
+    Run {
+        verdict: verdict.to_owned(),
+        reason: String::new(),
+        points: Points::NONE,
+        parts: Vec::new(),
+        steps: steps.iter().map(|(name, verdict)| step(name, verdict)).collect(),
+        failures: Vec::new(),
+        findings: Vec::new(),
+        standing: Vec::new(),
+        log: Vec::new(),
+        took_ms: 0,
+    }
+}
+
+fn splat() -> Finding {
+    Finding {
+        gravity: "splat".to_owned(),
+        title: "WARNING in f".to_owned(),
+        fingerprint: String::new(),
+        place: None,
+        function: None,
+        step: None,
+        frames: Vec::new(),
+        counts: true,
+    }
+}
+
+fn test(run: Run) -> Test {
+    Test {
+        name: "t".to_owned(),
+        visibility: "visible".to_owned(),
+        hint: None,
+        points: Points::NONE,
+        of: points("1"),
+        run: Some(run),
+        other: None,
+        not_graded: None,
+    }
+}
+
+fn earned(run: &Run, award: &Award) -> String {
+    parts(run, award).iter().map(|part| part.points).sum::<Points>().to_string()
+}
+
+#[test]
+fn a_whole_test_has_its_points_for_a_pass_and_for_nothing_else() {
+    let award = Award::Whole(points("10"));
+    assert_eq!(earned(&run("pass", &[]), &award), "10");
+    for verdict in ["fail", "splat", "oops", "hang-idle", "infra", ""] {
+        assert_eq!(earned(&run(verdict, &[("a", "pass")]), &award), "0", "{verdict}");
+    }
+}
+
+#[test]
+fn steps_of_one_name_share_its_points_and_what_was_not_done_has_none() {
+    let award = Award::Parts {
+        steps: vec![("a".to_owned(), points("3")), ("b".to_owned(), points("2"))],
+        run: points("5"),
+    };
+    assert_eq!(earned(&run("pass", &[("a", "pass"), ("a", "pass"), ("b", "pass")]), &award), "10");
+    assert_eq!(earned(&run("fail", &[("a", "pass"), ("a", "fail"), ("b", "pass")]), &award), "7");
+    assert_eq!(earned(&run("oops", &[("a", "pass"), ("b", "not-run")]), &award), "3");
+    assert_eq!(earned(&run("pass", &[]), &award), "5", "a step that is not there has not passed");
+    assert_eq!(earned(&run("fail", &[("look", "fail"), ("a", "pass")]), &award), "3");
+    let mut complains = run("fail", &[("a", "pass"), ("b", "fail")]);
+    complains.findings.push(splat());
+    assert_eq!(earned(&complains, &award), "3");
+}
+
+#[test]
+fn of_two_different_runs_the_rule_says_which_counts() {
+    let with = |verdict: &str, got: &str| Run { points: points(got), ..run(verdict, &[]) };
+    let (first, second) = (with("fail", "3"), with("pass", "10"));
+    let chosen = |rule| {
+        let (one, other) = choose(first.clone(), second.clone(), rule);
+        (one.points.to_string(), other.map(|it| it.points.to_string()))
+    };
+    assert_eq!(chosen(Rule::Best), ("10".to_owned(), Some("3".to_owned())));
+    assert_eq!(chosen(Rule::Worst), ("3".to_owned(), Some("10".to_owned())));
+    assert_eq!(choose(first.clone(), first.clone(), Rule::Best).1, None);
+}
+
+#[test]
+fn each_thing_is_deducted_once_and_only_where_there_is_a_rule() {
+    let mut left = run("fail", &[("look", "fail")]);
+    let failure =
+        |what: &str| Failure { what: what.to_owned(), expected: "O".to_owned(), got: "W".to_owned() };
+    left.steps[0].failures.push(failure("devices (/proc/devices)"));
+    left.failures.push(failure("taint"));
+    left.findings.push(splat());
+    let tests = [test(left.clone()), test(left)];
+    let build = Build { warnings: vec!["a".to_owned(); 7], ..Build::default() };
+    let rules = Penalties {
+        warnings: Some((points("1"), points("5"))),
+        splat: Some(points("2")),
+        leak: Some(points("3")),
+        taint: Some(points("4")),
+        license: Some(points("6")),
+    };
+    let lost = |rules: &Penalties, mended| {
+        penalties(rules, &build, mended, &tests).iter().map(|it| it.points.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(&rules, true), ["5", "6", "2", "3", "4"]);
+    assert_eq!(lost(&rules, false), ["5", "2", "3", "4"]);
+    assert!(lost(&Penalties::default(), true).is_empty());
+    assert!(penalties(&rules, &Build::default(), false, &[test(run("fail", &[("a", "fail")]))]).is_empty());
+}

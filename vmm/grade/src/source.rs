@@ -1,0 +1,28 @@
+//! From what was handed in to what can be built: which files count, what is mended on the way, and what the source says of
+//! itself. What is mended is said.
+
+mod c;
+pub mod module;
+mod tidy;
+
+pub use c::{device, major, strip};
+pub use tidy::tidy;
+
+use std::collections::BTreeMap;
+
+/// What can be built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Paths below the folder that is written, and what stands there.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The module's folder in it; empty for the folder itself.
+    pub root: String,
+    /// The module's name.
+    pub module: String,
+    /// All C source that counts, as text.
+    pub text: String,
+    /// There was no MODULE_LICENSE, and now there is one.
+    pub license_mended: bool,
+    /// What was mended or left out.
+    pub notes: Vec<String>,
+}

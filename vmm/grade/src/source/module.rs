@@ -1,0 +1,200 @@
+//! A loadable module: where it is in the submission, what it is called, and a makefile for it.
+
+use super::{Prepared, c, tidy};
+use crate::{assignment::Assignment, intake::Files};
+use regex::Regex;
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// A makefile that the kernel's build system reads.
+const MAKEFILES: [&str; 2] = ["Kbuild", "Makefile"];
+
+/// Finds the module. `wanted` is its name where the assignment's table gives one.
+///
+/// # Errors
+/// Why nobody can build it, for the student's eyes.
+pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> Result<Prepared, String> {
+    let (mut kept, mut notes) = tidy(files, &assignment.files);
+    if kept.keys().any(|path| path == "MAINTAINERS" || path.ends_with("/kernel/sched/core.c")) {
+        return Err("this is a whole kernel tree; hand in only the files that you wrote".to_owned());
+    }
+    lower_case(&mut kept, &mut notes);
+    let mains = mains(&kept, files)?;
+    let choices = choices(&kept, &mains, !assignment.teacher.is_empty());
+    let chosen: Vec<&Choice> = match wanted {
+        Some(wanted) => choices.iter().filter(|choice| choice.module == wanted).collect(),
+        None => choices.iter().collect(),
+    };
+    let Choice { root, module, named } = match chosen[..] {
+        [one] => one.clone(),
+        [] => {
+            let wanted = wanted.unwrap_or_default();
+            return Err(format!("there is no module named {wanted} in it, but {}", listed(&choices)));
+        }
+        _ => {
+            return Err(format!(
+                "there are several modules in it: {}; hand in one (or the assignment's table says which)",
+                listed(&choices)
+            ));
+        }
+    };
+    let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
+    let main = mains
+        .iter()
+        .find(|(path, _)| *path == format!("{prefix}{module}.c"))
+        .or_else(|| mains.iter().find(|(path, _)| path.starts_with(&prefix)));
+    let teacher: Vec<(String, String)> = assignment
+        .teacher
+        .iter()
+        .map(|(name, text)| (name.clone(), text.replace("${module}", &module)))
+        .collect();
+    for (name, text) in &teacher {
+        if MAKEFILES.contains(&&**name) {
+            for other in MAKEFILES {
+                kept.remove(&format!("{prefix}{other}"));
+            }
+        }
+        kept.insert(format!("{prefix}{name}"), text.clone().into_bytes());
+    }
+    if !named && !MAKEFILES.iter().any(|name| teacher.iter().any(|(other, _)| other == name)) {
+        notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
+        kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
+    }
+    let below: Vec<String> = kept
+        .iter()
+        .filter(|(path, _)| path.starts_with(&prefix) && path.ends_with(".c"))
+        .map(|(_, bytes)| c::strip(&String::from_utf8_lossy(bytes)))
+        .collect();
+    let text = below.join("\n");
+    let license_mended = !c::has_license(&text) && assignment.penalties.license.is_some();
+    if license_mended && let Some((path, _)) = main {
+        let bytes = kept.entry(path.clone()).or_default();
+        bytes.extend(b"\nMODULE_LICENSE(\"GPL\");\n");
+        notes.push(format!("{path} has no MODULE_LICENSE; MODULE_LICENSE(\"GPL\") is put at its end"));
+    }
+    Ok(Prepared { files: kept, root, module, text, license_mended, notes })
+}
+
+/// A module that the submission may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Choice {
+    root: String,
+    module: String,
+    /// A makefile says so.
+    named: bool,
+}
+
+fn listed(choices: &[Choice]) -> String {
+    let names: Vec<String> = choices
+        .iter()
+        .map(
+            |Choice { root, module, .. }| {
+                if root.is_empty() { module.clone() } else { format!("{root}/{module}") }
+            },
+        )
+        .collect();
+    names.join(", ")
+}
+
+/// `makefile` is one that only an author's own make reads.
+fn lower_case(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
+    let folder = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let lower: Vec<String> = kept
+        .keys()
+        .filter(|path| ["makefile", "GNUmakefile"].contains(&path.rsplit('/').next().unwrap_or(path)))
+        .cloned()
+        .collect();
+    for path in lower {
+        let proper = format!("{}Makefile", folder(&path));
+        if !kept.contains_key(&proper)
+            && let Some(bytes) = kept.remove(&path)
+        {
+            notes.push(format!("{path} is taken as {proper}"));
+            kept.insert(proper, bytes);
+        }
+    }
+}
+
+/// The files by which modules begin, and their text without comments.
+fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String, String)>, String> {
+    let sources: Vec<(&String, &Vec<u8>)> = kept.iter().filter(|(path, _)| path.ends_with(".c")).collect();
+    if sources.is_empty() {
+        let binary = files.files.keys().find(|path| path.ends_with(".ko") || path.ends_with(".o"));
+        return Err(match binary {
+            Some(binary) => format!("{binary} is a built module; hand in the source that it was built from"),
+            None => {
+                let names: Vec<&str> = files.files.keys().take(5).map(String::as_str).collect();
+                format!("there is no C source in it, only {}", names.join(", "))
+            }
+        });
+    }
+    for (path, bytes) in &sources {
+        if bytes.contains(&0) {
+            let what = match bytes {
+                bytes if bytes.starts_with(b"\x7fELF") => "it is a program or an object",
+                bytes if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") => {
+                    "it is UTF-16; save it as UTF-8"
+                }
+                _ => "it has bytes that are zero",
+            };
+            return Err(format!("{path} is not text: {what}"));
+        }
+    }
+    let text = |(path, bytes): (&String, &Vec<u8>)| (path.clone(), c::strip(&String::from_utf8_lossy(bytes)));
+    let mains: Vec<(String, String)> =
+        sources.iter().map(|it| text(*it)).filter(|(_, it)| c::is_main(it)).collect();
+    if mains.is_empty() {
+        let names: Vec<&str> = sources.iter().take(5).map(|(path, _)| path.as_str()).collect();
+        return Err(format!(
+            "no file is a module: none of {} has module_init or init_module",
+            names.join(", ")
+        ));
+    }
+    Ok(mains)
+}
+
+/// What makefiles name, and where they name nothing, or are not the student's to write, the main files themselves.
+fn choices(kept: &BTreeMap<String, Vec<u8>>, mains: &[(String, String)], replaced: bool) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = Vec::new();
+    for (path, _) in mains {
+        let (root, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let stem = file.trim_end_matches(".c").to_owned();
+        let makefile = MAKEFILES.iter().find_map(|name| {
+            let path = if root.is_empty() { (*name).to_owned() } else { format!("{root}/{name}") };
+            kept.get(&path)
+        });
+        let named = makefile.map(|bytes| objects(&String::from_utf8_lossy(bytes))).unwrap_or_default();
+        // A module of several files has another name than its main file.
+        let module = match &named[..] {
+            [one] if !replaced => one.clone(),
+            _ => stem,
+        };
+        let choice = Choice { root: root.to_owned(), named: named.contains(&module), module };
+        if !choices.contains(&choice) {
+            choices.push(choice);
+        }
+    }
+    choices
+}
+
+/// The modules that a makefile's lines name.
+fn objects(makefile: &str) -> Vec<String> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)^\s*obj-m\s*[+:?]?=\s*([^#\n]*)").expect("a constant that tests use")
+    });
+    let joined = makefile.replace("\\\n", " ");
+    let names = LINE.captures_iter(&joined).flat_map(|line| {
+        line[1]
+            .split_whitespace()
+            .filter_map(|word| word.strip_suffix(".o"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    let mut names: Vec<String> = names.filter(|name| !name.contains('$')).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+#[path = "module_test.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+use super::*;
+use std::fs;
+
+const MAIN: &str = "#include <linux/module.h>\nmodule_init(a);\nMODULE_LICENSE(\"GPL\");\n";
+
+fn assignment(more: &str) -> Assignment {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
+    fs::write(folder.path().join("Makefile"), "obj-m := ${module}.o\n").unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, format!("kind: module\ntests: [{{scenario: t.yaml, points: 1}}]\n{more}")).unwrap();
+    Assignment::load(&path).unwrap()
+}
+
+fn files(all: &[(&str, &str)]) -> Files {
+    let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    Files { files, notes: Vec::new() }
+}
+
+fn prepared(all: &[(&str, &str)]) -> Result<Prepared, String> {
+    prepare(&assignment(""), &files(all), None)
+}
+
+#[test]
+fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
+    let deep = prepared(&[("s/a b/(1)/drv.c", MAIN), ("s/a b/(1)/drv.h", ""), ("report.pdf", "x")]).unwrap();
+    assert_eq!((&*deep.root, &*deep.module), ("s/a_b/_1_", "drv"));
+    assert_eq!(deep.files["s/a_b/_1_/Kbuild"], b"obj-m := drv.o\n", "no makefile: one is made");
+    assert!(
+        !deep.files.contains_key("report.pdf")
+            && deep.notes.iter().any(|note| note.contains("taken as s/a_b/_1_/drv.c"))
+    );
+    let named = prepared(&[
+        ("main.c", MAIN),
+        ("util.c", ""),
+        ("makefile", "obj-m += mod.o\nmod-objs := main.o util.o\n"),
+    ]);
+    let named = named.unwrap();
+    assert_eq!(
+        (&*named.module, named.files.contains_key("Makefile"), named.files.contains_key("Kbuild")),
+        ("mod", true, false)
+    );
+    // LDD3's makefiles, and a name that only make knows.
+    let outer = prepared(&[
+        ("x/a.c", MAIN),
+        ("x/Makefile", "ifneq ($(KERNELRELEASE),)\n\tobj-m := a.o\nelse\nall:\nendif\n"),
+    ])
+    .unwrap();
+    assert_eq!((&*outer.root, &*outer.module, outer.files.len()), ("x", "a", 2));
+}
+
+#[test]
+fn the_teachers_makefile_goes_before_the_students() {
+    let assignment = assignment("teacher: {Makefile: Makefile}\n");
+    let all = [
+        ("s/a.c", MAIN),
+        ("s/Makefile", "obj-m := evil.o\n$(shell reboot)\n"),
+        ("s/Kbuild", "obj-m := evil.o\n"),
+    ];
+    let prepared = prepare(&assignment, &files(&all), None).unwrap();
+    assert_eq!((&*prepared.module, &*prepared.files["s/Makefile"]), ("a", &b"obj-m := a.o\n"[..]));
+    assert!(!prepared.files.contains_key("s/Kbuild"), "it would go before the Makefile");
+}
+
+#[test]
+fn stale_objects_and_windows_line_ends_are_taken_out() {
+    let all = [
+        ("a.c", "int a;\r\nmodule_init(a);\r\n"),
+        ("a.ko", "x"),
+        ("a.mod.c", MAIN),
+        (".a.o.cmd", "x"),
+        ("Makefile", "\u{feff}obj-m := a.o\r\n"),
+    ];
+    let prepared = prepared(&all).unwrap();
+    assert_eq!(prepared.files["a.c"], b"int a;\nmodule_init(a);\n");
+    assert_eq!((&*prepared.files["Makefile"], prepared.files.len()), (&b"obj-m := a.o\n"[..], 2));
+    assert!(
+        prepared.notes.iter().any(|note| note.contains("3 files that a build leaves")),
+        "{:?}",
+        prepared.notes
+    );
+}
+
+#[test]
+fn what_is_no_module_is_told() {
+    for (all, says) in [
+        (&[("a.ko", "\x7fELF")][..], "a.ko is a built module"),
+        (&[("report.pdf", "x")], "no C source in it, only report.pdf"),
+        (&[("a.c", "int main() {}")], "none of a.c has module_init"),
+        (&[("a.c", "\x7fELF\0")], "a.c is not text: it is a program"),
+        (&[("a.c", "/* module_init(x) */")], "none of a.c has module_init"),
+        (&[("a.c", MAIN), ("b.c", MAIN)], "several modules in it: a, b"),
+        (&[("linux/MAINTAINERS", ""), ("linux/kernel/sched/core.c", "")], "a whole kernel tree"),
+    ] {
+        let why = prepared(all).unwrap_err();
+        assert!(why.contains(says), "{why}");
+    }
+    let utf16 = Files { files: [("a.c".to_owned(), b"\xff\xfei\0".to_vec())].into(), notes: Vec::new() };
+    assert!(prepare(&assignment(""), &utf16, None).unwrap_err().contains("save it as UTF-8"));
+    let two = files(&[("a.c", MAIN), ("b.c", MAIN)]);
+    assert_eq!(prepare(&assignment(""), &two, Some("b")).unwrap().module, "b");
+    assert!(
+        prepare(&assignment(""), &two, Some("c")).unwrap_err().contains("no module named c in it, but a, b")
+    );
+}
+
+#[test]
+fn a_missing_licence_is_mended_only_where_the_assignment_says_so() {
+    let all = files(&[("a.c", "module_init(a);\n// MODULE_LICENSE(\"GPL\");")]);
+    assert!(!prepare(&assignment(""), &all, None).unwrap().license_mended);
+    let mended = prepare(&assignment("penalties: {license: 5}\n"), &all, None).unwrap();
+    assert!(mended.license_mended && mended.files["a.c"].ends_with(b"\nMODULE_LICENSE(\"GPL\");\n"));
+    let all = files(&[("a.c", MAIN)]);
+    assert!(!prepare(&assignment("penalties: {license: 5}\n"), &all, None).unwrap().license_mended);
+}

@@ -1,0 +1,168 @@
+//! System calls as they are handed in: a `.c` file, and copies or diffs of the kernel's tables and makefile, made against the
+//! kernel of the course, which is an old one. What was *added* is taken; what is wrong with it is told before anything is built.
+//!
+//! The assignment's kernel has the numbers and names already ([`Base`]), so that no table and no header changes from student to student: only what
+//! they wrote is compiled, and the kernel linked.
+
+mod added;
+mod base;
+mod functions;
+
+pub use base::Base;
+
+use crate::{
+    assignment::{Assignment, Kind, OldStyle, Slot},
+    intake::Files,
+    source::tidy,
+};
+use added::Added;
+use functions::{Function, Style};
+use std::collections::BTreeMap;
+
+/// What is put into the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandedIn {
+    /// Files for the folder, among them its makefile.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// All C source, without comments.
+    pub text: String,
+    /// What was chosen, mapped or wrapped.
+    pub notes: Vec<String>,
+}
+
+/// The cheap checks, and what is to be compiled.
+///
+/// # Errors
+/// All that is wrong, a line each, for the student's eyes.
+pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<HandedIn, String> {
+    let Kind::Syscall(slots, old) = &assignment.kind else {
+        return Err("this assignment is about modules".to_owned());
+    };
+    let (kept, mut notes) = tidy(files, &assignment.files);
+    let added = Added::read(&kept, base)?;
+    let functions = functions::find(&added.sources);
+    let mut wrong = Vec::new();
+    let mut out = HandedIn::default();
+    let mut objects: Vec<String> = Vec::new();
+    for (path, text) in &added.sources {
+        let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+        objects.push(format!("{}.o", name.trim_end_matches(".c")));
+        out.text += &crate::source::strip(text);
+        out.files.insert(name, text.clone().into_bytes());
+    }
+    for (path, text) in &added.headers {
+        out.files.insert(path.rsplit('/').next().unwrap_or(path).to_owned(), text.clone().into_bytes());
+    }
+    wrong.extend(added.faults(&functions));
+    let mut glue = String::from("#include <linux/syscalls.h>\n#include <linux/linkage.h>\n");
+    for slot in slots {
+        let Some(function) = chosen(slot, &functions, slots.len() == 1) else {
+            wrong.push(missing(slot, &functions));
+            continue;
+        };
+        wrong.extend(prototype(slot, function));
+        let entry = added.entries.iter().find(|entry| entry.function == function.name);
+        if let Some(entry) = entry.filter(|entry| entry.number != slot.number) {
+            notes.push(format!("number {} of your table is number {} here", entry.number, slot.number));
+        }
+        if function.name != slot.name {
+            notes.push(format!("sys_{} is taken for the call {}", function.name, slot.name));
+        }
+        match (function.style, old) {
+            (Style::Macro, _) if function.name == slot.name => {}
+            (Style::Macro, _) => glue += &forward(&slot.name, &function.name),
+            (Style::Old, OldStyle::Wrapped) => {
+                notes.push(format!("sys_{} is written without SYSCALL_DEFINE, and was wrapped", function.name));
+                glue += &wrapper(&slot.name, function);
+            }
+            (Style::Old, OldStyle::Refused) => wrong.push(format!(
+                "{}:{}: sys_{} is written in the old style, which the kernel can't call; write `{}` instead of `{}`",
+                function.path, function.line, function.name, function.macro_head(), function.head()
+            )),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n"));
+    }
+    out.files.insert("vmm_glue.c".to_owned(), glue.into_bytes());
+    objects.push("vmm_glue.o".to_owned());
+    // The prototypes stood in a header that is not taken.
+    let makefile = format!(
+        "obj-y := {}\nccflags-y := -I$(srctree)/$(src) -Wno-missing-prototypes -Wno-missing-declarations\n",
+        objects.join(" ")
+    );
+    out.files.insert("Makefile".to_owned(), makefile.into_bytes());
+    out.notes = notes;
+    Ok(out)
+}
+
+/// The function that a student wrote for a call: of its name, or the only one for the only call.
+fn chosen<'a>(slot: &Slot, functions: &'a [Function], only: bool) -> Option<&'a Function> {
+    let named = functions.iter().find(|function| function.name == slot.name);
+    named.or(match functions {
+        [one] if only => Some(one),
+        _ => None,
+    })
+}
+
+fn missing(slot: &Slot, functions: &[Function]) -> String {
+    let names: Vec<&str> = functions.iter().map(|function| &*function.name).collect();
+    let count = slot.prototype.as_ref().map_or("N".to_owned(), |types| types.len().to_string());
+    match names.is_empty() {
+        true => format!(
+            "there is no function for the call {}: write `SYSCALL_DEFINE{count}({}, ...)`",
+            slot.name, slot.name
+        ),
+        false => format!("there is no function for the call {}, but for {}", slot.name, names.join(", ")),
+    }
+}
+
+fn prototype(slot: &Slot, function: &Function) -> Option<String> {
+    let wanted = slot.prototype.as_ref()?;
+    let same = wanted.len() == function.params.len()
+        && wanted
+            .iter()
+            .zip(&function.params)
+            .all(|(wanted, (found, _))| functions::same_type(wanted, found));
+    if same {
+        return None;
+    }
+    let found: Vec<&str> = function.params.iter().map(|(kind, _)| &**kind).collect();
+    Some(format!(
+        "{}:{}: {} takes ({}), and should take ({})",
+        function.path,
+        function.line,
+        function.name,
+        found.join(", "),
+        wanted.join(", ")
+    ))
+}
+
+/// One name for the other: what the entry code calls gets its arguments in one struct.
+fn forward(slot: &str, function: &str) -> String {
+    format!(
+        "asmlinkage long __x64_sys_{function}(const struct pt_regs *regs);\n\
+         asmlinkage long __x64_sys_{slot}(const struct pt_regs *regs);\n\
+         asmlinkage long __x64_sys_{slot}(const struct pt_regs *regs)\n{{\n\treturn __x64_sys_{function}(regs);\n}}\n"
+    )
+}
+
+fn wrapper(slot: &str, function: &Function) -> String {
+    let typed: Vec<String> = function.params.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+    let macros: Vec<String> = function.params.iter().map(|(kind, name)| format!("{kind}, {name}")).collect();
+    let names: Vec<&str> = function.params.iter().map(|(_, name)| &**name).collect();
+    let comma = if macros.is_empty() { "" } else { ", " };
+    let declared = if typed.is_empty() { "void".to_owned() } else { typed.join(", ") };
+    format!(
+        "asmlinkage long sys_{}({declared});\nSYSCALL_DEFINE{}({slot}{comma}{})\n{{\n\treturn sys_{}({});\n}}\n",
+        function.name,
+        macros.len(),
+        macros.join(", "),
+        function.name,
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+#[path = "syscall_test.rs"]
+mod tests;

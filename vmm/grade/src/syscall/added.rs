@@ -1,0 +1,180 @@
+//! What a student added to the kernel's files, told from whole copies of an old kernel's, or from diffs.
+
+use super::{Base, functions};
+use functions::Function;
+use regex::Regex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+/// What was added.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// C files.
+    pub sources: BTreeMap<String, String>,
+    /// The student's own headers.
+    pub headers: BTreeMap<String, String>,
+    /// Entries of the table.
+    pub entries: Vec<Entry>,
+    /// A table was handed in.
+    table: bool,
+    /// Prototypes in the kernel's header: name, parameters.
+    prototypes: Option<BTreeMap<String, Vec<(String, String)>>>,
+    /// Objects that the makefile names; `None` if there is no makefile.
+    objects: Option<BTreeSet<String>>,
+}
+
+/// A line of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub number: u32,
+    /// Without `sys_`.
+    pub function: String,
+}
+
+impl Added {
+    /// Reads all files.
+    pub fn read(files: &BTreeMap<String, Vec<u8>>, base: &Base) -> Result<Self, String> {
+        let mut added = Self::default();
+        for (path, bytes) in files {
+            if bytes.contains(&0) {
+                return Err(format!("{path} is not text; hand in source"));
+            }
+            let text = String::from_utf8_lossy(bytes);
+            let is_diff = path.ends_with(".patch") || path.ends_with(".diff");
+            match is_diff {
+                true => diff(&text).iter().for_each(|(path, text)| added.take(path, text, base)),
+                false => added.take(path, &text, base),
+            }
+        }
+        if added.sources.is_empty() {
+            return Err("there is no C source in it: hand in the file with your function".to_owned());
+        }
+        Ok(added)
+    }
+
+    fn take(&mut self, path: &str, text: &str, base: &Base) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        match name {
+            name if name.ends_with(".tbl") => {
+                self.table = true;
+                self.entries.extend(entries(text).into_iter().filter(|it| !base.knows(&it.function)));
+            }
+            "syscalls.h" => {
+                let mut all = prototypes(text);
+                all.retain(|name, _| !base.knows(name));
+                self.prototypes.get_or_insert_default().extend(all);
+            }
+            "Makefile" => self.objects.get_or_insert_default().extend(objects(text)),
+            name if name.ends_with(".c") => _ = self.sources.insert(path.to_owned(), text.to_owned()),
+            name if name.ends_with(".h") => _ = self.headers.insert(path.to_owned(), text.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// What of it does not fit together.
+    pub fn faults(&self, functions: &[Function]) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut numbers: BTreeMap<u32, &str> = BTreeMap::new();
+        for entry in &self.entries {
+            if let Some(other) = numbers.insert(entry.number, &entry.function) {
+                faults.push(format!(
+                    "the table gives the number {} twice: to {other} and to {}",
+                    entry.number, entry.function
+                ));
+            }
+            if !functions.iter().any(|function| function.name == entry.function) {
+                faults.push(format!(
+                    "the table has an entry sys_{}, and no file has a function of this name",
+                    entry.function
+                ));
+            }
+        }
+        for function in functions {
+            if self.table && !self.entries.iter().any(|entry| entry.function == function.name) {
+                faults.push(format!(
+                    "{}:{}: sys_{} has no entry in your syscall_64.tbl",
+                    function.path, function.line, function.name
+                ));
+            }
+            let prototype = self.prototypes.as_ref().and_then(|all| all.get(&function.name));
+            if let Some(prototype) = prototype
+                && !same(prototype, &function.params)
+            {
+                let types = |params: &[(String, String)]| {
+                    params.iter().map(|(kind, _)| kind.clone()).collect::<Vec<_>>().join(", ")
+                };
+                faults.push(format!(
+                    "{}:{}: sys_{} takes ({}), and its prototype in syscalls.h says ({})",
+                    function.path,
+                    function.line,
+                    function.name,
+                    types(&function.params),
+                    types(prototype)
+                ));
+            }
+        }
+        if let Some(objects) = &self.objects {
+            for path in functions.iter().map(|function| &function.path).collect::<BTreeSet<_>>() {
+                let object = path.rsplit('/').next().unwrap_or(path).replace(".c", ".o");
+                if !objects.contains(&object) {
+                    faults.push(format!("your Makefile does not build {path}: it needs `obj-y += {object}`"));
+                }
+            }
+        }
+        faults
+    }
+}
+
+fn same(a: &[(String, String)], b: &[(String, String)]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((a, _), (b, _))| functions::same_type(a, b))
+}
+
+/// `333 common stats sys_stats`, also as kernels from 4.17 on write it.
+pub fn entries(text: &str) -> Vec<Entry> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)^\s*(\d+)\s+(?:common|64)\s+\w+\s+(?:__x64_)?sys_(\w+)")
+            .expect("a constant that tests use")
+    });
+    let entry = |found: regex::Captures<'_>| {
+        Some(Entry { number: found[1].parse().ok()?, function: found[2].to_owned() })
+    };
+    LINE.captures_iter(text).filter_map(entry).collect()
+}
+
+fn prototypes(text: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\b(?:long|int)\s+sys_(\w+)\s*\(([^)]*)\)\s*;").expect("a constant that tests use")
+    });
+    let text = crate::source::strip(text);
+    LINE.captures_iter(&text).map(|found| (found[1].to_owned(), functions::params(&found[2]))).collect()
+}
+
+fn objects(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let lines = joined.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let lists =
+        lines.filter(|line| line.trim_start().starts_with("obj-")).filter_map(|line| line.split_once('='));
+    lists.flat_map(|(_, list)| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// The added lines of each file of a unified diff.
+fn diff(text: &str) -> BTreeMap<String, String> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let mut file = None;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("+++ ") {
+            let name = name.split(['\t', ' ']).next().unwrap_or_default();
+            // -p1, as everybody makes them.
+            file = name.split_once('/').map(|(_, path)| path.to_owned());
+        } else if let (Some(file), Some(added)) = (&file, line.strip_prefix('+')) {
+            let content = files.entry(file.clone()).or_default();
+            content.push_str(added);
+            content.push('\n');
+        } else if line.starts_with("--- ") {
+            file = None;
+        }
+    }
+    files
+}

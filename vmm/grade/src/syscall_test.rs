@@ -1,0 +1,128 @@
+use super::*;
+use std::fs;
+
+const TABLE: &str = "0\tcommon\tread\t\t__x64_sys_read\n332\tcommon\tstatx\tsys_statx\n";
+const HEADER: &str = "asmlinkage long sys_read(unsigned int fd, char __user *buf, size_t count);\n";
+const CODE: &str = "#include <linux/syscalls.h>\nSYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n{\n\treturn 0;\n}\n";
+
+fn assignment(more: &str) -> Assignment {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
+    let path = folder.path().join("a.yaml");
+    let text = format!(
+        "kind: syscall\ncalls: {{stats: {{number: 600, prototype: [int, struct stats __user *]}}}}\n\
+         tests: [{{scenario: t.yaml, points: 1}}]\n{more}"
+    );
+    fs::write(&path, text).unwrap();
+    Assignment::load(&path).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
+    let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    let base = Base::with(&["read", "statx"]);
+    prepare(&assignment(more), &Files { files, notes: Vec::new() }, &base)
+}
+
+fn text(handed_in: &HandedIn, file: &str) -> String {
+    String::from_utf8_lossy(&handed_in.files[file]).into_owned()
+}
+
+#[test]
+fn of_whole_copies_of_an_old_kernels_files_only_what_was_added_is_taken() {
+    let table = format!("{TABLE}333\tcommon\tstats\tsys_stats\n");
+    let header = format!("{HEADER}asmlinkage long sys_stats(int which, struct stats __user *to);\n");
+    let all = [
+        ("k/stats.c", CODE),
+        ("k/syscall_64.tbl", &table),
+        ("k/syscalls.h", &header),
+        ("k/Makefile", "obj-y += process.o stats.o\n"),
+    ];
+    let handed_in = prepared("", &all).unwrap();
+    assert_eq!(handed_in.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
+    assert!(text(&handed_in, "Makefile").starts_with("obj-y := stats.o vmm_glue.o\n"));
+    assert_eq!(handed_in.notes, ["number 333 of your table is number 600 here"]);
+}
+
+#[test]
+fn a_diff_against_the_old_kernel_says_the_same() {
+    let diff = "diff -u a b\n--- a/arch/x86/entry/syscalls/syscall_64.tbl\t2020\n+++ b/arch/x86/entry/syscalls/syscall_64.tbl\t2020\n\
+                @@ -332 +332,2 @@\n 332 common statx sys_statx\n+333 common stats sys_stats\n--- /dev/null\n+++ b/kernel/stats.c\n\
+                @@ -0,0 +1,2 @@\n+SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n+{ return 0; }\n";
+    let handed_in = prepared("", &[("my.patch", diff)]).unwrap();
+    assert!(text(&handed_in, "stats.c").contains("SYSCALL_DEFINE2(stats"));
+    assert_eq!(handed_in.notes, ["number 333 of your table is number 600 here"]);
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_without_a_build() {
+    let table = |line: &str| format!("{TABLE}{line}\n");
+    for (all, says) in [
+        (
+            vec![("a.c", CODE), ("syscall_64.tbl", &*table("333 common stat sys_stat"))],
+            "an entry sys_stat, and no file has a function",
+        ),
+        (
+            vec![("a.c", CODE), ("syscall_64.tbl", TABLE)],
+            "a.c:2: sys_stats has no entry in your syscall_64.tbl",
+        ),
+        (
+            vec![("a.c", CODE), ("syscall_64.tbl", &*table("333 64 stats sys_stats\n333 64 b sys_b"))],
+            "the number 333 twice: to stats and to b",
+        ),
+        (
+            vec![("a.c", CODE), ("syscalls.h", "asmlinkage long sys_stats(long which);")],
+            "takes (int, struct stats __user *), and its prototype in syscalls.h says (long)",
+        ),
+        (vec![("a.c", CODE), ("Makefile", "obj-y += b.o")], "it needs `obj-y += a.o`"),
+        (vec![("a.c", "int x;")], "write `SYSCALL_DEFINE2(stats, ...)`"),
+        (
+            vec![("a.c", "SYSCALL_DEFINE1(stats, long, which)\n{}")],
+            "stats takes (long), and should take (int, struct stats __user *)",
+        ),
+        (vec![("syscall_64.tbl", TABLE)], "there is no C source"),
+        (
+            vec![("a.c", "asmlinkage long sys_stats(int which, struct stats __user *to)\n{\n}\n")],
+            "write `SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)`",
+        ),
+    ] {
+        let why = prepared("", &all).unwrap_err();
+        assert!(why.contains(says), "`{says}` is not in:\n{why}");
+    }
+}
+
+#[test]
+fn old_functions_are_wrapped_where_that_is_allowed_and_other_names_are_taken() {
+    let old = "asmlinkage long sys_mine(int which, struct stats __user *to)\n{\n\treturn 0;\n}\n";
+    let handed_in = prepared("old-style: wrapped\n", &[("a.c", old)]).unwrap();
+    let glue = text(&handed_in, "vmm_glue.c");
+    assert!(glue.contains("SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n{\n\treturn sys_mine(which, to);\n}"), "{glue}");
+    assert_eq!(handed_in.notes.len(), 2, "{:?}", handed_in.notes);
+    let other = CODE.replace("(stats,", "(mine,");
+    let handed_in = prepared("", &[("a.c", &other)]).unwrap();
+    assert!(text(&handed_in, "vmm_glue.c").contains("return __x64_sys_mine(regs);"));
+}
+
+#[test]
+fn the_base_reserves_the_calls_at_the_ends_of_the_kernels_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Base::of(
+        vec![("first.patch".to_owned(), b"x".to_vec())],
+        [TABLE, "COND_SYSCALL(rseq);\n", "obj-y += a.o\n"],
+        &[
+            Slot { name: "b".into(), number: 601, prototype: None },
+            Slot { name: "a".into(), number: 600, prototype: None },
+        ],
+    );
+    base.unwrap().series(None, folder.path()).unwrap();
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("series"), "first.patch\nvmm-calls.patch\nvmm-handed-in.patch\n");
+    let patch = read("vmm-calls.patch");
+    assert!(patch.contains("@@ -1,2 +1,4 @@\n 0\tcommon\tread\t\t__x64_sys_read\n 332\tcommon\tstatx\tsys_statx\n+600\t64\ta\tsys_a\n+601\t64\tb\tsys_b\n"), "{patch}");
+    assert!(
+        patch.contains("+COND_SYSCALL(a);\n+COND_SYSCALL(b);\n") && patch.contains("+obj-y += handed_in/\n")
+    );
+    for (name, number) in [("statx", 600), ("mine", 332)] {
+        let slot = Slot { name: name.into(), number, prototype: None };
+        assert!(Base::of(Vec::new(), [TABLE, "a\n", "b\n"], &[slot]).is_err());
+    }
+}

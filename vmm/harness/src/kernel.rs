@@ -1,0 +1,49 @@
+//! Kernels as grading needs them: one for all, and one for each who changes it.
+
+use crate::{Abort, session};
+use base::{
+    cache::{self, Cache, Kind},
+    project,
+    wanted::Wanted,
+};
+use kernel::{KernelError, wanted::Meant};
+use std::path::Path;
+
+/// The hash of a kernel, which is built if it is not there yet; `near` is a file or folder of the project.
+///
+/// # Errors
+/// It can't be built, there is none of this name, or this machine is at fault.
+pub fn hash(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
+    Ok(session::kernel_wanted(wanted, near, &Cache::open()?)?.hash)
+}
+
+/// A patch's file name, and its text.
+pub type Patch = (String, Vec<u8>);
+
+/// The patches that are put on a kernel's source, and files of the source as these leave them.
+///
+/// # Errors
+/// It is no kernel that is built here, or a file is not there.
+pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<(Vec<Patch>, Vec<String>), Abort> {
+    let cache = Cache::open()?;
+    let fault = |error: KernelError| Abort::fault(&error, error.fault());
+    let project = project::find(Some(near)).map_err(|error| fault(error.into()))?;
+    let meant = kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, ""));
+    let Meant::Recipe(recipe) = meant.map_err(|error| fault(error.into()))? else {
+        return Err(Abort::input(
+            "a kernel that others built can't be changed: name a source, or a series like `6.12`",
+        ));
+    };
+    let (patches, files) = kernel::patched(&recipe, &cache, files).map_err(fault)?;
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let patches = patches.into_iter().map(|patch| (name(&patch.path), patch.text)).collect();
+    Ok((patches, files.iter().map(|file| String::from_utf8_lossy(file).into_owned()).collect()))
+}
+
+/// Takes a kernel out of the cache: nobody will ask for it again, and hundreds of them fill a disk.
+///
+/// # Errors
+/// It can't be removed.
+pub fn forget(hash: &str) -> Result<(), Abort> {
+    Ok(cache::remove(&Cache::open()?.place(Kind::Kernel, hash))?)
+}

@@ -1,0 +1,222 @@
+//! What a process gives up that runs somebody's guest: whoever breaks out of KVM or of a device finds nothing to use.
+//!
+//! First files, network and rights ([`give_up`]), once all is open that the process needs. Then, for each thread, all
+//! system calls but the few of its work ([`lock`]): any other ends the process.
+
+use crate::{Walls, restrict};
+use nix::{
+    libc::{self, PROT_EXEC},
+    sys::resource::{Resource, setrlimit},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    apply_filter,
+};
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+/// Whether a process still has files to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// It has all that it needs.
+    Open,
+    /// It will write some, in folders that are not known yet.
+    ToCome,
+}
+
+/// A thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It runs a vCPU, and its devices.
+    Vcpu,
+    /// It talks to the harness, and reads the guest's memory.
+    Serve,
+    /// The same, and it writes files.
+    ServeAndSave,
+}
+
+/// The user and group that have nothing (Debian's nobody and nogroup, the kernel's `overflowuid`).
+const NOBODY: u32 = 65534;
+/// The most private memory of the process itself, in bytes. The guest's is none of it.
+const DATA: u64 = 2 << 30;
+/// The most that may be written to a file: what it says when it fails.
+const WORDS: u64 = 16 << 20;
+
+/// Gives up files, network, signals to others, and rights. For a process that has opened what it needs, before it starts
+/// threads: they inherit it. What this kernel does not offer is left out; [`layers`] says what it offers.
+///
+/// # Errors
+/// The kernel refuses what it offers.
+pub fn give_up(files: Files) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_DATA, DATA, DATA)?;
+    if files == Files::ToCome {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_FSIZE, WORDS, WORDS)?;
+    if Uid::effective().is_root() {
+        // In a container without the right to change, root is one who has little anyway.
+        let nobody = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
+        let _ = setgroups(&[])
+            .and_then(|()| setresgid(nobody.0, nobody.0, nobody.0))
+            .and_then(|()| setresuid(nobody.1, nobody.1, nobody.1));
+    }
+    let nothing: [PathBuf; 0] = [];
+    restrict(&nothing, &nothing, &nothing).map(drop).map_err(io::Error::other)
+}
+
+/// From now on this thread makes only the system calls of its work. Any other ends the process with SIGSYS.
+///
+/// # Errors
+/// The kernel refuses the filter.
+pub fn lock(work: Work) -> io::Result<()> {
+    let action = (SeccompAction::KillProcess, SeccompAction::Allow);
+    let filter = SeccompFilter::new(allowed(work), action.0, action.1, TargetArch::x86_64)
+        .and_then(seccompiler::BpfProgram::try_from)
+        .map_err(io::Error::other)?;
+    match apply_filter(&filter) {
+        // A kernel without seccomp.
+        Err(seccompiler::Error::Prctl(error)) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        result => result.map_err(io::Error::other),
+    }
+}
+
+/// What a vCPU's thread needs, and every other: KVM and the run page, memory of its own, locks and channels, the clock,
+/// a signal that gets it out of KVM, words to the harness, and its end.
+const COMMON: [i64; 26] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_sendto,
+    libc::SYS_close,
+    libc::SYS_shutdown,
+    libc::SYS_futex,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// What only the thread needs that talks to the harness.
+const SERVING: [i64; 22] = [
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_eventfd2,
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_getres,
+    libc::SYS_set_robust_list,
+];
+
+/// What writing files takes.
+const SAVING: [i64; 13] = [
+    libc::SYS_openat,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_copy_file_range,
+    libc::SYS_sendfile,
+    libc::SYS_flock,
+];
+
+fn allowed(work: Work) -> BTreeMap<i64, Vec<SeccompRule>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON.map(|call| (call, Vec::new())).into();
+    if work != Work::Vcpu {
+        rules.extend(SERVING.map(|call| (call, Vec::new())));
+    }
+    if work == Work::ServeAndSave {
+        rules.extend(SAVING.map(|call| (call, Vec::new())));
+    }
+    // KVM's own requests, and no other driver's (include/uapi/linux/kvm.h: KVMIO).
+    const KVM: u64 = 0xae << 8;
+    rules.insert(libc::SYS_ioctl, only(1, SeccompCmpOp::MaskedEq(0xff00), KVM));
+    // No memory becomes code.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, only(2, SeccompCmpOp::MaskedEq(PROT_EXEC as u64), 0));
+    }
+    rules
+}
+
+fn only(argument: u8, how: SeccompCmpOp, value: u64) -> Vec<SeccompRule> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value);
+    let rule = condition.and_then(|condition| SeccompRule::new(vec![condition]));
+    vec![rule.expect("no system call has so many arguments that these are not among them")]
+}
+
+/// One of the layers around what is not trusted, as this machine has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name.
+    pub name: &'static str,
+    /// What is missing of it, and what to do; nothing where all is well.
+    pub lacks: Option<String>,
+}
+
+/// What this machine offers, each tried out.
+pub fn layers() -> Vec<Layer> {
+    let apart = |lock: fn() -> Option<String>| {
+        // On a thread of its own: there is no way back.
+        std::thread::spawn(lock).join().unwrap_or_else(|_| Some("it can't be tried out".to_owned()))
+    };
+    let landlock = apart(|| match restrict(&[], &[], &[]) {
+        Ok(Walls::All) => None,
+        Ok(Walls::Some) => {
+            Some("this kernel knows only an older form: neither sockets nor signals are confined".to_owned())
+        }
+        Ok(Walls::None) => {
+            Some("this kernel has none; boot with lsm=landlock,... or a kernel that has it".to_owned())
+        }
+        Err(error) => Some(error.to_string()),
+    });
+    let seccomp = apart(|| match std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(text) if text.contains("kill_process") => {
+            lock(Work::ServeAndSave).err().map(|error| error.to_string())
+        }
+        _ => Some("this kernel has no system-call filters (CONFIG_SECCOMP_FILTER)".to_owned()),
+    });
+    vec![
+        Layer { name: "namespaces", lacks: crate::way().lacks() },
+        Layer { name: "landlock", lacks: landlock },
+        Layer { name: "seccomp", lacks: seccomp },
+    ]
+}
+
+#[cfg(test)]
+#[path = "cell_test.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+use super::*;
+use std::{
+    env, fs,
+    net::TcpListener,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus},
+    thread,
+};
+
+/// Says which of `attempts` a child is to make.
+const ASKED: &str = "JAIL_TEST_ATTEMPT";
+
+/// Runs one attempt of this very program in a process of its own, since there is no way back.
+fn attempt(name: &str) -> ExitStatus {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "cell::tests::in_a_process_of_its_own", "--ignored", "--nocapture"]);
+    command.env(ASKED, name).output().unwrap().status
+}
+
+/// Ends with the filter's signal, or, if the attempt was let through, as any test.
+#[test]
+#[ignore = "the other tests start it"]
+fn in_a_process_of_its_own() {
+    let Ok(name) = env::var(ASKED) else { return };
+    let (what, work) = name.split_once(':').unwrap();
+    let work = match work {
+        "vcpu" => Work::Vcpu,
+        "serve" => Work::Serve,
+        _ => Work::ServeAndSave,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    give_up(if work == Work::ServeAndSave { Files::ToCome } else { Files::Open }).unwrap();
+    let files =
+        fs::read("/etc/hostname").is_ok() || fs::read_dir("/").is_ok_and(|mut it| it.next().is_some());
+    assert_eq!(files, work == Work::ServeAndSave, "files");
+    if what == "files" {
+        return;
+    }
+    lock(work).unwrap();
+    match what {
+        "work" => {
+            let text = vec![7u8; 10 << 20];
+            assert_eq!(text.iter().map(|it| u64::from(*it)).sum::<u64>(), 70 << 20);
+            assert!(std::time::Instant::now().elapsed().as_secs() < 1000);
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        "open" => drop(fs::File::open("/etc/passwd")),
+        "program" => drop(Command::new("true").status()),
+        "thread" => drop(thread::spawn(|| ()).join()),
+        "socket" => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
+        "accept" => drop(listener.accept()),
+        "kill" => drop(nix::sys::signal::kill(nix::unistd::Pid::this(), None)),
+        "chmod" => drop(fs::set_permissions("/tmp/x", std::os::unix::fs::PermissionsExt::from_mode(0o777))),
+        "rights" => drop(setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))),
+        "mount" => drop(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)),
+        other => panic!("{other}?"),
+    }
+    std::process::exit(0);
+}
+
+#[test]
+fn a_thread_does_its_work_and_nothing_else() {
+    for work in ["vcpu", "serve", "save"] {
+        assert!(attempt(&format!("work:{work}")).success(), "{work}");
+        assert!(attempt(&format!("files:{work}")).success(), "{work}");
+        for what in ["program", "thread", "socket", "accept", "kill", "chmod", "rights", "mount"] {
+            let status = attempt(&format!("{what}:{work}"));
+            assert_eq!(status.signal(), Some(libc::SIGSYS), "{what} in {work}: {status}");
+        }
+    }
+    for work in ["vcpu", "serve"] {
+        assert_eq!(attempt(&format!("open:{work}")).signal(), Some(libc::SIGSYS));
+    }
+    assert!(attempt("open:save").success());
+}
+
+#[test]
+fn the_loop_of_a_vcpu_makes_few_calls() {
+    assert!(allowed(Work::Vcpu).len() <= 30, "{}", allowed(Work::Vcpu).len());
+}
+
+#[test]
+fn every_layer_is_told() {
+    let names: Vec<_> = layers().iter().map(|layer| layer.name).collect();
+    assert_eq!(names, ["namespaces", "landlock", "seccomp"]);
+}

@@ -1,0 +1,19 @@
+//! What others hand in, and what it may do here: which files are taken ([`intake`]), how much of everything ([`Limits`],
+//! [`Budget`]), the box in which it is built ([`Sandbox`]), and the one in which a guest runs ([`cell`]).
+//!
+//! It knows no kernel, no module and no scenario, and no other crate of this project.
+
+#![forbid(unsafe_code)]
+
+pub mod cell;
+pub mod intake;
+mod landlocked;
+mod limits;
+mod sandbox;
+mod watch;
+
+pub use intake::Refused;
+pub use landlocked::{Walls, restrict};
+pub use limits::{Budget, Limits};
+pub use sandbox::{Sandbox, Way, is_required, require, way};
+pub use watch::Watch;

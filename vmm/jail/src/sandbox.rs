@@ -1,0 +1,278 @@
+//! The box in which is built what others wrote: a Makefile can do anything, so whatever it does has to stay inside.
+//!
+//! `bubblewrap` gives it namespaces of its own (processes, network, users, mounts): it sees compilers and what it was
+//! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
+//! namespaces, Landlock remains, and limits; what it hides from its parents may then live on for a while. That is said.
+
+use crate::{Budget, Refused, Walls, restrict};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+/// What a box is made of here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Namespaces of its own.
+    Namespaces,
+    /// Landlock alone, and why.
+    Landlock(String),
+    /// Limits alone, and why.
+    Limits(String),
+}
+
+impl Way {
+    /// What is missing, for a person; `None`: nothing is.
+    pub fn lacks(&self) -> Option<String> {
+        match self {
+            Self::Namespaces => None,
+            Self::Landlock(why) => Some(format!(
+                "builds are confined by Landlock and limits alone: {why}; what they start and hide may outlive them"
+            )),
+            Self::Limits(why) => Some(format!(
+                "builds are not confined, but for limits: {why}; a Makefile can do here whatever you can"
+            )),
+        }
+    }
+}
+
+static REQUIRED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, whatever can't be confined in full is not done at all.
+pub fn require() {
+    REQUIRED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`require`] was called.
+pub fn is_required() -> bool {
+    REQUIRED.load(Ordering::Relaxed)
+}
+
+/// What this machine offers; looked for once, by trying.
+pub fn way() -> &'static Way {
+    static WAY: OnceLock<Way> = OnceLock::new();
+    WAY.get_or_init(|| {
+        let why = match try_bubblewrap() {
+            Ok(()) => return Way::Namespaces,
+            Err(why) => why,
+        };
+        // On a thread that does nothing else: there is no way back.
+        match thread::spawn(|| restrict(&[], &[], &[])).join() {
+            Ok(Ok(Walls::All | Walls::Some)) => Way::Landlock(why),
+            _ => Way::Limits(format!("{why}, and its kernel has no Landlock")),
+        }
+    })
+}
+
+fn try_bubblewrap() -> Result<(), String> {
+    if find("bwrap").is_none() {
+        return Err("bubblewrap is not installed (./setup installs it)".to_owned());
+    }
+    let probe = Sandbox::empty();
+    let mut command = Command::new("bwrap");
+    command.args(probe.namespaces()).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
+            Err(format!("this machine, or the container, forbids user namespaces ({said})"))
+        }
+        Err(error) => Err(format!("bubblewrap can't be started ({error})")),
+    }
+}
+
+/// Where a program is, going by PATH.
+fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// What a box has in it.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    reads: Vec<PathBuf>,
+    writes: Vec<PathBuf>,
+    /// What it may take.
+    pub budget: Budget,
+}
+
+/// Devices that programs expect.
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// Where compilers and their libraries are; links among them lead to others.
+const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"];
+
+/// What they need of the machine's configuration. No names of users, no keys.
+const CONFIGURATION: [&str; 4] =
+    ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"];
+
+/// Variables that reach what runs inside, if they are set.
+const ENVIRONMENT: [&str; 5] = ["PATH", "RUSTUP_TOOLCHAIN", "LIBCLANG_PATH", "RUST_LIB_SRC", "TZ"];
+
+impl Sandbox {
+    /// With compilers and nothing else. The environment may allow it more than `budget`.
+    ///
+    /// # Errors
+    /// A box is required and can't be had in full, or the environment's limits make no sense.
+    pub fn new(budget: Budget) -> Result<Self, Refused> {
+        demanded()?;
+        Ok(Self { budget: budget.wanted()?, ..Self::empty() })
+    }
+
+    fn empty() -> Self {
+        Self { reads: Vec::new(), writes: Vec::new(), budget: Budget::TOOL }
+    }
+
+    /// A file or folder can be read in it.
+    #[must_use]
+    pub fn read(mut self, path: impl AsRef<Path>) -> Self {
+        self.reads.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// A folder can be read and written in it.
+    #[must_use]
+    pub fn write(mut self, path: impl AsRef<Path>) -> Self {
+        self.writes.push(path.as_ref().to_owned());
+        self
+    }
+
+    /// The folders that can be written to.
+    pub fn writes(&self) -> &[PathBuf] {
+        &self.writes
+    }
+
+    /// The words that stand before a command, so that it runs inside.
+    pub fn prefix(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        if *way() == Way::Namespaces {
+            words.push("bwrap".into());
+            words.extend(self.namespaces());
+        }
+        // The leader's bubblewrap shall outlive SIGTERM, until what runs inside has made order.
+        words.extend(["env", "--default-signal=TERM"].map(OsString::from));
+        if find("prlimit").is_some() {
+            words.extend(self.limits());
+        }
+        words
+    }
+
+    /// The environment of what runs inside, names and values.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let own = ENVIRONMENT.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
+        // rustup's programs look for their compilers there.
+        let rust = rust().into_iter().map(|(name, path)| (name, path.into_os_string()));
+        own.chain(rust)
+            .chain([("HOME", self.temporary().into()), ("TMPDIR", self.temporary().into())])
+            .collect()
+    }
+
+    /// Where it may leave what is of no use afterwards.
+    fn temporary(&self) -> PathBuf {
+        match (way(), self.writes.first()) {
+            (Way::Namespaces, _) | (_, None) => PathBuf::from("/tmp"),
+            (_, Some(folder)) => folder.join(".tmp"),
+        }
+    }
+
+    /// Confines this thread, where no namespace does. What it starts from now on is inside.
+    ///
+    /// # Errors
+    /// The kernel does not take the rules, in its words.
+    pub fn enter(&self) -> Result<(), String> {
+        if !matches!(way(), Way::Landlock(_)) {
+            return Ok(());
+        }
+        // Nothing is hidden below a folder that is not there.
+        let _ = fs::create_dir(self.temporary());
+        let reads: Vec<PathBuf> = self.readable().chain(["/proc", "/etc"].map(PathBuf::from)).collect();
+        restrict(&reads, &self.writes, &DEVICES.map(PathBuf::from))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn readable(&self) -> impl Iterator<Item = PathBuf> {
+        let system = SYSTEM.iter().chain(&CONFIGURATION).map(PathBuf::from);
+        let rust = rust().into_iter().map(|(_, path)| path);
+        system.chain(programs()).chain(rust).chain(self.reads.iter().cloned()).filter(|path| path.exists())
+    }
+
+    /// bubblewrap's options (bwrap(1)).
+    fn namespaces(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut say = |parts: &[&OsStr]| words.extend(parts.iter().map(|part| (*part).to_owned()));
+        let plain = "--unshare-all --unshare-user --disable-userns --die-with-parent --cap-drop ALL \
+                     --hostname vmm --size 1073741824 --tmpfs /tmp --proc /proc --dev /dev --size 67108864 --tmpfs /dev/shm";
+        for word in plain.split_whitespace() {
+            say(&[OsStr::new(word)]);
+        }
+        let system = SYSTEM.iter().chain(&CONFIGURATION).map(Path::new);
+        for path in system {
+            match fs::read_link(path) {
+                Ok(target) => say(&["--symlink".as_ref(), target.as_ref(), path.as_ref()]),
+                Err(_) => say(&["--ro-bind-try".as_ref(), path.as_ref(), path.as_ref()]),
+            }
+        }
+        let rust = rust().into_iter().map(|(_, path)| path);
+        for path in programs().into_iter().chain(rust).chain(self.reads.iter().cloned()) {
+            say(&["--ro-bind-try".as_ref(), path.as_ref(), path.as_ref()]);
+        }
+        for path in &self.writes {
+            say(&["--bind".as_ref(), path.as_ref(), path.as_ref()]);
+        }
+        say(&["--remount-ro".as_ref(), "/".as_ref(), "--".as_ref()]);
+        words
+    }
+
+    /// The kernel's own limits, for each process (prlimit(1)).
+    fn limits(&self) -> Vec<OsString> {
+        let Budget { time, processes, memory, disk, .. } = self.budget;
+        // One process alone may map more than it uses.
+        let space = memory.saturating_mul(2);
+        let words = format!(
+            "prlimit --core=0 --fsize={} --as={space} --cpu={} --nproc={processes} --nofile=4096 --",
+            disk.min(4 << 30),
+            time.as_secs().saturating_mul(2),
+        );
+        words.split(' ').map(OsString::from).collect()
+    }
+}
+
+/// The folders in which programs are looked for, but for those of the system. One that holds somebody's home or more is
+/// none.
+fn programs() -> Vec<PathBuf> {
+    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&path)
+        .filter(|folder| folder.is_absolute() && folder.is_dir())
+        .filter(|folder| !home.starts_with(folder) && !SYSTEM.iter().any(|system| folder.starts_with(system)))
+        .collect();
+    folders.dedup();
+    folders
+}
+
+/// Where rustup keeps its compilers, with the variable that says so.
+fn rust() -> Option<(&'static str, PathBuf)> {
+    let own = env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".rustup"));
+    let path = own.or_else(home).filter(|path| path.is_dir())?;
+    Some(("RUSTUP_HOME", path))
+}
+
+/// A box that can't be had, where one is required.
+///
+/// # Errors
+/// What is missing.
+fn demanded() -> Result<(), Refused> {
+    match way().lacks() {
+        Some(lacks) if is_required() => Err(Refused::NoBox { lacks }),
+        _ => Ok(()),
+    }
+}

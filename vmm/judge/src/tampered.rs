@@ -1,0 +1,127 @@
+//! What can't be trusted any more, and its wording.
+
+use crate::{Names, entry::Named, title::title};
+use board::wire::{Difference, Tampering};
+use engine::event::Tampered as Seen;
+use scenario::errno::Errno;
+use scenario::model::Scenario;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Something that the guest changed, or an answer that is not what the hypervisor saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tampered {
+    /// The step in which it was noticed, counted from 0.
+    pub step: Option<usize>,
+    /// The step's title.
+    pub title: Option<String>,
+    /// What it is.
+    pub what: Seen,
+    /// The address in question, with its name.
+    pub place: Option<Named>,
+    /// The instruction that did it.
+    pub by: Option<Named>,
+}
+
+impl Tampered {
+    pub(crate) fn of(what: &Seen, step: Option<usize>, scenario: &Scenario, names: &dyn Names) -> Self {
+        let named = |address| Named { address, name: names.symbol(address) };
+        let (place, by) = match what {
+            Seen::Guest(Tampering::Code { address, rip, by, .. }) => {
+                let by = by.clone().or_else(|| names.symbol(*rip));
+                (Some(named(*address)), Some(Named { address: *rip, name: by }))
+            }
+            Seen::Guest(Tampering::Mapping { address, .. }) => (Some(named(*address)), None),
+            _ => (None, None),
+        };
+        let of_step =
+            |index: usize| scenario.steps.get(index).map(|step| title(scenario, step, &Default::default()));
+        Self { step, title: step.and_then(of_step), what: what.clone(), place, by }
+    }
+}
+
+impl fmt::Display for Tampered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |f: &mut fmt::Formatter<'_>| match &self.place {
+            Some(Named { name: Some(name), .. }) => f.write_str(name.strip_suffix("+0x0").unwrap_or(name)),
+            Some(place) => place.fmt(f),
+            None => Ok(()),
+        };
+        match &self.what {
+            Seen::Guest(Tampering::Code { from, to, .. }) => {
+                write!(f, "{} of ", count(to.len(), "byte"))?;
+                place(f)?;
+                let were = if to.len() == 1 { "was" } else { "were" };
+                write!(f, " {were} changed from {} to {}", hex(from), hex(to))?;
+            }
+            Seen::Guest(Tampering::Mapping { .. }) => {
+                f.write_str("another page is where ")?;
+                place(f)?;
+                f.write_str(" was")?;
+            }
+            Seen::Guest(Tampering::Register { vcpu, name, from, to }) => {
+                write!(f, "{name} of vCPU {vcpu} was changed from {from:#x} to {to:#x}")?;
+            }
+            Seen::Guest(Tampering::Gate { vcpu, vector }) => {
+                write!(f, "the gate of interrupt {vector:#x} was changed (vCPU {vcpu})")?;
+            }
+            Seen::Guest(Tampering::Taint { from, to }) => {
+                let gone = base::taint::letters(from & !to);
+                write!(f, "the kernel's taint {gone} was taken away")?;
+            }
+            Seen::Call(Difference::Number { wanted, seen }) => {
+                write!(f, "the step makes system call {wanted}, and {seen} entered the kernel")?;
+            }
+            Seen::Call(Difference::Dispatched { entered, handled }) => {
+                write!(f, "system call {entered} entered the kernel, and it handled {handled}")?;
+            }
+            Seen::Call(Difference::Argument { index, wanted, seen }) => {
+                write!(
+                    f,
+                    "argument {index} of the step's call is {wanted:#x}, and {seen:#x} entered the kernel"
+                )?;
+            }
+            Seen::Call(Difference::Bytes { index }) => {
+                write!(f, "what argument {index} points to is not what the step says")?;
+            }
+            Seen::Unseen => {
+                f.write_str("the agent says that it made the step's call, and none entered the kernel")?
+            }
+            Seen::Result { said, seen } => {
+                write!(f, "the kernel returned {}, and the agent says {}", value(*seen), value(*said))?;
+            }
+            Seen::Buffer { index, at } => {
+                write!(
+                    f,
+                    "buffer {} that came back differs at byte {at} from what the kernel left there",
+                    index + 1
+                )?;
+            }
+            Seen::Exit { said } => {
+                write!(f, "the agent says that a program ended with status {said}, and none did")?;
+            }
+        }
+        match &self.by {
+            Some(Named { name: Some(name), .. }) => write!(f, " by {name}")?,
+            Some(by) => write!(f, " by the instruction at {by}")?,
+            None => {}
+        }
+        match &self.title {
+            Some(title) => write!(f, " in `{title}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+fn value(value: i64) -> String {
+    Errno::of(value).map_or_else(|| value.to_string(), |errno| errno.to_string())
+}

@@ -1,0 +1,230 @@
+//! Parameters: what a scenario leaves open, so that it serves several modules, devices and calls.
+//!
+//! Values are put into the tree before anything of it is read. So a parameter can stand wherever a value or a key can, and
+//! whoever reads a field never learns that there was one.
+
+use super::node::{Node, Value};
+use super::reader::Reader;
+use super::value::{is_name, parse_int, reference};
+use base::diagnostic::Diagnostic;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Values for parameters, by their names.
+pub type Settings = BTreeMap<String, String>;
+
+/// A parameter that a scenario declares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// What its value has to be.
+    pub kind: ParameterKind,
+    /// Its value where nobody gives one; without it somebody must.
+    pub default: Option<String>,
+    /// What it is for.
+    pub about: Option<String>,
+    /// Where it is declared.
+    pub span: Range<usize>,
+}
+
+/// What a parameter's value has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// A number, as everywhere in the language.
+    Int,
+    /// A name as of a module or a system call: letters, digits, `_` and `-`.
+    Name,
+    /// An absolute path in the guest.
+    Path,
+    /// Any text.
+    Text,
+}
+
+const KINDS: &[(&str, ParameterKind)] = &[
+    ("int", ParameterKind::Int),
+    ("name", ParameterKind::Name),
+    ("path", ParameterKind::Path),
+    ("text", ParameterKind::Text),
+];
+
+impl ParameterKind {
+    /// What is wrong with a value, in words that follow "expected".
+    pub fn refuses(self, value: &str) -> Option<&'static str> {
+        let fits = match self {
+            Self::Int => parse_int(value).is_some(),
+            // 56 bytes with the NUL: MODULE_NAME_LEN, include/linux/module.h.
+            Self::Name => {
+                (1..=55).contains(&value.len())
+                    && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            }
+            Self::Path => value.starts_with('/') && value.len() < 4096 && !value.contains('\0'),
+            Self::Text => !value.contains('\0'),
+        };
+        match self {
+            _ if value.contains("${") || reference(value).is_some() => {
+                Some("a value of its own: a parameter can't stand for another name")
+            }
+            _ if fits => None,
+            Self::Int => Some("a number like `42` or `0x2a`"),
+            Self::Name => Some("a name: up to 55 letters, digits, `_` and `-`"),
+            Self::Path => Some("an absolute path like `/dev/chardev0`"),
+            Self::Text => Some("text without a NUL"),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The parameters that a scenario declares.
+    pub fn declared(&mut self, tree: &Node) -> Vec<Parameter> {
+        let Value::Map(entries) = &tree.value else { return Vec::new() };
+        let Some((_, node)) = entries.iter().find(|(key, _)| key.text() == Some("params")) else {
+            return Vec::new();
+        };
+        let Some(mut fields) = self.fields(node, "`params`") else { return Vec::new() };
+        let mut list = Vec::new();
+        for (name, key, node) in fields.rest() {
+            if !is_name(name) {
+                let text = format!("`{name}` is no parameter's name: letters, digits and `_`");
+                self.errors.push(Diagnostic::new(key, text));
+                continue;
+            }
+            list.extend(self.parameter(name, key, node));
+        }
+        list
+    }
+
+    fn parameter(&mut self, name: &str, key: &Range<usize>, node: &Node) -> Option<Parameter> {
+        let (kind, default, about) = match &node.value {
+            Value::Null => (ParameterKind::Text, None, None),
+            Value::Scalar { text, plain } => {
+                let kind = match text {
+                    text if *plain && parse_int(text).is_some() => ParameterKind::Int,
+                    text if text.starts_with('/') => ParameterKind::Path,
+                    _ => ParameterKind::Text,
+                };
+                (kind, Some((text.clone(), &node.span)), None)
+            }
+            Value::Map(_) => {
+                let mut fields = self.fields(node, &format!("the parameter `{name}`"))?;
+                let kind = match fields.take("type") {
+                    Some(node) => self.choice(node, "a parameter's type", KINDS)?,
+                    None => ParameterKind::Text,
+                };
+                let default = match fields.take("default") {
+                    Some(node) => Some((self.text(node, "a value")?, &node.span)),
+                    None => None,
+                };
+                let about = fields.take("about").and_then(|node| self.text(node, "what it is for"));
+                fields.end(self, &["type", "default", "about"]);
+                (kind, default, about)
+            }
+            Value::List(_) => {
+                return self.expected(node, "a parameter's default, or `{type: int, default: 42}`");
+            }
+        };
+        if let Some((value, span)) = &default
+            && let Some(expected) = kind.refuses(value)
+        {
+            let text = format!("the parameter `{name}` has the value `{value}`, expected {expected}");
+            return self.error(Diagnostic::new(span, text));
+        }
+        let default = default.map(|(value, _)| value);
+        Some(Parameter { name: name.to_owned(), kind, default, about, span: key.clone() })
+    }
+
+    /// The tree with the values of its parameters: given ones, and defaults for the others.
+    pub fn with_values(&mut self, tree: Node, given: &Settings) -> Node {
+        let declared = self.declared(&tree);
+        let mut values: BTreeMap<&str, (String, bool)> = BTreeMap::new();
+        for parameter in &declared {
+            let Parameter { name, kind, default, span, about } = parameter;
+            self.names.params.insert(name.clone(), span.clone());
+            match (given.get(name), default) {
+                (Some(value), _) => {
+                    if let Some(expected) = kind.refuses(value) {
+                        let text =
+                            format!("the parameter `{name}` was set to `{value}`, expected {expected}");
+                        self.errors.push(Diagnostic::new(span, text).label("declared here"));
+                    }
+                    values.insert(name, (value.clone(), false));
+                }
+                (None, Some(value)) => _ = values.insert(name, (value.clone(), false)),
+                (None, None) => {
+                    let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
+                    let text = format!("the parameter `{name}`{about} has no value");
+                    let help = format!("give it one with `--set {name}=VALUE`, or a default here");
+                    self.errors.push(Diagnostic::new(span, text).help(help));
+                }
+            }
+        }
+        for name in given.keys().filter(|name| !declared.iter().any(|it| it.name == **name)) {
+            let error = Diagnostic::whole(format!("there is no parameter `{name}` in this scenario"));
+            self.errors.push(match declared.is_empty() {
+                true => error.help(format!("declare it: `params: {{{name}: DEFAULT}}`")),
+                false => error.nearest_below(name, declared.iter().map(|it| &*it.name)),
+            });
+        }
+        let tree = match tree {
+            Node { value: Value::Map(entries), span } => {
+                let put = |(key, value): (Node, Node)| match key.text() {
+                    Some("params") => (key, value),
+                    _ => (put(key, &mut values), put(value, &mut values)),
+                };
+                let entries = entries.into_iter().map(put).collect();
+                Node { value: Value::Map(entries), span }
+            }
+            other => other,
+        };
+        for (name, _) in values.iter().filter(|(_, (_, used))| !used) {
+            self.notes.push(format!("the parameter `{name}` is declared, and nothing uses it"));
+        }
+        tree
+    }
+}
+
+/// A node in which `$name`, alone, and `${name}`, anywhere, are values.
+fn put(node: Node, values: &mut BTreeMap<&str, (String, bool)>) -> Node {
+    let value = match node.value {
+        Value::Scalar { text, plain } => {
+            let alone = reference(&text).and_then(|name| values.get_mut(name));
+            match alone {
+                Some((value, used)) => {
+                    *used = true;
+                    Value::Scalar { text: value.clone(), plain }
+                }
+                None => Value::Scalar { text: filled(&text, values), plain },
+            }
+        }
+        Value::List(list) => Value::List(list.into_iter().map(|node| put(node, values)).collect()),
+        Value::Map(entries) => Value::Map(
+            entries.into_iter().map(|(key, value)| (put(key, values), put(value, values))).collect(),
+        ),
+        Value::Null => Value::Null,
+    };
+    Node { value, span: node.span }
+}
+
+fn filled(text: &str, values: &mut BTreeMap<&str, (String, bool)>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, behind) = rest.split_at(start);
+        let Some(end) = behind.find('}') else { break };
+        out.push_str(before);
+        match values.get_mut(&behind[2..end]) {
+            Some((value, used)) => {
+                *used = true;
+                out.push_str(value);
+            }
+            // A step's result, for whom reads the field.
+            None => out.push_str(&behind[..=end]),
+        }
+        rest = &behind[end + 1..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+#[path = "params_test.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+use crate::{Scenario, model::Action, parse_with};
+use base::diagnostic::Source;
+use std::path::Path;
+
+const TEXT: &str = "\
+params:
+  major: 240
+  device: {type: path, default: /dev/one, about: where the driver is}
+  call: {type: name}
+  greeting:
+steps:
+  - mknod: ${device}
+    char: [$major, 0]
+  - write: 3
+    data: $greeting
+  - syscall: $call
+  - run: [/bin/echo, 'major ${major} of ${device}']
+expect:
+  syscalls: {'${call}': 2}
+";
+
+fn with(text: &str, settings: &[(&str, &str)]) -> Result<Scenario, String> {
+    let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    parse_with(Source::new(Path::new("a.yaml"), text), &settings).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn values_stand_wherever_values_and_keys_can() {
+    let scenario =
+        with(TEXT, &[("major", "0x105"), ("call", "csci_add"), ("greeting", "hi: [there]")]).unwrap();
+    let actions: Vec<String> = scenario.steps.iter().map(|step| format!("{:?}", step.action)).collect();
+    assert!(actions[0].contains("/dev/one") && actions[0].contains("Char(Int(261)"), "{}", actions[0]);
+    assert!(matches!(&scenario.steps[1].action, Action::Write { data, .. } if data == b"hi: [there]"));
+    assert!(actions[2].contains("csci_add"), "{}", actions[2]);
+    assert!(actions[3].contains("major 0x105 of /dev/one"), "{}", actions[3]);
+    assert!(format!("{:?}", scenario.expect.syscalls).contains("csci_add"));
+    assert_eq!(scenario.notes, [""; 0]);
+}
+
+#[test]
+fn a_value_that_is_missing_or_of_another_type_is_shown_where_it_is_declared() {
+    let errors = with(TEXT, &[("major", "many"), ("greeting", "x")]).unwrap_err();
+    assert!(
+        errors.contains("`major` was set to `many`, expected a number") && errors.contains("a.yaml:2"),
+        "{errors}"
+    );
+    assert!(errors.contains("`call` has no value") && errors.contains("--set call=VALUE"), "{errors}");
+    assert_eq!(errors.matches("error").count(), 2, "nothing is said of the rest: {errors}");
+    let errors = with("params: {a: {type: int, default: x}}\nsteps: [{sleep: 1 s}]", &[]).unwrap_err();
+    assert!(errors.contains("`a` has the value `x`"), "{errors}");
+    let errors = with("params: {p: {type: path}}\nsteps: [{open: $p}]", &[("p", "dev/x")]).unwrap_err();
+    assert!(errors.contains("an absolute path"), "{errors}");
+}
+
+#[test]
+fn a_name_that_no_parameter_has_is_refused_with_the_nearest() {
+    let all = [("call", "a"), ("greeting", "b"), ("mjaor", "1")];
+    let errors = with(TEXT, &all).unwrap_err();
+    assert!(errors.contains("there is no parameter `mjaor`") && errors.contains("`major`"), "{errors}");
+    let errors = with("steps: [{sleep: 1 s}]", &[("a", "1")]).unwrap_err();
+    assert!(errors.contains("params: {a: DEFAULT}"), "{errors}");
+}
+
+#[test]
+fn values_are_no_names_and_steps_give_parameters_no_value() {
+    let text = "params: {a: 1}\nsteps:\n  - open: /x\n    as: a\n";
+    assert!(with(text, &[]).unwrap_err().contains("`a` is a parameter's name"));
+    let text = "params: {a: x}\nsteps:\n  - open: /x\n    as: fd\n  - open: '/${a}'\n";
+    for value in ["${fd}", "$fd"] {
+        assert!(with(text, &[("a", value)]).unwrap_err().contains("can't stand for another name"));
+    }
+    let text = "params: {major: 1}\nsteps:\n  - read: $majro\n";
+    assert!(with(text, &[]).unwrap_err().contains("did you mean `major`?"));
+}
+
+#[test]
+fn a_parameter_that_nothing_uses_is_noted() {
+    let scenario = with("params: {a: 1, b: 2}\nsteps: [{sleep: $a s}]", &[]);
+    assert!(scenario.is_err(), "`$a s` is no whole value, so it stays text");
+    let scenario = with("params: {a: 1, b: 2}\nsteps: [{sleep: '${a} s'}]", &[]).unwrap();
+    assert_eq!(scenario.notes, ["the parameter `b` is declared, and nothing uses it"]);
+}

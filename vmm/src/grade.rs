@@ -1,0 +1,238 @@
+//! `vmm grade`: what students handed in, graded.
+
+use crate::{cli::Where, exit, say};
+use base::interrupt;
+use clap::{Args, Subcommand};
+use grade::{Assignment, Grading, Record, State};
+use harness::Abort;
+use judge::Verdict;
+use std::path::{Path, PathBuf};
+
+/// Grade what students handed in.
+///
+/// SUBMISSIONS is a folder with a folder, a .zip or a .tar.gz for each student, as LMS exports have them. Every test runs on a
+/// fresh machine. What is this machine's fault is tried again, and costs nobody a point. A grading that was stopped goes on
+/// where it was; only what changed is graded again.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = "\
+Examples:
+  vmm grade pa2/assignment.yaml submissions/
+  vmm grade pa2/assignment.yaml submissions/ --only s042 --verbose
+  vmm grade pa2/assignment.yaml submissions/ --shard 3/8 --out shard-3
+  vmm grade check pa2/assignment.yaml --out check
+  vmm grade merge pa2/assignment.yaml shard-* --out all
+
+Exits with 0 if all submissions were graded, whatever they got, with 2 if the assignment has a mistake, and with 3 if one could not
+be graded."
+)]
+pub struct GradeArgs {
+    #[command(subcommand)]
+    command: Option<GradeCommand>,
+    /// The assignment, in YAML
+    #[arg(required = true, value_name = "ASSIGNMENT")]
+    assignment: Option<PathBuf>,
+    /// A folder with what was handed in
+    #[arg(required = true, value_name = "SUBMISSIONS")]
+    submissions: Option<PathBuf>,
+    /// SUBMISSIONS is this one student's
+    #[arg(long, value_name = "NAME")]
+    student: Option<String>,
+    /// Grade these students only; as often as you like
+    #[arg(long, value_name = "STUDENT")]
+    only: Vec<String>,
+    /// Grade only this part of the submissions
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Where grades and pages are written; a later start goes on there
+    #[arg(long, value_name = "DIR", default_value = "grades")]
+    out: PathBuf,
+    /// So many submissions at once
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// Where guests run
+    #[arg(long, value_enum, default_value_t = Where::Auto)]
+    host: Where,
+    /// Print each student's page
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl How {
+    fn grading(&self, only: Vec<String>, shard: Option<(usize, usize)>) -> Grading {
+        Grading { host: self.host.into(), jobs: self.jobs.into(), only, shard, out: self.out.clone() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum GradeCommand {
+    /// Say whether an assignment is sound
+    ///
+    /// Grades the solutions that its `check:` names: the reference has to get all points, the starter none beyond what it deserves,
+    /// and each bad solution what is written beside it. Exits with 1 if something is not so.
+    Check {
+        /// The assignment, in YAML
+        #[arg(value_name = "ASSIGNMENT")]
+        assignment: PathBuf,
+        /// Only these solutions, by name; as often as you like
+        #[arg(long, value_name = "SOLUTION")]
+        only: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Put the grades of several shards together
+    Merge {
+        /// The assignment, in YAML
+        #[arg(value_name = "ASSIGNMENT")]
+        assignment: PathBuf,
+        /// Folders that `vmm grade --out` wrote
+        #[arg(required = true, value_name = "DIR")]
+        folders: Vec<PathBuf>,
+        /// Where grades and pages are written
+        #[arg(long, value_name = "DIR", default_value = "grades")]
+        out: PathBuf,
+    },
+}
+
+/// Does it; returns the exit code.
+pub fn grade(args: GradeArgs) -> u8 {
+    match args.command {
+        Some(GradeCommand::Merge { assignment, folders, out }) => done(merge(&assignment, &folders, &out)),
+        Some(GradeCommand::Check { assignment, only, how }) => done(check(&assignment, only, &how)),
+        None => {
+            let GradeArgs { assignment, submissions, student, only, shard, how, .. } = args;
+            let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
+                unreachable!("clap wants both");
+            };
+            done(all(&assignment, &submissions, student.as_deref(), only, shard, &how))
+        }
+    }
+}
+
+fn all(
+    assignment: &Path,
+    submissions: &Path,
+    student: Option<&str>,
+    only: Vec<String>,
+    shard: Option<(usize, usize)>,
+    how: &How,
+) -> Result<Verdict, Abort> {
+    let assignment = load(assignment)?;
+    let entries = match student {
+        Some(student) => vec![grade::single(submissions, student)],
+        None => grade::list(submissions, assignment.attempts.as_ref())
+            .map_err(|why| Abort::input(format!("failed to {why}")))?,
+    };
+    let grading = Grading { host: how.host.into(), jobs: how.jobs.into(), only, shard, out: how.out.clone() };
+    let verbose = how.verbose;
+    let tell = |record: &Record, kept: bool| {
+        say::out(&line(record, kept));
+        if verbose {
+            say::out(&grade::page(&assignment, record));
+        }
+    };
+    let graded = grade::all(&assignment, entries, &grading, &tell)?;
+    if graded.stopped || interrupt::requested() {
+        return Err(Abort::interrupted());
+    }
+    say::out(&summary(&graded.records, graded.kept, &how.out));
+    Ok(verdict(&graded.records))
+}
+
+fn check(assignment: &Path, only: Vec<String>, how: &How) -> Result<Verdict, Abort> {
+    let assignment = load(assignment)?;
+    let checked = grade::check(&assignment, &how.grading(only, None), &teller(&assignment, how))?;
+    if checked.stopped || interrupt::requested() {
+        return Err(Abort::interrupted());
+    }
+    let problems: String =
+        checked.problems.iter().map(|it| format!("problem: {}\n", base::text::escape(it))).collect();
+    say::out(&format!("\n{problems}"));
+    Ok(match (verdict(&checked.records), checked.problems.len()) {
+        (Verdict::Pass, 0) => {
+            say::out("the assignment is sound, as far as its solutions show\n");
+            Verdict::Pass
+        }
+        (Verdict::Pass, _) => Verdict::Fail,
+        (other, _) => other,
+    })
+}
+
+/// Shows each student as it is done.
+fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool) + Sync + 'a {
+    |record: &Record, kept: bool| {
+        say::out(&line(record, kept));
+        if how.verbose {
+            say::out(&grade::page(assignment, record));
+        }
+    }
+}
+
+fn merge(assignment: &Path, folders: &[PathBuf], out: &Path) -> Result<Verdict, Abort> {
+    let records = grade::merge(&load(assignment)?, folders, out)?;
+    say::out(&summary(&records, 0, out));
+    Ok(verdict(&records))
+}
+
+fn load(path: &Path) -> Result<Assignment, Abort> {
+    Assignment::load(path).map_err(|errors| Abort::input(errors.to_string()))
+}
+
+fn done(result: Result<Verdict, Abort>) -> u8 {
+    match result {
+        Ok(verdict) => exit::code(verdict),
+        Err(abort) => say::outcome(Err(abort)),
+    }
+}
+
+/// Whatever students got, a grading went well; unless somebody was not graded.
+fn verdict(records: &[Record]) -> Verdict {
+    let failed = records.iter().any(|record| record.state == State::NotGraded);
+    if failed { Verdict::Infra } else { Verdict::Pass }
+}
+
+fn line(record: &Record, kept: bool) -> String {
+    let student = base::text::escape(&record.student);
+    let how = match kept {
+        true => "as before".to_owned(),
+        false => format!("{:.1} s", record.took_ms as f64 / 1000.0),
+    };
+    let why = record.why.as_ref().and_then(|why| why.lines().next()).map(base::text::escape);
+    let why = why.map_or(String::new(), |why| format!("  {why}"));
+    match record.state {
+        State::NotGraded => format!("{student:<24} not graded ({how}){why}\n"),
+        _ => format!("{student:<24} {:>6} of {} ({how}){why}\n", record.points, record.of),
+    }
+}
+
+fn summary(records: &[Record], kept: usize, out: &Path) -> String {
+    let count = |state: State| records.iter().filter(|record| record.state == state).count();
+    let unstable = records.iter().filter(|it| it.tests.iter().any(|test| test.other.is_some())).count();
+    let mut parts = vec![format!("{} graded", count(State::Graded))];
+    for (number, what) in [
+        (count(State::Unusable), "unusable"),
+        (count(State::NotGraded), "not graded"),
+        (unstable, "unstable"),
+        (kept, "as before"),
+    ] {
+        parts.extend((number > 0).then(|| format!("{number} {what}")));
+    }
+    let out = base::text::escape(&out.display().to_string());
+    format!("\n{} students: {}; see {out}/index.html\n", records.len(), parts.join(", "))
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(shard, of)| Some((shard.parse().ok()?, of.parse().ok()?)));
+    match parts {
+        Some((shard, of)) if 1 <= shard && shard <= of => Ok((shard, of)),
+        _ => Err("expected K/N with K from 1 to N, such as 3/8".to_owned()),
+    }
+}

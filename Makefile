@@ -30,6 +30,7 @@ bench: setup
 	./setup intel
 	$(RELEASE)/vmm bench exact --table tests/bench/exact.json
 	$(RELEASE)/vmm bench boot
+	$(RELEASE)/vmm bench warm
 	$(RELEASE)/vmm bench calls
 	$(RELEASE)/vmm bench build
 

@@ -28,4 +28,5 @@ mod guests {
     mod robustness;
     mod scenarios;
     mod symbols;
+    mod warm;
 }

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 const HELLO: &str = "#include <linux/module.h>\n\
-    static int __init hello_init(void) { pr_info(\"hello\\n\"); return 0; }\n\
+    static int __init hello_init(void) { pr_info(\"hello, world\\n\"); return 0; }\n\
     static void __exit hello_exit(void) { }\n\
     module_init(hello_init);\nmodule_exit(hello_exit);\nMODULE_LICENSE(\"GPL\");\n";
 
@@ -71,7 +71,7 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
         HELLO.replace("MODULE_LICENSE(\"GPL\");", "").as_bytes(),
     );
     hand_in(&submissions, "typo", "hello.c", HELLO.replace("return 0;", "return 0").as_bytes());
-    hand_in(&submissions, "silent", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    hand_in(&submissions, "silent", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
     hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
     hand_in(&submissions, "huge", "hello.c", &vec![b' '; 300 << 10]);
     hand_in(&submissions, "twice", "hello.c", HELLO.as_bytes());
@@ -145,7 +145,7 @@ fn a_grading_goes_on_where_it_was_and_shards_come_together() {
     ran.says("2 students: 2 graded");
     assert!(row(&out, "a").starts_with("a,graded,10") && row(&out, "b").starts_with("b,graded,10"));
 
-    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello\\n\");", "").as_bytes());
+    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
     let ran = grade(&[path, given, "--out", words(&out)]);
     ran.says("1 as before");
     assert!(row(&out, "b").starts_with("b,graded,0"), "what changed is graded again: {}", ran.text);
@@ -184,4 +184,59 @@ fn mistakes_of_an_assignment_are_bad_input_and_nothing_is_graded() {
     ran.says("can't find the scenario");
     ran.says("negative");
     ran.says("a.yaml:3");
+}
+
+#[test]
+fn a_gradescope_container_gets_its_results() {
+    let folder = TempDir::new().unwrap();
+    let top = folder.path();
+    fs::create_dir_all(top.join("source/assignment")).unwrap();
+    for file in ["assignment.yaml", "loads.yaml"] {
+        fs::copy(assignment().with_file_name(file), top.join("source/assignment").join(file)).unwrap();
+    }
+    hand_in(top, "submission", "hello.c", HELLO.as_bytes());
+    fs::write(
+        top.join("submission_metadata.json"),
+        "{\"id\": 7, \"users\": [{\"email\": \"jane@x.edu\", \"id\": 1}]}",
+    )
+    .unwrap();
+    let script = root().join("scenarios/courses/gradescope/run_autograder");
+    let ran = support::script(&script, &[("AUTOGRADER", words(top)), ("VMM_HOST", "auto")]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    ran.says("jane@x.edu");
+    let results: Value =
+        serde_json::from_slice(&fs::read(top.join("results/results.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&results["score"], &results["tests"][0]["status"]),
+        (&Value::from(10.0), &Value::from("passed"))
+    );
+}
+
+/// The teacher's page in a browser, where one is installed: it has to show the plot and the matrix, and load nothing.
+#[test]
+fn a_browser_shows_the_summary() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).flat_map(|it| names.map(|name| it.join(name))).find(|it| it.is_file());
+    let Some(browser) = found else {
+        eprintln!("no browser is installed, so none was asked");
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
+    let assignment = assignment();
+    grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
+    let page = format!("file://{}/index.html", out.display());
+    let output = std::process::Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &page])
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    for says in ["<svg", "binary", "hello.ko is a built module", "comes and goes"] {
+        assert!(dom.contains(says), "`{says}` is not in:\n{dom}");
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("Refused to"), "{said}");
 }

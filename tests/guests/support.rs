@@ -128,6 +128,21 @@ pub fn run_several(scenarios: &[&Path]) -> Ran {
     finished(&output, Path::new(""), started)
 }
 
+/// Several scenarios in one run, with all that happens in it.
+pub fn run_events(scenarios: &[&Path], options: &[&str]) -> (Ran, Vec<Value>) {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let events = folder.path().join("events");
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.arg("run").args(scenarios).args(options).stdin(Stdio::null());
+    command.arg("--report").arg(format!("events={}", events.display()));
+    let output = on_host(&mut command).output().expect("vmm can be started");
+    let told = fs::read_to_string(&events).unwrap_or_default();
+    let told = told.lines().map(|line| serde_json::from_str(line).expect("a line is an event"));
+    (finished(&output, Path::new(""), started), told.collect())
+}
+
 /// `vmm explain` with these words, on the host of these tests.
 pub fn explain(words: &[&str]) -> Ran {
     let _turn = Turn::take();
@@ -146,6 +161,22 @@ pub fn command(words: &[&str], environment: &[(&str, &str)]) -> Ran {
     command.args(words).stdin(Stdio::null());
     let output =
         on_host(&mut command).envs(environment.iter().copied()).output().expect("vmm can be started");
+    finished(&output, Path::new(""), started)
+}
+
+/// A script that starts `vmm`, on the host of these tests.
+pub fn script(path: &Path, environment: &[(&str, &str)]) -> Ran {
+    let _turn = Turn::take();
+    let started = Instant::now();
+    let mut command = Command::new(path);
+    command.env("VMM", VMM).envs(environment.iter().copied()).stdin(Stdio::null());
+    // The script's own default is a container's.
+    if std::env::var_os("VMM_CACHE").is_none() {
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).expect("there is a home");
+        command.env("VMM_CACHE", cache.join("vmm"));
+    }
+    let output = on_host(&mut command).output().expect("the script can be started");
     finished(&output, Path::new(""), started)
 }
 

@@ -5,15 +5,16 @@ use crate::{
     grade::GradeArgs,
     init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
+    machine::MachineArgs,
     manual::{CompletionsArgs, ManArgs},
-    many::ManyArgs,
+    many::{ManyArgs, Planned},
     module::ModuleArgs,
     report::ReportArgs,
     splat::SplatArgs,
 };
 use base::wanted::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use harness::{Options, explain::Explain};
+use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use scenario::{EVIDENCE, Settings, model::Watchfulness};
@@ -31,6 +32,9 @@ pub struct Cli {
     /// scenario, the current folder or the program; else those that vmm brings]
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub project: Option<PathBuf>,
+    /// Do nothing unless everything that others wrote can be confined in full (`vmm doctor` says what can't)
+    #[arg(long, global = true)]
+    pub require_jail: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -55,6 +59,8 @@ Exit codes:
 Environment:
   VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
                 else ~/.cache/vmm)
+  VMM_LIMITS    how much may be handed in (file, total, files, depth) and what a build may take (time,
+                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 
@@ -89,9 +95,8 @@ pub enum Command {
     /// Write man pages
     #[command(hide = true)]
     Man(ManArgs),
-    /// One machine, driven over the standard input
-    #[command(hide = true)]
-    Machine,
+    /// Look after the machines that were saved
+    Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
@@ -129,6 +134,12 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Boot each guest, instead of starting it from where one like it was saved
+    #[arg(long)]
+    cold: bool,
+    /// Of guests that go back to where they were saved, compare everything with it
+    #[arg(long, conflicts_with = "cold", hide_short_help = true)]
+    verify_reset: bool,
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
@@ -166,8 +177,21 @@ fn evidence(text: &str) -> Result<Watchfulness, String> {
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        let (host, trace) = (self.host.into(), self.trace.clone());
-        Options { host, trace, evidence: self.evidence, ..Options::default() }
+        let starts = if self.cold { Starts::Cold } else { Starts::Warm };
+        Options {
+            host: self.host.into(),
+            trace: self.trace.clone(),
+            evidence: self.evidence,
+            starts,
+            verify_reset: self.verify_reset,
+            ..Options::default()
+        }
+    }
+
+    /// So many times, where a table of verdicts and times is what is wanted, and no reports of what was run.
+    pub fn table(&self, planned: &Planned) -> Option<u32> {
+        let plain = self.report.is_empty() && self.many.artifacts.is_none() && !self.many.is_judged();
+        self.many.repeat.filter(|_| plain && planned.shard.is_none())
     }
 
     /// What all kernels have in common.
@@ -342,8 +366,8 @@ pub enum HostCommand {
     /// Runs whose environment has VMM_HOST_DIR=DIR use it, up to four at a time.
     #[command(after_long_help = "\
 Example:
-  vmm host serve --socket /tmp/host &
-  VMM_HOST_DIR=/tmp/host vmm run scenarios/hello.yaml")]
+  vmm host serve --socket $XDG_RUNTIME_DIR/host &
+  VMM_HOST_DIR=$XDG_RUNTIME_DIR/host vmm run scenarios/hello.yaml")]
     Serve {
         /// A folder of its own for the host's sockets; made if it is missing
         #[arg(long, value_name = "DIR")]
@@ -401,6 +425,18 @@ pub enum BenchCommand {
         /// Write them there instead
         #[arg(long, requires = "table")]
         update: bool,
+    },
+    /// Until a guest answers: by its boot, from a saved machine, by going back; and what one more guest costs
+    Warm {
+        /// What is run as a whole process
+        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
+        scenario: PathBuf,
+        /// So many times each
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
     },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {

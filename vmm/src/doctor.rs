@@ -46,6 +46,18 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
             emulated_intel::check(files).map_err(|error| error.to_string())
         });
     }
+    // What is missing is a warning: --require-jail makes an error of it.
+    let layers = jail::cell::layers();
+    let lacking = layers.iter().filter(|layer| layer.lacks.is_some()).count();
+    let verdict = match lacking {
+        0 => "are all there".to_owned(),
+        lacking => format!("are not complete ({lacking} of {} are missing)", layers.len()),
+    };
+    heading(&mut text, "layers around what others wrote", &verdict);
+    for layer in &layers {
+        let found = layer.lacks.as_deref().unwrap_or("confines what is built, parsed or run");
+        line(&mut text, layer.name, layer.lacks.is_none(), found, None);
+    }
     if !args.quiet {
         // A reader that has seen enough is no failure.
         let _ = io::stdout().write_all(text.as_bytes());

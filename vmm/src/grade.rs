@@ -85,6 +85,9 @@ enum GradeCommand {
         /// Only these solutions, by name; as often as you like
         #[arg(long, value_name = "SOLUTION")]
         only: Vec<String>,
+        /// Also make so many wrong versions of the reference, and say which get all points
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        mutants: usize,
         #[command(flatten)]
         how: How,
     },
@@ -106,7 +109,9 @@ enum GradeCommand {
 pub fn grade(args: GradeArgs) -> u8 {
     match args.command {
         Some(GradeCommand::Merge { assignment, folders, out }) => done(merge(&assignment, &folders, &out)),
-        Some(GradeCommand::Check { assignment, only, how }) => done(check(&assignment, only, &how)),
+        Some(GradeCommand::Check { assignment, only, mutants, how }) => {
+            done(check(&assignment, only, mutants, &how))
+        }
         None => {
             let GradeArgs { assignment, submissions, student, only, shard, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
@@ -147,15 +152,17 @@ fn all(
     Ok(verdict(&graded.records))
 }
 
-fn check(assignment: &Path, only: Vec<String>, how: &How) -> Result<Verdict, Abort> {
+fn check(assignment: &Path, only: Vec<String>, mutants: usize, how: &How) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
-    let checked = grade::check(&assignment, &how.grading(only, None), &teller(&assignment, how))?;
+    let checked = grade::check(&assignment, &how.grading(only, None), mutants, &teller(&assignment, how))?;
     if checked.stopped || interrupt::requested() {
         return Err(Abort::interrupted());
     }
     let problems: String =
         checked.problems.iter().map(|it| format!("problem: {}\n", base::text::escape(it))).collect();
-    say::out(&format!("\n{problems}"));
+    let survivors = checked.survivors.iter();
+    let survivors: String = survivors.map(|it| format!("survives: {}\n", base::text::escape(it))).collect();
+    say::out(&format!("\n{problems}{survivors}"));
     Ok(match (verdict(&checked.records), checked.problems.len()) {
         (Verdict::Pass, 0) => {
             say::out("the assignment is sound, as far as its solutions show\n");

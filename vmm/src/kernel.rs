@@ -1,15 +1,19 @@
 //! `vmm kernel`: building kernels, and looking after those that were built.
 
 mod patch;
-mod table;
+pub mod table;
 
-use crate::say::{failed, out as say};
+use crate::{
+    machine,
+    say::{failed, out as say},
+};
 use base::{
     cache::{Cache, Kind},
     project,
     wanted::Wanted,
 };
 use clap::{Args, Subcommand};
+use harness::machines;
 use kernel::{
     Kernel, KernelError, menuconfig,
     parcel::{self, Parcel},
@@ -53,7 +57,7 @@ Examples:
         /// Its hash, or enough of its first digits
         hash: String,
     },
-    /// Remove kernels, and build folders that only they used
+    /// Remove kernels, with build folders that only they used and machines that were saved with them
     #[command(after_long_help = "\
 Examples:
   vmm kernel gc --keep 3                 all but the three most recently used
@@ -160,7 +164,8 @@ impl RecipeArgs {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+/// A number with its unit.
+pub fn age(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a number with h, d or w, such as 30d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let hours = match unit {
@@ -234,10 +239,16 @@ fn imported(Parcel { hash, release, cached, .. }: &Parcel) -> String {
 
 fn gc(rule: Rule, dry_run: bool, cache: &Cache) -> Result<(), base::cache::CacheError> {
     let freed = store::plan(cache, rule)?;
+    let hashes: Vec<String> = freed.kernels.iter().map(|kernel| kernel.hash.clone()).collect();
+    let machines = machines::of_kernels(cache, &hashes)?;
     if !dry_run {
+        machines::remove(&machines)?;
         store::remove(cache, &freed)?;
     }
     say(&table::freed(&freed, dry_run));
+    if !machines.is_empty() {
+        say(&machine::freed(&machines, dry_run));
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The command `vmm`.
 //!
 //! It is also what runs where no command line is: every guest has a machine process of its own
-//! (`vmm machine`), and in an emulated host this program is the init.
+//! (`vmm machine serve`), and in an emulated host this program is the init.
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +14,11 @@ mod grade;
 mod host;
 mod init;
 mod kernel;
+mod machine;
 mod manual;
 mod many;
 mod module;
+mod repeat;
 mod report;
 mod run;
 mod say;
@@ -30,6 +32,7 @@ use harness::{
     Abort,
     bench::{self, Table},
 };
+use machine::MachineArgs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -44,13 +47,13 @@ fn main() -> ExitCode {
         };
     }
     // Usage errors exit with 2.
-    let cli = Cli::parse();
+    let Cli { command, require_jail, project } = Cli::parse();
     project::fall_back_to(brought::project);
-    if let Some(folder) = cli.project {
+    if let Some(folder) = project {
         project::name(folder);
     }
-    match cli.command {
-        Command::Machine => machine(),
+    match command {
+        Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
@@ -58,9 +61,20 @@ fn main() -> ExitCode {
                 eprintln!("error: failed to prepare for Ctrl-C: {error}");
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
+            if require_jail && let Some(lacks) = jailed() {
+                eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
+                return ExitCode::from(exit::code(judge::Verdict::Infra));
+            }
             ExitCode::from(user(command))
         }
     }
+}
+
+/// Has everything be confined in full from now on. What this machine lacks for that, if it lacks anything.
+fn jailed() -> Option<String> {
+    jail::require();
+    let lacks: Vec<String> = jail::cell::layers().into_iter().filter_map(|layer| layer.lacks).collect();
+    (!lacks.is_empty()).then(|| lacks.join("; "))
 }
 
 /// What a person asked for.
@@ -81,9 +95,10 @@ fn user(command: Command) -> u8 {
         Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
+        Command::Machine(args) => machine::machine(&args.command),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
-        Command::Machine | Command::Probe => unreachable!("these are no user's commands"),
+        Command::Probe => unreachable!("this is no user's command"),
     }
 }
 
@@ -101,18 +116,8 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
             Some(table) => Table::Compare(table),
             None => Table::None,
         }),
+        BenchCommand::Warm { scenario, runs, host } => bench::measure_warm(&scenario, runs, host.into()),
         BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
-    }
-}
-
-/// One guest, driven over the socket that is the standard input.
-fn machine() -> ExitCode {
-    match board::process::serve(std::io::stdin()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -22,8 +22,10 @@ pub struct ManyArgs {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["repeat", "until_fail"])]
     retry: u32,
     /// Run each scenario so many times; all of them count
+    ///
+    /// Shows how verdicts and times spread, as a table; with --report, --artifacts, --shard or --quarantine the reports have them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    repeat: Option<u32>,
+    pub repeat: Option<u32>,
     /// Run each scenario until it fails; with --repeat, so many times at the most
     #[arg(long)]
     until_fail: bool,
@@ -60,6 +62,11 @@ pub struct Planned {
 }
 
 impl ManyArgs {
+    /// Whether more is asked of repeated runs than how they went.
+    pub fn is_judged(&self) -> bool {
+        self.until_fail || self.quarantine.is_some()
+    }
+
     /// What clap can't see.
     pub fn complaint(&self) -> Option<String> {
         self.tags.iter().chain(&self.skip).any(String::is_empty).then(|| "a tag is empty".to_owned())

@@ -4,7 +4,7 @@ use crate::{
     cli::{Format, Report, RunArgs},
     exit,
     many::Planned,
-    say,
+    repeat, say,
 };
 use ::bisect::{
     Seen,
@@ -36,12 +36,18 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
-    match planned(args).and_then(|planned| {
-        let reporters = reporters(args, &planned.cases, planned.shard.clone())?;
-        let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
-        Ok((planned, reporters, Session::open(Options { guests_mib, ..args.options() })?))
-    }) {
-        Ok((planned, reporters, session)) => {
+    let planned = match planned(args) {
+        Ok(planned) => planned,
+        Err(abort) => return say::outcome(Err(abort)),
+    };
+    let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
+    let options = Options { guests_mib, ..args.options() };
+    if let Some(times) = args.table(&planned) {
+        return repeat::repeat(&planned.cases, options, args.detail(), times);
+    }
+    let reporters = reporters(args, &planned.cases, planned.shard.clone());
+    match reporters.and_then(|reporters| Ok((reporters, Session::open(options)?))) {
+        Ok((reporters, session)) => {
             let (verdicts, signs) = all(planned, reporters, session);
             if args.bisect { for_git(&signs, args.bad_if.as_ref()) } else { exit::of_all(&verdicts) }
         }

@@ -17,6 +17,7 @@ mod kill;
 #[allow(unsafe_code)]
 mod perform;
 mod pipe;
+mod place;
 mod port;
 #[allow(unsafe_code)]
 mod process;
@@ -25,6 +26,8 @@ mod serve;
 #[cfg(test)]
 mod serve_test;
 mod setup;
+#[allow(unsafe_code)]
+mod wake;
 mod worker;
 
 use clock::Clock;

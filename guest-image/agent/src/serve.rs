@@ -4,9 +4,11 @@ use crate::{
     clock::Clock,
     kill,
     pipe::{self, AtEnd, Sink},
+    place::place,
     process::{self, End},
     program::{Program, Room},
     setup::say,
+    wake::wake,
     worker::Worker,
 };
 use nix::{
@@ -156,6 +158,8 @@ impl Agent {
         let done = match request.action {
             Action::Call { .. } => self.call(&request),
             Action::Run { argv, env, stdin } => self.start(id, argv, env, stdin),
+            Action::Wake { now, seed } => return self.done(id, wake(now, &seed)),
+            Action::Place(files) => return self.done(id, place(files)),
             Action::End { request } => {
                 self.end(request);
                 return Ok(());
@@ -165,6 +169,11 @@ impl Agent {
             Ok(()) => Ok(()),
             Err(why) => self.reply(Reply { id, outcome: Outcome::Refused { why }, nanos: 0 }),
         }
+    }
+
+    fn done(&mut self, id: u32, done: Result<(), String>) -> io::Result<()> {
+        let outcome = done.map_or_else(|why| Outcome::Refused { why }, |()| Outcome::Done);
+        self.reply(Reply { id, outcome, nanos: 0 })
     }
 
     fn call(&mut self, request: &Request) -> Result<(), String> {

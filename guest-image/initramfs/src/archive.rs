@@ -20,6 +20,17 @@ pub struct Initramfs {
     entries: BTreeMap<String, Entry>,
 }
 
+/// Something that one archive has beyond another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extra<'a> {
+    /// Relative to the root.
+    pub path: &'a str,
+    /// Permissions.
+    pub mode: u32,
+    /// What it is.
+    pub kind: &'a Kind,
+}
+
 /// Why something can't be put into an initramfs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -129,6 +140,12 @@ impl Initramfs {
         minor: u32,
     ) -> Result<&mut Self, Error> {
         self.add(path, mode, Kind::Node { kind, major, minor })
+    }
+
+    /// What is in this archive and not, or otherwise, in another one; in the order in which it can be put in place.
+    pub fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Extra<'a>> {
+        let extra = self.entries.iter().filter(|(path, entry)| other.entries.get(*path) != Some(entry));
+        extra.map(|(path, entry)| Extra { path, mode: entry.mode, kind: &entry.kind })
     }
 
     /// The archive.

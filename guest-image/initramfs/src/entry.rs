@@ -8,17 +8,25 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
 }
 
+/// What a file is, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `asked_for` is false for a folder that is there because something lies in it.
+pub enum Kind {
+    /// A folder.
     Dir {
+        /// False for one that is there because something lies in it.
         asked_for: bool,
     },
+    /// A regular file with these bytes.
     File(Vec<u8>),
+    /// A symbolic link to there.
     Symlink(String),
+    /// A device node.
     Node {
+        /// Its type.
         kind: NodeKind,
+        /// Of its number.
         major: u32,
+        /// Of its number.
         minor: u32,
     },
 }

@@ -12,5 +12,5 @@ mod archive;
 mod entry;
 mod newc;
 
-pub use archive::{Error, Initramfs};
-pub use entry::NodeKind;
+pub use archive::{Error, Extra, Initramfs};
+pub use entry::{Kind, NodeKind};

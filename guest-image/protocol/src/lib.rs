@@ -2,8 +2,9 @@
 //!
 //! The agent is a machine for system calls: the harness sends one [`Request`], the agent does what it
 //! says and sends one [`Reply`] with the same id. Everything that a scenario can do is made of
-//! [`Action::Call`] and [`Action::Run`], so that a new kind of step needs no new agent. The agent never
-//! decides whether a test passed.
+//! [`Action::Call`] and [`Action::Run`], so that a new kind of step needs no new agent. Before the first step come
+//! [`Action::Wake`] and, for the files that a scenario brings, [`Action::Place`]. The agent never decides whether a test
+//! passed.
 //!
 //! On the wire each message is a frame: its length (u32, little endian), then its postcard encoding.
 //! [`Frames`] takes a byte stream apart again and trusts nothing in it.
@@ -18,4 +19,6 @@ mod frame;
 mod message;
 
 pub use frame::{FrameError, Frames, MAX_FRAME, encode, encode_up_to};
-pub use message::{Action, Arg, Door, FromAgent, Hello, Outcome, Reply, Request, Stream, VERSION};
+pub use message::{
+    Action, Arg, Content, Door, FromAgent, Hello, Outcome, Placed, Reply, Request, Stream, VERSION,
+};

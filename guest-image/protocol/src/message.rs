@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,16 @@ pub enum Action {
         /// What the program reads on its standard input.
         stdin: Vec<u8>,
     },
+    /// Take the time of day, and new random numbers: for a guest that is about to have its run. It may have been saved long
+    /// ago, and be one of many that go on from there.
+    Wake {
+        /// Since 1970-01-01 UTC, in nanoseconds.
+        now: u64,
+        /// Nobody else has these.
+        seed: Vec<u8>,
+    },
+    /// Put files into their places, in this order.
+    Place(Vec<Placed>),
     /// End what is done for an earlier request: its program with all that this has started, or the worker in its call.
     /// The earlier request has its answer then; this one has none. Nothing happens where the earlier one has been
     /// answered.
@@ -46,6 +56,32 @@ pub enum Action {
         /// The earlier request.
         request: u32,
     },
+}
+
+/// A file, and where it belongs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Absolute.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What is at a place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Content {
+    /// A file with these bytes; another one of that name goes.
+    File(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// These bytes more, at the end of the file of that name.
+    More(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A folder. One that is there keeps what is in it, and gets these permissions.
+    Folder,
+    /// The same, but one that is there stays as it is.
+    Parent,
+    /// A symbolic link to there; another one of that name goes.
+    Link(String),
 }
 
 /// An entry point for system calls, as user space chooses it.
@@ -137,6 +173,8 @@ pub enum Outcome {
         /// Its exit status; 128 plus the signal's number where a signal ended it, as in a shell.
         code: i32,
     },
+    /// That was done: [`Action::Wake`] or [`Action::Place`].
+    Done,
     /// The worker died in the call (an oops kills the calling process); a new one stands ready.
     Died {
         /// The signal that ended it.

@@ -4,17 +4,18 @@
 //!
 //! | folder | what | may be deleted |
 //! |---|---|---|
-//! | `kernels/<hash>`, `modules/<hash>`, `sources/<name>` | finished entries | yes, and is then made again |
+//! | `kernels/<hash>`, `modules/<hash>`, `sources/<name>`, `machines/<hash>` | finished entries | yes, and is then made again |
 //! | `work/<name>` | where builds happen, kept so that the next one is incremental | yes |
 //! | `tmp/` | entries in the making | swept at every start |
+//! | `seals/` | what is in entries, so that a change is known | yes, and what is there then counts |
 //! | `locks/`, `logs/`, `ccache/`, `tools/` | what the names say | logs and ccache |
 //!
 //! An entry comes into being by one rename of a finished folder, so that no entry is ever half there,
-//! whatever kills its maker. Locks are `flock`s: the kernel drops them with the last process that holds
+//! whatever kills its maker. It is used only while its files are what they were then ([`seal`]). Locks are `flock`s: the kernel drops them with the last process that holds
 //! one.
 
 pub use crate::stage::Stage;
-use crate::{interrupt, progress, stage};
+use crate::{interrupt, progress, seal, stage};
 use jail::Refused;
 use std::{
     env, fs, io,
@@ -163,6 +164,8 @@ pub enum Kind {
     Module,
     /// A kernel source, unpacked.
     Source,
+    /// A machine that was saved.
+    Machine,
 }
 
 impl Kind {
@@ -171,6 +174,7 @@ impl Kind {
             Self::Kernel => "kernels",
             Self::Module => "modules",
             Self::Source => "sources",
+            Self::Machine => "machines",
         }
     }
 }
@@ -205,7 +209,8 @@ impl Cache {
         if root.to_string_lossy().contains(|c: char| c.is_whitespace() || c == ':') {
             return Err(CacheError::BadPlace(root));
         }
-        for folder in ["kernels", "modules", "sources", "work", "tmp", "locks", "logs"] {
+        stage::of_ones_own(&root, "name another by VMM_CACHE")?;
+        for folder in ["kernels", "modules", "sources", "machines", "work", "tmp", "locks", "logs", "seals"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
         }
@@ -224,9 +229,17 @@ impl Cache {
         self.root.join(kind.folder()).join(key)
     }
 
-    /// An entry, if it is there: whole, always.
+    /// An entry, if it is there: whole, always, and as it was made. One that somebody has changed is removed.
     pub fn find(&self, kind: Kind, key: &str) -> Option<PathBuf> {
-        Some(self.place(kind, key)).filter(|path| path.is_dir())
+        let entry = Some(self.place(kind, key)).filter(|path| path.is_dir())?;
+        let Some(changed) = seal::broken(&entry, &seal_of(&entry)) else { return Some(entry) };
+        let what = changed.display();
+        progress::note(&format!(
+            "{what} was changed since it was made: its entry in the cache is not used, and made anew"
+        ));
+        let _ = remove(&entry);
+        let _ = fs::remove_file(seal_of(&entry));
+        None
     }
 
     /// The keys of all entries of a kind, sorted.
@@ -294,6 +307,16 @@ impl Cache {
             result => result,
         }
     }
+}
+
+/// Where the seal of an entry is.
+pub(crate) fn seal_of(entry: &Path) -> PathBuf {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+    };
+    let kind = entry.parent();
+    let root = kind.and_then(Path::parent).unwrap_or(Path::new(""));
+    root.join("seals").join(format!("{}-{}", name(kind), name(Some(entry))))
 }
 
 /// Removes a folder and all that is in it; one that is not there is fine.

@@ -180,3 +180,45 @@ fn a_cache_that_cannot_be_written_still_gives_scratch_folders() {
     drop(stage);
     assert!(!path.exists());
 }
+
+#[test]
+fn a_cache_is_its_users_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a/cache");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    Cache::at(&root).unwrap();
+    assert_eq!(mode(&root), 0o700);
+    for bits in [0o770, 0o702, 0o777] {
+        set(&root, bits);
+        let said = Cache::at(&root).unwrap_err().to_string();
+        assert!(said.contains("others may write to it; run chmod go-w"), "{said}");
+    }
+    // To be read by others is its user's choice.
+    set(&root, 0o755);
+    Cache::at(&root).unwrap();
+    set(root.parent().unwrap(), 0o777);
+    let said = Cache::at(&root).unwrap_err().to_string();
+    assert!(said.contains("others may write to the folder that it is in"), "{said}");
+    set(root.parent().unwrap(), 0o1777);
+    Cache::at(&root).unwrap();
+}
+
+#[test]
+fn an_entry_that_somebody_has_changed_is_not_used() {
+    let (_folder, cache) = cache();
+    let make = || {
+        let stage = cache.stage().unwrap();
+        fs::write(stage.path().join("vmlinux"), "mine").unwrap();
+        stage.commit(&cache.place(Kind::Kernel, "abc")).unwrap();
+    };
+    make();
+    let file = cache.place(Kind::Kernel, "abc").join("vmlinux");
+    assert!(cache.find(Kind::Kernel, "abc").is_some());
+    fs::write(&file, "evil").unwrap();
+    assert_eq!(cache.find(Kind::Kernel, "abc"), None);
+    assert!(!file.exists());
+    make();
+    assert!(cache.find(Kind::Kernel, "abc").is_some());
+}

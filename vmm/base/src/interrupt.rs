@@ -3,19 +3,33 @@
 //! A handler can't clean up; a loop that polls can. So the handler only sets a flag, and every wait
 //! looks at it a few times a second, ends what it started and returns an error.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, TERM_SIGNALS};
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM, TERM_SIGNALS},
+    iterator::Signals,
+    low_level,
+};
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
+/// What waits has this long to end in order. Somebody who wants it to stop is not to wait for a read that never returns.
+const PATIENCE: Duration = Duration::from_millis(1700);
+
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+static PATIENT: AtomicBool = AtomicBool::new(false);
 
 /// The number of the signal that came; 0 for none.
 static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 /// Makes SIGINT, SIGTERM and SIGHUP set the flag instead of ending the process. A second SIGINT or
-/// SIGTERM ends it at once, for a user whose patience is at its end.
+/// SIGTERM ends it at once, for a user whose patience is at its end; and what has not ended by itself within two seconds
+/// is ended. Children are tied to us, and go as well; reports are whole at every moment.
 ///
 /// # Errors
 /// When the kernel refuses a handler.
@@ -29,7 +43,23 @@ pub fn install() -> std::io::Result<()> {
     }
     flag::register_usize(SIGHUP, Arc::clone(&SIGNAL), SIGHUP.unsigned_abs() as usize)?;
     flag::register(SIGHUP, Arc::clone(&REQUESTED))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            thread::sleep(PATIENCE);
+            if PATIENT.load(Ordering::Relaxed) {
+                return;
+            }
+            eprintln!("error: {}, and did not end by itself", reason());
+            low_level::exit(128 + signal);
+        }
+    });
     Ok(())
+}
+
+/// From now on a signal waits for whoever is at the terminal: a menu that asks whether to save.
+pub fn leave_to_the_terminal() {
+    PATIENT.store(true, Ordering::Relaxed);
 }
 
 /// Whether one of the signals of [`install`] came.

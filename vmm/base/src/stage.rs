@@ -3,7 +3,10 @@
 //! Beside each folder lies a file that its maker has locked. The kernel drops the lock with the process, so a folder
 //! whose file can be locked has nobody any more.
 
-use crate::cache::{CacheError, remove};
+use crate::{
+    cache::{self, CacheError, remove},
+    seal,
+};
 use nix::unistd::Uid;
 use std::{
     env, fs, io,
@@ -56,17 +59,12 @@ impl Stage {
     }
 
     fn running_in(folder: &Path) -> Result<Self, CacheError> {
-        let cannot = || CacheError::io("make the folder", folder);
-        match fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot()(error)),
-            _ => {}
-        }
-        // In a folder that all may write to, somebody else can have been first.
-        let meta = fs::symlink_metadata(folder).map_err(CacheError::io("look at", folder))?;
-        if !meta.is_dir() || meta.uid() != Uid::effective().as_raw() || meta.mode() & 0o022 != 0 {
-            let why = "it is another user's, or others may write to it; remove it, or set XDG_RUNTIME_DIR";
+        // In a folder that all may write to, somebody else can have been first, with a link.
+        if fs::symlink_metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
+            let why = "it is no folder; remove it, or set XDG_RUNTIME_DIR";
             return Err(CacheError::io("use the folder", folder)(io::Error::other(why)));
         }
+        of_ones_own(folder, "remove it, or set XDG_RUNTIME_DIR")?;
         sweep(folder)?;
         Self::new(folder)
     }
@@ -81,6 +79,10 @@ impl Stage {
     /// # Errors
     /// The rename fails.
     pub fn commit(self, place: &Path) -> Result<(), CacheError> {
+        if !place.is_dir() {
+            let seal = cache::seal_of(place);
+            seal::seal(&self.path, &seal).map_err(CacheError::io("seal", &self.path))?;
+        }
         match fs::rename(&self.path, place) {
             Err(_) if place.is_dir() => Ok(()),
             result => result.map_err(CacheError::io("make the cache entry", place)),
@@ -94,6 +96,37 @@ impl Drop for Stage {
         if remove(&self.path).is_ok() {
             let _ = fs::remove_file(&self.lock_path);
         }
+    }
+}
+
+/// Makes a folder that nobody else may enter, if it is not there, and sees that nobody else may write to it. A folder that
+/// root owns will do to be read. `else_do` is what to do where it is not to be used.
+///
+/// # Errors
+/// It can't be made, or others may write to it.
+pub fn of_ones_own(folder: &Path, else_do: &str) -> Result<(), CacheError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(CacheError::io("make the folder", folder))?;
+    let meta = fs::metadata(folder).map_err(CacheError::io("look at", folder))?;
+    let refuse = |why: String| Err(CacheError::io("use the folder", folder)(io::Error::other(why)));
+    let me = Uid::effective().as_raw();
+    if meta.uid() != me && meta.uid() != 0 {
+        return refuse(format!("it is the user's with number {}; {else_do}", meta.uid()));
+    }
+    // Where a group or all may write, they can put in what they like. In a folder with the sticky bit, such as /tmp, they
+    // can't replace what is somebody else's; they can in others.
+    const STICKY: u32 = 0o1000;
+    let above = folder.parent().and_then(|above| fs::metadata(above).ok());
+    let above = above.is_some_and(|above| above.mode() & 0o002 != 0 && above.mode() & STICKY == 0);
+    match meta.mode() & 0o022 != 0 {
+        true => refuse(format!("others may write to it; run chmod go-w {}, or {else_do}", folder.display())),
+        false if above => {
+            refuse(format!("others may write to the folder that it is in, and replace it; {else_do}"))
+        }
+        false => Ok(()),
     }
 }
 

@@ -4,15 +4,17 @@ use crate::guard::Guarded;
 use crate::wire::{Blame, EndReason, EntryWrite, VcpuStanding};
 use machine::{
     Bus, Controls, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
-    x86::INTERRUPT_FLAG,
+    state::VcpuState, x86::INTERRUPT_FLAG,
 };
 use std::{
     collections::BTreeMap,
+    mem::take,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, TryRecvError},
     },
+    time::Instant,
 };
 use trap::{Order, OwnBreakpoints, Seen, SyscallTrap, TrapError, Walk, WalkOrder, Walker};
 
@@ -32,6 +34,12 @@ pub enum Ask {
     Guard(Guarded),
     /// Run no further, and have nothing half done.
     Hold { done: Sender<Result<(), String>> },
+    /// What is your state? For one that is held.
+    Save { done: Sender<Result<Box<VcpuState>, String>> },
+    /// Take this state, and forget what was counted and looked at. For one that is held.
+    Load { state: Box<VcpuState>, done: Sender<Result<(), String>> },
+    /// Hand out what you counted, and be as if you had counted nothing. For one that is held.
+    Leave(Sender<Remains>),
     /// Run on.
     Go { done: Sender<Result<(), String>> },
     /// End.
@@ -124,12 +132,21 @@ pub struct Cpu {
 }
 
 /// What all vCPUs of a machine share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Shared {
     /// Set when the agent's first byte came.
     pub ready: Arc<AtomicBool>,
     /// The sum over all vCPUs.
     pub exits: Arc<AtomicU64>,
+    /// Times are told from here.
+    pub began: Arc<Mutex<Instant>>,
+}
+
+impl Shared {
+    /// Of a machine that has done nothing yet.
+    pub fn since(began: Instant) -> Self {
+        Self { ready: Arc::default(), exits: Arc::default(), began: Arc::new(Mutex::new(began)) }
+    }
 }
 
 impl Cpu {
@@ -171,17 +188,29 @@ impl Cpu {
                 self.exits_until_ready = Some(self.exits.clone());
             }
         };
+        self.leave(end)
+    }
+
+    /// Hands out what it counted, and begins anew.
+    fn leave(&mut self, end: EndReason) -> Remains {
         if let Some(watch) = &mut self.watch {
             watch.pending().into_iter().for_each(&mut self.show);
         }
         Remains {
             end,
-            exits: self.exits,
-            exits_until_ready: self.exits_until_ready,
-            watch: self.watch,
-            entry_writes: self.entry_writes,
-            guest_breakpoint_lost: self.guest_breakpoint_lost,
+            exits: take(&mut self.exits),
+            exits_until_ready: self.exits_until_ready.take(),
+            watch: self.watch.take(),
+            entry_writes: take(&mut self.entry_writes),
+            guest_breakpoint_lost: take(&mut self.guest_breakpoint_lost),
         }
+    }
+
+    /// Goes on from a state.
+    fn load(&mut self, state: &VcpuState) -> machine::Result<()> {
+        self.untrap()?;
+        self.leave(EndReason::Stopped);
+        self.vcpu.restore(state)
     }
 
     /// Runs the guest once, and does what it needs.
@@ -322,6 +351,17 @@ impl Cpu {
                     Gait::Settles(waiting) => waiting.push(done),
                     Gait::Held => drop(done.send(Ok(()))),
                 },
+                Ok(Ask::Save { done }) => {
+                    let state = self.vcpu.save().map(Box::new);
+                    drop(done.send(state.map_err(|error| error.to_string())));
+                }
+                Ok(Ask::Load { state, done }) => {
+                    drop(done.send(self.load(&state).map_err(|error| error.to_string())))
+                }
+                Ok(Ask::Leave(to)) => {
+                    let remains = self.leave(EndReason::Stopped);
+                    drop(to.send(remains));
+                }
                 Ok(Ask::Go { done }) => {
                     if let Gait::Held = self.gait {
                         self.vcpu.forgive();

@@ -13,13 +13,7 @@ use machine::{
         debug::{DR6_IDLE, SINGLE_STEP},
     },
 };
-use std::{
-    collections::VecDeque,
-    os::unix::net::UnixStream,
-    sync::{Mutex, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, os::unix::net::UnixStream, sync::mpsc, thread, time::Duration};
 use trap::{Agent, Landmarks};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -260,7 +254,8 @@ fn play(scripted: Scripted, asks: impl IntoIterator<Item = Ask>) -> Remains {
         thread::sleep(Duration::from_millis(300));
         drop(stop.send(Ask::Stop));
     });
-    let cpu = Cpu::new(3, Box::new(scripted), Arc::new(bus), inbox, Shared::default(), Box::new(drop));
+    let cpu =
+        Cpu::new(3, Box::new(scripted), Arc::new(bus), inbox, Shared::since(Instant::now()), Box::new(drop));
     let remains = cpu.run();
     ends.join().unwrap();
     remains
@@ -419,7 +414,7 @@ fn vcpus(scripts: Vec<Vec<Play>>) -> (Vcpus, Vec<Arc<Mutex<Done>>>, UnixStream) 
     for (index, script) in (0..).zip(scripts) {
         let (scripted, done) = Scripted::new(script);
         let (ask, inbox) = mpsc::channel();
-        let shared = Shared::default();
+        let shared = Shared::since(Instant::now());
         cpus.push((Cpu::new(index, Box::new(scripted), bus.clone(), inbox, shared, Box::new(drop)), None));
         asks.push(ask);
         all_done.push(done);

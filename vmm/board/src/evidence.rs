@@ -4,20 +4,24 @@ use crate::{
     cpu::{Remains, Watch},
     wire::{Evidence, MissingVcpu, SeenCall, SyscallCount, Uncounted},
 };
+use machine::Memory;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::Read,
+    io::{Read, Seek},
+    ops::Range,
     sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 use trap::{Place, SyscallTrap, Tallies};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
 /// The sum over all vCPUs: rows of system calls, and the rest.
 pub fn gather(
     remains: &[Remains],
     missing_vcpus: Vec<MissingVcpu>,
     device_errors: BTreeMap<String, u64>,
+    memory: &Memory,
 ) -> (Vec<SyscallCount>, Evidence) {
     let traps = || {
         remains.iter().filter_map(|r| match &r.watch {
@@ -30,6 +34,7 @@ pub fn gather(
     let lost = remains.iter().any(|r| r.guest_breakpoint_lost).then_some(Uncounted::GuestBreakpoint);
     let uncounted: BTreeSet<Uncounted> =
         traps().flat_map(SyscallTrap::uncounted).map(uncounted).chain(lost).collect();
+    let (own_memory_kib, guest_memory_kib) = own_memory(memory);
     let evidence = Evidence {
         entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         uncounted: uncounted.into_iter().collect(),
@@ -38,7 +43,8 @@ pub fn gather(
         exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: add(remains.iter().map(|r| &r.exits)),
         device_errors,
-        own_memory_kib: own_memory(),
+        own_memory_kib,
+        guest_memory_kib,
     };
     (rows(&sum), evidence)
 }
@@ -89,15 +95,21 @@ pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
     }
 }
 
-/// What this process has in memory, in KiB, but for guest memory: the sum over all mappings (proc(5),
-/// /proc/pid/smaps) whose file is not the guest's memfd. The status file's sums would not do: where the
-/// program itself lies in memory, they count it as they count the guest.
-fn own_memory() -> u64 {
-    let Some(file) = MAPPINGS.get() else { return 0 };
+/// What this process has in memory, in KiB: beside guest memory, and of that what is its own alone. The sums are over mappings
+/// (proc(5), /proc/pid/smaps). The status file's would not do: where the program itself lies in memory, they count it as
+/// they count the guest.
+fn own_memory(memory: &Memory) -> (u64, u64) {
+    let place = |region: &GuestRegionMmap<_>| {
+        let start = region.as_ptr() as u64;
+        start..start + region.len()
+    };
+    let guest: Vec<Range<u64>> = memory.iter().map(place).collect();
+    let Some(file) = MAPPINGS.get() else { return (0, 0) };
     let mut text = String::new();
-    // The kernel writes it when it is read.
-    let read = file.lock().unwrap_or_else(PoisonError::into_inner).read_to_string(&mut text);
-    read.map_or(0, |_| resident(&text))
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    // The kernel writes it when it is read: each time from its beginning.
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    read.map_or((0, 0), |_| resident(&text, &guest))
 }
 
 static MAPPINGS: OnceLock<Mutex<File>> = OnceLock::new();
@@ -109,23 +121,26 @@ pub fn prepare() {
     }
 }
 
-fn resident(smaps: &str) -> u64 {
+fn resident(smaps: &str, guest: &[Range<u64>]) -> (u64, u64) {
     let mut is_guest = false;
-    let mut sum = 0;
+    let (mut own, mut of_guest) = (0, 0);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
-        match words.next() {
-            Some("Rss:") if !is_guest => {
-                sum += words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
-            }
-            // A mapping begins with its addresses, and its file is the sixth word.
+        let first = words.next();
+        let mut number = || words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
+        match first {
+            Some("Rss:") if !is_guest => own += number(),
+            Some("Private_Dirty:") if is_guest => of_guest += number(),
+            // A mapping begins with its addresses. Only a part of the guest's may be one: the kernel joins neighbours
+            // and takes them apart.
             Some(word) if !word.ends_with(':') => {
-                is_guest = words.nth(4).is_some_and(|file| file.starts_with("/memfd:"));
+                let start = word.split('-').next().and_then(|start| u64::from_str_radix(start, 16).ok());
+                is_guest = start.is_some_and(|start| guest.iter().any(|range| range.contains(&start)));
             }
             _ => {}
         }
     }
-    sum
+    (own, of_guest)
 }
 
 #[cfg(test)]
@@ -135,6 +150,7 @@ mod tests {
     use protocol::Frames;
     use std::{io::Read, os::unix::net::UnixStream, thread};
     use trap::{Call, MOST_IN_ROW, MOST_ROWS, Process};
+    use vm_memory::{Bytes, GuestAddress};
 
     /// All that a hostile guest can have counted: numbers, results and processes without end.
     fn full() -> Tallies {
@@ -190,8 +206,10 @@ mod tests {
             entry_writes: vec![write.clone(); crate::cpu::MOST_ENTRY_WRITES],
             guest_breakpoint_lost: true,
         };
+        let memory = machine::create_memory(32).unwrap();
         let missing = (0..32).map(|index| MissingVcpu { index, why: "x".repeat(1000) }).collect();
-        let (_, evidence) = gather(&(0..32).map(remains).collect::<Vec<_>>(), missing, BTreeMap::new());
+        let (_, evidence) =
+            gather(&(0..32).map(remains).collect::<Vec<_>>(), missing, BTreeMap::new(), &memory);
         assert_eq!((evidence.entry_writes.len(), evidence.missing_vcpus.len()), (2048, 32));
         assert_eq!(evidence.uncounted, [Uncounted::GuestBreakpoint]);
         let ended = Notice::Ended { reason: crate::wire::EndReason::Stopped, evidence: Box::new(evidence) };
@@ -208,11 +226,21 @@ Rss:                 300 kB
 Pss:                 100 kB
 7f0000000000-7f0008000000 rw-s 00000000 00:01 1026 /memfd:guest (deleted)
 Rss:               90000 kB
+Private_Dirty:     70000 kB
 7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0    [stack]
 Rss:                  12 kB
 VmFlags: rd wr mr
 ";
-        assert_eq!(resident(smaps), 312);
-        assert!(own_memory() > 0);
+        let guest = 0x7f00_0000_0000..0x7f00_0800_0000;
+        assert_eq!(resident(smaps, std::slice::from_ref(&guest)), (312, 70_000));
+        let memory = machine::create_memory(32).unwrap();
+        prepare();
+        let before = own_memory(&memory);
+        memory.write_slice(&vec![1; 16 << 20], GuestAddress(0)).unwrap();
+        let after = own_memory(&memory);
+        assert!(
+            after.0.abs_diff(before.0) < 8 << 10 && before.1 == 0 && after.1 >= 16 << 10,
+            "{before:?} {after:?}"
+        );
     }
 }

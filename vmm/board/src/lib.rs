@@ -1,6 +1,6 @@
 //! One machine process: machine, devices and traps put together, driven over a socket.
 //!
-//! The harness starts `vmm machine` as a process of its own for every guest and speaks [`wire`] with
+//! The harness starts `vmm machine serve` as a process of its own for every guest and speaks [`wire`] with
 //! it; it never sees an ioctl. What the guest sends is passed on unread.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ mod guard;
 mod log;
 mod outbox;
 pub mod process;
+pub mod saved;
 mod serial_log;
 pub mod slots;
 mod vcpus;

@@ -1,11 +1,12 @@
 //! Where the kernel's log comes from.
 
 use crate::{serial_log::SerialLog, wire::LogRecord};
+use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use trap::KernelLog;
+use trap::{KernelLog, LogPosition};
 
 /// Guest memory, or what the kernel prints to the serial port.
 pub enum Log {
@@ -15,7 +16,35 @@ pub enum Log {
     Serial(Arc<Mutex<SerialLog>>),
 }
 
+/// How far a log was read, as plain data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LogState {
+    /// In guest memory.
+    Memory(LogPosition),
+    /// With lines that nobody has taken.
+    Serial(SerialLog),
+}
+
 impl Log {
+    /// How far it was read.
+    pub fn state(&self) -> LogState {
+        match self {
+            Self::Memory(log) => LogState::Memory(log.position().clone()),
+            Self::Serial(log) => LogState::Serial(lock(log).clone()),
+        }
+    }
+
+    /// Goes on from there; `false` for a state of the other kind of log.
+    #[must_use]
+    pub fn set_state(&mut self, state: LogState) -> bool {
+        match (self, state) {
+            (Self::Memory(log), LogState::Memory(position)) => log.set_position(position),
+            (Self::Serial(log), LogState::Serial(state)) => *lock(log) = state,
+            _ => return false,
+        }
+        true
+    }
+
     /// How much of the place for lines that were not read is taken: 0 for nothing, 1 when the next is lost. What is
     /// printed to the serial port waits for its reader, up to a number that [`SerialLog`] has.
     pub fn backlog(&self) -> f64 {

@@ -4,28 +4,53 @@ use crate::wire::{LogRecord, Notice, SyscallCount};
 use std::{
     io::Write,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A piece of something long, in bytes as far as they are known before: a frame holds many times as much.
 const PIECE: usize = 256 << 10;
 
+/// So much of what was told is remembered, in bytes: a boot tells some ten KiB.
+const MEMORY: usize = 4 << 20;
+
 /// A harness that is gone is noticed where commands are read.
 #[derive(Clone)]
-pub struct Outbox(Arc<Mutex<UnixStream>>);
+pub struct Outbox(Arc<Mutex<Out>>);
+
+struct Out {
+    socket: UnixStream,
+    /// What the guest has said and shown so far, for who starts from the saved machine later: `None` where nobody will.
+    told: Option<Vec<Notice>>,
+    told_bytes: usize,
+}
 
 impl Outbox {
     /// Everything goes over this socket.
     pub fn new(socket: UnixStream) -> Self {
-        Self(Arc::new(Mutex::new(socket)))
+        Self(Arc::new(Mutex::new(Out { socket, told: None, told_bytes: 0 })))
+    }
+
+    /// Remembers from now on what it tells of the guest.
+    pub fn remember(&self) {
+        self.lock().told = Some(Vec::new());
+    }
+
+    /// What it told since then, and remembers no more; `None` if that was too much to be remembered.
+    pub fn told(&self) -> Option<Vec<Notice>> {
+        self.lock().told.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the harness something. What no frame holds is told to be missing.
     pub fn send(&self, notice: &Notice) {
         let frame =
             protocol::encode(notice).or_else(|error| protocol::encode(&Notice::Untold(error.to_string())));
-        let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = frame.map(|frame| socket.write_all(&frame));
+        let mut out = self.lock();
+        out.note(notice, frame.as_ref().map_or(0, Vec::len));
+        let _ = frame.map(|frame| out.socket.write_all(&frame));
     }
 
     /// Lines of the log.
@@ -42,6 +67,19 @@ impl Outbox {
             names(row) + 10 * numbers
         };
         in_pieces(rows, size, |piece| self.send(&Notice::Counted(piece)));
+    }
+}
+
+impl Out {
+    fn note(&mut self, notice: &Notice, length: usize) {
+        let Some(told) = &mut self.told else { return };
+        if let Notice::Console(_) | Notice::Log(_) | Notice::Taint(_) | Notice::Symbols(_) = notice {
+            told.push(notice.clone());
+            self.told_bytes += length;
+        }
+        if self.told_bytes > MEMORY {
+            self.told = None;
+        }
     }
 }
 
@@ -100,6 +138,21 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert!(lines.map(|record| record.seq).eq(0..8192));
+    }
+
+    #[test]
+    fn what_is_told_of_the_guest_is_remembered_unless_it_is_too_much() {
+        let outbox = Outbox::new(UnixStream::pair().unwrap().0);
+        outbox.send(&Notice::Taint(1));
+        outbox.remember();
+        let said = [Notice::Console(b"a".to_vec()), Notice::Taint(4096)];
+        outbox.send(&Notice::Started);
+        said.iter().for_each(|notice| outbox.send(notice));
+        assert_eq!(outbox.told(), Some(said.to_vec()));
+        assert_eq!(outbox.told(), None);
+        outbox.remember();
+        (0..5).for_each(|_| outbox.send(&Notice::Console(vec![0; 1 << 20])));
+        assert_eq!(outbox.told(), None);
     }
 
     #[test]

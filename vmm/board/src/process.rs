@@ -1,5 +1,7 @@
 //! The machine process: sets the machine up as the harness says, and serves it until either ends.
 
+mod warm;
+
 use crate::{
     command_line,
     cpu::{Ask, Cpu, Shared, Sight},
@@ -7,12 +9,13 @@ use crate::{
     guard::Guard,
     log::Log,
     outbox::Outbox,
+    saved,
     serial_log::SerialLog,
     slots::{self, Connections, Devices},
     vcpus::{Life, Vcpus, all_did},
     wire::{
         Announce, Answer, Blame, Command, EndReason, Evidence, Explanation, GuardOrder, LogRecord,
-        MOST_ADDRESSES, Notice, Question, Spec, Tampering,
+        MOST_ADDRESSES, Notice, Question, Spec, Start, Tampering,
     },
 };
 use jail::cell::{self, Files, Work};
@@ -26,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder, Witness};
+use warm::Origin;
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -76,7 +80,10 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
             Ok(()) => machine.serve(&mut socket, &mut frames),
             Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
         },
-        Err(error) => Notice::Ended { reason: EndReason::host(error), evidence: Box::default() },
+        Err(NoMachine::Unusable(why)) => Notice::Unusable(why),
+        Err(NoMachine::Failed(error)) => {
+            Notice::Ended { reason: EndReason::host(error), evidence: Box::default() }
+        }
     };
     outbox.send(&ended);
     Ok(())
@@ -94,6 +101,20 @@ fn receive(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<bool> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Why there is no machine.
+enum NoMachine {
+    /// What it was to be started from is not what was saved.
+    Unusable(String),
+    /// This.
+    Failed(machine::Error),
+}
+
+impl From<machine::Error> for NoMachine {
+    fn from(error: machine::Error) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -116,22 +137,54 @@ struct Machine {
     witness: Witness,
     guard: Option<Guard>,
     unguarded: Option<String>,
+    shared: Shared,
+    /// Where it is to be saved.
+    files: Option<saved::Files>,
+    /// What a saved state depends on.
+    identity: u64,
+    /// None for one that was booted.
+    origin: Option<Origin>,
 }
 
 impl Machine {
-    fn create(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, machine::Error> {
-        let memory = create_memory(spec.memory_mib)?;
+    fn create(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, NoMachine> {
         let count = spec.vcpus.clamp(1, 32);
-        let line = command_line::build(spec);
-        let acpi_devices: Vec<_> = match spec.announce {
-            Announce::CommandLine => vec![],
-            Announce::Acpi => slots::virtio_devices().collect(),
+        let mut files = None;
+        let (vm, memory, origin, entry) = match &spec.start {
+            Start::Saved(folder) => {
+                let (saved, file) = saved::open(folder).map_err(NoMachine::Unusable)?;
+                if (saved.about.memory_mib, saved.about.vcpus) != (spec.memory_mib, spec.vcpus) {
+                    return Err(NoMachine::Unusable("it is another machine".to_owned()));
+                }
+                let (memory, original) = machine::saved::load(file, &saved.memory)?;
+                let vm = Vm::logged(memory.clone())?;
+                if vm.identity()? != saved.identity {
+                    let why = "it was saved on another processor, or by another KVM";
+                    return Err(NoMachine::Unusable(why.to_owned()));
+                }
+                (vm, memory, Some(Origin { saved, original, pages: 0 }), None)
+            }
+            Start::Boot | Start::BootToSave(_) => {
+                if let Start::BootToSave(making) = &spec.start {
+                    outbox.remember();
+                    // Who can't make them says so when they are to be written.
+                    files = saved::Files::create(making).ok();
+                }
+                let memory = create_memory(spec.memory_mib)?;
+                let line = command_line::build(spec);
+                let acpi_devices: Vec<_> = match spec.announce {
+                    Announce::CommandLine => vec![],
+                    Announce::Acpi => slots::virtio_devices().collect(),
+                };
+                let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
+                // After the loading: kvm-clock, which guests go by, begins with the VM.
+                (Vm::new(memory.clone())?, memory, None, Some(entry))
+            }
         };
-        let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
-        // After the loading: kvm-clock, which guests go by, begins with the VM.
-        let vm = Arc::new(Vm::new(memory.clone())?);
+        let identity = vm.identity()?;
+        let vm = Arc::new(vm);
 
-        let shared = Shared::default();
+        let shared = Shared::since(started);
         // The command line has the kernel log to the serial port in the same case.
         let serial_log = command_line::logs_to_serial(spec).then(Arc::<Mutex<SerialLog>>::default);
         let (devices, bus) = wire_up(&vm, outbox, &shared, serial_log.clone())?;
@@ -139,14 +192,15 @@ impl Machine {
         let (ended, alive) = UnixStream::pair().map_err(machine::Error::Descriptors)?;
 
         let vcpus = (0..count).map(|index| vm.vcpu(index, count)).collect::<Result<Vec<_>, _>>()?;
-        boot::start(&vcpus[0], entry)?;
+        entry.map(|entry| boot::start(&vcpus[0], entry)).transpose()?;
         let (mut cpus, mut asks) = (Vec::new(), Vec::new());
         for (index, vcpu) in (0..).zip(vcpus) {
             let (ask, inbox) = mpsc::channel();
-            let to_harness = outbox.clone();
+            let (to_harness, began) = (outbox.clone(), shared.began.clone());
             let show = Box::new(move |sight| {
+                let began = *began.lock().unwrap_or_else(PoisonError::into_inner);
                 to_harness.send(&match sight {
-                    Sight::Call(call) => Notice::Call(Box::new(evidence::seen(call, started))),
+                    Sight::Call(call) => Notice::Call(Box::new(evidence::seen(call, began))),
                     Sight::Walk(walk) => Notice::Walked(walk),
                 });
             });
@@ -156,7 +210,11 @@ impl Machine {
         }
         // Everything is open now. The threads inherit it.
         evidence::prepare();
-        cell::give_up(Files::Open).map_err(machine::Error::Threads)?;
+        let rest = match &files {
+            Some(_) => Files::Prepared { longest: u64::from(spec.memory_mib) << 20 },
+            None => Files::Open,
+        };
+        cell::give_up(rest).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);
@@ -170,7 +228,7 @@ impl Machine {
         let tainted_mask = landmark("tainted_mask").map(GuestVirtualAddress);
         let (outbox, landmarks, taint) = (outbox.clone(), spec.landmarks.clone(), None);
         let modules = SeenModules::default();
-        Ok(Self {
+        let mut machine = Self {
             outbox,
             devices,
             vcpus,
@@ -186,12 +244,26 @@ impl Machine {
             witness: Witness::default(),
             guard: None,
             unguarded: None,
-        })
+            shared,
+            files,
+            identity,
+            origin,
+        };
+        if machine.origin.is_some() {
+            let taken = machine.take_state().and_then(|()| machine.take_devices());
+            taken.map_err(|why| NoMachine::Unusable(format!("its state is not taken back: {why}")))?;
+            *machine.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = started;
+        }
+        Ok(machine)
     }
 
     /// Runs the machine, and serves commands until the harness, the guest or KVM ends it.
     fn serve(mut self, socket: &mut UnixStream, frames: &mut Frames) -> Notice {
-        self.outbox.send(&Notice::Started);
+        self.outbox.send(&match &self.origin {
+            Some(origin) => Notice::Restored(Box::new(origin.saved.about.clone())),
+            None => Notice::Started,
+        });
+        self.tell_again();
         if let Err(why) = self.vcpus.resume() {
             return Notice::Ended { reason: EndReason::host(why), evidence: Box::default() };
         }
@@ -212,6 +284,10 @@ impl Machine {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
                     Ok(Some(Command::Expect(expected))) => self.witness.expect(expected.map(|it| *it)),
+                    Ok(Some(Command::Rest)) => match self.rest() {
+                        Some(ended) => self.outbox.send(&ended),
+                        None => return self.finish(),
+                    },
                     Ok(Some(Command::Control(bytes))) => self.devices.send_control(&bytes),
                     Ok(Some(Command::Ask { id, question })) => {
                         let answer = self.answer(question);
@@ -251,6 +327,8 @@ impl Machine {
             Question::Inspect { addresses } => Answer::Inspected(Box::new(self.inspect(addresses))),
             Question::Pause => Answer::Done(self.vcpus.pause()),
             Question::Resume => Answer::Done(self.vcpus.resume()),
+            Question::Save(about) => Answer::Done(self.save(*about)),
+            Question::Reset { verify } => Answer::Reset(self.reset(verify)),
         }
     }
 
@@ -361,7 +439,7 @@ impl Machine {
             let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
             self.modules.look(&state);
             for (rip, by) in writers {
-                *by = state.module_symbols([rip].into_iter()).remove(&rip).or_else(|| self.modules.name(rip));
+                *by = state.module_symbols([rip]).remove(&rip).or_else(|| self.modules.name(rip));
             }
         }
         found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
@@ -404,7 +482,7 @@ impl Machine {
             blame: Blame::Unknown,
             why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
         });
-        let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors());
+        let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors(), &self.memory);
         let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
         self.outbox.counted(rows);
         Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }

@@ -4,6 +4,7 @@
 //! Lines are kept until somebody takes them, the newest of them if nobody does.
 
 use crate::wire::LogRecord;
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 
 /// So many lines are kept. A gap in the sequence numbers tells of those that were not.
@@ -14,7 +15,7 @@ const LENGTH: usize = 4096;
 const INFO: u8 = 6;
 
 /// Makes records of what is printed.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SerialLog {
     line: Vec<u8>,
     records: VecDeque<LogRecord>,

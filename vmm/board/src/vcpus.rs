@@ -5,7 +5,7 @@ use crate::{
     wire::MissingVcpu,
 };
 use jail::cell::{self, Work};
-use machine::Kicker;
+use machine::{Kicker, state::VcpuState};
 use std::{
     any::Any,
     io,
@@ -116,6 +116,31 @@ impl Vcpus {
             Err(_) => drop(self.ask(|done| Ask::Go { done })),
         }
         held
+    }
+
+    /// The state of each, in their order. They are held.
+    pub fn save(&self) -> Result<Vec<VcpuState>, String> {
+        let states = self.ask(|done| Ask::Save { done }).into_iter().enumerate();
+        let one = |(index, state): (usize, Option<Result<Box<VcpuState>, String>>)| {
+            let state = state.unwrap_or_else(|| Err("it does not answer".into()));
+            state.map(|state| *state).map_err(|why| format!("vCPU {index}: {why}"))
+        };
+        states.map(one).collect()
+    }
+
+    /// Puts each into its state. They are held, and have counted nothing then.
+    pub fn load(&self, states: &[VcpuState]) -> Result<(), String> {
+        if states.len() != self.all.len() {
+            return Err(format!("{} vCPUs were saved, and there are {}", states.len(), self.all.len()));
+        }
+        let mut states = states.iter();
+        let state = |done| Ask::Load { state: Box::new(states.next().expect("as many").clone()), done };
+        all_did(self.ask(state))
+    }
+
+    /// What each has counted; `None` unless all of them tell. They are held, and have counted nothing then.
+    pub fn leave(&self) -> Option<Vec<Remains>> {
+        self.ask(Ask::Leave).into_iter().collect()
     }
 
     /// Asks all vCPUs at once, and waits for their answers under one deadline; `None` is one that did not answer.

@@ -29,6 +29,39 @@ pub struct Spec {
     pub command_line: Vec<String>,
     /// What is known of the kernel. Empty for one without symbols.
     pub landmarks: Landmarks,
+    /// Where its life begins.
+    pub start: Start,
+}
+
+/// Where the life of a machine begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// At the kernel's first instruction.
+    #[default]
+    Boot,
+    /// The same, and [`Question::Save`] may follow: into files in this folder, which is there and empty.
+    BootToSave(PathBuf),
+    /// Where the machine in this folder was saved.
+    Saved(PathBuf),
+}
+
+/// What a saved machine is, for people and for who starts from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The kernel's release.
+    pub release: String,
+    /// The kernel's hash.
+    pub kernel: String,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Its number of vCPUs.
+    pub vcpus: u8,
+    /// The words that were added to the kernel's command line.
+    pub command_line: Vec<String>,
+    /// How long the boot took that it stands for.
+    pub cold: Duration,
+    /// What the engine has to know of the guest, in its own form.
+    pub greeting: Vec<u8>,
 }
 
 /// How a kernel learns of its virtio devices. Told in two ways it would take each device for two.
@@ -51,7 +84,7 @@ pub const FUNCTIONS: &[&str] = trap::SLEEPING_FUNCTIONS;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Bytes for the guest's control port, at most [`CONTROL_PIECE`] of them.
-    Control(Vec<u8>),
+    Control(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A question; its [`Notice::Answer`] has the same number. One that comes too late is recognized by it.
     Ask {
         /// The asker's choice.
@@ -64,6 +97,8 @@ pub enum Command {
     Expect(Option<Box<Expected>>),
     /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
     Stop,
+    /// The same, but the machine stays, held, for [`Question::Reset`]. It ends all the same if it is in no state for that.
+    Rest,
 }
 
 /// So many bytes for the control port fit into a command.
@@ -119,6 +154,29 @@ pub enum Question {
     Pause,
     /// Let them run on: [`Answer::Done`].
     Resume,
+    /// Save the machine, which is this, as it is now: [`Answer::Done`]. The guest is held meanwhile.
+    Save(Box<About>),
+    /// Go back to where the saved machine was that this one started from: [`Answer::Reset`]. For one that rests; it runs
+    /// then. What had been told by then is told again.
+    Reset {
+        /// Compare everything with what was saved.
+        verify: bool,
+    },
+}
+
+/// What going back took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// Pages that were copied.
+    pub pages: u64,
+    /// Finding out which they are.
+    pub looking: Duration,
+    /// Copying them.
+    pub copying: Duration,
+    /// Processors, chips and devices.
+    pub state: Duration,
+    /// Copying as many pages that lie side by side; where everything is compared.
+    pub plain: Duration,
 }
 
 /// Machine process to harness.
@@ -126,15 +184,19 @@ pub enum Question {
 pub enum Notice {
     /// KVM is set up, the kernel is loaded, the first vCPU is about to run.
     Started,
+    /// The same, for a machine that starts from a saved one.
+    Restored(Box<About>),
+    /// The saved machine can't be started from, for this reason. The process ends.
+    Unusable(String),
     /// The guest's first byte on its control port follows; so many exits to user space it took, on all vCPUs.
     Ready {
         /// Of all kinds.
         exits: u64,
     },
     /// Bytes that the guest wrote to its control port.
-    Control(Vec<u8>),
+    Control(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Bytes that the guest wrote to the serial port or to its console, in the order they came.
-    Console(Vec<u8>),
+    Console(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A traced system call.
     Call(Box<SeenCall>),
     /// The call that was to be followed is back, or the machine ended before.
@@ -180,6 +242,8 @@ pub enum Answer {
     Standing(Vec<VcpuStanding>),
     /// As far as it was found out in a bounded time.
     Inspected(Box<Explanation>),
+    /// It is back, or why it can't go back; it is of no more use then.
+    Reset(Result<Reset, String>),
     /// What was seen of the step's call since [`Command::Expect`].
     Witnessed(Box<Sighting>),
 }
@@ -370,6 +434,8 @@ pub struct Evidence {
     pub device_errors: BTreeMap<String, u64>,
     /// Memory of the machine process itself at its end, without guest memory, in KiB.
     pub own_memory_kib: u64,
+    /// Guest memory that no other process shares, in KiB: of a machine that started from a saved one, what it wrote.
+    pub guest_memory_kib: u64,
 }
 
 /// What was not counted for a while.

@@ -14,7 +14,7 @@ use virtio_queue::{
     desc::{RawDescriptor, split::Descriptor},
     mock::MockSplitQueue,
 };
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, bitmap::AtomicBitmap};
 
 pub const NEXT: u16 = VRING_DESC_F_NEXT as u16;
 pub const WRITE: u16 = VRING_DESC_F_WRITE as u16;
@@ -151,7 +151,7 @@ pub fn queue_at(index: u32) -> GuestAddress {
 
 /// The driver's side of one queue, as [`Driver::start`] has set it up.
 pub struct Ring<'a> {
-    pub mock: MockSplitQueue<'a, GuestMemoryMmap<()>>,
+    pub mock: MockSplitQueue<'a, GuestMemoryMmap<AtomicBitmap>>,
     size: u16,
     offered: u16,
     taken: u16,

@@ -4,8 +4,8 @@
 
 use crate::output::Output;
 use board::wire::{
-    Difference, EndReason, Evidence, Explanation, LogRecord, SeenCall, SyscallCount, Tampering, VcpuStanding,
-    Walk,
+    Difference, EndReason, Evidence, Explanation, LogRecord, Reset, SeenCall, SyscallCount, Tampering,
+    VcpuStanding, Walk,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -89,12 +89,44 @@ pub struct Booted {
     pub ready: Duration,
     /// Of this, until the first instruction of the guest.
     pub setup: Duration,
-    /// Exits to user space until then, of all kinds.
+    /// From there until the scenario's files were in the guest.
+    pub files: Duration,
+    /// Exits to user space until it was ready, of all kinds.
     pub exits: u64,
     /// `uname -r` as the agent said.
     pub release: String,
     /// Why system calls are not trapped although the plan asks for it.
     pub not_trapping: Option<String>,
+    /// How it came to be up.
+    pub start: Start,
+    /// What is to be said of a saved machine that was not used, or not made.
+    pub notes: Vec<String>,
+}
+
+/// How a guest came to be where its run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Start {
+    /// Its kernel booted.
+    Booted {
+        /// The saved machine that was made on the way, by its short name.
+        saved: Option<String>,
+    },
+    /// It started from a saved machine.
+    Saved {
+        /// Its short name.
+        name: String,
+        /// What the boot took that it stands for.
+        cold: Duration,
+    },
+    /// The machine of the plan before went back to where it had started from.
+    Back {
+        /// The saved machine's short name.
+        name: String,
+        /// What the boot took that it stands for.
+        cold: Duration,
+        /// What going back took.
+        reset: Reset,
+    },
 }
 
 /// How a step ended.

@@ -1,14 +1,15 @@
 //! A run, in order: the hello, the steps one by one, the end.
 
 use crate::{
+    begin::{Begun, Stuck, Way, begin, bring},
     event::{Booted, Ended, Event, RunEnd, StepOutcome},
     guest::{Guest, Halt},
     link::Link,
+    machines::Machines,
     operand::Names,
-    process::MachineProcess,
     step::{self, Done, Overdue},
 };
-use board::wire::{Blame, EndReason};
+use board::wire::{About, Blame, Command, EndReason};
 use plan::{Plan, Watch};
 use std::time::{Duration, Instant};
 
@@ -23,72 +24,108 @@ pub enum EngineError {
     Start(std::io::Error),
 }
 
-/// Carries out a plan in a machine process of its own, which is gone when this returns.
-///
-/// `stop` is asked every 50 ms or so whether to give up; `sink` gets every event as it happens, and
-/// last, unless there is an error, [`Event::Ended`].
+/// Carries out a plan in a machine process of its own; see [`Machines::execute`].
 ///
 /// # Errors
-/// Only when there was no machine process or the caller gave up. Everything else that can go wrong is
-/// told as an event.
+/// As there.
 pub fn execute(plan: &Plan, stop: &dyn Fn() -> bool, sink: &mut dyn FnMut(Event)) -> Result<(), EngineError> {
-    let start = Instant::now();
-    let (mut process, link) = MachineProcess::start().map_err(EngineError::Start)?;
-    converse(plan, link, start, stop, sink, &mut || process.post_mortem())
+    Machines::default().execute(plan, stop, sink)
 }
 
-/// The same with a machine process that runs already. `post_mortem` says what is known of one that has
-/// closed its socket without a word.
-fn converse(
-    plan: &Plan,
-    link: Link,
-    start: Instant,
-    stop: &dyn Fn() -> bool,
-    sink: &mut dyn FnMut(Event),
-    post_mortem: &mut dyn FnMut() -> (Blame, String),
-) -> Result<(), EngineError> {
-    let mut guest = Guest::new(link, sink, stop, post_mortem);
-    let mut ready = None;
-    let why = match run(plan, &mut guest, start, &mut ready) {
-        Ok(why) | Err(Halt::Ended(why)) => why,
-        Err(Halt::Interrupted) => return Err(EngineError::Interrupted),
-    };
-    let ran = ready.map_or(Duration::ZERO, |ready: Instant| ready.elapsed());
-    let (reason, evidence) = guest.finish();
-    let why = match (why, reason) {
-        // It died on the way out.
-        (RunEnd::Completed, Some(EndReason::Stopped)) => RunEnd::Completed,
-        (RunEnd::Completed, Some(reason)) => RunEnd::Machine(reason),
-        (RunEnd::Completed, None) => {
-            RunEnd::Machine(EndReason::host("the machine process ended without its evidence"))
-        }
-        (why, _) => why,
-    };
-    guest.tell(Event::Ended(Ended { why, evidence, ran }));
-    Ok(())
+/// A plan, and how it is carried out.
+pub(super) struct Converse<'a, 's> {
+    pub plan: &'a Plan,
+    pub way: Way<'a>,
+    /// To be said of what was tried before.
+    pub note: Option<String>,
+    pub start: Instant,
+    pub stop: &'a dyn Fn() -> bool,
+    pub sink: &'s mut dyn FnMut(Event),
 }
 
-fn run(plan: &Plan, guest: &mut Guest, start: Instant, ready: &mut Option<Instant>) -> Result<RunEnd, Halt> {
-    guest.send(&plan.machine);
-    let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
-        let standing = guest.sample()?;
-        guest.explain(&standing)?;
-        return Ok(RunEnd::NoAgent { limit: plan.boot_timeout, standing });
-    };
-    let booted = start.elapsed();
-    *ready = Some(Instant::now());
+/// How it ended for the machine process.
+pub(super) enum End {
+    /// It is of no more use.
+    Over,
+    /// It can go back to what it began as.
+    Rests(Link, Box<About>),
+    /// The guest can't be had this way; nothing was told.
+    Unusable { why: String, damaged: bool },
+}
+
+impl Converse<'_, '_> {
+    /// With a machine process that runs already. `post_mortem` says what is known of one that has closed its socket
+    /// without a word.
+    pub(super) fn with(
+        self,
+        link: Link,
+        post_mortem: &mut dyn FnMut() -> (Blame, String),
+    ) -> Result<End, EngineError> {
+        let Self { plan, way, note, start, stop, sink } = self;
+        let mut guest = Guest::new(link, sink, stop, post_mortem);
+        let mut ready = None;
+        let ran = begin(&mut guest, plan, &way, start).and_then(|begun| {
+            ready = Some(Instant::now());
+            let about = begun.about.clone();
+            run(plan, &mut guest, begun, note).map(|why| (why, about)).map_err(Stuck::Halt)
+        });
+        let (why, about) = match ran {
+            Ok(ran) => ran,
+            Err(Stuck::Halt(Halt::Ended(why))) => (why, None),
+            Err(Stuck::NoAgent(standing)) => (RunEnd::NoAgent { limit: plan.boot_timeout, standing }, None),
+            Err(Stuck::Halt(Halt::Interrupted)) => return Err(EngineError::Interrupted),
+            // Whoever wants it compared wants to hear of it.
+            Err(Stuck::Unusable { why, .. }) if matches!(&way, Way::Back(warm, _) if warm.verify) => {
+                (RunEnd::Machine(EndReason::host(format!("the machine did not come back: {why}"))), None)
+            }
+            Err(Stuck::Unusable { why, damaged }) => return Ok(End::Unusable { why, damaged }),
+            Err(Stuck::Halt(Halt::Unusable(why))) => return Ok(End::Unusable { why, damaged: true }),
+        };
+        guest.let_go();
+        let keep = plan.warm.as_ref().is_some_and(|warm| warm.keep) && about.is_some();
+        let rest = keep && matches!(why, RunEnd::Completed);
+        let ran = ready.map_or(Duration::ZERO, |ready: Instant| ready.elapsed());
+        let (reason, evidence) = guest.finish(if rest { Command::Rest } else { Command::Stop });
+        let why = match (why, reason) {
+            // It died on the way out.
+            (RunEnd::Completed, Some(EndReason::Stopped)) => RunEnd::Completed,
+            (RunEnd::Completed, Some(reason)) => RunEnd::Machine(reason),
+            (RunEnd::Completed, None) => {
+                RunEnd::Machine(EndReason::host("the machine process ended without its evidence"))
+            }
+            (why, _) => why,
+        };
+        let completed = matches!(why, RunEnd::Completed);
+        guest.tell(Event::Ended(Ended { why, evidence, ran }));
+        Ok(match about {
+            Some(about) if rest && completed => End::Rests(guest.into_link(), about),
+            _ => End::Over,
+        })
+    }
+}
+
+fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> Result<RunEnd, Halt> {
+    let Begun { hello, ready, start, note, about: _ } = begun;
+    let brings = Instant::now();
+    bring(guest, plan)?;
+    let files = brings.elapsed();
     let not_trapping = match &plan.watch {
         Watch::Nothing => None,
         watch => guest.watch(watch)?.err(),
     };
-    let setup = guest.began.map_or(Duration::ZERO, |began| began - start);
+    let setup = guest.setup(ready);
     guest.read_log()?;
+    let notes = before.into_iter().chain(note).collect();
+    let exits = guest.exits;
     guest.tell(Event::Booted(Booted {
-        ready: booted,
+        ready,
         setup,
-        exits: guest.exits,
+        files,
+        exits,
         release: hello.release,
         not_trapping,
+        start,
+        notes,
     }));
 
     let mut names = Names::default();

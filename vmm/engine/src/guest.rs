@@ -5,8 +5,8 @@ use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
 use board::wire::{
-    Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Expected, Explanation, LogRecord,
-    MOST_ADDRESSES, Notice, Question, Sighting, Still, VcpuStanding,
+    About, Answer, Blame, CONTROL_PIECE, Child, Command, EndReason, Evidence, Expected, Explanation,
+    LogRecord, MOST_ADDRESSES, Notice, Question, Sighting, Still, VcpuStanding,
 };
 use plan::Watch;
 use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
@@ -46,6 +46,8 @@ pub(super) enum Halt {
     Interrupted,
     /// The machine's fault, or the guest's.
     Ended(RunEnd),
+    /// The saved machine can't be started from.
+    Unusable(String),
 }
 
 pub(super) struct Guest<'a> {
@@ -56,7 +58,12 @@ pub(super) struct Guest<'a> {
     from_agent: Frames,
     /// When the guest's first instruction was about to run.
     pub(super) began: Option<Instant>,
+    created: Instant,
     hello: Option<Hello>,
+    /// What is known of the saved machine that this one started from.
+    restored: Option<Box<About>>,
+    /// Events that are told once the guest is known to run.
+    held_back: Option<Vec<Event>>,
     /// What the program of the request under way has printed, both streams.
     printed: [Output; 2],
     replies: Vec<Reply>,
@@ -100,7 +107,10 @@ impl<'a> Guest<'a> {
             post_mortem,
             from_agent: Frames::new(),
             began: None,
+            created: now,
             hello: None,
+            restored: None,
+            held_back: None,
             printed: Default::default(),
             replies: Vec::new(),
             answer: None,
@@ -123,7 +133,35 @@ impl<'a> Guest<'a> {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        (self.sink)(event);
+        match &mut self.held_back {
+            Some(events) => events.push(event),
+            None => (self.sink)(event),
+        }
+    }
+
+    /// Keeps events for later.
+    pub(super) fn hold_back(&mut self) {
+        self.held_back = Some(Vec::new());
+    }
+
+    /// Tells what was kept, and keeps no more.
+    pub(super) fn let_go(&mut self) {
+        self.held_back.take().into_iter().flatten().for_each(|event| (self.sink)(event));
+    }
+
+    /// The connection, for the next plan.
+    pub(super) fn into_link(self) -> Link {
+        self.link
+    }
+
+    /// Of the time until it was ready, that until its first instruction.
+    pub(super) fn setup(&self, ready: Duration) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.saturating_duration_since(self.created)).min(ready)
+    }
+
+    /// What is known of the saved machine, once it runs.
+    pub(super) fn restored(&mut self, deadline: Instant) -> Result<Option<Box<About>>, Halt> {
+        self.until(deadline, |guest| guest.restored.take())
     }
 
     pub(super) fn send<T: serde::Serialize>(&mut self, message: &T) {
@@ -133,6 +171,11 @@ impl<'a> Guest<'a> {
     /// The agent's first words, or `None` at the deadline.
     pub(super) fn hello(&mut self, deadline: Instant) -> Result<Option<Hello>, Halt> {
         self.until(deadline, |guest| guest.hello.clone())
+    }
+
+    /// The agent has said this when it was saved.
+    pub(super) fn introduce(&mut self, hello: Hello) {
+        self.hello = Some(hello);
     }
 
     /// Has something looked at; the inner error is why it can't be.
@@ -199,17 +242,30 @@ impl<'a> Guest<'a> {
 
     /// Asks the machine process, and waits for its answer.
     fn question(&mut self, question: Question) -> Result<Option<Answer>, Halt> {
+        self.question_within(question, ANSWER)
+    }
+
+    /// The same for an answer that may take this long.
+    pub(super) fn question_within(
+        &mut self,
+        question: Question,
+        limit: Duration,
+    ) -> Result<Option<Answer>, Halt> {
         let id = self.send_question(question);
         (self.asked, self.answer) = (Some(id), None);
-        self.answered(|guest| guest.answer.take())
+        self.answered(limit, |guest| guest.answer.take())
     }
 
     /// Waits for an answer of the machine process's. A long log takes its time: as long as lines come, it has more.
-    fn answered<T>(&mut self, mut wanted: impl FnMut(&mut Self) -> Option<T>) -> Result<Option<T>, Halt> {
+    fn answered<T>(
+        &mut self,
+        limit: Duration,
+        mut wanted: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<Option<T>, Halt> {
         self.heard = Instant::now();
         loop {
             let heard = self.heard;
-            let found = self.until(heard + ANSWER, &mut wanted)?;
+            let found = self.until(heard + limit, &mut wanted)?;
             if found.is_some() || self.heard == heard {
                 return Ok(found);
             }
@@ -313,7 +369,7 @@ impl<'a> Guest<'a> {
         // One that is under way may have been answered before the last lines were printed.
         for _ in 0..=u8::from(self.reading_log.is_some()) {
             self.request_log(true);
-            self.answered(|guest| guest.reading_log.is_none().then_some(()))?
+            self.answered(ANSWER, |guest| guest.reading_log.is_none().then_some(()))?
                 .ok_or_else(|| silent("a request for the kernel's log"))?;
         }
         Ok(())
@@ -366,14 +422,15 @@ impl<'a> Guest<'a> {
         })
     }
 
-    /// Ends the machine and hands out what it counted. The reason is `None` where it did not say one.
-    pub(super) fn finish(&mut self) -> (Option<EndReason>, Evidence) {
+    /// Ends the machine, or has it rest, by this command, and hands out what it counted. The reason is `None` where it
+    /// did not say one.
+    pub(super) fn finish(&mut self, how: Command) -> (Option<EndReason>, Evidence) {
         // The last lines of the log, if they are to be had. One that owes an answer gets no more time.
         if !self.panicked && self.reading_log.is_none() {
             let _ = self.read_log();
         }
         if self.ended.is_none() {
-            self.send(&Command::Stop);
+            self.send(&how);
             let deadline = Instant::now() + ANSWER;
             while self.ended.is_none() && Instant::now() < deadline {
                 match self.link.receive(deadline) {
@@ -463,6 +520,11 @@ impl<'a> Guest<'a> {
     fn take(&mut self, notice: Notice) -> Result<(), Halt> {
         match notice {
             Notice::Started => self.began = Some(Instant::now()),
+            Notice::Restored(about) => {
+                self.began = Some(Instant::now());
+                self.restored = Some(about);
+            }
+            Notice::Unusable(why) => return Err(Halt::Unusable(why)),
             Notice::Ready { exits } => self.exits = exits,
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),

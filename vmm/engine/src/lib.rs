@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
 pub mod event;
 mod execute;
 mod guest;
 pub mod link;
+mod machines;
 mod operand;
 pub mod output;
 mod process;
@@ -17,3 +19,4 @@ mod step;
 mod witness;
 
 pub use execute::{EngineError, execute};
+pub use machines::Machines;

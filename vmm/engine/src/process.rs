@@ -19,11 +19,11 @@ pub(super) struct MachineProcess {
 }
 
 impl MachineProcess {
-    /// Starts this very program again as `machine`.
+    /// Starts this very program again as `machine serve`.
     pub(super) fn start() -> io::Result<(Self, Link)> {
         let mut command = Command::new("/proc/self/exe");
         // It needs nothing of the environment, and who breaks out of a guest is not to find any of it.
-        command.arg("machine").env_clear();
+        command.args(["machine", "serve"]).env_clear();
         Self::spawn(command)
     }
 

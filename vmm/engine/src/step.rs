@@ -269,6 +269,9 @@ impl StepRun<'_, '_, '_> {
                 StepOutcome::Exited { code, stdout, stderr, took }
             }
             Outcome::Died { signal } => StepOutcome::Died { signal },
+            Outcome::Done => {
+                StepOutcome::Skipped { why: "the agent did what the step does not ask for".to_owned() }
+            }
             Outcome::Refused { why } => StepOutcome::Skipped { why: format!("the agent refused: {why}") },
         }))
     }

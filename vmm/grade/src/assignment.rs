@@ -54,6 +54,8 @@ pub struct Assignment {
 pub enum Kind {
     /// A loadable module.
     Module,
+    /// Patches for the kernel.
+    Patch,
     /// New system calls for the kernel; old ones, without SYSCALL_DEFINE, may be wrapped.
     Syscall(Vec<Slot>, OldStyle),
 }

@@ -4,7 +4,7 @@ use crate::{
     all::{Grading, all},
     assignment::{Assignment, Bad, Visibility},
     intake::{Entry, single},
-    output,
+    mutants, output,
     points::Points,
     record::{Record, State},
 };
@@ -24,6 +24,9 @@ use walkdir::WalkDir;
 pub struct Checked {
     /// What is wrong with the assignment, a line each.
     pub problems: Vec<String>,
+    /// What the tests do not see, a line each: wrong versions of the reference that get all points, tests that none of them
+    /// fails.
+    pub survivors: Vec<String>,
     /// What was graded for it.
     pub records: Vec<Record>,
     /// The user pressed Ctrl-C.
@@ -35,19 +38,24 @@ enum Wanted<'a> {
     Reference,
     Starter(Points),
     Bad(&'a Bad),
+    /// A wrong version of the reference, and what is wrong with it.
+    Mutant(String),
 }
 
-/// Grades the reference, the starter and the bad solutions, and compares with what is written.
+/// Grades the reference, the starter and the bad solutions, and compares with what is written; also so many wrong versions of the
+/// reference.
 ///
 /// # Errors
 /// As for [`all`]; or a patch does not fit the reference.
 pub fn check(
     assignment: &Assignment,
     grading: &Grading,
+    mutants: usize,
     tell: &(dyn Fn(&Record, bool) + Sync),
 ) -> Result<Checked, Abort> {
     let stage = Cache::open()?.stage()?;
-    let solutions = solutions(assignment, &stage).map_err(Abort::input)?;
+    let mut solutions = solutions(assignment, &stage).map_err(Abort::input)?;
+    solutions.extend(wrong_versions(assignment, &stage, mutants).map_err(Abort::input)?);
     let entries = solutions.iter().map(|(entry, _)| entry.clone()).collect();
     let mut problems = by_looks(assignment);
     let graded = all(assignment, entries, grading, tell)?;
@@ -60,7 +68,66 @@ pub fn check(
             None => problems.push(format!("{}: it was not graded", entry.student)),
         }
     }
-    Ok(Checked { problems, records: graded.records, stopped: graded.stopped })
+    let survivors = survivors(assignment, &graded.records, &solutions);
+    Ok(Checked { problems, survivors, records: graded.records, stopped: graded.stopped })
+}
+
+/// The reference with one small mistake each, in its largest file.
+fn wrong_versions<'a>(
+    assignment: &Assignment,
+    stage: &Stage,
+    most: usize,
+) -> Result<Vec<(Entry, Wanted<'a>)>, String> {
+    let Some(reference) = assignment.check.reference.as_ref().filter(|_| most > 0) else {
+        return Ok(Vec::new());
+    };
+    let files = WalkDir::new(reference).sort_by_file_name().into_iter().flatten();
+    let sources = files.filter(|file| file.path().extension().is_some_and(|it| it == "c"));
+    let Some(source) = sources.max_by_key(|file| file.metadata().map_or(0, |it| it.len())) else {
+        return Ok(Vec::new());
+    };
+    let unreadable =
+        |error: std::io::Error| format!("can't read {}: {}", source.path().display(), plain(&error));
+    let text = fs::read_to_string(source.path()).map_err(unreadable)?;
+    let inside = source.path().strip_prefix(reference).unwrap_or(source.path());
+    let mut list = Vec::new();
+    for (index, mutant) in mutants::of(&text, most).into_iter().enumerate() {
+        let name = format!("mutant-{:02}", index + 1);
+        let folder = stage.path().join(&name);
+        copy(reference, &folder)?;
+        let path = folder.join(inside);
+        fs::write(&path, mutant.text)
+            .map_err(|error| format!("can't write {}: {}", path.display(), plain(&error)))?;
+        list.push((single(&folder, &name), Wanted::Mutant(mutant.about)));
+    }
+    Ok(list)
+}
+
+/// Which wrong versions get all points, and which tests none of them fails. Those that do not build say nothing.
+fn survivors(assignment: &Assignment, records: &[Record], solutions: &[(Entry, Wanted<'_>)]) -> Vec<String> {
+    let record =
+        |entry: &Entry| records.iter().find(|it| it.student == entry.student && it.state == State::Graded);
+    let mutants: Vec<(&Record, &str)> = solutions
+        .iter()
+        .filter_map(|(entry, wanted)| match wanted {
+            Wanted::Mutant(about) => Some((record(entry)?, about.as_str())),
+            _ => None,
+        })
+        .collect();
+    if mutants.is_empty() {
+        return Vec::new();
+    }
+    let whole = |record: &Record| record.tests.iter().all(|test| test.is_whole());
+    let alive = mutants.iter().filter(|(record, _)| whole(record));
+    let mut list: Vec<String> =
+        alive.map(|(record, about)| format!("{} gets all points: {about}", record.student)).collect();
+    for test in &assignment.tests {
+        let fails = |record: &Record| record.tests.iter().any(|it| it.name == test.name && !it.is_whole());
+        if !mutants.iter().any(|(record, _)| fails(record)) {
+            list.push(format!("no wrong version fails `{}`", test.name));
+        }
+    }
+    list
 }
 
 /// What needs no machine.
@@ -119,19 +186,7 @@ fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry
 
 /// The reference with a patch on it.
 fn patched(reference: &Path, patch: &Path, into: &Path) -> Result<PathBuf, String> {
-    let cannot =
-        |path: &Path, error: std::io::Error| format!("can't copy {}: {}", path.display(), plain(&error));
-    for entry in WalkDir::new(reference) {
-        let entry = entry.map_err(|error| format!("can't read {}: {error}", reference.display()))?;
-        let to = into.join(entry.path().strip_prefix(reference).unwrap_or(Path::new("")));
-        match entry.file_type() {
-            kind if kind.is_dir() => fs::create_dir_all(&to).map_err(|error| cannot(entry.path(), error))?,
-            kind if kind.is_file() => {
-                _ = fs::copy(entry.path(), &to).map_err(|error| cannot(entry.path(), error))?
-            }
-            _ => {}
-        }
-    }
+    copy(reference, into)?;
     let file = fs::File::open(patch)
         .map_err(|error| format!("can't read {}: {}", patch.display(), plain(&error)))?;
     let mut command = Command::new("patch");
@@ -148,12 +203,31 @@ fn patched(reference: &Path, patch: &Path, into: &Path) -> Result<PathBuf, Strin
     }
 }
 
+/// Copies a folder.
+fn copy(from: &Path, into: &Path) -> Result<(), String> {
+    for entry in WalkDir::new(from) {
+        let entry = entry.map_err(|error| format!("can't read {}: {error}", from.display()))?;
+        let to = into.join(entry.path().strip_prefix(from).unwrap_or(Path::new("")));
+        let copied = match entry.file_type() {
+            kind if kind.is_dir() => fs::create_dir_all(&to),
+            kind if kind.is_file() => fs::copy(entry.path(), &to).map(|_| ()),
+            _ => Ok(()),
+        };
+        copied.map_err(|error| format!("can't copy {}: {}", entry.path().display(), plain(&error)))?;
+    }
+    Ok(())
+}
+
 /// What is not as written.
 fn compare(assignment: &Assignment, record: &Record, wanted: &Wanted<'_>) -> Vec<String> {
     let name = &record.student;
     if record.state == State::NotGraded {
         let why = record.why.as_deref().unwrap_or_default();
         return vec![format!("{name}: it could not be graded: {why}")];
+    }
+    if let Wanted::Mutant(_) = wanted {
+        // It may be unstable, too: half of all mistakes race with something.
+        return Vec::new();
     }
     let mut problems = Vec::new();
     let unstable = record.tests.iter().filter(|test| test.other.is_some());
@@ -185,7 +259,7 @@ fn compare(assignment: &Assignment, record: &Record, wanted: &Wanted<'_>) -> Vec
         Wanted::Starter(most) if record.points > *most => {
             problems.push(format!("{name}: it gets {} points, and deserves at most {most}", record.points));
         }
-        Wanted::Starter(_) => {}
+        Wanted::Starter(_) | Wanted::Mutant(_) => {}
         Wanted::Bad(bad) => {
             if record.points != bad.points {
                 problems.push(format!(

@@ -111,3 +111,39 @@ fn a_patch_that_does_not_fit_is_told_by_its_name() {
     let why = patched(&reference, &patch, &folder.path().join("y")).unwrap_err();
     assert!(why.contains("p.patch does not fit the reference solution"), "{why}");
 }
+
+#[test]
+fn wrong_versions_that_get_all_points_are_named_and_so_are_tests_that_none_fails() {
+    let assignment = assignment(IO, "{}");
+    let mutant = |name: &str| (single(Path::new(""), name), Wanted::Mutant(format!("line 7 of {name}")));
+    let solutions = [mutant("m1"), mutant("m2"), mutant("m3")];
+    let mut broken = record("m3", "0");
+    broken.state = State::Unusable;
+    let some = survivors(&assignment, &[record("m1", "10"), record("m2", "4"), broken.clone()], &solutions);
+    assert_eq!(some, ["m1 gets all points: line 7 of m1"]);
+    let all = survivors(&assignment, &[record("m1", "10"), broken.clone()], &solutions);
+    assert_eq!(all[1], "no wrong version fails `io`");
+    assert!(survivors(&assignment, &[broken], &solutions).is_empty());
+}
+
+#[test]
+fn wrong_versions_are_made_of_the_largest_file_of_the_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
+    fs::create_dir(folder.path().join("reference")).unwrap();
+    fs::write(folder.path().join("reference/a.c"), "int f(int a) { if (a < 3) return -EINVAL; return 0; }\n")
+        .unwrap();
+    fs::write(folder.path().join("reference/small.c"), "int a;\n").unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, format!("kind: module\ntests:\n{IO}\ncheck: {{reference: reference}}\n")).unwrap();
+    let assignment = Assignment::load(&path).unwrap();
+    fs::create_dir(folder.path().join("tmp")).unwrap();
+    let stage = Stage::new(&folder.path().join("tmp")).unwrap();
+    assert_eq!(wrong_versions(&assignment, &stage, 10).unwrap().len(), 3);
+    let original = fs::read_to_string(folder.path().join("reference/a.c")).unwrap();
+    for name in ["mutant-01", "mutant-02", "mutant-03"] {
+        assert_ne!(fs::read_to_string(stage.path().join(name).join("a.c")).unwrap(), original);
+        assert!(stage.path().join(name).join("small.c").exists());
+    }
+    assert!(wrong_versions(&assignment, &stage, 0).unwrap().is_empty());
+}

@@ -13,6 +13,7 @@ mod build;
 mod check;
 mod draw;
 mod intake;
+mod mutants;
 mod output;
 mod points;
 mod record;

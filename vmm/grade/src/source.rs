@@ -3,6 +3,7 @@
 
 mod c;
 pub mod module;
+pub mod patches;
 mod tidy;
 
 pub use c::{device, major, strip};

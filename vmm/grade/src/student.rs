@@ -20,8 +20,10 @@ use base::{
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -38,6 +40,8 @@ pub struct Common<'a> {
     pub cache: Cache,
     /// The kernel's source, where students add to it.
     pub base: Option<Base>,
+    /// Students' own kernels, by how many are tested on them: two may have handed in the same.
+    pub own_kernels: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What was built, and what its tests take.
@@ -156,6 +160,7 @@ impl Common<'_> {
         };
         let built = match (&self.assignment.kind, &self.base) {
             (Kind::Syscall(..), Some(base)) => self.kernel(files, base, stage, record)?,
+            (Kind::Patch, _) => self.patched(files, stage, record)?,
             _ => {
                 let own = table.and_then(|table| table.get("module")).map(String::as_str);
                 self.module(files, own, stage, record)?
@@ -168,14 +173,14 @@ impl Common<'_> {
         let Subjects { prepared, folder, kernel, .. } = &subjects;
         let mut params = match self.params(&read.entry.student, prepared, folder) {
             Ok(params) => params,
-            Err(why) => return Ok(Err((State::Unusable, why))),
+            Err(why) => {
+                self.give_back(kernel);
+                return Ok(Err((State::Unusable, why)));
+            }
         };
         params.extend(table.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
         let tested = self.tests(&params, &subjects, runner, record);
-        if *kernel != self.kernel {
-            // A failure to make room is no reason to lose a grade.
-            let _ = harness::kernel::forget(kernel);
-        }
+        self.give_back(kernel);
         tested?;
         // Where a submission lay for a while is nobody's concern.
         params.retain(|_, value| *value != folder.display().to_string());
@@ -230,18 +235,83 @@ impl Common<'_> {
         if let Err(why) = base.series(Some(&handed_in), stage.path()) {
             return Ok(Err((State::NotGraded, why)));
         }
+        self.own_kernel(handed_in.text, stage, record)
+    }
+
+    /// The assignment's kernel with a student's patches behind its own.
+    fn patched(
+        &self,
+        files: &Files,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
+        let (patches, order) = match source::patches::prepare(self.assignment, files) {
+            Ok(prepared) => prepared,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        let own = match harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, &[]) {
+            Ok((own, _)) => own,
+            Err(abort) => return Ok(Err((State::NotGraded, abort.why))),
+        };
+        let text = patches.values().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        // A student's file may be called like one of ours.
+        let own = own.into_iter().map(|(name, text)| (format!("assignment-{name}"), text));
+        let theirs = order.into_iter().map(|name| (format!("handed-in-{name}"), patches[&name].clone()));
+        let mut files = Prepared::default();
+        let mut series = String::new();
+        for (name, text) in own.chain(theirs) {
+            series += &format!("{name}\n");
+            files.files.insert(name, text);
+        }
+        files.files.insert("series".to_owned(), series.into_bytes());
+        if let Err(error) = write(&files, stage.path()) {
+            let why = format!("{} can't be written: {}", stage.path().display(), plain(&error));
+            return Ok(Err((State::NotGraded, why)));
+        }
+        self.own_kernel(text, stage, record)
+    }
+
+    /// Builds the kernel of the series in a folder.
+    fn own_kernel(
+        &self,
+        text: String,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
         let wanted =
             Wanted { series: Some(stage.path().display().to_string()), ..self.assignment.kernel.clone() };
         if let Err(why) = taken(build::kernel(&wanted, self.assignment.limits.build, stage.path())?, record) {
+            // A student knows the file by its name, and not where it was put.
+            let errors = record.build.errors.take();
+            record.build.errors = errors.map(|errors| errors.replace(syscall::PLACE, ""));
             return Ok(Err(why));
         }
-        let kernel = match harness::kernel::hash(&wanted, &self.assignment.path) {
-            Ok(kernel) => kernel,
-            Err(abort) => return Ok(Err((State::NotGraded, abort.why))),
+        let kernel = {
+            // Nobody gives it back between the look and the count.
+            let mut all = self.own_kernels.lock().unwrap_or_else(PoisonError::into_inner);
+            match harness::kernel::hash(&wanted, &self.assignment.path) {
+                Ok(kernel) => {
+                    *all.entry(kernel.clone()).or_default() += 1;
+                    kernel
+                }
+                Err(abort) => return Ok(Err((State::NotGraded, abort.why))),
+            }
         };
-        let prepared = Prepared { text: handed_in.text, ..Prepared::default() };
+        let prepared = Prepared { text, ..Prepared::default() };
         let folder = stage.path().to_owned();
         Ok(Ok(Subjects { prepared, folder, stage, kernel }))
+    }
+
+    /// A student's own kernel is not kept.
+    fn give_back(&self, kernel: &str) {
+        let mut all = self.own_kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = all.get_mut(kernel) else { return };
+        *count -= 1;
+        if *count == 0 {
+            all.remove(kernel);
+            // A failure to make room is no reason to lose a grade.
+            let _ = harness::kernel::forget(kernel);
+        }
     }
 
     fn tests(

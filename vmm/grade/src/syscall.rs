@@ -8,7 +8,7 @@ mod added;
 mod base;
 mod functions;
 
-pub use base::Base;
+pub use base::{Base, PLACE};
 
 use crate::{
     assignment::{Assignment, Kind, OldStyle, Slot},

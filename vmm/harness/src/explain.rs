@@ -43,8 +43,9 @@ pub fn explain(asked: &Explain) -> Result<String, Abort> {
     let parameters = parameters.unwrap_or_default();
     let scenario = scenario(asked, &parameters)?;
     let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
-    let Prepared { mut plan, kernel, names, stage: _kept, .. } =
+    let Prepared { mut plan, kernel, names, warm, stage: _kept, .. } =
         session::the_rest(&scenario, kernel, None, &cache)?;
+    plan.warm = Some(warm);
     let main = plan.steps.iter().flat_map(|step| &step.ops).find_map(|op| match &op.what {
         What::Call { nr, .. } => Some(*nr),
         _ => None,

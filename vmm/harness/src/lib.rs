@@ -1,5 +1,5 @@
-//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@kernel`], [`mod@explain`] and
-//! [`mod@bench`] are the commands of these names.
+//! What the commands do: a [`Session`] takes scenarios from their typed form to their verdicts; [`module`], [`mod@kernel`], [`mod@explain`],
+//! [`machines`] and [`mod@bench`] are the commands of these names.
 //!
 //! All the steps of the way are crates of their own; here they are put one behind the other, and nothing else. Nothing is
 //! printed here, and no exit code is made: whoever calls gets data, or an [`Abort`].
@@ -10,9 +10,10 @@ mod abort;
 pub mod bench;
 pub mod explain;
 pub mod kernel;
+pub mod machines;
 pub mod many;
 pub mod module;
 mod session;
 
 pub use abort::Abort;
-pub use session::{Options, Session};
+pub use session::{Options, Session, Starts};

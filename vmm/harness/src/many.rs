@@ -37,7 +37,10 @@ pub fn run(
     reporters: &mut Reporters,
 ) -> Vec<Ran> {
     let mut all = Vec::new();
-    for case in cases {
+    let again = policy.repeat > 1 || policy.until_fail || policy.retry > 0;
+    for (index, case) in cases.iter().enumerate() {
+        // A machine that ends well is kept for the next run.
+        session.expect_more(again || index + 1 < cases.len());
         // The one whose failure the quarantine is asked about.
         let (mut failed, mut last): (Option<RunReport>, Option<RunReport>) = (None, None);
         let attempts = attempts::all(policy, |attempt| {

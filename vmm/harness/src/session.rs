@@ -5,15 +5,17 @@ mod home;
 mod known;
 mod modules;
 mod prepare;
+mod warm;
 
 pub(crate) use modules::{Modules, prepare as prepare_modules};
 pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
+pub use warm::Starts;
 
 use crate::{Abort, many::Case};
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
-use judge::{Began, Judge, Judged, RunReport};
-use plan::Watch;
+use judge::{Began, Judge, Judged, RunReport, Verdict};
+use plan::{Warm, Watch};
 use report::Reporters;
 use scenario::model::{Scenario, Watchfulness};
 use std::sync::Arc;
@@ -27,6 +29,10 @@ pub struct Options {
     pub trace: Option<Vec<String>>,
     /// The kernel, where it is not the scenario's choice.
     pub kernel: Wanted,
+    /// Whether guests boot.
+    pub starts: Starts,
+    /// Whoever goes back to a saved machine compares everything with it.
+    pub verify_reset: bool,
     /// How closely guests are watched, where it is not the scenario's choice.
     pub evidence: Option<Watchfulness>,
     /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
@@ -39,6 +45,12 @@ pub struct Session {
     options: Options,
     chosen: Option<Chosen>,
     host: Option<Host>,
+    /// No other session has this.
+    number: u64,
+    /// Whether another run may follow.
+    more: bool,
+    /// The last run ended so well that its machine may be used again.
+    healthy: bool,
 }
 
 impl Session {
@@ -47,7 +59,14 @@ impl Session {
     /// # Errors
     /// There is no place for the cache.
     pub fn open(options: Options) -> Result<Self, Abort> {
-        Ok(Self { cache: Cache::open()?, options, chosen: None, host: None })
+        let cache = Cache::open()?;
+        let number = warm::number();
+        Ok(Self { cache, options, chosen: None, host: None, number, more: false, healthy: false })
+    }
+
+    /// Whether another run may follow the next one: its machine is then kept for that, if it ends well.
+    pub fn expect_more(&mut self, more: bool) {
+        self.more = more;
     }
 
     /// Runs one scenario, and tells how it goes.
@@ -84,7 +103,9 @@ impl Session {
         for judged in judge.abort(abort.verdict, abort.why) {
             tell(&judged);
         }
-        end.expect("a judge that is told to end has an end")
+        let end = end.expect("a judge that is told to end has an end");
+        self.healthy = is_healthy(&end);
+        end
     }
 
     /// The next run gets a host that nobody has used.
@@ -111,8 +132,12 @@ impl Session {
             let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);
             self.host = Some(chosen.start(guests_mib, &interrupt::requested)?);
         }
-        let Prepared { mut plan, kernel, names, builds, preflight, stage: _kept } =
+        let Prepared { mut plan, kernel, names, builds, preflight, warm, stage: _kept } =
             the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
+        if self.options.starts == Starts::Warm && warm::may(scenario) {
+            let (session, reset, keep) = (self.number, self.healthy, self.more);
+            plan.warm = Some(Warm { session, reset, keep, verify: self.options.verify_reset, ..warm });
+        }
         if let (Some(evidence), Watch::Calls { guard, .. }) = (self.options.evidence, &mut plan.watch) {
             *guard = prepare::guard(evidence);
         }
@@ -130,4 +155,12 @@ impl Session {
         }
         Ok(result?)
     }
+}
+
+/// Whether nothing went wrong that a machine could remember: what a run finds of its kernel's state may be in the next one's.
+/// An expectation that did not hold is no harm to anybody.
+fn is_healthy(run: &RunReport) -> bool {
+    matches!(run.verdict, Verdict::Pass | Verdict::Fail)
+        && run.findings.is_empty()
+        && run.device_errors.is_empty()
 }

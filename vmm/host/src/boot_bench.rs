@@ -87,8 +87,14 @@ pub fn measure(bench: &BootBench, stop: &dyn Fn() -> bool, sink: &mut dyn FnMut(
 }
 
 fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
-    let plan =
-        Plan { machine: machine.clone(), boot_timeout: PATIENCE, steps: Vec::new(), watch: Watch::Nothing };
+    let plan = Plan {
+        machine: machine.clone(),
+        luggage: PathBuf::new(),
+        warm: None,
+        boot_timeout: PATIENCE,
+        steps: Vec::new(),
+        watch: Watch::Nothing,
+    };
     let (mut booted, mut ended, mut kernel, mut before_log) = (None, None, None, Duration::ZERO);
     engine::execute(&plan, stop, &mut |event| match event {
         Event::Booted(event) => booted = Some(event),

@@ -7,7 +7,7 @@ use crate::{
     kvm,
 };
 use board::wire::Spec;
-use engine::{EngineError, event::Event};
+use engine::{EngineError, Machines, event::Event};
 use plan::Plan;
 use std::{env, path::PathBuf};
 
@@ -170,7 +170,7 @@ impl Chosen {
 /// A host that runs plans.
 pub enum Host {
     /// Here.
-    Kvm,
+    Kvm(Machines),
     /// In an emulator.
     Emulated(Box<EmulatedHost>),
     /// In an emulator with an Intel processor, which is started for each plan; where its files are.
@@ -185,7 +185,7 @@ impl Chosen {
     /// It can't be started or found, or `stop` said so.
     pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
         Ok(match &self.kind {
-            Kind::Kvm => Host::Kvm,
+            Kind::Kvm => Host::Kvm(Machines::default()),
             Kind::Intel => Host::Intel(self.files.clone()),
             Kind::Emulated => Host::Emulated(Box::new(EmulatedHost::start(&self.files, guests_mib)?)),
             Kind::Served(folder) => Host::Emulated(Box::new(EmulatedHost::join(&self.files, folder, stop)?)),
@@ -194,7 +194,7 @@ impl Chosen {
 }
 
 impl Host {
-    /// Carries out a plan; see [`engine::execute`].
+    /// Carries out a plan; see [`Machines::execute`].
     ///
     /// # Errors
     /// The host failed, or `stop` said so. After an error nothing of the run is left.
@@ -205,7 +205,7 @@ impl Host {
         sink: &mut dyn FnMut(Event),
     ) -> Result<(), HostError> {
         match self {
-            Self::Kvm => engine::execute(plan, stop, sink).map_err(HostError::Engine),
+            Self::Kvm(machines) => machines.execute(plan, stop, sink).map_err(HostError::Engine),
             Self::Emulated(host) => Ok(host.execute(plan, stop, sink)?),
             Self::Intel(files) => Ok(emulated_intel::execute(files, plan, stop, sink)?),
         }

@@ -2,7 +2,7 @@
 
 use crate::{Judge, Judged, Kernel, Names, RunReport, Verdict};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
-use engine::event::{Booted, Ended, Event, RunEnd, StepOutcome};
+use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
 use kernel::lines::{Code, Place, Stands};
 use plan::fixture::Table;
@@ -19,9 +19,12 @@ pub fn booted() -> Event {
     Event::Booted(Booted {
         ready: Duration::from_millis(1310),
         setup: Duration::from_millis(9),
+        files: Duration::from_millis(3),
         exits: 94,
         release: "6.12.117-vmm".into(),
         not_trapping: None,
+        start: Start::Booted { saved: None },
+        notes: vec![],
     })
 }
 

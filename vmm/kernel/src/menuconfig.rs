@@ -26,6 +26,7 @@ pub fn menuconfig(recipe: &Recipe, cache: &Cache) -> Result<String, KernelError>
         let before = read(&config)?;
         // On the user's terminal, so without the group that other builds get.
         let mut command = slot.plain_command(&["menuconfig"]);
+        interrupt::leave_to_the_terminal();
         let start = || CacheError::io("start", Path::new("make"));
         let mut child = command.spawn().map_err(start())?;
         let status = loop {

@@ -39,6 +39,8 @@ const KEPT_LINES: usize = 20_000;
 const KEPT_BYTES: usize = 32 << 20;
 /// So many polls output is waited for when the command has ended: its reader may be slow.
 const LINGER: u32 = 20;
+/// A shorter line counts as so many bytes: what shouts empty lines takes as much time as what shouts long ones.
+const LINE_COST: u64 = 64;
 /// A longer line is cut: a program may print without ever ending one.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -61,7 +63,7 @@ const LEADER: &str = r#"[ -z "$BASH_VERSION" ] || for fd in /proc/$$/fd/*; do
 fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done
 exec 3<&0 </dev/null
 (trap "" TERM; exec "$@" 3<&-) & child=$!
-trap 'trap "" TERM; kill -TERM 0; { sleep 2; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
+trap 'trap "" TERM; kill -TERM 0; { sleep 1; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
 wait $child"#;
 
 /// A command that ends with us, and everything that it started with it. `setpriv`, which has the kernel
@@ -168,7 +170,7 @@ fn run_to_end(
             Ok((line, length)) => {
                 writeln!(file, "{line}").map_err(CacheError::io("write the log", log))?;
                 if let Some(watch) = &mut group.watch {
-                    watch.printed(length)?;
+                    watch.printed(length.max(LINE_COST))?;
                 }
                 on_line(&line);
                 kept_bytes += line.len();

@@ -104,7 +104,8 @@ impl Symbols {
     /// kernel's code (a module's, or data).
     pub fn function(&self, address: u64) -> Option<(&str, u64)> {
         // The linker script's own marks bound what is code.
-        let end = self.address("_etext").or_else(|| self.text.last().map(|(last, _)| last + 1))?;
+        let end =
+            self.address("_etext").or_else(|| self.text.last().map(|(last, _)| last.saturating_add(1)))?;
         let init = self.address("_sinittext").zip(self.address("_einittext"));
         let in_init = init.is_some_and(|(from, to)| (from..to).contains(&address));
         let start = self.text.iter().map(|(address, _)| *address).find(|it| *it >= self.floor())?;

@@ -23,6 +23,7 @@ pub mod layout;
 mod memory;
 mod probe;
 mod processor;
+pub mod saved;
 pub mod state;
 mod vcpu;
 mod vm;

@@ -1,32 +1,45 @@
-//! Guest memory: a memfd, so that a booted machine can later be shared copy-on-write.
+//! Guest memory: a memfd, or a private copy of what a saved machine had in its memory ([`crate::saved`]).
 
 use crate::{Error, Result, layout};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::{fs::File, sync::Arc};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, bitmap::AtomicBitmap};
 
-/// The guest's physical memory. Cloning it clones the reference.
-pub type Memory = Arc<GuestMemoryMmap<()>>;
+/// The guest's physical memory. Cloning it clones the reference. It remembers which pages the devices have written to;
+/// those that the guest has written to are known to KVM.
+pub type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;
 
 /// Makes `mib` MiB of zeroed guest memory: low memory up to 3 GiB, the rest from 4 GiB on.
 ///
 /// Nothing is reserved: a page costs memory once the guest touches it.
 pub fn create(mib: u32) -> Result<Memory> {
     let fail = |why: String| Error::Memory { mib, why };
-    let size = u64::from(mib) << 20;
     let fd = memfd_create(c"guest-memory", MFdFlags::MFD_CLOEXEC).map_err(|e| fail(e.to_string()))?;
     let file = File::from(fd);
-    file.set_len(size).map_err(|e| fail(e.to_string()))?;
+    file.set_len(u64::from(mib) << 20).map_err(|e| fail(e.to_string()))?;
     let file = Arc::new(file);
-
-    let low = size.min(layout::GAP_START);
-    let mut ranges = vec![(GuestAddress(0), low as usize, Some(FileOffset::from_arc(file.clone(), 0)))];
-    if size > low {
-        let high = (size - low) as usize;
-        ranges.push((GuestAddress(layout::GAP_END), high, Some(FileOffset::from_arc(file, low))));
-    }
+    let ranges = ranges(mib).map(|range| {
+        let place = FileOffset::from_arc(file.clone(), range.in_file);
+        (range.start, range.length, Some(place))
+    });
     let memory = GuestMemoryMmap::from_ranges_with_files(ranges).map_err(|e| fail(e.to_string()))?;
     Ok(Arc::new(memory))
+}
+
+/// A part of guest memory, and where it is in a file that holds all of it.
+pub(crate) struct Range {
+    pub start: GuestAddress,
+    pub length: usize,
+    pub in_file: u64,
+}
+
+/// How so much memory lies in the guest's address space.
+pub(crate) fn ranges(mib: u32) -> impl Iterator<Item = Range> {
+    let size = u64::from(mib) << 20;
+    let low = size.min(layout::GAP_START);
+    let parts = [(GuestAddress(0), low, 0), (GuestAddress(layout::GAP_END), size - low, low)];
+    let range = |(start, length, in_file)| Range { start, length: length as usize, in_file };
+    parts.into_iter().filter(|(_, length, _)| *length > 0).map(range)
 }
 
 #[cfg(test)]

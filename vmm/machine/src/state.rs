@@ -14,5 +14,10 @@ pub use vcpu::{Fpu, VcpuState};
 pub(crate) use vcpu::{restore as restore_vcpu, save as save_vcpu};
 pub use vm::VmState;
 
+/// By their bytes: KVM's structures have unions in them.
+fn same<T: serde::Serialize>(one: &T, other: &T) -> bool {
+    postcard::to_allocvec(one) == postcard::to_allocvec(other)
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,18 @@
 
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
 use kvm_bindings::{
-    KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_READONLY, KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY,
-    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
+    KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::Hasher,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use twox_hash::XxHash64;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
@@ -16,6 +23,9 @@ pub struct Vm {
     pub(crate) fd: VmFd,
     /// With interrupt controllers and timer.
     chips: bool,
+    /// Of each memory slot that the guest can write to.
+    flags: u32,
+    slots: Mutex<Slots>,
     /// Outlives the fd's memory slots: KVM accesses it by address.
     memory: Memory,
 }
@@ -23,7 +33,16 @@ pub struct Vm {
 impl Vm {
     /// Opens KVM and makes a machine with this memory and KVM's own PIC, IOAPIC, local APICs and PIT.
     pub fn new(memory: Memory) -> Result<Self> {
-        let mut vm = Self::bare(memory)?;
+        Self::with_chips(memory, 0)
+    }
+
+    /// The same, and KVM keeps a log of the pages that the guest writes to.
+    pub fn logged(memory: Memory) -> Result<Self> {
+        Self::with_chips(memory, KVM_MEM_LOG_DIRTY_PAGES)
+    }
+
+    fn with_chips(memory: Memory, flags: u32) -> Result<Self> {
+        let mut vm = Self::with_memory(memory, flags)?;
         vm.fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
         vm.fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
         vm.fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
@@ -36,6 +55,10 @@ impl Vm {
 
     /// A machine without interrupt controllers, where HLT ends KVM_RUN: enough for the probe.
     pub(crate) fn bare(memory: Memory) -> Result<Self> {
+        Self::with_memory(memory, 0)
+    }
+
+    fn with_memory(memory: Memory, flags: u32) -> Result<Self> {
         let kvm = Kvm::new().map_err(Error::Open)?;
         let fd = kvm.create_vm().named("KVM_CREATE_VM")?;
         for (capability, name) in [
@@ -50,11 +73,16 @@ impl Vm {
                 return Err(Error::Missing(name));
             }
         }
-        let vm = Self { kvm, fd, chips: false, memory };
-        for (slot, region) in (0..).zip(vm.memory.iter()) {
-            let start = region.start_addr().0;
-            vm.slot(slot, &(start..start + region.len()), 0)?;
+        if flags & KVM_MEM_LOG_DIRTY_PAGES != 0 {
+            // Looking at the log does not clear it then, and no page is protected anew: who writes to it again takes no
+            // further fault, and is in the log all the same. A KVM that can't clears it, which is as right and slower.
+            const MANUAL_PROTECT: u64 = 1;
+            let mut manual = kvm_enable_cap { cap: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, ..Default::default() };
+            manual.args[0] = MANUAL_PROTECT;
+            let _ = fd.enable_cap(&manual);
         }
+        let vm = Self { kvm, fd, chips: false, flags, slots: Mutex::default(), memory };
+        vm.divide(&mut vm.slots(), &[])?;
         Ok(vm)
     }
 
@@ -65,17 +93,69 @@ impl Vm {
         if !self.kvm.check_extension(Cap::ReadonlyMem) {
             return Err(Error::Missing("KVM_CAP_READONLY_MEM"));
         }
-        let regions =
-            || self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len());
-        for (slot, region) in (0..).zip(regions()) {
-            // One without size is none.
-            self.slot(slot, &(region.start..region.start), 0)?;
+        let mut slots = self.slots();
+        if slots.protected == pages {
+            return Ok(());
         }
-        let parts = regions().flat_map(|region| split(region, pages));
-        for (slot, (part, protected)) in (0..).zip(parts) {
-            self.slot(slot, &part, if protected { KVM_MEM_READONLY } else { 0 })?;
+        // The log goes with the slots.
+        self.read_logs(&mut slots)?;
+        for (slot, part) in (0..).zip(&slots.parts) {
+            // One without size is none.
+            self.slot(slot, &(part.start..part.start), 0)?;
+        }
+        self.divide(&mut slots, pages)
+    }
+
+    /// Gives the guest its memory, in parts of which some are protected.
+    fn divide(&self, slots: &mut Slots, pages: &[Range<u64>]) -> Result<()> {
+        let regions =
+            self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len());
+        let parts: Vec<_> = regions.flat_map(|region| split(region, pages)).collect();
+        for (slot, (part, protected)) in (0..).zip(&parts) {
+            self.slot(slot, part, if *protected { KVM_MEM_READONLY } else { self.flags })?;
+        }
+        slots.parts = parts.into_iter().map(|(part, _)| part).collect();
+        slots.protected = pages.to_vec();
+        Ok(())
+    }
+
+    /// The guest's pages, by their physical addresses, that it has written to: at least those since the last time, and at
+    /// the most all since the beginning. What is protected from it is not among them.
+    pub(crate) fn written(&self) -> Result<Vec<u64>> {
+        let mut slots = self.slots();
+        self.read_logs(&mut slots)?;
+        let written = slots.written.iter().flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| (word * 64 + bit) * PAGE)
+        });
+        Ok(written.collect())
+    }
+
+    /// Adds what the slots' logs say to what is known.
+    fn read_logs(&self, slots: &mut Slots) -> Result<()> {
+        if self.flags & KVM_MEM_LOG_DIRTY_PAGES == 0 {
+            return Ok(());
+        }
+        let Slots { parts, protected, written } = slots;
+        for (slot, part) in (0..).zip(&*parts) {
+            if protected.iter().any(|range| range.contains(&part.start)) {
+                continue;
+            }
+            let length = (part.end - part.start) as usize;
+            let log = self.fd.get_dirty_log(slot, length).named("KVM_GET_DIRTY_LOG")?;
+            // A part begins at any page: its words lie across those that are kept.
+            let (first, shift) = (part.start / PAGE / 64, (part.start / PAGE % 64) as u32);
+            for (word, bits) in (first..).zip(log).filter(|(_, bits)| *bits != 0) {
+                *written.entry(word).or_default() |= bits << shift;
+                if let Some(above) = bits.checked_shr(64 - shift).filter(|above| *above != 0) {
+                    *written.entry(word + 1).or_default() |= above;
+                }
+            }
         }
         Ok(())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, slot: u32, part: &Range<u64>, flags: u32) -> Result<()> {
@@ -98,6 +178,21 @@ impl Vm {
     /// The guest's memory.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What a saved state depends on: this processor and this KVM, by what they say of themselves.
+    pub fn identity(&self) -> Result<u64> {
+        let mut sum = XxHash64::default();
+        for entry in cpuid::for_vcpu(&self.kvm, 0, 1)?.as_slice() {
+            for word in [entry.function, entry.index, entry.eax, entry.ebx, entry.ecx, entry.edx] {
+                sum.write_u32(word);
+            }
+        }
+        self.msr_list()?.into_iter().for_each(|msr| sum.write_u32(msr));
+        let system =
+            nix::sys::utsname::uname().map_err(|e| kvm_ioctls::Error::new(e as i32)).named("uname")?;
+        [system.release(), system.version()].iter().for_each(|text| sum.write(text.as_encoded_bytes()));
+        Ok(sum.finish())
     }
 
     pub(crate) fn has(&self, capability: Cap) -> bool {
@@ -144,6 +239,18 @@ impl Vm {
         InterruptLine::new(&self.fd, gsi)
     }
 }
+
+/// How the guest's memory is divided.
+#[derive(Default)]
+struct Slots {
+    /// Physical addresses, one part a slot, in the order of slots.
+    parts: Vec<Range<u64>>,
+    protected: Vec<Range<u64>>,
+    /// What the guest has written to, as far as the logs were read: bits of pages, by the number of a word of them.
+    written: BTreeMap<u64, u64>,
+}
+
+const PAGE: u64 = 0x1000;
 
 /// A region in parts, each with whether it is among the pages.
 fn split(region: Range<u64>, pages: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {

@@ -1,5 +1,8 @@
-//! The guest's initramfs: the agent as /init, and what a scenario brings.
+//! The guest's initramfs: the agent as /init; and beside it what a scenario brings, which follows when the agent runs.
+//!
+//! So all scenarios with the same kind of image boot the same guest, which can be saved.
 
+use crate::luggage;
 use initramfs::{Initramfs, NodeKind};
 use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
@@ -162,11 +165,19 @@ pub enum ImageError {
     Archive(#[from] initramfs::Error),
 }
 
+/// What is made of an [`Image`].
+pub struct Assembled {
+    /// What the guest boots with.
+    pub base: Vec<u8>,
+    /// What follows ([`luggage`]).
+    pub luggage: Vec<u8>,
+}
+
 /// Puts the guest's initramfs together. The same input gives the same bytes.
 ///
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
-pub fn assemble(image: &Image) -> Result<Vec<u8>, ImageError> {
+pub fn assemble(image: &Image) -> Result<Assembled, ImageError> {
     let agent = match shipped::agent() {
         Some(agent) => agent.to_owned(),
         None => static_executable(&find_agent()?, OWN_CONFIG)?,
@@ -177,7 +188,17 @@ pub fn assemble(image: &Image) -> Result<Vec<u8>, ImageError> {
 /// What to do about an agent that is not static.
 const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.toml";
 
-fn put_together(image: &Image, agent: Vec<u8>) -> Result<Vec<u8>, ImageError> {
+fn put_together(image: &Image, agent: Vec<u8>) -> Result<Assembled, ImageError> {
+    let base = archive(
+        &Image { early: image.early.clone(), busybox: image.busybox, ..Image::default() },
+        agent.clone(),
+    )?;
+    // As a whole first, so that nothing is there twice.
+    let luggage = luggage::pack(&archive(image, agent)?, &base);
+    Ok(Assembled { base: base.into_bytes(), luggage })
+}
+
+fn archive(image: &Image, agent: Vec<u8>) -> Result<Initramfs, ImageError> {
     let mut archive = Initramfs::new();
     archive.file("/init", 0o755, agent)?;
     // PID 1 gets its standard streams from the first one. The Rust runtime wants the second one if
@@ -213,7 +234,7 @@ fn put_together(image: &Image, agent: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     if image.autoload && !image.files.iter().any(|file| file.path == MODPROBE) {
         archive.symlink(MODPROBE, "../bin/busybox")?;
     }
-    Ok(archive.into_bytes())
+    Ok(archive)
 }
 
 /// The agent lies beside the running program; for a test program of cargo's, one folder above.
@@ -309,7 +330,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
-        put_together(image, static_executable(&path, OWN_CONFIG)?)
+        let Assembled { base, luggage } = put_together(image, static_executable(&path, OWN_CONFIG)?)?;
+        assert!(contains(&base, "init\0") && !contains(&luggage, "init\0"));
+        Ok([base, luggage].concat())
     }
 
     fn contains(archive: &[u8], text: &str) -> bool {
@@ -326,7 +349,7 @@ mod tests {
         };
         let archive = with_agent(&elf(&[1]), &image).unwrap();
         for text in
-            ["init\0", "dev/console\0", "dev/null\0", "lib/modules/chardev.ko\0", "the module", "welcome"]
+            ["init\0", "dev/console\0", "dev/null\0", "/lib/modules/chardev.ko", "the module", "welcome"]
         {
             assert!(contains(&archive, text), "no {text} in the image");
         }
@@ -360,9 +383,7 @@ mod tests {
         assert!(!contains(&archive, "sbin/modprobe") && !contains(&archive, "extra/a.ko"));
         let image = Image { autoload: true, release: Some("6.12-x".into()), ..image };
         let archive = with_agent(&elf(&[]), &image).unwrap();
-        assert!(
-            contains(&archive, "sbin/modprobe\0") && contains(&archive, "lib/modules/6.12-x/extra/a.ko\0")
-        );
+        assert!(contains(&archive, "/sbin/modprobe") && contains(&archive, "/lib/modules/6.12-x/extra/a.ko"));
     }
 
     /// Needs busybox-static, as every scenario that runs a program does.
@@ -371,7 +392,7 @@ mod tests {
         let ps = GuestFile::new("/bin/ps", 0o755, *b"my own ps");
         let image = Image { files: vec![ps], busybox: true, ..Image::default() };
         let archive = with_agent(&elf(&[]), &image).unwrap();
-        for text in ["bin/busybox\0", "bin/sh\0", "bin/insmod\0", "bin/ps\0", "my own ps"] {
+        for text in ["bin/busybox\0", "bin/sh\0", "bin/insmod\0", "/bin/ps", "my own ps"] {
             assert!(contains(&archive, text), "no {text} in the image");
         }
         assert!(with_agent(&elf(&[]), &image).unwrap() == archive);
@@ -398,7 +419,7 @@ mod tests {
         let content = Content::Link("sub/file".into());
         assert_eq!(files[1], GuestFile { path: "/opt/link".into(), mode: 0o777, content });
         let archive = with_agent(&elf(&[1]), &Image { files, ..Image::default() }).unwrap();
-        assert!(contains(&archive, "opt/sub\0") && contains(&archive, "opt/link\0"));
+        assert!(contains(&archive, "/opt/sub") && contains(&archive, "/opt/link"));
         assert!(contains(&archive, "sub/file"));
     }
 }

@@ -14,8 +14,9 @@ pub mod fixture;
 pub mod image;
 pub mod ldd;
 pub mod lower;
+pub mod luggage;
 pub mod needs;
 mod plan;
 
-pub use plan::{Bind, Op, Operand, Plan, PlanStep, Role, Source, Watch, What};
+pub use plan::{Bind, Op, Operand, Plan, PlanStep, Role, Source, Warm, Watch, What};
 pub use scenario::model::Int;

@@ -1,22 +1,45 @@
 //! What the engine carries out: what to boot, and what to ask the agent, in the agent's terms.
 
-use board::wire::{GuardOrder, Spec};
+use board::wire::{About, GuardOrder, Spec};
 use protocol::Door;
 use scenario::model::Int;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Everything that the engine needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The machine. Its `kernel` and `initramfs` are files where the engine runs.
     pub machine: Spec,
+    /// What the scenario brings into the guest: a file of [`crate::luggage`], where the engine runs.
+    pub luggage: PathBuf,
+    /// How the machine may be had without its boot.
+    pub warm: Option<Warm>,
     /// How long the agent may take until its hello.
     pub boot_timeout: Duration,
     /// What to do then, in this order.
     pub steps: Vec<PlanStep>,
     /// What to look at from before the first step on.
     pub watch: Watch,
+}
+
+/// A saved machine that a plan may start from; one that is not there is made on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warm {
+    /// Where saved machines are, where the engine runs.
+    pub folder: PathBuf,
+    /// Its name there: another one for everything that it depends on.
+    pub key: String,
+    /// What it is, for people.
+    pub about: About,
+    /// Plans with the same number may be carried out by one machine process, one after the other.
+    pub session: u64,
+    /// The plan before went so well that its process may carry out this one.
+    pub reset: bool,
+    /// Another plan may follow.
+    pub keep: bool,
+    /// After going back, compare everything with what was saved.
+    pub verify: bool,
 }
 
 /// What breakpoints are used for.

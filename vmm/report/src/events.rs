@@ -56,7 +56,7 @@ impl Reporter for Events {
                 json!({ "event": "kernel", "release": kernel.release, "hash": kernel.hash, "cached": kernel.cached })
             }
             Judged::Booted(booted) => {
-                json!({ "event": "booted", "ready_ms": booted.ready.as_secs_f64() * 1e3, "exits": booted.exits, "release": booted.release })
+                json!({ "event": "booted", "ready_ms": booted.ready.as_secs_f64() * 1e3, "exits": booted.exits, "release": booted.release, "start": crate::json::start(booted) })
             }
             Judged::StepBegan(index) => json!({ "event": "step-began", "step": index }),
             Judged::Step(step) => {
@@ -74,7 +74,8 @@ impl Reporter for Events {
             Judged::Console(bytes) => json!({ "event": "console", "text": String::from_utf8_lossy(bytes) }),
             Judged::Ended(report) => {
                 let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
-                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason.to_string(), "findings": findings })
+                let calls: Vec<Value> = report.syscalls.iter().map(crate::json::call).collect();
+                json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason.to_string(), "findings": findings, "syscalls": calls })
             }
             Judged::Settled(settled) => {
                 self.ended += 1;

@@ -7,7 +7,7 @@ mod read;
 mod scenario;
 
 pub use read::{ReadError, read};
-pub(crate) use scenario::{finding, step};
+pub(crate) use scenario::{call, finding, start, step};
 
 use crate::record::{Run, Session};
 use serde_json::json;

@@ -5,7 +5,7 @@ use crate::failure::{Circumstance, circumstances};
 use anstyle::{AnsiColor, Style};
 use base::text::{escape, time};
 use board::wire::Door;
-use engine::event::Booted;
+use engine::event::{Booted, Start};
 use judge::{
     Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, Settled, StepVerdict, SyscallRow,
     Verdict,
@@ -98,15 +98,20 @@ impl Terminal {
     }
 
     fn booted(&mut self, booted: &Booted) -> io::Result<()> {
-        self.head(
-            "boot",
-            &format!(
-                "agent ready in {}, {} exits, Linux {}",
-                time(booted.ready),
-                booted.exits,
-                booted.release
-            ),
-        )?;
+        let ready = time(booted.ready);
+        let how = match &booted.start {
+            Start::Booted { .. } => {
+                format!("agent ready in {ready}, {} exits, Linux {}", booted.exits, booted.release)
+            }
+            Start::Saved { name, cold } => {
+                format!("saved machine {name}, ready in {ready} (cold: {})", time(*cold))
+            }
+            Start::Back { name, cold, .. } => {
+                format!("saved machine {name}, reset in {ready} (cold: {})", time(*cold))
+            }
+        };
+        self.head("boot", &how)?;
+        booted.notes.iter().try_for_each(|note| self.head("warning", note))?;
         match &booted.not_trapping {
             Some(why) => self.head("warning", &format!("system calls are not counted: {why}")),
             None => Ok(()),

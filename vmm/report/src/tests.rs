@@ -2,7 +2,7 @@
 
 use super::{Files, Reporter, json, terminal::Terminal};
 use board::wire::{LogRecord, VcpuStanding};
-use engine::event::{Ended, Event, RunEnd, StepOutcome};
+use engine::event::{Ended, Event, RunEnd, Start, StepOutcome};
 use judge::{
     Build, Judge, Judged, Kernel, Verdict,
     fixture::{Known, any_event, good_run, judged},
@@ -145,6 +145,35 @@ fn troubled() -> Vec<Judged> {
     let evidence = Default::default();
     events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(3) }));
     judged(&scenario, &events)
+}
+
+#[test]
+fn where_a_guest_began_is_said_and_what_was_wrong_with_what_was_saved() {
+    let scenario = scenario(SYSCALL);
+    let (name, cold) = ("3f9c1a2".to_owned(), Duration::from_millis(1290));
+    let starts = [
+        (
+            Start::Saved { name: name.clone(), cold },
+            "boot      saved machine 3f9c1a2, ready in 38.0 ms (cold: 1.29 s)\n",
+        ),
+        (
+            Start::Back { name, cold, reset: Default::default() },
+            "boot      saved machine 3f9c1a2, reset in 38.0 ms (cold: 1.29 s)\n",
+        ),
+    ];
+    for (start, line) in starts {
+        let mut events = good_run(&scenario);
+        if let Event::Booted(booted) = &mut events[0] {
+            (booted.ready, booted.start) = (Duration::from_millis(38), start);
+            booted.notes = vec!["the machine is not saved: /c/machines: no space left".to_owned()];
+        }
+        let all = judged(&scenario, &events);
+        let text = shown(&all, false);
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("warning   the machine is not saved: /c/machines: no space left\n"), "{text}");
+        let start = &written(&all)["start"];
+        assert_eq!((&start["machine"], &start["cold_ms"]), (&"3f9c1a2".into(), &1290.0.into()), "{start}");
+    }
 }
 
 #[test]

@@ -246,7 +246,14 @@ const YES_OR_NO: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { memory_mib: 128, vcpus: 1, vcpus_at: 0..0, checks: true, command_line: Vec::new() }
+        Self {
+            memory_mib: 128,
+            vcpus: 1,
+            vcpus_at: 0..0,
+            checks: true,
+            command_line: Vec::new(),
+            cold: false,
+        }
     }
 }
 
@@ -293,6 +300,9 @@ fn machine(reader: &mut Reader<'_>, node: &node::Node) -> Machine {
             }
         }
     }
-    fields.end(reader, &["memory", "cpus", "checks", "command-line"]);
+    if let Some(node) = fields.take("cold") {
+        machine.cold = reader.choice(node, "`true` or `false`", YES_OR_NO).unwrap_or(false);
+    }
+    fields.end(reader, &["memory", "cpus", "checks", "command-line", "cold"]);
     machine
 }

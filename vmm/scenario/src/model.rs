@@ -82,6 +82,8 @@ pub struct Machine {
     pub checks: bool,
     /// Words at the end of the kernel's command line.
     pub command_line: Vec<String>,
+    /// The kernel is to boot, whatever is saved.
+    pub cold: bool,
 }
 
 /// A configuration symbol without which the scenario makes no sense.

@@ -21,7 +21,8 @@ pub fn list(kernels: &[Stored]) -> String {
     columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Columns that line up.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();
@@ -107,7 +108,8 @@ fn or(text: &str, instead: &str) -> String {
     if text.is_empty() { instead.to_owned() } else { text.to_owned() }
 }
 
-fn size(bytes: u64) -> String {
+/// For people.
+pub fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     if bytes >= 1024 * MIB {
         format!("{:.1} GiB", bytes as f64 / (1024.0 * MIB as f64))
@@ -116,7 +118,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn ago(then: SystemTime, now: SystemTime) -> String {
+/// For people.
+pub fn ago(then: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or_default().as_secs();
     match seconds {
         0..60 => "just now".to_owned(),

@@ -21,7 +21,7 @@ pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use own::{OwnBreakpoints, hand_on};
-pub use printk::{KernelLog, LogRecord};
+pub use printk::{KernelLog, LogPosition, LogRecord};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};

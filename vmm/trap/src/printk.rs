@@ -30,6 +30,12 @@ pub struct KernelLog {
     space: AddressSpace,
     /// The kernel's variable `prb`, which points to the ring in use.
     prb: GuestVirtualAddress,
+    at: LogPosition,
+}
+
+/// How far a reader got: plain data, which another reader of the same guest can go on from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
     next_seq: u64,
     /// So many bytes of that record have been read: it had no end yet.
     read: usize,
@@ -38,7 +44,7 @@ pub struct KernelLog {
 }
 
 /// A descriptor in one of the rings that a kernel uses one after the other.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     descs: u64,
     id: u64,
@@ -115,7 +121,17 @@ impl Rings {
 impl KernelLog {
     /// A reader of the ring that the kernel's variable `prb` at this address points to.
     pub fn new(space: AddressSpace, prb: u64) -> Self {
-        Self { space, prb: GuestVirtualAddress(prb), next_seq: 0, read: 0, place: None }
+        Self { space, prb: GuestVirtualAddress(prb), at: LogPosition::default() }
+    }
+
+    /// How far it got.
+    pub fn position(&self) -> &LogPosition {
+        &self.at
+    }
+
+    /// Goes on from where another reader was.
+    pub fn set_position(&mut self, position: LogPosition) {
+        self.at = position;
     }
 
     /// What came since the last time; of more than can be read until then, the first. Nothing, when the ring can't be
@@ -152,7 +168,7 @@ impl KernelLog {
 
     /// The first descriptor to be looked at, counted from the tail.
     fn first(&self, rings: &Rings) -> u64 {
-        let known = self.place.filter(|place| place.descs == rings.descs);
+        let known = self.at.place.filter(|place| place.descs == rings.descs);
         let index = known.map_or(0, |place| place.id.wrapping_sub(rings.tail) & ID_MASK);
         // It may have been overwritten since.
         if index <= rings.records { index } else { 0 }
@@ -161,16 +177,16 @@ impl KernelLog {
     fn collect(&mut self, take: Take, until: Instant) -> Vec<LogRecord> {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut records = Vec::new();
-        let mut next = (self.next_seq, self.read);
+        let mut next = (self.at.next_seq, self.at.read);
         for index in self.first(&rings)..rings.records {
             let id = rings.tail.wrapping_add(index) & ID_MASK;
-            self.place = Some(Place { descs: rings.descs, id });
+            self.at.place = Some(Place { descs: rings.descs, id });
             match self.find(&rings, id, take) {
                 Found::Whole { record, open } => {
                     next = open.map_or((record.seq.saturating_add(1), 0), |length| (record.seq, length));
                     records.push(record);
                     if open.is_none() {
-                        self.place = Some(Place { descs: rings.descs, id: id.wrapping_add(1) & ID_MASK });
+                        self.at.place = Some(Place { descs: rings.descs, id: id.wrapping_add(1) & ID_MASK });
                     }
                 }
                 // By the time that we look at the next one, both may be whole. Who went on would lose this one, for
@@ -182,7 +198,7 @@ impl KernelLog {
                 break;
             }
         }
-        (self.next_seq, self.read) = next;
+        (self.at.next_seq, self.at.read) = next;
         records
     }
 
@@ -242,13 +258,14 @@ impl KernelLog {
         self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
         let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
         let seq = field(0);
-        if seq < self.next_seq {
+        if seq < self.at.next_seq {
             return None;
         }
         let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
         let text = self.text(rings, desc, length)?;
-        let begun = seq == self.next_seq && self.read > 0;
-        let new = text.get(if begun { self.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
+        let begun = seq == self.at.next_seq && self.at.read > 0;
+        let new =
+            text.get(if begun { self.at.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
         let record = LogRecord {
             seq,
             time: Duration::from_nanos(field(8)),

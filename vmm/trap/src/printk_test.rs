@@ -160,6 +160,24 @@ fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
 }
 
 #[test]
+fn another_reader_goes_on_where_one_was() {
+    let guest = Guest::new();
+    guest.record(0, FINALIZED);
+    guest.says(1, COMMITTED, "hello");
+    guest.holds(0, 1);
+    let mut log = guest.log();
+    assert_eq!(ids(&log.read_written(later())), [0, 1]);
+    let bytes = postcard::to_allocvec(log.position()).unwrap();
+    guest.says(1, FINALIZED, "hello, world");
+    guest.record(2, FINALIZED);
+    guest.holds(0, 2);
+    let mut other = guest.log();
+    other.set_position(postcard::from_bytes(&bytes).unwrap());
+    let texts: Vec<_> = other.read(later()).into_iter().map(|record| record.text).collect();
+    assert_eq!(texts, [", world", "line 2"]);
+}
+
+#[test]
 fn of_a_guest_that_runs_no_more_everything_is_taken_that_has_a_text() {
     let guest = Guest::new();
     [(0, RESERVED), (1, FINALIZED), (2, COMMITTED)].iter().for_each(|(id, state)| guest.record(*id, *state));

@@ -3,6 +3,7 @@
 mod overdue;
 mod pieces;
 mod stand_in;
+mod warm;
 
 use super::*;
 use crate::{event::Tampered, guest::SAMPLES};
@@ -29,13 +30,10 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         command_line: Vec::new(),
         landmarks: Default::default(),
         announce: Default::default(),
+        start: Default::default(),
     };
-    Plan {
-        machine,
-        boot_timeout: LONG,
-        steps,
-        watch: Watch::Calls { results: true, trace: None, guard: None },
-    }
+    let watch = Watch::Calls { results: true, trace: None, guard: None };
+    Plan { machine, luggage: Default::default(), warm: None, boot_timeout: LONG, steps, watch }
 }
 
 fn one_call() -> Plan {
@@ -278,7 +276,7 @@ fn a_machine_that_fails_on_the_way_out_has_not_completed() {
         machine.reply(id, returned(0));
         while let Ok(Some(command)) = machine.link.receive(Instant::now() + LONG) {
             match command {
-                Command::Stop => break,
+                Command::Stop | Command::Rest => break,
                 Command::Ask { id, .. } => machine.notice(Notice::Answer { id, answer: Answer::LogRead }),
                 Command::Control(_) | Command::Expect(_) => {}
             }
@@ -345,7 +343,7 @@ fn an_agent_that_says_what_it_should_not_ends_the_run() {
         ("an output of request 9, which runs no program", |machine, _| {
             machine.say(FromAgent::Printed { id: 9, stream: Stream::Stdout, bytes: vec![0] });
         }),
-        ("when 1 was asked", |machine, id| machine.reply(id + 1, returned(0))),
+        ("when 2 was asked", |machine, id| machine.reply(id + 1, returned(0))),
         ("a second hello", |machine, _| machine.hello(protocol::VERSION)),
         ("no valid message", |machine, _| machine.notice(Notice::Control(vec![1, 0, 0, 0, 0xff]))),
         ("4294967295 bytes", |machine, _| machine.notice(Notice::Control(vec![0xff; 1000]))),
@@ -397,7 +395,10 @@ fn a_caller_that_gives_up_is_obeyed_soon() {
     let start = Instant::now();
     let stop = || start.elapsed() > Duration::from_millis(200);
     let link = Link::new(ours).unwrap();
-    let end = converse(&one_call(), link, start, &stop, &mut |_| {}, &mut || (Blame::Host, String::new()));
+    let plan = one_call();
+    let converse =
+        Converse { plan: &plan, way: Way::Boot(None), note: None, start, stop: &stop, sink: &mut |_| {} };
+    let end = converse.with(link, &mut || (Blame::Host, String::new()));
     assert!(matches!(end, Err(EngineError::Interrupted)));
     assert!(start.elapsed() < Duration::from_secs(2));
 }

@@ -170,15 +170,22 @@ fn points(reader: &mut Reader<'_>, node: &Node) -> Option<Points> {
 
 fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
     let node = fields.need(reader, "kind");
-    let is_syscall = node
-        .and_then(|node| reader.choice(node, "what is handed in", &[("module", false), ("syscall", true)]));
+    #[derive(Clone, Copy, PartialEq)]
+    enum Name {
+        Module,
+        Patch,
+        Syscall,
+    }
+    const NAMES: &[(&str, Name)] =
+        &[("module", Name::Module), ("patch", Name::Patch), ("syscall", Name::Syscall)];
+    let name = node.and_then(|node| reader.choice(node, "what is handed in", NAMES));
     let (calls, old) = (fields.take("calls"), fields.take("old-style"));
-    if is_syscall != Some(true) {
+    if name != Some(Name::Syscall) {
         for node in [calls, old].into_iter().flatten() {
             let why = "only an assignment of the kind `syscall` asks for system calls";
             reader.error::<()>(Diagnostic::new(&node.span, why));
         }
-        return is_syscall.map(|_| Kind::Module);
+        return name.map(|name| if name == Name::Patch { Kind::Patch } else { Kind::Module });
     }
     let old = old.and_then(|node| {
         reader.choice(
@@ -216,6 +223,7 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
 
 fn default_files(kind: &Option<Kind>) -> GlobSet {
     let names: &[&str] = match kind {
+        Some(Kind::Patch) => &["*.patch", "*.diff"],
         Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff"],
         _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
     };

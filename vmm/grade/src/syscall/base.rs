@@ -11,6 +11,8 @@ const NOT_IMPLEMENTED: &str = "kernel/sys_ni.c";
 const MAKEFILE: &str = "arch/x86/kernel/Makefile";
 /// The folder, below `arch/x86/kernel`.
 const FOLDER: &str = "handed_in";
+/// The same from the source's top, as compilers name it.
+pub const PLACE: &str = "arch/x86/kernel/handed_in/";
 
 /// The kernel's source, as far as it has to be known.
 #[derive(Clone, Debug, Default)]
@@ -93,9 +95,7 @@ impl Base {
         let files = &handed_in.unwrap_or(&empty).files;
         let new: Vec<String> = files
             .iter()
-            .map(|(name, bytes)| {
-                new_file(&format!("arch/x86/kernel/{FOLDER}/{name}"), &String::from_utf8_lossy(bytes))
-            })
+            .map(|(name, bytes)| new_file(&format!("{PLACE}{name}"), &String::from_utf8_lossy(bytes)))
             .collect();
         let own = ("vmm-handed-in.patch".to_owned(), new.concat().into_bytes());
         let mut names = String::new();

@@ -10,18 +10,20 @@ use base::{
     interrupt, project,
     wanted::Wanted,
 };
-use engine::event::{Event, StepOutcome};
+use engine::event::{Booted, Ended, Event, StepOutcome};
 use host::Choice;
 use judge::Verdict;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
 };
-use plan::{Op, Role, Watch, What};
+use plan::{Op, Plan, Role, Warm, Watch, What};
 use scenario::model::Scenario;
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
 };
 
 /// Measures what building one changed file takes beside make alone; see [`bench::build`].
@@ -87,6 +89,79 @@ pub fn measure_boot(scenario: &Scenario, runs: u32, choice: Choice) -> Result<St
     let mut samples = Vec::new();
     chosen.bench_boot(plan.machine, runs, &interrupt::requested, &mut |sample| samples.push(sample))?;
     Ok(bench::boot_table(&chosen.description, &samples))
+}
+
+/// Measures what it takes until a guest answers; see [`bench::warm`]. `hello` is run as a whole process.
+///
+/// # Errors
+/// As [`measure_calls`].
+pub fn measure_warm(hello: &Path, rounds: u32, choice: Choice) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    let chosen = host::choose(choice, cache.root().join("emulator"))?;
+    let stage = cache.stage()?;
+    let cannot = |error: io::Error| Abort::infra(format!("failed to prepare the benchmark: {error}"));
+    let paths = bench::warm::scenarios(stage.path()).map_err(cannot)?;
+    let prepared = |path: &Path| -> Result<Prepared, Abort> {
+        let scenario = scenario::load(path).map_err(|why| Abort::input(why.to_string()))?;
+        let kernel = session::kernel(&scenario, &Wanted::default(), &cache)?;
+        session::the_rest(&scenario, kernel, None, &cache)
+    };
+    let [bare, brings] = [prepared(&paths[0])?, prepared(&paths[1])?];
+    let mut host = chosen.start(0, &interrupt::requested)?;
+    let mut samples = bench::warm::Samples::default();
+    let mut run = |prepared: &Prepared, warm: Option<Warm>| -> Result<Option<(Booted, u64)>, Abort> {
+        let plan = Plan { warm, ..prepared.plan.clone() };
+        let (mut up, mut memory) = (None, 0);
+        host.execute(&plan, &interrupt::requested, &mut |event| match event {
+            Event::Booted(booted) => up = Some(booted),
+            Event::Ended(Ended { evidence, .. }) => {
+                memory = evidence.own_memory_kib + evidence.guest_memory_kib;
+            }
+            _ => {}
+        })?;
+        Ok(up.map(|up| (up, memory)))
+    };
+    let session = u64::from(std::process::id());
+    let warm = |reset, keep, verify| Some(Warm { session, reset, keep, verify, ..bare.warm.clone() });
+    // Makes it, and is no sample of anything.
+    run(&brings, warm(false, false, false))?;
+    for _ in 0..rounds {
+        if let Some((up, _)) = run(&brings, warm(false, false, false))? {
+            samples.brought(up.files);
+        }
+        if let Some((up, memory)) = run(&bare, warm(false, false, false))? {
+            samples.fork(memory);
+            samples.up(&up);
+        }
+        for warm in [None, warm(false, true, false), warm(true, true, false), warm(true, false, true)] {
+            run(&bare, warm)?.iter().for_each(|(up, _)| samples.up(up));
+        }
+    }
+    drop(run);
+    drop(host);
+    let program = env::current_exe().map_err(cannot)?;
+    let place = match choice {
+        Choice::Auto => "auto",
+        Choice::Kvm => "kvm",
+        Choice::Emulated => "emulated",
+        Choice::EmulatedIntel => "emulated-intel",
+    };
+    // The first makes what the others start from.
+    for round in 0..=rounds.div_ceil(2) {
+        for cold in [false, true] {
+            let mut command = Command::new(&program);
+            command.arg("run").arg(hello).args(["--host", place]).args(cold.then_some("--cold"));
+            let start = Instant::now();
+            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().map_err(cannot)?;
+            if !status.success() {
+                return Err(Abort::infra(format!("failed to measure: {} does not pass", hello.display())));
+            }
+            if round > 0 {
+                samples.whole(cold, start.elapsed());
+            }
+        }
+    }
+    Ok(samples.table(&chosen.description))
 }
 
 /// The figures of an earlier build.

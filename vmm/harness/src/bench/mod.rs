@@ -10,7 +10,8 @@ pub mod exact;
 mod measure;
 mod spread;
 mod table;
+pub mod warm;
 
-pub use measure::{Table, measure_boot, measure_build, measure_calls, measure_exact};
+pub use measure::{Table, measure_boot, measure_build, measure_calls, measure_exact, measure_warm};
 pub use spread::Spread;
 pub use table::{boot as boot_table, build as build_table, calls as calls_table};

@@ -5,6 +5,7 @@ use super::{
     home::Home,
     known::Known,
     modules::{self, Modules},
+    warm,
 };
 use crate::Abort;
 use base::{
@@ -19,8 +20,8 @@ use kernel::{
 };
 use module::preflight::Facts;
 use plan::{
-    Plan, Watch, depmod,
-    image::{self, GuestFile, GuestModule, Image, ImageError},
+    Plan, Warm, Watch, depmod,
+    image::{self, Assembled, GuestFile, GuestModule, Image, ImageError},
     lower::{self, SyscallNames},
 };
 use protocol::Door;
@@ -40,6 +41,8 @@ pub(crate) struct Prepared {
     pub builds: Vec<Build>,
     /// How long it took to look at them.
     pub preflight: Duration,
+    /// The saved machine that the plan could start from.
+    pub warm: Warm,
     /// Holds the initramfs that the plan names; dropped, it is gone.
     pub stage: Stage,
 }
@@ -105,11 +108,11 @@ pub(crate) fn the_rest(
     let start = Instant::now();
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
-    let (stage, initramfs) = initramfs(scenario, modules, &kernel, cache)?;
+    let Files { stage, base, initramfs, luggage } = initramfs(scenario, modules, &kernel, cache)?;
     let Fit { symbols, has_vmlinux, mut notes } =
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     notes.extend(memory_unseen(scenario, &facts));
-    fits(scenario, &symbols, &initramfs)?;
+    fits(scenario, &symbols, &[&initramfs, &luggage])?;
     let landmarks = Landmarks {
         symbols: symbols.landmarks(SYMBOLS),
         functions: symbols.bounds(FUNCTIONS),
@@ -123,15 +126,26 @@ pub(crate) fn the_rest(
         command_line: [checks, scenario.machine.command_line.clone()].concat(),
         announce: kernel.announce,
         landmarks,
+        start: Default::default(),
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
     let home =
         Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
     let names = Box::new(Known { calls: calls.table, symbols, home, lines });
+    let described = judge::Kernel {
+        release: Some(kernel.release),
+        hash: kernel.hash,
+        cached: kernel.cached,
+        build: took,
+        warnings: notes,
+    };
+    let warm = warm::fitting(&machine, &described, &base, cache)?;
     Ok(Prepared {
         plan: Plan {
             machine,
+            luggage,
+            warm: None,
             boot_timeout: scenario.boot_timeout,
             steps,
             // Who asks for a trace on the command line wants calls to be seen.
@@ -140,16 +154,11 @@ pub(crate) fn the_rest(
                 false => Watch::Nothing,
             },
         },
-        kernel: judge::Kernel {
-            release: Some(kernel.release),
-            hash: kernel.hash,
-            cached: kernel.cached,
-            build: took,
-            warnings: notes,
-        },
+        kernel: described,
         names,
         builds,
         preflight,
+        warm,
         stage,
     })
 }
@@ -189,12 +198,24 @@ fn suggestion(name: &str, calls: &Calls) -> String {
     nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 
+/// What goes into a guest.
+struct Files {
+    /// In which they are.
+    stage: Stage,
+    /// What it boots with.
+    base: Vec<u8>,
+    /// The same in a file.
+    initramfs: PathBuf,
+    /// What follows.
+    luggage: PathBuf,
+}
+
 fn initramfs(
     scenario: &Scenario,
     modules: Vec<GuestModule>,
     kernel: &Kernel,
     cache: &Cache,
-) -> Result<(Stage, PathBuf), Abort> {
+) -> Result<Files, Abort> {
     let mut files = Vec::new();
     for file in &scenario.files {
         let cant_read = |error| {
@@ -221,7 +242,7 @@ fn initramfs(
         release = Some(kernel.release.clone());
     }
     let image = Image { modules, early: kernel.early.clone(), files, busybox, release, autoload };
-    let bytes = image::assemble(&image).map_err(|error| match error {
+    let Assembled { base, luggage } = image::assemble(&image).map_err(|error| match error {
         // Only what a scenario brings can be there twice, or have no proper path.
         ImageError::Archive(error) => Abort::input(format!(
             "{}: `files` and `modules` can't be put into the guest: {error}",
@@ -229,18 +250,23 @@ fn initramfs(
         )),
         error => Abort::fault(&error, Fault::Machine),
     })?;
-    let path = stage.path().join("initramfs");
-    fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
-    Ok((stage, path))
+    let write = |name, bytes: &[u8]| {
+        let path = stage.path().join(name);
+        fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
+        Ok::<_, CacheError>(path)
+    };
+    let (initramfs, luggage) = (write("initramfs", &base)?, write("luggage", &luggage)?);
+    Ok(Files { stage, base, initramfs, luggage })
 }
 
-/// Whether the guest can unpack its image: it holds it twice for a moment, behind the kernel.
-fn fits(scenario: &Scenario, symbols: &Symbols, initramfs: &Path) -> Result<(), Abort> {
+/// Whether the guest can take its image: it holds it twice for a moment, behind the kernel.
+fn fits(scenario: &Scenario, symbols: &Symbols, parts: &[&Path]) -> Result<(), Abort> {
     const MIB: u64 = 1 << 20;
     /// The kernel's text and data begin at physical address 0 as far as their symbols are concerned.
     const START: u64 = 0xffff_ffff_8000_0000;
     let kernel = symbols.address("_end").and_then(|end| end.checked_sub(START)).unwrap_or(32 * MIB);
-    let image = fs::metadata(initramfs).map_err(CacheError::io("read", initramfs))?.len();
+    let length = |part: &&Path| Ok(fs::metadata(part).map_err(CacheError::io("read", part))?.len());
+    let image = parts.iter().map(length).sum::<Result<u64, CacheError>>()?;
     // The kernel's own data structures need some, too.
     let needed = (kernel + 2 * image).div_ceil(MIB) + 8;
     let has = u64::from(scenario.machine.memory_mib);

@@ -5,10 +5,13 @@
 
 use super::{
     MODULES, PORT_PREFIX,
-    talk::{Blob, CALL_LENGTH, Call, FromHost, Key, ToHost},
+    talk::{Blob, CALL_LENGTH, Call, FILES, FromHost, Key, ToHost, files},
 };
 use crate::emulated_intel;
-use engine::link::{Link, LinkError};
+use engine::{
+    Machines,
+    link::{Link, LinkError},
+};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
@@ -25,6 +28,12 @@ use std::{
 
 /// Where files that were sent are kept: in memory, like everything here.
 const BLOBS: &str = "/blobs";
+
+/// Where saved machines are: they live as long as this host, and travel in its own saved state.
+const MACHINES: &str = "/machines";
+
+/// So many of them are kept, those used last: each takes some ten MiB of the host's memory.
+const KEPT_MACHINES: usize = 4;
 
 /// A port that nobody is connected to reads as ended at once; looking again takes a while.
 const IDLE: Duration = Duration::from_millis(10);
@@ -115,8 +124,10 @@ fn serve(port: &Path, key: &Key) {
         Ok(file) => file,
         Err(error) => return eprintln!("failed to open {}: {error}", port.display()),
     };
+    // A plan may go on with the machine of the plan before.
+    let mut machines = Machines::default();
     loop {
-        match conversation(&file, key) {
+        match conversation(&file, key, &mut machines) {
             Ok(()) | Err(LinkError::Closed) => {}
             Err(error) => eprintln!("{}: {error}", port.display()),
         }
@@ -124,14 +135,19 @@ fn serve(port: &Path, key: &Key) {
     }
 }
 
-fn conversation(port: &File, key: &Key) -> Result<(), LinkError> {
+fn conversation(port: &File, key: &Key, machines: &mut Machines) -> Result<(), LinkError> {
     let mut link = Link::new(port.try_clone()?)?;
     if !answer_call(&mut link, key)? {
         return Ok(());
     }
     let link = RefCell::new(link);
     let answer = match take_order(&link, Path::new(BLOBS)) {
-        Ok(plan) => run(&plan, &link),
+        Ok(plan) => {
+            let answer = run(&plan, &link, machines);
+            // Nobody else brings just the same.
+            let _ = fs::remove_file(&plan.luggage);
+            answer
+        }
         Err(Refusal::Link(error)) => return Err(error),
         Err(Refusal::Say(why)) => FromHost::Failed(why),
     };
@@ -151,11 +167,11 @@ fn say(link: &RefCell<Link>, message: &FromHost) -> bool {
     matches!(link.flush(Instant::now() + UNREAD), Ok(true))
 }
 
-fn run(plan: &Plan, link: &RefCell<Link>) -> FromHost {
+fn run(plan: &Plan, link: &RefCell<Link>, machines: &mut Machines) -> FromHost {
     let heard = Cell::new(true);
     // Whatever comes in now is from another client: this one has nothing more to say.
     let gone = || !heard.get() || link.borrow().is_closed() || link.borrow().has_input();
-    let ended = engine::execute(plan, &gone, &mut |event| {
+    let ended = machines.execute(plan, &gone, &mut |event| {
         heard.set(heard.get() && say(link, &FromHost::Event(event)));
     });
     match ended {
@@ -185,27 +201,52 @@ impl From<LinkError> for Refusal {
 fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
     let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
     let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
-    let ToHost::Offer { kernel, initramfs } = offer else {
+    let ToHost::Offer(blobs) = offer else {
         return Err(Refusal::Say("received a plan without its files".to_owned()));
     };
     let place = |blob: &Blob| {
         blob.place(folder).ok_or_else(|| Refusal::Say("received a digest that is none".to_owned()))
     };
-    let places = [place(&kernel)?, place(&initramfs)?];
-    let needed = places.each_ref().map(|place| !place.exists());
-    say(link, &FromHost::Need { kernel: needed[0], initramfs: needed[1] });
-    for ((blob, place), needed) in [&kernel, &initramfs].into_iter().zip(&places).zip(needed) {
+    let places = blobs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let needed: [bool; FILES] = std::array::from_fn(|index| !places[index].exists());
+    say(link, &FromHost::Need(needed));
+    for ((blob, place), needed) in blobs.iter().zip(&places).zip(needed) {
         if needed {
             take(&mut link.borrow_mut(), blob, place, folder)?;
         }
     }
     match link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)? {
         ToHost::Run(mut plan) => {
-            [plan.machine.kernel, plan.machine.initramfs] = places;
+            files(&mut plan).into_iter().zip(places).for_each(|(file, place)| *file = place);
+            if let Some(warm) = &mut plan.warm {
+                warm.folder = MACHINES.into();
+                keep_machines(Path::new(MACHINES), &warm.key);
+            }
             Ok(*plan)
         }
-        ToHost::Offer { .. } => Err(Refusal::Say("received a second offer".to_owned())),
+        ToHost::Offer(_) => Err(Refusal::Say("received a second offer".to_owned())),
     }
+}
+
+/// Makes room for one more saved machine, unless it is there.
+fn keep_machines(folder: &Path, wanted: &str) {
+    if folder.join(wanted).exists() {
+        return;
+    }
+    let used = |path: &Path| {
+        fs::metadata(path.join("used")).or_else(|_| fs::metadata(path)).and_then(|it| it.modified())
+    };
+    let mut all: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((used(&entry.path()).ok()?, entry.path())))
+        .collect();
+    all.sort();
+    let old = (all.len() + 1).saturating_sub(KEPT_MACHINES);
+    all.truncate(old);
+    // A machine that runs from one of them has its memory mapped, and keeps it.
+    all.iter().for_each(|(_, path)| drop(fs::remove_dir_all(path)));
 }
 
 /// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
@@ -301,8 +342,10 @@ mod tests {
             command_line: vec![],
             landmarks: Default::default(),
             announce: Default::default(),
+            start: Default::default(),
         };
-        Plan { machine, boot_timeout: Duration::from_secs(1), steps: vec![], watch: Watch::Nothing }
+        let (luggage, boot_timeout) = ("/mine/luggage".into(), Duration::from_secs(1));
+        Plan { machine, luggage, warm: None, boot_timeout, steps: vec![], watch: Watch::Nothing }
     }
 
     fn blob(bytes: &[u8]) -> Blob {
@@ -322,12 +365,12 @@ mod tests {
             scope.spawn(|| {
                 assert!(answer_call(&mut host, &KEY).unwrap());
                 let first = host.receive::<ToHost>(soon()).unwrap().unwrap();
-                assert!(matches!(first, ToHost::Offer { .. }));
+                assert!(matches!(first, ToHost::Offer(_)));
             });
             client.flush(soon()).unwrap();
             assert!(await_answer(&mut client, &call).is_empty());
             client.send_raw(&call.bytes()[10..]);
-            client.send(&ToHost::Offer { kernel: blob(b"k"), initramfs: blob(b"i") });
+            client.send(&ToHost::Offer([blob(b"k"), blob(b"i"), blob(b"l")]));
             client.flush(soon()).unwrap();
         });
     }
@@ -354,16 +397,17 @@ mod tests {
         let initramfs = b"small".to_vec();
         for needed in [true, false] {
             let (mut client, host) = pair();
-            client.send(&ToHost::Offer { kernel: blob(&kernel), initramfs: blob(&initramfs) });
+            client.send(&ToHost::Offer([blob(&kernel), blob(&initramfs), blob(b"luggage")]));
             client.flush(soon()).unwrap();
             let order = thread::scope(|scope| {
                 let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path()));
                 let need = client.receive::<FromHost>(soon()).unwrap().unwrap();
-                let FromHost::Need { kernel: one, initramfs: other } = need else { panic!("{need:?}") };
-                assert_eq!([one, other], [needed; 2]);
+                let FromHost::Need(all) = need else { panic!("{need:?}") };
+                assert_eq!(all, [needed; 3]);
                 if needed {
                     client.send_raw(&kernel);
                     client.send_raw(&initramfs);
+                    client.send_raw(b"luggage");
                 }
                 // In one go with the files: a read does not end where a file ends.
                 client.send(&ToHost::Run(Box::new(plan())));
@@ -373,15 +417,16 @@ mod tests {
             let Ok(order) = order else { panic!("refused") };
             assert_eq!(std::fs::read(&order.machine.kernel).unwrap(), kernel);
             assert_eq!(std::fs::read(&order.machine.initramfs).unwrap(), initramfs);
+            assert_eq!(std::fs::read(&order.luggage).unwrap(), b"luggage");
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]
     fn a_file_that_breaks_off_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (mut client, host) = pair();
-        client.send(&ToHost::Offer { kernel: blob(&[1; 100]), initramfs: blob(b"i") });
+        client.send(&ToHost::Offer([blob(&[1; 100]), blob(b"i"), blob(b"l")]));
         client.flush(soon()).unwrap();
         let host = RefCell::new(host);
         let refusal = thread::scope(|scope| {
@@ -402,7 +447,7 @@ mod tests {
         let cases = [
             (protocol::encode(&ToHost::Run(Box::new(plan()))).unwrap(), "a plan without its files"),
             (
-                protocol::encode(&ToHost::Offer { kernel: odd, initramfs: blob(b"i") }).unwrap(),
+                protocol::encode(&ToHost::Offer([odd, blob(b"i"), blob(b"l")])).unwrap(),
                 "a digest that is none",
             ),
             (vec![0xff; 64], "received a frame of"),

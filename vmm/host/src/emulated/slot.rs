@@ -5,18 +5,25 @@ use super::{
     initrd::{self, Initrd},
     own::OwnHost,
     qemu::socket,
-    talk::{Blob, Call, FromHost, Key, ToHost},
+    talk::{Blob, Call, FromHost, Key, ToHost, files},
 };
-use engine::{event::Event, link::Link};
+use base::stage::of_ones_own;
+use engine::{
+    event::{Event, Start},
+    link::Link,
+};
 use plan::Plan;
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
-    os::unix::{fs::DirBuilderExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
+
+/// What to do where a folder is not to be used for a host's sockets.
+const ELSEWHERE: &str = "name another, such as $XDG_RUNTIME_DIR/host";
 
 /// From the start of QEMU until the host answers. Two seconds are usual; a machine that is busy with other
 /// things needs more.
@@ -67,6 +74,10 @@ impl EmulatedHost {
     pub fn join(files: &Path, folder: &Path, stop: &dyn Fn() -> bool) -> Result<Self, EmulatedError> {
         let Initrd { key, .. } = initrd::ensure(files)?;
         let not_served = |source| EmulatedError::NotServed { folder: folder.to_owned(), source };
+        // Whoever could put a socket there would get the plan and give the verdict.
+        if folder.is_dir() {
+            of_ones_own(folder, ELSEWHERE).map_err(EmulatedError::Folder)?;
+        }
         loop {
             // A host that is gone would keep us waiting for a slot of it.
             if is_free(&folder.join("serving")).map_err(not_served)?.is_some() {
@@ -98,31 +109,47 @@ impl EmulatedHost {
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(), EmulatedError> {
-        let load = |path: &Path| Blob::load(path).map_err(EmulatedError::io("read", path));
-        let (kernel, kernel_bytes) = load(&plan.machine.kernel)?;
-        let (initramfs, initramfs_bytes) = load(&plan.machine.initramfs)?;
+        let mut plan = plan.clone();
+        let mut bytes = Vec::new();
+        let mut load = |path: &mut PathBuf| -> Result<Blob, EmulatedError> {
+            let (blob, content) = Blob::load(path).map_err(EmulatedError::io("read", path))?;
+            bytes.push(content);
+            Ok(blob)
+        };
+        let [kernel, initramfs, luggage] = files(&mut plan).map(&mut load);
+        let offer = [kernel?, initramfs?, luggage?];
 
         let mut link = self.call(stop)?;
-        link.send(&ToHost::Offer { kernel, initramfs });
-        let FromHost::Need { kernel, initramfs } = self.next(&mut link, ANSWER, stop)? else {
+        link.send(&ToHost::Offer(offer));
+        let FromHost::Need(needed) = self.next(&mut link, ANSWER, stop)? else {
             return Err(self.out_of_turn());
         };
-        for (bytes, needed) in [(kernel_bytes, kernel), (initramfs_bytes, initramfs)] {
+        for (bytes, needed) in bytes.iter().zip(needed) {
             if needed {
-                link.send_raw(&bytes);
+                link.send_raw(bytes);
             }
         }
         link.send(&ToHost::Run(Box::new(plan.clone())));
         let limit = plan.boot_timeout + plan.steps.iter().map(|step| step.timeout).sum::<Duration>() + SLACK;
         let start = Instant::now();
+        // A machine that was saved lives in the host: the next one has it as well.
+        let mut made = false;
         loop {
             match self.next(&mut link, limit.saturating_sub(start.elapsed()), stop)? {
-                FromHost::Event(event) => sink(event),
-                FromHost::Finished => return Ok(()),
+                FromHost::Event(event) => {
+                    made |= matches!(&event, Event::Booted(booted) if is_new(&booted.start));
+                    sink(event);
+                }
+                FromHost::Finished => break,
                 FromHost::Failed(why) => return Err(EmulatedError::Failed(why)),
-                FromHost::Need { .. } => return Err(self.out_of_turn()),
+                FromHost::Need(_) => return Err(self.out_of_turn()),
             }
         }
+        drop(link);
+        if made && let Slot::Own(own) = &mut self.slot {
+            own.save();
+        }
+        Ok(())
     }
 
     /// Gets a host that is up on the line.
@@ -281,7 +308,7 @@ impl Serving {
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, EmulatedError> {
         let io = |what| EmulatedError::io(what, folder);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io("make the folder"))?;
+        of_ones_own(folder, ELSEWHERE).map_err(EmulatedError::Folder)?;
         // Absolute, because the users of the sockets have their own current folders.
         let folder = fs::canonicalize(folder).map_err(io("find"))?;
         for number in 0..SLOTS {
@@ -316,6 +343,10 @@ impl Serving {
             }
         }
     }
+}
+
+fn is_new(start: &Start) -> bool {
+    matches!(start, Start::Booted { saved: Some(_) })
 }
 
 fn lock_file(folder: &Path, slot: usize) -> PathBuf {

@@ -14,7 +14,10 @@
 use engine::event::Event;
 use plan::Plan;
 use serde::{Deserialize, Serialize};
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Starts a call. Where a frame is expected it is an impossible length.
 const MAGIC: [u8; 8] = *b"\xff\xff\xff\xffvmm\x01";
@@ -79,29 +82,34 @@ impl Blob {
     }
 
     /// Its file below `folder`; `None` for a digest that is none.
-    pub(super) fn place(&self, folder: &Path) -> Option<std::path::PathBuf> {
+    pub(super) fn place(&self, folder: &Path) -> Option<PathBuf> {
         let valid = self.digest.len() == 64 && self.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         valid.then(|| folder.join(&self.digest))
     }
 }
 
+/// So many files belong to a plan.
+pub(super) const FILES: usize = 3;
+
+/// Where a plan has them.
+pub(super) fn files(plan: &mut Plan) -> [&mut PathBuf; FILES] {
+    [&mut plan.machine.kernel, &mut plan.machine.initramfs, &mut plan.luggage]
+}
+
 /// Client to host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToHost {
-    /// These files will be needed.
-    Offer { kernel: Blob, initramfs: Blob },
-    /// Carry it out; its kernel and initramfs are the files of the offer.
+    /// These files will be needed: kernel, initramfs, and what the scenario brings.
+    Offer([Blob; FILES]),
+    /// Carry it out; its files are those of the offer.
     Run(Box<Plan>),
 }
 
 /// Host to client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromHost {
-    /// Send these, in this order.
-    Need {
-        kernel: bool,
-        initramfs: bool,
-    },
+    /// Send these of the offer, in its order.
+    Need([bool; FILES]),
     Event(Event),
     /// That was the last event.
     Finished,

@@ -21,6 +21,7 @@ pub(crate) const ORDER: &str = "/order";
 /// Where the guest's files are in the host.
 const KERNEL: &str = "/guest/kernel";
 const INITRAMFS: &str = "/guest/initramfs";
+const LUGGAGE: &str = "/guest/luggage";
 
 const PORT: &str = "/dev/ttyS1";
 
@@ -28,7 +29,12 @@ const PORT: &str = "/dev/ttyS1";
 pub(super) fn files(plan: &Plan) -> Result<Vec<(String, u32, Vec<u8>)>, IntelError> {
     let mut inside = plan.clone();
     let mut files = Vec::new();
-    for (path, place) in [(&mut inside.machine.kernel, KERNEL), (&mut inside.machine.initramfs, INITRAMFS)] {
+    // Such a host carries out one plan: there is no saved machine in it, and nobody to make one for.
+    inside.warm = None;
+    let machine = &mut inside.machine;
+    let places =
+        [(&mut machine.kernel, KERNEL), (&mut machine.initramfs, INITRAMFS), (&mut inside.luggage, LUGGAGE)];
+    for (path, place) in places {
         let bytes = fs::read(&path).map_err(IntelError::io("read", path))?;
         files.push((place.to_owned(), 0o444, bytes));
         *path = place.into();

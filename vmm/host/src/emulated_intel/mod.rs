@@ -141,7 +141,7 @@ pub fn execute(
                 FromHost::Event(event) => sink(event),
                 FromHost::Finished => return Ok(()),
                 FromHost::Failed(why) => return Err(IntelError::Failed(why)),
-                FromHost::Need { .. } => return Err(IntelError::Talk("it spoke out of turn".to_owned())),
+                FromHost::Need(_) => return Err(IntelError::Talk("it spoke out of turn".to_owned())),
             }
         }
         alive?;

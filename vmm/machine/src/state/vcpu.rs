@@ -1,5 +1,6 @@
 //! The state of one vCPU.
 
+use super::same;
 use crate::{Error, Registers, Result, Vm, error::Named};
 use kvm_bindings::{
     Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_sregs, kvm_vcpu_events,
@@ -36,7 +37,49 @@ impl VcpuState {
     pub fn msr(&self, index: u32) -> Option<u64> {
         self.msrs.iter().find(|msr| msr.index == index).map(|msr| msr.data)
     }
+
+    /// The parts that are others in `now`, which was taken after this was taken back and nothing has run since. Time
+    /// goes on all the same: counters that count it are left out.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let other = |msr: &&kvm_msr_entry| {
+            let now = now.msr(msr.index);
+            // On AMD's processors the guest can write 64 bits there, and KVM 32; more has no effect (AMD64 architecture,
+            // volume 2, section 6.1.2: SYSENTER is there in legacy mode only).
+            let narrow = SYSENTER.contains(&msr.index) && now == Some(msr.data & 0xffff_ffff);
+            !COUNTS_TIME.contains(&msr.index) && now != Some(msr.data) && !narrow
+        };
+        let msr = |msr: &kvm_msr_entry| {
+            let now = now.msr(msr.index).map_or("none".to_owned(), |now| format!("{now:#x}"));
+            format!("MSR {:#x} ({:#x}, now {now})", msr.index, msr.data)
+        };
+        let msrs = self.msrs.iter().filter(other).map(msr);
+        let lapic = |state: &Self| {
+            let mut lapic = state.lapic.clone()?;
+            // What is left of the timer's time (Intel SDM volume 3, table 11-1).
+            lapic.regs[0x390..0x394].fill(0);
+            Some(lapic)
+        };
+        let parts = [
+            ("the general registers", same(&self.registers, &now.registers)),
+            ("the system registers", same(&self.system, &now.system)),
+            ("the floating point state", same(&(&self.fpu, &self.xsave), &(&now.fpu, &now.xsave))),
+            ("the extended control registers", same(&self.xcrs, &now.xcrs)),
+            ("the local APIC", same(&lapic(self), &lapic(now))),
+            ("the pending events", same(&self.events, &now.events)),
+            ("the run state", same(&self.mp, &now.mp)),
+            ("the debug registers", same(&self.debug, &now.debug)),
+        ];
+        let parts = parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
+        parts.chain(msrs).collect()
+    }
 }
+
+/// MSR_IA32_SYSENTER_ESP and MSR_IA32_SYSENTER_EIP.
+const SYSENTER: [u32; 2] = [0x175, 0x176];
+
+/// The time stamp counter, when it is due to interrupt, and two of Hyper-V's that KVM has in every vCPU: how long it ran
+/// (HV_X64_MSR_VP_RUNTIME), and since when the machine is there (HV_X64_MSR_TIME_REF_COUNT).
+const COUNTS_TIME: [u32; 4] = [0x10, TSC_DEADLINE, 0x4000_0010, 0x4000_0020];
 
 /// `struct kvm_fpu` (KVM API, section 4.17), which has no serialization of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The state of what a machine has in the kernel beside its vCPUs.
 
+use super::same;
 use crate::{Result, Vm, error::Named};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data, kvm_irqchip,
@@ -8,12 +9,30 @@ use kvm_bindings::{
 use serde::{Deserialize, Serialize};
 
 /// Interrupt controllers, timer and clock.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VmState {
     /// Two PICs and the IOAPIC; none in a machine without.
     chips: Vec<kvm_irqchip>,
     pit: Option<kvm_pit_state2>,
     clock: kvm_clock_data,
+}
+
+impl VmState {
+    /// As [`super::VcpuState::differences`].
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let timer = |state: &Self| {
+            state.pit.map(|mut pit| {
+                // When it was loaded, by the host's clock.
+                pit.channels.iter_mut().for_each(|channel| channel.count_load_time = 0);
+                pit
+            })
+        };
+        let parts = [
+            ("the interrupt controllers", same(&self.chips, &now.chips)),
+            ("the timer", same(&timer(self), &timer(now))),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
+    }
 }
 
 const CHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];

@@ -5,8 +5,8 @@
 
 use super::SCHEMA;
 use crate::record::{Run, Session, Shard};
-use board::wire::{Door, LogRecord};
-use engine::event::Booted;
+use board::wire::{Door, LogRecord, Reset};
+use engine::event::{Booted, Start};
 use judge::{
     Attempt, Began, BoundedLog, Build, Excerpt, Excuse, Failure, Finding, Gravity, JudgedStep, Kernel,
     Outcome, Place, Reason, RunReport, Settled, StepResult, StepVerdict, Subtest, SyscallRow, Taint, Then,
@@ -121,6 +121,9 @@ fn run(value: &Value) -> Result<Run> {
         exits: counts(&value["exits"]["until_ready"]).values().sum(),
         release: kernel["release"].as_str().unwrap_or_default().to_owned(),
         not_trapping: value["not_counted_because"].as_str().map(str::to_owned),
+        files: duration(&value["timing"]["files_ms"]).unwrap_or_default(),
+        start: start(&value["start"]),
+        notes: texts(&value["start"]["notes"]),
     });
     for line in list(value, "log")? {
         let record = record(line)?;
@@ -142,6 +145,26 @@ fn run(value: &Value) -> Result<Run> {
     }
     run.report = Some(report);
     Ok(run)
+}
+
+fn start(value: &Value) -> Start {
+    let time = |name: &str| duration(&value[name]).unwrap_or_default();
+    let (name, cold) = (value["machine"].as_str().unwrap_or_default().to_owned(), time("cold_ms"));
+    match value["from"].as_str() {
+        Some("saved") => Start::Saved { name, cold },
+        Some("reset") => Start::Back {
+            name,
+            cold,
+            reset: Reset {
+                pages: value["pages"].as_u64().unwrap_or(0),
+                looking: time("looking_ms"),
+                copying: time("copying_ms"),
+                state: time("state_ms"),
+                ..Reset::default()
+            },
+        },
+        _ => Start::Booted { saved: value["saved_as"].as_str().map(str::to_owned) },
+    }
 }
 
 fn verdict(word: &str) -> Result<Verdict> {

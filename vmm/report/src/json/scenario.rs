@@ -3,6 +3,7 @@
 use crate::{record::Run, trace};
 use base::taint;
 use board::wire::SeenCall;
+use engine::event::{Booted, Start};
 use judge::{Attempt, Build, Excuse, Failure, Finding, JudgedStep, Subtest, SyscallRow, Taint};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -62,10 +63,12 @@ pub(super) fn object(run: &Run) -> Value {
         "trace": run.trace.iter().map(|(name, seen)| traced(name, seen)).collect::<Vec<_>>(),
         "trace_calls_dropped": run.untold,
         "not_counted_because": run.booted.as_ref().and_then(|booted| booted.not_trapping.clone()),
+        "start": run.booted.as_ref().map(start),
         "timing": {
             "build_ms": run.kernel.as_ref().map(|kernel| millis(kernel.build)),
             "preflight_ms": run.preflight.map(millis),
             "boot_to_agent_ms": run.booted.as_ref().map(|booted| millis(booted.ready)),
+            "files_ms": run.booted.as_ref().map(|booted| millis(booted.files)),
             "vmm_setup_ms": run.booted.as_ref().map(|booted| millis(booted.setup)),
             "run_ms": report.map(|report| millis(report.ran)),
         },
@@ -87,6 +90,25 @@ pub(super) fn object(run: &Run) -> Value {
         "log_lines_lost": run.log.lost(),
         "console": report.map(|report| &report.console_tail),
     })
+}
+
+/// How the guest came to be up.
+pub(crate) fn start(booted: &Booted) -> Value {
+    let mut start = match &booted.start {
+        Start::Booted { saved } => json!({ "from": "boot", "saved_as": saved }),
+        Start::Saved { name, cold } => json!({ "from": "saved", "machine": name, "cold_ms": millis(*cold) }),
+        Start::Back { name, cold, reset } => json!({
+            "from": "reset",
+            "machine": name,
+            "cold_ms": millis(*cold),
+            "pages": reset.pages,
+            "looking_ms": millis(reset.looking),
+            "copying_ms": millis(reset.copying),
+            "state_ms": millis(reset.state),
+        }),
+    };
+    start["notes"] = json!(booted.notes);
+    start
 }
 
 fn attempt(attempt: &Attempt) -> Value {
@@ -217,7 +239,7 @@ fn taint(taint: &Taint) -> Value {
     })
 }
 
-fn call(row: &SyscallRow) -> Value {
+pub(crate) fn call(row: &SyscallRow) -> Value {
     use board::wire::Door;
     let door = match row.door {
         Door::Syscall64 => "syscall64",

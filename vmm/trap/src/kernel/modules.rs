@@ -4,6 +4,7 @@
 //! whoever looked while the module was loaded.
 
 use super::{KernelState, Module};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// So many modules are remembered, the latest.
@@ -18,9 +19,10 @@ const MODULES: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_00
 const ADDRESS: &str = "0xffffffff";
 
 /// What is remembered.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SeenModules(Vec<Seen>);
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Seen {
     name: String,
     regions: [(u64, u64); 2],

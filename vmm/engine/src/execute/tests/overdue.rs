@@ -16,7 +16,7 @@ fn a_step_without_an_answer_ends_the_run_in_its_time_even_in_a_flood() {
             machine.notice(Notice::Console(vec![b'x'; 1000]));
         }
         // It shows no life: what it is asked to end does not end.
-        assert_eq!(machine.request().map(|it| it.action), Some(Action::End { request: 1 }));
+        assert_eq!(machine.request().map(|it| it.action), Some(Action::End { request: 2 }));
         assert!(machine.request().is_none(), "the second step was asked for");
     });
     let StepOutcome::TimedOut { limit, standing } = outcome(&events, 0) else { panic!("{events:?}") };

@@ -5,7 +5,7 @@ use board::wire::{
     Answer, Blame, Command, Evidence, Explanation, LogRecord, Notice, Question, Spec, SyscallCount,
     VcpuStanding,
 };
-use protocol::{Frames, FromAgent, Hello, Outcome, Reply, Request};
+use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
 use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
 
 /// Longer than anything here takes unless something hangs.
@@ -64,8 +64,13 @@ impl StandIn {
             match self.link.receive(Instant::now() + LONG) {
                 Ok(Some(Command::Control(bytes))) => {
                     self.requests.push(&bytes);
-                    if let Some(request) = self.requests.next().unwrap() {
-                        return Some(request);
+                    match self.requests.next::<Request>().unwrap() {
+                        // An agent does that in any state.
+                        Some(Request { id, action: Action::Wake { .. } | Action::Place(_) }) => {
+                            self.reply(id, Outcome::Done);
+                        }
+                        Some(request) => return Some(request),
+                        None => {}
                     }
                 }
                 Ok(Some(Command::Ask { id, question })) => {
@@ -91,12 +96,14 @@ impl StandIn {
                         | Question::Untrap
                         | Question::Follow { .. }
                         | Question::Pause
-                        | Question::Resume => Answer::Done(Ok(())),
+                        | Question::Resume
+                        | Question::Save(_) => Answer::Done(Ok(())),
+                        Question::Reset { .. } => Answer::Reset(Ok(Default::default())),
                     };
                     self.notice(Notice::Answer { id, answer });
                 }
                 Ok(Some(Command::Expect(expected))) => self.expected = expected.map(|it| *it),
-                Ok(Some(Command::Stop)) => {
+                Ok(Some(Command::Stop | Command::Rest)) => {
                     let counted = std::mem::take(&mut self.counted);
                     counted.into_iter().for_each(|rows| self.notice(Notice::Counted(rows)));
                     let evidence = Evidence { own_memory_kib: 77, ..Evidence::default() };
@@ -126,8 +133,8 @@ pub fn returned(value: i64) -> Outcome {
     Outcome::Returned { value, data: Vec::new() }
 }
 
-/// Runs a plan against a stand-in and gives back every event.
-pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
+/// Does something with a connection to a stand-in.
+pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Link) -> T) -> T {
     let (ours, theirs) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -143,12 +150,21 @@ pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Ev
                 counted: Vec::new(),
             });
         });
-        let mut events = Vec::new();
-        let link = Link::new(ours).unwrap();
-        let mut words = || (Blame::Unknown, "found dead".to_owned());
-        converse(plan, link, Instant::now(), &|| false, &mut |event| events.push(event), &mut words).unwrap();
-        events
+        what(Link::new(ours).unwrap())
     })
+}
+
+/// Runs a plan against a stand-in and gives back every event.
+pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
+    let mut events = Vec::new();
+    with(stand_in, |link| {
+        let mut words = || (Blame::Unknown, "found dead".to_owned());
+        let sink = &mut |event| events.push(event);
+        let way = Way::Boot(None);
+        let converse = Converse { plan, way, note: None, start: Instant::now(), stop: &|| false, sink };
+        converse.with(link, &mut words).unwrap();
+    });
+    events
 }
 
 pub fn why(events: &[Event]) -> &RunEnd {

@@ -1,0 +1,212 @@
+//! Guests that boot, that start from a saved machine, and that go back to it: nobody can tell which by what comes of them.
+
+use super::support::{Ran, fixture, root, run, run_events, run_with, shipped};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// What has to be the same: the verdicts of run and steps, the kernel's reports, and how often steps and programs made which
+/// calls. The agent itself calls as often as there is something to pass on.
+fn outcome(ended: &Value, steps: &[Value]) -> Value {
+    let list = |name: &str| ended[name].as_array().unwrap_or_else(|| panic!("{name} is a list: {ended}"));
+    let finding = |it: &Value| {
+        json!([it["kind"], it["fingerprint"], it["gravity"], it["step"], it["count"], it["expected"]])
+    };
+    let findings: Vec<Value> = list("findings").iter().map(finding).collect();
+    assert!(findings.iter().all(|finding| finding[0].is_string() && finding[1].is_string()), "{findings:?}");
+    let call = |row: &Value| json!([row["door"], row["nr"], row["by"]["step"], row["by"]["program"]]);
+    let calls = list("syscalls").iter().filter(|row| row["by"]["step"] != 0 || row["by"]["program"] != 0);
+    let calls: Vec<Value> = calls.map(call).collect();
+    let steps: Vec<&Value> = steps.iter().map(|step| &step["verdict"]).collect();
+    json!({ "verdict": ended["verdict"], "findings": findings, "syscalls": calls, "steps": steps })
+}
+
+fn of_report(ran: &Ran) -> Value {
+    let report = ran.report();
+    outcome(report, report["steps"].as_array().expect("steps are a list"))
+}
+
+/// A scenario on the same machine, which ends well: the next one goes back to where that began.
+fn before(scenario: &Path, folder: &Path) -> PathBuf {
+    let text = fs::read_to_string(scenario).expect("scenarios can be read");
+    let machine = text.lines().filter(|line| line.starts_with("machine:") || line.starts_with("kernel:"));
+    let machine: Vec<&str> = machine.collect();
+    // The image has busybox if a scenario runs programs, or the kernel may.
+    let programs = ["run:", "modprobe:", "modinfo:", "autoload:"].iter().any(|word| text.contains(word));
+    let step = if programs { "- run: [/bin/true]" } else { "- syscall: getpid" };
+    let path = folder.join("before.yaml");
+    fs::write(&path, format!("name: before\n{}\nsteps:\n  {step}\n", machine.join("\n"))).expect("written");
+    path
+}
+
+/// Runs a scenario cold, from a saved machine, and after another one in the same process.
+#[track_caller]
+fn three_ways(scenario: &Path) {
+    let name = scenario.display();
+    let cold = run_with(scenario, &["--cold"]);
+    assert_eq!(cold.report()["start"]["from"], "boot", "{name}: {}", cold.text);
+    // The first of these may make it.
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let before = before(scenario, folder.path());
+    let warm = run_with(scenario, &[]);
+    assert_eq!(warm.report()["start"]["from"], "saved", "{name}: {}", warm.text);
+    assert_eq!(of_report(&warm), of_report(&cold), "{name}, warm and cold:\n{}\n{}", warm.text, cold.text);
+    // The first starts from the saved machine, and the others go back to it.
+    let (ran, events) = run_events(&[&before, &before, scenario], &["--verify-reset"]);
+    let starts: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "booted")
+        .map(|event| &event["start"]["from"])
+        .collect();
+    assert_eq!(starts[1..], ["reset", "reset"], "{name}: {}", ran.text);
+    let of_last: Vec<&Value> = events.iter().filter(|event| event["scenario"] == name.to_string()).collect();
+    let ended = of_last.iter().find(|event| event["event"] == "ended").expect("it ended");
+    let steps: Vec<Value> =
+        of_last.iter().filter(|event| event["event"] == "step").map(|step| (*step).clone()).collect();
+    let after = outcome(ended, &steps);
+    let mut wanted = of_report(&cold);
+    // Of steps that were not reached there is no event.
+    let reached = wanted["steps"].as_array_mut().expect("a list");
+    reached.retain(|verdict| *verdict != "not-run");
+    assert_eq!(after, wanted, "{name}, after a reset and cold:\n{}\n{}", ran.text, cold.text);
+}
+
+#[test]
+fn shipped_scenarios_come_to_the_same() {
+    ["hello.yaml", "syscall.yaml", "chardev.yaml"].iter().for_each(|name| three_ways(&shipped(name)));
+}
+
+#[test]
+fn more_shipped_scenarios_come_to_the_same() {
+    ["memfs.yaml", "modsyscall.yaml", "modprobe.yaml", "autoload.yaml"]
+        .iter()
+        .for_each(|name| three_ways(&shipped(name)));
+}
+
+#[test]
+fn dead_and_damaged_kernels_come_to_the_same() {
+    ["panics", "oopses", "warns", "bugs", "warn-allowed"]
+        .iter()
+        .for_each(|name| three_ways(&fixture(&format!("{name}.yaml"))));
+}
+
+#[test]
+fn hangs_come_to_the_same() {
+    ["deadlocks", "spins"].iter().for_each(|name| three_ways(&fixture(&format!("{name}.yaml"))));
+}
+
+#[test]
+fn entries_that_move_and_two_processors_come_to_the_same() {
+    ["moves", "two-cpus", "count"].iter().for_each(|name| three_ways(&fixture(&format!("{name}.yaml"))));
+}
+
+/// A word that one scenario leaves wherever it can, and the next one looks for.
+#[test]
+fn nothing_of_one_scenario_is_left_in_the_next() {
+    const LEAVES: &str = r#"name: leaves
+steps:
+  - run: [/bin/sh, -c, "echo left-be-hind > /tmp/mark; echo left-be-hind > /dev/kmsg; echo left-be-hind; hostname left-be-hind; sysctl -w kernel.domainname=left-be-hind; mkdir /left-be-hind; (while true; do sleep 1; done) &"]
+"#;
+    const LOOKS: &str = r#"name: looks
+steps:
+  - name: no file, no host, no folder, no process of it
+    run: [/bin/sh, -c, "ls /tmp /; hostname; cat /proc/sys/kernel/domainname; dmesg; ps"]
+    expect: {stdout: {lacks: left-be-hind}}
+  - name: nor anywhere in memory but where it is looked for
+    run: [/bin/sh, -c, "test -e /dev/mem || exit 0; a=left-be; ! grep -q $a-hind /proc/self/environ"]
+"#;
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let (leaves, looks) = (write("leaves.yaml", LEAVES), write("looks.yaml", LOOKS));
+    // So that there is a saved machine.
+    run_with(&looks, &[]);
+    let (ran, events) = run_events(&[&leaves, &looks, &looks], &["--verify-reset"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let from: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "booted")
+        .map(|event| &event["start"]["from"])
+        .collect();
+    assert_eq!(from, ["saved", "reset", "reset"], "{}", ran.text);
+    // Neither on its console, nor in its log.
+    let of_looks = events.iter().filter(|event| event["scenario"] == looks.display().to_string());
+    for event in of_looks.filter(|event| event["event"] == "console" || event["event"] == "log") {
+        assert!(!event["text"].as_str().is_some_and(|text| text.contains("left-be-hind")), "{event}");
+    }
+}
+
+#[test]
+fn forks_draw_different_numbers_and_know_the_time_and_their_clocks_and_timers_go_on() {
+    const DRAWS: &str = r#"name: draws
+steps:
+  - run: [/bin/sh, -c, "cat /proc/sys/kernel/random/uuid; date +%s; cat /proc/uptime; sleep 0.2; cat /proc/uptime; cat /proc/sys/kernel/random/boot_id"]
+"#;
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let path = folder.path().join("draws.yaml");
+    fs::write(&path, DRAWS).expect("written");
+    run_with(&path, &[]);
+    let (ran, events) = run_events(&[&path, &path, &path], &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let printed: Vec<Vec<String>> = events
+        .iter()
+        .filter(|event| event["event"] == "step")
+        .map(|step| step["output"].as_str().expect("it prints").lines().map(str::to_owned).collect())
+        .collect();
+    assert_eq!(printed.len(), 3);
+    let mut numbers: Vec<&String> = printed.iter().map(|lines| &lines[0]).collect();
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 3, "{printed:?}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for lines in &printed {
+        let time: u64 = lines[1].parse().expect("seconds");
+        assert!(now.abs_diff(time) < 120, "{time}, where it is {now}");
+        let uptime = |line: &str| line.split(' ').next().unwrap().parse::<f64>().unwrap();
+        let (first, second) = (uptime(&lines[2]), uptime(&lines[3]));
+        // It goes on from a few seconds after its boot, whenever that was.
+        assert!(first < 60.0 && (0.15..20.0).contains(&(second - first)), "{lines:?}");
+    }
+}
+
+#[test]
+fn what_is_demanded_cold_boots_and_a_cache_that_can_t_be_written_is_said() {
+    let text = fs::read_to_string(shipped("syscall.yaml")).expect("it can be read");
+    let cold = text.replacen("\nsteps:", "\nmachine: {cold: true}\n\nsteps:", 1);
+    assert_ne!(cold, text, "there is a place for it");
+    let path = root().join("scenarios").join(".cold-test.yaml");
+    fs::write(&path, cold).expect("written");
+    let ran = run(&path);
+    let _ = fs::remove_file(&path);
+    assert_eq!(
+        (&ran.report()["start"]["from"], &ran.report()["start"]["saved_as"]),
+        (&json!("boot"), &json!(null))
+    );
+}
+
+#[test]
+fn twenty_megabytes_of_files_arrive() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let content = folder.path().join("content");
+    fs::create_dir(&content).unwrap();
+    for number in 0..200u32 {
+        let bytes: Vec<u8> =
+            (0..100 << 10).map(|byte: u32| (byte.wrapping_mul(number + 1) >> 3) as u8).collect();
+        fs::write(content.join(format!("{number:03}")), bytes).unwrap();
+    }
+    let path = folder.path().join("files.yaml");
+    let text = "name: files\nmachine: {memory: 256 MiB}\nfiles: {/opt/content: content}\nsteps:\n  - run: [/bin/sh, -c, \"cat /opt/content/* | md5sum; ls /opt/content | wc -l\"]\n";
+    fs::write(&path, text).unwrap();
+    let (cold, warm) = (run_with(&path, &["--cold"]), run_with(&path, &[]));
+    let warm = if warm.report()["start"]["from"] == "boot" { run_with(&path, &[]) } else { warm };
+    let printed = |ran: &Ran| ran.report()["steps"][0]["output"].clone();
+    assert_eq!(warm.report()["start"]["from"], "saved");
+    assert!(printed(&cold).as_str().unwrap().ends_with("200\n"), "{}", printed(&cold));
+    assert_eq!(printed(&warm), printed(&cold));
+}

@@ -1,0 +1,150 @@
+//! Folders whose makefiles attack whoever builds them: `folders/NAME`, each with the `verdict` that it gets.
+//!
+//! The lines of a verdict: `exit CODE`; `says TEXT` and `never TEXT`, of all output and of the build's log; `limits TEXT`, the
+//! value of VMM_LIMITS; `again`, build a harmless module afterwards.
+
+use super::{build, root, said};
+use std::{
+    fs,
+    io::ErrorKind,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Nobody needs to wait longer for any of them than for a module's time limit.
+const LONGEST: Duration = Duration::from_secs(130);
+
+/// A copy of a folder, with places outside of it that are not to be touched.
+struct Attack {
+    folder: tempfile::TempDir,
+    verdict: String,
+}
+
+impl Attack {
+    fn of(from: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["Makefile", "a.c"] {
+            let text = fs::read_to_string(from.join(name)).unwrap();
+            let text = text.replace("$(CANARY)", &folder.path().join("canary").display().to_string());
+            let to = folder.path().join("mod").join(name);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, text).unwrap();
+        }
+        fs::create_dir(folder.path().join("canary")).unwrap();
+        Self { folder, verdict: fs::read_to_string(from.join("verdict")).unwrap() }
+    }
+
+    fn lines<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+        self.verdict.lines().filter_map(move |line| line.strip_prefix(word).map(str::trim))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join("mod").join(name)
+    }
+}
+
+fn check(name: &str) {
+    let attack = Attack::of(&root().join("tests/hostile/folders").join(name));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let makefile = fs::read_to_string(attack.at("Makefile")).unwrap();
+    fs::write(attack.at("Makefile"), makefile.replace("$(PORT)", &port.to_string())).unwrap();
+
+    let mut command = build(&attack.at(""));
+    // A mark that makes each try a build of its own: what is in the cache attacks nobody.
+    fs::write(attack.at("mark.h"), format!("{:?}", Instant::now())).unwrap();
+    command.env("SECRET_TOKEN", "took-secret");
+    for limits in attack.lines("limits") {
+        command.env("VMM_LIMITS", limits);
+    }
+    let started = Instant::now();
+    let output = command.output().unwrap();
+    let took = started.elapsed();
+
+    let text = said(&output);
+    let code: i32 = attack.lines("exit").next().expect("a verdict has its exit code").parse().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{name}: {text}");
+    let log = text.split_whitespace().find(|word| word.ends_with(".log"));
+    let all = text.clone() + &log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
+    for what in attack.lines("says") {
+        assert!(all.contains(what), "{name} does not say {what}: {text}");
+    }
+    for what in attack.lines("never") {
+        assert!(!all.contains(what), "{name} says {what}: {text}");
+    }
+    assert!(took < LONGEST, "{name} took {took:?}");
+    for folder in ["/root", "/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", "/usr/bin"] {
+        assert!(!Path::new(folder).join("vmm-was-here").exists(), "{name} wrote to {folder}");
+    }
+    let canary: Vec<_> = fs::read_dir(attack.folder.path().join("canary")).unwrap().collect();
+    assert!(canary.is_empty(), "{name} wrote outside of its folder: {canary:?}");
+    let own: Vec<_> = fs::read_dir(attack.at("")).unwrap().flatten().map(|it| it.file_name()).collect();
+    assert_eq!(own.len(), 3, "{name} wrote into the folder that was handed in: {own:?}");
+    assert_eq!(listener.accept().err().map(|error| error.kind()), Some(ErrorKind::WouldBlock), "{name}");
+    assert!(left_behind() == 0, "{name} left processes");
+    if attack.verdict.lines().any(|line| line == "again") {
+        let harmless = tempfile::tempdir().unwrap();
+        fs::write(harmless.path().join("Makefile"), "obj-m := fine.o\n").unwrap();
+        let source =
+            format!("#include <linux/module.h>\nMODULE_LICENSE(\"GPL\"); /* {:?} */\n", Instant::now());
+        fs::write(harmless.path().join("fine.c"), source).unwrap();
+        let output = build(harmless.path()).output().unwrap();
+        assert!(output.status.success(), "after {name}: {}", said(&output));
+    }
+}
+
+/// Processes by which some of them would be known; what is being ended may need a moment.
+fn left_behind() -> usize {
+    let count = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let lines = all.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
+        lines.filter(|line| line.windows(10).any(|part| part == b"31337.4217")).count()
+    };
+    let end = Instant::now() + Duration::from_secs(3);
+    while count() > 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    count()
+}
+
+macro_rules! attacks {
+    ($($test:ident: $folder:literal,)*) => {
+        $(#[test] fn $test() { check($folder); })*
+
+        #[test]
+        fn every_folder_is_tried() {
+            let mut tried = [$($folder),*].map(str::to_owned);
+            tried.sort();
+            let all = fs::read_dir(root().join("tests/hostile/folders")).unwrap().flatten();
+            let mut all: Vec<String> = all.map(|it| it.file_name().into_string().unwrap()).collect();
+            all.sort();
+            assert_eq!(tried.to_vec(), all);
+        }
+    };
+}
+
+attacks! {
+    asks_the_kernel: "asks-the-kernel",
+    blames_the_disk: "blames-the-disk",
+    fills_the_disk: "fills-the-disk",
+    fills_the_disk_beside: "fills-the-disk-beside",
+    forks_for_ever: "forks-for-ever",
+    includes_passwd: "includes-passwd",
+    includes_passwd_by_steps: "includes-passwd-by-steps",
+    kills_all: "kills-all",
+    makes_devices: "makes-devices",
+    never_ends: "never-ends",
+    poisons_the_cache: "poisons-the-cache",
+    prints_lines: "prints-lines",
+    prints_nul: "prints-nul",
+    product_is_a_link: "product-is-a-link",
+    reads_secrets: "reads-secrets",
+    stays_behind: "stays-behind",
+    steals_the_lock: "steals-the-lock",
+    takes_all_memory: "takes-all-memory",
+    takes_the_environment: "takes-the-environment",
+    uses_the_network: "uses-the-network",
+    writes_everywhere: "writes-everywhere",
+}

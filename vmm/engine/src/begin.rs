@@ -1,0 +1,243 @@
+//! From nothing to a guest that is ready for its first step: booted, started from a saved machine, or put back.
+//!
+//! Whichever it was, the same follows: the guest is told the time and gets new random numbers, and then what the scenario
+//! brings. Of a saved machine that turns out not to run, nobody is told anything until then.
+
+use crate::{
+    event::{RunEnd, Start},
+    guest::{Guest, Halt},
+};
+use board::saved;
+use board::wire::{About, Answer, Blame, EndReason, Question, Spec, VcpuStanding};
+use plan::{Plan, Warm, luggage::Luggage};
+use protocol::{Action, Frames, Hello, Outcome};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+
+/// A guest that was saved when it answered at once answers at once.
+const WAKE: Duration = Duration::from_secs(10);
+
+/// Starting from a saved machine may take a look at all of its memory.
+const RESTORE: Duration = Duration::from_secs(60);
+
+/// Writing it all to a slow disk.
+const SAVE: Duration = Duration::from_secs(60);
+
+/// How a guest comes to be where its run begins.
+pub(super) enum Way<'w> {
+    /// From its kernel; if there is a saved machine to be made, that is made on the way.
+    Boot(Option<&'w Warm>),
+    /// From the saved machine.
+    Saved(&'w Warm),
+    /// By going back to it, in the process that has carried out the plan before.
+    Back(&'w Warm, &'w About),
+}
+
+/// A guest that is ready for what its scenario brings.
+pub(super) struct Begun {
+    pub hello: Hello,
+    /// From the beginning to the hello, or to a saved guest's first answer.
+    pub ready: Duration,
+    pub start: Start,
+    /// What it was saved as; for one that was not booted.
+    pub about: Option<Box<About>>,
+    /// What went wrong on the way and is worth a word.
+    pub note: Option<String>,
+}
+
+/// Why there is none.
+pub(super) enum Stuck {
+    Halt(Halt),
+    /// The agent never said hello.
+    NoAgent(Vec<Vec<VcpuStanding>>),
+    /// It can't be had this way; whether what is saved is of no use to anybody.
+    Unusable {
+        why: String,
+        damaged: bool,
+    },
+}
+
+impl From<Halt> for Stuck {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Unusable(why) => Self::Unusable { why, damaged: true },
+            halt => Self::Halt(halt),
+        }
+    }
+}
+
+/// Brings a guest to where its steps can begin.
+pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -> Result<Begun, Stuck> {
+    match way {
+        Way::Boot(warm) => boot(guest, plan, *warm, start),
+        Way::Saved(warm) => {
+            let folder = warm.folder.join(&warm.key);
+            guest.hold_back();
+            let spec = Spec { start: board::wire::Start::Saved(folder), ..plan.machine.clone() };
+            guest.send(&spec);
+            let about = guest.restored(Instant::now() + RESTORE)?.ok_or_else(|| silent("start"))?;
+            go_on(guest, plan, about, start, |name, cold| Start::Saved { name, cold }, warm)
+        }
+        Way::Back(warm, about) => {
+            guest.hold_back();
+            guest.began = Some(Instant::now());
+            let question = Question::Reset { verify: warm.verify };
+            let reset = match guest.question_within(question, RESTORE)? {
+                Some(Answer::Reset(Ok(reset))) => reset,
+                Some(Answer::Reset(Err(why))) => return Err(Stuck::Unusable { why, damaged: false }),
+                _ => return Err(silent("go back")),
+            };
+            let about = Box::new((*about).clone());
+            go_on(guest, plan, about, start, |name, cold| Start::Back { name, cold, reset }, warm)
+        }
+    }
+}
+
+fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> Result<Begun, Stuck> {
+    let making = warm.map(|warm| saved::prepare(&warm.folder.join(&warm.key)));
+    let begins = match &making {
+        Some(Ok(making)) => board::wire::Start::BootToSave(making.path().to_owned()),
+        Some(Err(_)) | None => board::wire::Start::Boot,
+    };
+    guest.send(&Spec { start: begins, ..plan.machine.clone() });
+    let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
+        let standing = guest.sample()?;
+        guest.explain(&standing)?;
+        return Err(Stuck::NoAgent(standing));
+    };
+    let ready = start.elapsed();
+    let (name, note) = match warm.zip(making) {
+        None => (None, None),
+        Some((warm, making)) => {
+            let saved = match making {
+                Ok(making) => save(guest, warm, &making, &hello, ready)?,
+                Err(error) => Err(error.to_string()),
+            };
+            let folder = warm.folder.display();
+            match saved {
+                Ok(()) => (Some(name(warm)), None),
+                Err(why) => (None, Some(format!("the machine is not saved in {folder}: {why}"))),
+            }
+        }
+    };
+    wake(guest, Instant::now() + WAKE)?;
+    Ok(Begun { hello, ready, start: Start::Booted { saved: name }, about: None, note })
+}
+
+/// Saves the machine for others. Its agent has set everything up by then, and waits; what went wrong is no harm to
+/// this run.
+fn save(
+    guest: &mut Guest,
+    warm: &Warm,
+    making: &TempDir,
+    hello: &Hello,
+    cold: Duration,
+) -> Result<Result<(), String>, Stuck> {
+    // A kernel that draws its first random numbers may patch itself for that: once, and not in every run.
+    wake(guest, Instant::now() + WAKE)?;
+    let Ok(greeting) = protocol::encode(hello) else { return Ok(Err("its hello is too long".to_owned())) };
+    let about = Box::new(About { greeting, cold, ..warm.about.clone() });
+    Ok(match guest.question_within(Question::Save(about), SAVE)? {
+        Some(Answer::Done(Ok(()))) => {
+            saved::commit(making, &warm.folder.join(&warm.key)).map_err(|error| error.to_string())
+        }
+        Some(Answer::Done(Err(why))) => Err(why),
+        _ => Err(format!("that took more than {} s", SAVE.as_secs())),
+    })
+}
+
+fn go_on(
+    guest: &mut Guest,
+    plan: &Plan,
+    about: Box<About>,
+    start: Instant,
+    how: impl FnOnce(String, Duration) -> Start,
+    warm: &Warm,
+) -> Result<Begun, Stuck> {
+    if about.cold > plan.boot_timeout {
+        let why = "its boot took longer than this scenario allows".to_owned();
+        return Err(Stuck::Unusable { why, damaged: false });
+    }
+    let mut frames = Frames::new();
+    frames.push(&about.greeting);
+    let hello: Hello = frames.next().ok().flatten().ok_or_else(|| Stuck::Unusable {
+        why: "what its agent said is not kept".to_owned(),
+        damaged: true,
+    })?;
+    guest.introduce(hello.clone());
+    let woken = wake(guest, Instant::now() + WAKE);
+    // Whatever this guest ends of before its first word, another one has to show.
+    woken.map_err(|stuck| match stuck {
+        Stuck::Halt(Halt::Ended(why)) => {
+            Stuck::Unusable { why: format!("it does not run ({why:?})"), damaged: true }
+        }
+        stuck => stuck,
+    })?;
+    guest.let_go();
+    let cold = about.cold;
+    Ok(Begun { hello, ready: start.elapsed(), start: how(name(warm), cold), about: Some(about), note: None })
+}
+
+fn silent(what: &str) -> Stuck {
+    Stuck::Unusable { why: format!("it does not {what} within {} s", RESTORE.as_secs()), damaged: false }
+}
+
+/// As people see it: like a kernel's, the first digits.
+pub(super) fn name(warm: &Warm) -> String {
+    warm.key.chars().take(7).collect()
+}
+
+/// Tells the guest the time, and gives it random numbers of its own.
+fn wake(guest: &mut Guest, deadline: Instant) -> Result<(), Stuck> {
+    let mut seed = vec![0; 32];
+    let drawn = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut seed));
+    drawn.map_err(|error| ended(format!("no random numbers are to be had on this machine: {error}")))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    do_it(guest, Action::Wake { now, seed }, deadline)
+}
+
+/// Puts what the scenario brings into the guest.
+pub(super) fn bring(guest: &mut Guest, plan: &Plan) -> Result<(), Halt> {
+    let cant = |why: String| ended(format!("the scenario's files can't be put into the guest: {why}"));
+    let packed = fs::read(&plan.luggage).or_else(|error| match error.kind() {
+        // Who has nothing to bring needs no file.
+        io::ErrorKind::NotFound if plan.luggage.as_os_str().is_empty() => Ok(Vec::new()),
+        _ => Err(cant(error.to_string())),
+    })?;
+    for piece in Luggage::new(&packed) {
+        let piece = piece.map_err(|error| cant(error.to_string()))?;
+        match do_it(guest, Action::Place(piece), Instant::now() + WAKE) {
+            Ok(()) => {}
+            Err(Stuck::Halt(halt)) => return Err(halt),
+            Err(_) => return Err(cant("the agent does not answer".to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// Has the agent do what it does by itself.
+fn do_it(guest: &mut Guest, action: Action, deadline: Instant) -> Result<(), Stuck> {
+    match guest.ask(action, deadline)? {
+        Some((Outcome::Done, _)) => Ok(()),
+        Some((Outcome::Refused { why }, _)) => {
+            Err(ended(format!("the agent could not prepare the guest: {why}")).into())
+        }
+        Some((other, _)) => {
+            Err(Halt::Ended(RunEnd::BadAgent(format!("{other:?}, where it was done"))).into())
+        }
+        None => {
+            let standing = guest.sample()?;
+            guest.explain(&standing)?;
+            Err(Stuck::NoAgent(standing))
+        }
+    }
+}
+
+fn ended(why: String) -> Halt {
+    Halt::Ended(RunEnd::Machine(EndReason::Failed { blame: Blame::Unknown, why }))
+}

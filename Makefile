@@ -6,7 +6,7 @@ SCENARIO ?= scenarios/chardev.yaml
 
 DEBIAN_KERNEL := $(or $(VMM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmm)/tools/debian-kernel
 
-.PHONY: run test test-all bench check setup clean
+.PHONY: run test test-all bench check dist setup clean
 
 run: setup
 	$(RELEASE)/vmm run $(SCENARIO)
@@ -40,6 +40,10 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check
+
+# A release: vmm-VERSION-x86_64-linux.tar.zst and its checksum, in target/dist.
+dist:
+	./ci/dist
 
 setup:
 	@./setup

@@ -10,6 +10,7 @@ mod guests {
 
     mod bad_input;
     mod bisect;
+    mod ci;
     mod devices;
     mod evidence;
     mod expectations;
@@ -21,6 +22,7 @@ mod guests {
     mod interrupt;
     mod kernel_faults;
     mod kernels;
+    mod many;
     mod modules;
     mod programs;
     mod robustness;

@@ -51,9 +51,15 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The report.
+    /// The only scenario of the report.
     #[track_caller]
     pub fn report(&self) -> &Value {
+        &self.whole_report()["scenarios"][0]
+    }
+
+    /// The report.
+    #[track_caller]
+    pub fn whole_report(&self) -> &Value {
         self.report.as_ref().unwrap_or_else(|| panic!("no report was written:\n{}", self.text))
     }
 

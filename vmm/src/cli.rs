@@ -3,9 +3,13 @@
 use crate::{
     bisect::BisectArgs,
     grade::GradeArgs,
+    init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
     machine::MachineArgs,
+    manual::{CompletionsArgs, ManArgs},
+    many::{ManyArgs, Planned},
     module::ModuleArgs,
+    report::ReportArgs,
     splat::SplatArgs,
 };
 use base::wanted::Wanted;
@@ -24,6 +28,10 @@ use std::{path::PathBuf, str::FromStr};
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
 pub struct Cli {
+    /// Take series of patches and fragments from this folder's kernel-patches [default: the nearest one above the
+    /// scenario, the current folder or the program; else those that vmm brings]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    pub project: Option<PathBuf>,
     /// Do nothing unless everything that others wrote can be confined in full (`vmm doctor` says what can't)
     #[arg(long, global = true)]
     pub require_jail: bool,
@@ -59,13 +67,15 @@ Environment:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run scenarios and give verdicts
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Find the commit that broke it
     Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
     /// Grade what students handed in
     Grade(GradeArgs),
+    /// Look at, compare and merge reports of runs
+    Report(ReportArgs),
     /// Follow one system call through the kernel
     Explain(ExplainArgs),
     /// Say whether this machine can run guests, and how to mend what is missing
@@ -78,6 +88,13 @@ pub enum Command {
     Bench(BenchArgs),
     /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
+    /// Write a first scenario for this repository, and a workflow for GitHub
+    Init(InitArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Look after the machines that were saved
     Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
@@ -94,16 +111,18 @@ pub enum Command {
 Examples:
   vmm run scenarios/chardev.yaml
   vmm run --host emulated scenarios/syscall.yaml
+  vmm run scenarios --tag quick --retry 2 --report junit=out.xml
+  vmm run scenarios --kernel 6.12 --kernel 7.3 --fragment kasan
   vmm run scenarios/hello.yaml --report json=out.json")]
 pub struct RunArgs {
-    /// Scenarios, in YAML
-    #[arg(required = true, value_name = "FILE")]
+    /// Scenarios, in YAML; of a folder all that are below it, of a pattern (`net-*.yaml`) all that match
+    #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
-    /// Also write the runs to a file: json, events, junit, ktap or md; as often as you like
+    /// Also write the runs to a file: json, events, junit, ktap, md or html; as often as you like
     ///
-    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE holds one
-    /// scenario's run as one object; events=FILE gets a line of JSON for everything that happens; junit, ktap and md hold
-    /// all scenarios.
+    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE is one object with
+    /// all scenarios in it; events=FILE gets a line of JSON for everything that happens; html=FILE is one page that needs
+    /// nothing else.
     #[arg(long, value_name = "FORMAT=FILE")]
     pub report: Vec<Report>,
     /// Show of every step what its program printed and what the kernel logged
@@ -115,9 +134,6 @@ pub struct RunArgs {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
-    /// Run them so often, and show how verdicts and times spread
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["report", "bisect"])]
-    pub repeat: Option<u32>,
     /// Boot each guest, instead of starting it from where one like it was saved
     #[arg(long)]
     cold: bool,
@@ -130,17 +146,20 @@ pub struct RunArgs {
     /// How closely guests are watched: full, kprobes (the kernel may patch its own text) or basic (calls are counted)
     #[arg(long, value_name = "HOW", value_parser = evidence)]
     evidence: Option<Watchfulness>,
-    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
-    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
-    kernel: Option<String>,
+    /// Boot this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file; several times
+    /// for several kernels
+    #[arg(long = "kernel", value_name = "KERNEL", conflicts_with = "source")]
+    pub kernels: Vec<String>,
     /// The modules of a kernel that was not built here: /lib/modules/RELEASE
-    #[arg(long, value_name = "DIR", requires = "kernel")]
+    #[arg(long, value_name = "DIR", requires = "kernels")]
     modules: Option<PathBuf>,
+    #[command(flatten)]
+    pub many: ManyArgs,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
     /// every verdict against the kernel is bad.
-    #[arg(long, conflicts_with = "report")]
+    #[arg(long, conflicts_with_all = ["report", "retry", "repeat", "until_fail", "quarantine", "shard"])]
     pub bisect: bool,
     /// With --bisect: bad is only what says this of itself; a regular expression
     #[arg(long, value_name = "PATTERN", requires = "bisect", value_parser = crate::bisect::pattern)]
@@ -158,17 +177,26 @@ fn evidence(text: &str) -> Result<Watchfulness, String> {
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        let kernel = self.recipe.wanted(self.kernel.as_ref(), self.modules.as_ref());
         let starts = if self.cold { Starts::Cold } else { Starts::Warm };
         Options {
             host: self.host.into(),
             trace: self.trace.clone(),
             evidence: self.evidence,
-            kernel,
             starts,
             verify_reset: self.verify_reset,
             ..Options::default()
         }
+    }
+
+    /// So many times, where a table of verdicts and times is what is wanted, and no reports of what was run.
+    pub fn table(&self, planned: &Planned) -> Option<u32> {
+        let plain = self.report.is_empty() && self.many.artifacts.is_none() && !self.many.is_judged();
+        self.many.repeat.filter(|_| plain && planned.shard.is_none())
+    }
+
+    /// What all kernels have in common.
+    pub fn common(&self) -> Wanted {
+        self.recipe.wanted(None, self.modules.as_ref())
     }
 
     /// What the scenario's parameters are.
@@ -183,11 +211,11 @@ impl RunArgs {
 
     /// What clap can't see.
     pub fn complaint(&self) -> Option<String> {
-        if self.files.len() > 1 && self.report.iter().any(|report| report.format == Format::Json) {
-            return Some(
-                "a report in json holds one run: name one scenario, or take events=FILE, which holds all"
-                    .to_owned(),
-            );
+        if self.kernels.len() > 1 && self.modules.is_some() {
+            return Some("--modules belongs to one kernel, and --kernel names several".to_owned());
+        }
+        if let Some(complaint) = self.many.complaint() {
+            return Some(complaint);
         }
         let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
         if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
@@ -253,7 +281,7 @@ pub struct Report {
 /// What a report is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One scenario's run as one JSON object
+    /// One JSON object with all scenarios in it
     Json,
     /// What happens, as it happens, one JSON object a line
     Events,
@@ -263,6 +291,8 @@ pub enum Format {
     Ktap,
     /// A table in Markdown, and what failed
     Md,
+    /// One page for a browser
+    Html,
 }
 
 impl FromStr for Report {
@@ -429,7 +459,7 @@ mod tests {
 
     fn run_args(line: &str) -> Result<RunArgs, clap::Error> {
         match Cli::try_parse_from(line.split(' '))?.command {
-            Command::Run(args) => Ok(args),
+            Command::Run(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }
@@ -456,6 +486,12 @@ mod tests {
             "vmm run a --report json=",
             "vmm run a --report b",
             "vmm run a --host c",
+            "vmm run a --shard 9/8",
+            "vmm run a --times b",
+            "vmm run a --retry 1 --repeat 2",
+            "vmm run a --repeat 0",
+            "vmm run a --fail-on nothing",
+            "vmm run a --modules b",
             "vmm run a --set major",
             "vmm run a --set =261",
         ] {
@@ -465,8 +501,9 @@ mod tests {
         assert_eq!((&*set["major"], &*set["text"]), ("261", "a=b"));
         for line in [
             "vmm run a --set b=1 --set b=2",
-            "vmm run a b --report json=c",
             "vmm run a --report json=b --report junit=b",
+            "vmm run a --kernel 6.12 --kernel 7.3 --modules c",
+            "vmm run a --tag b,",
         ] {
             assert!(run_args(line).unwrap().complaint().is_some(), "{line}");
         }

@@ -37,14 +37,19 @@ pub fn code(verdict: Verdict) -> u8 {
 /// The code of several runs. What is known to be wrong with a kernel goes before what could not be found out about
 /// another, and that before a pass.
 pub fn of_all(verdicts: &[Verdict]) -> u8 {
-    let rank = |code: &u8| match code {
+    code(worst(verdicts))
+}
+
+/// The one that goes before all others.
+pub fn worst(verdicts: &[Verdict]) -> Verdict {
+    let rank = |verdict: &Verdict| match code(*verdict) {
         0 => 0,
         3 => 1,
         2 => 2,
         1 => 3,
         _ => 4,
     };
-    verdicts.iter().map(|verdict| code(*verdict)).max_by_key(rank).unwrap_or(0)
+    verdicts.iter().copied().max_by_key(rank).unwrap_or(Verdict::Pass)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use harness::machines;
 use kernel::{
     Kernel, KernelError, menuconfig,
+    parcel::{self, Parcel},
     store::{self, Rule},
     wanted::Meant,
 };
@@ -72,6 +73,32 @@ Examples:
         #[arg(long)]
         dry_run: bool,
     },
+    /// Print the hash that a kernel has, or would have, without building it
+    Hash {
+        /// A series: what --kernel of `vmm run` takes
+        #[arg(value_name = "KERNEL")]
+        kernel: Option<String>,
+        #[command(flatten)]
+        recipe: RecipeArgs,
+    },
+    /// Write a kernel that was built to one file (tar.zst), for another machine
+    Export {
+        /// Its hash, or enough of its first digits
+        hash: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Put a kernel that was exported into the cache
+    ///
+    /// Every file is held against the manifest. With --digest the manifest is, too: take that from a place which nobody else
+    /// can write to, or trust the file.
+    Import {
+        /// The file
+        file: PathBuf,
+        /// What its export printed as digest
+        #[arg(long, value_name = "SHA256")]
+        digest: Option<String>,
+    },
     /// Change a configuration by the kernel's own menus; prints the changes as a fragment
     Menuconfig {
         /// A series
@@ -90,7 +117,8 @@ Examples:
 /// What a kernel is built from.
 #[derive(Debug, Default, Args)]
 pub struct RecipeArgs {
-    /// Build this: a folder, a tarball, a Debian package (linux-source-6.12), or a git repository and #REVISION
+    /// Build this: a folder, a tarball or its address and #sha256=HEX, a Debian package (linux-source-6.12), or a git
+    /// repository and #REVISION
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
     /// Take this git revision of the source
@@ -163,6 +191,15 @@ pub fn kernel(args: &KernelArgs) -> u8 {
         Command::Gc { keep, older, dry_run } => {
             gc(Rule { keep: *keep, older: *older }, *dry_run, &cache).map_err(KernelError::from)
         }
+        Command::Hash { kernel, recipe } => meant(&recipe.wanted(kernel.as_ref(), None), &cache)
+            .and_then(|meant| kernel::hash(&meant, &cache))
+            .map(|hash| say(&format!("{hash}\n"))),
+        Command::Export { hash, file } => {
+            parcel::export(&cache, hash, file).map(|it| say(&exported(&it, file)))
+        }
+        Command::Import { file, digest } => {
+            parcel::import(&cache, file, digest.as_deref()).map(|it| say(&imported(&it)))
+        }
         Command::Menuconfig { kernel, recipe, save } => {
             menu(&recipe.wanted(kernel.as_ref(), None), save.as_deref(), &cache)
         }
@@ -189,6 +226,15 @@ fn build(wanted: &Wanted, cache: &Cache) -> Result<(), KernelError> {
         build.display(),
     ));
     Ok(())
+}
+
+fn exported(Parcel { hash, release, digest, .. }: &Parcel, file: &std::path::Path) -> String {
+    format!("{release} {hash}\n  file      {}\n  digest    {digest}\n", file.display())
+}
+
+fn imported(Parcel { hash, release, cached, .. }: &Parcel) -> String {
+    let state = if *cached { "was in the cache already" } else { "imported" };
+    format!("{release} {hash} ({state})\n")
 }
 
 fn gc(rule: Rule, dry_run: bool, cache: &Cache) -> Result<(), base::cache::CacheError> {

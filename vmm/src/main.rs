@@ -6,21 +6,26 @@
 #![forbid(unsafe_code)]
 
 mod bisect;
+mod brought;
 mod cli;
 mod doctor;
 mod exit;
 mod grade;
 mod host;
+mod init;
 mod kernel;
 mod machine;
+mod manual;
+mod many;
 mod module;
 mod repeat;
+mod report;
 mod run;
 mod say;
 mod splat;
 
 use ::host::emulated;
-use base::{interrupt, wanted::Wanted};
+use base::{interrupt, project, wanted::Wanted};
 use clap::{CommandFactory, Parser};
 use cli::{BenchCommand, Cli, Command};
 use harness::{
@@ -42,7 +47,11 @@ fn main() -> ExitCode {
         };
     }
     // Usage errors exit with 2.
-    let Cli { command, require_jail } = Cli::parse();
+    let Cli { command, require_jail, project } = Cli::parse();
+    project::fall_back_to(brought::project);
+    if let Some(folder) = project {
+        project::name(folder);
+    }
     match command {
         Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
@@ -80,6 +89,10 @@ fn user(command: Command) -> u8 {
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
         Command::Grade(args) => grade::grade(args),
+        Command::Init(args) => init::init(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
+        Command::Report(args) => report::report(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Kernel(args) => kernel::kernel(&args),
         Command::Machine(args) => machine::machine(&args.command),

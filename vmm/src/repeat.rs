@@ -5,13 +5,12 @@
 use crate::{exit, say};
 use base::text;
 use engine::event::Start;
-use harness::{Abort, Options, Session, bench::Spread};
+use harness::{Abort, Options, Session, bench::Spread, many::Case};
 use judge::{Judged, Verdict};
 use report::{
     Reporter, Reporters,
     terminal::{Detail, Terminal},
 };
-use scenario::Scenario;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -20,23 +19,30 @@ use std::{
 };
 
 /// Runs each scenario so often; returns the exit code.
-pub fn repeat(scenarios: &[Scenario], options: Options, detail: Detail, times: u32) -> u8 {
-    let guests_mib = scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0);
-    let mut session = match Session::open(Options { guests_mib, ..options }) {
+pub fn repeat(cases: &[Case], options: Options, detail: Detail, times: u32) -> u8 {
+    let mut session = match Session::open(options) {
         Ok(session) => session,
         Err(abort) => return say::outcome(Err::<String, Abort>(abort)),
     };
     let mut verdicts = Vec::new();
-    for (index, scenario) in scenarios.iter().enumerate() {
-        let last = index + 1 == scenarios.len();
-        let series = one(&mut session, scenario, detail, times, last);
+    for (index, case) in cases.iter().enumerate() {
+        let last = index + 1 == cases.len();
+        let series = one(&mut session, case, detail, times, last);
         verdicts.extend(&series.verdicts);
-        say::out(&series.table(scenario));
+        say::out(&series.table(&name(case)));
         if series.verdicts.last() == Some(&Verdict::Interrupted) {
             break;
         }
     }
     exit::of_all(&verdicts)
+}
+
+/// The scenario's, with the kernel's where there are several.
+fn name(case: &Case) -> String {
+    match case.variant.as_str() {
+        "" => case.scenario.name.clone(),
+        variant => format!("{} [{variant}]", case.scenario.name),
+    }
 }
 
 /// What came of the runs of one scenario.
@@ -49,7 +55,7 @@ struct Series {
     ran: Vec<Duration>,
 }
 
-fn one(session: &mut Session, scenario: &Scenario, detail: Detail, times: u32, last: bool) -> Series {
+fn one(session: &mut Session, case: &Case, detail: Detail, times: u32, last: bool) -> Series {
     let mut series = Series::default();
     for number in 1..=times {
         session.expect_more(number < times || !last);
@@ -57,7 +63,7 @@ fn one(session: &mut Session, scenario: &Scenario, detail: Detail, times: u32, l
         let mut reporters = Reporters::default();
         reporters.add(Terminal::new(Box::new(page.clone()), false).with(detail));
         reporters.add(began.clone());
-        let report = session.run(scenario, &mut reporters);
+        let report = session.run_case(case, 1, &mut reporters);
         // One of each kind, and of what goes well only the first.
         if !series.verdicts.contains(&report.verdict) {
             say::out(&format!("run {number} of {times}\n{}\n", page.text()));
@@ -75,8 +81,8 @@ fn one(session: &mut Session, scenario: &Scenario, detail: Detail, times: u32, l
 }
 
 impl Series {
-    fn table(&self, scenario: &Scenario) -> String {
-        let mut text = format!("{}: {} runs\n", text::escape(&scenario.name), self.verdicts.len());
+    fn table(&self, name: &str) -> String {
+        let mut text = format!("{}: {} runs\n", text::escape(name), self.verdicts.len());
         let mut counts: Vec<(Verdict, usize)> = Vec::new();
         for verdict in &self.verdicts {
             match counts.iter_mut().find(|(known, _)| known == verdict) {
@@ -157,6 +163,6 @@ mod tests {
             ran: vec![ms(300), ms(100), ms(200)],
         };
         let scenario = scenario::fixture::scenario(scenario::fixture::SYSCALL);
-        insta::assert_snapshot!(series.table(&scenario));
+        insta::assert_snapshot!(series.table(&scenario.name));
     }
 }

@@ -2,22 +2,23 @@
 
 use crate::{
     cli::{Format, Report, RunArgs},
-    exit, repeat, say,
+    exit,
+    many::Planned,
+    repeat, say,
 };
 use ::bisect::{
     Seen,
     sign::{Judged as Decided, Rule, Sign},
 };
-use harness::{Abort, Options, Session};
+use harness::{
+    Abort, Options, Session,
+    many::{self, Case},
+};
 use judge::{Began, Judge, Judged, Verdict};
 use regex::Regex;
 use report::{
-    FileReport, Reporters,
-    events::Events,
-    github::GitHub,
-    json::Json,
-    junit, ktap, markdown,
-    terminal::{Detail, Terminal},
+    Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
+    markdown, record::Shard, summary::Summary, terminal::Terminal,
 };
 use scenario::Scenario;
 use std::{
@@ -35,42 +36,48 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
-    let (paths, reports, settings) = (&args.files, &args.report, args.settings());
-    let (mut scenarios, mut bad) = (Vec::new(), false);
-    for path in paths {
-        match scenario::load_with(path, &settings) {
-            Ok(scenario) => scenarios.push(scenario),
-            Err(diagnostics) => {
-                say::error(&diagnostics);
-                bad = true;
-            }
-        }
+    let planned = match planned(args) {
+        Ok(planned) => planned,
+        Err(abort) => return say::outcome(Err(abort)),
+    };
+    let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
+    let options = Options { guests_mib, ..args.options() };
+    if let Some(times) = args.table(&planned) {
+        return repeat::repeat(&planned.cases, options, args.detail(), times);
     }
-    if bad {
-        return exit::code(Verdict::BadInput);
-    }
-    if let Some(times) = args.repeat {
-        return repeat::repeat(&scenarios, args.options(), args.detail(), times);
-    }
-    match prepared(args.options(), &scenarios, args.detail(), reports) {
-        Ok((session, reporters)) => {
-            let (verdicts, signs) = all(session, &scenarios, reporters, args.bisect);
+    let reporters = reporters(args, &planned.cases, planned.shard.clone());
+    match reporters.and_then(|reporters| Ok((reporters, Session::open(options)?))) {
+        Ok((reporters, session)) => {
+            let (verdicts, signs) = all(planned, reporters, session);
             if args.bisect { for_git(&signs, args.bad_if.as_ref()) } else { exit::of_all(&verdicts) }
         }
         Err(abort) => say::outcome(Err(abort)),
     }
 }
 
-fn prepared(
-    options: Options,
-    scenarios: &[Scenario],
-    detail: Detail,
-    reports: &[Report],
-) -> Result<(Session, Reporters), Abort> {
+/// What is to be run. All files are read, so that all that is wrong with them is told at once.
+fn planned(args: &RunArgs) -> Result<Planned, Abort> {
+    let files = many::files(&args.files)?;
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| !args.many.is_other(file)).collect();
+    let (mut scenarios, mut bad, settings) = (Vec::new(), Vec::new(), args.settings());
+    for path in &files {
+        match scenario::load_with(path, &settings) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(diagnostics) => bad.push(diagnostics.to_string()),
+        }
+    }
+    if !bad.is_empty() {
+        return Err(Abort::input(bad.join("\n")));
+    }
+    args.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
+}
+
+fn reporters(args: &RunArgs, cases: &[Case], shard: Option<Shard>) -> Result<Reporters, Abort> {
     let mut reporters = Reporters::default();
     let whole = |path: &Path| path.canonicalize().ok();
-    for Report { file, .. } in reports {
-        if whole(file).is_some_and(|file| scenarios.iter().any(|it| whole(&it.path) == Some(file.clone()))) {
+    for Report { file, .. } in &args.report {
+        let is = |scenario: &Scenario| whole(&scenario.path) == whole(file);
+        if whole(file).is_some() && cases.iter().any(|case| is(&case.scenario)) {
             let why = format!("the report {} would overwrite a scenario; name another file", file.display());
             return Err(Abort::input(why));
         }
@@ -81,26 +88,33 @@ fn prepared(
             token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
         reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
     }
-    reporters.add(Terminal::stdout().with(detail));
-    // Last, so that the terminal has shown what a file can't take.
-    for Report { format, file } in reports {
-        let render = match format {
-            Format::Json => {
-                reporters.add(Json::create(file).map_err(Abort::input)?);
-                continue;
-            }
-            Format::Events => {
-                reporters.add(Events::create(file).map_err(Abort::input)?);
-                continue;
-            }
-            Format::Junit => junit::render,
-            Format::Ktap => ktap::render,
-            Format::Md => markdown::render,
-        };
-        reporters.add(FileReport::create(file, render).map_err(Abort::input)?);
+    reporters.add(Terminal::stdout().with(args.detail()));
+    // Behind it, so that the terminal has shown what a file can't take.
+    let mut files = Files::new(shard);
+    for Report { format, file } in &args.report {
+        match render(*format) {
+            Some(render) => files.add(file, render).map_err(Abort::input)?,
+            None => reporters.add(Events::create(file).map_err(Abort::input)?),
+        }
     }
-    let guests_mib = scenarios.iter().map(|scenario| scenario.machine.memory_mib).max().unwrap_or(0);
-    Ok((Session::open(Options { guests_mib, ..options })?, reporters))
+    reporters.add(files);
+    if let Some(folder) = &args.many.artifacts {
+        reporters.add(Artifacts::create(folder).map_err(Abort::input)?);
+    }
+    reporters.add(Summary::new(Box::new(io::stdout())));
+    Ok(reporters)
+}
+
+/// What makes a format's text of all runs; nothing makes that of events, which are written as they come.
+pub fn render(format: Format) -> Option<Render> {
+    match format {
+        Format::Json => Some(json::render),
+        Format::Events => None,
+        Format::Junit => Some(junit::render),
+        Format::Ktap => Some(ktap::render),
+        Format::Md => Some(markdown::render),
+        Format::Html => Some(html::render),
+    }
 }
 
 /// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
@@ -122,67 +136,20 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn all(
-    mut session: Session,
-    scenarios: &[Scenario],
-    mut reporters: Reporters,
-    try_again: bool,
-) -> (Vec<Verdict>, Vec<Sign>) {
-    /// What this machine spoils is tried so often in all, if it is.
-    const TRIES: u32 = 3;
-    let (mut verdicts, mut signs) = (Vec::new(), Vec::new());
-    let plan = |scenario| match Judge::new(scenario).begin() {
-        Judged::Began(began) => Some(began),
+fn all(mut planned: Planned, mut reporters: Reporters, mut session: Session) -> (Vec<Verdict>, Vec<Sign>) {
+    let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
+        Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
-    reporters.begin(&scenarios.iter().filter_map(plan).collect::<Vec<Began>>());
-    for (index, scenario) in scenarios.iter().enumerate() {
-        if index > 0 {
-            say::out("\n");
-        }
-        session.expect_more(index + 1 < scenarios.len());
-        let mut report = session.run(scenario, &mut reporters);
-        for _ in 1..if try_again { TRIES } else { 1 } {
-            if report.verdict == Verdict::Infra {
-                say::out("\nthis machine's fault; once more\n");
-                report = session.run(scenario, &mut reporters);
-            }
-        }
-        let verdict = report.verdict;
-        signs.push(Sign::of(&report));
-        verdicts.push(verdict);
-        if verdict == Verdict::Interrupted {
-            break;
-        }
-    }
-    if scenarios.len() > 1 {
-        say::out(&summary(scenarios, &verdicts));
-    }
+    reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
+    let all =
+        many::run(&mut session, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
+    planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));
+    let mut verdicts: Vec<Verdict> =
+        all.iter().map(|ran| many::counted(&ran.settled, planned.policy)).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
-    (verdicts, signs)
-}
-
-/// The runs that did not pass by their names, and how many came to what.
-fn summary(scenarios: &[Scenario], verdicts: &[Verdict]) -> String {
-    let mut text = "\n".to_owned();
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    let not_run = scenarios.len() - verdicts.len();
-    for (scenario, verdict) in scenarios.iter().zip(verdicts) {
-        let name = verdict.name().to_owned();
-        if *verdict != Verdict::Pass {
-            let (name, path) = (name.to_uppercase(), scenario.path.display().to_string());
-            text +=
-                &format!("{name}  {}  ({})\n", base::text::escape(&scenario.name), base::text::escape(&path));
-        }
-        match counts.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((name, 1)),
-        }
-    }
-    counts.extend((not_run > 0).then(|| ("not run".to_owned(), not_run)));
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    text + &format!("{} scenarios: {}\n", scenarios.len(), counts.join(", "))
+    (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())
 }

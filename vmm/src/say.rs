@@ -20,6 +20,11 @@ pub fn error(why: &dyn Display) {
     let _ = writeln!(io::stderr(), "{word}{why}");
 }
 
+/// What a person should look at, on standard error.
+pub fn warning(why: &dyn Display) {
+    let _ = writeln!(io::stderr(), "warning: {why}");
+}
+
 /// Says what came of a command, and returns its exit code.
 pub fn outcome(result: Result<String, Abort>) -> u8 {
     match result {

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 use thiserror::Error;
 
@@ -11,21 +12,52 @@ pub const PATCHES: &str = "kernel-patches";
 
 /// There is none.
 #[derive(Debug, Error)]
-#[error(
-    "find the project: there is no folder `{PATCHES}` in the current folder or in any above it; run vmm in a \
-     checkout of the project"
-)]
-pub struct NoProject;
+pub enum NoProject {
+    /// The one that was named is none.
+    #[error("use the project {}: it has no folder `{PATCHES}`", .0.display())]
+    Named(PathBuf),
+    /// None was found, and what the program brings can't be written down.
+    #[error("find the project: there is no folder `{PATCHES}` in the current folder or in any above it{0}")]
+    Nowhere(String),
+}
 
-/// The nearest folder that holds `kernel-patches`: above `near` (a file), or else above the current folder, or above
-/// this program.
+/// The one that the user named.
+static NAMED: OnceLock<PathBuf> = OnceLock::new();
+/// Gives the one that the program brings.
+static BROUGHT: OnceLock<fn() -> Result<PathBuf, String>> = OnceLock::new();
+
+/// From now on it is this one.
+pub fn name(folder: PathBuf) {
+    let _ = NAMED.set(folder);
+}
+
+/// What is taken where there is no other.
+pub fn fall_back_to(brought: fn() -> Result<PathBuf, String>) {
+    let _ = BROUGHT.set(brought);
+}
+
+/// The one that was named, or the nearest folder that holds `kernel-patches`: above `near` (a file), or else above the
+/// current folder, or above this program; or the one that the program brings.
 ///
 /// # Errors
 /// There is none.
 pub fn find(near: Option<&Path>) -> Result<PathBuf, NoProject> {
+    if let Some(named) = NAMED.get() {
+        return if named.join(PATCHES).is_dir() {
+            Ok(named.clone())
+        } else {
+            Err(NoProject::Named(named.clone()))
+        };
+    }
     let near = near.and_then(|path| fs::canonicalize(path).ok());
     let places = [near, env::current_dir().ok(), env::current_exe().ok()];
     let above =
         |place: &PathBuf| place.ancestors().find(|path| path.join(PATCHES).is_dir()).map(Path::to_owned);
-    places.iter().flatten().find_map(above).ok_or(NoProject)
+    if let Some(found) = places.iter().flatten().find_map(above) {
+        return Ok(found);
+    }
+    match BROUGHT.get() {
+        Some(brought) => brought().map_err(|why| NoProject::Nowhere(format!(", and {why}"))),
+        None => Err(NoProject::Nowhere("; run vmm in a checkout of the project".into())),
+    }
 }

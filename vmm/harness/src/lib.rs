@@ -11,6 +11,7 @@ pub mod bench;
 pub mod explain;
 pub mod kernel;
 pub mod machines;
+pub mod many;
 pub mod module;
 mod session;
 

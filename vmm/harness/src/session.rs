@@ -11,13 +11,14 @@ pub(crate) use modules::{Modules, prepare as prepare_modules};
 pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
 pub use warm::Starts;
 
-use crate::Abort;
+use crate::{Abort, many::Case};
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
-use judge::{Judge, Judged, RunReport, Verdict};
+use judge::{Began, Judge, Judged, RunReport, Verdict};
 use plan::{Warm, Watch};
 use report::Reporters;
 use scenario::model::{Scenario, Watchfulness};
+use std::sync::Arc;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +73,17 @@ impl Session {
     ///
     /// [`interrupt::install`] makes Ctrl-C end a run in order. Whatever happens, there is a report.
     pub fn run(&mut self, scenario: &Scenario, reporters: &mut Reporters) -> RunReport {
+        let kernel = self.options.kernel.clone();
+        self.run_case(
+            &Case { scenario: Arc::new(scenario.clone()), variant: String::new(), kernel },
+            1,
+            reporters,
+        )
+    }
+
+    /// The same for one of several kernels, and for one attempt of several, counted from 1.
+    pub fn run_case(&mut self, case: &Case, attempt: u32, reporters: &mut Reporters) -> RunReport {
+        let scenario = &*case.scenario;
         let mut judge = Judge::new(scenario);
         let mut end = None;
         let mut tell = |judged: &Judged| {
@@ -80,10 +92,14 @@ impl Session {
             }
             reporters.tell(judged);
         };
-        tell(&judge.begin());
+        tell(&match judge.begin() {
+            Judged::Began(began) => Judged::Began(Began { variant: case.variant.clone(), attempt, ..began }),
+            other => other,
+        });
         // The engine's last event brings the verdict. It always comes; if it did not, that's our fault.
         let missing = || Abort::infra("the run has no end");
-        let abort = self.carry_out(scenario, &mut judge, &mut tell).err().unwrap_or_else(missing);
+        let abort =
+            self.carry_out(scenario, &case.kernel, &mut judge, &mut tell).err().unwrap_or_else(missing);
         for judged in judge.abort(abort.verdict, abort.why) {
             tell(&judged);
         }
@@ -92,9 +108,15 @@ impl Session {
         end
     }
 
+    /// The next run gets a host that nobody has used.
+    pub fn fresh_host(&mut self) {
+        (self.host, self.chosen) = (None, None);
+    }
+
     fn carry_out(
         &mut self,
         scenario: &Scenario,
+        wanted: &Wanted,
         judge: &mut Judge,
         tell: &mut dyn FnMut(&Judged),
     ) -> Result<(), Abort> {
@@ -104,7 +126,7 @@ impl Session {
         }
         let chosen = self.chosen.as_ref().expect("it was just chosen");
         tell(&judge.host(chosen.description.clone()));
-        let kernel = kernel(scenario, &self.options.kernel, &self.cache)?;
+        let kernel = kernel(scenario, wanted, &self.cache)?;
         // It boots while modules and image are made.
         if self.host.is_none() {
             let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);

@@ -1,6 +1,6 @@
 //! For tests: the events of a run in which everything is as a scenario expects, and any events at all.
 
-use crate::{Judge, Judged, Kernel, Names, RunReport};
+use crate::{Judge, Judged, Kernel, Names, RunReport, Verdict};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
@@ -203,6 +203,15 @@ pub fn judged(scenario: &Scenario, events: &[Event]) -> Vec<Judged> {
 pub fn run(scenario: &Scenario, events: &[Event]) -> RunReport {
     match judged(scenario, events).pop() {
         Some(Judged::Ended(report)) => *report,
+        other => panic!("the run did not end: {other:?}"),
+    }
+}
+
+/// A run that came to this, and nothing more is known of it.
+pub fn report(verdict: Verdict) -> RunReport {
+    let mut judge = Judge::new(&scenario::fixture::scenario("steps:\n- sleep: 1 s\n"));
+    match judge.abort(verdict, "on purpose".into()).pop() {
+        Some(Judged::Ended(report)) => RunReport { verdict, ..*report },
         other => panic!("the run did not end: {other:?}"),
     }
 }

@@ -132,6 +132,8 @@ impl Judge {
         Judged::Began(Began {
             scenario: self.scenario.name.clone(),
             path: self.scenario.path.clone(),
+            variant: String::new(),
+            attempt: 1,
             notes: self.scenario.notes.clone(),
             steps: self.steps.clone(),
         })

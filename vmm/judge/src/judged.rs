@@ -1,5 +1,6 @@
 //! What reporters get: the events of a run, judged.
 
+use super::case::Settled;
 use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
 use super::reason::Reason;
@@ -39,6 +40,8 @@ pub enum Judged {
     Console(Vec<u8>),
     /// The last: the verdict.
     Ended(Box<RunReport>),
+    /// After the last attempt: what the scenario came to.
+    Settled(Box<Settled>),
 }
 
 /// What is going to be done.
@@ -48,6 +51,10 @@ pub struct Began {
     pub scenario: String,
     /// Its file.
     pub path: PathBuf,
+    /// Which of several kernels it runs on; empty where there is only one.
+    pub variant: String,
+    /// Which try this is, counted from 1.
+    pub attempt: u32,
     /// What its author should know of it.
     pub notes: Vec<String>,
     /// All steps, none of them run.

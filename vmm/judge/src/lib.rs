@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod case;
 mod check;
 mod clean;
 mod compare;
@@ -38,6 +39,7 @@ mod subtests_test;
 #[cfg(test)]
 mod tests;
 
+pub use case::{Attempt, Quarantined, Settled, Then};
 pub use entry::{EntryWrite, Named};
 pub use excerpt::Excerpt;
 pub use judge::Judge;

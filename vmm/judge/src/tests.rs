@@ -453,6 +453,13 @@ fn no_number_holds_for_calls_that_were_not_seen() {
 }
 
 #[test]
+fn a_script_is_called_by_its_first_line() {
+    let scenario = scenario("steps:\n- script: |\n    # why\n    ls /sys | grep \"${X}\"\n    true\n");
+    let Judged::Began(began) = Judge::new(&scenario).begin() else { panic!("no beginning") };
+    assert_eq!(began.steps[0].title, "script: ls /sys | grep \"${X}\" ... and 1 lines more");
+}
+
+#[test]
 fn a_report_is_data_that_can_be_written_and_read_again() {
     let scenario = scenario(SLEEP);
     let good = run(&scenario, &good_run(&scenario));

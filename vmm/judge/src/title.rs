@@ -86,6 +86,15 @@ impl Titles<'_> {
                 format!("ioctl {} {request:#x}{arg}", self.descriptor(fd))
             }
             Action::Close { fd } => format!("close {}", self.descriptor(fd)),
+            action @ Action::Run { .. } if action.script().is_some() => {
+                let text = String::from_utf8_lossy(action.script().unwrap_or_default()).into_owned();
+                let is_code = |line: &&str| !line.is_empty() && !line.starts_with('#');
+                let lines = || text.lines().map(str::trim).filter(is_code);
+                let (first, more) = (lines().next().unwrap_or_default(), lines().count().saturating_sub(1));
+                let first: String = first.chars().take(LINE).collect();
+                let more = if more > 0 { format!(" ... and {more} lines more") } else { String::new() };
+                format!("script: {}{more}", escape(&first))
+            }
             Action::Run { argv, .. } => {
                 let words: Vec<String> = argv.iter().map(|word| escape(word)).collect();
                 let line = words.join(" ");

@@ -57,6 +57,40 @@ impl Verdict {
     }
 }
 
+/// All verdicts.
+const ALL: [Verdict; 13] = [
+    Verdict::Pass,
+    Verdict::Fail,
+    Verdict::Splat,
+    Verdict::Tampered,
+    Verdict::Oops,
+    Verdict::Panic,
+    Verdict::HangSpinning,
+    Verdict::HangIdle,
+    Verdict::BootFailed,
+    Verdict::BuildFailed,
+    Verdict::BadInput,
+    Verdict::Infra,
+    Verdict::Interrupted,
+];
+
+impl Verdict {
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
+    /// All names.
+    pub fn names() -> [&'static str; 13] {
+        ALL.map(Self::name)
+    }
+
+    /// Whether it is held against a kernel, a module or an expectation, and not against the input or this machine.
+    pub fn is_against(self) -> bool {
+        !matches!(self, Self::Pass | Self::BadInput | Self::Infra | Self::Interrupted)
+    }
+}
+
 impl From<Fault> for Verdict {
     /// The verdict of a run that ended before its machine began.
     fn from(fault: Fault) -> Self {

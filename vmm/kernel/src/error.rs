@@ -69,6 +69,9 @@ pub enum KernelError {
     /// A kernel that was not built here.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// A file that can't be imported.
+    #[error(transparent)]
+    Parcel(#[from] crate::parcel::ParcelError),
     /// What was asked for can't be meant.
     #[error(transparent)]
     Wanted(#[from] wanted::WantedError),
@@ -98,7 +101,10 @@ impl KernelError {
             Self::Source(
                 SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
             ) => Fault::Input,
-            Self::Source(SourceError::NoPackage { .. } | SourceError::Missing(_)) => Fault::Machine,
+            Self::Source(SourceError::Checksum { .. }) | Self::Parcel(_) => Fault::Input,
+            Self::Source(
+                SourceError::NoPackage { .. } | SourceError::Missing(_) | SourceError::Download { .. },
+            ) => Fault::Machine,
             Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
                 Fault::Input
             }

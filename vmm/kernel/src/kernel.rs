@@ -134,6 +134,22 @@ pub fn get(meant: &wanted::Meant, cache: &Cache) -> Result<Kernel, KernelError> 
     }
 }
 
+/// The cache's key of the kernel that was asked for, without building it. A source that is not here is fetched.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn hash(meant: &wanted::Meant, cache: &Cache) -> Result<String, KernelError> {
+    match meant {
+        wanted::Meant::Recipe(recipe) => Ok(prepare(recipe, cache)?.hash),
+        wanted::Meant::Built(entry) => {
+            Ok(entry.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        }
+        wanted::Meant::Foreign { image, modules } => {
+            Ok(foreign::import(image, modules.as_deref(), cache)?.hash)
+        }
+    }
+}
+
 /// Finds the kernel of a recipe in the cache, or builds it.
 ///
 /// # Errors

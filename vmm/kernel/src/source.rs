@@ -1,7 +1,7 @@
 //! Where kernel sources come from, and how they get into the cache.
 
 use super::{
-    debian, git,
+    debian, download, git,
     sources::{SourceError, Sources, compression, hex, kernel_version, renamed, top, unpack},
     tree::Tree,
 };
@@ -30,6 +30,13 @@ pub enum Source {
     Folder(PathBuf),
     /// A file that tar can unpack.
     Tarball(PathBuf),
+    /// A tarball somewhere else.
+    Download {
+        /// Where.
+        address: String,
+        /// Its digest, in hexadecimal digits; without one whatever comes is taken.
+        sha256: Option<String>,
+    },
     /// A git repository at a revision.
     Git {
         /// Its work tree or bare repository.
@@ -52,6 +59,7 @@ impl std::fmt::Display for Source {
             Self::Debian { package, version: None } => write!(f, "{package}"),
             Self::Debian { package, version: Some(version) } => write!(f, "{package} {version}"),
             Self::Folder(path) | Self::Tarball(path) => write!(f, "{}", path.display()),
+            Self::Download { address, .. } => write!(f, "{address}"),
             Self::Remote { address, revision } => write!(f, "{address} at {revision}"),
             Self::Git { repository, revision } => write!(f, "{} at {revision}", repository.display()),
         }
@@ -85,6 +93,19 @@ impl Source {
                 let name = folder.display().to_string();
                 Ok(Sources { folder, identity, name, ours: false, version, tree: Some(tree) })
             }
+            Self::Download { address, sha256 } => {
+                // The same key as if the file were here.
+                if let Some(sum) = sha256
+                    && cache.find(Kind::Source, &format!("tarball-{}", &sum[..16])).is_some()
+                {
+                    return Sources::kept(cache, &format!("tarball-{}", &sum[..16]), address);
+                }
+                let _lock = cache.lock("download", &format!("the source {address}"))?;
+                let fetched = download::fetch(cache, address, sha256.as_deref())?;
+                let sources = Self::Tarball(fetched.path.clone()).resolve(cache);
+                let named = |error| renamed(error, Path::new(address));
+                Ok(Sources { name: address.clone(), ..sources.map_err(named)? })
+            }
             Self::Tarball(file) => {
                 let key = format!("tarball-{}", &digest(file)?[..16]);
                 if cache.find(Kind::Source, &key).is_none() {
@@ -106,7 +127,7 @@ impl Source {
     }
 }
 
-fn digest(file: &Path) -> Result<String, CacheError> {
+pub(super) fn digest(file: &Path) -> Result<String, CacheError> {
     let mut reader = File::open(file).map_err(CacheError::io("open", file))?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

@@ -56,6 +56,24 @@ pub enum SourceError {
         .0.display()
     )]
     NotClean(PathBuf),
+    /// The server, or the way to it.
+    #[error("get {address}: {why}")]
+    Download {
+        /// From where.
+        address: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// It is not what was asked for.
+    #[error("use {address}: its SHA-256 is {found}, and {wanted} was asked for; what came was not kept")]
+    Checksum {
+        /// From where.
+        address: String,
+        /// The one that was asked for.
+        wanted: String,
+        /// The one that it has.
+        found: String,
+    },
     /// The file system, or Ctrl-C.
     #[error(transparent)]
     Cache(#[from] CacheError),

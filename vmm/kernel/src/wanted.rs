@@ -43,6 +43,12 @@ pub enum WantedError {
     /// An address without a revision.
     #[error("fetch {0}: say which revision, as in {0}#v6.12")]
     NoRevision(String),
+    /// A tarball's address without a checksum.
+    #[error("get {0}: say what it must be, as in {0}#sha256=HEX; or {0}#insecure to take whatever comes")]
+    NoChecksum(String),
+    /// A checksum that is none.
+    #[error("get {0}: a SHA-256 has 64 hexadecimal digits, and `{1}` is none")]
+    BadChecksum(String, String),
     /// No `series` file.
     #[error("use the series {}: {why}", path.display())]
     NoSeries {
@@ -202,6 +208,12 @@ fn named_source(wanted: &Wanted, text: &str) -> Result<Source, WantedError> {
     let revision = wanted.revision.clone().or(revision);
     let path = PathBuf::from(place);
     let address = place.contains("://") || place.starts_with("git@");
+    if place.starts_with("https://") || place.starts_with("http://") {
+        let packed = [".tar", ".tar.xz", ".tar.gz", ".tar.bz2", ".tar.zst", ".tgz", ".txz"];
+        if packed.iter().any(|ending| place.ends_with(ending)) {
+            return downloaded(place, revision.as_deref());
+        }
+    }
     match revision {
         Some(revision) if path.is_dir() => Ok(Source::Git { repository: path, revision }),
         Some(revision) if address => Ok(Source::Remote { address: place.to_owned(), revision }),
@@ -215,6 +227,22 @@ fn named_source(wanted: &Wanted, text: &str) -> Result<Source, WantedError> {
             None => Err(WantedError::NoSource(place.to_owned())),
         },
     }
+}
+
+/// A tarball of the web: what stands behind the `#` says what it must be.
+fn downloaded(address: &str, check: Option<&str>) -> Result<Source, WantedError> {
+    let sha256 = match check {
+        None => return Err(WantedError::NoChecksum(address.to_owned())),
+        Some("insecure") => None,
+        Some(check) => {
+            let sum = check.strip_prefix("sha256=").unwrap_or(check).to_lowercase();
+            if sum.len() != 64 || !sum.chars().all(|c| c.is_ascii_hexdigit()) {
+                return Err(WantedError::BadChecksum(address.to_owned(), check.to_owned()));
+            }
+            Some(sum)
+        }
+    };
+    Ok(Source::Download { address: address.to_owned(), sha256 })
 }
 
 fn named_series(wanted: &Wanted, patches: &Path) -> Result<Option<Patches>, WantedError> {

@@ -185,3 +185,22 @@ fn a_scenarios_paths_begin_at_its_folder() {
     let package = source("linux-source-6.1").relative_to(setup.folder.path());
     assert_eq!(package.source.as_deref(), Some("linux-source-6.1"));
 }
+
+#[test]
+fn a_tarball_of_the_web_needs_a_checksum() {
+    let address = "https://cdn.example.org/linux-6.12.5.tar.xz";
+    let meant = |text: &str| {
+        let wanted = Wanted { source: Some(text.to_owned()), ..Wanted::default() };
+        named_source(&wanted, text)
+    };
+    let sum = "0123456789abcdef".repeat(4);
+    let download = |sha256| Ok(Source::Download { address: address.to_owned(), sha256 });
+    assert_eq!(meant(&format!("{address}#sha256={}", sum.to_uppercase())), download(Some(sum.clone())));
+    assert_eq!(meant(&format!("{address}#{sum}")), download(Some(sum)));
+    assert_eq!(meant(&format!("{address}#insecure")), download(None));
+    assert_eq!(meant(address), Err(WantedError::NoChecksum(address.to_owned())));
+    assert!(matches!(meant(&format!("{address}#sha256=12")), Err(WantedError::BadChecksum(..))));
+    // A repository is still one.
+    let remote = "https://example.org/linux.git#v6.12";
+    assert!(matches!(meant(remote), Ok(Source::Remote { .. })));
+}

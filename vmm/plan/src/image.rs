@@ -178,11 +178,17 @@ pub struct Assembled {
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
 pub fn assemble(image: &Image) -> Result<Assembled, ImageError> {
-    assemble_with(image, &find_agent()?)
+    let agent = match shipped::agent() {
+        Some(agent) => agent.to_owned(),
+        None => static_executable(&find_agent()?, OWN_CONFIG)?,
+    };
+    put_together(image, agent)
 }
 
-fn assemble_with(image: &Image, agent: &Path) -> Result<Assembled, ImageError> {
-    let agent = static_executable(agent, "build it anew with the project's own .cargo/config.toml")?;
+/// What to do about an agent that is not static.
+const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.toml";
+
+fn put_together(image: &Image, agent: Vec<u8>) -> Result<Assembled, ImageError> {
     let base = archive(
         &Image { early: image.early.clone(), busybox: image.busybox, ..Image::default() },
         agent.clone(),
@@ -324,7 +330,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
-        let Assembled { base, luggage } = assemble_with(image, &path)?;
+        let Assembled { base, luggage } = put_together(image, static_executable(&path, OWN_CONFIG)?)?;
         assert!(contains(&base, "init\0") && !contains(&luggage, "init\0"));
         Ok([base, luggage].concat())
     }

@@ -49,7 +49,7 @@ impl Reporter for Events {
         let mut value = match judged {
             Judged::Began(began) => {
                 self.scenario = began.path.display().to_string();
-                json!({ "event": "began", "name": began.scenario, "steps": began.steps.len() })
+                json!({ "event": "began", "name": began.scenario, "variant": began.variant, "attempt": began.attempt, "steps": began.steps.len() })
             }
             Judged::Host(host) => json!({ "event": "host", "host": host }),
             Judged::Kernel(kernel) => {
@@ -73,13 +73,16 @@ impl Reporter for Events {
             }
             Judged::Console(bytes) => json!({ "event": "console", "text": String::from_utf8_lossy(bytes) }),
             Judged::Ended(report) => {
-                self.ended += 1;
-                self.passed += usize::from(report.verdict == judge::Verdict::Pass);
                 let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
                 let calls: Vec<Value> = report.syscalls.iter().map(crate::json::call).collect();
                 json!({ "event": "ended", "verdict": report.verdict.name(), "reason": report.reason.to_string(), "findings": findings, "syscalls": calls })
             }
-            _ => return Ok(()),
+            Judged::Settled(settled) => {
+                self.ended += 1;
+                self.passed += usize::from(settled.verdict == judge::Verdict::Pass);
+                json!({ "event": "settled", "verdict": settled.verdict.name(), "flaky": settled.is_flaky(), "attempts": settled.attempts.len(), "quarantined": settled.quarantined })
+            }
+            Judged::Modules(..) => return Ok(()),
         };
         value["scenario"] = self.scenario.as_str().into();
         self.tell(&value)

@@ -38,10 +38,11 @@ impl GitHub {
     fn annotate(&mut self) -> io::Result<()> {
         // The worst first: what counts against a kernel before what this machine could not do.
         let mut runs: Vec<&Run> =
-            self.session.runs.iter().filter(|run| run.verdict() != Some(Verdict::Pass)).collect();
+            self.session.runs.iter().filter(|run| run.is_bad() || run.word() == "flaky").collect();
         runs.sort_by_key(|run| match run.verdict() {
             Some(Verdict::Infra | Verdict::BadInput | Verdict::Interrupted) => 1,
             None => 2,
+            Some(Verdict::Pass) => 3,
             Some(_) => 0,
         });
         let all: Vec<String> = runs.iter().flat_map(|run| annotations(run)).collect();
@@ -78,6 +79,7 @@ impl Reporter for GitHub {
 
     fn finish(&mut self) -> io::Result<()> {
         writeln!(self.out, "::{}::", self.token)?;
+        self.session.finished = true;
         self.annotate()?;
         self.out.flush()?;
         self.summarise()
@@ -87,14 +89,22 @@ impl Reporter for GitHub {
 /// One line each: failed steps and expectations at the scenario's line, findings at their line of code.
 fn annotations(run: &Run) -> Vec<String> {
     let path = run.path();
+    if run.is_good() {
+        return vec![command(
+            "warning",
+            Some((&path, 1)),
+            &format!("{}: flaky", run.title()),
+            &run.remarks().join("\n"),
+        )];
+    }
     let mut lines = Vec::new();
     for step in run.steps.iter().filter(|step| step.verdict.is_bad()) {
         let line = step.failures.first().map_or(step.line, |failure| failure.line);
-        let title = format!("{}: {}", run.began.scenario, step.title);
+        let title = format!("{}: {}", run.title(), step.title);
         lines.push(error(Some((&path, line)), &title, &failure::in_full(step, &path)));
     }
     let Some(report) = &run.report else {
-        return vec![error(Some((&path, 1)), &run.began.scenario, &run.reason())];
+        return vec![error(Some((&path, 1)), &run.title(), &run.reason())];
     };
     for finding in report.findings.iter().filter(|finding| finding.counts()) {
         let place = finding.splat.file_line.as_deref().and_then(|place| {
@@ -106,18 +116,22 @@ fn annotations(run: &Run) -> Vec<String> {
     }
     for failure in &report.failures {
         let text = format!("{}: expected {}, got {}", failure.what, failure.expected, failure.got);
-        lines.push(error(Some((&path, failure.line)), &run.began.scenario, &text));
+        lines.push(error(Some((&path, failure.line)), &run.title(), &text));
     }
     if lines.is_empty() {
-        let title = format!("{}: {}", run.began.scenario, run.word());
+        let title = format!("{}: {}", run.title(), run.word());
         lines.push(error(Some((&path, 1)), &title, &run.reason()));
     }
     lines
 }
 
 fn error(place: Option<(&str, usize)>, title: &str, text: &str) -> String {
+    command("error", place, title, text)
+}
+
+fn command(kind: &str, place: Option<(&str, usize)>, title: &str, text: &str) -> String {
     let place = place.map_or(String::new(), |(file, line)| format!("file={},line={line},", property(file)));
-    format!("::error {place}title={}::{}", property(title), data(text.trim_end()))
+    format!("::{kind} {place}title={}::{}", property(title), data(text.trim_end()))
 }
 
 /// As the runner's own toolkit escapes a command's data.

@@ -1,6 +1,6 @@
 //! `--report junit=FILE`: one suite a scenario, one case a step, for the CI systems that read JUnit's XML.
 //!
-//! A step that failed is a failure, one that was not run is skipped; tests that a step is made of are cases of their own. Of a run that came to something worse than its steps say (a
+//! A step that failed is a failure, one that was not run or whose failure is quarantined is skipped; tests that a step is made of are cases of their own. Of a run that came to something worse than its steps say (a
 //! splat, a hang, infra), a last case `verdict` has the reason: an error if it is no verdict against the kernel.
 
 use crate::record::{Run, Session};
@@ -16,7 +16,7 @@ pub fn render(session: &Session) -> String {
 }
 
 fn suite(run: &Run) -> TestSuite {
-    let mut suite = TestSuite::new(escape(&run.began.scenario));
+    let mut suite = TestSuite::new(escape(&run.title()));
     suite.set_time(run.ran());
     for step in &run.steps {
         suite.add_test_case(case(run, step));
@@ -32,6 +32,11 @@ fn case(run: &Run, step: &JudgedStep) -> TestCase {
         StepVerdict::NotRun | StepVerdict::Skipped => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(escape(step.why.as_deref().unwrap_or_default()));
+            status
+        }
+        StepVerdict::Fail | StepVerdict::Timeout if !run.is_bad() => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(crate::failure::in_a_line(step));
             status
         }
         StepVerdict::Fail | StepVerdict::Timeout => {
@@ -55,6 +60,7 @@ fn part(run: &Run, step: &JudgedStep, subtest: &Subtest) -> TestCase {
     let mut status = match test.outcome {
         Outcome::Passed | Outcome::ExpectedFailure => TestCaseStatus::success(),
         Outcome::Skipped => TestCaseStatus::skipped(),
+        Outcome::Failed if !run.is_bad() => TestCaseStatus::skipped(),
         Outcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
     if matches!(test.outcome, Outcome::Skipped | Outcome::Failed) {
@@ -68,6 +74,12 @@ fn part(run: &Run, step: &JudgedStep, subtest: &Subtest) -> TestCase {
 fn verdict(run: &Run) -> TestCase {
     let status = match run.verdict() {
         Some(Verdict::Pass) => TestCaseStatus::success(),
+        // Known, and nobody's new trouble.
+        Some(_) if !run.is_bad() => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(escape(&run.reason()));
+            status
+        }
         None => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
             status.set_type("not-run").set_message(run.reason());
@@ -84,5 +96,9 @@ fn verdict(run: &Run) -> TestCase {
     };
     let mut case = TestCase::new("verdict", status);
     case.set_classname(escape(&run.path()));
+    let remarks = run.remarks().iter().map(|remark| escape(remark)).collect::<Vec<_>>();
+    if !remarks.is_empty() {
+        case.set_system_out(remarks.join("\n"));
+    }
     case
 }

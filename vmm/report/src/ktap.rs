@@ -7,19 +7,25 @@ use crate::{
     record::{Run, Session},
 };
 use base::text::escape;
-use judge::{JudgedStep, Outcome, StepVerdict, Verdict};
+use judge::{JudgedStep, Outcome, StepVerdict};
 
 /// All runs as one document.
 pub fn render(session: &Session) -> String {
     let mut text = format!("KTAP version 1\n1..{}\n", session.runs.len());
     for (index, run) in session.runs.iter().enumerate() {
         subtests(&mut text, run);
-        let ok = if run.verdict() == Some(Verdict::Pass) { "ok" } else { "not ok" };
-        if run.verdict() != Some(Verdict::Pass) {
+        let (ok, directive) = match (run.is_good(), run.is_bad()) {
+            (true, _) => ("ok", ""),
+            (false, true) => ("not ok", ""),
+            // Known and expected.
+            (false, false) => ("not ok", " # XFAIL quarantined"),
+        };
+        run.remarks().iter().for_each(|remark| comment(&mut text, "", remark));
+        if !run.is_good() {
             comment(&mut text, "", &format!("{}: {}", run.word(), run.reason()));
             failure::of_the_run(run).lines().for_each(|line| comment(&mut text, "", line));
         }
-        text += &format!("{ok} {} {}\n", index + 1, name(&run.began.scenario));
+        text += &format!("{ok} {} {}{directive}\n", index + 1, name(&run.title()));
     }
     text
 }

@@ -1,30 +1,35 @@
-//! Reporters: judged runs as a person ([`terminal`], [`markdown`]) or a program ([`json`], [`events`], [`junit`], [`ktap`],
+//! Reporters: judged runs as a person ([`terminal`], [`markdown`], [`html`]) or a program ([`json`], [`events`], [`junit`], [`ktap`],
 //! [`github`]) reads them, and a system call's way through the kernel in words ([`explain`]).
 //!
 //! They are pure consumers: a reporter gets [`Judged`] values, and never asks back. Adding one touches no other file.
 
 #![forbid(unsafe_code)]
 
+pub mod artifacts;
+pub mod diff;
 pub mod events;
 pub mod explain;
 mod failure;
-mod file;
+mod files;
 pub mod github;
-
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod ktap;
 pub mod markdown;
+pub mod merge;
 pub mod record;
 mod reporters;
-mod target;
+pub mod show;
+pub mod summary;
+pub mod target;
 pub mod terminal;
 mod trace;
 
 #[cfg(test)]
 mod tests;
 
-pub use file::{FileReport, Render};
+pub use files::{Files, Render};
 use judge::{Began, Judged};
 pub use reporters::Reporters;
 use std::io;

@@ -5,18 +5,18 @@ use crate::{
     record::{Run, Session},
 };
 use base::text::time;
-use judge::{StepVerdict, Verdict};
+use judge::StepVerdict;
 
 /// What is shown of one failure, in lines.
 const LINES: usize = 30;
 
 /// All runs as one document.
 pub fn render(session: &Session) -> String {
-    let passed = session.runs.iter().filter(|run| run.verdict() == Some(Verdict::Pass)).count();
+    let passed = session.runs.iter().filter(|run| run.is_good()).count();
     let mut text = format!("## vmm: {passed} of {} scenarios passed\n\n", session.runs.len());
     text += "| scenario | verdict | steps | kernel | time | reason |\n|---|---|---|---|---|---|\n";
     session.runs.iter().for_each(|run| text += &row(run));
-    let not_passed = session.runs.iter().filter(|run| run.verdict().is_some_and(|it| it != Verdict::Pass));
+    let not_passed = session.runs.iter().filter(|run| run.verdict().is_some() && !run.is_good());
     not_passed.for_each(|run| text += &details(run));
     text
 }
@@ -24,12 +24,12 @@ pub fn render(session: &Session) -> String {
 fn row(run: &Run) -> String {
     let good = run.steps.iter().filter(|step| step.verdict == StepVerdict::Pass).count();
     let kernel = run.kernel.as_ref().and_then(|kernel| kernel.release.clone()).unwrap_or_default();
-    let mark =
-        if run.verdict() == Some(Verdict::Pass) { "pass".to_owned() } else { format!("**{}**", run.word()) };
-    let reason = if run.verdict() == Some(Verdict::Pass) { String::new() } else { run.reason() };
+    let mark = if run.word() == "pass" { "pass".to_owned() } else { format!("**{}**", run.word()) };
+    let reason = (!run.is_good()).then(|| run.reason());
+    let reason = reason.into_iter().chain(run.remarks()).collect::<Vec<_>>().join("; ");
     format!(
         "| {} | {mark} | {good} of {} | {} | {} | {} |\n",
-        cell(&run.began.scenario),
+        cell(&run.title()),
         run.steps.len(),
         cell(&kernel),
         time(run.ran()),
@@ -38,7 +38,7 @@ fn row(run: &Run) -> String {
 }
 
 fn details(run: &Run) -> String {
-    let mut text = format!("\n### {}: {}\n\n", cell(&run.began.scenario), run.word());
+    let mut text = format!("\n### {}: {}\n\n", cell(&run.title()), run.word());
     let failed = run.steps.iter().filter(|step| step.verdict.is_bad());
     for step in failed {
         text += &format!("Step {}: {}\n\n", step.index + 1, cell(&step.title));
@@ -52,7 +52,7 @@ fn details(run: &Run) -> String {
 }
 
 /// Text that a guest may have made, where it can't become markup or another cell.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut shown = String::new();
     for c in base::text::escape(text).chars() {
         match c {

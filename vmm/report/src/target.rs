@@ -63,16 +63,23 @@ impl Target {
             Self::File(path) => {
                 // A temporary file is its owner's alone; a report is read by others.
                 let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
-                let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(folder(path))?;
-                file.write_all(report)?;
-                file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
-                file.persist(path).map_err(|error| error.error)?;
-                Ok(())
+                let write = || -> io::Result<()> {
+                    let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(folder(path))?;
+                    file.write_all(report)?;
+                    file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
+                    file.persist(path).map_err(|error| error.error)?;
+                    Ok(())
+                };
+                write().map_err(|error| named(path, &error))
             }
-            Self::Stream(path) => stream(path, report)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            Self::Stream(path) => stream(path, report).map_err(|error| named(path, &error)),
         }
     }
+}
+
+/// An error that says which file it concerns.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Where a path leads if it is a link, also one to nothing yet.

@@ -7,7 +7,8 @@ use base::text::{escape, time};
 use board::wire::Door;
 use engine::event::{Booted, Start};
 use judge::{
-    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, StepVerdict, SyscallRow, Verdict,
+    Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, Settled, StepVerdict, SyscallRow,
+    Verdict,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -28,6 +29,8 @@ pub struct Terminal {
     out: Box<dyn Write + Send>,
     colour: bool,
     path: PathBuf,
+    /// The scenario's name, with the kernel's where there are several.
+    name: String,
     detail: Detail,
     /// What the kernel logged in the step that is being done.
     logged: Vec<String>,
@@ -49,7 +52,14 @@ const SHOWN: usize = 40;
 impl Terminal {
     /// Writes to `out`, with colours if wanted.
     pub fn new(out: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { out, colour, path: PathBuf::new(), detail: Detail::Line, logged: Vec::new() }
+        Self {
+            out,
+            colour,
+            path: PathBuf::new(),
+            name: String::new(),
+            detail: Detail::Line,
+            logged: Vec::new(),
+        }
     }
 
     /// Writes to standard output; in colour if that is a terminal and NO_COLOR is not set.
@@ -232,6 +242,16 @@ impl Terminal {
         self.verdict(report)
     }
 
+    /// What all attempts came to, where a reader does not know it from the last one.
+    fn settled(&mut self, settled: &Settled) -> io::Result<()> {
+        let label = settled.word().to_uppercase();
+        let label = self.paint(if settled.verdict == Verdict::Pass { ODD } else { BAD }, &label);
+        let name = escape(&self.name);
+        crate::record::remarks(settled)
+            .iter()
+            .try_for_each(|remark| writeln!(self.out, "{label}  {name}: {}", escape(remark)))
+    }
+
     fn findings(&mut self, report: &RunReport) -> io::Result<()> {
         for finding in &report.findings {
             let step = finding.step.and_then(|index| report.steps.get(index));
@@ -320,8 +340,20 @@ impl Terminal {
 impl Reporter for Terminal {
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
         match judged {
-            Judged::Began(Began { path, notes, .. }) => {
+            Judged::Began(Began { path, notes, scenario, variant, attempt, .. }) => {
+                if !self.path.as_os_str().is_empty() {
+                    writeln!(self.out)?;
+                }
                 self.path.clone_from(path);
+                self.name =
+                    if variant.is_empty() { scenario.clone() } else { format!("{scenario} [{variant}]") };
+                if !variant.is_empty() {
+                    let name = self.name.clone();
+                    self.head("scenario", &name)?;
+                }
+                if *attempt > 1 {
+                    self.head("attempt", &attempt.to_string())?;
+                }
                 notes.iter().try_for_each(|note| self.head("warning", note))?;
             }
             Judged::Host(host) => self.head("host", host)?,
@@ -330,6 +362,7 @@ impl Reporter for Terminal {
             Judged::Booted(booted) => self.booted(booted)?,
             Judged::Step(step) => self.step(step)?,
             Judged::Ended(report) => self.ended(report)?,
+            Judged::Settled(settled) => self.settled(settled)?,
             Judged::Call(name, seen) => {
                 let who = seen
                     .process

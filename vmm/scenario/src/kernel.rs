@@ -8,6 +8,12 @@ use base::wanted::Wanted;
 const FIELDS: &[&str] = &["source", "revision", "series", "config", "fragments", "llvm", "name", "modules"];
 
 impl Reader<'_> {
+    /// Several of them, each as `kernel` takes it.
+    pub fn matrix(&mut self, node: &Node) -> Option<Vec<Wanted>> {
+        let items = self.list(node, "a list of kernels, like `[6.12, 7.3]`")?;
+        Some(items.iter().filter_map(|item| self.kernel(item)).collect())
+    }
+
     /// Reads it; what the words mean is looked up when the kernel is needed.
     pub fn kernel(&mut self, node: &Node) -> Option<Wanted> {
         if !matches!(node.value, Value::Map(_)) {

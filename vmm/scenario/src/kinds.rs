@@ -2,7 +2,7 @@
 
 use super::argument::origins;
 use super::expect::Results;
-use super::model::{Action, Argument, CallName, Node as Special, Num, Origin, Pointer, Span};
+use super::model::{Action, Argument, CallName, Node as Special, Num, Origin, Pointer, SCRIPT, Span};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
 use super::request;
@@ -61,6 +61,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "ioctl", fields: &["request", "arg"], read: ioctl },
     Kind { name: "close", fields: &[], read: close },
     Kind { name: "run", fields: &["env", "stdin"], read: run },
+    Kind { name: "script", fields: &["env"], read: script },
     Kind { name: "file", fields: &["write", "append"], read: file },
     Kind { name: "sleep", fields: &[], read: sleep },
     Kind { name: "mount", fields: &["type", "source", "flags", "options"], read: mount },
@@ -350,17 +351,33 @@ fn run(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option
     if argv.first().is_none_or(String::is_empty) {
         return reader.expected(value, "a program and its arguments like `[/bin/ls, -l]`");
     }
+    let env = environment(reader, fields)?;
+    let stdin = match fields.take("stdin") {
+        Some(node) => reader.bytes(node, "what the program reads")?,
+        None => Vec::new(),
+    };
+    Some(Parts { action: Action::Run { argv, env, stdin }, results: Results::Program, names: Vec::new() })
+}
+
+fn environment(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Vec<String>> {
     let mut env = Vec::new();
     if let Some(node) = fields.take("env") {
         for (name, _, node) in reader.fields(node, "`env`")?.rest() {
             env.push(format!("{name}={}", reader.template(node, "a value")?));
         }
     }
-    let stdin = match fields.take("stdin") {
-        Some(node) => reader.bytes(node, "what the program reads")?,
-        None => Vec::new(),
-    };
-    Some(Parts { action: Action::Run { argv, env, stdin }, results: Results::Program, names: Vec::new() })
+    Some(env)
+}
+
+/// A shell script. It goes in by the shell's standard input: `${name}` in it is the shell's, not ours.
+fn script(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
+    let text = reader.text(value, "a shell script")?;
+    if text.trim().is_empty() {
+        return reader.expected(value, "a shell script, like `script: |` and its lines below");
+    }
+    let argv = SCRIPT.map(str::to_owned).into();
+    let action = Action::Run { argv, env: environment(reader, fields)?, stdin: text.into_bytes() };
+    Some(Parts { action, results: Results::Program, names: Vec::new() })
 }
 
 fn file(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {

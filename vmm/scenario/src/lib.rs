@@ -25,6 +25,7 @@ pub mod reader;
 mod request;
 pub mod status;
 mod step;
+mod tags;
 mod value;
 
 #[cfg(test)]
@@ -52,7 +53,9 @@ const MAX_FILE: u64 = 1 << 20;
 const FIELDS: &[&str] = &[
     "name",
     "params",
+    "tags",
     "kernel",
+    "matrix",
     "needs",
     "machine",
     "modules",
@@ -177,7 +180,13 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     };
     // Its values are in the tree already.
     let _ = fields.take("params");
-    let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
+    let tags = fields.take("tags").and_then(|node| reader.tags(node)).unwrap_or_default();
+    let kernel = fields.take("kernel").map(|node| (reader.kernel(node).unwrap_or_default(), &node.span));
+    let matrix = fields.take("matrix").map(|node| (reader.matrix(node).unwrap_or_default(), &node.span));
+    if let (Some((_, kernel)), Some((_, matrix))) = (&kernel, &matrix) {
+        let why = "`matrix` and `kernel` exclude each other: either says which kernels the scenario is for";
+        reader.error::<()>(Diagnostic::new(matrix, why).other(kernel, "the other one"));
+    }
     let needs = fields.take("needs").map(|node| reader.needs(node)).unwrap_or_default();
     let machine = fields.take("machine").map(|node| machine(reader, node)).unwrap_or_default();
     if let Some(node) = fields.take("modules") {
@@ -210,7 +219,9 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     Some(Scenario {
         name: name.unwrap_or_default(),
         path,
-        kernel,
+        tags,
+        kernel: kernel.map(|(kernel, _)| kernel).unwrap_or_default(),
+        matrix: matrix.map(|(matrix, _)| matrix).unwrap_or_default(),
         needs,
         machine,
         modules: std::mem::take(&mut reader.modules),

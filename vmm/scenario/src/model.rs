@@ -23,8 +23,12 @@ pub struct Scenario {
     pub name: String,
     /// The file, as the user named it.
     pub path: PathBuf,
+    /// What it is chosen by, where many are run.
+    pub tags: Vec<String>,
     /// The kernel that it wants; its paths are relative to the scenario's folder.
     pub kernel: Wanted,
+    /// The kernels that it is for, where there are several; then it wants none.
+    pub matrix: Vec<Wanted>,
     /// The machine.
     pub machine: Machine,
     /// Modules that must be in the guest as [`module_path()`] says.
@@ -218,6 +222,19 @@ pub enum Action {
     Mkdir { path: String, mode: u32 },
     Rmdir { path: String },
     Unlink { path: String },
+}
+
+/// How a script is run: read whole, so that what it starts can't read the rest of it; it ends with the first command that fails.
+pub const SCRIPT: [&str; 4] = ["/bin/sh", "-e", "-c", "SCRIPT=$(cat); exec </dev/null; eval \"$SCRIPT\""];
+
+impl Action {
+    /// The text, if it is a script.
+    pub fn script(&self) -> Option<&[u8]> {
+        match self {
+            Self::Run { argv, stdin, .. } if *argv == SCRIPT => Some(stdin),
+            _ => None,
+        }
+    }
 }
 
 /// Where a module can leave something behind.

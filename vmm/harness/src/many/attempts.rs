@@ -1,0 +1,121 @@
+//! How often a scenario is run: again when it failed, several times to find what fails now and then, and on a fresh host
+//! when this machine failed it.
+
+use judge::{Attempt, RunReport, Then, Verdict};
+
+/// So often what this machine failed is run again, on a fresh host.
+const FRESH_HOSTS: u32 = 2;
+
+/// How often to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Again after a failure, so many times.
+    pub retry: u32,
+    /// So many times in any case; 0 means once, or without end where it goes until a failure.
+    pub repeat: u32,
+    /// Until one fails.
+    pub until_fail: bool,
+    /// A pass after a failure is a failure.
+    pub fail_on_flaky: bool,
+}
+
+/// The next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    /// Counted from 1.
+    pub number: u32,
+    /// The last one failed for a reason of this machine's.
+    pub after_infra: bool,
+}
+
+/// Runs a scenario as often as the policy says.
+pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec<Attempt> {
+    let rounds = match policy {
+        Policy { repeat: 0, until_fail: true, .. } => u32::MAX,
+        Policy { repeat, .. } => repeat.max(1),
+    };
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for _ in 0..rounds {
+        let (mut retried, mut hosts) = (0, 0);
+        let verdict = loop {
+            let after_infra = attempts.last().is_some_and(|last| last.then == Then::FreshHost);
+            let RunReport { verdict, reason, ran, .. } =
+                run(Next { number: attempts.len() as u32 + 1, after_infra });
+            let then = match verdict {
+                Verdict::Infra if hosts < FRESH_HOSTS => Then::FreshHost,
+                // What does not build will not build the next time.
+                verdict
+                    if verdict.is_against() && verdict != Verdict::BuildFailed && retried < policy.retry =>
+                {
+                    Then::Retried
+                }
+                _ => Then::Counts,
+            };
+            attempts.push(Attempt { verdict, reason, ran, then });
+            match then {
+                Then::FreshHost => hosts += 1,
+                Then::Retried => retried += 1,
+                Then::Counts => break verdict,
+            }
+        };
+        // Bad input stays bad, and what can't be run here can't be run a thousand times.
+        let hopeless = matches!(verdict, Verdict::Interrupted | Verdict::BadInput | Verdict::Infra);
+        if hopeless || policy.until_fail && verdict != Verdict::Pass {
+            break;
+        }
+    }
+    attempts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{BadInput, BuildFailed, Fail, Infra, Interrupted, Pass};
+    use judge::Settled;
+
+    /// The last verdict goes on for ever.
+    fn tried(policy: Policy, verdicts: &[Verdict]) -> Settled {
+        let of = |number: u32| verdicts[(number as usize - 1).min(verdicts.len() - 1)];
+        let attempts = all(policy, |next| {
+            assert_eq!(next.after_infra, next.number > 1 && of(next.number - 1) == Infra, "{verdicts:?}");
+            judge::fixture::report(of(next.number))
+        });
+        Settled::of(attempts)
+    }
+
+    #[test]
+    fn a_pass_after_a_failure_is_flaky_and_a_pass_at_once_is_not() {
+        let retry = Policy { retry: 2, ..Policy::default() };
+        let came = |verdicts: &[Verdict]| {
+            let settled = tried(retry, verdicts);
+            (settled.verdict, settled.is_flaky(), settled.attempts.len())
+        };
+        assert_eq!(came(&[Pass]), (Pass, false, 1));
+        assert_eq!(came(&[Fail, Pass]), (Pass, true, 2));
+        assert_eq!(came(&[Fail, Fail, Pass]), (Pass, true, 3));
+        assert_eq!(came(&[Fail]), (Fail, false, 3));
+        assert_eq!(came(&[BuildFailed, Pass]), (BuildFailed, false, 1), "it would not build again either");
+        assert_eq!(came(&[Fail, Interrupted]), (Interrupted, false, 2));
+    }
+
+    #[test]
+    fn what_this_machine_failed_is_tried_on_two_fresh_hosts_and_counts_for_nothing() {
+        let settled = tried(Policy::default(), &[Infra, Infra, Pass]);
+        assert_eq!((settled.verdict, settled.is_flaky(), settled.attempts.len()), (Pass, false, 3));
+        let settled = tried(Policy::default(), &[Infra]);
+        assert_eq!((settled.verdict, settled.attempts.len()), (Infra, 3));
+        let settled = tried(Policy { retry: 1, ..Policy::default() }, &[Fail, Infra, Pass]);
+        assert_eq!((settled.verdict, settled.is_flaky(), settled.attempts.len()), (Pass, true, 3));
+    }
+
+    #[test]
+    fn repeated_runs_all_count_and_until_fail_ends_with_the_first_failure() {
+        let repeat = Policy { repeat: 4, ..Policy::default() };
+        let settled = tried(repeat, &[Pass, Fail, Pass]);
+        assert_eq!((settled.verdict, settled.is_flaky(), settled.passed()), (Fail, false, (3, 4)));
+        let until = Policy { until_fail: true, ..Policy::default() };
+        assert_eq!(tried(until, &[Pass, Pass, Fail]).passed(), (2, 3));
+        assert_eq!(tried(Policy { repeat: 5, ..until }, &[Pass]).passed(), (5, 5));
+        assert_eq!(tried(repeat, &[BadInput]).attempts.len(), 1, "it stays bad");
+    }
+}

@@ -1,0 +1,149 @@
+//! Which scenarios: files, folders, patterns, and tags.
+
+use crate::Abort;
+use base::diagnostic::nearest;
+use scenario::Scenario;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// The files that these words name: a file as it is, all `.yaml` files of a folder, whatever matches a pattern. None comes
+/// twice.
+///
+/// # Errors
+/// A folder without scenarios, a pattern that matches nothing or makes no sense.
+pub fn files(words: &[PathBuf]) -> Result<Vec<PathBuf>, Abort> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for word in words {
+        let found = match word {
+            folder if folder.is_dir() => below(folder)?,
+            pattern if is_pattern(pattern) && !pattern.exists() => matching(pattern)?,
+            file => vec![file.clone()],
+        };
+        files.extend(found);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    Ok(files)
+}
+
+fn is_scenario(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
+    let hidden =
+        |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.');
+    let mut found = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(|entry| !hidden(entry)) {
+        let entry = entry.map_err(|error| Abort::input(format!("{}: {error}", folder.display())))?;
+        if is_scenario(entry.path()) {
+            found.push(entry.into_path());
+        }
+    }
+    if found.is_empty() {
+        return Err(Abort::input(format!(
+            "{}: there is no scenario (no .yaml file) in this folder",
+            folder.display()
+        )));
+    }
+    Ok(found)
+}
+
+fn is_pattern(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.contains(['*', '?', '[']))
+}
+
+fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Abort> {
+    let shown = pattern.display();
+    let text = pattern.to_str().unwrap_or_default();
+    let all =
+        glob::glob(text).map_err(|error| Abort::input(format!("{shown}: this is no pattern: {error}")))?;
+    let mut found = Vec::new();
+    for path in all {
+        let path = path.map_err(|error| Abort::input(format!("{shown}: {error}")))?;
+        if path.is_dir() {
+            found.extend(below(&path)?);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        return Err(Abort::input(format!("{shown}: no file matches this pattern")));
+    }
+    Ok(found)
+}
+
+/// Those that have one of the tags (all, if there are none) and none of those to skip.
+///
+/// # Errors
+/// A tag that nothing has: a run must not be green since it found nothing to do. And that nothing is left.
+pub fn tagged(scenarios: Vec<Scenario>, tags: &[String], skip: &[String]) -> Result<Vec<Scenario>, Abort> {
+    let all: Vec<&str> = scenarios.iter().flat_map(|it| &it.tags).map(String::as_str).collect();
+    for (option, tag) in tags.iter().map(|tag| ("--tag", tag)).chain(skip.iter().map(|tag| ("--skip", tag))) {
+        if !all.contains(&tag.as_str()) {
+            let near = nearest(tag, all.iter().copied());
+            let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+            let mut known = all.clone();
+            known.sort_unstable();
+            known.dedup();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Abort::input(format!(
+                "{option}: no scenario has the tag `{tag}`{near}; tags that they have: {known}"
+            )));
+        }
+    }
+    let has = |it: &Scenario, list: &[String]| it.tags.iter().any(|tag| list.contains(tag));
+    let left: Vec<Scenario> =
+        scenarios.into_iter().filter(|it| (tags.is_empty() || has(it, tags)) && !has(it, skip)).collect();
+    if left.is_empty() {
+        return Err(Abort::input("no scenario is left: --skip takes all that --tag names"));
+    }
+    Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn folders_and_patterns_give_their_scenarios_once_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for file in ["b.yaml", "a.yml", "deep/c.yaml", ".hidden/d.yaml", "notes.txt"] {
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), "").unwrap();
+        }
+        fs::create_dir(root.join("empty")).unwrap();
+        let names = |words: &[&str]| {
+            let words: Vec<PathBuf> = words.iter().map(|word| root.join(word)).collect();
+            let name = |path: PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+            files(&words).map(|files| files.into_iter().map(name).collect::<Vec<_>>()).map_err(|it| it.why)
+        };
+        assert_eq!(names(&[""]).unwrap(), ["a.yml", "b.yaml", "deep/c.yaml"]);
+        assert_eq!(names(&["b.yaml", "", "missing.yaml"]).unwrap()[..2], ["b.yaml", "a.yml"]);
+        assert_eq!(names(&["*.y*ml"]).unwrap(), ["a.yml", "b.yaml"]);
+        assert_eq!(names(&["**/c.yaml"]).unwrap(), ["deep/c.yaml"]);
+        assert!(names(&["empty"]).unwrap_err().contains("there is no scenario"));
+        assert!(names(&["x*.yaml"]).unwrap_err().contains("no file matches"));
+        assert!(names(&["[z-a]"]).is_err());
+    }
+
+    #[test]
+    fn a_tag_that_nothing_has_is_an_error() {
+        let scenarios = || {
+            ["[slow, io]", "[]", "io"].map(|tags| {
+                scenario::fixture::scenario(&format!("name: {tags:?}\ntags: {tags}\nsteps:\n- sleep: 1 s\n"))
+            })
+        };
+        let left = |tags: &[&str], skip: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            tagged(scenarios().into(), &owned(tags), &owned(skip)).map(|it| it.len()).map_err(|it| it.why)
+        };
+        assert_eq!((left(&[], &[]), left(&["io"], &[]), left(&[], &["slow"])), (Ok(3), Ok(2), Ok(2)));
+        assert_eq!((left(&["io"], &["slow"]), left(&["io", "slow"], &[])), (Ok(1), Ok(2)));
+        assert!(left(&["slwo"], &[]).unwrap_err().contains("did you mean `slow`?"));
+        assert!(left(&[], &["fast"]).unwrap_err().contains("--skip"));
+        assert!(left(&["slow"], &["io"]).unwrap_err().contains("no scenario is left"));
+    }
+}

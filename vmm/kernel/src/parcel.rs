@@ -1,0 +1,317 @@
+//! A kernel as one file: taken out of the cache on one machine and put into that of another.
+//!
+//! A zstd-compressed tar archive: first `manifest.json` with every file and its digest, then the files below `entry/`. What
+//! has another digest, is not in the manifest or is missing makes the whole worthless.
+
+use crate::{KernelError, Manifest as About, kernel::Kernel, sources::hex, store};
+use base::cache::{Cache, CacheError, Kind};
+use ruzstd::{
+    decoding::StreamingDecoder,
+    encoding::{CompressionLevel, FrameCompressor},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Component, Path, PathBuf},
+};
+use tar::{Archive, Builder, EntryType, Header};
+use thiserror::Error;
+use walkdir::WalkDir;
+
+/// Goes up with every change of the format.
+const FORMAT: u32 = 1;
+/// The manifest's place in the archive.
+const MANIFEST: &str = "manifest.json";
+/// Stands for the entry's own place, which another machine has elsewhere.
+const PLACE: &str = "@VMM_KERNEL@";
+/// The file that names it: the makefile that leads from the build folder to the source.
+const MAKEFILE: &str = "build/Makefile";
+/// A manifest is no longer than this, in bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// Why a file can't be imported.
+#[derive(Debug, Error)]
+pub enum ParcelError {
+    /// It can't be read, or is no such archive.
+    #[error("import {}: it is no kernel that `vmm kernel export` wrote: {why}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Written by another version.
+    #[error("import {}: it has the format {found}, and this vmm reads {FORMAT}: export it again with this version", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Somebody changed it, or it was damaged.
+    #[error("import {}: it was changed after it was exported: {why}; nothing was imported", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        why: String,
+    },
+}
+
+/// What is in an archive.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    /// The cache's key.
+    hash: String,
+    /// `uname -r`.
+    release: String,
+    /// By their paths below `entry/`.
+    files: BTreeMap<String, Item>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Item {
+    /// A file: its digest, and whether it is a program.
+    File {
+        /// SHA-256.
+        sha256: String,
+        /// It can be executed.
+        program: bool,
+    },
+    /// A link, and where it leads.
+    Link(String),
+}
+
+/// What was exported or imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The cache's key.
+    pub hash: String,
+    /// `uname -r`.
+    pub release: String,
+    /// The manifest's digest: who knows it knows every file.
+    pub digest: String,
+    /// It was in the cache already.
+    pub cached: bool,
+}
+
+/// Writes a kernel of the cache to a file, which is there whole or not at all.
+///
+/// # Errors
+/// There is no such kernel, or the file can't be written.
+pub fn export(cache: &Cache, hash: &str, file: &Path) -> Result<Parcel, KernelError> {
+    let stored = store::find(cache, hash)?;
+    let wrong = |source: io::Error| KernelError::Save { path: file.to_owned(), source };
+    let mut files = BTreeMap::new();
+    for name in names(&stored.path)? {
+        let path = stored.path.join(&name);
+        let read = CacheError::io("read", &path);
+        let item = if path.is_symlink() {
+            Item::Link(fs::read_link(&path).map_err(read)?.display().to_string())
+        } else {
+            let program = fs::metadata(&path).map_err(read)?.permissions().mode() & 0o100 != 0;
+            Item::File { sha256: hex(Sha256::digest(content(&stored.path, &name)?)), program }
+        };
+        files.insert(name, item);
+    }
+    let manifest =
+        Manifest { format: FORMAT, hash: stored.hash.clone(), release: stored.release.clone(), files };
+    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| wrong(error.into()))?;
+    let digest = hex(Sha256::digest(&text));
+    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Compressed into memory: the encoder takes a reader, and a kernel has a few dozen MiB.
+    let mut tar = Builder::new(Vec::new());
+    append(&mut tar, MANIFEST, &text, 0o644).map_err(wrong)?;
+    for (name, item) in &manifest.files {
+        let place = format!("entry/{name}");
+        match item {
+            Item::File { program, .. } => {
+                let mode = if *program { 0o755 } else { 0o644 };
+                append(&mut tar, &place, &content(&stored.path, name)?, mode).map_err(wrong)?;
+            }
+            Item::Link(to) => {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(EntryType::Symlink);
+                header.set_size(0);
+                header.set_mode(0o777);
+                tar.append_link(&mut header, &place, to).map_err(wrong)?;
+            }
+        }
+    }
+    let tar = tar.into_inner().map_err(wrong)?;
+    let mut out = tempfile::Builder::new().prefix(".export-").tempfile_in(folder).map_err(wrong)?;
+    let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
+    compressor.set_source(&tar[..]);
+    compressor.set_drain(io::BufWriter::new(out.as_file_mut()));
+    compressor.compress();
+    let flushed = compressor.take_drain().map_or(Ok(()), |mut drain| drain.flush());
+    flushed.map_err(wrong)?;
+    drop(compressor);
+    out.as_file().set_permissions(PermissionsExt::from_mode(0o644)).map_err(wrong)?;
+    out.persist(file).map_err(|error| wrong(error.error))?;
+    Ok(Parcel { hash: manifest.hash, release: manifest.release, digest, cached: true })
+}
+
+/// All files and links of an entry, but for the mark of its use.
+fn names(entry: &Path) -> Result<Vec<String>, CacheError> {
+    let mut names = Vec::new();
+    for found in WalkDir::new(entry).sort_by_file_name() {
+        let found = found.map_err(|error| CacheError::io("read", entry)(error.into()))?;
+        let name = found.path().strip_prefix(entry).unwrap_or(found.path()).to_string_lossy().into_owned();
+        if !found.file_type().is_dir() && name != "used" {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// A file's content, as it is on any machine.
+fn content(entry: &Path, name: &str) -> Result<Vec<u8>, CacheError> {
+    let path = entry.join(name);
+    let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
+    if name != MAKEFILE {
+        return Ok(bytes);
+    }
+    let text = String::from_utf8_lossy(&bytes).replace(&entry.display().to_string(), PLACE);
+    Ok(text.into_bytes())
+}
+
+fn append(tar: &mut Builder<Vec<u8>>, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    tar.append_data(&mut header, name, bytes)
+}
+
+/// Puts a file's kernel into the cache. With a digest, only if it is the one that its export printed.
+///
+/// # Errors
+/// It is none, or it was changed; then nothing is imported.
+pub fn import(cache: &Cache, file: &Path, digest: Option<&str>) -> Result<Parcel, KernelError> {
+    let other = |why: String| ParcelError::Other { path: file.to_owned(), why };
+    let changed = |why: String| ParcelError::Changed { path: file.to_owned(), why };
+    let input = File::open(file).map_err(|error| other(error.to_string()))?;
+    let decoder =
+        StreamingDecoder::new(io::BufReader::new(input)).map_err(|error| other(error.to_string()))?;
+    let mut archive = Archive::new(decoder);
+    let mut entries = archive.entries().map_err(|error| other(error.to_string()))?;
+    let mut first = match entries.next() {
+        Some(first) => first.map_err(|error| other(error.to_string()))?,
+        None => return Err(other("it is empty".into()).into()),
+    };
+    if first.path().ok().as_deref() != Some(Path::new(MANIFEST)) {
+        return Err(other("its first file is no manifest".into()).into());
+    }
+    let mut text = Vec::new();
+    first.by_ref().take(LONGEST).read_to_end(&mut text).map_err(|error| other(error.to_string()))?;
+    let found = hex(Sha256::digest(&text));
+    if digest.is_some_and(|wanted| wanted != found) {
+        return Err(changed(format!("its digest is {found}")).into());
+    }
+    let format: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| other(error.to_string()))?;
+    match format["format"].as_u64() {
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) => {
+            return Err(ParcelError::Format { path: file.to_owned(), found: format as u32 }.into());
+        }
+        None => return Err(other("its manifest has no format".into()).into()),
+    }
+    let mut manifest: Manifest = serde_json::from_slice(&text).map_err(|error| other(error.to_string()))?;
+    let is_key = manifest.hash.len() == 16 && manifest.hash.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_key {
+        return Err(changed(format!("`{}` is no kernel's hash", manifest.hash)).into());
+    }
+    let place = cache.place(Kind::Kernel, &manifest.hash);
+    let (hash, release) = (manifest.hash.clone(), manifest.release.clone());
+    let stage = cache.stage()?;
+    for entry in entries {
+        let mut entry = entry.map_err(|error| changed(error.to_string()))?;
+        let path = entry.path().map_err(|error| changed(error.to_string()))?.into_owned();
+        let name = path.strip_prefix("entry").ok().filter(|name| is_inside(name));
+        let Some(name) = name.map(Path::to_owned) else {
+            return Err(changed(format!("{} does not belong there", path.display())).into());
+        };
+        let shown = name.display().to_string();
+        let Some(item) = manifest.files.remove(&shown) else {
+            return Err(changed(format!("{shown} is not in its manifest, or is there twice")).into());
+        };
+        let target = stage.path().join(&name);
+        let folder = target.parent().unwrap_or(stage.path());
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        match (item, entry.header().entry_type()) {
+            (Item::File { sha256, program }, EntryType::Regular) => {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).map_err(|error| changed(error.to_string()))?;
+                if hex(Sha256::digest(&bytes)) != sha256 {
+                    return Err(changed(format!("{shown} has another content")).into());
+                }
+                if shown == MAKEFILE {
+                    let text = String::from_utf8_lossy(&bytes).replace(PLACE, &place.display().to_string());
+                    bytes = text.into_bytes();
+                }
+                fs::write(&target, bytes).map_err(CacheError::io("write", &target))?;
+                let mode = if program { 0o755 } else { 0o644 };
+                fs::set_permissions(&target, PermissionsExt::from_mode(mode))
+                    .map_err(CacheError::io("write", &target))?;
+            }
+            (Item::Link(to), EntryType::Symlink) => {
+                let link = entry.link_name().ok().flatten();
+                if link.as_deref() != Some(Path::new(&to)) || !stays(&name, Path::new(&to)) {
+                    return Err(changed(format!("the link {shown} leads elsewhere")).into());
+                }
+                symlink(&to, &target).map_err(CacheError::io("make the link", &target))?;
+            }
+            _ => return Err(changed(format!("{shown} is something else")).into()),
+        }
+    }
+    if let Some(missing) = manifest.files.keys().next() {
+        return Err(changed(format!("{missing} is missing")).into());
+    }
+    let about =
+        fs::read(stage.path().join("kernel.json")).map_err(|_| changed("kernel.json is missing".into()))?;
+    let about: About =
+        serde_json::from_slice(&about).map_err(|error| changed(format!("kernel.json: {error}")))?;
+    if about.release != release {
+        return Err(changed("its release is another one than that of its kernel.json".into()).into());
+    }
+    let cached = cache.find(Kind::Kernel, &hash).is_some();
+    if !cached {
+        // Whatever is wrong with it is found before it has a name in the cache.
+        Kernel::open(stage.path(), false)?;
+        let _ = fs::remove_file(stage.path().join("used"));
+        stage.commit(&place)?;
+    }
+    Ok(Parcel { hash, release, digest: found, cached })
+}
+
+/// Whether a path leads to something below where it begins.
+fn is_inside(path: &Path) -> bool {
+    path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Whether a link that is here leads to something in the same entry.
+fn stays(link: &Path, to: &Path) -> bool {
+    let mut depth = link.components().count() as i64 - 1;
+    to.components().all(|part| {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+        depth >= 0
+    })
+}
+
+#[cfg(test)]
+#[path = "parcel_test.rs"]
+mod tests;

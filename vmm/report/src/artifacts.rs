@@ -1,0 +1,132 @@
+//! `--artifacts DIR`: for each scenario a folder with everything that somebody needs who looks into a failure elsewhere.
+
+use crate::{
+    Reporter, json,
+    record::{Run, Session},
+};
+use judge::{Began, Excerpt, Judged, Verdict};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Writes the folders.
+pub struct Artifacts {
+    folder: PathBuf,
+    session: Session,
+    /// Which scenario it is, counted from 1.
+    count: usize,
+}
+
+impl Artifacts {
+    /// Below this folder, which is made.
+    ///
+    /// # Errors
+    /// In words, why it can't be.
+    pub fn create(folder: &Path) -> Result<Self, String> {
+        let cannot = |error: io::Error| format!("can't write artifacts to {}: {error}", folder.display());
+        fs::create_dir_all(folder).map_err(cannot)?;
+        tempfile::tempdir_in(folder).map_err(cannot)?;
+        Ok(Self { folder: folder.to_owned(), session: Session::default(), count: 0 })
+    }
+
+    /// A folder is there whole, or not at all.
+    fn write(&self, run: &Run) -> io::Result<()> {
+        let stage = tempfile::Builder::new().prefix(".artifacts-").tempdir_in(&self.folder)?;
+        fill(stage.path(), run)?;
+        fs::set_permissions(stage.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let place = self.folder.join(name(self.count, run));
+        if place.exists() {
+            fs::remove_dir_all(&place)?;
+        }
+        fs::rename(stage.keep(), place)
+    }
+}
+
+impl Reporter for Artifacts {
+    fn begin(&mut self, all: &[Began]) -> io::Result<()> {
+        self.session = Session::planned(all);
+        Ok(())
+    }
+
+    fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        self.session.event(judged);
+        if !matches!(judged, Judged::Settled(_)) {
+            return Ok(());
+        }
+        self.count += 1;
+        let Some(run) = self.session.runs.get(self.count - 1) else { return Ok(()) };
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.folder.display()));
+        self.write(run).map_err(named)
+    }
+}
+
+/// `003-chardev@7.3`: in the order of the run, and for people.
+fn name(count: usize, run: &Run) -> String {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '_' })
+            .take(80)
+            .collect()
+    };
+    let variant = match run.began.variant.as_str() {
+        "" => String::new(),
+        variant => format!("@{}", plain(variant)),
+    };
+    format!("{count:03}-{}{variant}", plain(&run.began.scenario))
+}
+
+fn fill(folder: &Path, run: &Run) -> io::Result<()> {
+    let log: String = run
+        .log
+        .iter()
+        .map(|line| format!("<{}>[{:>12.6}] {}\n", line.level, line.time.as_secs_f64(), line.text))
+        .collect();
+    fs::write(folder.join("kernel.log"), log)?;
+    let mut alone = Session::planned(&[]);
+    (alone.runs, alone.finished) = (vec![run.clone()], true);
+    fs::write(folder.join("report.json"), json::render(&alone))?;
+    fs::write(folder.join("verdict"), format!("{}\n{}\n", run.word(), run.reason()))?;
+    if let Some(console) = run.report.as_ref().map(|report| &report.console_tail).filter(|it| !it.is_empty())
+    {
+        fs::write(folder.join("console.txt"), console)?;
+    }
+    for step in &run.steps {
+        let Some(result) = &step.result else { continue };
+        for (what, excerpt) in [("out", &result.output), ("err", &result.stderr)] {
+            if let Some(Excerpt { text, .. }) = excerpt.as_ref().filter(|excerpt| !excerpt.text.is_empty()) {
+                fs::write(folder.join(format!("step-{:02}.{what}", step.index + 1)), text)?;
+            }
+        }
+    }
+    let mut repeat = format!("vmm run {}", quoted(&run.path()));
+    if let Some(kernel) = &run.kernel {
+        let release = kernel.release.as_deref().unwrap_or("unknown");
+        let text = format!("{release}\n{}\n# its files: vmm kernel show {}\n", kernel.hash, kernel.hash);
+        fs::write(folder.join("kernel"), text)?;
+        repeat += &format!(" --kernel {}", kernel.hash);
+    }
+    fs::write(folder.join("repeat.sh"), format!("#!/bin/sh\n# The same run again.\nexec {repeat} \"$@\"\n"))?;
+    fs::set_permissions(folder.join("repeat.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let files = run.builds.iter().flat_map(|build| build.modules.iter().zip(&build.files));
+    for (module, file) in files.filter(|(_, file)| file.is_file()) {
+        fs::create_dir_all(folder.join("modules"))?;
+        fs::copy(file, folder.join("modules").join(format!("{module}.ko")))?;
+    }
+    if run.verdict() == Some(Verdict::BuildFailed)
+        && let Some(report) = &run.report
+    {
+        fs::write(folder.join("build.txt"), report.reason.to_string())?;
+    }
+    Ok(())
+}
+
+/// For a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

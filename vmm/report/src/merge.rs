@@ -1,0 +1,88 @@
+//! Several reports as one: the parts of a run that several machines shared, or runs of different scenarios.
+
+use crate::record::Session;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Why reports are no parts of one whole.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum MergeError {
+    /// Not even one.
+    #[error("there is nothing to merge")]
+    Nothing,
+    /// Some say which part they are, and others do not.
+    #[error("{0} is a part of a run, and {1} is not")]
+    Mixed(String, String),
+    /// Parts of different runs.
+    #[error(
+        "{0} and {1} are parts of different runs: other scenarios, other times, or another number of parts"
+    )]
+    Other(String, String),
+    /// The same part.
+    #[error("{0} and {1} are the same part")]
+    Twice(String, String),
+    /// Not all parts.
+    #[error("these parts of {of} are missing: {missing}")]
+    Missing {
+        /// How many there are.
+        of: u32,
+        /// Their numbers.
+        missing: String,
+    },
+    /// A scenario that is in two of them.
+    #[error("{scenario} is in {first} and in {second}")]
+    Again {
+        /// Its file, and its kernel.
+        scenario: String,
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+/// Puts them together; each has a name for messages.
+///
+/// # Errors
+/// They are no parts of one whole, or not all of them: a whole that lacks a part must not look green.
+pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
+    let Some((first, one)) = all.first() else { return Err(MergeError::Nothing) };
+    let mut parts: BTreeMap<u32, &String> = BTreeMap::new();
+    for (name, session) in &all {
+        match (&one.shard, &session.shard) {
+            (None, None) => {}
+            (Some(_), None) => return Err(MergeError::Mixed(first.clone(), name.clone())),
+            (None, Some(_)) => return Err(MergeError::Mixed(name.clone(), first.clone())),
+            (Some(here), Some(there)) if (here.of, &here.plan) != (there.of, &there.plan) => {
+                return Err(MergeError::Other(first.clone(), name.clone()));
+            }
+            (Some(_), Some(part)) => {
+                if let Some(known) = parts.insert(part.index, name) {
+                    return Err(MergeError::Twice(known.clone(), name.clone()));
+                }
+            }
+        }
+    }
+    if let Some(shard) = &one.shard {
+        let missing: Vec<String> =
+            (1..=shard.of).filter(|part| !parts.contains_key(part)).map(|part| part.to_string()).collect();
+        if !missing.is_empty() {
+            return Err(MergeError::Missing { of: shard.of, missing: missing.join(", ") });
+        }
+    }
+    let mut whole = Session::planned(&[]);
+    whole.finished = all.iter().all(|(_, session)| session.finished);
+    let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (name, session) in all {
+        for run in session.runs {
+            let id = (run.path(), run.title());
+            if let Some(first) = seen.insert(id, name.clone()).filter(|first| *first != name) {
+                let scenario = format!("{} ({})", run.title(), run.path());
+                return Err(MergeError::Again { scenario, first, second: name });
+            }
+            whole.runs.push(run);
+        }
+    }
+    whole.runs.sort_by_key(|run| (run.path(), run.began.variant.clone()));
+    Ok(whole)
+}

@@ -1,0 +1,148 @@
+//! `vmm report`: reports that were written earlier.
+
+use crate::{cli::Report, exit, run::render, say};
+use clap::{Args, Subcommand};
+use harness::Abort;
+use judge::Verdict;
+use report::{
+    diff, json, merge,
+    record::{Run, Session},
+    show, summary,
+    target::Target,
+    terminal::{Detail, Terminal},
+};
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Look at, compare and merge reports that `vmm run --report json=FILE` wrote.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Put the reports of several runs together, such as the shards of one
+    ///
+    /// Prints the summary, and exits as one run of all that would have. A shard that is missing is an error.
+    #[command(after_long_help = "\
+Example:
+  vmm report merge part-*.json --report json=all.json --report junit=all.xml")]
+    Merge {
+        /// Reports in JSON
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Also write the whole to a file: json, junit, ktap, md or html; as often as you like
+        #[arg(long, value_name = "FORMAT=FILE")]
+        report: Vec<Report>,
+    },
+    /// Show a run as the terminal showed it
+    Show {
+        /// A report in JSON
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Also show what programs printed and what the kernel logged in steps that went well
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Say what is different between two runs: what fails, what passes, new findings, what got slower
+    ///
+    /// In Markdown, for a comment on a pull request.
+    Diff {
+        /// The report of the old run, in JSON
+        #[arg(value_name = "OLD")]
+        old: PathBuf,
+        /// That of the new one
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+        /// Exit with 1 if something is worse
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Print the JSON Schema of reports
+    Schema,
+}
+
+/// Does what was asked for, and returns the exit code.
+pub fn report(args: &ReportArgs) -> u8 {
+    let result = match &args.command {
+        Command::Merge { files, report } => merged(files, report),
+        Command::Show { file, verbose } => shown(file, *verbose),
+        Command::Diff { old, new, exit_code } => different(old, new, *exit_code),
+        Command::Schema => {
+            say::out(json::JSON_SCHEMA);
+            Ok(Verdict::Pass)
+        }
+    };
+    match result {
+        Ok(verdict) => exit::code(verdict),
+        Err(abort) => say::outcome(Err(abort)),
+    }
+}
+
+fn read(path: &Path) -> Result<Session, Abort> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Abort::input(format!("{}: can't read this report: {error}", path.display())))?;
+    json::read(&text).map_err(|error| Abort::input(format!("{}: {error}", path.display())))
+}
+
+fn merged(files: &[PathBuf], reports: &[Report]) -> Result<Verdict, Abort> {
+    let mut targets = Vec::new();
+    for Report { format, file } in reports {
+        let Some(render) = render(*format) else {
+            return Err(Abort::input(
+                "--report events: events are told while a run goes on, and this one is over",
+            ));
+        };
+        if files.contains(file) {
+            return Err(Abort::input(format!(
+                "the report {} would overwrite one of those to merge",
+                file.display()
+            )));
+        }
+        targets.push((Target::at(file).map_err(Abort::input)?, render));
+    }
+    let all = files.iter().map(|file| Ok((file.display().to_string(), read(file)?)));
+    let whole = merge::merge(all.collect::<Result<Vec<_>, Abort>>()?)
+        .map_err(|error| Abort::input(format!("can't merge these reports: {error}")))?;
+    for (target, render) in targets {
+        let written = target.write(render(&whole).as_bytes());
+        written.map_err(|error| Abort::infra(format!("failed to write a report: {error}")))?;
+    }
+    say::out(&summary::text(&whole));
+    Ok(exit::worst(&whole.runs.iter().map(counted).collect::<Vec<_>>()))
+}
+
+/// What did not run is nobody's pass.
+fn counted(run: &Run) -> Verdict {
+    match run.verdict() {
+        Some(verdict) if run.is_bad() => verdict,
+        Some(_) => Verdict::Pass,
+        None => Verdict::Infra,
+    }
+}
+
+fn shown(file: &Path, verbose: bool) -> Result<Verdict, Abort> {
+    let session = read(file)?;
+    let detail = if verbose { Detail::Everything } else { Detail::Line };
+    match show::show(&session, &mut Terminal::stdout().with(detail), &mut io::stdout()) {
+        // A reader that has seen enough is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Abort::infra(format!("failed to show {}: {error}", file.display())))
+        }
+        _ => {
+            let _ = io::stdout().flush();
+            Ok(Verdict::Pass)
+        }
+    }
+}
+
+fn different(old: &Path, new: &Path, exit_code: bool) -> Result<Verdict, Abort> {
+    let difference = diff::diff(&read(old)?, &read(new)?);
+    say::out(&difference.text);
+    Ok(if exit_code && difference.is_worse { Verdict::Fail } else { Verdict::Pass })
+}

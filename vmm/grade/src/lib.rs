@@ -1,7 +1,7 @@
-//! Grading: an [`Assignment`], what students handed in ([`intake`]), and what came of it as [`record`]s, tables and pages.
+//! Grading: an [`Assignment`], what students handed in (`intake`), and what came of it as `record`s, tables and pages.
 //!
-//! Each submission is made buildable ([`source`]), built in a process of its own, and run, each test on a fresh machine, by the
-//! harness. Points come from what the judge says of a run ([`score`]); what is this machine's fault costs nobody a point.
+//! Each submission is made buildable (`source`), built in a process of its own, and run, each test on a fresh machine, by the
+//! harness. Points come from what the judge says of a run (`score`); what is this machine's fault costs nobody a point.
 //!
 //! It makes no exit code, and knows nothing of kernels and machines but what the harness tells.
 

@@ -1,19 +1,21 @@
 //! Reads an assignment's file. Its mistakes are shown as those of a scenario are: all at once, each with its line.
 
-use super::{
-    Assignment, Award, Bad, Check, Kind, Limits, OldStyle, Origin, Penalties, Rule, Show, Slot, Test,
-    Visibility,
-};
+mod params;
+mod scenarios;
+
+use super::{Assignment, Bad, Check, Kind, Limits, OldStyle, Penalties, Rule, Show, Slot, Test};
 use crate::{points::Points, table};
 use base::{
     diagnostic::{Diagnostic, Diagnostics, Source},
     text::plain,
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use params::params;
 use scenario::{
     node::{self, Node, Value},
     reader::{Fields, Reader},
 };
+use scenarios::tests;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -289,197 +291,12 @@ fn attempts(reader: &mut Reader<'_>, node: &Node) -> Option<regex::Regex> {
     reader.error(Diagnostic::new(&node.span, "this expression has no group named `student`").help(help))
 }
 
-fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
-    let Some(mut fields) = reader.fields(node, "`params`") else { return Vec::new() };
-    let mut list = Vec::new();
-    for (name, _, node) in fields.rest() {
-        list.extend(origin(reader, name, node).map(|origin| (name.to_owned(), origin)));
-    }
-    list
-}
-
-#[derive(Clone, Copy)]
-enum From {
-    Folder,
-    Module,
-    Device,
-    Major,
-}
-
-fn origin(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Origin> {
-    const FROM: &[(&str, From)] = &[
-        ("folder", From::Folder),
-        ("module", From::Module),
-        ("device", From::Device),
-        ("major", From::Major),
-    ];
-    if !matches!(node.value, Value::Map(_)) {
-        let help = "or what it has: `{from: folder}` (also module, device, major), `{source: 'expression'}`, `{draw: text, length: 12}`";
-        let Some(text) = node.text() else {
-            reader.expected::<()>(node, "a value for everybody");
-            reader.errors.last_mut().expect("it was just noted").help = Some(help.to_owned());
-            return None;
-        };
-        return Some(Origin::Fixed(text.to_owned()));
-    }
-    let mut fields = reader.fields(node, &format!("the parameter `{name}`"))?;
-    let (from, source, draw) = (fields.take("from"), fields.take("source"), fields.take("draw"));
-    let origin = match (from, source, draw) {
-        (Some(node), None, None) => match reader.choice(node, "what a submission has", FROM)? {
-            From::Folder => Origin::Folder,
-            From::Module => Origin::Module,
-            From::Device => Origin::Device,
-            From::Major => Origin::Major,
-        },
-        (None, Some(node), None) => {
-            let regex = reader.regex(node)?;
-            if regex.captures_len() < 2 {
-                let why = "the expression marks nothing: put parentheses around what is meant";
-                return reader.error(Diagnostic::new(&node.span, why));
-            }
-            Origin::Source(regex)
-        }
-        (None, None, Some(node)) => {
-            match reader.choice(node, "what to draw", &[("text", true), ("int", false)])? {
-                true => {
-                    let length = fields.take("length");
-                    Origin::DrawText(
-                        length.map_or(Some(12), |it| reader.int(it, "`length`", 1, 4096))? as usize
-                    )
-                }
-                false => {
-                    let mut bound = |name| {
-                        let node = fields.need(reader, name)?;
-                        reader.int(node, name, i64::MIN.into(), i64::MAX.into()).map(|number| number as i64)
-                    };
-                    let (low, high) = (bound("at-least"), bound("at-most"));
-                    if low? > high? {
-                        return reader.error(Diagnostic::new(&node.span, "there is no such number"));
-                    }
-                    Origin::DrawInt(low?, high?)
-                }
-            }
-        }
-        _ => {
-            let why = format!("the parameter `{name}` needs one of `from`, `source` and `draw`");
-            return reader.error(Diagnostic::new(&node.span, why));
-        }
-    };
-    fields.end(reader, &["from", "source", "draw", "length", "at-least", "at-most"]);
-    Some(origin)
-}
-
 fn table_of(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeMap<String, BTreeMap<String, String>>> {
     let path = existing(reader, node, "the table")?;
     match table::read(&path) {
         Ok(table) => Some(table),
         Err(why) => reader.error(Diagnostic::new(&node.span, why)),
     }
-}
-
-fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
-    let mut tests: Vec<Test> = Vec::new();
-    for node in reader.list(node, "a list of tests, each with its own `-`").unwrap_or_default() {
-        let Some(test) = test(reader, node, params) else { continue };
-        if tests.iter().any(|other| other.name == test.name) {
-            let why = format!("a second test named `{}`", test.name);
-            reader.error::<()>(Diagnostic::new(&node.span, why));
-        }
-        tests.push(test);
-    }
-    tests
-}
-
-fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Option<Test> {
-    const KNOWN: &[&str] = &["name", "scenario", "points", "steps", "run", "visibility", "hint"];
-    const SEEN: &[(&str, Visibility)] = &[
-        ("visible", Visibility::Visible),
-        ("after-due-date", Visibility::AfterDueDate),
-        ("hidden", Visibility::Hidden),
-    ];
-    let mut fields = reader.fields(node, "a test")?;
-    let scenario = fields.need(reader, "scenario");
-    let path = scenario.and_then(|node| existing(reader, node, "the scenario"));
-    let name = match fields.take("name") {
-        Some(node) => reader.text(node, "the test's name"),
-        None => path.as_ref().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())),
-    };
-    let visibility = fields.take("visibility").and_then(|node| reader.choice(node, "who sees it", SEEN));
-    let hint = fields.take("hint").and_then(|node| reader.text(node, "what to tell who fails it"));
-    let (whole, steps, run) = (fields.take("points"), fields.take("steps"), fields.take("run"));
-    fields.end(reader, KNOWN);
-    let steps_of = match (&path, scenario) {
-        (Some(path), Some(node)) => step_names(reader, path, node, params),
-        _ => None,
-    };
-    let award = match (whole, steps, run) {
-        (Some(node), None, None) => Award::Whole(points(reader, node)?),
-        (None, None, None) => {
-            let help = "write `points: 10`, or points for its steps: `steps: {a step's name: 5}`, `run: 5`";
-            return reader.error(Diagnostic::new(&fields_span(node), "this test has no points").help(help));
-        }
-        (Some(node), ..) => {
-            let why = "points for all of the test, or for its parts: not both";
-            return reader.error(Diagnostic::new(&node.span, why));
-        }
-        (None, steps, run) => {
-            let mut list = Vec::new();
-            if let Some(node) = steps {
-                for (name, key, node) in reader.fields(node, "`steps`")?.rest() {
-                    let known = steps_of.as_ref();
-                    if known.is_some_and(|known| !known.iter().any(|known| known == name)) {
-                        let text = format!("no step of the scenario is named `{name}`");
-                        let known = known.into_iter().flatten().map(String::as_str);
-                        reader.errors.push(Diagnostic::new(key, text).nearest(name, known));
-                    }
-                    list.extend(points(reader, node).map(|points| (name.to_owned(), points)));
-                }
-            }
-            let run = run.and_then(|node| points(reader, node)).unwrap_or(Points::NONE);
-            Award::Parts { steps: list, run }
-        }
-    };
-    let visibility = visibility.unwrap_or(Visibility::Visible);
-    Some(Test { name: name?, scenario: path?, award, visibility, hint })
-}
-
-fn fields_span(node: &Node) -> std::ops::Range<usize> {
-    node.span.clone()
-}
-
-/// The names of a scenario's steps. Its own mistakes are shown where it is named; that its parameters have values here is
-/// looked at, too.
-fn step_names(
-    reader: &mut Reader<'_>,
-    path: &Path,
-    node: &Node,
-    params: &[(String, Origin)],
-) -> Option<Vec<String>> {
-    let declared = match scenario::parameters(path) {
-        Ok(declared) => declared,
-        Err(errors) => {
-            return reader.error(Diagnostic::new(&node.span, format!("a mistake in it:\n{errors}")));
-        }
-    };
-    for open in declared.iter().filter(|it| it.default.is_none()) {
-        if !params.iter().any(|(name, _)| *name == open.name) {
-            let why = format!("its parameter `{}` has no value", open.name);
-            let help =
-                format!("give it one: `params: {{{}: ...}}` here, or a default in the scenario", open.name);
-            reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
-        }
-    }
-    let text = fs::read_to_string(path).ok()?;
-    let tree = node::parse(&Source::new(path, &text)).ok()?;
-    let field = |node: &Node, name: &str| match &node.value {
-        Value::Map(entries) => {
-            entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, it)| it.clone())
-        }
-        _ => None,
-    };
-    let steps = field(&tree, "steps")?;
-    let Value::List(steps) = &steps.value else { return None };
-    Some(steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect())
 }
 
 fn penalties(reader: &mut Reader<'_>, node: &Node) -> Penalties {

@@ -1,0 +1,89 @@
+//! Where the values of parameters come from.
+
+use crate::assignment::Origin;
+use base::diagnostic::Diagnostic;
+use scenario::{
+    node::{Node, Value},
+    reader::Reader,
+};
+
+/// `params`.
+pub fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
+    let Some(mut fields) = reader.fields(node, "`params`") else { return Vec::new() };
+    let mut list = Vec::new();
+    for (name, _, node) in fields.rest() {
+        list.extend(origin(reader, name, node).map(|origin| (name.to_owned(), origin)));
+    }
+    list
+}
+
+#[derive(Clone, Copy)]
+enum From {
+    Folder,
+    Module,
+    Device,
+    Major,
+}
+
+fn origin(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Origin> {
+    const FROM: &[(&str, From)] = &[
+        ("folder", From::Folder),
+        ("module", From::Module),
+        ("device", From::Device),
+        ("major", From::Major),
+    ];
+    if !matches!(node.value, Value::Map(_)) {
+        let help = "or what it has: `{from: folder}` (also module, device, major), `{source: 'expression'}`, `{draw: text, length: 12}`";
+        let Some(text) = node.text() else {
+            reader.expected::<()>(node, "a value for everybody");
+            reader.errors.last_mut().expect("it was just noted").help = Some(help.to_owned());
+            return None;
+        };
+        return Some(Origin::Fixed(text.to_owned()));
+    }
+    let mut fields = reader.fields(node, &format!("the parameter `{name}`"))?;
+    let (from, source, draw) = (fields.take("from"), fields.take("source"), fields.take("draw"));
+    let origin = match (from, source, draw) {
+        (Some(node), None, None) => match reader.choice(node, "what a submission has", FROM)? {
+            From::Folder => Origin::Folder,
+            From::Module => Origin::Module,
+            From::Device => Origin::Device,
+            From::Major => Origin::Major,
+        },
+        (None, Some(node), None) => {
+            let regex = reader.regex(node)?;
+            if regex.captures_len() < 2 {
+                let why = "the expression marks nothing: put parentheses around what is meant";
+                return reader.error(Diagnostic::new(&node.span, why));
+            }
+            Origin::Source(regex)
+        }
+        (None, None, Some(node)) => {
+            match reader.choice(node, "what to draw", &[("text", true), ("int", false)])? {
+                true => {
+                    let length = fields.take("length");
+                    Origin::DrawText(
+                        length.map_or(Some(12), |it| reader.int(it, "`length`", 1, 4096))? as usize
+                    )
+                }
+                false => {
+                    let mut bound = |name| {
+                        let node = fields.need(reader, name)?;
+                        reader.int(node, name, i64::MIN.into(), i64::MAX.into()).map(|number| number as i64)
+                    };
+                    let (low, high) = (bound("at-least"), bound("at-most"));
+                    if low? > high? {
+                        return reader.error(Diagnostic::new(&node.span, "there is no such number"));
+                    }
+                    Origin::DrawInt(low?, high?)
+                }
+            }
+        }
+        _ => {
+            let why = format!("the parameter `{name}` needs one of `from`, `source` and `draw`");
+            return reader.error(Diagnostic::new(&node.span, why));
+        }
+    };
+    fields.end(reader, &["from", "source", "draw", "length", "at-least", "at-most"]);
+    Some(origin)
+}

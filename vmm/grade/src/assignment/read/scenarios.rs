@@ -1,0 +1,115 @@
+//! Tests: the scenarios, and what they are worth.
+
+use super::{existing, points};
+use crate::{
+    assignment::{Award, Origin, Test, Visibility},
+    points::Points,
+};
+use base::diagnostic::{Diagnostic, Source};
+use scenario::{
+    node::{self, Node, Value},
+    reader::Reader,
+};
+use std::{fs, path::Path};
+
+/// `tests`.
+pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
+    let mut tests: Vec<Test> = Vec::new();
+    for node in reader.list(node, "a list of tests, each with its own `-`").unwrap_or_default() {
+        let Some(test) = test(reader, node, params) else { continue };
+        if tests.iter().any(|other| other.name == test.name) {
+            let why = format!("a second test named `{}`", test.name);
+            reader.error::<()>(Diagnostic::new(&node.span, why));
+        }
+        tests.push(test);
+    }
+    tests
+}
+
+fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Option<Test> {
+    const KNOWN: &[&str] = &["name", "scenario", "points", "steps", "run", "visibility", "hint"];
+    const SEEN: &[(&str, Visibility)] = &[
+        ("visible", Visibility::Visible),
+        ("after-due-date", Visibility::AfterDueDate),
+        ("hidden", Visibility::Hidden),
+    ];
+    let mut fields = reader.fields(node, "a test")?;
+    let scenario = fields.need(reader, "scenario");
+    let path = scenario.and_then(|node| existing(reader, node, "the scenario"));
+    let name = match fields.take("name") {
+        Some(node) => reader.text(node, "the test's name"),
+        None => path.as_ref().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())),
+    };
+    let visibility = fields.take("visibility").and_then(|node| reader.choice(node, "who sees it", SEEN));
+    let hint = fields.take("hint").and_then(|node| reader.text(node, "what to tell who fails it"));
+    let (whole, steps, run) = (fields.take("points"), fields.take("steps"), fields.take("run"));
+    fields.end(reader, KNOWN);
+    let steps_of = match (&path, scenario) {
+        (Some(path), Some(node)) => step_names(reader, path, node, params),
+        _ => None,
+    };
+    let award = match (whole, steps, run) {
+        (Some(node), None, None) => Award::Whole(points(reader, node)?),
+        (None, None, None) => {
+            let help = "write `points: 10`, or points for its steps: `steps: {a step's name: 5}`, `run: 5`";
+            return reader.error(Diagnostic::new(&node.span, "this test has no points").help(help));
+        }
+        (Some(node), ..) => {
+            let why = "points for all of the test, or for its parts: not both";
+            return reader.error(Diagnostic::new(&node.span, why));
+        }
+        (None, steps, run) => {
+            let mut list = Vec::new();
+            if let Some(node) = steps {
+                for (name, key, node) in reader.fields(node, "`steps`")?.rest() {
+                    let known = steps_of.as_ref();
+                    if known.is_some_and(|known| !known.iter().any(|known| known == name)) {
+                        let text = format!("no step of the scenario is named `{name}`");
+                        let known = known.into_iter().flatten().map(String::as_str);
+                        reader.errors.push(Diagnostic::new(key, text).nearest(name, known));
+                    }
+                    list.extend(points(reader, node).map(|points| (name.to_owned(), points)));
+                }
+            }
+            let run = run.and_then(|node| points(reader, node)).unwrap_or(Points::NONE);
+            Award::Parts { steps: list, run }
+        }
+    };
+    let visibility = visibility.unwrap_or(Visibility::Visible);
+    Some(Test { name: name?, scenario: path?, award, visibility, hint })
+}
+
+/// The names of a scenario's steps. Its own mistakes are shown where it is named; that its parameters have values here is
+/// looked at, too.
+fn step_names(
+    reader: &mut Reader<'_>,
+    path: &Path,
+    node: &Node,
+    params: &[(String, Origin)],
+) -> Option<Vec<String>> {
+    let declared = match scenario::parameters(path) {
+        Ok(declared) => declared,
+        Err(errors) => {
+            return reader.error(Diagnostic::new(&node.span, format!("a mistake in it:\n{errors}")));
+        }
+    };
+    for open in declared.iter().filter(|it| it.default.is_none()) {
+        if !params.iter().any(|(name, _)| *name == open.name) {
+            let why = format!("its parameter `{}` has no value", open.name);
+            let help =
+                format!("give it one: `params: {{{}: ...}}` here, or a default in the scenario", open.name);
+            reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
+        }
+    }
+    let text = fs::read_to_string(path).ok()?;
+    let tree = node::parse(&Source::new(path, &text)).ok()?;
+    let field = |node: &Node, name: &str| match &node.value {
+        Value::Map(entries) => {
+            entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, it)| it.clone())
+        }
+        _ => None,
+    };
+    let steps = field(&tree, "steps")?;
+    let Value::List(steps) = &steps.value else { return None };
+    Some(steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect())
+}

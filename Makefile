@@ -22,7 +22,7 @@ test-all: test
 	./setup debian-kernel
 	./setup intel
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
-		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect
+		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect guests::grade
 	$(RELEASE)/vmm bench exact --table tests/bench/exact.json
 
 # Figures beside the bars that they are held against; of the times none passes or fails.

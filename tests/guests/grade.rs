@@ -46,6 +46,7 @@ fn words(path: &Path) -> &str {
 }
 
 #[test]
+#[ignore = "takes many minutes, and kernels of its own: make test-all"]
 fn the_course_on_drivers_grades_its_solutions_as_written_beside_them() {
     let out = TempDir::new().unwrap();
     let ran = grade(&["check", words(&course("pa2")), "--out", words(out.path()), "-j", "2"]);
@@ -53,6 +54,7 @@ fn the_course_on_drivers_grades_its_solutions_as_written_beside_them() {
 }
 
 #[test]
+#[ignore = "takes many minutes, and kernels of its own: make test-all"]
 fn the_course_on_system_calls_grades_its_solutions_as_written_beside_them() {
     let out = TempDir::new().unwrap();
     let ran = grade(&["check", words(&course("pa1")), "--out", words(out.path()), "-j", "2"]);

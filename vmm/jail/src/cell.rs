@@ -25,8 +25,6 @@ pub enum Files {
         /// In bytes.
         longest: u64,
     },
-    /// It will write some, in folders that are not known yet.
-    ToCome,
 }
 
 /// A thread's work.
@@ -36,8 +34,6 @@ pub enum Work {
     Vcpu,
     /// It talks to the harness, and reads the guest's memory.
     Serve,
-    /// The same, and it writes files.
-    ServeAndSave,
 }
 
 /// The user and group that have nothing (Debian's nobody and nogroup, the kernel's `overflowuid`).
@@ -55,12 +51,9 @@ const WORDS: u64 = 16 << 20;
 pub fn give_up(files: Files) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     setrlimit(Resource::RLIMIT_DATA, DATA, DATA)?;
-    if files == Files::ToCome {
-        return Ok(());
-    }
     let longest = match files {
         Files::Prepared { longest } => longest.max(WORDS),
-        Files::Open | Files::ToCome => WORDS,
+        Files::Open => WORDS,
     };
     setrlimit(Resource::RLIMIT_FSIZE, longest, longest)?;
     if Uid::effective().is_root() {
@@ -79,12 +72,10 @@ pub fn give_up(files: Files) -> io::Result<()> {
 /// # Errors
 /// The kernel refuses the filter.
 pub fn lock(work: Work) -> io::Result<()> {
-    if work != Work::ServeAndSave {
-        // The C library's allocator wants to know how many processors there are, and goes without where it can't. Of
-        // several filters the strictest counts; this one has to come first, since the other lets none follow.
-        let denied = [(libc::SYS_openat, Vec::new())].into();
-        apply(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES.unsigned_abs()))?;
-    }
+    // The C library's allocator wants to know how many processors there are, and goes without where it can't. Of several
+    // filters the strictest counts; this one has to come first, since the other lets none follow.
+    let denied = [(libc::SYS_openat, Vec::new())].into();
+    apply(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES.unsigned_abs()))?;
     apply(allowed(work), SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
@@ -105,10 +96,10 @@ fn apply(
 
 /// What a vCPU's thread needs, and every other: KVM and the run page, memory of its own, locks and channels, the clock,
 /// a signal that gets it out of KVM, words to the harness, and its end.
-const COMMON: [i64; 28] = [
+const COMMON: [i64; 27] = [
     // A program with debug assertions looks whether a descriptor that it closes is open.
     libc::SYS_fcntl,
-    // Always refused, but for who saves.
+    // Always refused.
     libc::SYS_openat,
     libc::SYS_read,
     libc::SYS_write,
@@ -133,7 +124,6 @@ const COMMON: [i64; 28] = [
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    libc::SYS_rseq,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
@@ -163,29 +153,10 @@ const SERVING: [i64; 21] = [
     libc::SYS_set_robust_list,
 ];
 
-/// What writing files takes.
-const SAVING: [i64; 12] = [
-    libc::SYS_mkdir,
-    libc::SYS_mkdirat,
-    libc::SYS_rename,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_unlink,
-    libc::SYS_unlinkat,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_copy_file_range,
-    libc::SYS_sendfile,
-    libc::SYS_flock,
-];
-
 fn allowed(work: Work) -> BTreeMap<i64, Vec<SeccompRule>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON.map(|call| (call, Vec::new())).into();
     if work != Work::Vcpu {
         rules.extend(SERVING.map(|call| (call, Vec::new())));
-    }
-    if work == Work::ServeAndSave {
-        rules.extend(SAVING.map(|call| (call, Vec::new())));
     }
     // KVM's own requests, and no other driver's (include/uapi/linux/kvm.h: KVMIO).
     const KVM: u64 = 0xae << 8;
@@ -229,9 +200,7 @@ pub fn layers() -> Vec<Layer> {
         Err(error) => Some(error.to_string()),
     });
     let seccomp = apart(|| match std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
-        Ok(text) if text.contains("kill_process") => {
-            lock(Work::ServeAndSave).err().map(|error| error.to_string())
-        }
+        Ok(text) if text.contains("kill_process") => lock(Work::Serve).err().map(|error| error.to_string()),
         _ => Some("this kernel has no system-call filters (CONFIG_SECCOMP_FILTER)".to_owned()),
     });
     vec![

@@ -29,7 +29,7 @@ impl Limits {
     /// Text that a person wrote: a patch, a makefile, a fragment.
     pub const TEXT: Self = Self { file: 64 * MIB, total: 256 * MIB, files: 10_000, depth: 64 };
 
-    /// These, where the environment ([`VARIABLE`]) says nothing else.
+    /// These, where the environment (`VMM_LIMITS`) says nothing else.
     ///
     /// # Errors
     /// The variable makes no sense.
@@ -89,7 +89,7 @@ impl Budget {
         disk: 16 * GIB,
     };
 
-    /// This, where the environment ([`VARIABLE`]) says nothing else.
+    /// This, where the environment (`VMM_LIMITS`) says nothing else.
     ///
     /// # Errors
     /// The variable makes no sense.

@@ -174,11 +174,13 @@ fn the_table_has_an_empty_cell_and_no_zero_for_who_was_not_graded() {
 fn the_summary_lists_trouble_first_and_counts_one_mistake_of_many_once() {
     let mut unstable = record("s9", State::Graded);
     unstable.tests[0].other = Some(run("pass"));
-    let records =
-        [record("s1", State::Graded), record("s2", State::Graded), record("s3", State::NotGraded), unstable];
+    let mut forged = record("s8", State::Graded);
+    forged.tests[1].run = Some(run("tampered"));
+    let records = [record("s1", State::Graded), forged, record("s3", State::NotGraded), unstable];
     let (_folder, read) = written(&records);
     let page = read("index.html");
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("`{text}` is not in:\n{page}"));
+    assert!(at("Tampered") < at("Not graded") && page.contains("secret: 1 of 3 steps failed"));
     assert!(
         at("Not graded") < at("Unstable")
             && at("Unstable") < at("Distribution")

@@ -6,6 +6,8 @@ use crate::{
     record::{Build, Part, Penalty, Run, Test},
 };
 
+use judge::Verdict;
+
 /// The part that is the run as a whole.
 pub const WHOLE: &str = "the whole run";
 /// What a failure of the kernel's taint is called (`judge`).
@@ -15,7 +17,8 @@ const TAINT: &str = "taint";
 pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
     let part = |name: &str, of: Points, held: bool| Part {
         name: name.to_owned(),
-        points: if held { of } else { Points::NONE },
+        // Nothing that such a guest said is worth a point.
+        points: if held && !is_tampered(run) { of } else { Points::NONE },
         of,
     };
     match award {
@@ -39,12 +42,19 @@ pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
     }
 }
 
+/// Whether what the guest said is not what was seen.
+pub fn is_tampered(run: &Run) -> bool {
+    run.verdict == Verdict::Tampered.name()
+}
+
 /// Of two runs of one test, the one that counts and, if they came to different things, the other one.
 pub fn choose(first: Run, second: Run, rule: Rule) -> (Run, Option<Run>) {
     if first.verdict == second.verdict && first.parts == second.parts {
         return (first, None);
     }
+    // Who is caught once is caught, whatever the rule.
     let first_counts = match rule {
+        _ if is_tampered(&first) != is_tampered(&second) => is_tampered(&first),
         Rule::Best => first.points >= second.points,
         Rule::Worst => first.points <= second.points,
     };

@@ -103,6 +103,17 @@ fn of_two_different_runs_the_rule_says_which_counts() {
 }
 
 #[test]
+fn a_run_that_was_tampered_with_has_no_points_and_counts_whatever_the_rule() {
+    let award = Award::Parts { steps: vec![("a".to_owned(), points("3"))], run: points("5") };
+    assert_eq!(earned(&run("tampered", &[("a", "pass")]), &award), "0");
+    let (caught, clean) = (run("tampered", &[]), Run { points: points("8"), ..run("pass", &[]) });
+    for (first, second) in [(&caught, &clean), (&clean, &caught)] {
+        let (one, other) = choose(first.clone(), second.clone(), Rule::Best);
+        assert_eq!((&*one.verdict, other.unwrap().verdict.as_str()), ("tampered", "pass"));
+    }
+}
+
+#[test]
 fn each_thing_is_deducted_once_and_only_where_there_is_a_rule() {
     let mut left = run("fail", &[("look", "fail")]);
     let failure =

@@ -4,13 +4,15 @@
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
 //! namespaces, Landlock remains, and limits; what it hides from its parents may then live on for a while. That is said.
 
-use crate::{Budget, Refused, Walls, restrict};
+use crate::{Budget, Refused, Walls, limits::Bytes, restrict};
+use nix::sys::signal::Signal;
 use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -147,6 +149,22 @@ impl Sandbox {
     /// The folders that can be written to.
     pub fn writes(&self) -> &[PathBuf] {
         &self.writes
+    }
+
+    /// Whether a command's end shows that it wrote more into a file than it may: the kernel ends it without a word.
+    ///
+    /// # Errors
+    /// It did.
+    pub fn wrote_too_much(&self, status: ExitStatus) -> Result<(), Refused> {
+        let signal = Signal::SIGXFSZ as i32;
+        match status.signal() == Some(signal) || status.code() == Some(128 + signal) {
+            true => Err(Refused::Overrun {
+                what: format!("it has written a file of more than {}", Bytes(self.budget.disk)),
+                name: "disk",
+                value: "SIZE",
+            }),
+            false => Ok(()),
+        }
     }
 
     /// The words that stand before a command, so that it runs inside.

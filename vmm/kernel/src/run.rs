@@ -9,7 +9,7 @@ use base::{
     interrupt,
     progress::note,
 };
-use jail::{Sandbox, Watch, Way, way};
+use jail::{Refused, Sandbox, Watch, Way, way};
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
@@ -81,10 +81,26 @@ pub fn boxed(sandbox: &Sandbox, program: &str) -> Command {
     command
 }
 
+/// As [`boxed`], of a command that reads its standard input. Its starter starts it, feeds it and waits for it.
+pub fn boxed_and_fed(sandbox: &Sandbox, program: &str) -> Command {
+    let words = sandbox.prefix().into_iter().chain([program.into()]);
+    // The leader lets go of the input: else nobody would learn that the command reads no more.
+    let leader =
+        LEADER.replace(r#"exec "$@" 3<&-) & child=$!"#, r#"exec "$@" <&3 3<&-) & child=$!; exec 3<&-"#);
+    let mut command = led_by(&leader, words);
+    command.env_clear().envs(sandbox.environment());
+    speak_plainly(&mut command);
+    command
+}
+
 fn led(words: impl IntoIterator<Item = OsString>) -> Command {
+    led_by(LEADER, words)
+}
+
+fn led_by(script: &str, words: impl IntoIterator<Item = OsString>) -> Command {
     // A session of its own has no terminal that it could type on.
     let shell = if super::toolchain::find("bash").is_some() { "bash" } else { "sh" };
-    let mut leader: Vec<&str> = vec!["setsid", shell, "-c", LEADER, "sh"];
+    let mut leader: Vec<&str> = vec!["setsid", shell, "-c", script, "sh"];
     if super::toolchain::find("setpriv").is_some() {
         leader.splice(0..0, ["setpriv", "--pdeathsig", "TERM", "--"]);
     }
@@ -220,6 +236,32 @@ fn pass_lines(reader: impl Read, send: &SyncSender<(String, u64)>) {
         if is_last {
             return;
         }
+    }
+}
+
+/// What somebody feeds by hand: started inside, watched, and gone when it is dropped.
+pub struct Fed(Group);
+
+impl Fed {
+    /// Starts a command made by [`boxed_and_fed`] with the same box.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start(command: Command, sandbox: &Sandbox) -> io::Result<Self> {
+        Group::start(command, Some(sandbox)).map(Self)
+    }
+
+    /// The process, with its streams.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0.child
+    }
+
+    /// Sees whether it takes more than it may.
+    ///
+    /// # Errors
+    /// It does.
+    pub fn look(&mut self) -> Result<(), Refused> {
+        self.0.watch.as_mut().map_or(Ok(()), Watch::look)
     }
 }
 

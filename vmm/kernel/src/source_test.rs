@@ -131,3 +131,33 @@ fn a_package_that_apt_does_not_know_is_told_with_the_command_that_helps() {
     let error = source.resolve(&cache).unwrap_err().to_string();
     assert!(error.contains("linux-source-0.01") && error.contains("apt-get update"), "{error}");
 }
+
+#[test]
+fn an_archive_makes_no_device_and_does_not_fill_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(&folder.path().join("cache")).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let unpacked = |file: &Path| Source::Tarball(file.to_owned()).resolve(&cache).unwrap_err().to_string();
+    fs::create_dir(at("bomb")).unwrap();
+    // Zeros without holes, a thousandth of that once packed.
+    let zeros = format!(
+        "head -c 300000000 /dev/zero > {0}/bomb/zeros && tar -C {0} -czf {0}/bomb.tar.gz bomb",
+        folder.path().display()
+    );
+    assert!(std::process::Command::new("sh").args(["-c", &zeros]).status().unwrap().success());
+    let said = unpacked(&at("bomb.tar.gz"));
+    assert!(said.contains("VMM_LIMITS=disk"), "{said}");
+    assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+    if nix::unistd::geteuid().is_root() {
+        fs::create_dir(at("devices")).unwrap();
+        let device = format!(
+            "mknod {0}/devices/disk b 254 0 && tar -C {0} -cf {0}/devices.tar devices",
+            folder.path().display()
+        );
+        // A container may forbid the making of the archive itself.
+        if std::process::Command::new("sh").args(["-c", &device]).status().unwrap().success() {
+            let said = unpacked(&at("devices.tar"));
+            assert!(said.contains("Cannot mknod"), "{said}");
+        }
+    }
+}

@@ -1,15 +1,20 @@
 //! A source as it lies on the disk: unpacked, or the user's own.
 
-use super::{toolchain, tree::Tree};
+use super::{
+    run::{self, Fed},
+    toolchain,
+    tree::Tree,
+};
 use base::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
 };
+use jail::{Budget, Sandbox};
 use std::{
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 use thiserror::Error;
 
@@ -164,7 +169,13 @@ pub(super) fn compression(file: &Path) -> Option<&'static str> {
     }
 }
 
-/// Feeds a tarball to tar, so that we can count.
+/// So many times its size may come out of an archive, but for a small one.
+const RATIO: u64 = 100;
+const LEAST: u64 = 256 << 20;
+/// Of what tar says, the first reason is shown.
+const MOST_WORDS: u64 = 64 << 10;
+
+/// Feeds a tarball to tar, so that we can count. It runs in a box: there it makes no device, and writes nowhere else.
 pub(super) fn unpack(
     mut input: impl Read,
     compression: Option<&str>,
@@ -175,26 +186,33 @@ pub(super) fn unpack(
     let total = if bytes == 0 { Total::Unknown } else { Total::Known(bytes) };
     let progress = Progress::start(&format!("unpacking {what}"), Unit::Bytes, total);
     let start = CacheError::io("start", Path::new("tar"));
-    let mut tar = Command::new("tar")
-        .args(["--extract", "--file=-", "--no-same-owner"])
-        .args(compression)
-        .arg("-C")
-        .arg(to)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
-    let mut pipe = tar.stdin.take();
+    let mut budget = Budget::TOOL;
+    if bytes > 0 {
+        // No kernel packs down to a hundredth: what does is made to fill disks.
+        budget.disk = budget.disk.min(bytes.saturating_mul(RATIO).max(LEAST));
+    }
+    let sandbox = Sandbox::new(budget).map_err(CacheError::from)?.write(to);
+    let mut command = run::boxed_and_fed(&sandbox, "tar");
+    command.args(["--extract", "--file=-", "--no-same-owner", "--no-same-permissions"]).args(compression);
+    // What it says is little: a name and a reason, and it ends.
+    command.arg("-C").arg(to).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut tar = Fed::start(command, &sandbox).map_err(start)?;
+    let mut pipe = tar.child().stdin.take();
+    let said = tar.child().stderr.take().map(|stderr| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.take(MOST_WORDS).read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    });
     let mut buffer = vec![0; 1 << 18];
     let mut done = 0;
     // On an error tar closes the pipe, and then says why.
     while let Some(out) = &mut pipe {
         if base::interrupt::requested() {
-            let _ = tar.kill();
-            let _ = tar.wait();
             return Err(CacheError::Interrupted.into());
         }
+        tar.look().map_err(CacheError::from)?;
         let n = input.read(&mut buffer).map_err(CacheError::io("read", Path::new(what)))?;
         if n == 0 || out.write_all(&buffer[..n]).is_err() {
             pipe = None;
@@ -202,11 +220,21 @@ pub(super) fn unpack(
         done += n as u64;
         progress.set(done);
     }
-    let output = tar.wait_with_output().map_err(CacheError::io("wait for", Path::new("tar")))?;
-    if output.status.success() {
+    let status = loop {
+        match tar.child().try_wait().map_err(CacheError::io("wait for", Path::new("tar")))? {
+            Some(status) => break status,
+            None => std::thread::sleep(std::time::Duration::from_millis(20)),
+        }
+        if base::interrupt::requested() {
+            return Err(CacheError::Interrupted.into());
+        }
+        tar.look().map_err(CacheError::from)?;
+    };
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    sandbox.wrote_too_much(status).map_err(CacheError::from)?;
+    let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
     if super::diagnose::is_disk_full(std::slice::from_ref(&said)) {
         return Err(CacheError::disk_full(to.to_owned()).into());
     }

@@ -5,6 +5,7 @@ use crate::{
     assignment::Assignment,
     points::Points,
     record::{Record, State, Test},
+    score::is_tampered,
     store::file_name,
 };
 use maud::{Markup, html};
@@ -37,7 +38,21 @@ fn first(records: &[Record]) -> Markup {
     let of = |state: State| records.iter().filter(move |record| record.state == state);
     let unstable = || records.iter().filter(|record| record.tests.iter().any(|test| test.other.is_some()));
     let why = |record: &Record| record.why.clone().unwrap_or_default();
+    let caught = |record: &Record| {
+        record
+            .tests
+            .iter()
+            .filter_map(|test| Some((test.name.clone(), test.run.as_ref()?)))
+            .find(|(_, run)| is_tampered(run))
+            .map(|(name, run)| format!("{name}: {}", run.reason))
+    };
     html! {
+        @if records.iter().any(|record| caught(record).is_some()) {
+            div.first {
+                h2 { "Tampered: what the guest said is not what was seen" }
+                ul { @for record in records { @if let Some(why) = caught(record) { li { (link(record)) ": " (why) } } } }
+            }
+        }
         @for (title, state) in [("Not graded", State::NotGraded), ("No submission that could be graded: no points", State::Unusable)] {
             @if of(state).next().is_some() {
                 div.first {

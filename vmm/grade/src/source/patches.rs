@@ -3,18 +3,18 @@
 use crate::{assignment::Assignment, intake::Files};
 use std::collections::BTreeMap;
 
+/// Texts by their names.
+type Texts = BTreeMap<String, Vec<u8>>;
+
 /// The patches of a submission, by the names under which they are written; and their order, as a `series` file has it.
 ///
 /// # Errors
 /// There is none, or the submission's own `series` names one that is not there.
-pub fn prepare(
-    assignment: &Assignment,
-    files: &Files,
-) -> Result<(BTreeMap<String, Vec<u8>>, Vec<String>), String> {
+pub fn prepare(assignment: &Assignment, files: &Files) -> Result<(Texts, Vec<String>), String> {
     let (kept, _) = super::tidy(files, &assignment.files);
     let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
     let is_patch = |path: &&String| path.ends_with(".patch") || path.ends_with(".diff");
-    let patches: BTreeMap<String, Vec<u8>> = kept
+    let patches: Texts = kept
         .iter()
         .filter(|(path, _)| is_patch(path))
         .map(|(path, text)| (name(path), text.clone()))

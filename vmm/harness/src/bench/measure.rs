@@ -137,7 +137,6 @@ pub fn measure_warm(hello: &Path, rounds: u32, choice: Choice) -> Result<String,
             run(&bare, warm)?.iter().for_each(|(up, _)| samples.up(up));
         }
     }
-    drop(run);
     drop(host);
     let program = env::current_exe().map_err(cannot)?;
     let place = match choice {

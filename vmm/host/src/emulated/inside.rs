@@ -172,7 +172,7 @@ fn run(plan: &Plan, link: &RefCell<Link>, machines: &mut Machines) -> FromHost {
     // Whatever comes in now is from another client: this one has nothing more to say.
     let gone = || !heard.get() || link.borrow().is_closed() || link.borrow().has_input();
     let ended = machines.execute(plan, &gone, &mut |event| {
-        heard.set(heard.get() && say(link, &FromHost::Event(event)));
+        heard.set(heard.get() && say(link, &FromHost::Event(Box::new(event))));
     });
     match ended {
         Ok(()) => FromHost::Finished,

@@ -137,8 +137,8 @@ impl EmulatedHost {
         loop {
             match self.next(&mut link, limit.saturating_sub(start.elapsed()), stop)? {
                 FromHost::Event(event) => {
-                    made |= matches!(&event, Event::Booted(booted) if is_new(&booted.start));
-                    sink(event);
+                    made |= matches!(&*event, Event::Booted(booted) if is_new(&booted.start));
+                    sink(*event);
                 }
                 FromHost::Finished => break,
                 FromHost::Failed(why) => return Err(EmulatedError::Failed(why)),

@@ -110,7 +110,7 @@ pub(super) enum ToHost {
 pub(crate) enum FromHost {
     /// Send these of the offer, in its order.
     Need([bool; FILES]),
-    Event(Event),
+    Event(Box<Event>),
     /// That was the last event.
     Finished,
     /// The host itself could not do it.

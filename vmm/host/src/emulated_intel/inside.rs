@@ -66,7 +66,7 @@ pub(crate) fn run() -> io::Result<()> {
     let mut told = Ok(());
     let ended = engine::execute(&plan, &|| false, &mut |event| {
         if told.is_ok() {
-            told = say(&FromHost::Event(event));
+            told = say(&FromHost::Event(Box::new(event)));
         }
     });
     told?;

@@ -138,7 +138,7 @@ pub fn execute(
         }
         while let Some(message) = frames.next().map_err(|error| IntelError::Talk(error.to_string()))? {
             match message {
-                FromHost::Event(event) => sink(event),
+                FromHost::Event(event) => sink(*event),
                 FromHost::Finished => return Ok(()),
                 FromHost::Failed(why) => return Err(IntelError::Failed(why)),
                 FromHost::Need(_) => return Err(IntelError::Talk("it spoke out of turn".to_owned())),

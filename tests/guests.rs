@@ -15,8 +15,8 @@ mod guests {
     mod expectations;
     mod explain;
     mod findings;
-    mod hostile;
     mod grade;
+    mod hostile;
     mod intel;
     mod interrupt;
     mod kernel_faults;

@@ -44,6 +44,8 @@ const LAST_READS: Duration = Duration::from_secs(5);
 const LOG_EVERY: u8 = 10;
 /// The same after the guest was held for what it logs: it goes on logging.
 const LOG_SOON: u8 = 1;
+/// While much waits for the guest's control port, it is looked so often whether the guest has room, in milliseconds.
+const PUMP_EVERY: u8 = 1;
 /// So much of the ring may be full before it is read unasked.
 const FULL: f64 = 0.125;
 /// From this much on the guest is held while it is read: whoever takes the lines may be slow.
@@ -271,7 +273,8 @@ impl Machine {
         loop {
             let mut fds = [&*socket, &self.ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             // An interrupted wait has nothing to report; the next round looks again.
-            let _ = poll(&mut fds, PollTimeout::from(wait));
+            let soon = if self.devices.pump() { PUMP_EVERY } else { wait };
+            let _ = poll(&mut fds, PollTimeout::from(soon));
             let [commands, ended] = fds.map(|fd| fd.any().unwrap_or(false));
             if ended {
                 return self.finish();

@@ -125,6 +125,11 @@ impl Devices {
         lock(&self.console).work(|console, queues| console.send(bytes, queues));
     }
 
+    /// Hands on more of what waits for the guest's control port; says whether that is to be done again soon.
+    pub fn pump(&self) -> bool {
+        lock(&self.console).work(|console, queues| console.pump(queues))
+    }
+
     /// How often the guest's drivers broke the rules, by device.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         let errors = self.all.iter().map(|(name, device)| (name.to_string(), lock(device).errors()));

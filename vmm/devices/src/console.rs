@@ -49,6 +49,9 @@ mod queue {
 /// bound. Linux sends 32 KiB at the most.
 const LARGEST: usize = 1 << 20;
 
+/// So much for the control port waits for [`Console::pump`], in bytes: half of what its receive queue holds.
+const MUCH: usize = 32 << 10;
+
 /// Waiting control messages beyond this are dropped: a driver that asks and never takes the answers.
 const CONTROL_BACKLOG: usize = 256;
 
@@ -77,6 +80,17 @@ impl Console {
         }
     }
 
+    /// Hands on what waits for the control port, if it is much; says whether that still is. For who looks again soon: the
+    /// driver then says of no buffer that it is there, which would be an exit each.
+    pub fn pump(&mut self, queues: Option<&mut Queues>) -> bool {
+        if self.state.input.len() > MUCH
+            && let Some(queues) = queues.filter(|_| self.state.multiport)
+        {
+            self.fill_input(queues);
+        }
+        self.state.input.len() > MUCH
+    }
+
     fn transmit(&mut self, port: usize, index: usize, queues: &mut Queues) {
         let out = &mut self.out[port];
         queues.serve(index, |chain| {
@@ -90,7 +104,8 @@ impl Console {
 
     fn fill_input(&mut self, queues: &mut Queues) {
         let input = &mut self.state.input;
-        fill(queues, queue::PORT_INPUT, input, VecDeque::is_empty, |chain, input| {
+        let settled = |input: &VecDeque<u8>| input.len() > MUCH;
+        fill(queues, queue::PORT_INPUT, input, VecDeque::is_empty, settled, |chain, input| {
             if chain.readable() > 0 || chain.writable() == 0 {
                 return Err(Broken);
             }
@@ -102,7 +117,8 @@ impl Console {
 
     fn fill_control(&mut self, queues: &mut Queues) {
         let waiting = &mut self.state.control;
-        fill(queues, queue::CONTROL_TO_DRIVER, waiting, VecDeque::is_empty, |chain, waiting| {
+        let settled = |_: &VecDeque<_>| false;
+        fill(queues, queue::CONTROL_TO_DRIVER, waiting, VecDeque::is_empty, settled, |chain, waiting| {
             let message = waiting.front().map_or(&[][..], Vec::as_slice);
             if chain.readable() > 0 || chain.writable() < message.len() {
                 return Err(Broken);
@@ -159,12 +175,13 @@ impl Console {
 }
 
 /// Hands what waits to the buffers of a receive queue. The driver says when it adds some only as long as something is
-/// left waiting.
+/// left waiting that is not `settled`: that somebody looks after.
 fn fill<T>(
     queues: &mut Queues,
     index: usize,
     waiting: &mut T,
     is_empty: impl Fn(&T) -> bool,
+    settled: impl Fn(&T) -> bool,
     mut put: impl FnMut(&Chain, &mut T) -> Result<usize, Broken>,
 ) {
     let mut serve = |queues: &mut Queues, waiting: &mut T| {
@@ -179,7 +196,8 @@ fn fill<T>(
         is_empty(waiting)
     };
     // Buffers that come after the second look are told of.
-    if serve(queues, waiting) || queues.listen(index) && serve(queues, waiting) {
+    let done = serve(queues, waiting) || settled(waiting);
+    if done || queues.listen(index) && serve(queues, waiting) {
         queues.quiet(index);
     }
 }

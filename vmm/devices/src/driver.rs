@@ -123,6 +123,10 @@ impl Driver {
         self.device.work(|console, queues| console.send(bytes, queues));
     }
 
+    pub fn pump(&mut self) -> bool {
+        self.device.work(|console, queues| console.pump(queues))
+    }
+
     pub fn errors(&self) -> u64 {
         crate::Stateful::errors(&self.device)
     }

@@ -82,15 +82,16 @@ impl<D: VirtioDevice> VirtioMmio<D> {
     }
 
     /// Lets the device work from outside of the guest's accesses. It gets its queues if the driver is ready.
-    pub fn work(&mut self, work: impl FnOnce(&mut D, Option<&mut Queues>)) {
+    pub fn work<T>(&mut self, work: impl FnOnce(&mut D, Option<&mut Queues>) -> T) -> T {
         let ready = self.registers.status & DRIVER_OK != 0;
         let mut queues =
             Queues { queues: &mut self.queues, memory: &self.memory, errors: &mut self.errors, used: false };
-        work(&mut self.device, ready.then_some(&mut queues));
+        let result = work(&mut self.device, ready.then_some(&mut queues));
         if queues.used {
             self.registers.interrupt |= VIRTIO_MMIO_INT_VRING;
             (self.interrupt)();
         }
+        result
     }
 
     fn offered(&self) -> u64 {

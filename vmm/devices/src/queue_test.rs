@@ -292,3 +292,28 @@ fn a_driver_that_wants_no_interrupt_gets_none() {
         assert_eq!((ring.used().len(), driver.interrupts()), (1, interrupts));
     }
 }
+
+/// What is much is handed on by who looks again soon, and the driver makes no exit for each buffer.
+#[test]
+fn much_is_pumped_without_a_notification() {
+    let mut driver = Driver::ready();
+    let memory = driver.memory.clone();
+    let mut ring = Ring::new(&memory, INPUT);
+    let quiet = || -> u16 { memory.read_obj(Ring::used_at(INPUT)).unwrap() };
+    driver.send(&[7; 40 << 10]);
+    assert_eq!(quiet(), 1);
+    // A buffer of 4 KiB at a time: 36 KiB are still much, 32 are not.
+    for (chain, much) in [(0, true), (1, false)] {
+        ring.put(chain, BUFFERS, 4096, WRITE, 0);
+        ring.offer(chain);
+        assert_eq!(driver.pump(), much, "{chain}");
+    }
+    assert_eq!((ring.used(), quiet()), (vec![(0, 4096), (1, 4096)], 0));
+    // From here on a notification is waited for.
+    ring.put(2, BUFFERS, 4096, WRITE, 0);
+    ring.offer(2);
+    assert!(!driver.pump());
+    assert_eq!(ring.used(), []);
+    driver.notify(INPUT);
+    assert_eq!((ring.used(), driver.errors()), (vec![(2, 4096)], 0));
+}

@@ -120,7 +120,7 @@ impl History {
 #[track_caller]
 fn culprit(ran: &Ran) -> &str {
     assert_eq!(ran.code, Some(0), "{}", ran.text);
-    let commits = ran.report()["commits"].as_array().unwrap();
+    let commits = ran.whole_report()["commits"].as_array().unwrap();
     assert_eq!(commits.len(), 1, "{}", ran.text);
     commits[0]["commit"].as_str().unwrap()
 }
@@ -141,7 +141,7 @@ fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
     let ran = history.bisect(&["--good", &history.commits[0].clone(), "--revert"]);
     assert_eq!(culprit(&ran), wanted, "{}", ran.text);
     assert_eq!(history.state(), before);
-    let report = ran.report();
+    let report = ran.whole_report();
     assert_eq!(report["proof"], "proven on fresh builds of the commit and its parents");
     assert!(report["odds"].as_f64().unwrap() >= 0.99, "{}", ran.text);
     assert_eq!(report["before"], "pass");
@@ -155,7 +155,7 @@ fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
     // It is finished: the same command only tells it again.
     let again = history.bisect(&["--good", &history.commits[0].clone()]);
     assert_eq!(culprit(&again), wanted);
-    assert_eq!(again.report()["runs"], report["runs"]);
+    assert_eq!(again.whole_report()["runs"], report["runs"]);
 
     // git takes over what was found out.
     let log = Command::new(VMM).args(["bisect", "log"]).output().unwrap();
@@ -192,7 +192,7 @@ fn killed_it_goes_on_and_runs_nothing_twice() {
     let all = |text: &str| {
         text.lines().filter(|line| line.starts_with("good ") || line.starts_with("bad ")).count()
     };
-    let runs = usize::try_from(ran.report()["runs"].as_u64().unwrap()).unwrap();
+    let runs = usize::try_from(ran.whole_report()["runs"].as_u64().unwrap()).unwrap();
     assert!(all(&ran.text) + all(&other) < runs, "the killed one had some: {}\n{other}", ran.text);
 }
 

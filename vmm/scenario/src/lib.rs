@@ -214,6 +214,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         let why = "this scenario expects numbers of system calls, which are not counted then";
         reader.error::<()>(Diagnostic::new(span, why));
     }
+    let patches = needs.iter().any(|need| PATCHING.contains(&need.symbol.as_str()));
     let allow = fields.take("allow").map(|node| reader.allow(node)).unwrap_or_default();
     fields.end(reader, FIELDS);
     Some(Scenario {
@@ -228,7 +229,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         autoload: autoload.unwrap_or(false),
         files,
         boot_timeout: boot_timeout.unwrap_or(Duration::from_secs(60)),
-        evidence: evidence.unwrap_or_default(),
+        evidence: evidence.unwrap_or(if patches { Watchfulness::Kprobes } else { Watchfulness::Full }),
         count: count.is_none_or(|(count, _)| count),
         steps: step::with_looks(steps?, &expect, timeout.unwrap_or(step::TIMEOUT)),
         expect,
@@ -237,6 +238,15 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         source: reader.source.clone(),
     })
 }
+
+/// Who needs one of these means that the kernel patches its own text.
+const PATCHING: [&str; 5] = [
+    "CONFIG_KPROBES",
+    "CONFIG_DYNAMIC_FTRACE",
+    "CONFIG_FUNCTION_TRACER",
+    "CONFIG_LIVEPATCH",
+    "CONFIG_KPROBE_EVENTS",
+];
 
 /// The ways to watch a guest.
 pub const EVIDENCE: &[(&str, Watchfulness)] =

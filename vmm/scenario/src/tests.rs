@@ -33,11 +33,11 @@ fn defaults_and_units_are_as_the_reference_says() {
     let text = "machine: {memory: 1 GiB, cpus: 2, checks: false}\nkernel: 6.10\ntimeout: 1.5 s\nboot-timeout: 2 min\nsteps:\n- {sleep: 1 s, timeout: 3 s}\n- sleep: 1 s\n";
     let full = scenario(text);
     assert_eq!((full.machine.memory_mib, full.machine.vcpus, full.machine.checks), (1024, 2, false));
-    assert_eq!(full.evidence, model::Watchfulness::Full);
+    assert_eq!(full.evidence, crate::model::Watchfulness::Full);
     let probes = scenario("needs: {config: [CONFIG_KPROBES]}\nsteps:\n- sleep: 1 s\n");
-    assert_eq!(probes.evidence, model::Watchfulness::Kprobes);
+    assert_eq!(probes.evidence, crate::model::Watchfulness::Kprobes);
     let strict = scenario("needs: {config: [CONFIG_KPROBES]}\nevidence: full\nsteps:\n- sleep: 1 s\n");
-    assert_eq!(strict.evidence, model::Watchfulness::Full);
+    assert_eq!(strict.evidence, crate::model::Watchfulness::Full);
     assert!(full.count && !scenario("count: false\nsteps:\n- sleep: 1 s\n").count);
     assert_eq!(full.kernel.kernel.as_deref(), Some("6.10"), "a version is no number");
     assert_eq!(full.boot_timeout, Duration::from_secs(120));

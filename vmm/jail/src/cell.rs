@@ -72,6 +72,8 @@ pub fn give_up(files: Files) -> io::Result<()> {
 /// # Errors
 /// The kernel refuses the filter.
 pub fn lock(work: Work) -> io::Result<()> {
+    // A backtrace would look for files: a panic says only what it is.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     // The C library's allocator wants to know how many processors there are, and goes without where it can't. Of several
     // filters the strictest counts; this one has to come first, since the other lets none follow.
     let denied = [(libc::SYS_openat, Vec::new())].into();

@@ -1,6 +1,10 @@
 //! Single calls, for a trace.
 
-use crate::{door::Door, tally::Origin, task::Process};
+use crate::{
+    door::Door,
+    tally::Origin,
+    task::{Caller, Process},
+};
 use machine::{AddressSpace, GuestVirtualAddress};
 use std::{
     collections::HashMap,
@@ -40,7 +44,7 @@ pub struct Seen {
 pub(crate) struct Trace {
     /// Empty for all.
     numbers: Vec<u64>,
-    pending: HashMap<u64, Seen>,
+    pending: HashMap<Caller, Seen>,
 }
 
 impl Trace {
@@ -52,21 +56,21 @@ impl Trace {
         origin != Origin::Agent && (self.numbers.is_empty() || self.numbers.contains(&nr))
     }
 
-    /// A task enters; hands out the one before it that did not come back.
-    pub fn enter(&mut self, task: u64, seen: Seen) -> Option<Seen> {
+    /// A thread enters; hands out the one before it that did not come back.
+    pub fn enter(&mut self, caller: Caller, seen: Seen) -> Option<Seen> {
         // 32-bit doors have no results.
         if seen.door != Door::Syscall64 || self.pending.len() >= MOST_PENDING {
             return Some(seen);
         }
-        self.pending.insert(task, seen)
+        self.pending.insert(caller, seen)
     }
 
-    pub fn leave(&mut self, task: u64, nr: u64, result: i64) -> Option<Seen> {
-        // Another call of that task, which is not traced, or of another one where tasks are not known.
-        if self.pending.get(&task)?.nr != nr {
+    pub fn leave(&mut self, caller: Caller, nr: u64, result: i64) -> Option<Seen> {
+        // Another call of that thread, which is not traced.
+        if self.pending.get(&caller)?.nr != nr {
             return None;
         }
-        let mut seen = self.pending.remove(&task)?;
+        let mut seen = self.pending.remove(&caller)?;
         seen.result = Some((result, seen.at.elapsed()));
         Some(seen)
     }
@@ -104,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn results_find_their_calls_by_the_task() {
+    fn results_find_their_calls_by_the_caller() {
         let mut trace = Trace::new(vec![]);
-        assert_eq!(trace.enter(1, seen(10)), None);
-        assert_eq!(trace.enter(2, seen(20)), None);
-        assert_eq!(trace.leave(2, 20, 5).unwrap().result.unwrap().0, 5);
+        assert_eq!(trace.enter(Caller::Task(1), seen(10)), None);
+        assert_eq!(trace.enter(Caller::Task(2), seen(20)), None);
+        assert_eq!(trace.leave(Caller::Task(2), 20, 5).unwrap().result.unwrap().0, 5);
         // The first task left without a result and is here again.
-        assert_eq!(trace.enter(1, seen(11)).unwrap().nr, 10);
-        assert!(trace.leave(1, 99, 0).is_none() && trace.leave(3, 1, 0).is_none());
+        assert_eq!(trace.enter(Caller::Task(1), seen(11)).unwrap().nr, 10);
+        assert!(trace.leave(Caller::Task(1), 99, 0).is_none() && trace.leave(Caller::Task(3), 1, 0).is_none());
         assert_eq!(trace.rest()[0].nr, 11);
     }
 

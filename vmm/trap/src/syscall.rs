@@ -14,7 +14,7 @@ use crate::{
     own::{self, OwnBreakpoints},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
-    task::Current,
+    task::{Caller, Current},
     witness::Witness,
 };
 use machine::{
@@ -27,6 +27,7 @@ use std::{collections::BTreeSet, time::Instant};
 const PT_REGS_AX: u64 = 0x50;
 const PT_REGS_ORIG_AX: u64 = 0x78;
 const PT_REGS_IP: u64 = 0x80;
+const PT_REGS_SP: u64 = 0x98;
 
 /// What the agent says of itself.
 #[derive(Clone, Debug)]
@@ -178,9 +179,10 @@ impl SyscallTrap {
         let process = self.current.as_ref().zip(task).and_then(|(at, task)| at.process(task));
         self.tallies.entered(Call { door, nr, origin }, process);
         let memory = self.order.memory.clone();
+        let caller = || Caller::of(task, vcpu, r.rsp);
         match origin {
             Origin::Step => {
-                self.order.witness.entered(door, nr, &args, task, || user_space(vcpu, &memory));
+                self.order.witness.entered(door, nr, &args, caller(), || user_space(vcpu, &memory));
             }
             Origin::Program if is_exit(door, nr) => self.order.witness.exits((args[0] & 0xff) as i32),
             Origin::Program | Origin::Agent => {}
@@ -188,13 +190,13 @@ impl SyscallTrap {
         let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
         let memory = seen::pointed_to(&user_space(vcpu, &memory)?, &args);
         let seen = Seen { door, nr, origin, args, memory, process, at: Instant::now(), result: None };
-        trace.enter(task.unwrap_or(0), seen)
+        trace.enter(caller(), seen)
     }
 
     /// The stack pointer is at the caller's saved registers.
     fn returned(&mut self, vcpu: &dyn Processor, pt_regs: u64) -> Option<Seen> {
         // At one go: each read walks the guest's page tables.
-        let mut saved = [0; (PT_REGS_IP - PT_REGS_AX) as usize + 8];
+        let mut saved = [0; (PT_REGS_SP - PT_REGS_AX) as usize + 8];
         self.order.space.read(GuestVirtualAddress(pt_regs.wrapping_add(PT_REGS_AX)), &mut saved)?;
         let word = |offset: u64| {
             let at = (offset - PT_REGS_AX) as usize;
@@ -205,8 +207,9 @@ impl SyscallTrap {
         self.tallies.returned(call, result);
         let task = self.current.as_ref().and_then(Current::task);
         let memory = &self.order.memory;
-        self.order.witness.returned(task, nr, result, || user_space(vcpu, memory));
-        self.trace.as_mut()?.leave(task.unwrap_or(0), nr, result)
+        let caller = || Caller::of(task, vcpu, word(PT_REGS_SP));
+        self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));
+        self.trace.as_mut()?.leave(caller(), nr, result)
     }
 
     fn word(&self, base: u64, offset: u64) -> Option<u64> {

@@ -22,6 +22,29 @@ impl Process {
     }
 }
 
+/// Who is in the kernel with a call, so that its return is told from others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Caller {
+    /// The task, where the kernel's layout is known.
+    Task(u64),
+    /// Elsewhere the thread's page tables and stack in user space: no two that run have both in common.
+    Thread {
+        /// CR3 without what differs between the two sides of a kernel with page table isolation.
+        tables: u64,
+        /// The user's stack pointer.
+        stack: u64,
+    },
+}
+
+impl Caller {
+    /// `stack` is the user's stack pointer.
+    pub fn of(task: Option<u64>, vcpu: &dyn Processor, stack: u64) -> Self {
+        // The lower 12 bits are the PCID and bit 12 the side (PTI_USER_PGTABLE_BIT of arch/x86/entry/calling.h).
+        let tables = || vcpu.page_tables().map_or(0, |(cr3, _)| cr3 & 0x000f_ffff_ffff_e000);
+        task.map_or_else(|| Self::Thread { tables: tables(), stack }, Self::Task)
+    }
+}
+
 /// Where `current` and its fields are, in a kernel whose layout is known.
 ///
 /// It is asked at every call, so translations are kept: those of per-CPU data and of tasks do not change in a sane

@@ -115,7 +115,9 @@ mod tests {
         assert_eq!(trace.leave(Caller::Task(2), 20, 5).unwrap().result.unwrap().0, 5);
         // The first task left without a result and is here again.
         assert_eq!(trace.enter(Caller::Task(1), seen(11)).unwrap().nr, 10);
-        assert!(trace.leave(Caller::Task(1), 99, 0).is_none() && trace.leave(Caller::Task(3), 1, 0).is_none());
+        assert!(
+            trace.leave(Caller::Task(1), 99, 0).is_none() && trace.leave(Caller::Task(3), 1, 0).is_none()
+        );
         assert_eq!(trace.rest()[0].nr, 11);
     }
 

@@ -48,7 +48,13 @@ impl Source {
             let Some(fd) = &self.0 else { return };
             match unistd::read(fd, &mut bytes) {
                 Ok(0) => self.0 = None,
-                Ok(length) => take(&bytes[..length]),
+                Ok(length) => {
+                    take(&bytes[..length]);
+                    // A pipe gives all that it has.
+                    if length < bytes.len() {
+                        return;
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Err(_) => self.0 = None,

@@ -106,33 +106,39 @@ impl Agent {
             // there may be the request to end one.
             let listen =
                 if self.control.out.backlog() > BACKLOG { PollFlags::empty() } else { PollFlags::POLLIN };
-            let control = PollFd::new(self.control.port.as_fd(), listen);
-            let mut fds = vec![control];
-            fds.extend(self.control.out.interest());
-            fds.extend(self.worker.iter().flat_map(Worker::interests));
             let room = self.control.room();
+            let mut fds = vec![PollFd::new(self.control.port.as_fd(), listen)];
+            fds.extend(self.control.out.interest());
+            let workers = fds.len();
+            fds.extend(self.worker.iter().flat_map(Worker::interests));
+            let programs = fds.len();
             fds.extend(self.program.iter().flat_map(|program| program.interests(room)));
-            match ppoll(&mut fds, None, Some(mask)) {
-                Ok(_) | Err(Errno::EINTR) => {}
+            let interrupted = match ppoll(&mut fds, None, Some(mask)) {
+                Ok(_) => false,
+                Err(Errno::EINTR) => true,
                 Err(errno) => return Err(errno.into()),
-            }
-            let asked = fds[0].any().unwrap_or(true);
+            };
+            // Each call from here on is seen, and counted, from outside, which takes its time: none is made for nothing.
+            let ready = |fds: &[PollFd<'_>]| fds.iter().any(|fd| fd.any().unwrap_or(true));
+            let (asked, answered, pumps) =
+                (ready(&fds[..1]), ready(&fds[workers..programs]), ready(&fds[programs..]));
 
             self.control.out.fill()?;
             if asked && !self.take_requests()? {
                 return Ok(());
             }
-            if let Some(worker) = &mut self.worker {
-                worker.pump();
+            if answered {
+                self.take_answers()?;
             }
-            self.take_answers()?;
-            if let Some(program) = &mut self.program {
-                let room = self.control.room();
+            if let Some(program) = self.program.as_mut().filter(|_| pumps) {
                 program.pump(room, |printed| self.control.queue(printed));
                 self.control.out.fill()?;
             }
-            while let Some((pid, end)) = process::reap() {
-                self.ended(pid, end)?;
+            // While a program's children keep its pipes busy nothing interrupts the wait.
+            if interrupted || self.program.is_some() {
+                while let Some((pid, end)) = process::reap() {
+                    self.ended(pid, end)?;
+                }
             }
         }
     }
@@ -207,6 +213,9 @@ impl Agent {
 
     /// Passes on what the worker has answered.
     fn take_answers(&mut self) -> io::Result<()> {
+        if let Some(worker) = &mut self.worker {
+            worker.listen();
+        }
         while let Some(worker) = &mut self.worker {
             match worker.answer() {
                 Ok(None) => break,

@@ -57,8 +57,7 @@ impl Worker {
         self.pump();
     }
 
-    /// Goes on with handing over what it was asked.
-    pub fn pump(&mut self) {
+    fn pump(&mut self) {
         // Fails when the worker is no more, or has become another program: that is then the answer.
         let _ = self.requests.fill();
     }
@@ -68,12 +67,17 @@ impl Worker {
         self.replies.interest().into_iter().chain(self.requests.interest())
     }
 
-    /// The next answer that has arrived.
+    /// Goes on with handing over what it was asked, and takes what it has said.
+    pub fn listen(&mut self) {
+        self.pump();
+        self.replies.drain(|bytes| self.frames.push(bytes));
+    }
+
+    /// The next answer that was taken.
     ///
     /// # Errors
     /// The worker sent what is no answer: something overwrote its memory.
     pub fn answer(&mut self) -> Result<Option<Reply>, FrameError> {
-        self.replies.drain(|bytes| self.frames.push(bytes));
         self.frames.next()
     }
 

@@ -1,7 +1,7 @@
 //! What the guest's processor says of itself.
 
 use crate::{Result, error::Named};
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm};
 
 /// Whether the processor says that it is Intel's.
@@ -45,4 +45,36 @@ pub(crate) fn for_vcpu(kvm: &Kvm, index: u8, count: u8) -> Result<CpuId> {
         }
     }
     Ok(cpuid)
+}
+
+/// What the hypervisor says of itself begins here, with its name and the last leaf that there is
+/// (Documentation/virt/kvm/x86/cpuid.rst).
+const HYPERVISOR: u32 = 0x4000_0000;
+/// How fast the time stamp counter counts, in kHz: a leaf that VMware and QEMU have as well.
+const TIMING: u32 = 0x4000_0010;
+
+/// Adds how fast the time stamp counter counts: user space can tell the time by it then, without a system call.
+pub(crate) fn tell_tsc_khz(cpuid: &mut CpuId, khz: u32) {
+    let first = cpuid.as_mut_slice().iter_mut().find(|entry| entry.function == HYPERVISOR);
+    let Some(first) = first.filter(|first| first.eax < TIMING) else { return };
+    first.eax = TIMING;
+    // Without room for it, nobody is told.
+    let _ = cpuid.push(kvm_cpuid_entry2 { function: TIMING, eax: khz, ..Default::default() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_speed_is_told_behind_the_hypervisors_own_leaves() {
+        let first = kvm_cpuid_entry2 { function: HYPERVISOR, eax: 0x4000_0001, ..Default::default() };
+        let mut cpuid = CpuId::from_entries(&[first]).unwrap();
+        tell_tsc_khz(&mut cpuid, 2_600_000);
+        let told: Vec<_> = cpuid.as_slice().iter().map(|entry| (entry.function, entry.eax)).collect();
+        assert_eq!(told, [(HYPERVISOR, TIMING), (TIMING, 2_600_000)]);
+        let mut silent = CpuId::from_entries(&[]).unwrap();
+        tell_tsc_khz(&mut silent, 1);
+        assert!(silent.as_slice().is_empty());
+    }
 }

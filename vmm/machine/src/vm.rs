@@ -212,7 +212,11 @@ impl Vm {
     /// wake them (INIT and SIPI, which KVM does).
     pub fn vcpu(self: &Arc<Self>, index: u8, count: u8) -> Result<Vcpu> {
         let fd = self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?;
-        let cpuid = cpuid::for_vcpu(&self.kvm, index, count)?;
+        let mut cpuid = cpuid::for_vcpu(&self.kvm, index, count)?;
+        // Who can't be asked says nothing of it.
+        if let Ok(khz) = fd.get_tsc_khz() {
+            cpuid::tell_tsc_khz(&mut cpuid, khz);
+        }
         fd.set_cpuid2(&cpuid).named("KVM_SET_CPUID2")?;
         Vcpu::new(fd, self.clone(), cpuid::is_intel(&cpuid))
     }

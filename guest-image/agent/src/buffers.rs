@@ -18,6 +18,7 @@ pub const MAX_OUT: usize = 1 << 20;
 /// A buffer therefore begins where its size says. A C object's size is a multiple of its alignment, so
 /// an object that fills its buffer is aligned.
 pub struct Buffers {
+    /// Of no meaning where there are none.
     map: NonNull<c_void>,
     size: usize,
     /// Offset of each argument's first byte, for the arguments that are buffers.
@@ -47,12 +48,13 @@ impl Buffers {
             offsets.push(Some(size + room - length));
             size += room + PAGE;
         }
-        let size = size.max(PAGE);
+        let Some(length) = NonZeroUsize::new(size) else {
+            return Ok(Self { map: NonNull::dangling(), size, offsets });
+        };
         let mut flags = MapFlags::MAP_PRIVATE;
         if door == Door::Int80 {
             flags |= MapFlags::MAP_32BIT;
         }
-        let length = NonZeroUsize::new(size).ok_or("no buffers")?;
         let no_memory = |errno: Errno| format!("no memory for the call's buffers: {}", errno.desc());
         // SAFETY: a new anonymous mapping at an address that the kernel chooses touches nothing of ours.
         let map = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) }.map_err(no_memory)?;
@@ -113,6 +115,9 @@ impl Buffers {
 
 impl Drop for Buffers {
     fn drop(&mut self) {
+        if self.size == 0 {
+            return;
+        }
         // SAFETY: the mapping is ours and ends with `self`. If the call has unmapped it already, this
         // unmaps nothing: no other thread could have mapped something there in the meantime.
         let _ = unsafe { munmap(self.map, self.size) };

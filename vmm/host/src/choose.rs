@@ -129,11 +129,20 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
         let description = format!("this machine's KVM ({})", examination.summary());
         return Ok(Chosen { kind: Kind::Kvm, description, files });
     };
-    let (why, fix) = (failure.found.clone(), failure.fix.clone());
-    match choice {
-        Choice::Kvm => Err(HostError::Unsound { why, fix }),
-        _ => emulated(why.clone()).map_err(|emulated| HostError::None { kvm: why, fix, emulated }),
+    if choice == Choice::Kvm {
+        return match examination.first_fault() {
+            Some(fault) => Err(HostError::Unsound { why: fault.found.clone(), fix: fault.fix.clone() }),
+            None => {
+                let why = &failure.found;
+                let description = format!(
+                    "this machine's KVM, slow as it is ({why}; `--host emulated` may take less time)"
+                );
+                Ok(Chosen { kind: Kind::Kvm, description, files })
+            }
+        };
     }
+    let (why, fix) = (failure.found.clone(), failure.fix.clone());
+    emulated(why.clone()).map_err(|emulated| HostError::None { kvm: why, fix, emulated })
 }
 
 impl Chosen {

@@ -62,6 +62,11 @@ impl Examination {
         self.0.iter().find(|check| !check.good)
     }
 
+    /// The first thing that keeps guests from running as they should: one that is merely slow runs them.
+    pub fn first_fault(&self) -> Option<&Check> {
+        self.0.iter().find(|check| !check.good && check.name != SPEED)
+    }
+
     /// In a few words, for the line that says which host runs a guest and why.
     pub fn summary(&self) -> String {
         let of = |check: &Check| check.found.clone();
@@ -212,6 +217,15 @@ mod tests {
     use super::*;
 
     const SOUND: Findings = Findings { ring0_ns: 0.4, int3: true, hw_breakpoint: true };
+
+    #[test]
+    fn what_is_merely_slow_runs_guests() {
+        let examined = |findings: Findings| Examination(judge(&findings).into());
+        let slow = examined(Findings { ring0_ns: 800.0, ..SOUND });
+        assert!(!slow.is_sound() && slow.first_fault().is_none());
+        let lossy = examined(Findings { ring0_ns: 800.0, int3: false, ..SOUND });
+        assert_eq!(lossy.first_fault().map(|check| check.name), Some("int3"));
+    }
 
     #[test]
     fn each_finding_alone_makes_a_kvm_unsound() {

@@ -5,6 +5,7 @@ use crate::{
     grade::GradeArgs,
     init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
+    kernel_tests::{KselftestArgs, KunitArgs},
     machine::MachineArgs,
     manual::{CompletionsArgs, ManArgs},
     many::{ManyArgs, Planned},
@@ -68,6 +69,10 @@ Environment:
 pub enum Command {
     /// Run scenarios and give verdicts
     Run(Box<RunArgs>),
+    /// Run the kernel's selftests, collection by collection
+    Kselftest(Box<KselftestArgs>),
+    /// Run the kernel's unit tests
+    Kunit(Box<KunitArgs>),
     /// Find the commit that broke it
     Bisect(Box<BisectArgs>),
     /// Build kernel modules, and say whether the kernel will take them
@@ -118,28 +123,9 @@ pub struct RunArgs {
     /// Scenarios, in YAML; of a folder all that are below it, of a pattern (`net-*.yaml`) all that match
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
-    /// Also write the runs to a file: json, events, junit, ktap, md or html; as often as you like
-    ///
-    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE is one object with
-    /// all scenarios in it; events=FILE gets a line of JSON for everything that happens; html=FILE is one page that needs
-    /// nothing else.
-    #[arg(long, value_name = "FORMAT=FILE")]
-    pub report: Vec<Report>,
-    /// Show of every step what its program printed and what the kernel logged
-    #[arg(long, short)]
-    pub verbose: bool,
     /// Give a parameter of the scenario a value; as often as you like
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Where guests run
-    #[arg(long, value_enum, default_value_t = Where::Auto)]
-    host: Where,
-    /// Boot each guest, instead of starting it from where one like it was saved
-    #[arg(long)]
-    cold: bool,
-    /// Of guests that go back to where they were saved, compare everything with it
-    #[arg(long, conflicts_with = "cold", hide_short_help = true)]
-    verify_reset: bool,
     /// Show each system call as it was seen from outside: all, or those that are named
     #[arg(long, value_name = "NAME,...", num_args = 0.., require_equals = true, value_delimiter = ',')]
     trace: Option<Vec<String>>,
@@ -154,7 +140,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "kernels")]
     modules: Option<PathBuf>,
     #[command(flatten)]
-    pub many: ManyArgs,
+    pub how: HowArgs,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
@@ -169,6 +155,61 @@ pub struct RunArgs {
     recipe: RecipeArgs,
 }
 
+/// How scenarios are run and reported, wherever they come from.
+#[derive(Debug, Args)]
+pub struct HowArgs {
+    /// Also write the runs to a file: json, events, junit, ktap, md or html; as often as you like
+    ///
+    /// Files are whole at every moment, also when the run is killed, and list what did not run. json=FILE is one object with
+    /// all scenarios in it; events=FILE gets a line of JSON for everything that happens; html=FILE is one page that needs
+    /// nothing else.
+    #[arg(long, value_name = "FORMAT=FILE")]
+    pub report: Vec<Report>,
+    /// Show of every step what its program printed and what the kernel logged
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Where guests run
+    #[arg(long, value_enum, default_value_t = Where::Auto)]
+    host: Where,
+    /// Boot each guest, instead of starting it from where one like it was saved
+    #[arg(long)]
+    cold: bool,
+    /// Of guests that go back to where they were saved, compare everything with it
+    #[arg(long, conflicts_with = "cold", hide_short_help = true)]
+    verify_reset: bool,
+    #[command(flatten)]
+    pub many: ManyArgs,
+}
+
+impl HowArgs {
+    /// The same in the harness's terms.
+    pub fn options(&self) -> Options {
+        let starts = if self.cold { Starts::Cold } else { Starts::Warm };
+        Options { host: self.host.into(), starts, verify_reset: self.verify_reset, ..Options::default() }
+    }
+
+    /// So many times, where a table of verdicts and times is what is wanted, and no reports of what was run.
+    pub fn table(&self, planned: &Planned) -> Option<u32> {
+        let plain = self.report.is_empty() && self.many.artifacts.is_none() && !self.many.is_judged();
+        self.many.repeat.filter(|_| plain && planned.shard.is_none())
+    }
+
+    /// How much is shown of steps that go well.
+    pub fn detail(&self) -> Detail {
+        if self.verbose { Detail::Everything } else { Detail::Line }
+    }
+
+    /// What clap can't see.
+    pub fn complaint(&self) -> Option<String> {
+        if let Some(complaint) = self.many.complaint() {
+            return Some(complaint);
+        }
+        let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
+        let twice = (0..self.report.len()).find(|at| twice(*at))?;
+        Some(format!("two reports can't be written to one file: {}", self.report[twice].file.display()))
+    }
+}
+
 fn evidence(text: &str) -> Result<Watchfulness, String> {
     let found = EVIDENCE.iter().find(|(name, _)| *name == text).map(|(_, evidence)| *evidence);
     found.ok_or_else(|| "it is `full`, `kprobes` or `basic`".to_owned())
@@ -177,21 +218,7 @@ fn evidence(text: &str) -> Result<Watchfulness, String> {
 impl RunArgs {
     /// The same in the harness's terms.
     pub fn options(&self) -> Options {
-        let starts = if self.cold { Starts::Cold } else { Starts::Warm };
-        Options {
-            host: self.host.into(),
-            trace: self.trace.clone(),
-            evidence: self.evidence,
-            starts,
-            verify_reset: self.verify_reset,
-            ..Options::default()
-        }
-    }
-
-    /// So many times, where a table of verdicts and times is what is wanted, and no reports of what was run.
-    pub fn table(&self, planned: &Planned) -> Option<u32> {
-        let plain = self.report.is_empty() && self.many.artifacts.is_none() && !self.many.is_judged();
-        self.many.repeat.filter(|_| plain && planned.shard.is_none())
+        Options { trace: self.trace.clone(), evidence: self.evidence, ..self.how.options() }
     }
 
     /// What all kernels have in common.
@@ -204,26 +231,16 @@ impl RunArgs {
         self.set.iter().cloned().collect()
     }
 
-    /// How much is shown of steps that go well.
-    pub fn detail(&self) -> Detail {
-        if self.verbose { Detail::Everything } else { Detail::Line }
-    }
-
     /// What clap can't see.
     pub fn complaint(&self) -> Option<String> {
         if self.kernels.len() > 1 && self.modules.is_some() {
             return Some("--modules belongs to one kernel, and --kernel names several".to_owned());
         }
-        if let Some(complaint) = self.many.complaint() {
-            return Some(complaint);
-        }
         let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
         if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
             return Some(format!("--set gives `{}` two values", self.set[at].0));
         }
-        let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
-        let twice = (0..self.report.len()).find(|at| twice(*at))?;
-        Some(format!("two reports can't be written to one file: {}", self.report[twice].file.display()))
+        self.how.complaint()
     }
 }
 
@@ -474,7 +491,7 @@ mod tests {
         let args = run_args("vmm run a.yaml --report json=b=c.json --host kvm").unwrap();
         let options = args.options();
         assert_eq!((args.complaint(), options.host), (None, Choice::Kvm));
-        assert_eq!(args.report, [Report { format: Format::Json, file: "b=c.json".into() }]);
+        assert_eq!(args.how.report, [Report { format: Format::Json, file: "b=c.json".into() }]);
         assert_eq!(run_args("vmm run a.yaml b.yaml").unwrap().options().host, Choice::Auto);
     }
 

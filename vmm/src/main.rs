@@ -14,6 +14,7 @@ mod grade;
 mod host;
 mod init;
 mod kernel;
+mod kernel_tests;
 mod machine;
 mod manual;
 mod many;
@@ -83,6 +84,14 @@ fn user(command: Command) -> u8 {
         Command::Run(args) => match args.complaint() {
             Some(complaint) => usage(&complaint),
             None => run::run(&args),
+        },
+        Command::Kselftest(args) => match args.complaint() {
+            Some(complaint) => usage(&complaint),
+            None => kernel_tests::kselftest(&args),
+        },
+        Command::Kunit(args) => match args.complaint() {
+            Some(complaint) => usage(&complaint),
+            None => kernel_tests::kunit(&args),
         },
         Command::Bisect(args) => bisect::bisect(&args),
         Command::Bench(args) => say::outcome(bench(args.command)),

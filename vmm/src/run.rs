@@ -1,7 +1,7 @@
 //! `vmm run`: scenarios one after the other, reported on standard output.
 
 use crate::{
-    cli::{Format, Report, RunArgs},
+    cli::{Format, HowArgs, Report, RunArgs},
     exit,
     many::Planned,
     repeat, say,
@@ -36,20 +36,34 @@ pub fn run(args: &RunArgs) -> u8 {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
-    let planned = match planned(args) {
+    let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
+        true => for_git(signs, args.bad_if.as_ref()),
+        false => exit::of_all(verdicts),
+    };
+    carry_out(&args.how, args.options(), planned(args), judge)
+}
+
+/// Runs what is planned, or says why there is nothing to run.
+pub fn carry_out(
+    how: &HowArgs,
+    options: Options,
+    planned: Result<Planned, Abort>,
+    judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
+) -> u8 {
+    let planned = match planned {
         Ok(planned) => planned,
         Err(abort) => return say::outcome(Err(abort)),
     };
     let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
-    let options = Options { guests_mib, ..args.options() };
-    if let Some(times) = args.table(&planned) {
-        return repeat::repeat(&planned.cases, options, args.detail(), times);
+    let options = Options { guests_mib, ..options };
+    if let Some(times) = how.table(&planned) {
+        return repeat::repeat(&planned.cases, options, how.detail(), times);
     }
-    let reporters = reporters(args, &planned.cases, planned.shard.clone());
+    let reporters = reporters(how, &planned.cases, planned.shard.clone());
     match reporters.and_then(|reporters| Ok((reporters, Session::open(options)?))) {
         Ok((reporters, session)) => {
             let (verdicts, signs) = all(planned, reporters, session);
-            if args.bisect { for_git(&signs, args.bad_if.as_ref()) } else { exit::of_all(&verdicts) }
+            judge(&verdicts, &signs)
         }
         Err(abort) => say::outcome(Err(abort)),
     }
@@ -58,7 +72,7 @@ fn run_all(args: &RunArgs) -> u8 {
 /// What is to be run. All files are read, so that all that is wrong with them is told at once.
 fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     let files = many::files(&args.files)?;
-    let files: Vec<PathBuf> = files.into_iter().filter(|file| !args.many.is_other(file)).collect();
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| !args.how.many.is_other(file)).collect();
     let (mut scenarios, mut bad, settings) = (Vec::new(), Vec::new(), args.settings());
     for path in &files {
         match scenario::load_with(path, &settings) {
@@ -69,13 +83,13 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     if !bad.is_empty() {
         return Err(Abort::input(bad.join("\n")));
     }
-    args.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
+    args.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
 }
 
-fn reporters(args: &RunArgs, cases: &[Case], shard: Option<Shard>) -> Result<Reporters, Abort> {
+fn reporters(how: &HowArgs, cases: &[Case], shard: Option<Shard>) -> Result<Reporters, Abort> {
     let mut reporters = Reporters::default();
     let whole = |path: &Path| path.canonicalize().ok();
-    for Report { file, .. } in &args.report {
+    for Report { file, .. } in &how.report {
         let is = |scenario: &Scenario| whole(&scenario.path) == whole(file);
         if whole(file).is_some() && cases.iter().any(|case| is(&case.scenario)) {
             let why = format!("the report {} would overwrite a scenario; name another file", file.display());
@@ -88,17 +102,17 @@ fn reporters(args: &RunArgs, cases: &[Case], shard: Option<Shard>) -> Result<Rep
             token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
         reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
     }
-    reporters.add(Terminal::stdout().with(args.detail()));
+    reporters.add(Terminal::stdout().with(how.detail()));
     // Behind it, so that the terminal has shown what a file can't take.
     let mut files = Files::new(shard);
-    for Report { format, file } in &args.report {
+    for Report { format, file } in &how.report {
         match render(*format) {
             Some(render) => files.add(file, render).map_err(Abort::input)?,
             None => reporters.add(Events::create(file).map_err(Abort::input)?),
         }
     }
     reporters.add(files);
-    if let Some(folder) = &args.many.artifacts {
+    if let Some(folder) = &how.many.artifacts {
         reporters.add(Artifacts::create(folder).map_err(Abort::input)?);
     }
     reporters.add(Summary::new(Box::new(io::stdout())));

@@ -156,6 +156,17 @@ impl Results {
     }
 }
 
+/// So many characters of a reason are shown.
+const REASON: usize = 200;
+
+/// The first line of a program's that has the word in it, however it is written: the reason why it skips.
+pub fn said_skip(output: &[Came<'_>]) -> Option<String> {
+    let lines = output.iter().flat_map(|came| came.head().split(|byte| *byte == b'\n'));
+    let mut texts = lines.map(|line| String::from_utf8_lossy(line).trim().to_owned());
+    let found = texts.find(|text| text.to_ascii_lowercase().contains("skip"))?;
+    Some(escape(&found).chars().take(REASON).collect())
+}
+
 /// `SKIP: no such device`, `# SKIP`, `[SKIP]`: kselftest's shell scripts say it in many ways, in capitals.
 fn says_skip(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);

@@ -74,12 +74,24 @@ pub struct Request {
     pub path: PathBuf,
     /// Counted from 1.
     pub line: usize,
-    /// A kernel that has no such symbol at all will do too.
-    pub if_known: bool,
+    /// Whether it has to be granted.
+    pub need: Need,
 }
 
-/// A line of this text says so of the next symbol: fragments have to serve kernels of many versions.
-const IF_KNOWN: &str = "# if-known";
+/// How much a symbol is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// Without it there is no kernel.
+    #[default]
+    Must,
+    /// A kernel that has no such symbol at all will do too.
+    IfKnown,
+    /// A kernel that can't have it will do too.
+    IfPossible,
+}
+
+/// Lines that say so of the next symbol: fragments have to serve kernels of many versions, and are not all ours.
+const NEEDS: [(&str, Need); 2] = [("# if-known", Need::IfKnown), ("# if-possible", Need::IfPossible)];
 
 /// What is said of a symbol that no Kconfig file has.
 const UNKNOWN: &str = "no Kconfig file of this kernel knows it";
@@ -115,11 +127,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
     static UNSET: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^#\s*CONFIG_(\w+) is not set$").expect("a constant that tests use"));
     let mut requests = Vec::new();
-    let mut if_known = false;
+    let mut need = Need::Must;
     for (index, text) in text.lines().enumerate() {
         let trimmed = text.trim();
-        if trimmed == IF_KNOWN {
-            if_known = true;
+        if let Some((_, said)) = NEEDS.iter().find(|(line, _)| *line == trimmed) {
+            need = *said;
             continue;
         }
         let (symbol, value) = if let Some(found) = LINE.captures(trimmed) {
@@ -132,8 +144,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
             let path = path.to_owned();
             return Err(ConfigError::Syntax { path, line: index + 1, text: trimmed.to_owned() });
         };
-        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1, if_known });
-        if_known = false;
+        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1, need });
+        need = Need::Must;
     }
     Ok(requests)
 }
@@ -200,6 +212,7 @@ pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
     let got = |request: &Request| values.get(request.symbol.as_str()).copied();
     let mut lost: Vec<Lost> = effective(requests)
         .into_iter()
+        .filter(|request| request.need != Need::IfPossible)
         .filter(|request| match got(request) {
             Some(value) => value != request.value,
             // An empty string is what a symbol that is not there amounts to.
@@ -219,7 +232,7 @@ pub fn lost(requests: &[Request], config: &str, kconfig: &Path) -> Vec<Lost> {
                 lost.why = entry.why(&lost.request.value, &values);
             }
         }
-        lost.retain(|lost| !(lost.request.if_known && lost.why == UNKNOWN));
+        lost.retain(|lost| !(lost.request.need == Need::IfKnown && lost.why == UNKNOWN));
     }
     lost
 }

@@ -48,6 +48,15 @@ fn the_later_of_two_requests_counts() {
 }
 
 #[test]
+fn what_is_asked_for_if_possible_is_no_loss() {
+    let kconfig = "config NET\n\tbool \"net\"\n\tdepends on PCI\n";
+    assert_eq!(lost_text("# if-possible\nCONFIG_NET=y\n# if-possible\nCONFIG_NOBODY=m\n", "", kconfig), "");
+    // It says so of one symbol.
+    let text = lost_text("# if-possible\nCONFIG_NET=y\nCONFIG_NOBODY=m\n", "", kconfig);
+    assert!(text.contains("CONFIG_NOBODY=m") && !text.contains("CONFIG_NET"), "{text}");
+}
+
+#[test]
 fn what_survived_is_not_lost() {
     let asked = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=\"x\"\nCONFIG_D=n\n";
     assert_eq!(lost_text(asked, "CONFIG_A=y\nCONFIG_C=\"x\"\n# CONFIG_D is not set\n", ""), "");

@@ -169,6 +169,14 @@ pub fn ensure(recipe: &Recipe, cache: &Cache) -> Result<Kernel, KernelError> {
     Kernel::open(&cache.place(Kind::Kernel, hash), false)
 }
 
+/// The folder of a recipe's source, brought into the cache if it is not here: without patches.
+///
+/// # Errors
+/// It can't be had.
+pub fn source(recipe: &Recipe, cache: &Cache) -> Result<PathBuf, KernelError> {
+    Ok(recipe.source.resolve(cache)?.folder)
+}
+
 /// The patches of a recipe, and files of its source as these leave them.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub use config::ConfigError;
 pub use error::{BuildFailed, KernelError};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
-pub use kernel::{Kernel, ensure, get, hash, patched, time_make};
+pub use kernel::{Kernel, ensure, get, hash, patched, source, time_make};
 use kernel::{Prepared, prepare};
 pub use product::{Facts, Manifest};
 pub use recipe::{Ingredients, Patches, Recipe};

@@ -9,7 +9,7 @@ use crate::{
 };
 use base::text::{escape, time};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use judge::{Finding, JudgedStep, StepVerdict, SyscallRow};
+use judge::{Finding, JudgedStep, Outcome, StepVerdict, Subtest, SyscallRow};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -87,6 +87,7 @@ fn scenario(run: &Run) -> Markup {
                 @if !report.standing.is_empty() { pre { @for line in &report.standing { (escape(line)) "\n" } } }
             }
             @for step in &run.steps { (a_step(run, step, longest)) }
+            (own_tests(run))
             (outside(run))
             @if let Some(report) = &run.report { (calls(&report.syscalls)) }
         }
@@ -152,6 +153,23 @@ fn log(run: &Run, step: Option<usize>) -> Markup {
                     }
                 }
                 @if more > 0 { "... " (more) " lines more ..." }
+            }
+        }
+    }
+}
+
+/// Tests that the kernel ran by itself, as it booted.
+fn own_tests(run: &Run) -> Markup {
+    html! {
+        @for Subtest { test, .. } in run.own_tests() {
+            @let class = match test.outcome {
+                Outcome::Passed => "good",
+                Outcome::Failed => "bad",
+                Outcome::Skipped | Outcome::ExpectedFailure => "odd",
+            };
+            div.step {
+                span class=(format!("word {class}")) { (test.outcome.name()) } " " (escape(&test.name()))
+                @if let Some(why) = &test.why { div.failure { (escape(why)) } }
             }
         }
     }

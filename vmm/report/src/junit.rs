@@ -20,8 +20,10 @@ fn suite(run: &Run) -> TestSuite {
     suite.set_time(run.ran());
     for step in &run.steps {
         suite.add_test_case(case(run, step));
-        suite.add_test_cases(step.subtests.iter().map(|subtest| part(run, step, subtest)));
+        let prefix = format!("{}: ", step.index + 1);
+        suite.add_test_cases(step.subtests.iter().map(|subtest| part(run, &prefix, subtest)));
     }
+    suite.add_test_cases(run.own_tests().iter().map(|test| part(run, "", test)));
     suite.add_test_case(verdict(run));
     suite
 }
@@ -53,8 +55,8 @@ fn case(run: &Run, step: &JudgedStep) -> TestCase {
     case
 }
 
-/// A test that is a part of a step.
-fn part(run: &Run, step: &JudgedStep, subtest: &Subtest) -> TestCase {
+/// A test that is a part of a step, or of the run.
+fn part(run: &Run, prefix: &str, subtest: &Subtest) -> TestCase {
     let test = &subtest.test;
     let why = escape(test.why.as_deref().unwrap_or_default());
     let mut status = match test.outcome {
@@ -66,7 +68,7 @@ fn part(run: &Run, step: &JudgedStep, subtest: &Subtest) -> TestCase {
     if matches!(test.outcome, Outcome::Skipped | Outcome::Failed) {
         status.set_message(why);
     }
-    let mut case = TestCase::new(format!("{}: {}", step.index + 1, escape(&test.name())), status);
+    let mut case = TestCase::new(format!("{prefix}{}", escape(&test.name())), status);
     case.set_classname(escape(&run.path()));
     case
 }

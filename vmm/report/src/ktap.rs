@@ -7,7 +7,7 @@ use crate::{
     record::{Run, Session},
 };
 use base::text::escape;
-use judge::{JudgedStep, Outcome, StepVerdict};
+use judge::{JudgedStep, Outcome, StepVerdict, Subtest};
 
 /// All runs as one document.
 pub fn render(session: &Session) -> String {
@@ -31,26 +31,33 @@ pub fn render(session: &Session) -> String {
 }
 
 fn subtests(text: &mut String, run: &Run) {
-    *text += &format!("    KTAP version 1\n    1..{}\n", run.steps.len());
+    let own = run.own_tests();
+    let all = run.steps.len() + usize::from(!own.is_empty());
+    *text += &format!("    KTAP version 1\n    1..{all}\n");
     for step in &run.steps {
         if step.verdict != StepVerdict::Pass {
             failure::in_full(step, &run.path()).lines().for_each(|line| comment(text, "    ", line));
         }
-        parts(text, step);
+        parts(text, &step.subtests);
         let (ok, directive) = result(step);
         let title = run.name(step);
         let title = title.split_once(": ").map_or(&*title, |(_, title)| title);
         *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(title));
     }
+    if !own.is_empty() {
+        parts(text, own);
+        let failed = own.iter().any(|subtest| subtest.test.outcome == Outcome::Failed);
+        *text += &format!("    {} {all} the kernel's own tests\n", if failed { "not ok" } else { "ok" });
+    }
 }
 
 /// The tests that a step is made of, one below the other: their names say what they are parts of.
-fn parts(text: &mut String, step: &JudgedStep) {
-    if step.subtests.is_empty() {
+fn parts(text: &mut String, subtests: &[Subtest]) {
+    if subtests.is_empty() {
         return;
     }
-    *text += &format!("        KTAP version 1\n        1..{}\n", step.subtests.len());
-    for (index, subtest) in step.subtests.iter().enumerate() {
+    *text += &format!("        KTAP version 1\n        1..{}\n", subtests.len());
+    for (index, subtest) in subtests.iter().enumerate() {
         let (ok, directive) = match subtest.test.outcome {
             Outcome::Passed => ("ok", ""),
             Outcome::Skipped => ("ok", " # SKIP"),

@@ -21,6 +21,7 @@ pub mod merge;
 pub mod record;
 mod reporters;
 pub mod show;
+mod suites;
 pub mod summary;
 pub mod target;
 pub mod terminal;

@@ -3,6 +3,7 @@
 use crate::{
     failure,
     record::{Run, Session},
+    suites::{Suite, suites},
 };
 use base::text::time;
 use judge::StepVerdict;
@@ -16,6 +17,7 @@ pub fn render(session: &Session) -> String {
     let mut text = format!("## vmm: {passed} of {} scenarios passed\n\n", session.runs.len());
     text += "| scenario | verdict | steps | kernel | time | reason |\n|---|---|---|---|---|---|\n";
     session.runs.iter().for_each(|run| text += &row(run));
+    session.runs.iter().for_each(|run| text += &own_tests(run));
     let not_passed = session.runs.iter().filter(|run| run.verdict().is_some() && !run.is_good());
     not_passed.for_each(|run| text += &details(run));
     text
@@ -35,6 +37,22 @@ fn row(run: &Run) -> String {
         time(run.ran()),
         cell(&reason)
     )
+}
+
+/// The suites of tests that the kernel ran by itself.
+fn own_tests(run: &Run) -> String {
+    let suites = suites(run.own_tests());
+    if suites.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n### {}: the kernel's own tests\n\n", cell(&run.title()));
+    text += "| suite | passed | failed | skipped |\n|---|---|---|---|\n";
+    for Suite { name, passed, failed, skipped } in suites {
+        let name = cell(&name);
+        let name = if failed > 0 { format!("**{name}**") } else { name };
+        text += &format!("| {name} | {passed} | {failed} | {skipped} |\n");
+    }
+    text
 }
 
 fn details(run: &Run) -> String {

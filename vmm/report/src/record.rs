@@ -3,7 +3,7 @@
 use board::wire::SeenCall;
 use engine::event::Booted;
 use judge::{
-    Attempt, Began, BoundedLog, Build, Judged, JudgedStep, Kernel, RunReport, Settled, Then, Verdict,
+    Attempt, Began, BoundedLog, Build, Judged, JudgedStep, Kernel, RunReport, Settled, Subtest, Then, Verdict,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -117,6 +117,11 @@ impl Run {
             settled: None,
             failed: None,
         }
+    }
+
+    /// Tests that the kernel ran by itself, outside of all steps.
+    pub fn own_tests(&self) -> &[Subtest] {
+        self.report.as_ref().map_or(&[], |report| &report.subtests)
     }
 
     fn begin(&mut self, began: &Began) {

@@ -2,6 +2,7 @@
 
 use super::{Reporter, trace};
 use crate::failure::{Circumstance, circumstances};
+use crate::suites::{Suite, suites};
 use anstyle::{AnsiColor, Style};
 use base::text::{escape, time};
 use board::wire::Door;
@@ -220,6 +221,20 @@ impl Terminal {
         }
         for (device, count) in &report.device_errors {
             self.head("warning", &format!("the guest broke the rules of {device} {count} times"))?;
+        }
+        for Suite { name, passed, failed, skipped } in suites(&report.subtests) {
+            let label = match (passed, failed) {
+                (_, 1..) => self.paint(BAD, "FAIL"),
+                (0, 0) => self.paint(ODD, "SKIP"),
+                _ => self.paint(GOOD, "PASS"),
+            };
+            let counts = [(passed, "passed"), (failed, "failed"), (skipped, "skipped")];
+            let counts: Vec<String> = counts
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, word)| format!("{count} {word}"))
+                .collect();
+            writeln!(self.out, "{label}  {}: {}", escape(&name), counts.join(", "))?;
         }
         for failure in &report.failures {
             let label = self.paint(BAD, "FAIL");

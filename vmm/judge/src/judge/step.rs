@@ -7,7 +7,7 @@ use crate::excerpt::Excerpt;
 use crate::findings::{meets, speaks_of};
 use crate::judged::{Finding, Gravity, JudgedStep, StepResult};
 use crate::standing::{self, Hang, describe};
-use crate::subtests::Results;
+use crate::subtests::{Results, said_skip};
 use crate::unknown::Holes;
 use crate::verdict::StepVerdict;
 use crate::{clean, needs};
@@ -196,7 +196,7 @@ impl Judge {
         }
         if (by_status || results.are_skipped()) && judged.failures.is_empty() && judged.why.is_none() {
             judged.verdict = StepVerdict::Skipped;
-            judged.why = results.why_skipped();
+            judged.why = results.why_skipped().or_else(|| said_skip(output));
         }
     }
 

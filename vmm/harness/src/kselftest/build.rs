@@ -1,0 +1,203 @@
+//! Building collections, in a box, by their own makefiles (`build.sh`).
+
+use super::select::{Asked, FOLDER};
+use crate::Abort;
+use base::{
+    cache::{Cache, CacheError},
+    progress::note,
+};
+use jail::Budget;
+use judge::Verdict;
+use kernel::{Kernel, run, sources::hex};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const SCRIPT: &str = include_str!("build.sh");
+/// The guest's side.
+const GUEST: [(&str, &str); 2] =
+    [("kselftest.prepare", include_str!("prepare.sh")), ("kselftest.run", include_str!("run.sh"))];
+
+/// Collections that were built.
+pub struct Built {
+    /// `install` in it is the guest's /kselftest, `root` goes to its /.
+    pub folder: PathBuf,
+    /// All tests, by collection, in their order.
+    pub tests: BTreeMap<String, Vec<String>>,
+    /// Why files were not built, by their names.
+    pub broken: BTreeMap<String, Broken>,
+}
+
+/// Builds collections for a kernel, or finds them built. One without a single test is an error.
+pub fn build(source: &Path, kernel: &Kernel, asked: &[Asked], cache: &Cache) -> Result<Built, Abort> {
+    let collections: Vec<&str> = asked.iter().map(|it| it.collection.as_str()).collect();
+    let all = format!("{SCRIPT}\n{GUEST:?}\n{}\n{collections:?}", kernel.hash);
+    let name = format!("kselftest-{}", &hex(Sha256::digest(all))[..12]);
+    let log = cache.log(&name);
+    let folder = cache.work(&name);
+    let _lock = cache.lock(&name, "these selftests")?;
+    let read_log = || fs::read_to_string(&log).unwrap_or_default();
+    // What did not build may do so now: somebody has installed what was missing.
+    let is_whole = folder.join("done").is_file() && broken(&read_log()).is_empty();
+    if !is_whole {
+        note(&format!("building the selftests {}", collections.join(", ")));
+        fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
+        fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
+        let sandbox = kernel.sandbox(&folder, Budget::KERNEL, cache)?.read(source);
+        let mut shell = run::boxed(&sandbox, "nice");
+        shell.args(["-n", "10", "bash", "-c", SCRIPT, "build.sh"]).arg(source).arg(&folder);
+        shell.args(&collections).current_dir(&folder).env("PWD", &folder);
+        // The shell holds no lock: the descriptor of one would be its standard input, and scripts read that.
+        let ran = run::run_in(&sandbox, shell, &log, None, |_| ())?;
+        sandbox.wrote_too_much(ran.status).map_err(CacheError::from)?;
+        if !ran.status.success() || !folder.join("done").is_file() {
+            let last: Vec<&str> = ran.lines.iter().rev().take(5).rev().map(String::as_str).collect();
+            let why = format!(
+                "failed to build the selftests {}:\n  {}\nthe whole output is in {}",
+                collections.join(", "),
+                last.join("\n  "),
+                log.display()
+            );
+            return Err(Abort { verdict: Verdict::BuildFailed, why });
+        }
+        for (file, text) in GUEST {
+            let path = folder.join("root").join(file);
+            fs::write(&path, text).map_err(CacheError::io("write", &path))?;
+        }
+    }
+    let list = folder.join("install/kselftest-list.txt");
+    let tests = listed(&fs::read_to_string(&list).unwrap_or_default());
+    let broken = broken(&read_log());
+    if let Some(none) = collections.iter().find(|it| !tests.contains_key(**it)) {
+        let why = broken.values().next().map_or(String::new(), |it| format!(": {}", it.why));
+        return Err(Abort::input(format!(
+            "the collection `{none}` has no tests for this machine's architecture and what is installed on it{why}; the \
+             whole output is in {}",
+            log.display()
+        )));
+    }
+    Ok(Built { folder, tests, broken })
+}
+
+/// `timers:posix_timers`, line by line.
+fn listed(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (collection, test) in text.lines().filter_map(|line| line.split_once(':')) {
+        let all = tests.entry(collection.to_owned()).or_default();
+        // One that is in two lists of its makefile is one test.
+        if !test.is_empty() && !all.iter().any(|known| known == test) {
+            all.push(test.to_owned());
+        }
+    }
+    tests
+}
+
+/// Why a file was not built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The first thing that a compiler or linker said, or make's own line.
+    pub why: String,
+    /// This machine lacks a header, a library or a program for it.
+    pub lacks: bool,
+}
+
+/// What make says of targets that failed, by their files' names.
+fn broken(log: &str) -> BTreeMap<String, Broken> {
+    let mut broken = BTreeMap::new();
+    let mut first: Option<Broken> = None;
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(target) = failed_target(line) {
+            let name = target.rsplit('/').next().unwrap_or(target).to_owned();
+            let why = || Broken { why: line.trim().to_owned(), lacks: false };
+            broken.entry(name).or_insert(first.take().unwrap_or_else(why));
+        } else if first.is_none() && SAYS.iter().any(|word| line.contains(word)) {
+            let next = lines.peek().copied().unwrap_or_default();
+            first = Some(Broken { why: shortened(line), lacks: is_lack(line, next) });
+        }
+    }
+    // Targets that are no files, whose recipes pass on what others failed of.
+    ["all", "install"].iter().for_each(|name| _ = broken.remove(*name));
+    broken
+}
+
+/// What a first error has in it.
+const SAYS: [&str; 4] = ["error:", "cannot find -l", "undefined reference to", "command not found"];
+
+/// Whether an error is one of this machine's. A header is, if it is looked for in the system's folders (`next` is the line that
+/// includes it) and not one that the kernel brings.
+fn is_lack(line: &str, next: &str) -> bool {
+    let header = next.split_once("#include <").map(|(_, header)| header);
+    let own = |header: &str| ["linux/", "asm/", "asm-generic/"].iter().any(|it| header.starts_with(it));
+    line.contains("cannot find -l")
+        || line.contains("command not found")
+        || line.contains("fatal error:") && header.is_some_and(|header| !own(header))
+}
+
+/// The target in `make[1]: [../lib.mk:222: /path/target] Error 1 (ignored)`.
+fn failed_target(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("make")?;
+    let (inside, _) = rest.split_once("] Error ")?;
+    let (_, inside) = inside.rsplit_once('[')?;
+    Some(inside.rsplit_once(": ").map_or(inside, |(_, target)| target))
+}
+
+/// Without the folder that nobody knows.
+fn shortened(line: &str) -> String {
+    match line.split_once(&format!("{FOLDER}/")) {
+        Some((_, rest)) => rest.trim().to_owned(),
+        None => line.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_build_is_known_by_its_file_with_the_compilers_first_word() {
+        let log = "\
+make[1]: Entering directory '/w/tree/tools/testing/selftests/a'
+  CC       good
+x.c:3:10: fatal error: sys/capability.h: No such file or directory
+    3 | #include <sys/capability.h>
+compilation terminated.
+make[1]: [../lib.mk:222: /w/tree/tools/testing/selftests/a/x] Error 1 (ignored)
+/usr/bin/ld: cannot find -lnuma: No such file or directory
+collect2: error: ld returned 1 exit status
+make[1]: *** [../lib.mk:222: /w/tree/tools/testing/selftests/a/y] Error 1
+make: [Makefile:9: all] Error 23 (ignored)
+/w/tree/tools/testing/selftests/a/z.c:1:1: error: expected identifier
+make[1]: [Makefile:4: /w/tree/tools/testing/selftests/a/z] Error 1 (ignored)
+v.c:1:10: fatal error: v.h: No such file or directory
+    1 | #include \"v.h\"
+make[1]: [Makefile:4: v] Error 1 (ignored)
+w.c:1:10: fatal error: linux/new.h: No such file or directory
+    1 | #include <linux/new.h>
+make[1]: [Makefile:4: w] Error 1 (ignored)
+";
+        let broken = broken(log);
+        let broken: Vec<_> = broken.iter().map(|(name, it)| (&**name, &*it.why, it.lacks)).collect();
+        assert_eq!(
+            broken,
+            [
+                ("v", "v.c:1:10: fatal error: v.h: No such file or directory", false),
+                ("w", "w.c:1:10: fatal error: linux/new.h: No such file or directory", false),
+                ("x", "x.c:3:10: fatal error: sys/capability.h: No such file or directory", true),
+                ("y", "/usr/bin/ld: cannot find -lnuma: No such file or directory", true),
+                ("z", "a/z.c:1:1: error: expected identifier", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_list_has_each_test_once() {
+        let tests = listed("a:x\na:y.sh\nnet/lib:z\na:x\nnonsense\nb:\n");
+        assert_eq!(tests["a"], ["x", "y.sh"]);
+        assert_eq!(tests["net/lib"], ["z"]);
+        assert!(tests["b"].is_empty());
+    }
+}

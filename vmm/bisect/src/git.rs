@@ -272,12 +272,23 @@ impl Repository {
         Ok(changes)
     }
 
-    /// A measure of what has to be built anew from one commit to another: files, and a header counts as many.
-    pub fn distance(&self, from: &str, to: &str) -> u64 {
-        const HEADER: u64 = 20;
-        let changed =
-            self.text(&["diff-tree", "-r", "--no-renames", "--name-only", from, to]).unwrap_or_default();
-        changed.lines().map(|file| if file.ends_with(".h") { HEADER } else { 1 }).sum()
+    /// The files that differ between two commits.
+    pub fn differing(&self, from: &str, to: &str) -> Vec<String> {
+        let names = self.text(&["diff-tree", "-r", "--no-renames", "--name-only", from, to]);
+        names.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The hash of a commit's tree.
+    ///
+    /// # Errors
+    /// There is no such commit.
+    pub fn tree(&self, commit: &str) -> Result<String, GitError> {
+        self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")])
+    }
+
+    /// A folder in it, by which it is known.
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// What is told of a commit; as little as is known, if git knows nothing.

@@ -221,7 +221,7 @@ fn killed_it_goes_on_and_runs_nothing_twice() {
     if let Some(full) = on_a_full_disk(history.bisect_command(&options)) {
         let said = String::from_utf8_lossy(&full.stderr).into_owned();
         assert_eq!(full.status.code(), Some(3), "{said}");
-        assert!(said.contains("disk is full") && said.contains("the same command goes on"), "{said}");
+        assert!(said.contains("no space left") && said.contains("the same command goes on"), "{said}");
     }
     {
         let _turn = Turn::take();
@@ -439,7 +439,7 @@ fn of_kernels(folder: &Path) -> Command {
 fn the_commit_of_a_kernels_history_is_named() {
     let folder = TempDir::new().unwrap();
     let base = linux::base(&base::cache::Cache::open().unwrap()).unwrap();
-    let mut history = Linux::new(&folder.path().join("linux.git"), &base).unwrap();
+    let mut history = Linux::new(&folder.path().join("linux.git"), &base, 1).unwrap();
     let fault = "\treturn mask;\n}\n\nstatic int prctl_set";
     let worse = "\treturn mask | 01000;\n}\n\nstatic int prctl_set";
     let changes = [

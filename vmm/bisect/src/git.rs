@@ -131,6 +131,9 @@ impl Repository {
         let tree =
             with.text(&["merge-tree", "--write-tree", &base, commit, &before]).map_err(
                 |error| match error {
+                    GitError::Input(_) if CacheError::is_full(objects) => {
+                        CacheError::disk_full(objects.to_owned()).into()
+                    }
                     GitError::Input(_) => GitError::Input("later commits change the same lines".to_owned()),
                     other => other,
                 },
@@ -350,7 +353,8 @@ impl Repository {
         }
         if !output.status.success() {
             let said = said(&output.stderr);
-            return match said.contains("No space left on device") {
+            // What git says of a full disk is mostly something else.
+            return match CacheError::is_full(folder) || said.contains("No space left on device") {
                 true => Err(CacheError::disk_full(folder.to_owned()).into()),
                 false => Err(GitError::Input(format!("failed to check out {commit}: {said}"))),
             };

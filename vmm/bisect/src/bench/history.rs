@@ -31,7 +31,7 @@ const BEFORE: &[(&str, Edit)] = &[
     ("mm/slub.c", Function),
     ("tools/perf/builtin-record.c", Function),
     ("drivers/net/ethernet/intel/e1000e/netdev.c", Function),
-    ("include/linux/sched.h", Inline),
+    ("include/linux/vmalloc.h", Inline),
     ("fs/btrfs/super.c", Function),
     ("Documentation/mm/slab.rst", Comment),
     ("kernel/signal.c", Function),
@@ -74,7 +74,7 @@ const BEHIND: &[(&str, Edit)] = &[
     ("Documentation/process/changes.rst", Comment),
     ("fs/f2fs/super.c", Function),
     ("drivers/infiniband/core/device.c", Function),
-    ("include/linux/mm.h", Inline),
+    ("include/linux/tty.h", Inline),
     ("arch/mips/kernel/setup.c", Function),
     ("fs/open.c", Function),
     ("net/netfilter/core.c", Function),
@@ -120,8 +120,8 @@ pub struct Made {
 ///
 /// # Errors
 /// git fails, or the source is another than the edits were made for.
-pub fn make(place: &Path, base: &Path) -> Result<Made, GitError> {
-    let mut linux = Linux::new(place, base)?;
+pub fn make(place: &Path, base: &Path, salt: u64) -> Result<Made, GitError> {
+    let mut linux = Linux::new(place, base, salt)?;
     let add = |linux: &mut Linux, from: usize, (file, edit): &(&str, Edit)| {
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
         let what = match edit {

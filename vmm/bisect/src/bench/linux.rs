@@ -80,17 +80,19 @@ pub struct Linux {
     /// The names of all commits, as they were made; the first is the source as it is.
     pub commits: Vec<String>,
     base: PathBuf,
+    salt: u64,
     stream: Vec<u8>,
     /// Of each commit: the files that differ from the source.
     trees: Vec<HashMap<String, String>>,
 }
 
 impl Linux {
-    /// A repository that begins with the source, in a folder that is not there yet.
+    /// A repository that begins with the source, in a folder that is not there yet. What commits bring has `salt` in it, so that with
+    /// another one nothing was built before.
     ///
     /// # Errors
     /// git fails.
-    pub fn new(place: &Path, base: &Path) -> Result<Self, GitError> {
+    pub fn new(place: &Path, base: &Path, salt: u64) -> Result<Self, GitError> {
         fs::create_dir_all(place).map_err(CacheError::io("make the folder", place))?;
         git(place, &["init", "--quiet", "--bare", "--initial-branch=main", "."])?;
         let alternates = place.join("objects/info/alternates");
@@ -104,6 +106,7 @@ impl Linux {
             place: place.to_owned(),
             commits: Vec::new(),
             base: base.to_owned(),
+            salt,
             stream: Vec::new(),
             trees: Vec::new(),
         };
@@ -142,7 +145,7 @@ impl Linux {
             None => self.original(file)?,
         };
         let number = self.trees.len();
-        let text = edited(&text, edit, number)
+        let text = edited(&text, edit, &format!("{number}_{}", self.salt))
             .ok_or_else(|| GitError::Input(format!("failed to make a history: {file} is not as expected")))?;
         self.begin(Some(from), &[], subject);
         self.stream.extend(format!("M 100644 inline {file}\ndata {}\n{text}\n", text.len()).bytes());
@@ -203,18 +206,17 @@ impl Linux {
     }
 }
 
-fn edited(text: &str, edit: Edit, number: usize) -> Option<String> {
+fn edited(text: &str, edit: Edit, number: &str) -> Option<String> {
     let text = text.trim_end();
     Some(match edit {
         Edit::Function => format!(
-            "{text}\n\nstatic int __maybe_unused scaled_{number}(int value)\n{{\n\treturn value * {number};\n}}\n"
+            "{text}\n\nstatic int __maybe_unused scaled_{number}(int value)\n{{\n\treturn value * 3;\n}}\n"
         ),
         Edit::Inline => {
             // Before the guard's end.
             let at = text.rfind("#endif")?;
-            let function = format!(
-                "static inline int scaled_{number}(int value)\n{{\n\treturn value * {number};\n}}\n\n"
-            );
+            let function =
+                format!("static inline int scaled_{number}(int value)\n{{\n\treturn value * 3;\n}}\n\n");
             format!("{}{function}{}\n", &text[..at], &text[at..])
         }
         Edit::Comment => format!("{text}\n# Looked through, {number}\n"),
@@ -243,7 +245,7 @@ mod tests {
         git(&source, &[&git_dir, "--work-tree=.", "-c", "core.bare=false", "add", "."]).unwrap();
         fs::write(base.join("tree"), git(&source, &[&git_dir, "write-tree"]).unwrap()).unwrap();
 
-        let mut linux = Linux::new(&folder.path().join("linux.git"), &base).unwrap();
+        let mut linux = Linux::new(&folder.path().join("linux.git"), &base, 7).unwrap();
         let one = linux.commit(0, "b: two", "b.c", Edit::Replace("= 1", "= 2")).unwrap();
         let side = linux.commit(0, "a: more", "a.h", Edit::Inline).unwrap();
         let merge = linux.merge(one, side, "Merge the side");
@@ -251,7 +253,7 @@ mod tests {
         let linux = linux.finish().unwrap();
         let show = |what: &str| git(&linux.place, &["cat-file", "-p", what]).unwrap();
         assert_eq!(show("main:b.c"), "int b = 2;");
-        assert!(show("main:a.h").contains("scaled_2"), "{}", show("main:a.h"));
+        assert!(show("main:a.h").contains("scaled_2_7"), "{}", show("main:a.h"));
         assert_eq!(linux.commits.len(), 4);
         assert_eq!(git(&linux.place, &["rev-parse", "main^2"]).unwrap(), linux.commits[side]);
         assert_eq!(git(&linux.place, &["rev-parse", "main"]).unwrap(), linux.commits[merge]);

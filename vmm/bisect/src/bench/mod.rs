@@ -12,7 +12,12 @@ use base::cache::{self, Cache, CacheError};
 use harness::Abort;
 use history::Made;
 use sides::{Place, Side};
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::git::GitError;
 
@@ -38,8 +43,9 @@ pub fn measure() -> Result<String, Abort> {
     // Nothing of an earlier one may help.
     cache::remove(&folder)?;
     fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
+    let salt = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let Made { linux, good, bad, culprit } =
-        history::make(&folder.join("linux.git"), &base).map_err(fault)?;
+        history::make(&folder.join("linux.git"), &base, salt).map_err(fault)?;
     let place = Place::new(&folder, own_cache(&cache, &folder)?, linux)?;
     let ends = [&place.linux.commits[good], &place.linux.commits[bad]];
     place.see_both_ends(ends)?;
@@ -55,11 +61,12 @@ pub fn measure() -> Result<String, Abort> {
     Ok(table(place.linux.commits.len() - 1, &git, &ours, wanted))
 }
 
-/// A cache with nothing in it but the tools.
-fn own_cache(cache: &Cache, folder: &Path) -> Result<std::path::PathBuf, Abort> {
+/// A cache with no kernel in it. Compiled objects are shared with the user's: it is a source that was built before, and what the
+/// history changes was not.
+fn own_cache(cache: &Cache, folder: &Path) -> Result<PathBuf, Abort> {
     let own = folder.join("cache");
     fs::create_dir_all(&own).map_err(CacheError::io("make the folder", &own))?;
-    for name in ["tools", "emulator"] {
+    for name in ["tools", "emulator", "ccache"] {
         let (from, to) = (cache.root().join(name), own.join(name));
         symlink(&from, &to).map_err(CacheError::io("make the link", &to))?;
     }

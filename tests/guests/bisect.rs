@@ -1,11 +1,12 @@
 //! Bisections with real git, real builds and real guests. Histories are mostly of modules, which build in a second.
 
 use super::support::{Ran, Turn, VMM, finished, on_host, root};
+use ::bisect::bench::linux::{self, Edit, Linux};
 use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +17,9 @@ struct History {
     folder: TempDir,
     commits: Vec<String>,
 }
+
+/// It lies in the repository, beside the module's folder.
+const SCENARIO: &str = "modules: [module]\nsteps:\n  - insmod: counter\n";
 
 /// What init does.
 const FINE: &str = "";
@@ -30,7 +34,7 @@ impl History {
         let history = Self { folder, commits: Vec::new() };
         history.git(&["init", "--quiet", "-b", "main"]);
         history.write("module/Makefile", "obj-m := counter.o\n");
-        fs::write(history.scenario(), "modules: [driver/module]\nsteps:\n  - insmod: counter\n").unwrap();
+        history.write("counter.yaml", SCENARIO);
         history
     }
 
@@ -41,7 +45,7 @@ impl History {
     }
 
     fn scenario(&self) -> PathBuf {
-        self.folder.path().join("counter.yaml")
+        self.repository().join("counter.yaml")
     }
 
     fn repository(&self) -> PathBuf {
@@ -53,19 +57,7 @@ impl History {
     }
 
     fn git(&self, words: &[&str]) -> String {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(self.repository()).stdin(Stdio::null());
-        git.args([
-            "-c",
-            "user.name=A U Thor",
-            "-c",
-            "user.email=author@example.com",
-            "-c",
-            "commit.gpgSign=false",
-        ]);
-        let output = git.args(words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        git_in(&self.repository(), words)
     }
 
     /// A commit in whose module init does this.
@@ -87,21 +79,11 @@ impl History {
     }
 
     fn bisect_command(&self, options: &[&str]) -> Command {
-        let mut command = Command::new(VMM);
-        command.arg("bisect").arg("--modules").arg(self.repository()).args(options).arg(self.scenario());
-        command.stdin(Stdio::null());
-        on_host(&mut command);
-        command
+        bisect_command(&self.repository(), options)
     }
 
     fn bisect(&self, options: &[&str]) -> Ran {
-        let _turn = Turn::take();
-        let report = self.folder.path().join("report.json");
-        let json = format!("json={}", report.display());
-        let started = Instant::now();
-        let mut command = self.bisect_command(options);
-        let output = command.args(["--report", &json]).output().expect("vmm can be started");
-        finished(&output, &report, started)
+        bisect(&self.repository(), options)
     }
 
     /// What is in the work tree, the index, HEAD and all references.
@@ -114,6 +96,46 @@ impl History {
         }
         state
     }
+}
+
+fn bisect_command(repository: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(VMM);
+    command.arg("bisect").arg("--modules").arg(repository).args(options).arg(repository.join("counter.yaml"));
+    command.stdin(Stdio::null());
+    on_host(&mut command);
+    command
+}
+
+fn bisect(repository: &Path, options: &[&str]) -> Ran {
+    reported(bisect_command(repository, options))
+}
+
+/// Has a bisection write its report, and reads it.
+fn reported(mut command: Command) -> Ran {
+    let _turn = Turn::take();
+    let folder = TempDir::new().unwrap();
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let output = command.arg("--report").arg(format!("json={}", report.display())).output();
+    finished(&output.expect("vmm can be started"), &report, started)
+}
+
+fn git_in(folder: &Path, words: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).stdin(Stdio::null());
+    let settings = [
+        "user.name=A U Thor",
+        "user.email=author@example.com",
+        "commit.gpgSign=false",
+        // Submodules may come from here.
+        "protocol.file.allow=always",
+    ];
+    for setting in settings {
+        git.args(["-c", setting]);
+    }
+    let output = git.args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The one commit that is named.
@@ -129,7 +151,11 @@ fn culprit(ran: &Ran) -> &str {
 /// that has changed on the way: the commit is found all the same, proven, and nothing of the user's has changed.
 #[test]
 fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
-    let mut history = History::of(&[FINE, FINE, FINE]);
+    let mut history = History::new();
+    history.write("counter.yaml", "nonsense: yes\n");
+    history.commit(FINE);
+    history.write("counter.yaml", SCENARIO);
+    [FINE, FINE].iter().for_each(|init| history.commit(init));
     for text in ["one", "two"] {
         history.write("notes", text);
         history.save(&format!("notes: {text}"));
@@ -167,11 +193,36 @@ fn the_culprit_is_found_and_proven_and_nothing_of_the_users_is_touched() {
     assert!(said.contains(&format!("{wanted} is the first bad commit")), "{said}\n{log}");
 }
 
-/// Two at once ask the same: one waits for the other, and has its answer.
+/// The command with a disk for checkouts and builds that has no room; `None` where users can't make such a thing.
+fn on_a_full_disk(command: Command) -> Option<Output> {
+    const FULL: &str =
+        r#"work="$1" && shift && mkdir -p "$work" && mount -t tmpfs -o size=8k none "$work" && exec "$@""#;
+    let mut inside = Command::new("unshare");
+    inside.args(["--user", "--map-root-user", "--mount", "sh", "-c", FULL, "sh"]).arg(cache().join("work"));
+    inside.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let may = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
+    may.is_ok_and(|status| status.success()).then(|| inside.output().expect("unshare can be started"))
+}
+
+/// Where this program keeps things.
+fn cache() -> PathBuf {
+    let given = |name| std::env::var_os(name).map(PathBuf::from);
+    let home = || given("HOME").map(|home| home.join(".cache"));
+    let vmm = || given("XDG_CACHE_HOME").or_else(home).map(|folder| folder.join("vmm"));
+    given("VMM_CACHE").or_else(vmm).expect("there is a home")
+}
+
+/// A disk that is full decides nothing. Two at once ask the same: one waits for the other, and has its answer.
 #[test]
 fn killed_it_goes_on_and_runs_nothing_twice() {
     let history = History::of(&[FINE, FINE, FINE, FINE, WARNS, WARNS]);
     let options = ["--good", &history.commits[0]];
+    if let Some(full) = on_a_full_disk(history.bisect_command(&options)) {
+        let said = String::from_utf8_lossy(&full.stderr).into_owned();
+        assert_eq!(full.status.code(), Some(3), "{said}");
+        assert!(said.contains("no space left") && said.contains("the same command goes on"), "{said}");
+    }
     {
         let _turn = Turn::take();
         let mut command = history.bisect_command(&options);
@@ -214,6 +265,59 @@ fn ends_that_are_not_as_said_are_told() {
     fixed.says("mended by");
 }
 
+/// Where nothing that builds lies between, the commits are named that can't be told apart.
+#[test]
+fn a_culprit_behind_commits_that_do_not_build_is_in_a_range() {
+    let history = History::of(&[FINE, BROKEN, WARNS]);
+    let ran = history.bisect(&["--good", &history.commits[0]]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let report = ran.whole_report();
+    let named = report["commits"].as_array().unwrap().iter().map(|it| it["commit"].as_str().unwrap());
+    assert_eq!(named.collect::<Vec<_>>(), history.commits[1..], "{}", ran.text);
+    assert_eq!(report["skipped"][0]["subject"], "counter: step 1", "{}", ran.text);
+    ran.says("one of");
+}
+
+/// A shallow clone with a submodule, in which the fault is, and a good end from which the bad one does not come.
+#[test]
+fn a_submodules_new_commit_is_the_culprit_in_a_shallow_clone() {
+    let mut inner = History::new();
+    inner.write("inner.h", "#define WHEN 0\n");
+    inner.save("inner: never");
+    inner.write("inner.h", "#define WHEN 1\n");
+    inner.save("inner: always");
+    let mut outer = History::new();
+    let inner_place = inner.repository().display().to_string();
+    outer.commit(FINE);
+    outer.git(&["submodule", "--quiet", "add", &inner_place, "module/inner"]);
+    let at = |outer: &History, commit: usize| {
+        git_in(&outer.repository().join("module/inner"), &["checkout", "--quiet", &inner.commits[commit]]);
+    };
+    at(&outer, 0);
+    outer.write("module/Makefile", "obj-m := counter.o\nccflags-y := -include $(src)/inner/inner.h\n");
+    outer.commit("WARN_ON(WHEN);");
+    outer.git(&["checkout", "--quiet", "-b", "side"]);
+    outer.write("notes", "aside");
+    outer.save("on the side");
+    outer.git(&["checkout", "--quiet", "main"]);
+    at(&outer, 1);
+    outer.save("module: take the newest inner");
+    outer.commit("pr_info(\"more\\n\"); WARN_ON(WHEN);");
+    // The first commit is not in it.
+    let clone = outer.folder.path().join("clone");
+    let from = format!("file://{}", outer.repository().display());
+    let to = clone.display().to_string();
+    git_in(
+        outer.folder.path(),
+        &["clone", "--quiet", "--depth=3", "--no-single-branch", "--recurse-submodules", &from, &to],
+    );
+    refused_in(&clone, &["--good", &outer.commits[0]], "it is a shallow clone");
+    let ran = bisect(&clone, &["--good", "origin/side"]);
+    assert_eq!(culprit(&ran), outer.commits[3], "{}", ran.text);
+    ran.says("is no ancestor of");
+    assert_eq!(ran.whole_report()["commits"][0]["files"], serde_json::json!(["module/inner"]));
+}
+
 /// Two good lines make a bad merge.
 #[test]
 fn a_merge_is_the_culprit_and_the_good_end_is_found_by_going_back() {
@@ -233,12 +337,6 @@ fn a_merge_is_the_culprit_and_the_good_end_is_found_by_going_back() {
 #[test]
 fn what_git_bisect_run_calls_has_the_codes_that_git_knows() {
     let history = History::of(&[FINE, FINE, FINE, BROKEN, WARNS]);
-    let text = fs::read_to_string(history.scenario()).unwrap();
-    fs::write(
-        history.scenario(),
-        text.replace("driver/module", &history.repository().join("module").display().to_string()),
-    )
-    .unwrap();
     let code = |options: &[&str]| {
         let _turn = Turn::take();
         let mut command = Command::new(VMM);
@@ -275,14 +373,19 @@ fn the_patch_of_a_series_is_named() {
     fs::write(series.join("series"), "1.patch\n2.patch\n").unwrap();
     let scenario = folder.path().join("boots.yaml");
     fs::write(&scenario, "steps:\n  - sleep: 1 ms\n").unwrap();
-    let report = folder.path().join("report.json");
-    let started = Instant::now();
     let mut command = Command::new(VMM);
     command.current_dir(root()).arg("bisect").arg("--series").arg(&series).arg("--scenario").arg(&scenario);
-    command.args(["--bad-if", "error", "--report"]).arg(format!("json={}", report.display()));
-    let output = on_host(&mut command).output().unwrap();
-    let ran = finished(&output, &report, started);
+    on_host(command.args(["--bad-if", "error"]));
+    let ran = reported(command);
     assert_eq!(culprit(&ran), "2.patch", "{}", ran.text);
+}
+
+#[track_caller]
+fn refused_in(repository: &Path, options: &[&str], message: &str) {
+    let output = bisect_command(repository, options).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(message), "`{message}` is not in:\n{text}");
 }
 
 #[track_caller]
@@ -307,4 +410,85 @@ fn what_makes_no_sense_is_refused_before_anything_is_built() {
     let other = history.folder.path().join("other.yaml");
     fs::write(&other, "steps:\n  - sleep: 1 ms\n").unwrap();
     refused(&[&modules[..], &["--good", "HEAD~1"]].concat(), &other, "none of the modules of");
+}
+
+/// What needs no module, and no Rust in the kernel.
+const CALLS: &str = "\
+steps:
+  - syscall: umask
+    args: [18]
+  - syscall: umask
+    args: [18]
+    expect: {returns: 18}
+  - syscall: membarrier
+    args: [0, 0, 0]
+";
+
+fn of_kernels(folder: &Path) -> Command {
+    fs::write(folder.join("calls.yaml"), CALLS).unwrap();
+    fs::write(folder.join("less.config"), "# CONFIG_RUST is not set\n").unwrap();
+    let mut command = Command::new(VMM);
+    command.current_dir(folder).stdin(Stdio::null());
+    on_host(&mut command);
+    command
+}
+
+/// Six commits on top of Linux 6.12: one of documentation, one that does not build, the culprit, one behind it.
+#[test]
+#[ignore = "builds a kernel some times: make test-all"]
+fn the_commit_of_a_kernels_history_is_named() {
+    let folder = TempDir::new().unwrap();
+    let base = linux::base(&base::cache::Cache::open().unwrap()).unwrap();
+    let mut history = Linux::new(&folder.path().join("linux.git"), &base, 1).unwrap();
+    let fault = "\treturn mask;\n}\n\nstatic int prctl_set";
+    let worse = "\treturn mask | 01000;\n}\n\nstatic int prctl_set";
+    let changes = [
+        ("Documentation/admin-guide/README.rst", Edit::Comment),
+        ("kernel/sys.c", Edit::Function),
+        ("kernel/sys.c", Edit::Replace(fault, worse)),
+        ("fs/pipe.c", Edit::Replace("#include <linux/mm.h>", "#include <linux/no-such-file.h>")),
+        ("kernel/sys.c", Edit::Function),
+        ("fs/pipe.c", Edit::Replace("#include <linux/no-such-file.h>", "#include <linux/mm.h>")),
+    ];
+    let mut last = 0;
+    for (at, (file, edit)) in changes.into_iter().enumerate() {
+        last = history.commit(last, &format!("change {at}"), file, edit).unwrap();
+    }
+    let history = history.finish().unwrap();
+    let mut command = of_kernels(folder.path());
+    command.args(["bisect", "--source", "linux.git", "--good", &history.commits[0], "--bad", "main"]);
+    command.args(["--series", "none", "--fragment", "less.config", "--revert", "calls.yaml"]);
+    let ran = reported(command);
+    assert_eq!(culprit(&ran), history.commits[3], "{}", ran.text);
+    let report = ran.whole_report();
+    assert_eq!(report["proof"], "proven on fresh builds of the commit and its parents", "{}", ran.text);
+    assert_eq!((&report["all"], &report["matter"]), (&Value::from(6), &Value::from(5)), "{}", ran.text);
+    assert!(report["revert"].as_str().unwrap().starts_with("the fault is gone"), "{}", ran.text);
+    ran.says("fail: step 2 (umask");
+}
+
+/// Of four symbols that two configurations differ by, one takes the call away.
+#[test]
+#[ignore = "builds a kernel some times: make test-all"]
+fn the_symbol_of_a_configuration_is_named() {
+    let folder = TempDir::new().unwrap();
+    let report = folder.path().join("built.json");
+    let mut run = of_kernels(folder.path());
+    run.args(["run", "--fragment", "less.config", "calls.yaml", "--report"]);
+    let output = run.arg(format!("json={}", report.display())).output().unwrap();
+    let built = finished(&output, &report, Instant::now());
+    built.ends_with("pass", 0);
+    let hash = built.report()["kernel"]["hash"].as_str().unwrap();
+    let good = fs::read_to_string(cache().join("kernels").join(hash).join("config")).unwrap();
+    fs::write(folder.path().join("good.config"), &good).unwrap();
+    let without = ["SIGNALFD", "ADVISE_SYSCALLS", "MEMBARRIER", "TIMERFD"];
+    let bad = without.iter().fold(good.clone(), |config, symbol| {
+        config.replace(&format!("CONFIG_{symbol}=y"), &format!("# CONFIG_{symbol} is not set"))
+    });
+    fs::write(folder.path().join("bad.config"), bad).unwrap();
+    let mut command = of_kernels(folder.path());
+    command.args(["bisect", "--config-good", "good.config", "--config-bad", "bad.config", "calls.yaml"]);
+    let ran = reported(command);
+    assert_eq!(culprit(&ran), "# CONFIG_MEMBARRIER is not set", "{}", ran.text);
+    assert_eq!(ran.whole_report()["together"], false, "{}", ran.text);
 }

@@ -138,7 +138,7 @@ impl BisectArgs {
         }
         let ends = self.good.is_some() || self.bad.is_some() || self.replay.is_some();
         match (self.recipe.series(), source) {
-            (Some(series), _) if !ends => Ok(Which::Series(series.into())),
+            (Some(series), _) if !ends && series != "none" => Ok(Which::Series(series.into())),
             (_, Some(source)) => Ok(Which::Kernel(source.into())),
             _ => Err(Abort::input(
                 "say what to search: --source REPOSITORY (a kernel's history), --modules REPOSITORY, --series FOLDER, or --config-good and --config-bad",

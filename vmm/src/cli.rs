@@ -455,6 +455,11 @@ pub enum BenchCommand {
         #[arg(long, value_enum, default_value_t = Where::Auto)]
         host: Where,
     },
+    /// A bisection of the kernel: by vmm, and by git with a script that calls make and vmm
+    ///
+    /// Makes a history of 67 commits on top of Linux 6.12 for that, and builds everything in a cache of its own. Takes the better part of an
+    /// hour on two processors, and some GiB in the cache's folder bisect-bench, which may be deleted.
+    Bisect,
     /// A system call: as it is, counted, with its result, and under strace
     Calls {
         /// Calls in a loop

@@ -156,6 +156,7 @@ impl RecipeArgs {
             modules: modules.cloned(),
             source: self.source.clone(),
             revision: self.revision.clone(),
+            checkout: None,
             series: self.series.clone(),
             config: self.config.clone(),
             fragments: self.fragments.clone(),

@@ -120,6 +120,7 @@ fn bench(command: BenchCommand) -> Result<String, Abort> {
         BenchCommand::Build { kernel, runs } => {
             bench::measure_build(&Wanted { kernel, ..Wanted::default() }, runs)
         }
+        BenchCommand::Bisect => ::bisect::bench::measure(),
         BenchCommand::Exact { table, update } => bench::measure_exact(&match table {
             Some(table) if update => Table::Write(table),
             Some(table) => Table::Compare(table),

@@ -13,6 +13,8 @@ pub struct Wanted {
     pub source: Option<String>,
     /// A git revision of the source.
     pub revision: Option<String>,
+    /// Where that is checked out already; the revision is then the tree's hash. What comes of it is what comes of the repository.
+    pub checkout: Option<PathBuf>,
     /// A folder with patches, or `none`.
     pub series: Option<String>,
     /// `tiny`, `defconfig`, `localmodconfig:LSMOD[:CONFIG]`, or a configuration's file.
@@ -37,6 +39,7 @@ impl Wanted {
             self.kernel.clone_from(&other.kernel);
             self.source.clone_from(&other.source);
             self.revision = self.revision.or_else(|| other.revision.clone());
+            self.checkout = self.checkout.or_else(|| other.checkout.clone());
             self.modules = self.modules.or_else(|| other.modules.clone());
             self.series = self.series.or_else(|| other.series.clone());
             self.config = self.config.or_else(|| other.config.clone());

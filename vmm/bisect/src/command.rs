@@ -1,7 +1,7 @@
 //! `vmm bisect`: from what the user asks for to a report.
 
 use crate::{
-    drive::{Build, Runner},
+    drive::{Build, Runner, Start},
     git::GitError,
     outcome::{Ended, Outcome},
     range::{Range, input},
@@ -111,15 +111,17 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Re
     }
     if state.entries.is_empty() {
         for observation in replay::observations(&range.told) {
-            state.add(Entry { observation, sign: None, infra: Vec::new(), built: false, seconds: 0.0 })?;
+            state.add(Entry::told(observation))?;
         }
     }
     let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };
-    let mut runner =
-        RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places.clone());
+    let mut runner = RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places);
     let found = match range.search(request, state, &mut runner, say)? {
         Ended::Found(found) => *found,
-        Ended::Wrong(wrong, old) => return Err(range.wrong(&wrong, &old)),
+        Ended::Wrong(wrong, old) => {
+            runner.clean_up()?;
+            return Err(range.wrong(&wrong, &old));
+        }
     };
     let mut report = found.report(&range, scenario, request);
     more_symbols(&range, &found, &path, &asked, request, &mut runner, say, &mut report)?;
@@ -127,8 +129,8 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Re
         let culprit = culprit.commit.clone();
         report.revert = Some(revert(&range, &culprit, request, &found, &mut runner)?);
     }
-    // Trees of gigabytes; the state stays.
-    cache::remove(&places.work)?;
+    // The state stays.
+    runner.clean_up()?;
     Ok(report)
 }
 
@@ -248,8 +250,10 @@ fn revert(
     let known = found.state.entries.iter().find(|entry| entry.observation.seen == Seen::Fault);
     let known = known.and_then(|entry| entry.sign.clone());
     let runs = found.search.convincing(found.commits[0]);
+    let booted = found.state.entries.iter().any(|entry| entry.booted);
+    let start = if booted { Start::Boot } else { Start::Saved };
     for _ in 0..runs {
-        let (sign, _) = runner.run(&tree, Build::Fresh);
+        let sign = runner.run(&tree, Build::Fresh, start).sign;
         match request.rule.judge(&sign, known.as_ref()) {
             Judged::Seen(Seen::Clean) => {}
             Judged::Seen(Seen::Fault) => return Ok("the fault is still there".to_owned()),

@@ -18,10 +18,31 @@ pub enum Build {
     Fresh,
 }
 
+/// How a guest begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From a saved machine, if commits share one: whether a fault shows itself in it is then told by the measure at the faulty end, which
+    /// is of the same machine.
+    Saved,
+    /// It boots.
+    Boot,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// For the rule.
+    pub sign: Sign,
+    /// Something was built.
+    pub built: bool,
+    /// The kernel that ran, by its hash.
+    pub kernel: Option<String>,
+}
+
 /// Builds commits and runs the scenario on them.
 pub trait Runner {
-    /// Runs the scenario once. The flag says whether something was built.
-    fn run(&mut self, commit: &str, build: Build) -> (Sign, bool);
+    /// Runs the scenario once.
+    fn run(&mut self, commit: &str, build: Build, start: Start) -> Ran;
 
     /// Throws away what may be broken of this machine.
     fn renew(&mut self);
@@ -29,8 +50,8 @@ pub trait Runner {
     /// How much work the build is, if this one is there already.
     fn work(&mut self, from: Option<&str>, to: &str) -> u64;
 
-    /// Once both ends were run: the commits that give the same build as their parents.
-    fn same(&mut self, history: &History) -> HashSet<String>;
+    /// Once both ends were run, with these kernels: the commits that give the same build as their parents.
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String>;
 }
 
 /// What happens, for who looks on.
@@ -62,6 +83,8 @@ pub enum Stop {
 
 /// A run that this machine spoils is tried so often.
 const TRIES: u32 = 3;
+/// So many runs from a saved machine without the fault, and from then on each guest boots: the fault may need luck at boot.
+const UNLUCKY: usize = 3;
 
 /// A search that is being carried out.
 pub struct Drive<'a> {
@@ -95,7 +118,9 @@ impl Drive<'_> {
                 Ask::Run { among, phase } => (among, phase),
             };
             if phase == Phase::Search && self.state.same.is_none() {
-                let same = self.runner.same(&self.history);
+                let ends = [History::OLD, self.history.new_end()];
+                let kernels = ends.map(|end| self.kernel(end));
+                let same = self.runner.same(&self.history, kernels);
                 self.state.know(same).map_err(Stop::State)?;
                 self.narrow();
                 search = self.searched();
@@ -148,19 +173,47 @@ impl Drive<'_> {
         self.state.entries.iter().find(is_fault).and_then(|entry| entry.sign.clone())
     }
 
+    /// The kernel that ran at a commit.
+    fn kernel(&self, place: usize) -> Option<String> {
+        let at = |entry: &&Entry| entry.observation.commit == self.history.commit(place).id;
+        self.state.entries.iter().filter(at).find_map(|entry| entry.kernel.clone())
+    }
+
+    /// All runs with which the answer is found begin as the first one did that showed the fault.
+    fn start(&self) -> Start {
+        let runs = || self.state.entries.iter().filter(|entry| entry.sign.is_some());
+        match runs().find(|entry| entry.observation.seen == Seen::Fault) {
+            Some(entry) if entry.booted => Start::Boot,
+            Some(_) => Start::Saved,
+            None if runs().filter(|entry| entry.observation.seen == Seen::Clean).count() >= UNLUCKY => {
+                Start::Boot
+            }
+            None => Start::Saved,
+        }
+    }
+
     fn once(&mut self, commit: &str, fresh: bool) -> Result<Entry, Stop> {
         let build = if fresh { Build::Fresh } else { Build::Kept };
-        let known = self.known();
-        let (mut infra, start) = (Vec::new(), Instant::now());
+        let (known, start) = (self.known(), self.start());
+        let (mut infra, begin) = (Vec::new(), Instant::now());
         let mut built = false;
         loop {
-            let (sign, built_now) = self.runner.run(commit, build);
+            let Ran { sign, built: built_now, kernel } = self.runner.run(commit, build, start);
             built |= built_now;
             match self.rule.judge(&sign, known.as_ref()) {
                 Judged::Seen(seen) => {
                     let observation = Observation { commit: commit.to_owned(), seen, fresh };
-                    let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-                    return Ok(Entry { observation, sign: Some(sign), infra, built, seconds });
+                    let seconds = (begin.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+                    let booted = start == Start::Boot;
+                    return Ok(Entry {
+                        observation,
+                        sign: Some(sign),
+                        infra,
+                        built,
+                        booted,
+                        kernel,
+                        seconds,
+                    });
                 }
                 Judged::Interrupted => return Err(Stop::Interrupted),
                 Judged::Infra(why) => {

@@ -16,6 +16,8 @@ struct Fake {
     special: HashMap<String, Sign>,
     /// These are said to change nothing.
     same: std::ops::Range<usize>,
+    /// The saved machine is one in which the fault never shows itself.
+    only_booted: bool,
 }
 
 fn panics(function: &str) -> Sign {
@@ -40,29 +42,34 @@ impl Fake {
             renewed: 0,
             special: HashMap::new(),
             same: 0..0,
+            only_booted: false,
         }
     }
 }
 
 impl Runner for Fake {
-    fn run(&mut self, commit: &str, build: Build) -> (Sign, bool) {
+    fn run(&mut self, commit: &str, build: Build, start: Start) -> Ran {
+        let ran = |sign, built| Ran { sign, built, kernel: Some(format!("of {commit}")) };
         if self.runs.len() >= self.until {
-            return (Sign::without_run(Verdict::Interrupted, ""), false);
+            return ran(Sign::without_run(Verdict::Interrupted, ""), false);
         }
         self.runs.push((commit.to_owned(), build));
         if self.infra > 0 {
             self.infra -= 1;
-            return (Sign::without_run(Verdict::Infra, "the host is gone"), false);
+            return ran(Sign::without_run(Verdict::Infra, "the host is gone"), false);
         }
         self.infra = self.every;
         if let Some(sign) = self.special.get(commit) {
-            return (sign.clone(), true);
+            return ran(sign.clone(), true);
         }
         let bad = commit.parse::<usize>().unwrap() >= self.culprit;
-        (if bad { panics("foo") } else { Sign::without_run(Verdict::Pass, "") }, true)
+        let shown = bad && (start == Start::Boot || !self.only_booted);
+        ran(if shown { panics("foo") } else { Sign::without_run(Verdict::Pass, "") }, true)
     }
 
-    fn same(&mut self, _: &History) -> HashSet<String> {
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String> {
+        let ends = [History::OLD, history.new_end()].map(|end| format!("of {}", history.commit(end).id));
+        assert_eq!(kernels.map(Option::unwrap), ends, "both ends were run");
         self.same.clone().map(|it| it.to_string()).collect()
     }
 
@@ -194,4 +201,14 @@ fn commits_that_change_nothing_are_not_built() {
         fake.runs.iter().map(|(it, _)| it.parse().unwrap()).collect();
     assert!(built.iter().all(|it| *it == 0 || *it > 40), "{built:?}");
     assert!(built.len() <= 2 + 4, "{built:?}");
+}
+
+#[test]
+fn a_fault_that_never_shows_itself_in_the_saved_machine_is_looked_for_in_guests_that_boot() {
+    let mut fake = Fake { only_booted: true, ..Fake::new(21) };
+    let bench = Bench::new(50);
+    assert_eq!(found(&bench.go(&mut fake).unwrap()), [21]);
+    let (_, entries) = State::read(&bench.folder.path().join("state")).unwrap();
+    assert!(entries.iter().skip(UNLUCKY).all(|entry| entry.booted), "{entries:?}");
+    assert!(entries.iter().take(UNLUCKY).all(|entry| !entry.booted), "{entries:?}");
 }

@@ -131,6 +131,9 @@ impl Repository {
         let tree =
             with.text(&["merge-tree", "--write-tree", &base, commit, &before]).map_err(
                 |error| match error {
+                    GitError::Input(_) if CacheError::is_full(objects) => {
+                        CacheError::disk_full(objects.to_owned()).into()
+                    }
                     GitError::Input(_) => GitError::Input("later commits change the same lines".to_owned()),
                     other => other,
                 },
@@ -272,12 +275,23 @@ impl Repository {
         Ok(changes)
     }
 
-    /// A measure of what has to be built anew from one commit to another: files, and a header counts as many.
-    pub fn distance(&self, from: &str, to: &str) -> u64 {
-        const HEADER: u64 = 20;
-        let changed =
-            self.text(&["diff-tree", "-r", "--no-renames", "--name-only", from, to]).unwrap_or_default();
-        changed.lines().map(|file| if file.ends_with(".h") { HEADER } else { 1 }).sum()
+    /// The files that differ between two commits.
+    pub fn differing(&self, from: &str, to: &str) -> Vec<String> {
+        let names = self.text(&["diff-tree", "-r", "--no-renames", "--name-only", from, to]);
+        names.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The hash of a commit's tree.
+    ///
+    /// # Errors
+    /// There is no such commit.
+    pub fn tree(&self, commit: &str) -> Result<String, GitError> {
+        self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")])
+    }
+
+    /// A folder in it, by which it is known.
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// What is told of a commit; as little as is known, if git knows nothing.
@@ -339,7 +353,8 @@ impl Repository {
         }
         if !output.status.success() {
             let said = said(&output.stderr);
-            return match said.contains("No space left on device") {
+            // What git says of a full disk is mostly something else.
+            return match CacheError::is_full(folder) || said.contains("No space left on device") {
                 true => Err(CacheError::disk_full(folder.to_owned()).into()),
                 false => Err(GitError::Input(format!("failed to check out {commit}: {said}"))),
             };

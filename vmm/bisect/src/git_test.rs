@@ -82,7 +82,7 @@ fn histories_have_their_merges_and_tell_what_changed() {
     assert_eq!(sandbox.repository().about(&side).files, ["dir/b"]);
     assert!(sandbox.repository().history(&merge, &first, &merge).is_err(), "nothing is between them");
     assert_eq!(sandbox.repository().common(&second, &side).unwrap(), [first]);
-    assert_eq!(sandbox.repository().distance(&second, &merge), 1);
+    assert_eq!(sandbox.repository().differing(&second, &merge).len(), 1);
 }
 
 #[test]
@@ -196,12 +196,8 @@ fn git_replays_our_log_and_we_read_gits() {
             command: String::new(),
         };
         let (new, old) = if fixed { (Seen::Clean, Seen::Fault) } else { (Seen::Fault, Seen::Clean) };
-        let entry = |at: usize, seen: &Seen| Entry {
-            observation: Observation { commit: commits[at].clone(), seen: seen.clone(), fresh: false },
-            sign: None,
-            infra: Vec::new(),
-            built: false,
-            seconds: 0.0,
+        let entry = |at: usize, seen: &Seen| {
+            Entry::told(Observation { commit: commits[at].clone(), seen: seen.clone(), fresh: false })
         };
         let skip = Seen::Untestable("does not build".into());
         let entries =

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod belief;
+pub mod bench;
 mod choose;
 pub mod command;
 mod drive;
@@ -25,7 +26,7 @@ pub mod sign;
 mod state;
 pub mod subject;
 
-pub use drive::{Build, Drive, Progress, Runner, Stop};
+pub use drive::{Build, Drive, Progress, Ran, Runner, Start, Stop};
 pub use git::{About, GitError, Repository};
 pub use history::{Commit, History};
 pub use report::Report;

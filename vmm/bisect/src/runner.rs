@@ -1,22 +1,28 @@
 //! Runs commits with real builds and real guests.
 
 use crate::{
-    drive::{Build, Runner},
+    drive::{Build, Ran, Runner, Start},
     history::History,
-    relevance::Looked,
+    relevance,
     sign::Sign,
     subject::{Places, Subject},
 };
 use base::{
-    cache::{Cache, Kind},
+    cache::{self, Cache, Kind},
     wanted::Wanted,
 };
 use harness::{Options, Session};
 use judge::Judged;
-use kernel::Manifest;
+use kernel::Looked;
 use report::{Reporter, Reporters};
 use scenario::Scenario;
-use std::{cell::RefCell, collections::HashSet, fs, io, path::Path, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashSet},
+    fs, io,
+    path::Path,
+    rc::Rc,
+};
 
 /// Builds and runs.
 pub struct RealRunner {
@@ -33,7 +39,17 @@ pub struct RealRunner {
     /// What is ours of it.
     pub places: Places,
     session: Option<Session>,
+    /// What builds at both ends looked at, once both are known.
     looked: Looked,
+    /// Of the proof: what the build folder is of, the folders, and the kernels.
+    fresh: Fresh,
+}
+
+#[derive(Default)]
+struct Fresh {
+    commit: Option<String>,
+    slots: BTreeSet<String>,
+    kernels: BTreeSet<String>,
 }
 
 /// What is wanted of a run besides its report.
@@ -70,7 +86,37 @@ impl RealRunner {
         cache: Cache,
         places: Places,
     ) -> Self {
-        Self { scenario, subject, wanted, options, cache, places, session: None, looked: Looked::default() }
+        let (session, looked, fresh) = (None, Looked::default(), Fresh::default());
+        Self { scenario, subject, wanted, options, cache, places, session, looked, fresh }
+    }
+
+    /// Has the next build begin with nothing, unless it is of the same commit as the last one.
+    fn begin_afresh(&mut self, commit: &str, scenario: &Scenario) -> Result<(), harness::Abort> {
+        if matches!(self.subject, Subject::Modules(_)) || self.fresh.commit.as_deref() == Some(commit) {
+            return Ok(());
+        }
+        if let Some(slot) = harness::kernel::slot(&scenario.kernel, &scenario.path)? {
+            let _lock = self.cache.lock(&slot, "a build folder of the proof")?;
+            cache::remove(&self.cache.work(&slot))?;
+            self.fresh.slots.insert(slot);
+        }
+        self.fresh.commit = Some(commit.to_owned());
+        Ok(())
+    }
+
+    /// Removes what only this bisection has a use for: trees of gigabytes, and kernels of the proof.
+    ///
+    /// # Errors
+    /// The cache can't be written.
+    pub fn clean_up(&mut self) -> Result<(), harness::Abort> {
+        let Fresh { slots, kernels, .. } = std::mem::take(&mut self.fresh);
+        for slot in slots {
+            cache::remove(&self.cache.work(&slot))?;
+            // How many steps it took, which tells nothing of another one.
+            drop(fs::remove_file(self.cache.work(&format!("{slot}.steps"))));
+        }
+        kernels.iter().try_for_each(|hash| harness::kernel::forget(hash))?;
+        Ok(cache::remove(&self.places.work)?)
     }
 
     fn session(&mut self) -> Result<&mut Session, harness::Abort> {
@@ -78,15 +124,6 @@ impl RealRunner {
             self.session = Some(Session::open(self.options.clone())?);
         }
         Ok(self.session.as_mut().expect("it was just made"))
-    }
-
-    /// Remembers what a kernel's build looked at.
-    fn look(&mut self, hash: &str) {
-        let file = self.cache.place(Kind::Kernel, hash).join("kernel.json");
-        let manifest = fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-        if let Some(slot) = manifest.map(|it| it.facts.ingredients.slot).filter(|slot| !slot.is_empty()) {
-            self.looked.add(&self.cache.work(&slot).join("build"));
-        }
     }
 
     fn repository(&self) -> Option<&crate::git::Repository> {
@@ -98,21 +135,29 @@ impl RealRunner {
 }
 
 impl Runner for RealRunner {
-    fn run(&mut self, commit: &str, build: Build) -> (Sign, bool) {
-        let scenario = match self.subject.at(commit, build, &self.scenario, &self.wanted, &self.places) {
+    fn run(&mut self, commit: &str, build: Build, start: Start) -> Ran {
+        let not_run = |sign| Ran { sign, built: false, kernel: None };
+        let mut scenario = match self.subject.at(commit, build, &self.scenario, &self.wanted, &self.places) {
             Ok(scenario) => scenario,
-            Err(sign) => return (sign, false),
+            Err(sign) => return not_run(sign),
         };
+        // Each kernel would have a saved machine of its own, so that all runs of one commit had a single boot's luck.
+        scenario.machine.cold |= start == Start::Boot || !matches!(self.subject, Subject::Modules(_));
+        if build == Build::Fresh
+            && let Err(abort) = self.begin_afresh(commit, &scenario)
+        {
+            return not_run(Sign::without_run(abort.verdict, &abort.why));
+        }
         let watched = Rc::new(RefCell::new(Watched::default()));
         let mut reporters = Reporters::default();
         reporters.add(Watcher(Rc::clone(&watched)));
         let report = match self.session() {
             Ok(session) => session.run(&scenario, &mut reporters),
-            Err(abort) => return (Sign::without_run(abort.verdict, &abort.why), false),
+            Err(abort) => return not_run(Sign::without_run(abort.verdict, &abort.why)),
         };
         let Watched { kernel, built } = watched.take();
-        if let (Some(hash), Subject::Kernel(_), Build::Kept) = (kernel, &self.subject, build) {
-            self.look(&hash);
+        if build == Build::Fresh && !matches!(self.subject, Subject::Modules(_)) {
+            self.fresh.kernels.extend(kernel.clone());
         }
         let sign = Sign::of(&report);
         let known = self.repository().and_then(|repository| repository.top.as_ref());
@@ -120,7 +165,7 @@ impl Runner for RealRunner {
             Some(top) => sign.renamed(&self.places.tree(build), &top.display().to_string()),
             None => sign,
         };
-        (sign, built)
+        Ran { sign, built, kernel }
     }
 
     fn renew(&mut self) {
@@ -128,17 +173,22 @@ impl Runner for RealRunner {
     }
 
     fn work(&mut self, from: Option<&str>, to: &str) -> u64 {
-        match (self.repository(), from) {
-            (Some(repository), Some(from)) => repository.distance(from, to),
-            _ => 0,
-        }
+        let (Some(repository), Some(from)) = (self.repository(), from) else { return 0 };
+        let objects = |file: &String| u64::from(self.looked.files.get(file).copied().unwrap_or(1));
+        repository.differing(from, to).iter().map(objects).sum()
     }
 
-    fn same(&mut self, history: &History) -> HashSet<String> {
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String> {
         let none = HashSet::new();
+        let looked = kernels.map(|hash| Looked::of_kernel(&self.cache.place(Kind::Kernel, &hash?)));
+        if let [Some(old), Some(new)] = looked {
+            self.looked = old.and(new);
+        }
         let Some(changes) = self.repository().and_then(|it| it.changes(history).ok()) else { return none };
         let matters: Box<dyn Fn(&str) -> bool> = match &self.subject {
-            Subject::Kernel(_) if !self.looked.is_empty() => Box::new(|file| self.looked.matters(file)),
+            Subject::Kernel(_) if !self.looked.files.is_empty() => {
+                Box::new(|file| relevance::matters(&self.looked, file))
+            }
             Subject::Modules(_) => {
                 let Some(folders) = self.subject.folders(&self.scenario, &self.places) else { return none };
                 Box::new(move |file| folders.iter().any(|folder| Path::new(file).starts_with(folder)))

@@ -49,9 +49,23 @@ pub struct Entry {
     /// Something was built.
     #[serde(default)]
     pub built: bool,
+    /// The guest had to boot, because the fault was not seen in a saved machine.
+    #[serde(default)]
+    pub booted: bool,
+    /// The kernel that ran, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// How long it took, in seconds.
     #[serde(default)]
     pub seconds: f64,
+}
+
+impl Entry {
+    /// What is known without a run.
+    pub fn told(observation: Observation) -> Self {
+        let (infra, kernel) = (Vec::new(), None);
+        Self { observation, sign: None, infra, built: false, booted: false, kernel, seconds: 0.0 }
+    }
 }
 
 /// The file, and what is in it.
@@ -175,7 +189,7 @@ mod tests {
 
     fn entry(commit: &str) -> Entry {
         let observation = Observation { commit: commit.to_owned(), seen: Seen::Clean, fresh: false };
-        Entry { observation, sign: None, infra: Vec::new(), built: true, seconds: 1.5 }
+        Entry { built: true, seconds: 1.5, ..Entry::told(observation) }
     }
 
     #[test]

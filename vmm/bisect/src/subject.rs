@@ -84,11 +84,16 @@ impl Subject {
         let io = |error: CacheError| not_run(&error.into());
         match self {
             Self::Kernel(repository) => {
+                // A build has a copy of its own of what is checked out.
+                let folder = places.folder(Build::Kept);
                 check_out(repository, commit, &folder)?;
                 // What the scenario runs on otherwise is not what is searched.
-                let source = Some(folder.join("tree").display().to_string());
                 (scenario.kernel.kernel, scenario.kernel.modules) = (None, None);
-                (scenario.kernel.source, scenario.kernel.revision) = (source, None);
+                // By its tree, so that it is the same kernel as who names the revision gets.
+                scenario.kernel.source = Some(repository.place().display().to_string());
+                scenario.kernel.revision = Some(repository.tree(commit).map_err(|error| not_run(&error))?);
+                scenario.kernel.checkout = Some(folder.join("tree"));
+                fresh_kernel(&mut scenario.kernel, build, places).map_err(io)?;
             }
             Self::Modules(repository) => {
                 check_out(repository, commit, &folder)?;
@@ -105,7 +110,7 @@ impl Subject {
             }
             Self::Series(series) => {
                 scenario.kernel.series = Some(part_of(series, commit, &folder).map_err(io)?);
-                fresh_kernel(&mut scenario.kernel, build, &folder).map_err(io)?;
+                fresh_kernel(&mut scenario.kernel, build, places).map_err(io)?;
             }
             Self::Config { without, always, lines } => {
                 let text = configuration(without, always, lines, commit);
@@ -116,7 +121,7 @@ impl Subject {
                 let file = folder.join("config");
                 fs::write(&file, text).map_err(CacheError::io("write", &file)).map_err(io)?;
                 scenario.kernel.config = Some(file.display().to_string());
-                fresh_kernel(&mut scenario.kernel, build, &folder).map_err(io)?;
+                fresh_kernel(&mut scenario.kernel, build, places).map_err(io)?;
             }
         }
         Ok(scenario)
@@ -225,11 +230,13 @@ pub fn patches(series: &Path) -> Result<Vec<String>, CacheError> {
     Ok(text.lines().filter_map(name).collect())
 }
 
-/// Makes a kernel another one, in a build folder of its own, by the name that it gives itself.
-fn fresh_kernel(kernel: &mut Wanted, build: Build, folder: &Path) -> Result<(), CacheError> {
+/// Makes a kernel another one, by the name that it gives itself, in a build folder of this bisection's own, by the fragment's name.
+fn fresh_kernel(kernel: &mut Wanted, build: Build, places: &Places) -> Result<(), CacheError> {
     if build == Build::Fresh {
-        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
-        let file = folder.join("proof.config");
+        let folder = places.folder(build);
+        fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
+        let name = places.work.file_name().unwrap_or_default().to_string_lossy();
+        let file = folder.join(format!("proof-of-{name}.config"));
         fs::write(&file, "CONFIG_LOCALVERSION=\"-proof\"\n").map_err(CacheError::io("write", &file))?;
         kernel.fragments.push(file.display().to_string());
     }

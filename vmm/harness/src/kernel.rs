@@ -17,6 +17,18 @@ pub fn hash(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
     Ok(session::kernel_wanted(wanted, near, &Cache::open()?)?.hash)
 }
 
+/// The name of the build folder of a kernel that is built here, in the cache's `work`.
+///
+/// # Errors
+/// As [`hash`], but for what only building shows.
+pub fn slot(wanted: &Wanted, near: &Path) -> Result<Option<String>, Abort> {
+    let cache = Cache::open()?;
+    let fault = |error: KernelError| Abort::fault(&error, error.fault());
+    let project = project::find(Some(near)).map_err(|error| fault(error.into()))?;
+    let meant = kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, ""));
+    kernel::slot(&meant.map_err(|error| fault(error.into()))?, &cache).map_err(fault)
+}
+
 /// A patch's file name, and its text.
 pub type Patch = (String, Vec<u8>);
 

@@ -58,6 +58,23 @@ pub(super) fn remote(cache: &Cache, address: &str, revision: &str) -> Result<Sou
     Ok(Sources { name: address.to_owned(), ..sources })
 }
 
+/// The cache's key of a tree.
+fn key(hash: &str) -> String {
+    format!("git-{}", hash.get(..16).unwrap_or(hash))
+}
+
+/// By the same name, all revisions of a repository share a build folder.
+fn name(repository: &Path) -> String {
+    fs::canonicalize(repository).unwrap_or_else(|_| repository.to_owned()).display().to_string()
+}
+
+/// A tree, by its hash, that lies in this folder already: the same source as [`local`] exports.
+pub(super) fn checked_out(repository: &Path, hash: &str, tree: &Path) -> Result<Sources, SourceError> {
+    let version = kernel_version(tree)?;
+    let (folder, identity, name) = (tree.to_owned(), key(hash), name(repository));
+    Ok(Sources { folder, identity, name, ours: true, version, tree: None })
+}
+
 /// A revision's tree, exported: the work tree may hold anything, and is nobody's business.
 pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
     need_git()?;
@@ -80,8 +97,7 @@ pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<
         return Err(SourceError::Tool { what, said });
     }
     let hash = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let key = format!("git-{}", hash.get(..16).unwrap_or(&hash));
-    let name = repository.display().to_string();
+    let (key, name) = (key(&hash), name(repository));
     if cache.find(Kind::Source, &key).is_none() {
         let _lock = cache.lock(&key, &format!("the source {name} at {revision}"))?;
         let stage = cache.stage()?;

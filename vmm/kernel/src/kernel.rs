@@ -150,6 +150,18 @@ pub fn hash(meant: &wanted::Meant, cache: &Cache) -> Result<String, KernelError>
     }
 }
 
+/// The name of the build folder in which the kernel that was asked for is built, in the cache's `work`; `None` for one that is not built
+/// here.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn slot(meant: &wanted::Meant, cache: &Cache) -> Result<Option<String>, KernelError> {
+    match meant {
+        wanted::Meant::Recipe(recipe) => Ok(Some(prepare(recipe, cache)?.slot)),
+        wanted::Meant::Built(_) | wanted::Meant::Foreign { .. } => Ok(None),
+    }
+}
+
 /// Finds the kernel of a recipe in the cache, or builds it.
 ///
 /// # Errors

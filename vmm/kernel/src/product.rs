@@ -6,10 +6,11 @@
 //! | `vmlinux.boot` | without symbols, where that is smaller |
 //! | `syscalls.json` | the [`SyscallTable`] |
 //! | `kernel.json` | the [`Manifest`] |
+//! | `looked.json` | which files it was made from: [`Looked`] |
 //! | `lib/modules/RELEASE` | its own modules, installed; only if it has any |
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
-use super::{KernelError, recipe::Ingredients, run, toolchain::Compiler};
+use super::{KernelError, Looked, recipe::Ingredients, run, toolchain::Compiler};
 use crate::syscall_table::SyscallTable;
 use base::cache::CacheError;
 use board::wire::Announce;
@@ -86,6 +87,7 @@ pub(super) fn assemble(
         &Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() },
     )?;
 
+    Looked::of(build, source).save(stage)?;
     let headers = || {
         // Files of the mirrored source are replaced, never written to, so the entry can share them.
         let keep = |from: &Path, to: &Path| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));

@@ -41,8 +41,10 @@ pub enum Source {
     Git {
         /// Its work tree or bare repository.
         repository: PathBuf,
-        /// Anything that `git rev-parse` takes.
+        /// Anything that `git rev-parse` takes; the tree's hash, if there is a checkout.
         revision: String,
+        /// Where it is checked out. Files there are replaced when another revision is, and never written to.
+        checkout: Option<PathBuf>,
     },
     /// A git repository somewhere else.
     Remote {
@@ -61,7 +63,7 @@ impl std::fmt::Display for Source {
             Self::Folder(path) | Self::Tarball(path) => write!(f, "{}", path.display()),
             Self::Download { address, .. } => write!(f, "{address}"),
             Self::Remote { address, revision } => write!(f, "{address} at {revision}"),
-            Self::Git { repository, revision } => write!(f, "{} at {revision}", repository.display()),
+            Self::Git { repository, revision, .. } => write!(f, "{} at {revision}", repository.display()),
         }
     }
 }
@@ -121,7 +123,10 @@ impl Source {
                 }
                 Sources::kept(cache, &key, &file.display().to_string())
             }
-            Self::Git { repository, revision } => git::local(cache, repository, revision),
+            Self::Git { repository, revision, checkout: None } => git::local(cache, repository, revision),
+            Self::Git { repository, revision, checkout: Some(tree) } => {
+                git::checked_out(repository, revision, tree)
+            }
             Self::Remote { address, revision } => git::remote(cache, address, revision),
         }
     }

@@ -97,7 +97,8 @@ fn a_git_revision_is_exported_without_the_work_tree() {
     run(&tree, "git", &commit);
     fs::write(tree.join("uncommitted"), "").unwrap();
     let at = |revision: &str| {
-        Source::Git { repository: tree.clone(), revision: revision.to_owned() }.resolve(&cache)
+        Source::Git { repository: tree.clone(), revision: revision.to_owned(), checkout: None }
+            .resolve(&cache)
     };
     let sources = at("HEAD").unwrap();
     assert!(sources.folder.join("Kbuild").exists() && !sources.folder.join("uncommitted").exists());

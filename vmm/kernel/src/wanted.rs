@@ -215,7 +215,9 @@ fn named_source(wanted: &Wanted, text: &str) -> Result<Source, WantedError> {
         }
     }
     match revision {
-        Some(revision) if path.is_dir() => Ok(Source::Git { repository: path, revision }),
+        Some(revision) if path.is_dir() => {
+            Ok(Source::Git { repository: path, revision, checkout: wanted.checkout.clone() })
+        }
         Some(revision) if address => Ok(Source::Remote { address: place.to_owned(), revision }),
         Some(_) if path.exists() => Err(WantedError::NoRepository(place.to_owned())),
         None if path.is_dir() => Ok(Source::Folder(path)),

@@ -69,7 +69,7 @@ fn a_source_is_told_by_what_it_is() {
     assert_eq!(of(&tarball), Source::Tarball(tarball.clone().into()));
     assert_eq!(
         of(&format!("{folder}#v6.12")),
-        Source::Git { repository: folder.clone().into(), revision: "v6.12".into() }
+        Source::Git { repository: folder.clone().into(), revision: "v6.12".into(), checkout: None }
     );
     assert_eq!(
         of("https://example.org/linux.git#master"),

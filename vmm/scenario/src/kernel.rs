@@ -34,6 +34,7 @@ impl Reader<'_> {
             llvm: text(self, "llvm", "a version of clang like `19`, or `1` for the newest"),
             modules: text(self, "modules", "the folder of the kernel's modules").map(Into::into),
             fragments: Vec::new(),
+            checkout: None,
         };
         if let Some(node) = fields.take("fragments") {
             for item in self.items(node, "fragments, like `[kasan, lockdep]`")?.iter() {

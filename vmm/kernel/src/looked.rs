@@ -1,0 +1,147 @@
+//! Which files of its source a build looked at.
+//!
+//! The kernel's build writes that down itself: which files each object was made from (`.foo.o.cmd`), and which Kconfig files were
+//! read (`auto.conf.cmd`). It is kept with the kernel, whose build folder goes on to other revisions.
+
+use base::cache::CacheError;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+/// The file's name in an entry.
+const NAME: &str = "looked.json";
+
+/// What a build looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Files of the source, from its root, and how many objects were made from each.
+    pub files: BTreeMap<String, u32>,
+    /// Folders that make went into.
+    pub folders: BTreeSet<String>,
+}
+
+impl Looked {
+    /// Reads a build folder's notes. `source` is where the source was.
+    pub fn of(build: &Path, source: &Path) -> Self {
+        let mut looked = Self::default();
+        let mut todo = vec![PathBuf::new()];
+        while let Some(folder) = todo.pop() {
+            for entry in fs::read_dir(build.join(&folder)).into_iter().flatten().flatten() {
+                let (name, path) = (entry.file_name(), entry.path());
+                if entry.file_type().is_ok_and(|it| it.is_dir()) {
+                    todo.push(folder.join(name));
+                } else if path.extension().is_some_and(|it| it == "cmd") {
+                    looked.folders.insert(folder.display().to_string());
+                    let text = fs::read(&path).unwrap_or_default();
+                    looked.command(&String::from_utf8_lossy(&text), &folder, source);
+                }
+            }
+        }
+        looked
+    }
+
+    /// Those of a kernel in the cache; nothing for one that was made before this was kept, or elsewhere.
+    pub fn of_kernel(entry: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(entry.join(NAME)).ok()?).ok()
+    }
+
+    /// Keeps it in an entry.
+    pub(super) fn save(&self, entry: &Path) -> Result<(), CacheError> {
+        crate::product::save(&entry.join(NAME), self)
+    }
+
+    /// The same with all that another build looked at.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (file, objects) in other.files {
+            let known = self.files.entry(file).or_default();
+            *known = objects.max(*known);
+        }
+        self.folders.extend(other.folders);
+        self
+    }
+
+    /// A file of the build's own notes: `source_kernel/fork.o := ../source/kernel/fork.c`, or a line of a list.
+    fn command(&mut self, text: &str, folder: &Path, source: &Path) {
+        let mut files = BTreeSet::new();
+        for line in text.lines() {
+            let word = match line.strip_prefix("source_") {
+                Some(rest) => rest.split_once(":= ").map_or("", |(_, path)| path),
+                None if line.starts_with([' ', '\t']) => line,
+                None => continue,
+            };
+            let word = word.trim().trim_end_matches('\\').trim();
+            if word.starts_with('$') {
+                continue;
+            }
+            let path = Path::new(word);
+            let inside = path.strip_prefix(source).or_else(|_| path.strip_prefix("../source"));
+            match inside {
+                Ok(path) => drop(files.insert(plain(path))),
+                // Kconfig files are named from the root, tools also from where they are built.
+                Err(_) if path.is_relative() => {
+                    files.insert(plain(path));
+                    files.insert(plain(&folder.join(path)));
+                }
+                Err(_) => {}
+            }
+        }
+        for file in files {
+            *self.files.entry(file).or_default() += 1;
+        }
+    }
+}
+
+/// Without `.` and `..`.
+fn plain(path: &Path) -> String {
+    let mut parts: Vec<&OsStr> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(parts.pop()),
+            Component::Normal(part) => parts.push(part),
+            _ => {}
+        }
+    }
+    parts.iter().collect::<PathBuf>().display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builds_own_notes_say_what_it_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "kernel/.fork.o.cmd",
+            "savedcmd_kernel/fork.o := gcc -c /s/source/kernel/fork.c\n\nsource_kernel/fork.o := /s/source/kernel/fork.c\n\ndeps_kernel/fork.o := \\\n    $(wildcard include/config/SMP) \\\n  /s/source/include/linux/sched.h \\\n  ../source/arch/x86/include/../include/asm/page.h \\\n  /usr/include/else.h \\\n",
+        );
+        write("drivers/tty/.built-in.a.cmd", "savedcmd_drivers/tty/built-in.a := ar\n");
+        write("include/config/auto.conf.cmd", "deps_config := \\\n\tKconfig \\\n\tinit/Kconfig \\\n");
+        let looked = Looked::of(folder.path(), Path::new("/s/source"));
+        for file in [
+            "kernel/fork.c",
+            "include/linux/sched.h",
+            "arch/x86/include/asm/page.h",
+            "Kconfig",
+            "init/Kconfig",
+        ] {
+            assert_eq!(looked.files.get(file), Some(&1), "{file}: {looked:?}");
+        }
+        assert!(!looked.files.keys().any(|file| file.contains("SMP") || file.contains("else")), "{looked:?}");
+        let folders: Vec<&str> = looked.folders.iter().map(String::as_str).collect();
+        assert_eq!(folders, ["drivers/tty", "include/config", "kernel"]);
+        assert_eq!(Looked::of_kernel(folder.path()), None);
+        looked.save(folder.path()).unwrap();
+        assert_eq!(Looked::of_kernel(folder.path()), Some(looked));
+    }
+}

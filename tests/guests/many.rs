@@ -65,6 +65,29 @@ fn came(output: &Output) -> (Option<i32>, String) {
 }
 
 #[test]
+fn several_at_once_are_told_one_after_the_other() {
+    const SLOW: &str = "steps:\n- sleep: 1500 ms\n- syscall: getpid\n";
+    let folder = Folder::of(&[("a.yaml", SLOW), ("b.yaml", GOOD), ("c.yaml", BAD), ("d.yaml", GOOD)]);
+    let (code, text) = folder.run(&["run", ".", "-j", "2", "--report", "json=r.json"]);
+    assert_eq!(code, Some(1), "{text}");
+    let ends: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            ["PASS  a:", "PASS  b:", "FAIL  broken:", "PASS  d:"].iter().any(|end| line.starts_with(end))
+        })
+        .map(|line| &line[..7])
+        .collect();
+    assert_eq!(ends, ["PASS  a", "PASS  b", "FAIL  b", "PASS  d"], "{text}");
+    // Of the slow one all lines come first, though others were over long before it.
+    let slow = text.lines().position(|line| line.starts_with("PASS  a:")).unwrap();
+    assert_eq!(text.lines().take(slow).filter(|line| line.starts_with("boot ")).count(), 1, "{text}");
+    let report = folder.json("r.json");
+    let verdicts: Vec<&str> =
+        report["scenarios"].as_array().unwrap().iter().map(|it| it["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["pass", "pass", "fail", "pass"]);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_before_anything_runs_and_leaves_nothing() {
     let folder = Folder::of(&[("good.yaml", GOOD), ("bad.yaml", BAD)]);
     fs::create_dir(folder.place("empty")).unwrap();

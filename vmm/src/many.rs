@@ -12,6 +12,9 @@ use std::path::PathBuf;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Running many")]
 pub struct ManyArgs {
+    /// Run so many scenarios at once, each on a host of its own; they are told one after the other
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
     /// Run scenarios that have one of these tags
     #[arg(long = "tag", value_name = "TAG,...", value_delimiter = ',')]
     tags: Vec<String>,
@@ -64,7 +67,7 @@ pub struct Planned {
 impl ManyArgs {
     /// Whether more is asked of repeated runs than how they went.
     pub fn is_judged(&self) -> bool {
-        self.until_fail || self.quarantine.is_some()
+        self.until_fail || self.quarantine.is_some() || self.jobs > 1
     }
 
     /// What clap can't see.

@@ -60,9 +60,12 @@ pub fn carry_out(
         return repeat::repeat(&planned.cases, options, how.detail(), times);
     }
     let reporters = reporters(how, &planned.cases, planned.shard.clone());
-    match reporters.and_then(|reporters| Ok((reporters, Session::open(options)?))) {
-        Ok((reporters, session)) => {
-            let (verdicts, signs) = all(planned, reporters, session);
+    let jobs = usize::from(how.many.jobs).min(planned.cases.len());
+    let sessions =
+        || -> Result<Vec<_>, Abort> { (0..jobs.max(1)).map(|_| Session::open(options.clone())).collect() };
+    match reporters.and_then(|reporters| Ok((reporters, sessions()?))) {
+        Ok((reporters, sessions)) => {
+            let (verdicts, signs) = all(planned, reporters, sessions);
             judge(&verdicts, &signs)
         }
         Err(abort) => say::outcome(Err(abort)),
@@ -150,14 +153,13 @@ fn token() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn all(mut planned: Planned, mut reporters: Reporters, mut session: Session) -> (Vec<Verdict>, Vec<Sign>) {
+fn all(mut planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
     let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
         Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
     reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
-    let all =
-        many::run(&mut session, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
+    let all = many::run(sessions, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
     planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));

@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     cell::RefCell,
     io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,14 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 
+/// From now on several pieces of work may go on at once: each has lines of its own, as in a log, since bars would overwrite each
+/// other.
+pub fn share() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+static SHARED: AtomicBool = AtomicBool::new(false);
+
 /// One piece of long work. Ends (and clears its bar) when dropped.
 pub struct Progress {
     label: String,
@@ -63,7 +72,7 @@ impl Progress {
     /// Starts: `label` says what is being done ("building the kernel").
     pub fn start(label: &str, unit: Unit, total: Total) -> Self {
         let started = Instant::now();
-        let out = if io::stderr().is_terminal() {
+        let out = if io::stderr().is_terminal() && !SHARED.load(Ordering::Relaxed) {
             Out::Terminal(bar(label, unit, total))
         } else {
             let mut writer = Box::new(io::stderr());

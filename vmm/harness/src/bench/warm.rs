@@ -10,7 +10,7 @@ const FILES: u32 = 100;
 /// In bytes.
 const FILE: usize = 20 << 10;
 
-/// The bars, as the issue of saved machines has them.
+/// The bars.
 const WARM: f64 = 1.0 / 10.0;
 const RESET: f64 = 1.0 / 30.0;
 const COPY: f64 = 2.0;
@@ -20,6 +20,8 @@ const FORK_KIB: u64 = 12 << 10;
 #[derive(Debug, Default)]
 pub struct Samples {
     ready: [Vec<Duration>; 3],
+    /// Of it, until the guest's first instruction.
+    setup: [Vec<Duration>; 3],
     files: Vec<Duration>,
     pages: Vec<u64>,
     looking: Vec<Duration>,
@@ -66,6 +68,7 @@ impl Samples {
             }
         };
         self.ready[way].push(booted.ready);
+        self.setup[way].push(booted.setup);
     }
 
     /// One that brings files took so long for them.
@@ -94,7 +97,9 @@ impl Samples {
             Some(spread.median)
         };
         let cold = line("boot to hello", &self.ready[0]);
+        line("  of it until the first instruction", &self.setup[0]);
         let warm = line("start from a saved machine to first answer", &self.ready[1]);
+        line("  of it until the guest goes on", &self.setup[1]);
         let reset = line("reset to first answer", &self.ready[2]);
         line(&format!("{FILES} files of {} KiB into the guest", FILE >> 10), &self.files);
         line("reset: finding written pages", &self.looking);

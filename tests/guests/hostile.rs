@@ -88,3 +88,12 @@ fn kprobes_change_the_kernels_text_where_that_is_meant() {
     ran.ends_with("tampered", 1);
     ran.says("write `evidence: kprobes` where they are meant");
 }
+
+#[test]
+fn program_that_runs_as_an_ordinary_user_has_no_rights_and_gets_none() {
+    let script = "test $(id -u) = 65534; grep -q NoNewPrivs:.1 /proc/self/status; grep -q CapEff:.0000000000000000 /proc/self/status; ! cat /proc/1/mem";
+    let ran = run_text(&format!(
+        "steps:\n  - {{script: '{script}', user: nobody}}\n  - {{run: id, user: root, expect: {{stdout: {{contains: uid=0}}}}}}\n"
+    ));
+    ran.ends_with("pass", 0);
+}

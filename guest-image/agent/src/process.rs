@@ -39,6 +39,17 @@ pub fn spawn(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
     }
 }
 
+/// Becomes an ordinary user: with root's number go its capabilities (capabilities(7)), and no program that is executed gives any back.
+///
+/// # Errors
+/// As setgroups(2), setgid(2), setuid(2) and prctl(2).
+pub fn become_user(user: u32) -> nix::Result<()> {
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setgid(user.into())?;
+    nix::unistd::setuid(user.into())?;
+    nix::sys::prctl::set_no_new_privs()
+}
+
 /// Where the worker's pipes lie: far above the descriptors that a scenario's calls get, so that the
 /// first `open` returns 3, as in any program. Below the usual limit of 1024.
 const OWN_DESCRIPTORS: u32 = 1000;

@@ -172,10 +172,12 @@ impl StepRun<'_, '_, '_> {
                 Ok(fd) => self.read_to_end(&fd, *limit),
                 Err(why) => Ok(skipped(why)),
             },
-            What::Run { argv, env, stdin } => {
+            What::Run { argv, env, stdin, user } => {
                 match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
-                    Ok(argv) => self
-                        .ask(Action::Run { argv, env: env.clone(), stdin: stdin.clone() }, Overdue::Program),
+                    Ok(argv) => {
+                        let (env, stdin, user) = (env.clone(), stdin.clone(), *user);
+                        self.ask(Action::Run { argv, env, stdin, user }, Overdue::Program)
+                    }
                     Err(why) => Ok(skipped(why)),
                 }
             }

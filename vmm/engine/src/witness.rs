@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_program_that_nobody_saw_end_has_not_ended_so() {
-        let run = Action::Run { argv: vec!["/bin/x".into()], env: vec![], stdin: vec![] };
+        let run = Action::Run { argv: vec!["/bin/x".into()], env: vec![], stdin: vec![], user: None };
         let exited = |code| Outcome::Exited { code };
         let saw =
             |statuses: &[i32]| Sighting { exits: statuses.iter().copied().collect(), ..Sighting::default() };

@@ -224,7 +224,7 @@ impl SyscallTrap {
         trace.enter(caller(), seen)
     }
 
-    /// Its code is looked at before anything of a scenario has run, and around what a step asks for.
+    /// Its code is looked at before anything of a scenario has run, and when what a step asks for is done.
     fn look_at_agent(&self, vcpu: &dyn Processor, process: Option<u32>) {
         let Some(text) = &self.order.agent_text else { return };
         if (text.is_unknown() || process.is_some_and(|pid| self.order.witness.is_due(pid)))

@@ -151,8 +151,8 @@ struct Inner {
     /// The errno of the first result, 0 for none; and whether a later one had another.
     first: Option<i64>,
     ended_otherwise: bool,
-    /// Whose code was looked at, before and after it was done.
-    looked: BTreeSet<(u32, bool)>,
+    /// Whose code was looked at.
+    looked: BTreeSet<u32>,
     /// When programs made their first call.
     programs: BTreeMap<u32, Instant>,
 }
@@ -181,12 +181,11 @@ impl Witness {
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
 
-    /// Whether the agent's code is to be looked at, in a call of this process of its own: once before and once after what it is
-    /// asked for is done.
+    /// Whether the agent's code is to be looked at, in a call of this process of its own: once, when what was asked for is done.
     pub(crate) fn is_due(&self, tgid: u32) -> bool {
         let mut inner = self.inner();
         let done = inner.seen.result.is_some() || !inner.seen.exits.is_empty();
-        inner.looked.len() < MOST_PROGRAMS && inner.looked.insert((tgid, done))
+        done && inner.looked.len() < MOST_PROGRAMS && inner.looked.insert(tgid)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -39,6 +39,24 @@ pub fn spawn(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
     }
 }
 
+/// Keeps other programs, unless they may trace any, from this one's memory and descriptors, and from those of what it forks; a program that is
+/// executed is its own again.
+pub fn close_to_others() {
+    // Whatever else a scenario's programs may do, they run without it as well.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Becomes an ordinary user: with root's number go its capabilities (capabilities(7)), and no program that is executed gives any back.
+///
+/// # Errors
+/// As setgroups(2), setgid(2), setuid(2) and prctl(2).
+pub fn become_user(user: u32) -> nix::Result<()> {
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setgid(user.into())?;
+    nix::unistd::setuid(user.into())?;
+    nix::sys::prctl::set_no_new_privs()
+}
+
 /// Where the worker's pipes lie: far above the descriptors that a scenario's calls get, so that the
 /// first `open` returns 3, as in any program. Below the usual limit of 1024.
 const OWN_DESCRIPTORS: u32 = 1000;

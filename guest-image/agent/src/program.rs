@@ -52,6 +52,7 @@ impl Program {
         argv: Vec<String>,
         env: Vec<String>,
         stdin: Vec<u8>,
+        user: Option<u32>,
         clock: Clock,
     ) -> Result<Self, String> {
         let name = argv.first().ok_or("there is no program to start: argv is empty")?.clone();
@@ -77,6 +78,7 @@ impl Program {
             let errno = dup2_stdin(in_theirs)
                 .and_then(|()| dup2_stdout(out_theirs))
                 .and_then(|()| dup2_stderr(err_theirs))
+                .and_then(|()| user.map_or(Ok(()), process::become_user))
                 .map_or_else(|errno| errno, |()| exec(&candidates, &argv, &env));
             let _ = unistd::write(&failure_theirs, &(errno as i32).to_le_bytes());
             127

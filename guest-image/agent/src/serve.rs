@@ -163,7 +163,7 @@ impl Agent {
         let id = request.id;
         let done = match request.action {
             Action::Call { .. } => self.call(&request),
-            Action::Run { argv, env, stdin } => self.start(id, argv, env, stdin),
+            Action::Run { argv, env, stdin, user } => self.start(id, argv, env, stdin, user),
             Action::Wake { now, seed } => return self.done(id, wake(now, &seed)),
             Action::Place(files) => return self.done(id, place(files)),
             Action::End { request } => {
@@ -203,11 +203,18 @@ impl Agent {
         }
     }
 
-    fn start(&mut self, id: u32, argv: Vec<String>, env: Vec<String>, stdin: Vec<u8>) -> Result<(), String> {
+    fn start(
+        &mut self,
+        id: u32,
+        argv: Vec<String>,
+        env: Vec<String>,
+        stdin: Vec<u8>,
+        user: Option<u32>,
+    ) -> Result<(), String> {
         if self.program.is_some() {
             return Err("a program is still running".into());
         }
-        self.program = Some(Program::start(id, argv, env, stdin, self.clock)?);
+        self.program = Some(Program::start(id, argv, env, stdin, user, self.clock)?);
         Ok(())
     }
 

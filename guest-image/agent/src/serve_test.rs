@@ -122,7 +122,7 @@ fn call(nr: i64, args: &[Arg]) -> Action {
 
 fn run(script: &str, stdin: &[u8]) -> Action {
     let argv = ["/bin/sh", "-c", script].map(String::from).to_vec();
-    Action::Run { argv, env: vec!["NAME=value".into()], stdin: stdin.to_vec() }
+    Action::Run { argv, env: vec!["NAME=value".into()], stdin: stdin.to_vec(), user: None }
 }
 
 fn printed(code: i32, stdout: &str, stderr: &str) -> (i32, String, String) {
@@ -226,7 +226,7 @@ fn programs_get_their_input_and_environment_and_bring_back_output_and_status() {
     let expected = printed(3, "some input", "value / /bin:/sbin:/usr/bin:/usr/sbin\n");
     assert_eq!(guest.run(script, b"some input"), expected);
     assert_eq!(guest.run("kill -KILL $$", b""), printed(137, "", ""));
-    let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![] };
+    let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![], user: None };
     assert_eq!(guest.ask(by_name), Outcome::Exited { code: 0 });
 }
 
@@ -300,7 +300,7 @@ fn a_program_that_does_not_start_is_refused_with_the_reason() {
     let mut guest = Guest::boot();
     let mut start = |argv: &[&str]| {
         let argv = argv.iter().map(|a| a.to_string()).collect();
-        match guest.ask(Action::Run { argv, env: vec![], stdin: vec![] }) {
+        match guest.ask(Action::Run { argv, env: vec![], stdin: vec![], user: None }) {
             Outcome::Refused { why } => why,
             other => panic!("{other:?}"),
         }

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub enum Action {
         env: Vec<String>,
         /// What the program reads on its standard input.
         stdin: Vec<u8>,
+        /// Whom it runs as: this user, of no other group than the one of the same number, without capabilities, and without a way to
+        /// get any. `None` is root.
+        user: Option<u32>,
     },
     /// Take the time of day, and new random numbers: for a guest that is about to have its run. It may have been saved long
     /// ago, and be one of many that go on from there.

@@ -20,8 +20,8 @@ fn request() -> impl Strategy<Value = Request> {
     let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7), any::<u32>())
         .prop_map(|(door, nr, args, times)| Action::Call { door, nr, args, times });
     let strings = || prop::collection::vec(".{0,9}", 0..4);
-    let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50))
-        .prop_map(|(argv, env, stdin)| Action::Run { argv, env, stdin });
+    let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50), any::<Option<u32>>())
+        .prop_map(|(argv, env, stdin, user)| Action::Run { argv, env, stdin, user });
     (any::<u32>(), prop_oneof![call, run]).prop_map(|(id, action)| Request { id, action })
 }
 

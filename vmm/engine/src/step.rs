@@ -172,10 +172,12 @@ impl StepRun<'_, '_, '_> {
                 Ok(fd) => self.read_to_end(&fd, *limit),
                 Err(why) => Ok(skipped(why)),
             },
-            What::Run { argv, env, stdin } => {
+            What::Run { argv, env, stdin, user } => {
                 match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
-                    Ok(argv) => self
-                        .ask(Action::Run { argv, env: env.clone(), stdin: stdin.clone() }, Overdue::Program),
+                    Ok(argv) => {
+                        let (env, stdin, user) = (env.clone(), stdin.clone(), *user);
+                        self.ask(Action::Run { argv, env, stdin, user }, Overdue::Program)
+                    }
                     Err(why) => Ok(skipped(why)),
                 }
             }
@@ -252,15 +254,19 @@ impl StepRun<'_, '_, '_> {
 
     fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
         self.guest.expect(&action);
+        let asked = Instant::now();
         let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
             return Ok(Done::TimedOut(overdue));
         };
-        if let Some(seen) = self.guest.sighting()? {
-            witness::compare(&action, &outcome, &seen)
+        let most = asked.elapsed();
+        let seen = self.guest.sighting()?;
+        if let Some(seen) = &seen {
+            witness::compare(&action, &outcome, self.guest.printed_so_far(), seen)
                 .into_iter()
                 .for_each(|it| self.guest.tell(Event::Tampered(it)));
         }
-        self.took = self.took.saturating_add(Duration::from_nanos(nanos));
+        let said = Duration::from_nanos(nanos);
+        self.took = self.took.saturating_add(witness::bounded(said, &action, seen.as_deref(), most));
         let took = self.took;
         Ok(Done::Outcome(match outcome {
             Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took, cut: false },

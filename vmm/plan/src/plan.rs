@@ -125,6 +125,8 @@ pub enum What {
         env: Vec<String>,
         /// Its standard input.
         stdin: Vec<u8>,
+        /// Whom it runs as; `None` is root.
+        user: Option<u32>,
     },
     /// Nothing, for so long; the guest runs on.
     Sleep(Duration),

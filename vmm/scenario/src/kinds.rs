@@ -60,8 +60,8 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "lseek", fields: &["offset", "from"], read: lseek },
     Kind { name: "ioctl", fields: &["request", "arg"], read: ioctl },
     Kind { name: "close", fields: &[], read: close },
-    Kind { name: "run", fields: &["env", "stdin"], read: run },
-    Kind { name: "script", fields: &["env"], read: script },
+    Kind { name: "run", fields: &["env", "stdin", "user"], read: run },
+    Kind { name: "script", fields: &["env", "user"], read: script },
     Kind { name: "file", fields: &["write", "append"], read: file },
     Kind { name: "sleep", fields: &[], read: sleep },
     Kind { name: "mount", fields: &["type", "source", "flags", "options"], read: mount },
@@ -356,7 +356,28 @@ fn run(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option
         Some(node) => reader.bytes(node, "what the program reads")?,
         None => Vec::new(),
     };
-    Some(Parts { action: Action::Run { argv, env, stdin }, results: Results::Program, names: Vec::new() })
+    let user = user(reader, fields)?;
+    Some(Parts {
+        action: Action::Run { argv, env, stdin, user },
+        results: Results::Program,
+        names: Vec::new(),
+    })
+}
+
+/// `nobody`, whom systems know by the largest number of 16 bits but one.
+const NOBODY: u32 = 65534;
+
+/// Whom a program runs as: an ordinary user, or root, who is nobody in particular here.
+fn user(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Option<u32>> {
+    let Some(node) = fields.take("user") else { return Some(None) };
+    match node.text() {
+        Some("root") => Some(None),
+        Some("nobody") => Some(Some(NOBODY)),
+        _ => {
+            let user = reader.int(node, "`root`, `nobody`, or a user's number", 0, NOBODY.into())?;
+            Some(u32::try_from(user).ok().filter(|user| *user > 0))
+        }
+    }
 }
 
 fn environment(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Vec<String>> {
@@ -376,7 +397,8 @@ fn script(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Opt
         return reader.expected(value, "a shell script, like `script: |` and its lines below");
     }
     let argv = SCRIPT.map(str::to_owned).into();
-    let action = Action::Run { argv, env: environment(reader, fields)?, stdin: text.into_bytes() };
+    let env = environment(reader, fields)?;
+    let action = Action::Run { argv, env, stdin: text.into_bytes(), user: user(reader, fields)? };
     Some(Parts { action, results: Results::Program, names: Vec::new() })
 }
 

@@ -213,7 +213,7 @@ pub enum Action {
     Lseek { fd: Num, offset: Num, whence: u32 },
     Ioctl { fd: Num, request: u64, arg: Argument },
     Close { fd: Num },
-    Run { argv: Vec<String>, env: Vec<String>, stdin: Vec<u8> },
+    Run { argv: Vec<String>, env: Vec<String>, stdin: Vec<u8>, user: Option<u32> },
     ReadFile { path: String },
     WriteFile { path: String, data: Vec<u8>, append: bool },
     Sleep { time: Duration },

@@ -233,3 +233,15 @@ fn a_word_without_effect_is_told() {
     let plain = scenario("machine: {command-line: quiet nokaslr}\nsteps:\n- sleep: 1 s\n");
     assert_eq!(plain.notes, [""; 0]);
 }
+
+#[test]
+fn programs_are_roots_unless_they_are_somebody_elses() {
+    let user = |field: &str| {
+        let runs = scenario(&format!("steps:\n- {{run: ls{field}}}\n"));
+        let Action::Run { user, .. } = &runs.steps[0].action else { panic!("no program") };
+        *user
+    };
+    assert_eq!(["", ", user: root", ", user: 0"].map(user), [None; 3]);
+    assert_eq!([", user: nobody", ", user: 1000"].map(user), [Some(65534), Some(1000)]);
+    assert!(errors("steps:\n- {run: ls, user: someone}\n").contains("`root`, `nobody`, or a user's number"));
+}

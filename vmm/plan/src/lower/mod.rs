@@ -121,11 +121,16 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             let remove = remove.then(|| "-r".to_owned());
             let params = params.iter().map(|(name, value)| format!("{name}={value}"));
             let argv = ["/bin/modprobe".to_owned()].into_iter().chain(remove).chain([module.clone()]);
-            single(What::Run { argv: argv.chain(params).collect(), env: Vec::new(), stdin: Vec::new() })
+            single(What::Run {
+                argv: argv.chain(params).collect(),
+                env: Vec::new(),
+                stdin: Vec::new(),
+                user: None,
+            })
         }
         Action::Modinfo { module } => {
             let argv = vec!["/bin/modinfo".to_owned(), module.clone()];
-            single(What::Run { argv, env: Vec::new(), stdin: Vec::new() })
+            single(What::Run { argv, env: Vec::new(), stdin: Vec::new(), user: None })
         }
         Action::Lsmod => {
             let read = What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT };
@@ -162,8 +167,8 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             single(call(numbers::IOCTL, vec![num(fd), Operand::Int(*request), argument(arg)]))
         }
         Action::Close { fd } => single(call(numbers::CLOSE, vec![num(fd)])),
-        Action::Run { argv, env, stdin } => {
-            single(What::Run { argv: argv.clone(), env: env.clone(), stdin: stdin.clone() })
+        Action::Run { argv, env, stdin, user } => {
+            single(What::Run { argv: argv.clone(), env: env.clone(), stdin: stdin.clone(), user: *user })
         }
         Action::ReadFile { path } => {
             with_file(path, OFlag::O_RDONLY, 0, What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT })

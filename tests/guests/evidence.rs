@@ -39,7 +39,7 @@ fn calls_of_32_bit_programs_are_counted_at_their_doors() {
 #[test]
 fn entry_that_is_moved_is_told_and_calls_are_counted_all_the_same() {
     let ran = run(&fixture("moves.yaml"));
-    ran.ends_with("fail", 1);
+    ran.ends_with("tampered", 1);
     assert_eq!(ran.calls("getppid"), 8, "{}", ran.text);
     let writes = ran.report()["entry_writes"].as_array().unwrap();
     assert_eq!(writes.len(), 2, "there and back: {writes:?}");

@@ -31,7 +31,7 @@ fn intel_counts_at_its_own_door_of_32_bit_programs_wherever_that_is() {
     std::fs::write(&scenario, text).unwrap();
     let ran = on_intel(&scenario);
     // It was moved, so the run does not pass; what was called is counted all the same.
-    ran.ends_with("fail", 1);
+    ran.ends_with("tampered", 1);
     let rows = ran.report()["syscalls"].as_array().unwrap();
     let counted = |door: &str| {
         let of_door = rows.iter().filter(|row| row["door"] == door && row["nr"] == 64);
@@ -47,7 +47,7 @@ fn intel_counts_at_its_own_door_of_32_bit_programs_wherever_that_is() {
 #[ignore = "needs ./setup intel and minutes: make test-all"]
 fn intel_moved_lstar_is_followed() {
     let ran = on_intel(&fixture("moves.yaml"));
-    ran.ends_with("fail", 1);
+    ran.ends_with("tampered", 1);
     assert_eq!(ran.calls("getppid"), 8, "{}", ran.text);
     assert!(ran.report()["entry_writes"][0].as_str().unwrap().contains("MSR_LSTAR"), "{}", ran.text);
 }

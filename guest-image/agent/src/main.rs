@@ -40,6 +40,8 @@ fn main() {
         eprintln!("error: vmm-agent runs as PID 1 of a guest that `vmm` boots, nowhere else");
         std::process::exit(2);
     }
+    process::close_to_others();
+    call::touch();
     setup::mount_dev();
     early::load();
     let mut port = port::open();

@@ -39,6 +39,13 @@ pub fn spawn(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
     }
 }
 
+/// Keeps other programs, unless they may trace any, from this one's memory and descriptors, and from those of what it forks; a program that is
+/// executed is its own again.
+pub fn close_to_others() {
+    // Whatever else a scenario's programs may do, they run without it as well.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
 /// Becomes an ordinary user: with root's number go its capabilities (capabilities(7)), and no program that is executed gives any back.
 ///
 /// # Errors

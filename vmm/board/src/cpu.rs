@@ -4,7 +4,8 @@ use crate::guard::Guarded;
 use crate::wire::{Blame, EndReason, EntryWrite, VcpuStanding};
 use machine::{
     Bus, Controls, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
-    state::VcpuState, x86::INTERRUPT_FLAG,
+    state::VcpuState,
+    x86::{EFER, INTERRUPT_FLAG, SYSCALL_ENABLE},
 };
 use std::{
     collections::BTreeMap,
@@ -312,7 +313,9 @@ impl Cpu {
         if let Some(Watch::Trap(trap)) = &mut self.watch {
             trap.moved(&mut *self.vcpu)?;
         }
-        let moved = from != 0 && from != to && from != value;
+        // Without this bit no breakpoint sees what user space asks for. The others change with paging and with floating point.
+        let gone = from & !to & SYSCALL_ENABLE != 0;
+        let moved = if msr == EFER { gone } else { from != 0 && from != to && from != value };
         if moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
             self.entry_writes.push(EntryWrite { vcpu: self.index, msr, from, to, rip });
         }

@@ -232,6 +232,8 @@ fn order() -> Box<Order> {
         results: false,
         trace: None,
         witness: trap::Witness::default(),
+        pairs: trap::Pairs::default(),
+        agent_text: None,
     })
 }
 

@@ -39,6 +39,7 @@ pub fn gather(
         entry_writes: remains.iter().flat_map(|r| r.entry_writes.iter().cloned()).collect(),
         uncounted: uncounted.into_iter().collect(),
         unguarded: None,
+        changed: 0,
         missing_vcpus,
         exits_until_ready: add(remains.iter().filter_map(|r| r.exits_until_ready.as_ref())),
         exits: add(remains.iter().map(|r| &r.exits)),

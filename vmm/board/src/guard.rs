@@ -8,7 +8,7 @@
 use crate::wire::Tampering;
 use machine::{AddressSpace, Controls, GuestVirtualAddress, Memory};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -39,7 +39,9 @@ const CR0: u64 = 1 | 1 << 16 | 1 << 31;
 const CR4: u64 = 1 << 11 | 1 << 20 | 1 << 21;
 /// Bits of EFER: `syscall`, long mode, no-execute (section 3.1.7).
 const EFER: u64 = 1 | 1 << 10 | 1 << 11;
-const PAGING: u64 = 1 << 31;
+/// Variables that nothing changes in a kernel that lives, and their lengths: where the log is, and whether the kernel logs at all
+/// (kernel/printk/printk.c). A kernel that has panicked sets the second one.
+const VARIABLES: [(&str, usize); 2] = [("prb", 8), ("suppress_printk", 4)];
 const GATE: usize = 16;
 const GATES: usize = 256;
 
@@ -51,6 +53,8 @@ struct Inner {
     memory: Memory,
     /// Physical pages to the addresses that they are linked at.
     pages: BTreeMap<u64, u64>,
+    /// The page of the interrupt table.
+    gates: Option<u64>,
     /// Where the kernel may patch, as linked.
     places: Vec<u64>,
     patches: bool,
@@ -62,20 +66,32 @@ impl Guarded {
     /// Does a write if it goes there, and notes it where nobody may write; false if it goes elsewhere.
     pub fn write(&self, physical: u64, data: &[u8], rip: u64) -> bool {
         let inner = &*self.0;
-        let Some(linked) = inner.pages.get(&(physical & !(PAGE - 1))) else { return false };
-        let address = linked + (physical & (PAGE - 1));
+        let (page, offset) = (physical & !(PAGE - 1), physical & (PAGE - 1));
+        let gates = inner.gates == Some(page);
+        let linked = if gates { Some(&0) } else { inner.pages.get(&page) };
+        let Some(address) = linked.map(|linked| linked + offset) else { return false };
         let mut from = vec![0; data.len()];
         let at = GuestAddress(physical);
         // Both are in memory: a page of it is what is guarded, and no write crosses a page.
         let read = inner.memory.read_slice(&mut from, at).is_ok();
         let wrote = inner.memory.write_slice(data, at).is_ok();
-        if read && wrote && from != data && !inner.may_patch(address, data.len() as u64) {
-            let mut written = inner.written.lock().unwrap_or_else(PoisonError::into_inner);
-            if written.len() < MOST_TOLD {
-                written.push(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
-            }
+        if !read || !wrote || from == data {
+            return true;
+        }
+        if gates {
+            self.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 });
+        } else if !inner.may_patch(address, data.len() as u64) {
+            self.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
         }
         true
+    }
+
+    /// Something was changed.
+    pub fn note(&self, what: Tampering) {
+        let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() < MOST_TOLD && !written.contains(&what) {
+            written.push(what);
+        }
     }
 
     /// What was written since the last time.
@@ -102,11 +118,46 @@ pub struct Guard {
     /// Of each vCPU that was up.
     registers: BTreeMap<u8, (Controls, Vec<u8>)>,
     taint: u64,
+    /// Their names, where they are, and what they held.
+    variables: Vec<Variable>,
+}
+
+/// A variable that stays as it is.
+struct Variable {
+    name: &'static str,
+    at: GuestVirtualAddress,
+    length: usize,
+    value: u64,
+}
+
+impl Variable {
+    fn read(space: &AddressSpace, at: GuestVirtualAddress, length: usize) -> Option<u64> {
+        let mut bytes = [0; 8];
+        space.read(at, &mut bytes[..length])?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    fn of(space: &AddressSpace, landmarks: &Landmarks, name: &'static str, length: usize) -> Option<Self> {
+        let at = GuestVirtualAddress(landmarks.symbol(name)?);
+        Some(Self { name, at, length, value: Self::read(space, at, length)? })
+    }
+
+    fn changed(&mut self, space: &AddressSpace) -> Option<Tampering> {
+        let to = Self::read(space, self.at, self.length)?;
+        let from = std::mem::replace(&mut self.value, to);
+        (from != to).then(|| Tampering::Variable { name: self.name.to_owned(), from, to })
+    }
 }
 
 impl Guard {
-    /// Of a kernel whose image can be found by its symbols.
-    pub fn of(memory: &Memory, space: &AddressSpace, landmarks: &Landmarks, patches: bool) -> Option<Self> {
+    /// Of a kernel whose image can be found by its symbols. `now` are the registers of a vCPU.
+    pub fn of(
+        memory: &Memory,
+        space: &AddressSpace,
+        landmarks: &Landmarks,
+        patches: bool,
+        now: Option<Controls>,
+    ) -> Option<Self> {
         let range = |(start, end): (&str, &str)| Some(landmarks.symbol(start)?..landmarks.symbol(end)?);
         let (text, constants) = (range(TEXT)?, range(CONSTANTS)?);
         let pages = [text, constants].into_iter().flat_map(pages).take(MOST_PAGES as usize);
@@ -116,9 +167,15 @@ impl Guard {
             PATCH_TABLES.into_iter().filter_map(|(start, end, size)| Some((range((start, end))?, size)));
         let mut places: Vec<u64> = tables.flat_map(|(table, size)| places(space, &table, size)).collect();
         places.sort_unstable();
-        let inner = Inner { memory: memory.clone(), pages, places, patches, written: Mutex::default() };
+        // Linux has the table in a page of its own (`idt_table` of arch/x86/kernel/idt.c).
+        let whole = now.filter(|now| now.idt.0 % PAGE == 0 && usize::from(now.idt.1) == GATE * GATES - 1);
+        let gates = whole.and_then(|now| Some(space.translate(GuestVirtualAddress(now.idt.0))?.0));
+        let inner =
+            Inner { memory: memory.clone(), pages, gates, places, patches, written: Mutex::default() };
         let guarded = Guarded(Arc::new(inner));
-        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new(), taint: 0 })
+        let variable = |(name, length)| Variable::of(space, landmarks, name, length);
+        let variables = VARIABLES.into_iter().filter_map(variable).collect();
+        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new(), taint: 0, variables })
     }
 
     /// For those who see writes.
@@ -129,10 +186,11 @@ impl Guard {
     /// The physical pages, in pieces.
     pub fn pages(&self) -> Vec<Range<u64>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
-        for page in self.guarded.0.pages.keys() {
+        let all: BTreeSet<u64> = self.guarded.0.pages.keys().copied().chain(self.guarded.0.gates).collect();
+        for page in all {
             match pieces.last_mut() {
-                Some(last) if last.end == *page => last.end += PAGE,
-                _ => pieces.push(*page..page + PAGE),
+                Some(last) if last.end == page => last.end += PAGE,
+                _ => pieces.push(page..page + PAGE),
             }
         }
         pieces
@@ -148,7 +206,7 @@ impl Guard {
     /// What is not as it was. `now` are the registers of the vCPUs that answered.
     pub fn compare(&mut self, now: &[(u8, Controls)]) -> Vec<Tampering> {
         let mut found = self.guarded.take();
-        for (vcpu, now) in now.iter().filter(|(_, now)| now.cr0 & PAGING != 0) {
+        for (vcpu, now) in now.iter().filter(|(_, now)| now.paging()) {
             let gates = self.gates(now);
             match self.registers.get_mut(vcpu) {
                 None => drop(self.registers.insert(*vcpu, (*now, gates))),
@@ -157,18 +215,23 @@ impl Guard {
                     let changed =
                         |(index, (old, new)): (usize, (&[u8], &[u8]))| (old != new).then_some(index as u8);
                     let both = old.chunks(GATE).zip(gates.chunks(GATE)).enumerate();
-                    found.extend(
-                        both.filter_map(changed).map(|vector| Tampering::Gate { vcpu: *vcpu, vector }),
-                    );
+                    // What was written to it is known already.
+                    let known = |vector| found.contains(&Tampering::Gate { vcpu: 0, vector });
+                    let vectors: Vec<u8> =
+                        both.filter_map(changed).filter(|vector| !known(*vector)).collect();
+                    found.extend(vectors.into_iter().map(|vector| Tampering::Gate { vcpu: *vcpu, vector }));
                     // Each change is told once.
                     (*before, *old) = (*now, gates);
                 }
             }
         }
+        if !now.is_empty() {
+            found.extend(self.variables.iter_mut().filter_map(|variable| variable.changed(&self.space)));
+        }
         let memory = &self.guarded.0.memory;
         let mut spaces: Vec<AddressSpace> = now
             .iter()
-            .filter(|(_, now)| now.cr0 & PAGING != 0)
+            .filter(|(_, now)| now.paging())
             .map(|(_, now)| AddressSpace::new(memory.clone(), now.cr3, now.cr4))
             .collect();
         spaces.push(self.space.clone());

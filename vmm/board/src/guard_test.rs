@@ -41,7 +41,7 @@ fn guard(memory: &Memory, patches: bool) -> Guard {
     let distance = TEXT_AT.wrapping_add(0x40).wrapping_sub(CONSTANTS_AT + 0x100) as u32;
     memory.write_obj(distance, GuestAddress(PLACE + 2 * PAGE + 0x100)).unwrap();
     let space = AddressSpace::new(memory.clone(), ROOT, 0);
-    Guard::of(memory, &space, &landmarks(), patches).unwrap()
+    Guard::of(memory, &space, &landmarks(), patches, Some(controls())).unwrap()
 }
 
 fn controls() -> Controls {
@@ -53,9 +53,10 @@ fn controls() -> Controls {
 fn writes_are_done_and_told_where_nobody_may_write() {
     let memory = memory();
     let mut guard = guard(&memory, false);
-    assert_eq!(guard.pages(), [PLACE..PLACE + 3 * PAGE]);
+    let all = PLACE..PLACE + 4 * PAGE;
+    assert_eq!(guard.pages(), std::slice::from_ref(&all));
     let guarded = guard.guarded();
-    assert!(!guarded.write(PLACE + 3 * PAGE, &[1], 7), "not one of them");
+    assert!(!guarded.write(PLACE + 4 * PAGE, &[1], 7), "not one of them");
     assert!(guarded.write(PLACE + PAGE + 5, &[1, 2], 7));
     // Nothing changes.
     assert!(guarded.write(PLACE + PAGE + 5, &[1, 2], 7));
@@ -123,4 +124,32 @@ fn taint_only_grows() {
     let mut guard = guard(&memory, false);
     assert_eq!((guard.taint(1), guard.taint(3), guard.taint(3)), (None, None, None));
     assert_eq!(guard.taint(2), Some(Tampering::Taint { from: 3, to: 2 }));
+}
+
+#[test]
+fn writes_to_the_interrupt_table_are_told_by_the_gate() {
+    let memory = memory();
+    let mut guard = guard(&memory, true);
+    assert_eq!(guard.compare(&[(0, controls())]), []);
+    let guarded = guard.guarded();
+    // There and back.
+    assert!(guarded.write(PLACE + 3 * PAGE + 0x80 * 16, &[4], 7));
+    assert!(guarded.write(PLACE + 3 * PAGE + 0x80 * 16, &[0], 7));
+    assert_eq!(guard.compare(&[(0, controls())]), [Tampering::Gate { vcpu: 0, vector: 0x80 }]);
+}
+
+#[test]
+fn variables_that_nothing_changes_are_compared() {
+    let memory = memory();
+    let space = AddressSpace::new(memory.clone(), ROOT, 0);
+    let mut landmarks = landmarks();
+    landmarks.symbols.insert("suppress_printk".to_owned(), TEXT_AT + 4);
+    let mut guard = Guard::of(&memory, &space, &landmarks, false, None).unwrap();
+    // What lies behind it is another one.
+    memory.write_obj(7u32, GuestAddress(PLACE + 8)).unwrap();
+    assert_eq!(guard.compare(&[(0, controls())]), []);
+    memory.write_obj(1u32, GuestAddress(PLACE + 4)).unwrap();
+    let told = Tampering::Variable { name: "suppress_printk".into(), from: 0, to: 1 };
+    assert_eq!(guard.compare(&[(0, controls())]), [told]);
+    assert_eq!(guard.compare(&[(0, controls())]), []);
 }

@@ -45,6 +45,22 @@ impl Log {
         true
     }
 
+    /// Records that were changed after they had been read.
+    pub fn changed(&mut self) -> Vec<u64> {
+        match self {
+            Self::Memory(log) => log.changed(),
+            Self::Serial(_) => Vec::new(),
+        }
+    }
+
+    /// Where its parts are in memory.
+    pub fn parts(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Memory(log) => log.parts().into_iter().flatten().collect(),
+            Self::Serial(_) => Vec::new(),
+        }
+    }
+
     /// How much of the place for lines that were not read is taken: 0 for nothing, 1 when the next is lost. What is
     /// printed to the serial port waits for its reader, up to a number that [`SerialLog`] has.
     pub fn backlog(&self) -> f64 {

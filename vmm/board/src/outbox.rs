@@ -73,7 +73,12 @@ impl Outbox {
 impl Out {
     fn note(&mut self, notice: &Notice, length: usize) {
         let Some(told) = &mut self.told else { return };
-        if let Notice::Console(_) | Notice::Log(_) | Notice::Taint(_) | Notice::Symbols(_) = notice {
+        if let Notice::Console(_)
+        | Notice::Log(_)
+        | Notice::Taint(_)
+        | Notice::Reports(_)
+        | Notice::Symbols(_) = notice
+        {
             told.push(notice.clone());
             self.told_bytes += length;
         }

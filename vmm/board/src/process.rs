@@ -15,11 +15,11 @@ use crate::{
     vcpus::{Life, Vcpus, all_did},
     wire::{
         Announce, Answer, Blame, Command, EndReason, Evidence, Explanation, GuardOrder, LogRecord,
-        MOST_ADDRESSES, Notice, Question, Spec, Start, Tampering,
+        MOST_ADDRESSES, Notice, Question, Reports, Sighting, Spec, Start, Tampering,
     },
 };
 use jail::cell::{self, Files, Work};
-use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
+use machine::{AddressSpace, Bus, Controls, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
@@ -28,7 +28,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
-use trap::{Agent, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, SeenModules, WalkOrder, Witness};
+use trap::{
+    Agent, AgentText, ENTRY_MSRS, KernelLog, KernelState, Landmarks, Order, Pairs, SeenModules, WalkOrder,
+    Witness,
+};
 use warm::Origin;
 
 /// The kernel's image begins here in virtual memory (`__START_KERNEL_map`, Documentation/arch/x86/x86_64/mm.rst).
@@ -137,6 +140,12 @@ struct Machine {
     landmarks: Landmarks,
     vm: Arc<Vm>,
     witness: Witness,
+    pairs: Pairs,
+    agent_text: AgentText,
+    /// Where the log's parts are, once something is watched over.
+    log_parts: Vec<(&'static str, u64)>,
+    /// What the kernel has counted of its own reports, as last told.
+    reports: Reports,
     guard: Option<Guard>,
     unguarded: Option<String>,
     shared: Shared,
@@ -244,6 +253,10 @@ impl Machine {
             landmarks,
             vm,
             witness: Witness::default(),
+            pairs: Pairs::default(),
+            agent_text: AgentText::default(),
+            log_parts: Vec::new(),
+            reports: Reports::default(),
             guard: None,
             unguarded: None,
             shared,
@@ -286,7 +299,10 @@ impl Machine {
             loop {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
-                    Ok(Some(Command::Expect(expected))) => self.witness.expect(expected.map(|it| *it)),
+                    Ok(Some(Command::Expect(expected))) => {
+                        self.witness.expect(expected.map(|it| *it));
+                        self.pairs.forget_children();
+                    }
                     Ok(Some(Command::Rest)) => match self.rest() {
                         Some(ended) => self.outbox.send(&ended),
                         None => return self.finish(),
@@ -305,13 +321,24 @@ impl Machine {
     fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Trap { call_returns, agent_text, results, trace, guard } => {
-                let armed = self.arm(Agent { call_returns, text: agent_text }, results, trace);
+                let agent = Agent { call_returns, text: agent_text };
+                let armed = self.arm(agent, results, trace, guard.is_some());
                 if let (Ok(()), Some(order)) = (&armed, guard) {
                     self.unguarded = self.protect(&order).err();
                 }
                 Answer::Done(armed)
             }
-            Question::Witness => Answer::Witnessed(Box::new(self.witness.sighting())),
+            Question::Witness => {
+                let seen = self.witness.sighting();
+                // Of what was not seen all the time nothing is concluded.
+                let whole = self.pairs.sees_returns();
+                let (fewer, inside) = (seen.fewer && whole, seen.inside && whole);
+                let forked = self.pairs.children();
+                let unseen = self.pairs.is_short();
+                let (unbounded, more_exits) = (seen.unbounded || unseen, seen.more_exits || unseen);
+                let seen = Sighting { fewer, inside, forked, unbounded, more_exits, ..seen };
+                Answer::Witnessed(Box::new(seen))
+            }
             Question::Guard => {
                 self.compare();
                 Answer::Done(Ok(()))
@@ -376,6 +403,22 @@ impl Machine {
             self.taint = taint;
             self.outbox.send(&Notice::Taint(mask));
         }
+        let count = |name: &str| {
+            let mut bytes = [0; 4];
+            let at = GuestVirtualAddress(self.landmarks.symbol(name)?);
+            self.space.as_ref()?.read(at, &mut bytes)?;
+            Some(u32::from_le_bytes(bytes))
+        };
+        let reports = Reports {
+            warnings: count("warn_count"),
+            oopses: count("oops_count"),
+            // PANIC_CPU_INVALID of include/linux/panic.h.
+            panicked: count("panic_cpu").map(|cpu| cpu != u32::MAX),
+        };
+        if self.reports != reports {
+            self.reports = reports;
+            self.outbox.send(&Notice::Reports(reports));
+        }
     }
 
     /// Lines of the log, after names for what the kernel could not name, since the module is gone.
@@ -414,7 +457,9 @@ impl Machine {
             return Ok(());
         }
         let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
-        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches)
+        let controls = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten();
+        let now = controls.map(|(_, now)| now).find(Controls::paging);
+        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches, now)
             .ok_or("the kernel's symbols do not tell where its text is")?;
         // Memory is gone for a moment.
         let runs = self.vcpus.life() == Life::Running;
@@ -427,6 +472,7 @@ impl Machine {
         }
         protected?;
         self.guard = Some(guard);
+        self.log_parts = self.log.parts();
         self.compare();
         Ok(())
     }
@@ -447,10 +493,28 @@ impl Machine {
                 *by = state.module_symbols([rip]).remove(&rip).or_else(|| self.modules.name(rip));
             }
         }
+        if self.guard.is_some() {
+            found.extend(self.pairs.take().into_iter().map(Tampering::Odd));
+            found.extend(self.agent_text.take().into_iter().map(|address| Tampering::Agent { address }));
+            found.extend(self.log.changed().into_iter().map(|seq| Tampering::Record { seq }));
+            let parts = std::mem::replace(&mut self.log_parts, self.log.parts());
+            let moved = parts.into_iter().zip(&self.log_parts).filter(|(before, now)| before.1 != now.1);
+            found.extend(moved.map(|((name, from), (_, to))| Tampering::Variable {
+                name: format!("log ({name})"),
+                from,
+                to: *to,
+            }));
+        }
         found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
     }
 
-    fn arm(&self, agent: Agent, results: bool, trace: Option<Vec<u64>>) -> Result<(), String> {
+    fn arm(
+        &mut self,
+        agent: Agent,
+        results: bool,
+        trace: Option<Vec<u64>>,
+        watched: bool,
+    ) -> Result<(), String> {
         // Without symbols the kernel's page tables have to be looked for, once it runs.
         let found = || AddressSpace::find_kernels(self.memory.clone());
         let Some(space) = self.space.clone().or_else(found) else {
@@ -459,8 +523,13 @@ impl Machine {
         // First, so that no entry can move unseen once it was looked up.
         self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
         let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
-        let witness = self.witness.clone();
-        let order = Order { space, memory, landmarks, agent, results, trace, witness };
+        // Nothing of a scenario has run yet: whoever is there is the agent.
+        let state = KernelState::new(space.clone(), landmarks.clone(), Instant::now() + BUDGET);
+        self.pairs = Pairs::of(state.children_of_init());
+        self.agent_text = AgentText::default();
+        let (witness, pairs) = (self.witness.clone(), self.pairs.clone());
+        let agent_text = watched.then(|| self.agent_text.clone());
+        let order = Order { space, memory, landmarks, agent, results, trace, witness, pairs, agent_text };
         all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 
@@ -488,7 +557,8 @@ impl Machine {
             why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
         });
         let (rows, evidence) = evidence::gather(&remains, missing, self.devices.errors(), &self.memory);
-        let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
+        let evidence =
+            Evidence { unguarded: self.unguarded.take(), changed: self.pairs.changed(), ..evidence };
         self.outbox.counted(rows);
         Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }
     }

@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
-    Child, Difference, Door, Expected, Function, Landmarks, LogRecord, Origin, Sighting, Sleeper, Still,
-    Stop, Walk,
+    Child, Difference, Door, Exit, Expected, Function, Landmarks, LogRecord, Oddity, Origin, Sighting,
+    Sleeper, Still, Stop, Walk,
 };
 
 /// What machine to build and boot.
@@ -206,6 +206,8 @@ pub enum Notice {
     /// The kernel's taint, as it stands in its memory: one bit a reason
     /// (Documentation/admin-guide/tainted-kernels.rst). Told when first known, and when it has changed.
     Taint(u64),
+    /// What the kernel has counted of its own reports. Told when first known, and when it has changed.
+    Reports(Reports),
     /// `function+0x12/0x34 [module]` for addresses that the log names next, in modules that are or were loaded. The kernel
     /// itself can't name those of a module that is gone.
     Symbols(BTreeMap<u64, String>),
@@ -306,6 +308,27 @@ pub enum Tampering {
         /// What it is.
         to: u64,
     },
+    /// A call that did not come back as what it entered as.
+    Odd(Oddity),
+    /// A variable of the kernel's that nothing changes in a living kernel.
+    Variable {
+        /// Its name.
+        name: String,
+        /// What it held.
+        from: u64,
+        /// What it holds now.
+        to: u64,
+    },
+    /// A record of the log that was changed after it had been read.
+    Record {
+        /// Its number.
+        seq: u64,
+    },
+    /// The agent's code.
+    Agent {
+        /// Where.
+        address: u64,
+    },
 }
 
 /// Where a vCPU is.
@@ -370,6 +393,17 @@ pub struct EntryWrite {
     pub rip: u64,
 }
 
+/// How many reports a kernel has counted since its boot; `None` where it has no such counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reports {
+    /// Warnings, and what it treats as such (`check_panic_on_warn()` of kernel/panic.c).
+    pub warnings: Option<u32>,
+    /// Tasks that died of an oops (`make_task_dead()` of kernel/exit.c).
+    pub oopses: Option<u32>,
+    /// A processor has panicked (`panic_cpu` of kernel/panic.c).
+    pub panicked: Option<bool>,
+}
+
 /// Why a machine ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EndReason {
@@ -424,6 +458,9 @@ pub struct Evidence {
     pub uncounted: Vec<Uncounted>,
     /// Why nobody watched over the kernel's text, if that was asked for and could not be.
     pub unguarded: Option<String>,
+    /// So many calls were handled under another number than the one that entered, and some program may have been another's
+    /// tracer, who can do that.
+    pub changed: u64,
     /// vCPUs of which nothing is known: what they counted is missing.
     pub missing_vcpus: Vec<MissingVcpu>,
     /// Exits to user space by kind, until the control port's first byte from the guest.

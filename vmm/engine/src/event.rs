@@ -4,8 +4,8 @@
 
 use crate::output::Output;
 use board::wire::{
-    Difference, EndReason, Evidence, Explanation, LogRecord, Reset, SeenCall, SyscallCount, Tampering,
-    VcpuStanding, Walk,
+    Difference, EndReason, Evidence, Explanation, LogRecord, Reports, Reset, SeenCall, SyscallCount,
+    Tampering, VcpuStanding, Walk,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
@@ -38,6 +38,8 @@ pub enum Event {
     /// The kernel's taint as read from its memory, one bit a reason: when it was first known, and when it had
     /// changed. Like a log line, it belongs to the step in which it comes.
     Taint(u64),
+    /// What the kernel has counted of its own reports, when it was first known, and when it had changed.
+    Reports(Reports),
     /// `function+0x12/0x34 [module]` for addresses in the log that comes next, which the kernel could not name.
     Symbols(BTreeMap<u64, String>),
     /// The guest changed what has to stay as it is, or the agent's answer is not what the hypervisor saw. Like a log line, it
@@ -61,6 +63,8 @@ pub enum Tampered {
     Call(Difference),
     /// The agent says that it made the step's call, and nobody saw it.
     Unseen,
+    /// The agent says that the call returned, and it did not.
+    Inside,
     /// The agent says that the call returned something else than the kernel did.
     Result {
         /// As the agent says.
@@ -75,10 +79,31 @@ pub enum Tampered {
         /// The first byte that differs.
         at: usize,
     },
-    /// The agent says that a program ended by itself with this status, and no program did.
+    /// The agent says that a program ended with this status, and it did not.
     Exit {
         /// As the agent says.
         said: i32,
+        /// What it ended with.
+        seen: Option<i32>,
+    },
+    /// More output came from a program than all of them together wanted to write.
+    Printed {
+        /// So many bytes came.
+        said: u64,
+        /// So many were written.
+        seen: u64,
+    },
+    /// The log tells of a panic, and the kernel lives on.
+    Panic,
+    /// The log tells of this, and neither the kernel's taint nor its own count of reports does.
+    Finding {
+        /// Its title.
+        title: String,
+    },
+    /// The agent says that it made the step's call as often as it should, and it was seen less often.
+    Fewer {
+        /// So often.
+        seen: u64,
     },
 }
 

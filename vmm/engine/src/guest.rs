@@ -27,6 +27,9 @@ const DYING: Duration = Duration::from_secs(3);
 /// A panicked kernel still prints its last words after the line that says so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Whoever lives answers within this time.
+const LIFE: Duration = Duration::from_secs(1);
+
 /// Modules' code lies above this (MODULES_VADDR of Documentation/arch/x86/x86_64/mm.rst, without KASLR).
 const MODULES: u64 = 0xffff_ffff_a000_0000;
 
@@ -338,6 +341,11 @@ impl<'a> Guest<'a> {
         std::mem::take(&mut self.printed)
     }
 
+    /// How much that is by now, in bytes.
+    pub(super) fn printed_so_far(&self) -> u64 {
+        self.printed.iter().map(Output::length).fold(0, u64::saturating_add)
+    }
+
     /// The tasks by way of which the step waits for itself, so that waiting on makes no sense if none of them has run
     /// by the next look: everything is halted, and the kernel's locks say so. `of_agent` is for calls that the
     /// agent's worker makes, in contrast to programs.
@@ -471,6 +479,7 @@ impl<'a> Guest<'a> {
             self.turn(deadline.min(now + STOP_EVERY))?;
             if self.panicked && !self.last_words_read {
                 self.last_words();
+                self.look_whether_it_lives();
                 return Err(Halt::Ended(RunEnd::Panicked));
             }
             if self.switched_off {
@@ -496,6 +505,24 @@ impl<'a> Guest<'a> {
             }
             if self.turn(end.min(Instant::now() + Duration::from_millis(20))).is_err() {
                 break;
+            }
+        }
+    }
+
+    /// No program of a kernel that has panicked runs any more: if the agent answers, the log's line was made up.
+    fn look_whether_it_lives(&mut self) {
+        if self.ended.is_some() || self.hello.is_none() {
+            return;
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        // A few bytes, which make a frame; it puts nothing anywhere.
+        let nothing = Request { id, action: Action::Place(Vec::new()) };
+        self.send(&Command::Control(protocol::encode(&nothing).unwrap_or_default()));
+        let end = Instant::now() + LIFE;
+        while let Ok(Some(reply)) = self.until(end, |guest| guest.replies.pop()) {
+            if reply.id == id {
+                return self.tell(Event::Tampered(Tampered::Panic));
             }
         }
     }
@@ -535,6 +562,7 @@ impl<'a> Guest<'a> {
             }
             Notice::Tampered(what) => self.tell(Event::Tampered(Tampered::Guest(what))),
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
+            Notice::Reports(reports) => self.tell(Event::Reports(reports)),
             Notice::Symbols(symbols) => self.tell(Event::Symbols(symbols)),
             Notice::Answer { id, .. } if self.reading_log == Some(id) => self.reading_log = None,
             Notice::Answer { id, answer } if self.asked == Some(id) => {

@@ -254,15 +254,19 @@ impl StepRun<'_, '_, '_> {
 
     fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
         self.guest.expect(&action);
+        let asked = Instant::now();
         let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
             return Ok(Done::TimedOut(overdue));
         };
-        if let Some(seen) = self.guest.sighting()? {
-            witness::compare(&action, &outcome, &seen)
+        let most = asked.elapsed();
+        let seen = self.guest.sighting()?;
+        if let Some(seen) = &seen {
+            witness::compare(&action, &outcome, self.guest.printed_so_far(), seen)
                 .into_iter()
                 .for_each(|it| self.guest.tell(Event::Tampered(it)));
         }
-        self.took = self.took.saturating_add(Duration::from_nanos(nanos));
+        let said = Duration::from_nanos(nanos);
+        self.took = self.took.saturating_add(witness::bounded(said, &action, seen.as_deref(), most));
         let took = self.took;
         Ok(Done::Outcome(match outcome {
             Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took, cut: false },

@@ -48,6 +48,7 @@ impl fmt::Display for Named {
 impl fmt::Display for EntryWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.msr {
+            0xc000_0080 => f.write_str("MSR_EFER")?,
             0xc000_0081 => f.write_str("MSR_STAR")?,
             0xc000_0082 => f.write_str("MSR_LSTAR")?,
             0xc000_0083 => f.write_str("MSR_CSTAR")?,

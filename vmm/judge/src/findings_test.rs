@@ -1,7 +1,7 @@
 //! What the kernel's log comes to, with logs of real shape.
 
 use crate::{fixture::run, *};
-use board::wire::{Evidence, LogRecord, VcpuStanding};
+use board::wire::{Evidence, LogRecord, Reports, VcpuStanding};
 use engine::event::{Ended, Event, RunEnd, StepOutcome};
 use scenario::fixture::scenario;
 use std::time::Duration;
@@ -384,4 +384,77 @@ fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
     let mut seen = vec![name("\n\u{1b}[2J] [#1] 0xffffffffa0201040")];
     seen.extend(records(UNLOADED));
     assert_eq!(first(PLAIN, seen, died()).findings.len(), 1);
+}
+
+#[test]
+fn reports_that_the_kernel_counted_and_did_not_log_are_no_pass() {
+    let counted = |log: &str, warnings, oopses| {
+        let reports = |warnings, oopses| {
+            Event::Reports(Reports { warnings: Some(warnings), oopses: Some(oopses), panicked: None })
+        };
+        let mut events = vec![reports(3, 0), booted()];
+        events.extend(step(0, [records(log), vec![reports(warnings, oopses)]].concat(), returned()));
+        events.extend(step(1, vec![], returned()));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(&format!("allow: {{splat: foo_ioctl, reason: known}}\n{PLAIN}")), &events)
+    };
+    assert_eq!(counted("", 3, 0).verdict, Verdict::Pass);
+    let hushed = counted("", 4, 0);
+    assert_eq!(hushed.verdict, Verdict::Splat);
+    assert_eq!(hushed.reason.to_string(), "the kernel has counted a warning that is not in its log");
+    assert_eq!(counted("", 3, 1).verdict, Verdict::Oops);
+    assert_eq!(counted(WARN, 4, 0).verdict, Verdict::Pass, "it is in the log, and allowed");
+}
+
+#[test]
+fn wanted_panics_have_to_be_the_kernels_own() {
+    let panicked = |panicked| {
+        let mut events =
+            vec![Event::Reports(Reports { panicked: Some(false), ..Reports::default() }), booted()];
+        events.extend(step(0, records(PANIC), StepOutcome::Lost));
+        events.push(Event::Reports(Reports { panicked, ..Reports::default() }));
+        events.push(end(RunEnd::Panicked));
+        run(&scenario(&format!("{PLAIN}expect: {{panic: true}}\n")), &events).verdict
+    };
+    assert_eq!([Some(true), None].map(panicked), [Verdict::Pass; 2]);
+    assert_eq!(panicked(Some(false)), Verdict::Tampered);
+}
+
+#[test]
+fn wanted_reports_have_to_be_the_kernels_own() {
+    let wanted = |ending: &str, log: &str, taint: Option<u64>, counted: Option<u32>, vcpus: u32| {
+        // Each wants reports of its own kind.
+        let counts = |counted: Option<u32>| {
+            let (warnings, oopses) = match ending.starts_with("splat") {
+                true => (counted, counted.map(|_| 0)),
+                false => (counted.map(|_| 0), counted),
+            };
+            Event::Reports(Reports { warnings, oopses, panicked: None })
+        };
+        let mut events: Vec<Event> = taint.map(|_| Event::Taint(1 << 12)).into_iter().collect();
+        events.extend([counts(counted.map(|_| 0)), booted()]);
+        let told = taint.map(Event::Taint).into_iter().chain([counts(counted)]).collect();
+        events.extend(step(0, [records(log), told].concat(), returned()));
+        events.push(end(RunEnd::Completed));
+        let text = format!("machine: {{cpus: {vcpus}}}\nsteps:\n  - sleep: 1 s\nexpect: {{{ending}}}\n");
+        run(&scenario(&text), &events)
+    };
+    let (warning, oops, dead, warned) = ("splat: true", "oops: true", 1 << 12 | 1 << 7, 1 << 12 | 1 << 9);
+    assert_eq!(wanted(warning, WARN, Some(warned), Some(1), 1).verdict, Verdict::Pass);
+    assert_eq!(wanted(oops, OOPS, Some(dead), Some(1), 1).verdict, Verdict::Pass);
+    // A kernel of which neither is known.
+    assert_eq!(wanted(oops, OOPS, None, None, 1).verdict, Verdict::Pass);
+    assert_eq!(wanted(oops, OOPS, Some(dead), None, 1).verdict, Verdict::Pass);
+    for (ending, log, taint, counted) in [
+        (warning, WARN, 1 << 12, 1),
+        (warning, WARN, warned, 0),
+        (oops, OOPS, warned, 1),
+        (oops, OOPS, dead, 0),
+    ] {
+        let report = wanted(ending, log, Some(taint), Some(counted), 1);
+        assert_eq!(report.verdict, Verdict::Tampered, "{ending} {taint:#x} {counted}");
+        assert!(report.reason.to_string().starts_with("the log tells of `"), "{}", report.reason);
+        // The other processor may not have got to it.
+        assert_eq!(wanted(ending, log, Some(taint), Some(counted), 2).verdict, Verdict::Pass);
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     Began, BoundedLog, Judged, JudgedStep, Kernel, Names, Reason, StepVerdict, Taint, Verdict, check,
     findings, standing, tail::Said, title,
 };
-use board::wire::{Explanation, LogRecord, SyscallCount};
+use board::wire::{Explanation, LogRecord, Reports, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
 use scenario::Scenario;
 use scenario::model::Want;
@@ -22,7 +22,7 @@ const CONSOLE: usize = 4096;
 /// So much of what was tampered with is told.
 const TAMPERED: usize = 64;
 /// So many rows of system calls are taken: more than a machine process tells.
-const COUNTED: usize = 16 << 10;
+const COUNTED: usize = 32 << 10;
 
 /// Judges one run.
 pub struct Judge {
@@ -49,6 +49,8 @@ pub struct Judge {
     run_log: Vec<Option<String>>,
     findings: findings::Findings,
     taint: Taint,
+    /// What the kernel counted of its reports: when it was booted, and last.
+    reports: [Reports; 2],
     /// The taint when the current step began.
     step_taint: Option<u64>,
     /// So many lines of the log were not known when the current step began.
@@ -109,6 +111,7 @@ impl Judge {
             tests_seen: false,
             findings: findings::Findings::default(),
             taint: Taint::default(),
+            reports: Default::default(),
             step_taint: None,
             holes_before: Holes::default(),
             holes: Holes::default(),
@@ -174,6 +177,7 @@ impl Judge {
             Event::Booted(booted) => {
                 self.booted = Some(booted.clone());
                 self.taint.before = self.taint.after;
+                self.reports[0] = self.reports[1];
                 vec![Judged::Booted(booted.clone())]
             }
             Event::StepStarted { index } => {
@@ -192,6 +196,10 @@ impl Judge {
             }
             Event::Taint(mask) => {
                 self.taint.after = Some(*mask);
+                Vec::new()
+            }
+            Event::Reports(reports) => {
+                self.reports[1] = *reports;
                 Vec::new()
             }
             Event::Tampered(what) => {

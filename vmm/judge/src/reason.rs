@@ -37,6 +37,13 @@ pub enum Reason {
         /// So many lines of the log are not known.
         log_lost: u64,
     },
+    /// The kernel has counted a report that is not in the log.
+    Counted {
+        /// What it has counted.
+        what: String,
+        /// So many lines of the log are not known.
+        log_lost: u64,
+    },
     /// Lines of the log are not known, and they may have said anything.
     LogLost(u64),
     /// What the hypervisor saw contradicts the guest.
@@ -138,6 +145,10 @@ impl fmt::Display for Reason {
             }
             Self::Taint { letter, what, log_lost } => {
                 write!(f, "the kernel's taint {letter} tells of {what} that is not in its log")?;
+                if *log_lost > 0 { write!(f, " ({})", lost(*log_lost)) } else { Ok(()) }
+            }
+            Self::Counted { what, log_lost } => {
+                write!(f, "the kernel has counted {what} that is not in its log")?;
                 if *log_lost > 0 { write!(f, " ({})", lost(*log_lost)) } else { Ok(()) }
             }
             Self::LogLost(lines) => write!(f, "{}: what they said may be against it", lost(*lines)),

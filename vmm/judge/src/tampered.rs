@@ -1,7 +1,7 @@
 //! What can't be trusted any more, and its wording.
 
 use crate::{Names, entry::Named, title::title};
-use board::wire::{Difference, Tampering};
+use board::wire::{Difference, Oddity, Tampering};
 use engine::event::Tampered as Seen;
 use scenario::errno::Errno;
 use scenario::model::Scenario;
@@ -69,6 +69,30 @@ impl fmt::Display for Tampered {
                 let gone = base::taint::letters(from & !to);
                 write!(f, "the kernel's taint {gone} was taken away")?;
             }
+            Seen::Guest(Tampering::Odd(Oddity::Dispatched { entered, handled, pid })) => {
+                write!(
+                    f,
+                    "system call {entered} of process {pid} entered the kernel, and it handled {handled}"
+                )?;
+            }
+            Seen::Guest(Tampering::Odd(Oddity::Unentered { nr, pid })) => {
+                write!(f, "system call {nr} of process {pid} returned, and had not entered the kernel")?;
+            }
+            Seen::Guest(Tampering::Odd(Oddity::Unreturned { nr, pid })) => {
+                write!(
+                    f,
+                    "system call {nr} of process {pid} entered the kernel and never returned, and the process went on"
+                )?;
+            }
+            Seen::Guest(Tampering::Variable { name, from, to }) => {
+                write!(f, "the kernel's {name} was changed from {from:#x} to {to:#x}")?;
+            }
+            Seen::Guest(Tampering::Record { seq }) => {
+                write!(f, "line {seq} of the kernel's log was changed after it had been read")?;
+            }
+            Seen::Guest(Tampering::Agent { address }) => {
+                write!(f, "the agent's code at {address:#x} was changed")?;
+            }
             Seen::Call(Difference::Number { wanted, seen }) => {
                 write!(f, "the step makes system call {wanted}, and {seen} entered the kernel")?;
             }
@@ -97,8 +121,32 @@ impl fmt::Display for Tampered {
                     index + 1
                 )?;
             }
-            Seen::Exit { said } => {
-                write!(f, "the agent says that a program ended with status {said}, and none did")?;
+            Seen::Exit { said, seen } => {
+                write!(f, "the agent says that a program ended with status {said}, and ")?;
+                match seen {
+                    Some(seen) => write!(f, "it ended with {seen}")?,
+                    None => f.write_str("none did")?,
+                }
+            }
+            Seen::Inside => {
+                f.write_str("the agent says that the step's call returned, and it is in the kernel still")?
+            }
+            Seen::Printed { said, seen } => {
+                write!(f, "{said} bytes came as a program's output, and programs wrote {seen}")?;
+            }
+            Seen::Panic => f.write_str("the log tells of a panic, and the kernel lives on")?,
+            Seen::Finding { title } => {
+                write!(
+                    f,
+                    "the log tells of `{title}`, and neither the kernel's taint nor its count of reports does"
+                )?;
+            }
+            Seen::Fewer { seen } => {
+                let calls = count(usize::try_from(*seen).unwrap_or(usize::MAX), "call");
+                write!(
+                    f,
+                    "the agent says that it made all of the step's calls, and {calls} entered the kernel"
+                )?;
             }
         }
         match &self.by {

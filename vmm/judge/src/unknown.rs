@@ -1,5 +1,6 @@
 //! What is not known of a run. No expectation holds because of something that was not seen.
 
+use crate::judged::SyscallRow;
 use board::wire::{Door, Evidence, LogRecord, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,6 +20,10 @@ pub enum Unseen {
     },
     /// Results, while the guest used the debug registers.
     Results,
+    /// So many calls were handled under another number than they entered with; a tracer can do that.
+    Changed(u64),
+    /// So many calls had numbers beyond the first few thousand that no kernel's table has, and are counted as one.
+    Overflow(u64),
     /// A breakpoint of the guest's own, which could not fire.
     GuestBreakpoint,
     /// Whether the kernel's text stayed as it was; why.
@@ -31,6 +36,18 @@ impl fmt::Display for Unseen {
         match self {
             Self::Calls(door) => write!(f, "calls through {} were not counted {WHY}", name(*door)),
             Self::Vcpu { index, why } => write!(f, "what vCPU {index} counted is missing: {why}"),
+            Self::Changed(calls) => {
+                write!(
+                    f,
+                    "{calls} calls were handled under another number than they entered with, as a tracer's are"
+                )
+            }
+            Self::Overflow(calls) => {
+                write!(
+                    f,
+                    "{calls} calls had made-up numbers of their own, beyond the first few thousand, and are not told apart"
+                )
+            }
             Self::Results => write!(f, "results of calls were not seen {WHY}"),
             Self::Text(why) => write!(f, "nobody watched over the kernel's text: {why}"),
             Self::GuestBreakpoint => f.write_str(
@@ -45,8 +62,8 @@ impl fmt::Display for Unseen {
 pub struct Unknown(pub Vec<Unseen>);
 
 impl Unknown {
-    /// What the evidence itself says to be missing.
-    pub fn of(evidence: &Evidence) -> Self {
+    /// What the evidence itself says to be missing; `rows` are the calls that were counted.
+    pub fn of(evidence: &Evidence, rows: &[SyscallRow]) -> Self {
         let uncounted = evidence.uncounted.iter().map(|what| match what {
             Uncounted::Calls(door) => Unseen::Calls(*door),
             Uncounted::Results => Unseen::Results,
@@ -55,20 +72,28 @@ impl Unknown {
         let missing = evidence.missing_vcpus.iter();
         let missing = missing.map(|vcpu| Unseen::Vcpu { index: vcpu.index, why: vcpu.why.clone() });
         let text = evidence.unguarded.iter().cloned().map(Unseen::Text);
-        let mut all: Vec<Unseen> = uncounted.chain(missing).chain(text).collect();
+        let changed = (evidence.changed > 0).then_some(Unseen::Changed(evidence.changed));
+        // What a number stands for that a guest may make up as well is in the same row.
+        let beyond = rows.iter().filter(|row| row.nr == u64::MAX).map(SyscallRow::count);
+        let beyond = Some(beyond.fold(0_u64, u64::saturating_add)).filter(|calls| *calls > 0);
+        let more = changed.into_iter().chain(beyond.map(Unseen::Overflow));
+        let mut all: Vec<Unseen> = uncounted.chain(missing).chain(text).chain(more).collect();
         all.sort();
         Self(all)
     }
 
     /// Why there may have been more calls than were counted.
     pub fn calls(&self) -> Option<String> {
-        let calls = |unseen: &&Unseen| matches!(unseen, Unseen::Calls(_) | Unseen::Vcpu { .. });
+        let calls =
+            |unseen: &&Unseen| matches!(unseen, Unseen::Calls(_) | Unseen::Vcpu { .. } | Unseen::Changed(_));
         self.0.iter().find(calls).map(Unseen::to_string)
     }
 
     /// Why there may have been more results, or errors, than were seen; `untold` is how many found no room in a row.
     pub fn results(&self, untold: u64) -> Option<String> {
-        let first = self.0.iter().find(|unseen| !matches!(unseen, Unseen::GuestBreakpoint | Unseen::Text(_)));
+        let first = self.0.iter().find(|unseen| {
+            !matches!(unseen, Unseen::GuestBreakpoint | Unseen::Text(_) | Unseen::Overflow(_))
+        });
         let untold = (untold > 0).then(|| format!("{untold} more were not told apart"));
         first.map(Unseen::to_string).or(untold)
     }

@@ -32,6 +32,13 @@ pub struct Controls {
     pub gdt: (u64, u16),
 }
 
+impl Controls {
+    /// Whether it is up: only then its tables and registers mean something.
+    pub fn paging(&self) -> bool {
+        self.cr0 >> 31 & 1 == 1
+    }
+}
+
 /// A processor between two runs. Who watches the guest does so through this.
 pub trait Processor: Send {
     /// Runs the guest until something needs a hand.

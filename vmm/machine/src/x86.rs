@@ -13,6 +13,10 @@ pub const RESUME_FLAG: u64 = 1 << 16;
 pub const SYSENTER: [u32; 3] = [0x174, 0x175, SYSENTER_EIP];
 /// MSR_IA32_SYSENTER_EIP.
 pub const SYSENTER_EIP: u32 = 0x176;
+/// EFER (AMD64 architecture, volume 2, section 3.1.7), and its bit without which `syscall` is no instruction.
+pub const EFER: u32 = 0xc000_0080;
+/// EFER.SCE.
+pub const SYSCALL_ENABLE: u64 = 1;
 /// MSR_STAR (AMD64 architecture, volume 2, section 6.1.1).
 pub const STAR: u32 = 0xc000_0081;
 /// MSR_LSTAR (the same section).

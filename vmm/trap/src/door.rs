@@ -2,7 +2,7 @@
 
 use machine::{
     AddressSpace, Breakpoint, GuestVirtualAddress, Processor,
-    x86::{CSTAR, LSTAR, STAR, SYSCALL_MASK, SYSENTER, SYSENTER_EIP},
+    x86::{CSTAR, EFER, LSTAR, STAR, SYSCALL_MASK, SYSENTER, SYSENTER_EIP},
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,9 @@ pub enum Door {
 }
 
 /// Everything that decides where an entry leads, and with which interrupt flag: MSR_STAR, LSTAR, CSTAR,
-/// FMASK and the three of SYSENTER.
-pub const ENTRY_MSRS: [u32; 7] = [STAR, LSTAR, CSTAR, SYSCALL_MASK, SYSENTER[0], SYSENTER[1], SYSENTER_EIP];
+/// FMASK and the three of SYSENTER; and EFER, without whose first bit `syscall` leads nowhere.
+pub const ENTRY_MSRS: [u32; 8] =
+    [EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK, SYSENTER[0], SYSENTER[1], SYSENTER_EIP];
 
 /// Where the kernel is entered, and where the 64-bit entry code has its result. Four addresses at the most,
 /// as there are four breakpoint registers: of `syscall` and `sysenter` from 32-bit code no processor has
@@ -86,6 +87,11 @@ impl Doors {
         let entries = self.entries.iter().map(|(door, at)| (Place::Entry(*door), *at));
         let behind = self.behind.map(|at| (Place::Results, at));
         entries.clone().take(1).chain(behind).chain(entries.skip(1))
+    }
+
+    /// Whether results of the 64-bit door are seen.
+    pub fn see_results(&self) -> bool {
+        self.behind.is_some()
     }
 
     pub fn breakpoints(&self) -> Vec<Breakpoint> {

@@ -218,6 +218,18 @@ impl KernelState {
         all.iter().filter(is_child).map(one).collect()
     }
 
+    /// The numbers of PID 1's children.
+    pub fn children_of_init(&self) -> Vec<u32> {
+        let field = |name: &str| self.layout(&format!("task_struct.{name}"));
+        let (Some(tgid), Some(parent), Some(all)) = (field("tgid"), field("real_parent"), self.tasks())
+        else {
+            return Vec::new();
+        };
+        let number = |task: u64| self.half(task.wrapping_add(tgid));
+        let of_init = |task: u64| number(self.word(task.wrapping_add(parent))?);
+        all.into_iter().filter(|task| of_init(*task) == Some(1)).filter_map(number).collect()
+    }
+
     /// All tasks but the idle ones: of each process its first thread.
     fn tasks(&self) -> Option<BTreeSet<u64>> {
         let tasks = self.layout("task_struct.tasks")?;

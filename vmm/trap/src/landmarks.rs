@@ -13,6 +13,11 @@ pub const SYMBOLS: &[&str] = &[
     "init_task",
     "modules",
     "tainted_mask",
+    // What the kernel counts of its own reports, and whether it logs.
+    "warn_count",
+    "oops_count",
+    "panic_cpu",
+    "suppress_printk",
     "finish_task_switch",
     "arch_install_hw_breakpoint",
     // The kernel's image, and where it patches it itself.

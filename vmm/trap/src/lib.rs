@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod agent_text;
 mod door;
 mod kernel;
 mod landmarks;
 mod own;
+mod pairs;
 mod printk;
 mod seen;
 mod syscall;
@@ -17,14 +19,16 @@ mod task;
 mod walk;
 mod witness;
 
+pub use agent_text::AgentText;
 pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use own::{OwnBreakpoints, hand_on};
+pub use pairs::{Oddity, Pairs};
 pub use printk::{KernelLog, LogPosition, LogRecord};
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};
 pub use task::Process;
 pub use walk::{Stop, Walk, WalkOrder, Walker};
-pub use witness::{Difference, Expected, Sighting, Witness};
+pub use witness::{Difference, Exit, Expected, Sighting, Witness};

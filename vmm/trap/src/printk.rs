@@ -7,7 +7,11 @@
 
 use machine::{AddressSpace, GuestVirtualAddress};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
 
 /// One line of the kernel's log, as it stood in guest memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +35,12 @@ pub struct KernelLog {
     /// The kernel's variable `prb`, which points to the ring in use.
     prb: GuestVirtualAddress,
     at: LogPosition,
+    /// The newest of those that were read whole: their numbers, where they are, and what they were.
+    whole: VecDeque<(u64, Place, u64)>,
 }
+
+/// So many records are looked at again.
+const MOST_READ_AGAIN: usize = 256;
 
 /// How far a reader got: plain data, which another reader of the same guest can go on from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +130,7 @@ impl Rings {
 impl KernelLog {
     /// A reader of the ring that the kernel's variable `prb` at this address points to.
     pub fn new(space: AddressSpace, prb: u64) -> Self {
-        Self { space, prb: GuestVirtualAddress(prb), at: LogPosition::default() }
+        Self { space, prb: GuestVirtualAddress(prb), at: LogPosition::default(), whole: VecDeque::new() }
     }
 
     /// How far it got.
@@ -132,6 +141,48 @@ impl KernelLog {
     /// Goes on from where another reader was.
     pub fn set_position(&mut self, position: LogPosition) {
         self.at = position;
+        self.whole.clear();
+    }
+
+    /// The numbers of records that are not as they were when they were read. The kernel changes none; it overwrites old
+    /// ones, and then says so.
+    pub fn changed(&mut self) -> Vec<u64> {
+        let Some(rings) = self.rings() else { return Vec::new() };
+        let mut whole = std::mem::take(&mut self.whole);
+        let mut changed = Vec::new();
+        whole.retain_mut(|(seq, place, was)| {
+            // Another ring, or overwritten: there is nothing to compare any more.
+            let now = (place.descs == rings.descs).then(|| self.digest(&rings, place.id)).flatten();
+            if let Some(now) = now
+                && now != *was
+            {
+                changed.push(*seq);
+                *was = now;
+            }
+            now.is_some()
+        });
+        self.whole = whole;
+        changed
+    }
+
+    /// Of a finished record: all that is read of it.
+    fn digest(&self, rings: &Rings, id: u64) -> Option<u64> {
+        let (slot, desc) = (id & (rings.count - 1), rings.desc(id));
+        let whole = || self.u64(desc).filter(|state| *state == FINALIZED << 62 | id);
+        whole()?;
+        let mut info = [0; 20];
+        self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
+        let text = self.text(rings, desc, u64::from(u16::from_le_bytes([info[16], info[17]])));
+        whole()?;
+        let mut hasher = DefaultHasher::new();
+        (info, text).hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
+    /// Where the ring's three parts are.
+    pub fn parts(&self) -> Option<[(&'static str, u64); 3]> {
+        let rings = self.rings()?;
+        Some([("descriptors", rings.descs), ("infos", rings.infos), ("text", rings.text)])
     }
 
     /// What came since the last time; of more than can be read until then, the first. Nothing, when the ring can't be
@@ -177,6 +228,7 @@ impl KernelLog {
     fn collect(&mut self, take: Take, until: Instant) -> Vec<LogRecord> {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut records = Vec::new();
+        let mut whole = VecDeque::new();
         let mut next = (self.at.next_seq, self.at.read);
         for index in self.first(&rings)..rings.records {
             let id = rings.tail.wrapping_add(index) & ID_MASK;
@@ -184,8 +236,13 @@ impl KernelLog {
             match self.find(&rings, id, take) {
                 Found::Whole { record, open } => {
                     next = open.map_or((record.seq.saturating_add(1), 0), |length| (record.seq, length));
+                    let seq = record.seq;
                     records.push(record);
                     if open.is_none() {
+                        if whole.len() == MOST_READ_AGAIN {
+                            whole.pop_front();
+                        }
+                        whole.push_back((seq, id));
                         self.at.place = Some(Place { descs: rings.descs, id: id.wrapping_add(1) & ID_MASK });
                     }
                 }
@@ -199,6 +256,12 @@ impl KernelLog {
             }
         }
         (self.at.next_seq, self.at.read) = next;
+        for (seq, id) in whole {
+            let digest = self.digest(&rings, id);
+            self.whole.extend(digest.map(|digest| (seq, Place { descs: rings.descs, id }, digest)));
+        }
+        let excess = self.whole.len().saturating_sub(MOST_READ_AGAIN);
+        self.whole.drain(..excess);
         records
     }
 

@@ -278,3 +278,20 @@ fn a_read_ends_in_its_time() {
     assert_eq!(log.backlog(), 0.5);
     assert_eq!(ids(&log.read(later())), (CLOCK_EVERY..32).collect::<Vec<u64>>());
 }
+
+#[test]
+fn records_that_are_changed_after_they_were_read_are_told_once() {
+    let guest = Guest::new();
+    (0..5).for_each(|id| guest.record(id, FINALIZED));
+    guest.holds(0, 4);
+    let mut log = guest.log();
+    assert_eq!(ids(&log.read(later())), [0, 1, 2, 3, 4]);
+    assert!(log.changed().is_empty());
+    guest.says(2, FINALIZED, "all is well");
+    // Overwritten, which is the kernel's right; and one that is gone.
+    guest.says(32, FINALIZED, "line 32");
+    guest.put(DESCS + DESC_SIZE, 3 << 62 | 1);
+    assert_eq!(log.changed(), [2]);
+    assert!(log.changed().is_empty());
+    assert_eq!(log.parts().unwrap()[1], ("infos", DIRECT + INFOS));
+}

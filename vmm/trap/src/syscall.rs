@@ -9,9 +9,11 @@
 //! end the run, and the trap follows ([`SyscallTrap::moved`]).
 
 use crate::{
+    agent_text::AgentText,
     door::{Door, Doors, Place, Results},
     landmarks::Landmarks,
     own::{self, OwnBreakpoints},
+    pairs::{Pairs, Returned},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
     task::{Caller, Current},
@@ -19,7 +21,7 @@ use crate::{
 };
 use machine::{
     AddressSpace, GuestVirtualAddress, Memory, Processor, Registers, Subscriber,
-    x86::{INTERRUPT_FLAG, RESUME_FLAG, debug::SINGLE_STEP},
+    x86::{INTERRUPT_FLAG, RESUME_FLAG, TRAP_FLAG, debug::SINGLE_STEP},
 };
 use std::{collections::BTreeSet, time::Instant};
 
@@ -55,6 +57,10 @@ pub struct Order {
     pub trace: Option<Vec<u64>>,
     /// Where what is seen of the step's own call is written down.
     pub witness: Witness,
+    /// Where entries and returns are paired.
+    pub pairs: Pairs,
+    /// What the agent's code is, where that is watched over.
+    pub agent_text: Option<AgentText>,
 }
 
 /// Why system calls can't be trapped.
@@ -115,6 +121,13 @@ impl SyscallTrap {
     pub fn shared(&mut self, vcpu: &dyn Processor) {
         let left_out = vcpu.breakpoints().left_out(Subscriber::Watch);
         self.uncounted.extend(left_out.into_iter().filter_map(|index| self.doors.place(index)));
+        let pair = [Place::Entry(Door::Syscall64), Place::Results];
+        if !self.uncounted.is_empty() {
+            self.order.pairs.short();
+        }
+        if pair.iter().any(|place| self.uncounted.contains(place)) {
+            self.order.pairs.blind();
+        }
     }
 
     /// What had no breakpoint for a while: doors whose calls were not counted, and whether results were not.
@@ -143,7 +156,9 @@ impl SyscallTrap {
         // it has interrupts on, and no way to clear them. The kernel at these places has not, by MSR_FMASK or the
         // interrupt gate.
         let mut seen = None;
-        if registers.rflags & INTERRUPT_FLAG == 0 {
+        // Nor does a single step get here from user space, but by `sysenter`.
+        let stepped = place == Place::Entry(Door::Syscall64) && registers.rflags & TRAP_FLAG != 0;
+        if registers.rflags & INTERRUPT_FLAG == 0 && !stepped {
             seen = match place {
                 Place::Entry(door) => self.entered(vcpu, door, registers),
                 Place::Results => self.returned(vcpu, registers.rsp),
@@ -174,23 +189,49 @@ impl SyscallTrap {
         // The 32-bit doors take the number from EAX alone.
         let nr = if door == Door::Syscall64 { r.rax } else { r.rax & 0xffff_ffff };
         self.debugs |= OwnBreakpoints::may_follow(door, nr);
-        let origin = self.origin(from);
         let task = self.current.as_ref().and_then(Current::task);
-        let process = self.current.as_ref().zip(task).and_then(|(at, task)| at.process(task));
+        let known = self.current.as_ref().zip(task);
+        let (process, ids) = known.map(|(at, task)| (at.process(task), at.ids(task))).unwrap_or_default();
+        // Without returns there are no pairs.
+        let ids = ids.filter(|_| self.doors.see_results());
+        let origin = self.order.pairs.entered(ids, door, nr, from, self.origin(from));
         self.tallies.entered(Call { door, nr, origin }, process);
         let memory = self.order.memory.clone();
         let caller = || Caller::of(task, vcpu, r.rsp);
+        if origin != Origin::Program {
+            self.look_at_agent(vcpu, process.map(|process| process.pid));
+        }
         match origin {
             Origin::Step => {
-                self.order.witness.entered(door, nr, &args, caller(), || user_space(vcpu, &memory));
+                let fits =
+                    self.order.witness.entered(door, nr, &args, caller(), || user_space(vcpu, &memory));
+                if fits && let Some(ids) = ids {
+                    self.order.pairs.adopt(ids);
+                }
             }
-            Origin::Program if is_exit(door, nr) => self.order.witness.exits((args[0] & 0xff) as i32),
-            Origin::Program | Origin::Agent => {}
+            Origin::Program => {
+                let pid = process.map(|process| process.pid);
+                self.order.witness.calls(pid, door, nr, &args, || user_space(vcpu, &memory));
+                if is_exit(door, nr) {
+                    self.order.witness.exits(pid, (args[0] & 0xff) as i32);
+                }
+            }
+            Origin::Agent => {}
         }
         let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
         let memory = seen::pointed_to(&user_space(vcpu, &memory)?, &args);
         let seen = Seen { door, nr, origin, args, memory, process, at: Instant::now(), result: None };
         trace.enter(caller(), seen)
+    }
+
+    /// Its code is looked at before anything of a scenario has run, and when what a step asks for is done.
+    fn look_at_agent(&self, vcpu: &dyn Processor, process: Option<u32>) {
+        let Some(text) = &self.order.agent_text else { return };
+        if (text.is_unknown() || process.is_some_and(|pid| self.order.witness.is_due(pid)))
+            && let Some(user) = user_space(vcpu, &self.order.memory)
+        {
+            text.look(self.order.agent.text, &user);
+        }
     }
 
     /// The stack pointer is at the caller's saved registers.
@@ -203,9 +244,15 @@ impl SyscallTrap {
             u64::from_le_bytes(saved[at..at + 8].try_into().expect("eight bytes"))
         };
         let (nr, result) = (word(PT_REGS_ORIG_AX), word(PT_REGS_AX) as i64);
-        let call = Call { door: Door::Syscall64, nr, origin: self.origin(word(PT_REGS_IP)) };
-        self.tallies.returned(call, result);
-        let task = self.current.as_ref().and_then(Current::task);
+        let (task, back) = (self.current.as_ref().and_then(Current::task), word(PT_REGS_IP));
+        let ids = self.current.as_ref().zip(task).and_then(|(at, task)| at.ids(task));
+        // A result belongs to the row that its call was counted in.
+        let (row, origin) = match self.order.pairs.returned(ids, nr, back, result) {
+            Returned::Unknown => (nr, self.origin(back)),
+            Returned::From(nr, origin) => (nr, origin),
+            Returned::Again => return None,
+        };
+        self.tallies.returned(Call { door: Door::Syscall64, nr: row, origin }, result);
         let memory = &self.order.memory;
         let caller = || Caller::of(task, vcpu, word(PT_REGS_SP));
         self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));

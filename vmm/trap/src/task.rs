@@ -1,6 +1,6 @@
 //! Who runs on a vCPU: the kernel's `current`, read from guest memory.
 
-use crate::Landmarks;
+use crate::{Landmarks, pairs::Ids};
 use machine::{AddressSpace, GuestVirtualAddress, Memory, Processor, x86::GS_BASES};
 use std::cell::Cell;
 use vm_memory::{Bytes, GuestAddress};
@@ -54,6 +54,7 @@ pub(crate) struct Current {
     memory: Memory,
     /// This vCPU's pointer to its task.
     pointer: GuestAddress,
+    pid: Option<u64>,
     tgid: u64,
     comm: u64,
     /// The pages of fields that were read last, one of even and one of odd number, and where they are: a task may lie on
@@ -78,6 +79,7 @@ impl Current {
             pointer: space.translate(GuestVirtualAddress(base.wrapping_add(variable)))?,
             space: space.clone(),
             memory: memory.clone(),
+            pid: landmarks.layout("task_struct.pid"),
             tgid: landmarks.layout("task_struct.tgid")?,
             comm: landmarks.layout("task_struct.comm")?,
             pages: Default::default(),
@@ -91,11 +93,20 @@ impl Current {
 
     /// The process that a task belongs to.
     pub fn process(&self, task: u64) -> Option<Process> {
-        let mut pid = [0; 4];
-        self.read(task.wrapping_add(self.tgid), &mut pid)?;
         let mut name = [0; 16];
         self.read(task.wrapping_add(self.comm), &mut name)?;
-        Some(Process { pid: u32::from_le_bytes(pid), name })
+        Some(Process { pid: self.number(task, self.tgid)?, name })
+    }
+
+    /// How the kernel numbers a task.
+    pub fn ids(&self, task: u64) -> Option<Ids> {
+        Some(Ids { task, pid: self.number(task, self.pid?)?, tgid: self.number(task, self.tgid)? })
+    }
+
+    fn number(&self, task: u64, field: u64) -> Option<u32> {
+        let mut number = [0; 4];
+        self.read(task.wrapping_add(field), &mut number)?;
+        Some(u32::from_le_bytes(number))
     }
 
     fn read(&self, address: u64, buffer: &mut [u8]) -> Option<()> {

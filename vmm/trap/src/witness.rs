@@ -9,12 +9,15 @@ use machine::{AddressSpace, GuestVirtualAddress};
 use protocol::Arg;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// So many programs' ends are remembered, the newest.
 const MOST_EXITS: usize = 256;
+/// Of so many programs it is remembered when they began.
+const MOST_PROGRAMS: usize = 64;
 /// Larger buffers than the agent makes are not read.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -26,6 +29,23 @@ fn is_restart(door: Door, nr: u64) -> bool {
 
 /// Calls whose buffers the kernel fills when it likes: `io_submit`, `io_getevents`, `io_pgetevents`, `io_uring_*`.
 const LATER: [u64; 6] = [208, 209, 333, 425, 426, 427];
+
+/// Calls of the 64-bit table by which a program may end another one by a signal, now or later: `alarm`, `setitimer`, `kill`,
+/// `rt_sigqueueinfo`, `tkill`, `timer_create`, `tgkill`, `rt_tgsigqueueinfo`, `pidfd_send_signal`.
+const SIGNALS: [u64; 9] = [37, 38, 62, 129, 200, 222, 234, 297, 424];
+/// `clone3`, and `clone` with CLONE_THREAD (include/uapi/linux/sched.h), by which a program gets threads.
+const CLONES: [u64; 2] = [435, 56];
+const CLONE_THREAD: u64 = 0x1_0000;
+
+/// `write` and `pwrite64`, whose third argument is how much; `writev`, `pwritev` and `pwritev2`, with so many pieces there;
+/// `sendfile`, whose fourth it is.
+const WRITES: [u64; 2] = [1, 18];
+const PIECES: [u64; 3] = [20, 296, 328];
+const SENDFILE: u64 = 40;
+/// `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
+const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
+/// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
+const MOST_PIECES: u64 = 1024;
 
 /// How a step's call should look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,10 +71,35 @@ pub struct Sighting {
     pub result: Option<i64>,
     /// Buffers that the kernel may write to, in the arguments' order, as they were when it returned.
     pub buffers: Option<Vec<Vec<u8>>>,
-    /// Statuses that programs ended with, by their own calls, the newest.
-    pub exits: VecDeque<i32>,
+    /// The agent made fewer calls than it was to make, though all of them ended in the same way.
+    pub fewer: bool,
+    /// The call is in the kernel still, or never came back to where its result would have been seen.
+    pub inside: bool,
+    /// From the entry of the first call to the return of the last one.
+    pub took: Duration,
+    /// Programs that ended by their own calls, the newest.
+    pub exits: VecDeque<Exit>,
     /// There were more of them.
     pub more_exits: bool,
+    /// A program may have had threads, or have sent signals.
+    pub signals: bool,
+    /// So many bytes programs wanted written, to wherever.
+    pub written: u64,
+    /// They had other ways to write, of which it is not known how much that was.
+    pub unbounded: bool,
+    /// The processes that PID 1 forked; none where that is not known.
+    pub forked: Vec<u32>,
+}
+
+/// A program that ended by its own call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its process's number, where that is known.
+    pub pid: Option<u32>,
+    /// The status.
+    pub status: i32,
+    /// From its first call to this one.
+    pub took: Duration,
 }
 
 /// What is not as it should be. Arguments are counted from 1.
@@ -101,6 +146,15 @@ struct Inner {
     seen: Sighting,
     /// The call that is in the kernel.
     inside: Option<Inside>,
+    /// When the first one entered.
+    began: Option<Instant>,
+    /// The errno of the first result, 0 for none; and whether a later one had another.
+    first: Option<i64>,
+    ended_otherwise: bool,
+    /// Whose code was looked at, when so much was done.
+    looked: BTreeMap<u32, usize>,
+    /// When programs made their first call.
+    programs: BTreeMap<u32, Instant>,
 }
 
 #[derive(Debug)]
@@ -119,14 +173,28 @@ impl Witness {
 
     /// What was seen since then.
     pub fn sighting(&self) -> Sighting {
-        self.inner().seen.clone()
+        let inner = self.inner();
+        // Where results are not seen it is not known when the agent had to stop.
+        let all = inner.first.is_some() && !inner.ended_otherwise;
+        let times = inner.expected.as_ref().map_or(0, |expected| expected.times.into());
+        let fewer = all && inner.seen.entered < times;
+        Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
+    }
+
+    /// Whether the agent's code is to be looked at, in a call of this process of its own: when the step's call is done, and when
+    /// programs have ended since the last time.
+    pub(crate) fn is_due(&self, tgid: u32) -> bool {
+        let mut inner = self.inner();
+        let done = inner.seen.exits.len() + usize::from(inner.seen.result.is_some());
+        let room = inner.looked.len() < MOST_PROGRAMS;
+        room && done > inner.looked.insert(tgid, done).unwrap_or(0)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A step's call entered. `user` are the caller's page tables.
+    /// A step's call entered. `user` are the caller's page tables. Says whether it is as it should be.
     pub(crate) fn entered(
         &self,
         door: Door,
@@ -134,20 +202,26 @@ impl Witness {
         args: &[u64; 6],
         caller: Caller,
         user: impl FnOnce() -> Option<AddressSpace>,
-    ) {
+    ) -> bool {
         let mut inner = self.inner();
+        let inner = &mut *inner;
         inner.seen.entered = inner.seen.entered.saturating_add(1);
-        let Some(expected) = inner.expected.clone() else { return };
+        let Some(expected) = &inner.expected else { return false };
         if is_restart(door, nr) && inner.seen.entered > 1 {
-            return;
+            if let Some(inside) = &mut inner.inside {
+                inside.nr = nr;
+            }
+            return false;
         }
-        let user = user();
-        let differs = differs(&expected, nr, args, user.as_ref());
-        if inner.seen.differs.is_none() {
-            inner.seen.differs = differs;
-        }
-        let once = expected.times == 1 && door == Door::Syscall64;
-        inner.inside = once.then(|| Inside { caller, nr, buffers: buffers(&expected, args) });
+        inner.began.get_or_insert_with(Instant::now);
+        // Who has no buffers needs no memory.
+        let user = expected.args.iter().any(|arg| !matches!(arg, Arg::Int(_))).then(user).flatten();
+        let differs = differs(expected, nr, args, user.as_ref());
+        let fits = differs.is_none();
+        inner.seen.differs = inner.seen.differs.take().or(differs);
+        let seen = door == Door::Syscall64;
+        inner.inside = seen.then(|| Inside { caller, nr, buffers: buffers(expected, args) });
+        fits
     }
 
     /// A call leaves the kernel.
@@ -168,7 +242,10 @@ impl Witness {
         if inside.nr != nr && inner.seen.differs.is_none() {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }
+        let errno = if (-4095..0).contains(&result) { result } else { 0 };
+        inner.ended_otherwise |= *inner.first.get_or_insert(errno) != errno;
         inner.seen.result = Some(result);
+        inner.seen.took = inner.began.map_or(Duration::ZERO, |began| began.elapsed());
         if !LATER.contains(&nr) {
             inner.seen.buffers = user().and_then(|user| {
                 let read = |(at, length): &(u64, usize)| {
@@ -182,13 +259,44 @@ impl Witness {
     }
 
     /// A program ends itself.
-    pub(crate) fn exits(&self, status: i32) {
-        let seen = &mut self.inner().seen;
+    pub(crate) fn exits(&self, pid: Option<u32>, status: i32) {
+        let mut inner = self.inner();
+        let began = pid.and_then(|pid| inner.programs.get(&pid));
+        let took = began.map_or(Duration::ZERO, Instant::elapsed);
+        let seen = &mut inner.seen;
         if seen.exits.len() == MOST_EXITS {
             seen.exits.pop_front();
             seen.more_exits = true;
         }
-        seen.exits.push_back(status);
+        seen.exits.push_back(Exit { pid, status, took });
+    }
+
+    /// A program makes another call.
+    pub(crate) fn calls(
+        &self,
+        pid: Option<u32>,
+        door: Door,
+        nr: u64,
+        args: &[u64; 6],
+        user: impl FnOnce() -> Option<AddressSpace>,
+    ) {
+        let mut inner = self.inner();
+        let wants = match nr {
+            _ if door != Door::Syscall64 => None,
+            nr if WRITES.contains(&nr) => Some(args[2]),
+            nr if PIECES.contains(&nr) => user().and_then(|user| pieces(&user, args[1], args[2])),
+            SENDFILE => Some(args[3]),
+            nr => (!OTHERWISE.contains(&nr)).then_some(0),
+        };
+        inner.seen.written = inner.seen.written.saturating_add(wants.unwrap_or(0));
+        inner.seen.unbounded |= wants.is_none();
+        if let Some(pid) = pid
+            && inner.programs.len() < MOST_PROGRAMS
+        {
+            inner.programs.entry(pid).or_insert_with(Instant::now);
+        }
+        let threads = CLONES[0] == nr || (CLONES[1] == nr && args[0] & CLONE_THREAD != 0);
+        inner.seen.signals |= threads || SIGNALS.contains(&nr) || door != Door::Syscall64;
     }
 }
 
@@ -211,6 +319,14 @@ fn differs(expected: &Expected, nr: u64, args: &[u64; 6], user: Option<&AddressS
         }
         Arg::Out(_) => None,
     })
+}
+
+/// How many bytes a `struct iovec[]` of this many pieces has together.
+fn pieces(user: &AddressSpace, at: u64, count: u64) -> Option<u64> {
+    let mut bytes = vec![0; (count.min(MOST_PIECES) * 16) as usize];
+    user.read(GuestVirtualAddress(at), &mut bytes)?;
+    let length = |piece: &[u8]| u64::from_le_bytes(piece[8..].try_into().expect("eight bytes"));
+    Some(bytes.chunks_exact(16).map(length).fold(0, u64::saturating_add))
 }
 
 fn buffers(expected: &Expected, args: &[u64; 6]) -> Vec<(u64, usize)> {
@@ -292,10 +408,63 @@ mod tests {
     }
 
     #[test]
+    fn repeated_calls_are_counted_and_the_last_result_is_kept() {
+        let seen = |results: &[i64]| {
+            let witness = Witness::default();
+            let expected = Expected { door: protocol::Door::Syscall64, nr: 7, args: vec![], times: 3 };
+            witness.expect(Some(expected));
+            for result in results {
+                assert!(witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None));
+                witness.returned(|| Caller::Task(1), 7, *result, || None);
+            }
+            let seen = witness.sighting();
+            (seen.result, seen.fewer)
+        };
+        assert_eq!(seen(&[1, 2, 3]), (Some(3), false));
+        assert_eq!(seen(&[1, 2]), (Some(2), true));
+        assert_eq!(seen(&[1, -9]), (Some(-9), false), "the agent stops there");
+        assert_eq!(seen(&[-9, -9]), (Some(-9), true));
+        assert_eq!(seen(&[]), (None, false));
+    }
+
+    #[test]
+    fn programs_that_may_send_signals_are_known() {
+        let seen = |door, nr, args| {
+            let witness = call(vec![]);
+            witness.calls(Some(7), door, nr, &args, || None);
+            witness.sighting().signals
+        };
+        assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
+        assert!(seen(Door::Syscall64, 56, [CLONE_THREAD, 0, 0, 0, 0, 0]));
+        assert!(!seen(Door::Syscall64, 56, [0x1200011, 0, 0, 0, 0, 0]) && !seen(Door::Syscall64, 1, [0; 6]));
+    }
+
+    #[test]
+    fn what_programs_write_is_added_up() {
+        let memory = memory();
+        // Two pieces, of 3 and of 4 bytes.
+        memory.write_slice(&[1u64, 3, 1, 4].map(u64::to_le_bytes).concat(), GuestAddress(0x8000)).unwrap();
+        let witness = call(vec![]);
+        let does = |nr, args| witness.calls(Some(7), Door::Syscall64, nr, &args, || user(&memory));
+        does(1, [1, BUFFER, 10, 0, 0, 0]);
+        does(20, [1, BUFFER, 2, 0, 0, 0]);
+        does(40, [1, 3, 0, 100, 0, 0]);
+        does(0, [1, BUFFER, 10, 0, 0, 0]);
+        let seen = witness.sighting();
+        assert_eq!((seen.written, seen.unbounded), (117, false));
+        does(20, [1, 0x10_0000, 2, 0, 0, 0]);
+        assert!(witness.sighting().unbounded, "its pieces are not in memory");
+        let splices = call(vec![]);
+        splices.calls(None, Door::Syscall64, 275, &[0; 6], || None);
+        assert!(splices.sighting().unbounded);
+    }
+
+    #[test]
     fn ends_of_programs_are_kept_up_to_a_number() {
         let witness = call(vec![]);
-        (0..300).for_each(|status| witness.exits(status));
+        (0..300).for_each(|status| witness.exits(Some(7), status));
         let seen = witness.sighting();
-        assert_eq!((seen.exits.len(), seen.exits.back(), seen.more_exits), (256, Some(&299), true));
+        let last = seen.exits.back().map(|exit| (exit.pid, exit.status));
+        assert_eq!((seen.exits.len(), last, seen.more_exits), (256, Some((Some(7), 299)), true));
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     evidence,
     saved::{self, MachineState, Saved},
     vcpus::Life,
-    wire::{About, EndReason, Evidence, Notice, Reset},
+    wire::{About, EndReason, Evidence, Notice, Reports, Reset},
 };
 use machine::saved::{Original, PutBack, plain_copy};
 use std::{
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use trap::Witness;
+use trap::{AgentText, Pairs, Witness};
 
 /// Where a machine began that did not boot.
 pub(super) struct Origin {
@@ -79,6 +79,8 @@ impl Machine {
         self.taint = state.taint;
         // Pages stay protected: the next plan may well want the same.
         (self.guard, self.unguarded, self.witness) = (None, None, Witness::default());
+        (self.pairs, self.agent_text) = (Pairs::default(), AgentText::default());
+        self.reports = Reports::default();
         self.shared.exits.store(0, Ordering::Relaxed);
         self.shared.ready.store(false, Ordering::Relaxed);
         *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -117,7 +119,8 @@ impl Machine {
         let remains = self.vcpus.leave()?;
         let (rows, evidence) = evidence::gather(&remains, vec![], device_errors, &self.memory);
         self.outbox.counted(rows);
-        let evidence = Evidence { unguarded: self.unguarded.take(), ..evidence };
+        let evidence =
+            Evidence { unguarded: self.unguarded.take(), changed: self.pairs.changed(), ..evidence };
         Some(Notice::Ended { reason: EndReason::Stopped, evidence: Box::new(evidence) })
     }
 

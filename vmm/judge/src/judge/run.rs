@@ -5,17 +5,19 @@ use super::step::wanted;
 use crate::check;
 use crate::entry::EntryWrite;
 use crate::findings::excuse;
-use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
+use crate::judged::{Excuse, Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use crate::places;
 use crate::reason::{Reason, Unmet};
 use crate::standing::{self, Hang, describe};
 use crate::subtests::Results;
+use crate::tampered::Tampered;
 use crate::unknown::Unknown;
 use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
 use board::wire::{Blame, EndReason, Evidence, LogRecord};
 use engine::event::{Ended, RunEnd};
 use scenario::model::Ktap;
+use splat::Kind;
 use std::time::Duration;
 
 /// So many lines of the log explain a verdict.
@@ -40,7 +42,7 @@ impl Judge {
         }
         let rows = self.rows();
         let mut report = self.report(&ended.evidence, ended.ran, rows);
-        let unknown = Unknown::of(&ended.evidence);
+        let unknown = Unknown::of(&ended.evidence, &report.syscalls);
         report.unknown.clone_from(&unknown.0);
         let end = self.end(&ended.why);
         // A run that was cut off did not get to what it should have done: that would be noise.
@@ -50,6 +52,7 @@ impl Judge {
         }
         report.expectations += usize::from(self.scenario.expect.ending.is_some());
         report.failures.extend(end.missing.clone());
+        report.tampered.extend(self.made_up(&ended.why, &report));
         let (verdict, reason) = self.decide(&ended.why, &report, &end);
         if verdict == Verdict::Infra {
             report.failures.clear();
@@ -203,6 +206,9 @@ impl Judge {
         if let Some(tampered) = report.tampered.first() {
             return (Verdict::Tampered, Reason::Tampered(Box::new(tampered.clone())));
         }
+        if let Some(write) = report.entry_writes.first() {
+            return (Verdict::Tampered, Reason::EntryMoved(write.clone()));
+        }
         let Some(booted) = &self.booted else {
             return match self.boot_failed(why) {
                 (Verdict::BootFailed, _) if end.is_final => self.compared(report, end),
@@ -283,9 +289,6 @@ impl Judge {
         if !unmet.is_nothing() {
             return (Verdict::Fail, Reason::Unmet(unmet));
         }
-        if let Some(write) = report.entry_writes.first() {
-            return (Verdict::Fail, Reason::EntryMoved(write.clone()));
-        }
         if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
             return (Verdict::Splat, reason_of(splat));
         }
@@ -301,7 +304,7 @@ impl Judge {
     /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
     /// flooded, or somebody tampered with it.
     fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
-        let added = self.taint.added()?;
+        let added = self.taint.added().unwrap_or(0);
         let worst = report.findings.iter().map(|finding| finding.gravity).max();
         [('D', "an oops", Gravity::Oops, Verdict::Oops), ('W', "a warning", Gravity::Splat, Verdict::Splat)]
             .into_iter()
@@ -312,6 +315,61 @@ impl Judge {
             .map(|(letter, what, _, verdict)| {
                 (verdict, Reason::Taint { letter, what: what.into(), log_lost: report.log_lost })
             })
+            .or_else(|| self.uncounted(report))
+    }
+
+    /// The same of a report that the kernel has counted.
+    fn uncounted(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
+        let worst = report.findings.iter().map(|finding| finding.gravity).max();
+        let [before, after] = &self.reports;
+        let more = |before: Option<u32>, after: Option<u32>| before.zip(after).is_some_and(|(b, a)| a > b);
+        let all = [
+            (more(before.oopses, after.oopses), "an oops", Gravity::Oops, Verdict::Oops),
+            (more(before.warnings, after.warnings), "a warning", Gravity::Splat, Verdict::Splat),
+        ];
+        let hushed = |(more, _, gravity, _): &(bool, &str, Gravity, Verdict)| {
+            *more && worst.is_none_or(|worst| worst < *gravity)
+        };
+        let (_, what, _, verdict) = all.into_iter().find(hushed)?;
+        Some((verdict, Reason::Counted { what: what.into(), log_lost: report.log_lost }))
+    }
+
+    /// A finding that the scenario wants, and that only the log tells of. A kernel that warns or dies says so in its taint and counts
+    /// it: right behind its last line, so that of several processors one may not have got to it when the run ended.
+    fn made_up(&self, why: &RunEnd, report: &RunReport) -> Option<Tampered> {
+        let (taint, [before, after]) = (self.taint.after, &self.reports);
+        let last = self.steps.len().saturating_sub(1);
+        let settled = |finding: &&Finding| {
+            finding.excuse == Some(Excuse::Expected)
+                && (self.scenario.machine.vcpus == 1 || finding.step.is_some_and(|step| step < last))
+        };
+        // Where it is not known it says nothing.
+        let has = |letters: &str| {
+            let bit = |letter: char| taint::bit(&letter.to_string()).unwrap_or(0);
+            taint.is_none_or(|taint| letters.chars().any(|letter| taint & bit(letter) != 0))
+        };
+        let made_up = |finding: &&Finding| {
+            let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
+            let warns = finding.splat.kind == Kind::Warn && finding.splat.excerpt.iter().any(says);
+            match finding.gravity {
+                Gravity::Oops => !has("D") || !grown(before.oopses, after.oopses),
+                // WARN_TAINT() has another letter for what the firmware or the processor did.
+                Gravity::Splat if warns => !has("WIS") || !grown(before.warnings, after.warnings),
+                _ => false,
+            }
+        };
+        let panic = |finding: &&Finding| {
+            finding.excuse == Some(Excuse::Expected)
+                && finding.gravity == Gravity::Panic
+                && after.panicked == Some(false)
+        };
+        let found = match why {
+            RunEnd::Completed => report.findings.iter().filter(settled).find(made_up),
+            RunEnd::Panicked | RunEnd::Machine(EndReason::Reset) => report.findings.iter().find(panic),
+            _ => None,
+        }?;
+        let what = engine::event::Tampered::Finding { title: found.splat.title.clone() };
+        Some(Tampered::of(&what, found.step, &self.scenario, &*self.names))
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {
@@ -346,6 +404,11 @@ impl Judge {
             .or_else(|| self.standing.first().cloned());
         (verdict, Reason::Hung { step, place })
     }
+}
+
+/// Whether a counter went up, as far as that is known.
+fn grown(before: Option<u32>, after: Option<u32>) -> bool {
+    before.zip(after).is_none_or(|(before, after)| after > before)
 }
 
 /// How a run ended, as its scenario sees it.

@@ -1,0 +1,282 @@
+//! Entries and returns of calls, paired by the task that makes them: what entered is what the kernel has to handle, and a task that
+//! is back in user space has returned from what it entered with.
+//!
+//! By the same book-keeping it is known which processes are the agent's: those that there were when counting began, before
+//! anything of a scenario ran, and what they fork, until that executes another program. An address in user space
+//! alone tells nothing: any program can have code there.
+//!
+//! Only the 64-bit door has its returns seen, and only of kernels whose tasks are known something can be said.
+
+use crate::{door::Door, tally::Origin};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Tasks that are remembered; there are no more in a sane guest.
+const MOST_TASKS: usize = 1 << 15;
+/// So many oddities are told.
+const MOST_TOLD: usize = 16;
+
+/// Numbers of the 64-bit table (arch/x86/entry/syscalls/syscall_64.tbl).
+const SIGRETURN: u64 = 15;
+const FORKS: [u64; 4] = [56, 57, 58, 435];
+const EXECS: [u64; 2] = [59, 322];
+const EXITS: [u64; 2] = [60, 231];
+/// `ptrace`, in the table of 64-bit programs and in the other one.
+const PTRACE: [u64; 2] = [101, 26];
+
+/// What can't be in a kernel that handles what it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Oddity {
+    /// Another number was handled than the one that entered.
+    Dispatched {
+        /// The one that entered.
+        entered: u64,
+        /// The one that was saved for the kernel.
+        handled: u64,
+        /// Who called.
+        pid: u32,
+    },
+    /// A result came, and its call had not entered.
+    Unentered {
+        /// The number.
+        nr: u64,
+        /// Who returned.
+        pid: u32,
+    },
+    /// A call entered and never returned, and its task went on to another one.
+    Unreturned {
+        /// The number.
+        nr: u64,
+        /// Who called.
+        pid: u32,
+    },
+}
+
+/// A task as its kernel numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// Its address.
+    pub task: u64,
+    /// Its own number.
+    pub pid: u32,
+    /// Its process's.
+    pub tgid: u32,
+}
+
+/// A call that returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returned {
+    /// It is not known which: it was there before counting began, or tasks are not known.
+    Unknown,
+    /// This one, which entered as whose.
+    From(u64, Origin),
+    /// It is made once more from its beginning (ERESTARTSYS of include/linux/errno.h).
+    Again,
+}
+
+/// What all vCPUs of a machine know together.
+#[derive(Clone, Debug, Default)]
+pub struct Pairs(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    tasks: HashMap<u64, Task>,
+    /// Processes of the agent's; none where they are not known.
+    agents: BTreeSet<u32>,
+    /// The agent's forks that have not returned: their children may run already.
+    forking: usize,
+    /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
+    children: Vec<u32>,
+    found: Vec<Oddity>,
+    /// Numbers that changed while programs may have traced others, who may change numbers.
+    changed: u64,
+    /// Some program may be another's tracer.
+    traced: bool,
+    /// A return was seen.
+    returns: bool,
+    /// Entries or returns were not seen for a while.
+    blind: bool,
+    /// The same of some other door.
+    short: bool,
+}
+
+#[derive(Debug)]
+struct Task {
+    pid: u32,
+    inside: Option<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    nr: u64,
+    /// Where it returns to.
+    back: u64,
+    origin: Origin,
+    /// The agent forks.
+    forks: bool,
+}
+
+impl Pairs {
+    /// These processes are the agent's, PID 1 beside.
+    pub fn of(agents: impl IntoIterator<Item = u32>) -> Self {
+        let agents = agents.into_iter().chain([1]).collect();
+        Self(Arc::new(Mutex::new(Inner { agents, ..Inner::default() })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What could not be, since the last time.
+    pub fn take(&self) -> Vec<Oddity> {
+        std::mem::take(&mut self.inner().found)
+    }
+
+    /// So many numbers changed on their way, which a tracer may have done.
+    pub fn changed(&self) -> u64 {
+        self.inner().changed
+    }
+
+    /// Whether all returns are seen.
+    pub fn sees_returns(&self) -> bool {
+        let inner = self.inner();
+        inner.returns && !inner.blind
+    }
+
+    /// Whether some door had no breakpoint for a while.
+    pub fn is_short(&self) -> bool {
+        self.inner().short
+    }
+
+    /// Some door has none.
+    pub(crate) fn short(&self) {
+        self.inner().short = true;
+    }
+
+    /// Breakpoints were needed elsewhere: entries and returns are seen no longer, or not all of them.
+    pub(crate) fn blind(&self) {
+        self.inner().blind = true;
+    }
+
+    /// What PID 1 has forked by now is no more of interest.
+    pub fn forget_children(&self) {
+        self.inner().children.clear();
+    }
+
+    /// What PID 1 has forked since then.
+    pub fn children(&self) -> Vec<u32> {
+        self.inner().children.clone()
+    }
+
+    /// The maker of the first call that a step asks for is the agent's worker, where it is not known otherwise.
+    pub(crate) fn adopt(&self, ids: Ids) -> bool {
+        let mut inner = self.inner();
+        let unknown = inner.agents.iter().all(|agent| *agent == 1);
+        unknown && inner.agents.insert(ids.tgid)
+    }
+
+    /// A call enters. `by_address` is whose it is if its address, `back`, tells the truth.
+    pub(crate) fn entered(
+        &self,
+        ids: Option<Ids>,
+        door: Door,
+        nr: u64,
+        back: u64,
+        by_address: Origin,
+    ) -> Origin {
+        let mut inner = self.inner();
+        let Some(ids) = ids else { return by_address };
+        let origin = inner.origin(ids, by_address);
+        inner.traced |= origin == Origin::Program && nr == PTRACE[usize::from(door != Door::Syscall64)];
+        if door != Door::Syscall64 {
+            return origin;
+        }
+        let forks = origin != Origin::Program && FORKS.contains(&nr);
+        if EXITS.contains(&nr) && ids.pid == ids.tgid && ids.tgid != 1 {
+            // Its number may be another one's later.
+            inner.agents.remove(&ids.tgid);
+        }
+        let inside = Some(Inside { nr, back, origin, forks });
+        if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
+            inner.tasks.clear();
+            inner.forking = 0;
+        }
+        inner.forking += usize::from(forks);
+        let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside });
+        if let Some(Task { pid, inside: Some(inside) }) = before {
+            inner.forking -= usize::from(inside.forks);
+            // Another task may be where one was that died in its call.
+            if pid == ids.pid {
+                inner.find(Oddity::Unreturned { nr: inside.nr, pid: ids.tgid });
+            }
+        }
+        origin
+    }
+
+    /// A call of the 64-bit door returns to `back`; `nr` is the number that was saved for the kernel.
+    pub(crate) fn returned(&self, ids: Option<Ids>, nr: u64, back: u64, result: i64) -> Returned {
+        let mut inner = self.inner();
+        inner.returns = true;
+        let Some(ids) = ids else { return Returned::Unknown };
+        let known = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
+        let Some(task) = known else {
+            // It was in the kernel when counting began.
+            if inner.tasks.len() < MOST_TASKS {
+                inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: None });
+            }
+            return Returned::Unknown;
+        };
+        let Some(inside) = task.inside.take() else {
+            inner.find(Oddity::Unentered { nr, pid: ids.tgid });
+            return Returned::Unknown;
+        };
+        inner.forking -= usize::from(inside.forks);
+        // This call itself says that there is none (restore_sigcontext of arch/x86/kernel/signal_64.c).
+        if nr != inside.nr && inside.nr != SIGRETURN {
+            if inner.traced {
+                inner.changed = inner.changed.saturating_add(1);
+            } else {
+                inner.find(Oddity::Dispatched { entered: inside.nr, handled: nr, pid: ids.tgid });
+            }
+        }
+        // `syscall` has two bytes; its registers are as they were then (arch_do_signal_or_restart of arch/x86/kernel/signal.c).
+        if back == inside.back.wrapping_sub(2) {
+            return Returned::Again;
+        }
+        if inside.forks
+            && let Ok(child @ 1..) = u32::try_from(result)
+        {
+            inner.agents.insert(child);
+            if ids.tgid == 1 && inner.children.len() < MOST_TOLD {
+                inner.children.push(child);
+            }
+        }
+        if EXECS.contains(&inside.nr) && result == 0 && ids.tgid != 1 {
+            inner.agents.remove(&ids.tgid);
+        }
+        Returned::From(inside.nr, inside.origin)
+    }
+}
+
+impl Inner {
+    fn origin(&self, ids: Ids, by_address: Origin) -> Origin {
+        // A child of the agent's may run before the agent is back from the fork.
+        let is_agent = self.blind || self.forking > 0 || self.agents.contains(&ids.tgid);
+        // Where nobody but PID 1 is known, its worker is not.
+        if is_agent || self.agents.len() <= 1 { by_address } else { Origin::Program }
+    }
+
+    fn find(&mut self, oddity: Oddity) {
+        if !self.blind && self.found.len() < MOST_TOLD {
+            self.found.push(oddity);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pairs_test.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+
+const STEP: Origin = Origin::Step;
+const BACK: u64 = 0x6e00_1000;
+
+fn ids(task: u64, pid: u32, tgid: u32) -> Option<Ids> {
+    Some(Ids { task, pid, tgid })
+}
+
+fn enter(pairs: &Pairs, who: Option<Ids>, nr: u64) -> Origin {
+    pairs.entered(who, Door::Syscall64, nr, BACK, STEP)
+}
+
+#[test]
+fn calls_that_return_as_they_entered_are_nothing_odd() {
+    let pairs = Pairs::of([20]);
+    let (one, other) = (ids(1, 30, 30), ids(2, 31, 30));
+    // It was in the kernel before.
+    assert_eq!(pairs.returned(one, 0, BACK, 5), Returned::Unknown);
+    enter(&pairs, one, 39);
+    enter(&pairs, other, 0);
+    assert_eq!(pairs.returned(one, 39, BACK, 30), Returned::From(39, Origin::Program));
+    assert_eq!(pairs.returned(other, 0, BACK, 1), Returned::From(0, Origin::Program));
+    // Through other doors no result is seen.
+    pairs.entered(one, Door::Int80, 20, 0, Origin::Program);
+    enter(&pairs, one, 1);
+    // A signal's handler runs, and returns.
+    pairs.returned(one, 1, 0x40_0000, 10);
+    enter(&pairs, one, SIGRETURN);
+    pairs.returned(one, u64::MAX, BACK, 3);
+    // The call is made again.
+    enter(&pairs, one, 0);
+    assert_eq!(pairs.returned(one, 0, BACK - 2, 0), Returned::Again);
+    enter(&pairs, one, 0);
+    // A task that died in its call, and another one in its place.
+    enter(&pairs, ids(1, 40, 40), 39);
+    pairs.returned(ids(1, 40, 40), 39, BACK, 40);
+    assert_eq!((pairs.take(), pairs.changed()), (vec![], 0));
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let pairs = Pairs::of([20]);
+    let one = ids(1, 30, 30);
+    enter(&pairs, one, 5);
+    pairs.returned(one, 39, BACK, 0);
+    pairs.returned(one, 39, BACK, 0);
+    enter(&pairs, one, 7);
+    enter(&pairs, one, 8);
+    let found = [
+        Oddity::Dispatched { entered: 5, handled: 39, pid: 30 },
+        Oddity::Unentered { nr: 39, pid: 30 },
+        Oddity::Unreturned { nr: 7, pid: 30 },
+    ];
+    assert_eq!(pairs.take(), found);
+    // Nothing is said where not everything was seen.
+    pairs.blind();
+    pairs.returned(one, 1, BACK, 0);
+    assert_eq!(pairs.take(), []);
+}
+
+#[test]
+fn numbers_that_a_tracer_may_have_changed_are_counted() {
+    let pairs = Pairs::of([20]);
+    let one = ids(1, 30, 30);
+    enter(&pairs, ids(2, 31, 31), 101);
+    enter(&pairs, one, 5);
+    pairs.returned(one, 39, BACK, 0);
+    assert_eq!((pairs.take(), pairs.changed()), (vec![], 1));
+}
+
+#[test]
+fn only_the_agents_own_processes_are_the_agent() {
+    let pairs = Pairs::of([20]);
+    let (agent, worker, child) = (ids(1, 1, 1), ids(2, 20, 20), ids(3, 21, 21));
+    assert_eq!(enter(&pairs, worker, 39), STEP);
+    assert_eq!(enter(&pairs, child, 39), Origin::Program, "any program may have code there");
+    pairs.returned(child, 39, BACK, 21);
+    // The agent forks, and its child runs before that is known, and then becomes a program.
+    enter(&pairs, agent, 56);
+    assert_eq!(enter(&pairs, child, 112), STEP);
+    pairs.returned(agent, 56, BACK, 21);
+    pairs.returned(child, 112, BACK, 21);
+    assert_eq!(enter(&pairs, child, 59), STEP);
+    pairs.returned(child, 59, 0x40_0000, 0);
+    assert_eq!(enter(&pairs, child, 39), Origin::Program);
+    assert_eq!(pairs.children(), [21]);
+    pairs.forget_children();
+    assert!(pairs.children().is_empty());
+    assert!(!pairs.adopt(Ids { task: 3, pid: 21, tgid: 21 }), "the worker is known");
+}
+
+#[test]
+fn worker_that_is_not_known_is_who_makes_the_first_call() {
+    let pairs = Pairs::of([]);
+    assert_eq!(enter(&pairs, ids(2, 20, 20), 39), STEP);
+    assert!(pairs.adopt(Ids { task: 2, pid: 20, tgid: 20 }));
+    assert_eq!(enter(&pairs, ids(3, 21, 21), 39), Origin::Program);
+}
+
+#[test]
+fn tasks_without_end_are_forgotten() {
+    let pairs = Pairs::of([20]);
+    for task in 0..2 * MOST_TASKS as u64 {
+        enter(&pairs, ids(task, task as u32, 30), 56);
+    }
+    assert!(pairs.inner().tasks.len() <= MOST_TASKS);
+    assert_eq!(pairs.take(), []);
+}

@@ -1,67 +1,63 @@
 //! Submissions that want a pass by changing what it rests on: each is seen, and gets no pass.
 
-use super::support::{Ran, root, run_text};
+use super::support::{root, run_all, run_text};
+use std::process::Command;
+
+/// What is played, what the steps after the module's loading are, which verdict that must get, and what is said.
+type Case<'a> = (&'a str, String, &'a str, &'a [&'a str]);
+
+/// All of them in one run, each in a guest that starts from the saved machine.
+#[track_caller]
+fn play(cases: &[Case<'_>]) {
+    let texts: Vec<String> = cases.iter().map(|(_, text, ..)| text.clone()).collect();
+    let ran = run_all(&texts);
+    let scenarios = ran.whole_report()["scenarios"].as_array().unwrap();
+    assert_eq!(scenarios.len(), cases.len(), "{}", ran.text);
+    let wrong = cases.iter().zip(scenarios).filter(|((_, _, verdict, says), scenario)| {
+        scenario["verdict"] != *verdict || !says.iter().all(|words| scenario.to_string().contains(words))
+    });
+    let told = wrong.map(|((name, _, verdict, says), scenario)| {
+        format!(
+            "{name} should be {verdict} and say {says:?}: {}: {}",
+            scenario["verdict"], scenario["reason"]
+        )
+    });
+    let told: Vec<String> = told.collect();
+    assert!(told.is_empty(), "{}\n\n{}", told.join("\n"), ran.text);
+}
 
 /// A scenario with the module that forges, and these steps.
-fn forged(steps: &str) -> Ran {
-    run_text(&format!(
+fn forged(steps: &str) -> String {
+    format!(
         "modules: [{}/tests/hostile/modules/forges]\nsteps:\n  - syscall: getppid\n  - insmod: forges\n{steps}",
         root().display()
-    ))
-}
-
-/// The run is called tampered, and says with what.
-#[track_caller]
-fn seen(trick: &str, words: &[&str]) {
-    let ran = forged(&format!("  - {{file: /proc/forges, write: {trick}}}\n  - syscall: getppid\n"));
-    ran.ends_with("tampered", 1);
-    words.iter().for_each(|word| ran.says(word));
-    ran.says("in `write /proc/forges");
+    )
 }
 
 #[test]
-fn text_that_is_changed_is_told_with_place_and_writer() {
-    seen("text-by-cr0", &["4 bytes of _printk were changed", "to 0f 1f 40 00 by text_by_cr0"]);
-}
-
-#[test]
-fn text_that_is_changed_by_another_mapping_is_seen() {
-    // How many bytes it writes at once is the processor's choice.
-    seen("text-by-alias", &["of _printk w"]);
-}
-
-#[test]
-fn constants_that_are_changed_are_seen() {
-    seen("constants", &["was changed from 30 to 58"]);
-}
-
-#[test]
-fn protection_that_is_switched_off_is_seen() {
-    seen("write-protection", &["CR0 of vCPU 0 was changed"]);
-    seen("supervisor-protection", &["CR4 of vCPU 0 was changed"]);
-}
-
-#[test]
-fn tables_of_interrupts_that_are_changed_are_seen() {
-    seen("other-idt", &["IDTR of vCPU 0 was changed"]);
-    seen("gate", &["the gate of interrupt 0x13 was changed"]);
-}
-
-#[test]
-fn text_that_is_mapped_elsewhere_is_seen() {
-    seen("mapping", &["another page is where"]);
-}
-
-#[test]
-fn taint_that_is_taken_away_is_seen() {
-    seen("taint", &["the kernel's taint"]);
-}
-
-#[test]
-fn status_that_no_program_ended_with_is_seen() {
-    let ran = forged("  - run: [sh, -c, 'exec 3< /proc/forges; exit 1']\n");
-    ran.ends_with("tampered", 1);
-    ran.says("the agent says that a program ended with status 0, and none did");
+fn what_has_to_stay_and_is_changed_is_told() {
+    let trick =
+        |name: &str| forged(&format!("  - {{file: /proc/forges, write: {name}}}\n  - syscall: getppid\n"));
+    let exits = forged("  - run: [sh, -c, 'exec 3< /proc/forges; exit 1']\n");
+    let by_cr0 = "4 bytes of _printk were changed from";
+    play(&[
+        (
+            "text, with its writer",
+            trick("text-by-cr0"),
+            "tampered",
+            &[by_cr0, "to 0f 1f 40 00 by text_by_cr0"],
+        ),
+        // How many bytes it writes at once is the processor's choice.
+        ("text, by another mapping", trick("text-by-alias"), "tampered", &["of _printk w"]),
+        ("constants", trick("constants"), "tampered", &["was changed from 30 to 58"]),
+        ("write protection", trick("write-protection"), "tampered", &["CR0 of vCPU 0 was changed"]),
+        ("other protection", trick("supervisor-protection"), "tampered", &["CR4 of vCPU 0 was changed"]),
+        ("interrupt table", trick("other-idt"), "tampered", &["IDTR of vCPU 0 was changed"]),
+        ("gate", trick("gate"), "tampered", &["the gate of interrupt 0x13 was changed"]),
+        ("mapping", trick("mapping"), "tampered", &["another page is where"]),
+        ("taint", trick("taint"), "tampered", &["the kernel's taint", "in `write /proc/forges"]),
+        ("status", exits, "tampered", &["ended with status 0, and it ended with 1"]),
+    ]);
 }
 
 #[test]
@@ -87,6 +83,97 @@ fn kprobes_change_the_kernels_text_where_that_is_meant() {
     let ran = run_text(&scenario("full"));
     ran.ends_with("tampered", 1);
     ran.says("write `evidence: kprobes` where they are meant");
+}
+
+/// A scenario with the module that lies, these steps and this at its end.
+fn lies(steps: &str, end: &str) -> String {
+    format!(
+        "modules: [{}/tests/hostile/modules/lies]\nsteps:\n  - insmod: lies\n{steps}{end}",
+        root().display()
+    )
+}
+
+/// The trick is played by a step, and another step follows.
+fn by_step(trick: &str) -> String {
+    lies(&format!("  - {{file: /proc/lies, write: {trick}}}\n  - syscall: getppid\n"), "")
+}
+
+/// The trick is played by a program.
+fn by_program(trick: &str) -> String {
+    lies(&format!("  - run: [sh, -c, 'echo {trick} > /proc/lies; exit 0']\n  - syscall: getppid\n"), "")
+}
+
+#[test]
+fn calls_and_programs_that_are_lied_about_are_seen() {
+    let exits = "  - {run: [sh, -c, 'exec 3< /proc/lies; exit 9'], expect: {exit: 139}}\n";
+    play(&[
+        ("number, step", by_step("number"), "tampered", &["and it handled 110"]),
+        ("number, program", by_program("number"), "tampered", &["and it handled 110"]),
+        ("way-back, step", by_step("way-back"), "tampered", &["system call 1 entered the kernel"]),
+        ("way-back, program", by_program("way-back"), "tampered", &["never returned"]),
+        ("answer", by_step("answer"), "tampered", &["it is in the kernel still"]),
+        ("worker-code", by_step("worker-code"), "tampered", &["the agent's code at 0x6e000000"]),
+        ("agent-code", by_step("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),
+        ("agent-code, program", by_program("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),
+        ("died", lies(exits, ""), "tampered", &["ended with status 139, and it ended with 9"]),
+        ("output", by_program("output"), "tampered", &["17 bytes came as a program's output"]),
+        ("no-syscalls", by_step("no-syscalls"), "tampered", &["MSR_EFER"]),
+        ("gate-for-a-moment", by_step("gate-for-a-moment"), "tampered", &["the gate of interrupt 0x13"]),
+        ("other-gdt", by_step("other-gdt"), "tampered", &["GDTR of vCPU 0"]),
+    ]);
+}
+
+#[test]
+fn reports_that_are_hushed_or_made_up_are_seen() {
+    let warns = "expect: {splat: {kind: warn}}\n";
+    let oopses = "expect: {oops: true}\n";
+    let panics = "expect: {panic: true}\n";
+    let play_it = |trick: &str| format!("  - {{file: /proc/lies, write: {trick}}}\n");
+    play(&[
+        ("silence", by_step("silence"), "tampered", &["suppress_printk was changed from 0x0 to 0x1"]),
+        ("hush", by_step("hush"), "splat", &["has counted a warning that is not in its log"]),
+        ("made-up-warning", lies(&play_it("made-up-warning"), warns), "tampered", &["the log tells of"]),
+        (
+            "made-up-warning-with-taint",
+            lies(&play_it("made-up-warning-with-taint"), warns),
+            "tampered",
+            &["the log tells of"],
+        ),
+        ("made-up-oops", lies(&play_it("made-up-oops"), oopses), "tampered", &["the log tells of"]),
+        ("made-up-panic", lies(&play_it("made-up-panic"), panics), "tampered", &["the kernel lives on"]),
+        ("made-up-end", lies(&play_it("made-up-end"), panics), "tampered", &["the log tells of"]),
+        ("record", by_step("record"), "tampered", &["was changed after it had been read"]),
+    ]);
+}
+
+#[test]
+fn clocks_and_registers_that_are_changed_change_nothing() {
+    let late = "  - {file: /proc/lies, write: clock, expect: {within: 200 ms}}\n";
+    let counted = "  - {file: /proc/lies, write: debug-registers}\n  - {syscall: getppid, repeat: 5}\n";
+    play(&[
+        ("clock", lies(late, ""), "fail", &["at most 200 ms"]),
+        ("debug-registers", lies(counted, "expect: {syscalls: {getppid: 5}}\n"), "pass", &["getppid"]),
+    ]);
+}
+
+#[test]
+fn programs_that_pretend_gain_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pretends");
+    let mut gcc = Command::new("gcc");
+    let gcc = gcc.args(["-O2", "-static", "-Wno-unused-result", "-o"]).arg(&program);
+    let source = root().join("tests/hostile/programs/pretends.c");
+    assert!(gcc.arg(source).status().unwrap().success());
+    let run = |how: &str, end: &str| {
+        let program = program.display();
+        format!(
+            "files: {{/bin/pretends: {program}}}\nsteps:\n  - run: [/bin/pretends, {how}]\n  - syscall: getuid\n{end}"
+        )
+    };
+    play(&[
+        ("agent", run("agent", "expect: {syscalls: {getppid: 5}}\n"), "pass", &["getppid"]),
+        ("memory", run("memory", ""), "tampered", &["the agent's code at 0x6e000000"]),
+    ]);
 }
 
 #[test]

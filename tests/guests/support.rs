@@ -128,6 +128,23 @@ pub fn run_several(scenarios: &[&Path]) -> Ran {
     finished(&output, Path::new(""), started)
 }
 
+/// The same with a report: scenarios' texts, and what came of them, in their order.
+pub fn run_all(texts: &[String]) -> Ran {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let report = folder.path().join("report.json");
+    let write = |(index, text): (usize, &String)| {
+        let path = folder.path().join(format!("{index:03}.yaml"));
+        fs::write(&path, text).expect("the scenario can be written");
+        path
+    };
+    let paths: Vec<PathBuf> = texts.iter().enumerate().map(write).collect();
+    let started = Instant::now();
+    let mut command = run_command(&paths[0], &report);
+    let output = command.args(&paths[1..]).output().expect("vmm can be started");
+    finished(&output, &report, started)
+}
+
 /// Several scenarios in one run, with all that happens in it.
 pub fn run_events(scenarios: &[&Path], options: &[&str]) -> (Ran, Vec<Value>) {
     let _turn = Turn::take();

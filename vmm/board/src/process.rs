@@ -334,8 +334,10 @@ impl Machine {
                 let whole = self.pairs.sees_returns();
                 let (fewer, inside) = (seen.fewer && whole, seen.inside && whole);
                 let forked = self.pairs.children();
-                let unbounded = seen.unbounded || !whole || self.pairs.is_short();
-                Answer::Witnessed(Box::new(Sighting { fewer, inside, forked, unbounded, ..seen }))
+                let unseen = self.pairs.is_short();
+                let (unbounded, more_exits) = (seen.unbounded || unseen, seen.more_exits || unseen);
+                let seen = Sighting { fewer, inside, forked, unbounded, more_exits, ..seen };
+                Answer::Witnessed(Box::new(seen))
             }
             Question::Guard => {
                 self.compare();

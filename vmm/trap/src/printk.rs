@@ -285,7 +285,7 @@ impl KernelLog {
             let bits = self.u64(at(offset))? & 0xffff_ffff;
             let text = self.u64(at(offset + 8))?;
             let head = self.u64(at(offset + ring::TEXT_HEAD))?;
-            ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then_some((text, 1u64 << bits, head))
+            ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then(|| (text, 1u64 << bits, head))
         })?;
         let (descs, infos) = (self.u64(at(ring::DESCS))?, self.u64(at(ring::INFOS))?);
         Some(Rings { count, descs, infos, tail, records, text, text_size, text_head })

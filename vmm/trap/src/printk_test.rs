@@ -295,3 +295,59 @@ fn records_that_are_changed_after_they_were_read_are_told_once() {
     assert!(log.changed().is_empty());
     assert_eq!(log.parts().unwrap()[1], ("infos", DIRECT + INFOS));
 }
+
+/// Numbers that look like chance, and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        // Xorshift (G. Marsaglia, 2003).
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A word that a guest may have put there: a small number, a place in its memory, a state, or anything.
+    fn word(&mut self) -> u64 {
+        let any = self.roll();
+        match self.roll() % 5 {
+            0 => any % 64,
+            1 => DIRECT + any % (2 << 20),
+            2 => (any % 4) << 62 | any % 64,
+            3 => u64::MAX - any % 64,
+            _ => any,
+        }
+    }
+}
+
+#[test]
+fn whatever_a_guest_has_for_a_ring_is_read_within_bounds() {
+    for seed in 1_u64..400 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let guest = Guest::new();
+        (0..32).for_each(|id| guest.record(id, FINALIZED));
+        guest.holds(0, 31);
+        let mut log = guest.log();
+        for _ in 0..6 {
+            // Some words each time, mostly in what leads to others.
+            for _ in 0..dice.roll() % 12 {
+                let (start, words) =
+                    [(RING, 10), (DESCS, 96), (INFOS, 352), (TEXT, 2048)][(dice.roll() % 4) as usize];
+                let at = start + dice.roll() % words * 8;
+                guest.put(at, dice.word());
+            }
+            // A ring may have millions of descriptors.
+            let soon = Instant::now() + Duration::from_millis(5);
+            let read = match dice.roll() % 3 {
+                0 => log.read(soon),
+                1 => log.read_written(soon),
+                _ => log.read_last(soon),
+            };
+            assert!(read.len() <= BATCH, "seed {seed}");
+            // What is no UTF-8 becomes three bytes.
+            assert!(read.iter().all(|line| line.text.len() as u64 <= 3 * LONGEST), "seed {seed}");
+            assert!(log.backlog() >= 0.0 && log.changed().len() <= MOST_READ_AGAIN, "seed {seed}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use machine::{AddressSpace, GuestVirtualAddress};
 use protocol::Arg;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -151,8 +151,8 @@ struct Inner {
     /// The errno of the first result, 0 for none; and whether a later one had another.
     first: Option<i64>,
     ended_otherwise: bool,
-    /// Whose code was looked at.
-    looked: BTreeSet<u32>,
+    /// Whose code was looked at, when so much was done.
+    looked: BTreeMap<u32, usize>,
     /// When programs made their first call.
     programs: BTreeMap<u32, Instant>,
 }
@@ -181,11 +181,13 @@ impl Witness {
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
 
-    /// Whether the agent's code is to be looked at, in a call of this process of its own: once, when what was asked for is done.
+    /// Whether the agent's code is to be looked at, in a call of this process of its own: when the step's call is done, and when
+    /// programs have ended since the last time.
     pub(crate) fn is_due(&self, tgid: u32) -> bool {
         let mut inner = self.inner();
-        let done = inner.seen.result.is_some() || !inner.seen.exits.is_empty();
-        done && inner.looked.len() < MOST_PROGRAMS && inner.looked.insert(tgid)
+        let done = inner.seen.exits.len() + usize::from(inner.seen.result.is_some());
+        let room = inner.looked.len() < MOST_PROGRAMS;
+        room && done > inner.looked.insert(tgid, done).unwrap_or(0)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -288,7 +288,7 @@ fn a_submodules_new_commit_is_the_culprit_in_a_shallow_clone() {
     inner.save("inner: always");
     let mut outer = History::new();
     let inner_place = inner.repository().display().to_string();
-    outer.commit(FINE);
+    [FINE, FINE].iter().for_each(|init| outer.commit(init));
     outer.git(&["submodule", "--quiet", "add", &inner_place, "module/inner"]);
     let at = |outer: &History, commit: usize| {
         git_in(&outer.repository().join("module/inner"), &["checkout", "--quiet", &inner.commits[commit]]);
@@ -313,7 +313,7 @@ fn a_submodules_new_commit_is_the_culprit_in_a_shallow_clone() {
     );
     refused_in(&clone, &["--good", &outer.commits[0]], "it is a shallow clone");
     let ran = bisect(&clone, &["--good", "origin/side"]);
-    assert_eq!(culprit(&ran), outer.commits[3], "{}", ran.text);
+    assert_eq!(culprit(&ran), outer.commits[4], "{}", ran.text);
     ran.says("is no ancestor of");
     assert_eq!(ran.whole_report()["commits"][0]["files"], serde_json::json!(["module/inner"]));
 }

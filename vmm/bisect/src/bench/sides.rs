@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -64,13 +65,20 @@ impl Place {
         let file = File::options().create(true).append(true).open(&path);
         let both = file.and_then(|file| Ok((file.try_clone()?, file)));
         let (out, err) = both.map_err(CacheError::io("write", &path))?;
-        let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status();
-        let cannot = |error: io::Error| Abort::infra(format!("failed to start {command:?}: {error}"));
-        let code = status.map_err(cannot)?.code();
-        if base::interrupt::requested() {
-            return Err(Abort::interrupted());
+        let words = format!("{command:?}");
+        let cannot = |error: io::Error| Abort::infra(format!("failed to run {words}: {error}"));
+        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(cannot)?;
+        loop {
+            if let Some(status) = child.try_wait().map_err(cannot)? {
+                return Ok(status.code());
+            }
+            if base::interrupt::requested() {
+                // It has all that it started end with it.
+                drop((child.kill(), child.wait()));
+                return Err(Abort::interrupted());
+            }
+            thread::sleep(Duration::from_millis(100));
         }
-        Ok(code)
     }
 
     fn must(&self, command: Command, log: &str, codes: &[i32]) -> Result<(), Abort> {

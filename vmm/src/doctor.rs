@@ -7,6 +7,7 @@ use crate::{
 use base::cache::Cache;
 use host::{emulated, emulated_intel, kvm};
 use judge::Verdict;
+use kernel::toolchain::{Purpose, Toolchain};
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
@@ -45,6 +46,27 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         files_of("an emulated KVM on Intel", "intel", &|files| {
             emulated_intel::check(files).map_err(|error| error.to_string())
         });
+    }
+    // Guests run without all of this; what is missing is missing for one purpose.
+    if let Ok(cache) = Cache::open() {
+        let purposes = Toolchain::purposes(&cache);
+        let lacking = purposes.iter().filter(|purpose| !purpose.missing.is_empty()).count();
+        let verdict = match lacking {
+            0 => "is all there".to_owned(),
+            lacking => format!("is not complete ({lacking} of {} lack something)", purposes.len()),
+        };
+        heading(&mut text, "what builds are made of", &verdict);
+        for Purpose { name, missing } in &purposes {
+            let all = |of: fn(&(String, String)) -> &str| {
+                let mut all: Vec<&str> = missing.iter().map(of).collect();
+                all.dedup();
+                all.join(", ")
+            };
+            let lacks = format!("lacks {}", all(|(program, _)| program));
+            let found = if missing.is_empty() { "can be built, or are there" } else { &lacks };
+            let fix = (!missing.is_empty()).then(|| format!("install {}", all(|(_, package)| package)));
+            line(&mut text, name, missing.is_empty(), found, fix.as_deref());
+        }
     }
     // What is missing is a warning: --require-jail makes an error of it.
     let layers = jail::cell::layers();

@@ -6,13 +6,13 @@
 use super::{
     Base, KernelError, Prepared,
     build::Slot,
-    config::{self, ConfigError},
+    config::{self, ConfigError, Need},
     recipe::Recipe,
     run,
     sources::hex,
     tree::Tree,
 };
-use base::cache::CacheError;
+use base::{cache::CacheError, progress::note};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
@@ -68,19 +68,25 @@ impl Slot<'_> {
         fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
         self.make_target(&["olddefconfig"], &Base::Tiny)?;
         let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-        let lost = config::lost(&loaded.requests, &made, &self.source);
-        if lost.is_empty() {
-            let outcome = outcome().unwrap_or_default();
-            return Ok(fs::write(&done, outcome).map_err(CacheError::io("write", &done))?);
-        }
+        let mut lost = config::lost(&loaded.requests, &made, &self.source);
         // Kconfig only knows that Rust isn't available; the kernel has a script that knows why. What it misses is
-        // missing on this machine, and no fault of a configuration.
-        if lost.iter().any(|lost| lost.request.symbol == "RUST")
+        // missing on this machine, and no fault of a configuration: most of what is run here needs no Rust.
+        if let Some(at) = lost.iter().position(|lost| lost.request.symbol == "RUST")
             && let Some(why) = self.why_no_rust()
         {
-            return Err(KernelError::NoRust(why));
+            if lost[at].request.need == Need::Must {
+                return Err(KernelError::NoRust(why));
+            }
+            note(&format!(
+                "this kernel is built without Rust, for which something is missing (vmm doctor): {why}"
+            ));
+            lost.remove(at);
         }
-        Err(ConfigError::Lost(lost).into())
+        if !lost.is_empty() {
+            return Err(ConfigError::Lost(lost).into());
+        }
+        let outcome = outcome().unwrap_or_default();
+        Ok(fs::write(&done, outcome).map_err(CacheError::io("write", &done))?)
     }
 
     fn why_no_rust(&self) -> Option<String> {

@@ -100,10 +100,20 @@ impl Compiler {
 
 /// Where a program is, going by PATH.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let is_program = |path: &PathBuf| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(is_program)
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Something that can be built, or brought into a guest, with what it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// In a few words.
+    pub name: &'static str,
+    /// Programs or files that are not here, each with what has it.
+    pub missing: Vec<(String, String)>,
 }
 
 /// Everything that make gets told beside the target.
@@ -179,7 +189,53 @@ impl Toolchain {
                 })
             })
             .collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        let versions: String = asked.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        // Without it the same programs make another kernel: one that has no Rust in it.
+        versions + if self.has_rust_source() { "" } else { "no source of Rust's library\n" }
+    }
+
+    fn has_rust_source(&self) -> bool {
+        self.library.is_some() || env::var_os("RUST_LIB_SRC").is_some() || sysroot_has_source()
+    }
+
+    /// What this machine can build, and what it lacks for the rest.
+    pub fn purposes(cache: &Cache) -> Vec<Purpose> {
+        let clang = Compiler::newest_llvm().unwrap_or(Compiler::Llvm { suffix: String::new() });
+        let tools = Self::find(&Compiler::Gcc, cache);
+        let lacking = |programs: Vec<(String, String)>| {
+            programs.into_iter().filter(|(program, _)| tools.find_program(program).is_none()).collect()
+        };
+        let named = |all: &[(&str, &str)]| {
+            lacking(all.iter().map(|(program, package)| ((*program).into(), (*package).into())).collect())
+        };
+        let mut rust: Vec<(String, String)> = named(&[
+            ("rustc", "Rust by rustup (https://rustup.rs)"),
+            ("bindgen", "bindgen-cli by `cargo install --locked bindgen-cli`"),
+        ]);
+        if !tools.has_rust_source() {
+            rust.push((
+                "the source of Rust's library".into(),
+                "rust-src by `rustup component add rust-src`".into(),
+            ));
+        }
+        let is_there = |folder: &str, header: &str| Path::new(folder).join(header).exists();
+        let mut gcc: Vec<(String, String)> = lacking(Compiler::Gcc.needs());
+        // The kernel's objtool, which most configurations want, is built by it.
+        if !["/usr/include", "/usr/include/libelf"].iter().any(|folder| is_there(folder, "gelf.h")) {
+            gcc.push(("gelf.h".into(), "libelf-dev".into()));
+        }
+        let purpose = |name, missing| Purpose { name, missing };
+        vec![
+            purpose("kernels, modules in C", gcc),
+            purpose("kernels by clang (7.3)", lacking(clang.needs())),
+            purpose("modules in Rust", rust),
+            purpose("faster builds", named(&[("ccache", "ccache")])),
+            purpose("programs in guests", named(&[("busybox", "busybox-static")])),
+        ]
+    }
+
+    fn find_program(&self, program: &str) -> Option<PathBuf> {
+        env::split_paths(&self.path).map(|folder| folder.join(program)).find(|path| is_program(path))
     }
 
     /// Adds what make needs to a command: environment, and variables on its command line.
@@ -276,6 +332,22 @@ mod tests {
         let missing =
             Toolchain::find(&Compiler::Llvm { suffix: "-0".to_owned() }, &cache).check().unwrap_err();
         assert!(missing.0.contains(&("clang-0".to_owned(), "clang-0".to_owned())), "{missing:?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_missing_for_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let mut tools = Toolchain::find(&Compiler::Gcc, &cache);
+        assert!(tools.find_program("sh").is_some());
+        tools.path = folder.path().into();
+        assert_eq!(tools.find_program("sh"), None);
+        let purposes = Toolchain::purposes(&cache);
+        let names: Vec<&str> = purposes.iter().map(|purpose| purpose.name).collect();
+        assert!(names.contains(&"modules in Rust") && names.contains(&"kernels by clang (7.3)"), "{names:?}");
+        // These tests themselves are built by them.
+        let c = purposes.iter().find(|purpose| purpose.name == "kernels, modules in C").unwrap();
+        assert!(!c.missing.iter().any(|(program, _)| program == "gcc" || program == "ld"), "{c:?}");
     }
 
     #[test]

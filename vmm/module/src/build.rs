@@ -48,6 +48,18 @@ pub enum ModuleError {
         .0.display()
     )]
     NoMakefile(PathBuf),
+    /// Rust, in a kernel that has none.
+    #[error(
+        "build the module in {}: it is in Rust, and kernel {release} was built without; install what that takes (`vmm doctor` \
+         says what is missing), and the kernel is built anew with it",
+        folder.display()
+    )]
+    NoRust {
+        /// The folder.
+        folder: PathBuf,
+        /// The kernel.
+        release: String,
+    },
     /// There is one that only an outer make reads.
     #[error(
         "build the module in {}: the kernel's build system reads a Kbuild or a Makefile and no {name}; \
@@ -116,6 +128,7 @@ impl ModuleError {
             Self::NoFolder(_) => Fault::Input,
             Self::NoMakefile(_)
             | Self::OtherName { .. }
+            | Self::NoRust { .. }
             | Self::NoModule { .. }
             | Self::NoProduct { .. }
             | Self::Build(_) => Fault::Build,
@@ -269,6 +282,10 @@ impl Work<'_> {
             if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&copy) {
                 return Err(CacheError::disk_full(copy).into());
             }
+            if Self::is_rust(tree) && !has_rust(kernel) {
+                let (folder, release) = (self.folder.to_owned(), kernel.release.clone());
+                return Err(ModuleError::NoRust { folder, release });
+            }
             let what = format!("build the module in {}", self.folder.display());
             let failed = BuildFailed::new(what, &ran, &context(self.folder), &log);
             return Err(failed
@@ -309,12 +326,24 @@ impl Work<'_> {
 }
 
 impl Work<'_> {
+    /// Whether there is Rust in the folder itself, whatever its makefile does with it.
+    fn is_rust(tree: &Tree) -> bool {
+        tree.paths()
+            .any(|path| path.components().count() == 1 && path.extension().is_some_and(|it| it == "rs"))
+    }
+
     /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
     /// each time.
     fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
         let sandbox = kernel.sandbox(self.root, Budget::MODULE, self.cache)?;
         Ok(self.others.iter().fold(sandbox, Sandbox::read))
     }
+}
+
+/// Whether a kernel was built with Rust, as far as its configuration tells.
+fn has_rust(kernel: &Kernel) -> bool {
+    let config = fs::read_to_string(&kernel.config).unwrap_or_default();
+    kernel::config::values(&config).get("RUST") == Some(&"y")
 }
 
 /// Keeps a file of a build's. What made it may have made a pipe of it.

@@ -24,6 +24,13 @@ const SIGRETURN: u64 = 15;
 const FORKS: [u64; 4] = [56, 57, 58, 435];
 const EXECS: [u64; 2] = [59, 322];
 const EXITS: [u64; 2] = [60, 231];
+/// Calls in which the kernel itself saves another number. `rt_sigreturn` returns from none (restore_sigcontext of
+/// arch/x86/kernel/signal_64.c); who executes a program has made the `execve` of that program's table
+/// (`set_personality_64bit` and `set_personality_ia32` of arch/x86/kernel/process_64.c).
+pub(crate) fn renumbers(nr: u64) -> bool {
+    nr == SIGRETURN || EXECS.contains(&nr)
+}
+
 /// `ptrace`, in the table of 64-bit programs and in the other one.
 const PTRACE: [u64; 2] = [101, 26];
 
@@ -235,8 +242,7 @@ impl Pairs {
             return Returned::Unknown;
         };
         inner.forking -= usize::from(inside.forks);
-        // This call itself says that there is none (restore_sigcontext of arch/x86/kernel/signal_64.c).
-        if nr != inside.nr && inside.nr != SIGRETURN {
+        if nr != inside.nr && !renumbers(inside.nr) {
             if inner.traced {
                 inner.changed = inner.changed.saturating_add(1);
             } else {

@@ -28,6 +28,11 @@ fn calls_that_return_as_they_entered_are_nothing_odd() {
     pairs.returned(one, 1, 0x40_0000, 10);
     enter(&pairs, one, SIGRETURN);
     pairs.returned(one, u64::MAX, BACK, 3);
+    // A 32-bit program is executed, and one by another call.
+    for (nr, saved) in [(59, 11), (322, 59)] {
+        enter(&pairs, one, nr);
+        assert_eq!(pairs.returned(one, saved, 0x40_0000, 0), Returned::From(nr, Origin::Program));
+    }
     // The call is made again.
     enter(&pairs, one, 0);
     assert_eq!(pairs.returned(one, 0, BACK - 2, 0), Returned::Again);

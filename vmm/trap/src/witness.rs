@@ -4,7 +4,7 @@
 //! the door with it, and keeps what the kernel returns: the result, and the buffers as they are when it leaves. Whatever
 //! a guest's kernel does to the agent, to its memory or to its messages comes later.
 
-use crate::{door::Door, task::Caller};
+use crate::{door::Door, pairs::renumbers, task::Caller};
 use machine::{AddressSpace, GuestVirtualAddress};
 use protocol::Arg;
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,7 @@ impl Witness {
         }
         let caller = caller();
         let Some(inside) = inner.inside.take_if(|inside| inside.caller == caller) else { return };
-        if inside.nr != nr && inner.seen.differs.is_none() {
+        if inside.nr != nr && !renumbers(inside.nr) && inner.seen.differs.is_none() {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }
         let errno = if (-4095..0).contains(&result) { result } else { 0 };

@@ -334,6 +334,8 @@ impl Repository {
                 "core.fsmonitor=false",
                 "core.sparseCheckout=false",
                 "core.hooksPath=/dev/null",
+                // Builds take what is checked out by links, and a new link is no change.
+                "core.trustCtime=false",
             ];
             for setting in settings {
                 git.args(["-c", setting]);

@@ -116,6 +116,25 @@ fn checking_out_changes_nothing_of_the_users() {
     assert_eq!(sandbox.state(), before);
 }
 
+/// Else all files of a kernel would be written anew for each commit.
+#[test]
+fn a_file_that_a_build_linked_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("a", "1");
+    let second = sandbox.commit("b", "2");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (folder, index) = (elsewhere.path().join("tree"), elsewhere.path().join("index"));
+    let repository = sandbox.repository();
+    repository.check_out(&first, &folder, &index).unwrap();
+    // git looks at whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let link = elsewhere.path().join("link");
+    fs::hard_link(folder.join("a"), &link).unwrap();
+    repository.check_out(&second, &folder, &index).unwrap();
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    assert_eq!(inode(&folder.join("a")), inode(&link));
+}
+
 #[test]
 fn submodules_are_checked_out_where_the_user_has_them() {
     let inner = Sandbox::new();

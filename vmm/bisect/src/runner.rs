@@ -174,7 +174,11 @@ impl Runner for RealRunner {
 
     fn work(&mut self, from: Option<&str>, to: &str) -> u64 {
         let (Some(repository), Some(from)) = (self.repository(), from) else { return 0 };
-        let objects = |file: &String| u64::from(self.looked.files.get(file).copied().unwrap_or(1));
+        let objects = |file: &String| match self.looked.files.get(file) {
+            Some(objects) => u64::from(*objects),
+            // Of nothing known, each file counts as one object.
+            None => u64::from(self.looked.files.is_empty() || relevance::matters(&self.looked, file)),
+        };
         repository.differing(from, to).iter().map(objects).sum()
     }
 

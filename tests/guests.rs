@@ -21,6 +21,7 @@ mod guests {
     mod intel;
     mod interrupt;
     mod kernel_faults;
+    mod kernel_tests;
     mod kernels;
     mod many;
     mod modules;

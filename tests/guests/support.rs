@@ -118,6 +118,18 @@ pub fn run_text(text: &str) -> Ran {
     run(&path)
 }
 
+/// Another command that runs scenarios, with a report, on the host of these tests.
+pub fn command_on_host(words: &[&str]) -> Ran {
+    let _turn = Turn::take();
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let report = folder.path().join("report.json");
+    let started = Instant::now();
+    let mut command = Command::new(VMM);
+    command.args(words).arg("--report").arg(format!("json={}", report.display())).stdin(Stdio::null());
+    let output = on_host(&mut command).output().expect("vmm can be started");
+    finished(&output, &report, started)
+}
+
 /// Several scenarios in one run, without a report.
 pub fn run_several(scenarios: &[&Path]) -> Ran {
     let _turn = Turn::take();

@@ -61,7 +61,7 @@ pub struct KunitArgs {
 /// The kernel, and the machine.
 #[derive(Debug, Args)]
 struct GuestArgs {
-    /// On this kernel: a series (6.12), or a hash of `vmm kernel list`
+    /// On this kernel: a series, such as 6.12
     #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
     kernel: Option<String>,
     #[command(flatten)]

@@ -14,12 +14,9 @@ use base::{
     project::{self, PATCHES},
     wanted::Wanted,
 };
-use kernel::{Kernel, KernelError, wanted::Meant};
+use kernel::{KernelError, wanted::Meant};
 use scenario::Scenario;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 /// What is to be run, and how.
 #[derive(Clone, Debug)]
@@ -49,35 +46,18 @@ pub fn scenarios(wish: &Wish) -> Result<Vec<Scenario>, Abort> {
     let fault = |error: KernelError| Abort::fault(&error, error.fault());
     let project = project::find(None).map_err(|error| fault(error.into()))?;
     let meant = kernel::wanted::meant(&wish.kernel, &project, &cache.place(Kind::Kernel, ""));
-    let mut wanted = wish.kernel.clone();
-    match meant.map_err(|error| fault(error.into()))? {
-        Meant::Recipe(recipe) => {
-            let source = kernel::source(&recipe, &cache).map_err(fault)?;
-            select::check(&asked, &source)?;
-            let fragment = config::fragment(&source, &asked, &project.join(PATCHES).join(FRAGMENT), &cache)?;
-            wanted.fragments.insert(0, fragment.display().to_string());
-        }
-        Meant::Built(entry) => select::check(&asked, &entry.join("source"))?,
-        Meant::Foreign { image, .. } => {
-            let why =
-                "selftests are built from a kernel's source, and this one has none: name it by --source";
-            return Err(Abort::input(format!("{}: {why}", image.display())));
-        }
-    }
-    let kernel = session::kernel_wanted(&wanted, Path::new("."), &cache)?;
-    let source = source(&kernel)?;
+    let Meant::Recipe(recipe) = meant.map_err(|error| fault(error.into()))? else {
+        return Err(Abort::input(
+            "selftests are built from a kernel's source: name it by --source, or a series like `6.12` by --kernel",
+        ));
+    };
+    let source = kernel::source(&recipe, &cache).map_err(fault)?;
     select::check(&asked, &source)?;
+    let fragment = config::fragment(&source, &asked, &project.join(PATCHES).join(FRAGMENT), &cache)?;
+    let mut wanted = wish.kernel.clone();
+    wanted.fragments.insert(0, fragment.display().to_string());
+    let kernel = session::kernel_wanted(&wanted, Path::new("."), &cache)?;
     let built = build::build(&source, &kernel, &asked, &cache)?;
     let lacking = config::lacking(&source, &asked, &kernel)?;
     asked.iter().map(|asked| lower::scenario(asked, &built, &kernel, &lacking, wish)).collect()
-}
-
-/// The source that a kernel was built from, with its patches.
-fn source(kernel: &Kernel) -> Result<PathBuf, Abort> {
-    fs::canonicalize(kernel.build.with_file_name("source")).map_err(|_| {
-        Abort::input(format!(
-            "the source of kernel {} is not here any more, and selftests are built from it: name it by --source",
-            kernel.hash
-        ))
-    })
 }

@@ -25,6 +25,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tempfile::TempPath;
 
 /// Where files that were sent are kept: in memory, like everything here.
 const BLOBS: &str = "/blobs";
@@ -142,12 +143,7 @@ fn conversation(port: &File, key: &Key, machines: &mut Machines) -> Result<(), L
     }
     let link = RefCell::new(link);
     let answer = match take_order(&link, Path::new(BLOBS)) {
-        Ok(plan) => {
-            let answer = run(&plan, &link, machines);
-            // Nobody else brings just the same.
-            let _ = fs::remove_file(&plan.luggage);
-            answer
-        }
+        Ok((plan, _luggage)) => run(&plan, &link, machines),
         Err(Refusal::Link(error)) => return Err(error),
         Err(Refusal::Say(why)) => FromHost::Failed(why),
     };
@@ -197,8 +193,9 @@ impl From<LinkError> for Refusal {
     }
 }
 
-/// Takes in a plan and the files that it needs.
-fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
+/// Takes in a plan and the files that it needs. Its luggage is of no use to later ones, and goes with what comes back beside it;
+/// others may bring just the same meanwhile, so it has a name of its own.
+fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), Refusal> {
     let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
     let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
     let ToHost::Offer(blobs) = offer else {
@@ -207,7 +204,14 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
     let place = |blob: &Blob| {
         blob.place(folder).ok_or_else(|| Refusal::Say("received a digest that is none".to_owned()))
     };
-    let places = blobs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let mut places = blobs.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let luggage = tempfile::Builder::new().prefix("luggage-").make_in(folder, |path| Ok(path.to_owned()));
+    let luggage = luggage
+        .map_err(|error| {
+            Refusal::Say(format!("failed to make a place for what the scenario brings: {error}"))
+        })?
+        .into_temp_path();
+    places[FILES - 1] = luggage.to_path_buf();
     let needed: [bool; FILES] = std::array::from_fn(|index| !places[index].exists());
     say(link, &FromHost::Need(needed));
     for ((blob, place), needed) in blobs.iter().zip(&places).zip(needed) {
@@ -222,7 +226,7 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<Plan, Refusal> {
                 warm.folder = MACHINES.into();
                 keep_machines(Path::new(MACHINES), &warm.key);
             }
-            Ok(*plan)
+            Ok((*plan, luggage))
         }
         ToHost::Offer(_) => Err(Refusal::Say("received a second offer".to_owned())),
     }
@@ -395,6 +399,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kernel: Vec<u8> = (0..1_000_003u32).map(|n| (n % 251) as u8).collect();
         let initramfs = b"small".to_vec();
+        let mut former = Vec::new();
         for needed in [true, false] {
             let (mut client, host) = pair();
             client.send(&ToHost::Offer([blob(&kernel), blob(&initramfs), blob(b"luggage")]));
@@ -403,23 +408,29 @@ mod tests {
                 let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path()));
                 let need = client.receive::<FromHost>(soon()).unwrap().unwrap();
                 let FromHost::Need(all) = need else { panic!("{need:?}") };
-                assert_eq!(all, [needed; 3]);
+                // What a scenario brings is each run's own, though others bring the same.
+                assert_eq!(all, [needed, needed, true]);
                 if needed {
                     client.send_raw(&kernel);
                     client.send_raw(&initramfs);
-                    client.send_raw(b"luggage");
                 }
+                client.send_raw(b"luggage");
                 // In one go with the files: a read does not end where a file ends.
                 client.send(&ToHost::Run(Box::new(plan())));
                 client.flush(soon()).unwrap();
                 order.join().unwrap()
             });
-            let Ok(order) = order else { panic!("refused") };
+            let Ok((order, luggage)) = order else { panic!("refused") };
             assert_eq!(std::fs::read(&order.machine.kernel).unwrap(), kernel);
             assert_eq!(std::fs::read(&order.machine.initramfs).unwrap(), initramfs);
             assert_eq!(std::fs::read(&order.luggage).unwrap(), b"luggage");
+            // The first run is over while the second one goes on.
+            former.push(luggage);
+            former.truncate(1);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        former.clear();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

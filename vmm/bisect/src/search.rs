@@ -192,7 +192,7 @@ impl Search {
         let Rules { confidence, runs, fixed } = self.rules;
         let ends = [self.name(self.history.new_end()), self.name(History::OLD)];
         let [faulty_end, clean_end] = if fixed { [ends[1], ends[0]] } else { ends };
-        let (at_faulty, at_clean) = (self.record(faulty_end), self.record(clean_end));
+        let (at_faulty, at_clean) = (self.end(faulty_end), self.end(clean_end));
         let run = |commit: &str, phase| Ask::Run { among: vec![commit.to_owned()], phase };
         for (name, record) in [(faulty_end, &at_faulty), (clean_end, &at_clean)] {
             if record.spoilt() && record.tally.hits == 0 {
@@ -372,6 +372,19 @@ impl Search {
 
     fn name(&self, place: usize) -> &str {
         &self.history.commit(place).id
+    }
+
+    /// What was seen at an end, by whatever commit that counts as one with it.
+    fn end(&self, id: &str) -> Record {
+        let place = self.history.place(id);
+        let there = |(id, _): &(&String, &Record)| self.history.knows(id) && self.history.place(id) == place;
+        self.records.iter().filter(there).fold(Record::default(), |mut all, (_, record)| {
+            all.tally.hits += record.tally.hits;
+            all.tally.clean += record.tally.clean;
+            all.others += record.others;
+            all.untestable = all.untestable.or_else(|| record.untestable.clone());
+            all
+        })
     }
 
     fn record(&self, id: &str) -> Record {

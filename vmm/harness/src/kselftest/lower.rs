@@ -11,6 +11,7 @@ use kernel::Kernel;
 use scenario::Scenario;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::Path};
+use walkdir::WalkDir;
 
 /// What runner.sh gives a test whose collection says nothing, in seconds.
 const TIMEOUT: u32 = 45;
@@ -80,7 +81,7 @@ fn compose(
         ("name", json!(format!("kselftest {collection}"))),
         ("tags", json!(["kselftest"])),
         ("kernel", json!({"name": kernel})),
-        ("machine", json!({"memory": format!("{} MiB", wish.memory_mib), "cpus": wish.vcpus})),
+        ("machine", json!({"memory": format!("{} MiB", memory(wish, &built.folder)), "cpus": wish.vcpus})),
         // Tests use debug registers, and have the kernel patch its text: all that is theirs here.
         ("count", json!(false)),
         ("autoload", json!(true)),
@@ -103,6 +104,14 @@ fn compose(
         _ = writeln!(text, "- {step}");
     }
     text
+}
+
+/// The guest's memory in MiB: what is asked for, and room for what comes in. That is in an emulated host's memory several times
+/// on its way; some tests are programs with tens of MiB of nothing in them.
+fn memory(wish: &Wish, folder: &Path) -> u64 {
+    let files = ["root", "install"].map(|part| WalkDir::new(folder.join(part)));
+    let sizes = files.into_iter().flatten().flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    (u64::from(wish.memory_mib) + 4 * sizes.sum::<u64>().div_ceil(1 << 20)).min(65_536)
 }
 
 const SH: &str = "/bin/sh";

@@ -96,6 +96,8 @@ struct Inner {
     agents: BTreeSet<u32>,
     /// The agent's forks that have not returned: their children may run already.
     forking: usize,
+    /// Those that executed a program or ended meanwhile: when the fork returns, its child is the agent's no more.
+    gone: BTreeSet<u32>,
     /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
     children: Vec<u32>,
     found: Vec<Oddity>,
@@ -205,17 +207,20 @@ impl Pairs {
         let forks = origin != Origin::Program && FORKS.contains(&nr);
         if EXITS.contains(&nr) && ids.pid == ids.tgid && ids.tgid != 1 {
             // Its number may be another one's later.
-            inner.agents.remove(&ids.tgid);
+            inner.leave(ids.tgid);
         }
         let inside = Some(Inside { nr, back, origin, forks });
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
+            inner.gone.clear();
             inner.forking = 0;
         }
         inner.forking += usize::from(forks);
         let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside });
         if let Some(Task { pid, inside: Some(inside) }) = before {
-            inner.forking -= usize::from(inside.forks);
+            if inside.forks {
+                inner.forked();
+            }
             // Another task may be where one was that died in its call.
             if pid == ids.pid {
                 inner.find(Oddity::Unreturned { nr: inside.nr, pid: ids.tgid });
@@ -241,7 +246,6 @@ impl Pairs {
             inner.find(Oddity::Unentered { nr, pid: ids.tgid });
             return Returned::Unknown;
         };
-        inner.forking -= usize::from(inside.forks);
         if nr != inside.nr && !renumbers(inside.nr) {
             if inner.traced {
                 inner.changed = inner.changed.saturating_add(1);
@@ -251,18 +255,26 @@ impl Pairs {
         }
         // `syscall` has two bytes; its registers are as they were then (arch_do_signal_or_restart of arch/x86/kernel/signal.c).
         if back == inside.back.wrapping_sub(2) {
+            if inside.forks {
+                inner.forked();
+            }
             return Returned::Again;
         }
         if inside.forks
             && let Ok(child @ 1..) = u32::try_from(result)
         {
-            inner.agents.insert(child);
+            if !inner.gone.contains(&child) {
+                inner.agents.insert(child);
+            }
             if ids.tgid == 1 && inner.children.len() < MOST_TOLD {
                 inner.children.push(child);
             }
         }
+        if inside.forks {
+            inner.forked();
+        }
         if EXECS.contains(&inside.nr) && result == 0 && ids.tgid != 1 {
-            inner.agents.remove(&ids.tgid);
+            inner.leave(ids.tgid);
         }
         Returned::From(inside.nr, inside.origin)
     }
@@ -274,6 +286,22 @@ impl Inner {
         let is_agent = self.blind || self.forking > 0 || self.agents.contains(&ids.tgid);
         // Where nobody but PID 1 is known, its worker is not.
         if is_agent || self.agents.len() <= 1 { by_address } else { Origin::Program }
+    }
+
+    /// A process is the agent's no more.
+    fn leave(&mut self, tgid: u32) {
+        self.agents.remove(&tgid);
+        if self.forking > 0 && self.gone.len() < MOST_TASKS {
+            self.gone.insert(tgid);
+        }
+    }
+
+    /// A fork of the agent's is over.
+    fn forked(&mut self) {
+        self.forking -= 1;
+        if self.forking == 0 {
+            self.gone.clear();
+        }
     }
 
     fn find(&mut self, oddity: Oddity) {

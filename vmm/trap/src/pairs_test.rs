@@ -96,6 +96,24 @@ fn only_the_agents_own_processes_are_the_agent() {
 }
 
 #[test]
+fn child_that_is_a_program_before_the_fork_returns_is_none_of_the_agents() {
+    let pairs = Pairs::of([20]);
+    let (agent, child) = (ids(1, 1, 1), ids(3, 21, 21));
+    enter(&pairs, agent, 56);
+    assert_eq!(enter(&pairs, child, 59), STEP);
+    pairs.returned(child, 59, 0x40_0000, 0);
+    pairs.returned(agent, 56, BACK, 21);
+    assert_eq!(enter(&pairs, child, 39), Origin::Program);
+    assert_eq!(pairs.children(), [21]);
+    pairs.returned(child, 39, BACK, 21);
+    // Its number is the agent's again, when another process of the agent's has it.
+    enter(&pairs, child, 231);
+    enter(&pairs, agent, 56);
+    pairs.returned(agent, 56, BACK, 21);
+    assert_eq!(enter(&pairs, ids(4, 21, 21), 39), STEP);
+}
+
+#[test]
 fn worker_that_is_not_known_is_who_makes_the_first_call() {
     let pairs = Pairs::of([]);
     assert_eq!(enter(&pairs, ids(2, 20, 20), 39), STEP);

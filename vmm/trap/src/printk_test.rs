@@ -314,7 +314,7 @@ impl Dice {
         match self.roll() % 5 {
             0 => any % 64,
             1 => DIRECT + any % (2 << 20),
-            2 => (any % 4) << 62 | any % 64,
+            2 => ((any % 4) << 62) | (any % 64),
             3 => u64::MAX - any % 64,
             _ => any,
         }

@@ -98,6 +98,8 @@ struct Inner {
     forking: usize,
     /// Those that executed a program or ended meanwhile: when the fork returns, its child is the agent's no more.
     gone: BTreeSet<u32>,
+    /// Who runs the agent's code while it forks, before it is known whom it has forked.
+    newcomers: BTreeSet<u32>,
     /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
     children: Vec<u32>,
     found: Vec<Oddity>,
@@ -213,6 +215,7 @@ impl Pairs {
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
             inner.gone.clear();
+            inner.newcomers.clear();
             inner.forking = 0;
         }
         inner.forking += usize::from(forks);
@@ -266,6 +269,7 @@ impl Pairs {
             if !inner.gone.contains(&child) {
                 inner.agents.insert(child);
             }
+            inner.newcomers.remove(&child);
             if ids.tgid == 1 && inner.children.len() < MOST_TOLD {
                 inner.children.push(child);
             }
@@ -281,11 +285,20 @@ impl Pairs {
 }
 
 impl Inner {
-    fn origin(&self, ids: Ids, by_address: Origin) -> Origin {
-        // A child of the agent's may run before the agent is back from the fork.
-        let is_agent = self.blind || self.forking > 0 || self.agents.contains(&ids.tgid);
+    fn origin(&mut self, ids: Ids, by_address: Origin) -> Origin {
         // Where nobody but PID 1 is known, its worker is not.
-        if is_agent || self.agents.len() <= 1 { by_address } else { Origin::Program }
+        if self.blind || self.agents.len() <= 1 || self.agents.contains(&ids.tgid) {
+            return by_address;
+        }
+        // A child of the agent's may run before the agent is back from the fork, and be another program by then, with children
+        // of its own: so for each fork there is one newcomer, the first.
+        let is_expected = self.newcomers.len() < self.forking && !self.gone.contains(&ids.tgid);
+        if by_address == Origin::Program || !is_expected {
+            return Origin::Program;
+        }
+        self.newcomers.insert(ids.tgid);
+        self.agents.insert(ids.tgid);
+        by_address
     }
 
     /// A process is the agent's no more.
@@ -301,6 +314,9 @@ impl Inner {
         self.forking -= 1;
         if self.forking == 0 {
             self.gone.clear();
+            // Nobody has forked these.
+            let strangers = std::mem::take(&mut self.newcomers);
+            self.agents.retain(|tgid| !strangers.contains(tgid));
         }
     }
 

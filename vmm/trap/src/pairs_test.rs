@@ -102,8 +102,13 @@ fn child_that_is_a_program_before_the_fork_returns_is_none_of_the_agents() {
     enter(&pairs, agent, 56);
     assert_eq!(enter(&pairs, child, 59), STEP);
     pairs.returned(child, 59, 0x40_0000, 0);
+    // From the agent's own code, which it has mapped; and so does a child of its own.
+    assert_eq!(enter(&pairs, child, 39), Origin::Program);
+    pairs.returned(child, 39, BACK, 21);
+    assert_eq!(enter(&pairs, ids(4, 22, 22), 39), Origin::Program);
     pairs.returned(agent, 56, BACK, 21);
     assert_eq!(enter(&pairs, child, 39), Origin::Program);
+    assert_eq!(enter(&pairs, ids(5, 23, 23), 39), Origin::Program);
     assert_eq!(pairs.children(), [21]);
     pairs.returned(child, 39, BACK, 21);
     // Its number is the agent's again, when another process of the agent's has it.
@@ -111,6 +116,11 @@ fn child_that_is_a_program_before_the_fork_returns_is_none_of_the_agents() {
     enter(&pairs, agent, 56);
     pairs.returned(agent, 56, BACK, 21);
     assert_eq!(enter(&pairs, ids(4, 21, 21), 39), STEP);
+    // Who came while it forked, and was not forked, is nobody of its.
+    enter(&pairs, agent, 56);
+    assert_eq!(enter(&pairs, ids(6, 24, 24), 39), STEP);
+    pairs.returned(agent, 56, BACK, 25);
+    assert_eq!(enter(&pairs, ids(6, 24, 24), 40), Origin::Program);
 }
 
 #[test]

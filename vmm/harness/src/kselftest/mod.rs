@@ -1,7 +1,7 @@
 //! The kernel's own selftests (tools/testing/selftests) as ordinary scenarios: one for each collection, one step for each test.
 //!
 //! A kernel is built that has what the collections ask for; they are built from its source, in a box; and what comes of that is
-//! written down as scenarios ([`lower`]), which are run like all others.
+//! written down as scenarios (`lower`), which are run like all others.
 
 mod build;
 mod config;

@@ -12,8 +12,8 @@ use board::wire::{About, Answer, Blame, EndReason, Question, Spec, VcpuStanding}
 use plan::{Plan, Warm, luggage::Luggage};
 use protocol::{Action, Frames, Hello, Outcome};
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs::File,
+    io::Read,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
@@ -204,12 +204,12 @@ fn wake(guest: &mut Guest, deadline: Instant) -> Result<(), Stuck> {
 /// Puts what the scenario brings into the guest.
 pub(super) fn bring(guest: &mut Guest, plan: &Plan) -> Result<(), Halt> {
     let cant = |why: String| ended(format!("the scenario's files can't be put into the guest: {why}"));
-    let packed = fs::read(&plan.luggage).or_else(|error| match error.kind() {
-        // Who has nothing to bring needs no file.
-        io::ErrorKind::NotFound if plan.luggage.as_os_str().is_empty() => Ok(Vec::new()),
-        _ => Err(cant(error.to_string())),
-    })?;
-    for piece in Luggage::new(&packed) {
+    // Who has nothing to bring needs no file.
+    if plan.luggage.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let packed = File::open(&plan.luggage).map_err(|error| cant(error.to_string()))?;
+    for piece in Luggage::new(packed) {
         let piece = piece.map_err(|error| cant(error.to_string()))?;
         match do_it(guest, Action::Place(piece), Instant::now() + WAKE) {
             Ok(()) => {}

@@ -2,6 +2,7 @@
 
 use initramfs::{Initramfs, Kind};
 use protocol::{Content, Frames, Placed, encode_up_to};
+use std::io::{self, Read};
 
 /// A piece, in bytes of files' content.
 const PIECE: usize = 1 << 20;
@@ -49,23 +50,37 @@ fn frame(piece: &Vec<Placed>) -> Vec<u8> {
     encode_up_to(LONGEST, piece).expect("a piece is shorter than a frame may be")
 }
 
-/// Takes the pieces out again, one after the other.
-pub struct Luggage(Frames);
+/// Takes the pieces out again, one after the other; of all that was packed no more is in memory than one of them.
+pub struct Luggage<R> {
+    packed: R,
+    frames: Frames,
+    bytes: Box<[u8]>,
+}
 
-impl Luggage {
+impl<R: Read> Luggage<R> {
     /// Of what [`pack`] returned.
-    pub fn new(packed: &[u8]) -> Self {
-        let mut frames = Frames::up_to(LONGEST);
-        frames.push(packed);
-        Self(frames)
+    pub fn new(packed: R) -> Self {
+        Self { packed, frames: Frames::up_to(LONGEST), bytes: vec![0; 256 << 10].into_boxed_slice() }
+    }
+
+    fn piece(&mut self) -> io::Result<Option<Vec<Placed>>> {
+        loop {
+            if let Some(piece) = self.frames.next().map_err(io::Error::other)? {
+                return Ok(Some(piece));
+            }
+            match self.packed.read(&mut self.bytes)? {
+                0 => return Ok(None),
+                length => self.frames.push(&self.bytes[..length]),
+            }
+        }
     }
 }
 
-impl Iterator for Luggage {
-    type Item = Result<Vec<Placed>, protocol::FrameError>;
+impl<R: Read> Iterator for Luggage<R> {
+    type Item = io::Result<Vec<Placed>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().transpose()
+        self.piece().transpose()
     }
 }
 
@@ -84,7 +99,8 @@ mod tests {
         whole.file("/etc/tool", 0o700, *b"mine").unwrap().file("/lib/long", 0o644, long.clone()).unwrap();
         whole.symlink("/lib/link", "long").unwrap();
         (0..1000).for_each(|n| _ = whole.file(&format!("/n/{n:04}"), 0o600, vec![]).unwrap());
-        let pieces: Vec<Vec<Placed>> = Luggage::new(&pack(&whole, &base)).collect::<Result<_, _>>().unwrap();
+        let pieces: Vec<Vec<Placed>> =
+            Luggage::new(&pack(&whole, &base)[..]).collect::<Result<_, _>>().unwrap();
         assert!(pieces.len() > 5, "{}", pieces.len());
         let all: Vec<&Placed> = pieces.iter().flatten().collect();
         let paths: Vec<&str> = all.iter().map(|placed| placed.path.as_str()).take(7).collect();

@@ -87,6 +87,12 @@ bring() {
 	libraries "$from"
 }
 
+# The C library opens this one when a thread is ended.
+unwinder=$(gcc -print-file-name=libgcc_s.so.1)
+for place in /lib/x86_64-linux-gnu /lib64; do
+	[ ! -e "$place" ] || install -D -m 755 "$unwinder" "$root$place/libgcc_s.so.1"
+done
+
 for collection; do
 	find "$install/$collection" -type f -perm -u+x | while read -r file; do
 		libraries "$file"

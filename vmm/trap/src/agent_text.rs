@@ -45,7 +45,10 @@ impl AgentText {
                 pages.insert(at, now.clone());
                 continue;
             };
-            if let Some(offset) = before.iter().zip(&now).position(|(before, now)| before != now) {
+            // As a whole first: most pages are as they were, and there are many looks.
+            if *before != now
+                && let Some(offset) = before.iter().zip(&now).position(|(before, now)| before != now)
+            {
                 if changed.len() < MOST_TOLD {
                     changed.push(at + offset as u64);
                 }

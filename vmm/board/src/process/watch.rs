@@ -1,0 +1,103 @@
+//! What a machine process has looked at: system calls, and what has to stay as it is.
+
+use super::{BUDGET, Machine};
+use crate::{
+    cpu::Ask,
+    guard::Guard,
+    vcpus::{Life, all_did},
+    wire::{GuardOrder, Notice, Tampering},
+};
+use machine::{AddressSpace, Controls};
+use std::time::Instant;
+use trap::{Agent, AgentText, ENTRY_MSRS, KernelState, Order, Pairs, WalkOrder};
+
+impl Machine {
+    pub(super) fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {
+        let Some(space) = &self.space else { return Err("the kernel comes without symbols".into()) };
+        let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
+        let order = WalkOrder { returns_to, nr, space: space.clone(), memory, landmarks };
+        all_did(self.vcpus.ask(|done| Ask::Walk { order: Box::new(order.clone()), done }))
+    }
+
+    /// From now on what has to stay as it is, is watched.
+    pub(super) fn protect(&mut self, order: &GuardOrder) -> Result<(), String> {
+        if self.guard.is_some() {
+            return Ok(());
+        }
+        let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
+        let controls = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten();
+        let now = controls.map(|(_, now)| now).find(Controls::paging);
+        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches, now)
+            .ok_or("the kernel's symbols do not tell where its text is")?;
+        // Memory is gone for a moment.
+        let runs = self.vcpus.life() == Life::Running;
+        self.vcpus.pause()?;
+        let guarded = guard.guarded();
+        self.vcpus.tell(|| Ask::Guard(guarded.clone()));
+        let protected = self.vm.protect(&guard.pages()).map_err(|error| error.to_string());
+        if runs {
+            self.vcpus.resume()?;
+        }
+        protected?;
+        self.guard = Some(guard);
+        self.log_parts = self.log.parts();
+        self.compare();
+        Ok(())
+    }
+
+    /// Tells what is not as it was.
+    pub(super) fn compare(&mut self) {
+        let now: Vec<_> = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten().collect();
+        let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
+        let writers = found.iter_mut().filter_map(|it| match it {
+            Tampering::Code { rip, by, .. } => Some((*rip, by)),
+            _ => None,
+        });
+        let writers: Vec<(u64, &mut Option<String>)> = writers.collect();
+        if let Some(space) = self.space.as_ref().filter(|_| !writers.is_empty()) {
+            let state = KernelState::new(space.clone(), self.landmarks.clone(), Instant::now() + BUDGET);
+            self.modules.look(&state);
+            for (rip, by) in writers {
+                *by = state.module_symbols([rip]).remove(&rip).or_else(|| self.modules.name(rip));
+            }
+        }
+        if self.guard.is_some() {
+            found.extend(self.pairs.take().into_iter().map(Tampering::Odd));
+            found.extend(self.agent_text.take().into_iter().map(|address| Tampering::Agent { address }));
+            found.extend(self.log.changed().into_iter().map(|seq| Tampering::Record { seq }));
+            let parts = std::mem::replace(&mut self.log_parts, self.log.parts());
+            let moved = parts.into_iter().zip(&self.log_parts).filter(|(before, now)| before.1 != now.1);
+            found.extend(moved.map(|((name, from), (_, to))| Tampering::Variable {
+                name: format!("log ({name})"),
+                from,
+                to: *to,
+            }));
+        }
+        found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+    }
+
+    pub(super) fn arm(
+        &mut self,
+        agent: Agent,
+        results: bool,
+        trace: Option<Vec<u64>>,
+        watched: bool,
+    ) -> Result<(), String> {
+        // Without symbols the kernel's page tables have to be looked for, once it runs.
+        let found = || AddressSpace::find_kernels(self.memory.clone());
+        let Some(space) = self.space.clone().or_else(found) else {
+            return Err("the kernel comes without symbols, and its page tables can't be found".into());
+        };
+        // First, so that no entry can move unseen once it was looked up.
+        self.vm.watch_msr_writes(&ENTRY_MSRS).map_err(|error| error.to_string())?;
+        let (memory, landmarks) = (self.memory.clone(), self.landmarks.clone());
+        // Nothing of a scenario has run yet: whoever is there is the agent.
+        let state = KernelState::new(space.clone(), landmarks.clone(), Instant::now() + BUDGET);
+        self.pairs = Pairs::of(state.children_of_init());
+        self.agent_text = AgentText::default();
+        let (witness, pairs) = (self.witness.clone(), self.pairs.clone());
+        let agent_text = watched.then(|| self.agent_text.clone());
+        let order = Order { space, memory, landmarks, agent, results, trace, witness, pairs, agent_text };
+        all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
+    }
+}

@@ -18,8 +18,10 @@ pub use crate::stage::Stage;
 use crate::{interrupt, progress, seal, stage};
 use jail::Refused;
 use std::{
-    env, fs, io,
-    os::unix::fs::MetadataExt,
+    env,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -319,11 +321,29 @@ pub(crate) fn seal_of(entry: &Path) -> PathBuf {
     root.join("seals").join(format!("{}-{}", name(kind), name(Some(entry))))
 }
 
-/// Removes a folder and all that is in it; one that is not there is fine.
+/// Removes a folder and all that is in it, also where a build has taken its rights away; one that is not there is fine.
 pub fn remove(folder: &Path) -> Result<(), CacheError> {
-    match fs::remove_dir_all(folder) {
+    let removed = fs::remove_dir_all(folder).or_else(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            open_up(folder);
+            fs::remove_dir_all(folder)
+        }
+        _ => Err(error),
+    });
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", folder)(error)),
         _ => Ok(()),
+    }
+}
+
+/// Lets the owner into the folder and all that are in it. What does not work is told by the removal.
+fn open_up(folder: &Path) {
+    let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Of the entry itself: no link is followed.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
     }
 }
 

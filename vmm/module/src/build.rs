@@ -211,10 +211,10 @@ pub fn build(
         hash: &hash,
     }
     .build(&tree, kernel, &lock);
-    if let Err(ModuleError::Cache(CacheError::DiskFull { .. })) = &result {
-        cache::remove(&work)?;
-    }
+    // The next build begins from nothing, and what a hostile makefile wrote may be a gigabyte.
+    let removed = cache::remove(&work);
     result?;
+    removed?;
     let entry = cache.place(Kind::Module, &hash);
     open(&entry, shown, false).ok_or_else(|| {
         CacheError::io("read", &entry)(std::io::Error::other("the modules just built are gone")).into()

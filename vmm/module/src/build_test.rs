@@ -20,8 +20,13 @@ impl Setup {
         self.folder.path().join("mod").join(name)
     }
 
+    /// Whatever comes of it, nothing that a makefile wrote stays.
     fn build(&self) -> Result<Vec<Module>, ModuleError> {
-        build(&self.folder.path().join("mod"), &[], &self.kernel, &self.cache).map(|built| built.modules)
+        let built = build(&self.folder.path().join("mod"), &[], &self.kernel, &self.cache);
+        let work: Vec<_> = WalkDir::new(self.cache.work("")).max_depth(1).into_iter().flatten().collect();
+        let left = work.iter().find(|entry| entry.file_name().to_string_lossy().starts_with("module-"));
+        assert!(left.is_none(), "{left:?}");
+        built.map(|built| built.modules)
     }
 
     /// Asserts that the build failed and left no entry.

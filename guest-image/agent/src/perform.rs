@@ -1,38 +1,53 @@
 //! What the worker does with a request: the calls, with their buffers.
 
 use crate::{buffers::Buffers, call, clock::Clock};
-use protocol::{Action, Door, Outcome};
+use protocol::{Action, Call, Door, Outcome};
 
-/// Makes the call, and says how many nanoseconds it took.
+/// Makes the calls, and says how many nanoseconds that took.
 pub fn perform(action: &Action, clock: Clock) -> (Outcome, u64) {
     let refused = |why: String| (Outcome::Refused { why }, 0);
-    let Action::Call { door, nr, args, times } = action else {
+    let Action::Calls { calls, times } = action else {
         return refused("the worker makes system calls only".into());
     };
-    if args.len() > 6 {
-        return refused(format!("{} arguments (a system call takes at most 6)", args.len()));
-    }
-    if *times > 1 && makes_processes(*door, *nr) {
-        return refused(
-            "a call that makes a process can't be repeated: the new ones would go on with it".into(),
-        );
-    }
-    let buffers = match Buffers::new(*door, args) {
+    let buffers: Result<Vec<_>, String> =
+        calls.iter().map(|call| prepare(call, *times > 1 || calls.len() > 1)).collect();
+    let prepared = match buffers {
         Ok(buffers) => buffers,
         Err(why) => return refused(why),
     };
-    let registers = buffers.registers(args);
+    let mut last = None;
+    // What a call that is alone returns may be an error each time.
+    let mut wanted = if calls.len() == 1 { None } else { Some(0) };
     let before = clock.now();
-    let mut value = make(*door, *nr, &registers);
-    let first = errno(value);
-    for _ in 1..*times {
-        if errno(value) != first {
-            break;
+    'over: for _ in 0..*times {
+        for (call, (buffers, registers)) in calls.iter().zip(&prepared) {
+            let value = make(call.door, call.nr, registers);
+            last = Some((value, buffers, call));
+            if errno(value) != *wanted.get_or_insert(errno(value)) {
+                break 'over;
+            }
         }
-        value = make(*door, *nr, &registers);
     }
     let nanos = clock.now().saturating_sub(before);
-    (Outcome::Returned { value, data: buffers.collect(args) }, nanos)
+    match last {
+        Some((value, buffers, call)) => {
+            (Outcome::Returned { value, data: buffers.collect(&call.args) }, nanos)
+        }
+        None => refused("there is no call to make".into()),
+    }
+}
+
+/// The buffers of a call, and what goes into its registers. `more` calls are made with it.
+fn prepare(call: &Call, more: bool) -> Result<(Buffers, [u64; 6]), String> {
+    if call.args.len() > 6 {
+        return Err(format!("{} arguments (a system call takes at most 6)", call.args.len()));
+    }
+    if more && makes_processes(call.door, call.nr) {
+        return Err("a call that makes a process can't be repeated: the new ones would go on with it".into());
+    }
+    let buffers = Buffers::new(call.door, &call.args)?;
+    let registers = buffers.registers(&call.args);
+    Ok((buffers, registers))
 }
 
 /// Makes one call.
@@ -61,8 +76,11 @@ mod tests {
     use protocol::Arg;
 
     fn call(nr: i64, args: &[Arg]) -> Outcome {
-        let action = Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec(), times: 1 };
-        perform(&action, Clock::detect()).0
+        perform(&one(nr, args).into(), Clock::detect()).0
+    }
+
+    fn one(nr: i64, args: &[Arg]) -> Call {
+        Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec() }
     }
 
     #[test]
@@ -89,7 +107,7 @@ mod tests {
         nix::unistd::ftruncate(&file, 3).unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as u64;
         let repeated = |nr: i64, args: &[Arg], times| {
-            let action = Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec(), times };
+            let action = Action::Calls { calls: vec![one(nr, args)], times };
             let (Outcome::Returned { value, .. }, _) = perform(&action, Clock::detect()) else { panic!() };
             value
         };
@@ -105,9 +123,34 @@ mod tests {
 
     #[test]
     fn no_call_that_makes_processes_is_repeated() {
-        let action =
-            Action::Call { door: Door::Syscall64, nr: libc::SYS_fork as u64, args: vec![], times: 2 };
-        assert!(matches!(perform(&action, Clock::detect()).0, Outcome::Refused { .. }));
+        let fork = || one(libc::SYS_fork, &[]);
+        for action in [
+            Action::Calls { calls: vec![fork()], times: 2 },
+            Action::Calls { calls: vec![one(libc::SYS_getpid, &[]), fork()], times: 1 },
+            Action::Calls { calls: vec![], times: 1 },
+            Action::Calls { calls: vec![one(libc::SYS_getpid, &[])], times: 0 },
+        ] {
+            assert!(matches!(perform(&action, Clock::detect()).0, Outcome::Refused { .. }), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn several_calls_are_over_with_the_first_that_fails() {
+        let file = nix::sys::memfd::memfd_create(c"t", nix::sys::memfd::MFdFlags::empty()).unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as u64;
+        let write = one(libc::SYS_write, &[Arg::Int(fd), Arg::In(b"x".to_vec()), Arg::Int(1)]);
+        let seek = one(libc::SYS_lseek, &[Arg::Int(fd), Arg::Int(0), Arg::Int(1)]);
+        let value = |calls: &[&Call], times| {
+            let calls = calls.iter().map(|call| (*call).clone()).collect();
+            match perform(&Action::Calls { calls, times }, Clock::detect()).0 {
+                Outcome::Returned { value, .. } => value,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(value(&[&write, &seek], 5), 5);
+        let bad = one(libc::SYS_close, &[Arg::Int(u64::MAX)]);
+        assert_eq!(value(&[&write, &bad, &seek], 3), -i64::from(libc::EBADF));
+        assert_eq!(value(&[&seek], 1), 6, "nothing came after it");
     }
 
     #[test]
@@ -121,8 +164,7 @@ mod tests {
         // 20 ms, as struct timespec.
         let span = [0u64, 20_000_000].map(u64::to_le_bytes).concat();
         let args = vec![Arg::In(span), Arg::Int(0)];
-        let action = Action::Call { door: Door::Syscall64, nr: libc::SYS_nanosleep as u64, args, times: 1 };
-        let (outcome, nanos) = perform(&action, Clock::detect());
+        let (outcome, nanos) = perform(&one(libc::SYS_nanosleep, &args).into(), Clock::detect());
         assert_eq!(outcome, Outcome::Returned { value: 0, data: vec![] });
         assert!((20_000_000..10_000_000_000).contains(&nanos), "{nanos} ns");
     }

@@ -10,7 +10,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use protocol::{Action, Arg, Door, Frames, FromAgent, Outcome, Reply, Request, encode};
+use protocol::{Action, Arg, Call, Door, Frames, FromAgent, Outcome, Reply, Request, encode};
 use std::{
     fs::File,
     io::{Read, Write},
@@ -117,7 +117,11 @@ impl Drop for KillOnDrop {
 }
 
 fn call(nr: i64, args: &[Arg]) -> Action {
-    Action::Call { door: Door::Syscall64, nr: nr as u64, args: args.to_vec(), times: 1 }
+    through(Door::Syscall64, nr as u64, args)
+}
+
+fn through(door: Door, nr: u64, args: &[Arg]) -> Action {
+    Call { door, nr, args: args.to_vec() }.into()
 }
 
 fn run(script: &str, stdin: &[u8]) -> Action {
@@ -201,7 +205,7 @@ fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
     // The 32-bit table has getpid at 20; the 64-bit one has writev there, which would be EBADF here.
     let args = vec![Arg::Int(u64::MAX); 3];
     let worker = guest.value(libc::SYS_getpid, &[]);
-    let expected = match guest.ask(Action::Call { door: Door::Int80, nr: 20, args, times: 1 }) {
+    let expected = match guest.ask(through(Door::Int80, 20, &args)) {
         Outcome::Died { signal } => {
             assert_eq!(signal, libc::SIGSEGV);
             return;
@@ -213,7 +217,7 @@ fn int80_reaches_the_32_bit_table_or_says_that_there_is_none() {
     let pipe = guest.call(libc::SYS_pipe, &[Arg::Out(8)]);
     assert_eq!(pipe, Outcome::Returned { value: 0, data: vec![vec![3, 0, 0, 0, 4, 0, 0, 0]] });
     let args = vec![Arg::Int(4), Arg::In(b"hello".to_vec()), Arg::Int(5)];
-    let written = guest.ask(Action::Call { door: Door::Int80, nr: 4, args, times: 1 });
+    let written = guest.ask(through(Door::Int80, 4, &args));
     assert_eq!(written, Outcome::Returned { value: 5, data: vec![] });
     let read = guest.call(libc::SYS_read, &[Arg::Int(3), Arg::Out(5), Arg::Int(5)]);
     assert_eq!(read, Outcome::Returned { value: 5, data: vec![b"hello".to_vec()] });
@@ -387,12 +391,7 @@ fn a_call_is_ended_by_a_new_worker() {
 #[test]
 fn nobody_who_reads_slowly_holds_the_agent() {
     let mut guest = Guest::boot();
-    let large = || Action::Call {
-        door: Door::Syscall64,
-        nr: libc::SYS_getpid as u64,
-        args: vec![Arg::InOut(vec![7; 1 << 20])],
-        times: 1,
-    };
+    let large = || call(libc::SYS_getpid, &[Arg::InOut(vec![7; 1 << 20])]);
     let first = guest.send(large());
     // The answer is under way, and there is no room for it. Children are collected all the same.
     let answer = PollFd::new(guest.control.as_fd(), PollFlags::POLLIN);

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,15 +18,12 @@ pub struct Request {
 /// What the agent can do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
-    /// One system call, made by the worker process, so that what kills it does not kill PID 1.
-    Call {
-        /// Which entry point of the kernel to go through.
-        door: Door,
-        /// The number, as the door's table counts.
-        nr: u64,
-        /// At most six.
-        args: Vec<Arg>,
-        /// So often, at least once; over at the first call whose errno is another one than the first call's.
+    /// System calls, made by the worker process, so that what kills it does not kill PID 1.
+    Calls {
+        /// One after the other; at least one.
+        calls: Vec<Call>,
+        /// All of them so often, at least once. It is over with the first call that fails, but for a call that is alone:
+        /// with the first whose errno is another one than the first time's.
         times: u32,
     },
     /// Start a program as a child of PID 1, bring back what it prints as it does ([`FromAgent::Printed`]), wait until it
@@ -59,6 +56,24 @@ pub enum Action {
         /// The earlier request.
         request: u32,
     },
+}
+
+/// A system call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Which entry point of the kernel to go through.
+    pub door: Door,
+    /// The number, as the door's table counts.
+    pub nr: u64,
+    /// At most six.
+    pub args: Vec<Arg>,
+}
+
+impl From<Call> for Action {
+    /// This call alone, once.
+    fn from(call: Call) -> Self {
+        Self::Calls { calls: alloc::vec![call], times: 1 }
+    }
 }
 
 /// A file, and where it belongs.
@@ -143,7 +158,7 @@ pub struct Hello {
     pub version: u32,
     /// `uname -r` of the running kernel.
     pub release: String,
-    /// Addresses that the instructions of [`Action::Call`] return to, one for each [`Door`]: tell a step's own
+    /// Addresses that the instructions of [`Action::Calls`] return to, one for each [`Door`]: tell a step's own
     /// calls from the agent's housekeeping.
     pub call_returns: Vec<u64>,
     /// First and last-plus-one address of the agent's own code.
@@ -164,11 +179,11 @@ pub struct Reply {
 /// What came of an [`Action`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// A call returned.
+    /// Calls returned.
     Returned {
-        /// RAX as the kernel left it after the last call: an errno stands here negated.
+        /// RAX as the kernel left it after the last call that was made: an errno stands here negated.
         value: i64,
-        /// The contents of the `Out` and `InOut` arguments, in their order.
+        /// The contents of that call's `Out` and `InOut` arguments, in their order.
         data: Vec<Vec<u8>>,
     },
     /// A program ended.

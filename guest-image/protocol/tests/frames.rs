@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use protocol::{
-    Action, Arg, Door, FrameError, Frames, FromAgent, MAX_FRAME, Outcome, Reply, Request, encode,
+    Action, Arg, Call, Door, FrameError, Frames, FromAgent, MAX_FRAME, Outcome, Reply, Request, encode,
 };
 
 fn arg() -> impl Strategy<Value = Arg> {
@@ -17,12 +17,17 @@ fn arg() -> impl Strategy<Value = Arg> {
 
 fn request() -> impl Strategy<Value = Request> {
     let door = prop_oneof![Just(Door::Syscall64), Just(Door::Int80)];
-    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7), any::<u32>())
-        .prop_map(|(door, nr, args, times)| Action::Call { door, nr, args, times });
+    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7)).prop_map(|(door, nr, args)| Call {
+        door,
+        nr,
+        args,
+    });
+    let calls = (prop::collection::vec(call, 0..3), any::<u32>())
+        .prop_map(|(calls, times)| Action::Calls { calls, times });
     let strings = || prop::collection::vec(".{0,9}", 0..4);
     let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50), any::<Option<u32>>())
         .prop_map(|(argv, env, stdin, user)| Action::Run { argv, env, stdin, user });
-    (any::<u32>(), prop_oneof![call, run]).prop_map(|(id, action)| Request { id, action })
+    (any::<u32>(), prop_oneof![calls, run]).prop_map(|(id, action)| Request { id, action })
 }
 
 /// Takes all messages that are there now.

@@ -208,14 +208,14 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Says how the call looks that the agent is asked for next.
+    /// Says how the calls look that the agent is asked for next.
     pub(super) fn expect(&mut self, action: &Action) {
         if !self.witnesses {
             return;
         }
         let expected = match action {
-            Action::Call { door, nr, args, times } => {
-                Some(Box::new(Expected { door: *door, nr: *nr, args: args.clone(), times: *times }))
+            Action::Calls { calls, times } => {
+                Some(Box::new(Expected { calls: calls.clone(), times: *times }))
             }
             _ => None,
         };
@@ -287,7 +287,7 @@ impl<'a> Guest<'a> {
         let id = self.next_id;
         self.requested = id;
         self.printed = Default::default();
-        let of_agent = matches!(action, Action::Call { .. });
+        let of_agent = matches!(action, Action::Calls { .. });
         let request = match protocol::encode(&Request { id, action }) {
             Ok(request) => request,
             Err(error) => {

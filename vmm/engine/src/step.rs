@@ -9,7 +9,7 @@ use crate::{
     witness,
 };
 use plan::{Op, Operand, PlanStep, Role, What};
-use protocol::{Action, Arg, Door, Outcome};
+use protocol::{Action, Arg, Call, Door, Outcome};
 use std::time::{Duration, Instant};
 
 /// One request reads so much of a file at first: the whole buffer travels, however little was read.
@@ -97,7 +97,7 @@ pub(super) fn perform(
 /// Whether the agent's worker is another one afterwards. A call that exits, or executes a program that exits, ends it
 /// as well as a signal.
 fn ends_process(what: &What, outcome: &StepOutcome) -> bool {
-    let call = matches!(what, What::Call { .. } | What::ReadToEnd { .. });
+    let call = matches!(what, What::Calls { .. } | What::ReadToEnd { .. });
     call && matches!(outcome, StepOutcome::Died { .. } | StepOutcome::Exited { .. })
 }
 
@@ -113,8 +113,7 @@ fn main_error(outcome: Option<&StepOutcome>) -> Option<i32> {
 fn add(step: Option<&mut StepOutcome>, what: &What, done: Option<StepOutcome>) {
     let reads = match what {
         What::ReadToEnd { .. } => true,
-        What::Call { args, .. } => args.iter().any(|arg| matches!(arg, Operand::Out(_))),
-        What::Run { .. } | What::Sleep(_) | What::Watch(_) => false,
+        what => what.operands().any(|operand| matches!(operand, Operand::Out(_))),
     };
     let Some(StepOutcome::Returned { data, cut, .. }) = step.filter(|_| reads) else { return };
     data.push(match done {
@@ -150,12 +149,7 @@ struct StepRun<'g, 'a, 'n> {
 impl StepRun<'_, '_, '_> {
     /// Whether the ops whose results this one takes succeeded; `None` if it takes none.
     fn has_what_it_takes(&self, op: &Op) -> Option<bool> {
-        let operands: &[Operand] = match &op.what {
-            What::Call { args, .. } => args,
-            What::ReadToEnd { fd, .. } => std::slice::from_ref(fd),
-            What::Run { .. } | What::Sleep(_) | What::Watch(_) => &[],
-        };
-        let mut taken = operands.iter().filter_map(|operand| match operand {
+        let mut taken = op.what.operands().filter_map(|operand| match operand {
             Operand::Op(index) => Some(matches!(self.results.get(*index), Some(Some(_)))),
             _ => None,
         });
@@ -164,10 +158,12 @@ impl StepRun<'_, '_, '_> {
 
     fn op(&mut self, what: &What) -> Result<Done, Halt> {
         match what {
-            What::Call { door, nr, args, times } => match self.arguments(args) {
-                Ok(args) => self.call(*door, *nr, args, *times),
-                Err(why) => Ok(skipped(why)),
-            },
+            What::Calls { calls, times } => {
+                match calls.iter().map(|call| self.call(call)).collect::<Result<Vec<_>, _>>() {
+                    Ok(calls) => self.ask(Action::Calls { calls, times: *times }, Overdue::Call(Vec::new())),
+                    Err(why) => Ok(skipped(why)),
+                }
+            }
             What::ReadToEnd { fd, limit } => match self.names.argument(fd, &self.results) {
                 Ok(fd) => self.read_to_end(&fd, *limit),
                 Err(why) => Ok(skipped(why)),
@@ -197,12 +193,9 @@ impl StepRun<'_, '_, '_> {
         }
     }
 
-    fn arguments(&self, operands: &[Operand]) -> Result<Vec<Arg>, String> {
-        operands.iter().map(|operand| self.names.argument(operand, &self.results)).collect()
-    }
-
-    fn call(&mut self, door: Door, nr: u64, args: Vec<Arg>, times: u32) -> Result<Done, Halt> {
-        self.ask(Action::Call { door, nr, args, times }, Overdue::Call(Vec::new()))
+    fn call(&self, call: &plan::Call) -> Result<Call, String> {
+        let args = call.args.iter().map(|operand| self.names.argument(operand, &self.results));
+        Ok(Call { door: call.door, nr: call.nr, args: args.collect::<Result<_, _>>()? })
     }
 
     fn read_to_end(&mut self, fd: &Arg, limit: u32) -> Result<Done, Halt> {
@@ -215,7 +208,8 @@ impl StepRun<'_, '_, '_> {
             // At the limit, a last byte tells whether there is more.
             let room = chunk.min(limit.saturating_sub(content.len() as u32)).max(1);
             let args = vec![fd.clone(), Arg::Out(room), Arg::Int(room.into())];
-            match self.call(Door::Syscall64, READ, args, 1)? {
+            let read = Call { door: Door::Syscall64, nr: READ, args };
+            match self.ask(read.into(), Overdue::Call(Vec::new()))? {
                 Done::Outcome(StepOutcome::Returned { value: 0, .. }) => break,
                 Done::Outcome(StepOutcome::Returned { value: 1.., took, .. })
                     if content.len() as u64 >= u64::from(limit) =>

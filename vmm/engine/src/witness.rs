@@ -17,10 +17,10 @@ pub fn compare(action: &Action, outcome: &Outcome, printed: u64, seen: &Sighting
     match (action, outcome) {
         // It was not made.
         (_, Outcome::Refused { .. }) => None,
-        (Action::Call { .. }, _) if seen.entered == 0 => Some(Tampered::Unseen),
-        (Action::Call { .. }, _) if seen.differs.is_some() => seen.differs.clone().map(Tampered::Call),
-        (Action::Call { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
-        (Action::Call { .. }, Outcome::Returned { value, data }) => match seen.result {
+        (Action::Calls { .. }, _) if seen.entered == 0 => Some(Tampered::Unseen),
+        (Action::Calls { .. }, _) if seen.differs.is_some() => seen.differs.clone().map(Tampered::Call),
+        (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
+        (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {
             Some(result) if result != *value => Some(Tampered::Result { said: *value, seen: result }),
             _ if seen.fewer => Some(Tampered::Fewer { seen: seen.entered }),
             _ => buffer(data, seen.buffers.as_deref()?),
@@ -75,10 +75,10 @@ fn buffer(said: &[Vec<u8>], seen: &[Vec<u8>]) -> Option<Tampered> {
 mod tests {
     use super::*;
     use board::wire::Difference;
-    use protocol::{Arg, Door};
+    use protocol::{Arg, Call, Door};
 
     fn call() -> Action {
-        Action::Call { door: Door::Syscall64, nr: 0, args: vec![Arg::Out(4)], times: 1 }
+        Call { door: Door::Syscall64, nr: 0, args: vec![Arg::Out(4)] }.into()
     }
 
     fn seen(result: i64, bytes: &[u8]) -> Sighting {

@@ -8,7 +8,7 @@ use base::{cache::Cache, diagnostic::Source, interrupt, wanted::Wanted};
 use board::wire::Door;
 use engine::event::{Event, RunEnd, StepOutcome};
 use host::Choice;
-use plan::{Watch, What};
+use plan::{Call, Watch};
 use report::explain::{
     signature::{self, Parameter},
     text::{self, Told},
@@ -46,11 +46,8 @@ pub fn explain(asked: &Explain) -> Result<String, Abort> {
     let Prepared { mut plan, kernel, names, warm, stage: _kept, .. } =
         session::the_rest(&scenario, kernel, None, &cache)?;
     plan.warm = Some(warm);
-    let main = plan.steps.iter().flat_map(|step| &step.ops).find_map(|op| match &op.what {
-        What::Call { nr, .. } => Some(*nr),
-        _ => None,
-    });
-    let nr = main.expect("the scenario has one step, which is a call");
+    let main = plan.steps.iter().flat_map(|step| &step.ops).find_map(|op| op.what.call());
+    let Call { nr, .. } = *main.expect("the scenario has one step, which is a call");
     plan.watch = Watch::Walk(nr);
     let (mut walk, mut outcome, mut modules, mut not, mut end) = (None, None, BTreeMap::new(), None, None);
     host.execute(&plan, &interrupt::requested, &mut |event| match event {

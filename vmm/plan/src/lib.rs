@@ -18,5 +18,5 @@ pub mod luggage;
 pub mod needs;
 mod plan;
 
-pub use plan::{Bind, Op, Operand, Plan, PlanStep, Role, Source, Warm, Watch, What};
+pub use plan::{Bind, Call, Op, Operand, Plan, PlanStep, Role, Source, Warm, Watch, What};
 pub use scenario::model::Int;

@@ -98,15 +98,11 @@ pub enum Role {
 /// The kinds of ops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum What {
-    /// One system call.
-    Call {
-        /// Entry point.
-        door: Door,
-        /// Number.
-        nr: u64,
-        /// At most six.
-        args: Vec<Operand>,
-        /// So often, at least once; over at the first call whose errno is another one than the first call's.
+    /// System calls.
+    Calls {
+        /// One after the other.
+        calls: Vec<Call>,
+        /// All of them so often, as [`protocol::Action::Calls`] has it.
         times: u32,
     },
     /// `read` (number 0) until the file's end or `limit` bytes; the result is one piece of data and its
@@ -132,6 +128,44 @@ pub enum What {
     Sleep(Duration),
     /// Looking at something else from now on; what was counted is forgotten.
     Watch(Watch),
+}
+
+/// A system call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Entry point.
+    pub door: Door,
+    /// Number.
+    pub nr: u64,
+    /// At most six.
+    pub args: Vec<Operand>,
+}
+
+impl From<Call> for What {
+    /// This call alone, once.
+    fn from(call: Call) -> Self {
+        Self::Calls { calls: vec![call], times: 1 }
+    }
+}
+
+impl What {
+    /// The first call that it makes, if it makes any.
+    pub fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Calls { calls, .. } => calls.first(),
+            Self::ReadToEnd { .. } | Self::Run { .. } | Self::Sleep(_) | Self::Watch(_) => None,
+        }
+    }
+
+    /// What it takes from names and from earlier ops.
+    pub fn operands(&self) -> impl Iterator<Item = &Operand> {
+        let (calls, fd) = match self {
+            Self::Calls { calls, .. } => (&calls[..], None),
+            Self::ReadToEnd { fd, .. } => (&[][..], Some(fd)),
+            Self::Run { .. } | Self::Sleep(_) | Self::Watch(_) => (&[][..], None),
+        };
+        calls.iter().flat_map(|call| &call.args).chain(fd)
+    }
 }
 
 /// An argument of a call, known now or once earlier ops are done.

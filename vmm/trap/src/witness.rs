@@ -6,7 +6,7 @@
 
 use crate::{door::Door, pairs::renumbers, task::Caller};
 use machine::{AddressSpace, GuestVirtualAddress};
-use protocol::Arg;
+use protocol::{Arg, Call};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -47,16 +47,12 @@ const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
 /// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
 const MOST_PIECES: u64 = 1024;
 
-/// How a step's call should look.
+/// How a step's calls should look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
-    /// The door that it should come by.
-    pub door: protocol::Door,
-    /// Its number.
-    pub nr: u64,
-    /// Its arguments.
-    pub args: Vec<Arg>,
-    /// The agent makes it so often.
+    /// One after the other.
+    pub calls: Vec<Call>,
+    /// The agent makes all of them so often.
     pub times: u32,
 }
 
@@ -148,7 +144,9 @@ struct Inner {
     inside: Option<Inside>,
     /// When the first one entered.
     began: Option<Instant>,
-    /// The errno of the first result, 0 for none; and whether a later one had another.
+    /// How many of the calls have entered, each counted once however often the kernel has it begin anew.
+    made: u64,
+    /// The errno that the agent goes on with, once that is known; 0 for none. And whether a later result had another.
     first: Option<i64>,
     ended_otherwise: bool,
     /// Whose code was looked at, when so much was done.
@@ -176,8 +174,8 @@ impl Witness {
         let inner = self.inner();
         // Where results are not seen it is not known when the agent had to stop.
         let all = inner.first.is_some() && !inner.ended_otherwise;
-        let times = inner.expected.as_ref().map_or(0, |expected| expected.times.into());
-        let fewer = all && inner.seen.entered < times;
+        let wanted = inner.expected.as_ref().map_or(0, |it| u64::from(it.times) * it.calls.len() as u64);
+        let fewer = all && inner.seen.entered < wanted;
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
 
@@ -214,6 +212,9 @@ impl Witness {
             return false;
         }
         inner.began.get_or_insert_with(Instant::now);
+        // What is still in the kernel begins anew: a signal came.
+        inner.made += u64::from(inner.inside.is_none());
+        let Some(expected) = expected.at(inner.made) else { return false };
         // Who has no buffers needs no memory.
         let user = expected.args.iter().any(|arg| !matches!(arg, Arg::Int(_))).then(user).flatten();
         let differs = differs(expected, nr, args, user.as_ref());
@@ -243,7 +244,8 @@ impl Witness {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }
         let errno = if (-4095..0).contains(&result) { result } else { 0 };
-        inner.ended_otherwise |= *inner.first.get_or_insert(errno) != errno;
+        let alone = inner.expected.as_ref().is_none_or(|expected| expected.calls.len() == 1);
+        inner.ended_otherwise |= *inner.first.get_or_insert(if alone { errno } else { 0 }) != errno;
         inner.seen.result = Some(result);
         inner.seen.took = inner.began.map_or(Duration::ZERO, |began| began.elapsed());
         if !LATER.contains(&nr) {
@@ -300,7 +302,14 @@ impl Witness {
     }
 }
 
-fn differs(expected: &Expected, nr: u64, args: &[u64; 6], user: Option<&AddressSpace>) -> Option<Difference> {
+impl Expected {
+    /// The call that comes as this one, counted from 1.
+    fn at(&self, made: u64) -> Option<&Call> {
+        self.calls.get((made.max(1) - 1).checked_rem(self.calls.len() as u64)? as usize)
+    }
+}
+
+fn differs(expected: &Call, nr: u64, args: &[u64; 6], user: Option<&AddressSpace>) -> Option<Difference> {
     if nr != expected.nr {
         return Some(Difference::Number { wanted: expected.nr, seen: nr });
     }
@@ -329,7 +338,7 @@ fn pieces(user: &AddressSpace, at: u64, count: u64) -> Option<u64> {
     Some(bytes.chunks_exact(16).map(length).fold(0, u64::saturating_add))
 }
 
-fn buffers(expected: &Expected, args: &[u64; 6]) -> Vec<(u64, usize)> {
+fn buffers(expected: &Call, args: &[u64; 6]) -> Vec<(u64, usize)> {
     let buffers = expected.args.iter().zip(args).filter_map(|(wanted, at)| match wanted {
         Arg::Out(length) => Some((*at, (*length as usize).min(MOST_BYTES))),
         Arg::InOut(bytes) => Some((*at, bytes.len().min(MOST_BYTES))),
@@ -360,9 +369,13 @@ mod tests {
         Some(AddressSpace::new(memory.clone(), 0x1000, 0))
     }
 
+    fn wanted(nr: u64, args: Vec<Arg>) -> Call {
+        Call { door: protocol::Door::Syscall64, nr, args }
+    }
+
     fn call(args: Vec<Arg>) -> Witness {
         let witness = Witness::default();
-        witness.expect(Some(Expected { door: protocol::Door::Syscall64, nr: 7, args, times: 1 }));
+        witness.expect(Some(Expected { calls: vec![wanted(7, args)], times: 1 }));
         witness
     }
 
@@ -411,8 +424,7 @@ mod tests {
     fn repeated_calls_are_counted_and_the_last_result_is_kept() {
         let seen = |results: &[i64]| {
             let witness = Witness::default();
-            let expected = Expected { door: protocol::Door::Syscall64, nr: 7, args: vec![], times: 3 };
-            witness.expect(Some(expected));
+            witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 3 }));
             for result in results {
                 assert!(witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None));
                 witness.returned(|| Caller::Task(1), 7, *result, || None);
@@ -425,6 +437,30 @@ mod tests {
         assert_eq!(seen(&[1, -9]), (Some(-9), false), "the agent stops there");
         assert_eq!(seen(&[-9, -9]), (Some(-9), true));
         assert_eq!(seen(&[]), (None, false));
+    }
+
+    /// Two calls, twice; one is begun anew after a signal.
+    #[test]
+    fn several_calls_come_in_their_order() {
+        let seen = |calls: &[(u64, Option<i64>)]| {
+            let witness = Witness::default();
+            witness.expect(Some(Expected { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }));
+            for (nr, result) in calls {
+                witness.entered(Door::Syscall64, *nr, &[0; 6], Caller::Task(1), || None);
+                if let Some(result) = result {
+                    witness.returned(|| Caller::Task(1), *nr, *result, || None);
+                }
+            }
+            let seen = witness.sighting();
+            (seen.differs.is_some(), seen.result, seen.fewer)
+        };
+        let all = [(7, Some(0)), (8, Some(0)), (7, Some(0)), (8, Some(3))];
+        assert_eq!(seen(&all), (false, Some(3), false));
+        assert_eq!(seen(&all[..3]), (false, Some(0), true));
+        assert_eq!(seen(&[(7, None), (7, Some(0)), (8, Some(-1))]), (false, Some(-1), false));
+        assert_eq!(seen(&[(7, Some(-22))]), (false, Some(-22), false), "the agent stops there");
+        assert!(seen(&[(8, Some(0))]).0);
+        assert!(seen(&[(7, Some(0)), (7, Some(0))]).0);
     }
 
     #[test]

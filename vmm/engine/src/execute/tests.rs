@@ -8,13 +8,13 @@ mod warm;
 use super::*;
 use crate::{event::Tampered, guest::SAMPLES};
 use board::wire::{Answer, Blame, Command, Evidence, LogRecord, Notice, Question, Spec};
-use plan::{Bind, Op, Operand, PlanStep, Role, Source, Watch, What};
+use plan::{Bind, Call, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request, Stream};
 use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
 use std::os::unix::net::UnixStream;
 
 fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
-    Op { role, what: What::Call { door: Door::Syscall64, nr, args, times: 1 } }
+    Op { role, what: Call { door: Door::Syscall64, nr, args }.into() }
 }
 
 fn step(ops: Vec<Op>) -> PlanStep {
@@ -43,7 +43,7 @@ fn one_call() -> Plan {
 /// The calls that were asked for, as number and arguments.
 fn calls(seen: &[Request]) -> Vec<(u64, Vec<Arg>)> {
     let as_call = |request: &Request| match &request.action {
-        Action::Call { nr, args, .. } => (*nr, args.clone()),
+        Action::Calls { calls, .. } => (calls[0].nr, calls[0].args.clone()),
         other => panic!("{other:?}"),
     };
     seen.iter().map(as_call).collect()
@@ -431,7 +431,7 @@ fn what_the_agent_says_is_compared_with_what_was_seen() {
             machine.sighting.entered = 1;
             machine.sighting.result = Some(seen);
             let id = machine.request().unwrap().id;
-            assert_eq!(machine.expected.as_ref().unwrap().nr, 39);
+            assert_eq!(machine.expected.as_ref().unwrap().calls[0].nr, 39);
             machine.reply(id, returned(7));
             machine.request();
         });

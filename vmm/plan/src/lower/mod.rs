@@ -5,7 +5,7 @@ mod numbers;
 #[cfg(test)]
 mod tests;
 
-use crate::{Bind, Op, Operand, PlanStep, Role, Source, What};
+use crate::{Bind, Call, Op, Operand, PlanStep, Role, Source, What};
 use base::diagnostic::{Diagnostic, Diagnostics};
 use nix::fcntl::OFlag;
 use protocol::Door;
@@ -83,7 +83,7 @@ fn lower_step(scenario: &Scenario, step: &Step, calls: &dyn SyscallNames) -> Pla
     }
     let mut ops = ops(&step.action, calls);
     // A repeated step is one call (the reader sees to that).
-    if let [Op { what: What::Call { times, .. }, .. }] = &mut ops[..] {
+    if let [Op { what: What::Calls { times, .. }, .. }] = &mut ops[..] {
         *times = step.repeat;
     }
     let binds = step.binds.iter().filter_map(|binding| {
@@ -112,7 +112,7 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             ),
         ),
         Action::Rmmod { module } => {
-            let mut ops = single(delete_module(module));
+            let mut ops = single(delete_module(module).into());
             ops.extend(users(module, ops.len()));
             ops
         }
@@ -137,12 +137,11 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             with_file("/proc/modules", OFlag::O_RDONLY, 0, read)
         }
         Action::Look { at, when } => look(at, *when, calls),
-        Action::Syscall { call, door, args } => single(What::Call {
-            door: *door,
-            nr: number(call, calls).unwrap_or(u64::MAX),
-            args: args.iter().map(argument).collect(),
-            times: 1,
-        }),
+        Action::Syscall { call, door, args } => {
+            let nr = number(call, calls).unwrap_or(u64::MAX);
+            let args = args.iter().map(argument).collect();
+            single(Call { door: *door, nr, args }.into())
+        }
         Action::Mknod { path, kind, mode } => {
             let (format, device) = match kind {
                 Node::Char(major, minor) => (numbers::S_IFCHR, device(major, minor)),
@@ -196,9 +195,9 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
 
 /// The kernel knows a module by its name with `_` for `-` (kernel/module/main.c), and refuses at once instead of
 /// waiting for its users when O_NONBLOCK is set.
-fn delete_module(module: &str) -> What {
+fn delete_module(module: &str) -> Call {
     let flags = Operand::Int(OFlag::O_NONBLOCK.bits() as u64);
-    call(numbers::DELETE_MODULE, vec![text(&module.replace('-', "_")), flags])
+    call64(numbers::DELETE_MODULE, vec![text(&module.replace('-', "_")), flags])
 }
 
 /// How many hold a module that the kernel did not remove because it is held. `at` is the first op's index.
@@ -215,18 +214,13 @@ fn read_also(role: Role, path: &str, at: usize) -> Vec<Op> {
     vec![Op { role, what: open }, Op { role, what: read }, Op { role: Role::Cleanup, what: close }]
 }
 
-/// Loads and unloads so many times. All but the last unloading must succeed; that is the step's result.
+/// Loads and unloads so many times, until something of it fails.
 fn reload(module: &str, params: &[(String, String)], times: u32) -> Vec<Op> {
-    let setup = |what: What| Op { role: Role::Setup, what };
-    let load = || {
-        let params = Operand::Text(module_params(params));
-        setup(call(numbers::FINIT_MODULE, vec![Operand::Op(0), params, Operand::Int(0)]))
-    };
-    let mut ops = vec![setup(open(&module_path(module), OFlag::O_CLOEXEC.bits() as u64, 0))];
-    for _ in 1..times {
-        ops.extend([load(), setup(delete_module(module))]);
-    }
-    ops.extend([load(), Op { role: Role::Main, what: delete_module(module) }]);
+    let file = open(&module_path(module), OFlag::O_CLOEXEC.bits() as u64, 0);
+    let params = Operand::Text(module_params(params));
+    let load = call64(numbers::FINIT_MODULE, vec![Operand::Op(0), params, Operand::Int(0)]);
+    let rounds = What::Calls { calls: vec![load, delete_module(module)], times };
+    let mut ops = vec![Op { role: Role::Setup, what: file }, Op { role: Role::Main, what: rounds }];
     ops.extend(users(module, ops.len()));
     ops.push(Op { role: Role::Cleanup, what: call(numbers::CLOSE, vec![Operand::Op(0)]) });
     ops
@@ -333,7 +327,11 @@ fn unlink(path: &str, flags: u64) -> What {
 }
 
 fn call(nr: u64, args: Vec<Operand>) -> What {
-    What::Call { door: Door::Syscall64, nr, args, times: 1 }
+    call64(nr, args).into()
+}
+
+fn call64(nr: u64, args: Vec<Operand>) -> Call {
+    Call { door: Door::Syscall64, nr, args }
 }
 
 fn text(text: &str) -> Operand {

@@ -2,7 +2,7 @@
 
 use super::{READ_LIMIT, SyscallNames, lower};
 use crate::fixture::Table;
-use crate::{Bind, Int, Op, Operand, PlanStep, Role, Source, What};
+use crate::{Bind, Call, Int, Op, Operand, PlanStep, Role, Source, What};
 use proptest::prelude::*;
 use protocol::Door;
 use scenario::fixture::{CHARDEV, HELLO, SYSCALL, damaged, scenario, try_load};
@@ -12,7 +12,11 @@ fn plan(text: &str) -> Vec<PlanStep> {
 }
 
 fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
-    Op { role, what: What::Call { door: Door::Syscall64, nr, args, times: 1 } }
+    Op { role, what: call64(nr, args).into() }
+}
+
+fn call64(nr: u64, args: Vec<Operand>) -> Call {
+    Call { door: Door::Syscall64, nr, args }
 }
 
 #[test]
@@ -57,14 +61,13 @@ fn rmmod_does_not_wait_and_knows_the_kernels_name() {
 fn reload_loads_and_unloads_so_many_times_from_one_opened_file() {
     let text = "modules: [../modules/hello]\nsteps:\n- reload: helloModule\n  repeat: 3\n";
     let ops = plan(text).swap_remove(0).ops;
-    let nr = |op: &Op| match op.what {
-        What::Call { nr, .. } => Some(nr),
-        _ => None,
-    };
-    let calls: Vec<(Role, u64)> = ops.iter().filter_map(|op| Some((op.role, nr(op)?))).collect();
-    assert_eq!(calls[0], (Role::Setup, 257));
-    let pair = [(Role::Setup, 313), (Role::Setup, 176)];
-    assert_eq!(calls[1..7], [&pair[..], &pair[..], &[(Role::Setup, 313), (Role::Main, 176)]].concat());
+    assert_eq!((ops[0].role, ops[0].what.call().map(|call| call.nr)), (Role::Setup, Some(257)));
+    let name = Operand::Text("helloModule".into());
+    let calls = vec![
+        call64(313, vec![Operand::Op(0), Operand::Text(String::new()), Operand::Int(0)]),
+        call64(176, vec![name, Operand::Int(0o4000)]),
+    ];
+    assert_eq!(ops[1], Op { role: Role::Main, what: What::Calls { calls, times: 3 } });
     assert_eq!(ops.last(), Some(&call(Role::Cleanup, 3, vec![Operand::Op(0)])));
 }
 
@@ -119,7 +122,7 @@ fn arguments_become_operands_and_names_become_binds() {
 #[test]
 fn a_repeated_step_is_one_request_for_as_many_calls() {
     let plan = plan("steps:\n- syscall: getppid\n  repeat: 1000\n");
-    assert!(matches!(&plan[0].ops[..], [Op { what: What::Call { times: 1000, .. }, .. }]));
+    assert!(matches!(&plan[0].ops[..], [Op { what: What::Calls { times: 1000, .. }, .. }]));
 }
 
 #[test]
@@ -188,17 +191,14 @@ steps:
 ";
     let numbers: Vec<Option<u64>> = plan(text)
         .iter()
-        .map(|step| match &step.ops.iter().find(|op| op.role == Role::Main)?.what {
-            What::Call { nr, .. } => Some(*nr),
-            What::ReadToEnd { .. } | What::Run { .. } | What::Sleep(_) | What::Watch(_) => None,
-        })
+        .map(|step| Some(step.ops.iter().find(|op| op.role == Role::Main)?.what.call()?.nr))
         .collect();
     let expected = [313, 176, 20, 259, 259, 257, 0, 1, 8, 16, 3].map(Some).into_iter();
     let expected = expected.chain([None, None, Some(1), None]).chain([165, 166, 258, 263, 263].map(Some));
     assert_eq!(numbers, expected.collect::<Vec<_>>());
     // read and write together are O_RDWR.
-    let What::Call { args, .. } = &plan(text)[5].ops[0].what else { panic!("no call") };
-    assert_eq!(args[2], Operand::Int(0o2 | 0o4000 | 0o2_000_000));
+    let opens = &plan(text)[5];
+    assert_eq!(opens.ops[0].what.call().unwrap().args[2], Operand::Int(0o2 | 0o4000 | 0o2_000_000));
 }
 
 /// A kernel that keeps freed memory.
@@ -246,10 +246,7 @@ fn caches_are_checked_after_the_last_step_where_the_kernel_can() {
     let scenario = scenario("steps: [{sleep: 1 s}]\nexpect: {clean: [memory]}\n");
     let checked = |calls: &dyn SyscallNames| -> Vec<usize> {
         let steps = lower(&scenario, calls).unwrap_or_else(|errors| panic!("{errors}"));
-        let writes = |op: &&Op| match &op.what {
-            What::Call { args, .. } => args.contains(&Operand::In(b"1".to_vec())),
-            _ => false,
-        };
+        let writes = |op: &&Op| op.what.operands().any(|operand| *operand == Operand::In(b"1".to_vec()));
         steps.iter().map(|step| step.ops.iter().filter(writes).count()).collect()
     };
     assert_eq!(checked(&Table), [0, 0, 0]);

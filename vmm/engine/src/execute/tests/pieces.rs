@@ -62,8 +62,8 @@ fn a_request_that_is_long_comes_in_pieces_and_one_that_is_too_long_is_not_made()
     let events = events(&plan(vec![buffer(long), buffer(protocol::MAX_FRAME)]), |machine| {
         machine.boot();
         let request = machine.request().unwrap();
-        let Action::Call { args, .. } = &request.action else { panic!("{request:?}") };
-        assert_eq!(args[0], Arg::In(vec![7; long]));
+        let Action::Calls { calls, .. } = &request.action else { panic!("{request:?}") };
+        assert_eq!(calls[0].args[0], Arg::In(vec![7; long]));
         machine.reply(request.id, returned(0));
         assert!(machine.request().is_none(), "the second was made");
     });

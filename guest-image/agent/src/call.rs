@@ -86,11 +86,37 @@ pub fn text() -> (u64, u64) {
 
 /// Has all of the agent's code in memory: the hypervisor looks at it there before anything of a scenario runs, and compares it later.
 pub fn touch() {
-    let (start, end) = text();
-    for page in (start..end).step_by(4096) {
-        // SAFETY: it is this program's own code, which is mapped as long as the program runs.
-        unsafe { (page as *const u8).read_volatile() };
+    let (_, end) = text();
+    for (start, size) in loaded().filter(|(start, _)| *start < end) {
+        // Its first byte, and that of each page behind.
+        let pages = (start & !(PAGE - 1)..start + size).step_by(PAGE as usize);
+        for at in pages.map(|page| page.max(start)) {
+            // SAFETY: it is in a part of this program's file that is mapped as long as the program runs.
+            unsafe { (at as *const u8).read_volatile() };
+        }
     }
+}
+
+const PAGE: u64 = 4096;
+
+/// The parts of this program's file that are mapped: address and size. Between them there may be pages that are not.
+fn loaded() -> impl Iterator<Item = (u64, u64)> {
+    let start = (&raw const __executable_start) as u64;
+    // SAFETY: the image begins with the file's header (elf(5)), which tells where its table of parts is; both are mapped
+    // as long as the program runs, and nobody writes to them.
+    let parts = unsafe {
+        let header = &*(start as *const libc::Elf64_Ehdr);
+        let first = (start + header.e_phoff) as *const libc::Elf64_Phdr;
+        core::slice::from_raw_parts(first, header.e_phnum.into())
+    };
+    // A program that moves itself, as the tests do, has addresses that count from its start.
+    let base = if parts.iter().any(|part| part.p_type == libc::PT_LOAD && part.p_vaddr == start) {
+        0
+    } else {
+        start
+    };
+    let loaded = parts.iter().filter(|part| part.p_type == libc::PT_LOAD);
+    loaded.map(move |part| (base + part.p_vaddr, part.p_filesz))
 }
 
 #[cfg(test)]
@@ -130,6 +156,15 @@ mod tests {
     fn errors_come_back_negated() {
         assert_eq!(call(Door::Syscall64, libc::SYS_close as u64, &[u64::MAX]), -i64::from(libc::EBADF));
         assert_eq!(call(Door::Syscall64, 100_000, &[]), -i64::from(libc::ENOSYS));
+    }
+
+    #[test]
+    fn all_of_the_code_is_loaded_and_can_be_touched() {
+        let (start, end) = text();
+        let parts: Vec<(u64, u64)> = loaded().collect();
+        let inside = |address: u64| parts.iter().any(|(at, size)| (*at..at + size).contains(&address));
+        assert!(inside(start) && inside(end - 1) && inside(raw as *const () as u64), "{parts:x?}");
+        touch();
     }
 
     #[test]

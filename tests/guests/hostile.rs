@@ -109,7 +109,7 @@ fn calls_and_programs_that_are_lied_about_are_seen() {
     play(&[
         ("number, step", by_step("number"), "tampered", &["and it handled 110"]),
         ("number, program", by_program("number"), "tampered", &["and it handled 110"]),
-        ("way-back, step", by_step("way-back"), "tampered", &["system call 1 entered the kernel"]),
+        ("way-back, step", by_step("way-back"), "tampered", &["it is in the kernel still"]),
         ("way-back, program", by_program("way-back"), "tampered", &["never returned"]),
         ("answer", by_step("answer"), "tampered", &["it is in the kernel still"]),
         ("worker-code", by_step("worker-code"), "tampered", &["the agent's code at 0x6e000000"]),

@@ -234,6 +234,7 @@ fn order() -> Box<Order> {
         witness: trap::Witness::default(),
         pairs: trap::Pairs::default(),
         agent_text: None,
+        alone: false,
     })
 }
 

@@ -297,8 +297,8 @@ impl Machine {
             loop {
                 match frames.next() {
                     Ok(Some(Command::Stop)) | Err(_) => return self.finish(),
-                    Ok(Some(Command::Expect(expected))) => {
-                        self.witness.expect(expected.map(|it| *it));
+                    Ok(Some(Command::Expect { calls, main })) => {
+                        self.witness.expect(calls.map(|it| *it), main);
                         self.pairs.forget_children();
                     }
                     Ok(Some(Command::Rest)) => match self.rest() {

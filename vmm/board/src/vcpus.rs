@@ -87,6 +87,11 @@ impl Vcpus {
         Ok(Self { all, life: Life::Created })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// What the machine does.
     pub fn life(&self) -> Life {
         self.life

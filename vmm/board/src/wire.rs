@@ -94,7 +94,12 @@ pub enum Command {
     },
     /// The next call of a step's should look like this, and what was seen before is forgotten; it goes before the
     /// [`Command::Control`] that asks for the call.
-    Expect(Option<Box<Expected>>),
+    Expect {
+        /// The calls, if it is about calls.
+        calls: Option<Box<Expected>>,
+        /// It is what the step is about: the agent's code is looked at when it is done.
+        main: bool,
+    },
     /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
     Stop,
     /// The same, but the machine stays, held, for [`Question::Reset`]. It ends all the same if it is in no state for that.

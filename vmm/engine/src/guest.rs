@@ -209,17 +209,18 @@ impl<'a> Guest<'a> {
     }
 
     /// Says how the calls look that the agent is asked for next.
-    pub(super) fn expect(&mut self, action: &Action) {
+    /// `main`: it is what the step is about.
+    pub(super) fn expect(&mut self, action: &Action, main: bool) {
         if !self.witnesses {
             return;
         }
-        let expected = match action {
+        let calls = match action {
             Action::Calls { calls, times } => {
                 Some(Box::new(Expected { calls: calls.clone(), times: *times }))
             }
             _ => None,
         };
-        self.send(&Command::Expect(expected));
+        self.send(&Command::Expect { calls, main });
     }
 
     /// What the hypervisor saw of what the agent was asked for last, if it looked.

@@ -45,7 +45,7 @@ pub(super) fn perform(
     names: &mut Names,
 ) -> Result<Done, Halt> {
     let deadline = Instant::now() + step.timeout;
-    let mut run = StepRun { guest, names, deadline, results: Vec::new(), took: Duration::ZERO };
+    let mut run = StepRun { guest, names, deadline, results: Vec::new(), took: Duration::ZERO, main: false };
     let mut outcome = None;
     let mut setup_failed = false;
     let mut process_ended = false;
@@ -61,6 +61,7 @@ pub(super) fn perform(
         };
         let mut result = None;
         if wanted {
+            run.main = op.role == Role::Main;
             let done = match run.op(&op.what)? {
                 Done::Outcome(done) => done,
                 Done::TimedOut(overdue) => return Ok(Done::TimedOut(overdue)),
@@ -144,6 +145,8 @@ struct StepRun<'g, 'a, 'n> {
     /// What each op so far returned; `None` for one that failed or was left out.
     results: Vec<Option<i64>>,
     took: Duration,
+    /// What comes next is what the step is about.
+    main: bool,
 }
 
 impl StepRun<'_, '_, '_> {
@@ -247,7 +250,8 @@ impl StepRun<'_, '_, '_> {
     }
 
     fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
-        self.guest.expect(&action);
+        // Of a file that is read piece by piece the first piece will do.
+        self.guest.expect(&action, std::mem::take(&mut self.main));
         let asked = Instant::now();
         let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
             return Ok(Done::TimedOut(overdue));

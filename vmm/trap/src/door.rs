@@ -32,6 +32,8 @@ pub(crate) struct Doors {
     entries: Vec<(Door, u64)>,
     /// Behind the call of `do_syscall_64`, where it was found.
     behind: Option<u64>,
+    /// There is no breakpoint at that for now.
+    paused: bool,
 }
 
 /// Whether results are to be seen.
@@ -74,7 +76,7 @@ impl Doors {
             Results::Unwanted => None,
             Results::Behind(do_syscall_64) => behind_call(space, lstar, do_syscall_64),
         };
-        Ok(Some(Self { entries: entries.collect(), behind }))
+        Ok(Some(Self { entries: entries.collect(), behind, paused: false }))
     }
 
     /// With another's place for results, if this has none.
@@ -85,13 +87,18 @@ impl Doors {
     /// The places, the most important first: where registers are short, those at the end are done without.
     fn places(&self) -> impl Iterator<Item = (Place, u64)> {
         let entries = self.entries.iter().map(|(door, at)| (Place::Entry(*door), *at));
-        let behind = self.behind.map(|at| (Place::Results, at));
+        let behind = self.behind.filter(|_| !self.paused).map(|at| (Place::Results, at));
         entries.clone().take(1).chain(behind).chain(entries.skip(1))
     }
 
     /// Whether results of the 64-bit door are seen.
     pub fn see_results(&self) -> bool {
         self.behind.is_some()
+    }
+
+    /// Whether results need not be seen for now; says whether that is new, and breakpoints are others.
+    pub fn pause_results(&mut self, paused: bool) -> bool {
+        std::mem::replace(&mut self.paused, paused) != paused && self.behind.is_some()
     }
 
     pub fn breakpoints(&self) -> Vec<Breakpoint> {
@@ -152,7 +159,8 @@ mod tests {
 
     #[test]
     fn what_is_at_an_address_is_told_apart() {
-        let doors = Doors { entries: vec![(Door::Syscall64, 10), (Door::Int80, 20)], behind: Some(30) };
+        let entries = vec![(Door::Syscall64, 10), (Door::Int80, 20)];
+        let mut doors = Doors { entries, behind: Some(30), paused: false };
         assert_eq!(doors.at(10), Some(Place::Entry(Door::Syscall64)));
         assert_eq!(doors.at(20), Some(Place::Entry(Door::Int80)));
         assert_eq!((doors.at(30), doors.at(11)), (Some(Place::Results), None));
@@ -163,7 +171,12 @@ mod tests {
             None,
         ];
         assert_eq!([0, 1, 2, 3].map(|index| doors.place(index)), order);
-        assert_eq!(doors.breakpoints().iter().map(|one| one.address).collect::<Vec<_>>(), [10, 30, 20]);
+        let addresses = |doors: &Doors| doors.breakpoints().iter().map(|one| one.address).collect::<Vec<_>>();
+        assert_eq!(addresses(&doors), [10, 30, 20]);
+        assert!(doors.pause_results(true) && !doors.pause_results(true));
+        assert_eq!((addresses(&doors), doors.place(1)), (vec![10, 20], Some(Place::Entry(Door::Int80))));
+        assert!(doors.see_results() && doors.pause_results(false));
+        assert_eq!(addresses(&doors), [10, 30, 20]);
     }
 
     #[test]

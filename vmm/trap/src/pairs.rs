@@ -109,6 +109,8 @@ struct Inner {
     traced: bool,
     /// A return was seen.
     returns: bool,
+    /// So many calls are in the kernel whose returns are of interest.
+    awaited: usize,
     /// Entries or returns were not seen for a while.
     blind: bool,
     /// The same of some other door.
@@ -129,6 +131,15 @@ struct Inside {
     origin: Origin,
     /// The agent forks.
     forks: bool,
+    /// The agent's own, of which nothing depends on what comes of it: its return may go by unseen.
+    quiet: bool,
+}
+
+impl Inside {
+    /// Whether its return is of interest, and will come.
+    fn is_awaited(&self) -> bool {
+        !self.quiet && !EXITS.contains(&self.nr)
+    }
 }
 
 impl Pairs {
@@ -156,6 +167,12 @@ impl Pairs {
     pub fn sees_returns(&self) -> bool {
         let inner = self.inner();
         inner.returns && !inner.blind
+    }
+
+    /// Whether some call is in the kernel whose return has to be seen, or may be.
+    pub(crate) fn awaits_returns(&self) -> bool {
+        let inner = self.inner();
+        inner.blind || !inner.returns || inner.knows_nobody() || inner.awaited > 0
     }
 
     /// Whether some door had no breakpoint for a while.
@@ -211,21 +228,22 @@ impl Pairs {
             // Its number may be another one's later.
             inner.leave(ids.tgid);
         }
-        let inside = Some(Inside { nr, back, origin, forks });
+        // Who executes a program is the agent's no more.
+        let quiet = origin == Origin::Agent && !forks && !EXECS.contains(&nr);
+        let inside = Inside { nr, back, origin, forks, quiet };
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
             inner.gone.clear();
             inner.newcomers.clear();
-            inner.forking = 0;
+            (inner.forking, inner.awaited) = (0, 0);
         }
         inner.forking += usize::from(forks);
-        let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside });
+        inner.awaited += usize::from(inside.is_awaited());
+        let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: Some(inside) });
         if let Some(Task { pid, inside: Some(inside) }) = before {
-            if inside.forks {
-                inner.forked();
-            }
+            inner.over(&inside);
             // Another task may be where one was that died in its call.
-            if pid == ids.pid {
+            if pid == ids.pid && !inside.quiet {
                 inner.find(Oddity::Unreturned { nr: inside.nr, pid: ids.tgid });
             }
         }
@@ -241,7 +259,8 @@ impl Pairs {
         let Some(task) = known else {
             // It was in the kernel when counting began.
             if inner.tasks.len() < MOST_TASKS {
-                inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: None });
+                let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: None });
+                before.and_then(|task| task.inside).inspect(|inside| inner.over(inside));
             }
             return Returned::Unknown;
         };
@@ -249,6 +268,7 @@ impl Pairs {
             inner.find(Oddity::Unentered { nr, pid: ids.tgid });
             return Returned::Unknown;
         };
+        inner.awaited -= usize::from(inside.is_awaited());
         if nr != inside.nr && !renumbers(inside.nr) {
             if inner.traced {
                 inner.changed = inner.changed.saturating_add(1);
@@ -287,7 +307,7 @@ impl Pairs {
 impl Inner {
     fn origin(&mut self, ids: Ids, by_address: Origin) -> Origin {
         // Where nobody but PID 1 is known, its worker is not.
-        if self.blind || self.agents.len() <= 1 || self.agents.contains(&ids.tgid) {
+        if self.blind || self.knows_nobody() || self.agents.contains(&ids.tgid) {
             return by_address;
         }
         // A child of the agent's may run before the agent is back from the fork, and be another program by then, with children
@@ -299,6 +319,19 @@ impl Inner {
         self.newcomers.insert(ids.tgid);
         self.agents.insert(ids.tgid);
         by_address
+    }
+
+    /// Whether no process but PID 1 is known for the agent's.
+    fn knows_nobody(&self) -> bool {
+        self.agents.len() <= 1
+    }
+
+    /// This call is in the kernel no more, and its return was not seen.
+    fn over(&mut self, inside: &Inside) {
+        self.awaited -= usize::from(inside.is_awaited());
+        if inside.forks {
+            self.forked();
+        }
     }
 
     /// A process is the agent's no more.

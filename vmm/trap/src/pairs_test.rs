@@ -43,6 +43,38 @@ fn calls_that_return_as_they_entered_are_nothing_odd() {
     assert_eq!((pairs.take(), pairs.changed()), (vec![], 0));
 }
 
+/// The agent's own calls need not be seen to return, but for those that make processes or another program of one.
+#[test]
+fn returns_are_awaited_of_calls_that_tell_something() {
+    let pairs = Pairs::of([20]);
+    let (agent, program) = (ids(1, 20, 20), ids(2, 50, 50));
+    let housekeeping = |nr| pairs.entered(agent, Door::Syscall64, nr, BACK, Origin::Agent) == Origin::Agent;
+    assert!(housekeeping(0) && pairs.awaits_returns(), "whether returns are seen at all is not known yet");
+    pairs.returned(agent, 0, BACK, 5);
+    assert!(!pairs.awaits_returns());
+    // Read, and not seen to return.
+    assert!(housekeeping(0) && housekeeping(0) && !pairs.awaits_returns());
+    pairs.returned(agent, 0, BACK, 5);
+    for nr in [FORKS[0], EXECS[0]] {
+        assert!(housekeeping(nr) && pairs.awaits_returns());
+        pairs.returned(agent, nr, BACK, -11);
+        assert!(!pairs.awaits_returns());
+    }
+    pairs.entered(agent, Door::Syscall64, 7, BACK, STEP);
+    enter(&pairs, program, 1);
+    pairs.returned(agent, 7, BACK, 0);
+    assert!(pairs.awaits_returns(), "the program's");
+    pairs.returned(program, 1, BACK, 0);
+    assert!(!pairs.awaits_returns());
+    // Another task is where one was that died in its call; one ends itself.
+    enter(&pairs, program, 1);
+    enter(&pairs, ids(2, 51, 51), EXITS[1]);
+    assert!(!pairs.awaits_returns());
+    assert_eq!(pairs.take(), []);
+    pairs.blind();
+    assert!(pairs.awaits_returns());
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     let pairs = Pairs::of([20]);

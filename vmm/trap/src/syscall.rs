@@ -61,6 +61,9 @@ pub struct Order {
     pub pairs: Pairs,
     /// What the agent's code is, where that is watched over.
     pub agent_text: Option<AgentText>,
+    /// There is no other vCPU, so that a call returns where it entered: no breakpoint is needed for returns while none is
+    /// waited for.
+    pub alone: bool,
 }
 
 /// Why system calls can't be trapped.
@@ -165,6 +168,11 @@ impl SyscallTrap {
             };
         }
         vcpu.set_registers(&Registers { rflags: registers.rflags | RESUME_FLAG, ..*registers })?;
+        let idle = self.order.alone && self.trace.is_none() && !self.order.pairs.awaits_returns();
+        if self.doors.pause_results(idle) {
+            vcpu.set_breakpoints(Subscriber::Watch, &self.doors.breakpoints())?;
+            self.shared(vcpu);
+        }
         Ok(seen)
     }
 
@@ -252,7 +260,10 @@ impl SyscallTrap {
             Returned::From(nr, origin) => (nr, origin),
             Returned::Again => return None,
         };
-        self.tallies.returned(Call { door: Door::Syscall64, nr: row, origin }, result);
+        // Of the agent's own not all are seen.
+        if origin != Origin::Agent {
+            self.tallies.returned(Call { door: Door::Syscall64, nr: row, origin }, result);
+        }
         let memory = &self.order.memory;
         let caller = || Caller::of(task, vcpu, word(PT_REGS_SP));
         self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));

@@ -139,6 +139,8 @@ pub struct Witness(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     expected: Option<Expected>,
+    /// It is what the step is about.
+    main: bool,
     seen: Sighting,
     /// The call that is in the kernel.
     inside: Option<Inside>,
@@ -164,9 +166,10 @@ struct Inside {
 }
 
 impl Witness {
-    /// The next call of a step's should look like this; what was seen before is forgotten.
-    pub fn expect(&self, expected: Option<Expected>) {
-        *self.inner() = Inner { expected, ..Inner::default() };
+    /// The next call of a step's should look like this; what was seen before is forgotten. `main`: it is what the step is
+    /// about.
+    pub fn expect(&self, expected: Option<Expected>, main: bool) {
+        *self.inner() = Inner { expected, main, ..Inner::default() };
     }
 
     /// What was seen since then.
@@ -179,13 +182,13 @@ impl Witness {
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
 
-    /// Whether the agent's code is to be looked at, in a call of this process of its own: when the step's call is done, and when
-    /// programs have ended since the last time.
+    /// Whether the agent's code is to be looked at, in a call of this process of its own: when what the step is about is done, and
+    /// when programs have ended since the last time.
     pub(crate) fn is_due(&self, tgid: u32) -> bool {
         let mut inner = self.inner();
         let done = inner.seen.exits.len() + usize::from(inner.seen.result.is_some());
         let room = inner.looked.len() < MOST_PROGRAMS;
-        room && done > inner.looked.insert(tgid, done).unwrap_or(0)
+        inner.main && room && done > inner.looked.insert(tgid, done).unwrap_or(0)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -375,7 +378,7 @@ mod tests {
 
     fn call(args: Vec<Arg>) -> Witness {
         let witness = Witness::default();
-        witness.expect(Some(Expected { calls: vec![wanted(7, args)], times: 1 }));
+        witness.expect(Some(Expected { calls: vec![wanted(7, args)], times: 1 }), true);
         witness
     }
 
@@ -392,7 +395,7 @@ mod tests {
         let seen = witness.sighting();
         assert_eq!((seen.entered, seen.differs, seen.result), (1, None, Some(5)));
         assert_eq!(seen.buffers, Some(vec![b"HELLO".to_vec()]));
-        witness.expect(None);
+        witness.expect(None, true);
         assert_eq!(witness.sighting(), Sighting::default());
     }
 
@@ -424,7 +427,7 @@ mod tests {
     fn repeated_calls_are_counted_and_the_last_result_is_kept() {
         let seen = |results: &[i64]| {
             let witness = Witness::default();
-            witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 3 }));
+            witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 3 }), true);
             for result in results {
                 assert!(witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None));
                 witness.returned(|| Caller::Task(1), 7, *result, || None);
@@ -439,12 +442,30 @@ mod tests {
         assert_eq!(seen(&[]), (None, false));
     }
 
+    #[test]
+    fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
+        let witness = Witness::default();
+        let made = |main| {
+            witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 1 }), main);
+            witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None);
+            let before = witness.is_due(20);
+            witness.returned(|| Caller::Task(1), 7, 0, || None);
+            [before, witness.is_due(20), witness.is_due(20), witness.is_due(1)]
+        };
+        assert_eq!(made(true), [false, true, false, true]);
+        assert_eq!(made(false), [false; 4]);
+        witness.expect(None, true);
+        witness.exits(Some(30), 0);
+        assert!(witness.is_due(1) && !witness.is_due(1));
+    }
+
     /// Two calls, twice; one is begun anew after a signal.
     #[test]
     fn several_calls_come_in_their_order() {
         let seen = |calls: &[(u64, Option<i64>)]| {
             let witness = Witness::default();
-            witness.expect(Some(Expected { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }));
+            witness
+                .expect(Some(Expected { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }), true);
             for (nr, result) in calls {
                 witness.entered(Door::Syscall64, *nr, &[0; 6], Caller::Task(1), || None);
                 if let Some(result) = result {

@@ -97,7 +97,9 @@ impl Machine {
         self.agent_text = AgentText::default();
         let (witness, pairs) = (self.witness.clone(), self.pairs.clone());
         let agent_text = watched.then(|| self.agent_text.clone());
-        let order = Order { space, memory, landmarks, agent, results, trace, witness, pairs, agent_text };
+        let alone = self.vcpus.count() == 1;
+        let order =
+            Order { space, memory, landmarks, agent, results, trace, witness, pairs, agent_text, alone };
         all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 }

@@ -278,7 +278,7 @@ fn a_machine_that_fails_on_the_way_out_has_not_completed() {
             match command {
                 Command::Stop | Command::Rest => break,
                 Command::Ask { id, .. } => machine.notice(Notice::Answer { id, answer: Answer::LogRead }),
-                Command::Control(_) | Command::Expect(_) => {}
+                Command::Control(_) | Command::Expect { .. } => {}
             }
         }
         let reason = EndReason::Failed { blame: Blame::Guest, why: "on purpose".to_owned() };

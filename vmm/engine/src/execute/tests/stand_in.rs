@@ -102,7 +102,7 @@ impl StandIn {
                     };
                     self.notice(Notice::Answer { id, answer });
                 }
-                Ok(Some(Command::Expect(expected))) => self.expected = expected.map(|it| *it),
+                Ok(Some(Command::Expect { calls, .. })) => self.expected = calls.map(|it| *it),
                 Ok(Some(Command::Stop | Command::Rest)) => {
                     let counted = std::mem::take(&mut self.counted);
                     counted.into_iter().for_each(|rows| self.notice(Notice::Counted(rows)));

@@ -6,7 +6,7 @@ mod stand_in;
 mod warm;
 
 use super::*;
-use crate::{event::Tampered, guest::SAMPLES};
+use crate::{event::Tampered, guest::questions::SAMPLES};
 use board::wire::{Answer, Blame, Command, Evidence, LogRecord, Notice, Question, Spec};
 use plan::{Bind, Call, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request, Stream};

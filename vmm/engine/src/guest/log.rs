@@ -1,0 +1,80 @@
+//! The kernel's log, and a panicked kernel's last words.
+
+use super::{
+    Guest, Halt,
+    questions::{ANSWER, silent},
+};
+use crate::event::{Event, Tampered};
+use board::wire::{Command, LogRecord, Question};
+use protocol::{Action, Request};
+use std::time::{Duration, Instant};
+
+/// A panicked kernel still prints its last words after the line that says so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Whoever lives answers within this time.
+const LIFE: Duration = Duration::from_secs(1);
+
+impl Guest<'_> {
+    /// Brings the log up to date: on return, what the guest had printed before the call has been told, also if the
+    /// kernel still waits for its newline.
+    pub(crate) fn read_log(&mut self) -> Result<(), Halt> {
+        // One that is under way may have been answered before the last lines were printed.
+        for _ in 0..=u8::from(self.reading_log.is_some()) {
+            self.request_log(true);
+            self.answered(ANSWER, |guest| guest.reading_log.is_none().then_some(()))?
+                .ok_or_else(|| silent("a request for the kernel's log"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_log(&mut self, unfinished: bool) {
+        if self.reading_log.is_none() && self.began.is_some() {
+            self.log_read = Instant::now();
+            self.reading_log = Some(self.send_question(Question::ReadLog { unfinished }));
+        }
+    }
+
+    /// Reads on until the panic's report is complete, or the machine is gone.
+    pub(super) fn last_words(&mut self) {
+        self.last_words_read = true;
+        let end = Instant::now() + LAST_WORDS;
+        while Instant::now() < end && self.ended.is_none() {
+            if Instant::now() >= self.log_read + Duration::from_millis(20) {
+                self.request_log(false);
+            }
+            if self.turn(end.min(Instant::now() + Duration::from_millis(20))).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// No program of a kernel that has panicked runs any more: if the agent answers, the log's line was made up.
+    pub(super) fn look_whether_it_lives(&mut self) {
+        if self.ended.is_some() || self.hello.is_none() {
+            return;
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        // A few bytes, which make a frame; it puts nothing anywhere.
+        let nothing = Request { id, action: Action::Place(Vec::new()) };
+        self.send(&Command::Control(protocol::encode(&nothing).unwrap_or_default()));
+        let end = Instant::now() + LIFE;
+        while let Ok(Some(reply)) = self.until(end, |guest| guest.replies.pop()) {
+            if reply.id == id {
+                return self.tell(Event::Tampered(Tampered::Panic));
+            }
+        }
+    }
+}
+
+/// `panic()` in kernel/panic.c prints this, at the highest level, whatever the reason.
+pub(super) fn is_panic(record: &LogRecord) -> bool {
+    record.level == 0 && !record.user && record.text.starts_with("Kernel panic - not syncing")
+}
+
+/// `kernel_power_off()` and `kernel_halt()` in kernel/reboot.c print this when all that is left to do is to stop.
+pub(super) fn is_farewell(record: &LogRecord) -> bool {
+    let stopped = |text: &str| text == "Power down" || text.contains("System halted");
+    record.level == 0 && !record.user && record.text.strip_prefix("reboot: ").is_some_and(stopped)
+}

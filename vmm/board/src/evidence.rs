@@ -96,8 +96,9 @@ pub fn seen(call: trap::Seen, started: Instant) -> SeenCall {
     }
 }
 
-/// What this process has in memory, in KiB: beside guest memory, and of that what is its own alone. The sums are over mappings
-/// (proc(5), /proc/pid/smaps). The status file's would not do: where the program itself lies in memory, they count it as
+/// What this process has in memory, in KiB: beside guest memory, and of that what is its own alone: pages that it was the first
+/// to need, or has a copy of. Pages of a saved machine's file that it only reads are no memory of its own, though the kernel calls
+/// those private that no other process reads just now. The sums are over mappings (proc(5), /proc/pid/smaps). The status file's would not do: where the program itself lies in memory, they count it as
 /// they count the guest.
 fn own_memory(memory: &Memory) -> (u64, u64) {
     let place = |region: &GuestRegionMmap<_>| {
@@ -123,7 +124,7 @@ pub fn prepare() {
 }
 
 fn resident(smaps: &str, guest: &[Range<u64>]) -> (u64, u64) {
-    let mut is_guest = false;
+    let (mut is_guest, mut is_shared) = (false, false);
     let (mut own, mut of_guest) = (0, 0);
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
@@ -131,12 +132,15 @@ fn resident(smaps: &str, guest: &[Range<u64>]) -> (u64, u64) {
         let mut number = || words.next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0);
         match first {
             Some("Rss:") if !is_guest => own += number(),
-            Some("Private_Dirty:") if is_guest => of_guest += number(),
+            // A booted guest's memory is a file of this process's; a restored one's has copies of what is written to.
+            Some("Rss:") if is_shared => of_guest += number(),
+            Some("Anonymous:") if is_guest && !is_shared => of_guest += number(),
             // A mapping begins with its addresses. Only a part of the guest's may be one: the kernel joins neighbours
             // and takes them apart.
             Some(word) if !word.ends_with(':') => {
                 let start = word.split('-').next().and_then(|start| u64::from_str_radix(start, 16).ok());
                 is_guest = start.is_some_and(|start| guest.iter().any(|range| range.contains(&start)));
+                is_shared = is_guest && words.next().is_some_and(|rights| rights.ends_with('s'));
             }
             _ => {}
         }
@@ -225,15 +229,20 @@ mod tests {
 55d0c0000000-55d0c0400000 r-xp 00000000 00:02 7    /init
 Rss:                 300 kB
 Pss:                 100 kB
-7f0000000000-7f0008000000 rw-s 00000000 00:01 1026 /memfd:guest (deleted)
+7f0000000000-7f0008000000 rw-p 00000000 00:01 1026 /saved/memory
 Rss:               90000 kB
-Private_Dirty:     70000 kB
+Private_Dirty:     80000 kB
+Anonymous:         70000 kB
+7f1000000000-7f1008000000 rw-s 00000000 00:01 1026 /memfd:guest (deleted)
+Rss:                5000 kB
+Anonymous:             0 kB
 7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0    [stack]
 Rss:                  12 kB
 VmFlags: rd wr mr
 ";
         let guest = 0x7f00_0000_0000..0x7f00_0800_0000;
-        assert_eq!(resident(smaps, std::slice::from_ref(&guest)), (312, 70_000));
+        let booted = 0x7f10_0000_0000..0x7f10_0800_0000;
+        assert_eq!(resident(smaps, &[guest, booted]), (312, 75_000));
         let memory = machine::create_memory(32).unwrap();
         prepare();
         let before = own_memory(&memory);

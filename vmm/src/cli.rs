@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use crate::{
+    bench::BenchArgs,
     bisect::BisectArgs,
     grade::GradeArgs,
     init::InitArgs,
@@ -392,85 +393,6 @@ Example:
         /// Memory for all guests together, in MiB
         #[arg(long, value_name = "MIB", default_value_t = 1536, value_parser = clap::value_parser!(u32).range(64..=65536))]
         memory: u32,
-    },
-}
-
-/// Measure, side by side with others.
-///
-/// Nothing here passes or fails by a time: the figures are printed, beside the bars that they are held against. Instructions are
-/// another thing.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    #[command(subcommand)]
-    pub command: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// From process start until the guest's agent is ready: vmm, and QEMU's microvm
-    ///
-    /// Both boot the same kernel and initramfs in turns on the same host. On a machine with its own KVM, QEMU is
-    /// the qemu-system-x86_64 of the PATH; in an emulated host it is the one that `./setup emulator` brought.
-    Boot {
-        /// Whose kernel and modules to boot
-        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
-        scenario: PathBuf,
-        /// So many times each
-        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        runs: u32,
-        /// Where guests run
-        #[arg(long, value_enum, default_value_t = Where::Auto)]
-        host: Where,
-    },
-    /// A kernel of which one file changed: built by vmm, and by make alone in the same folder
-    Build {
-        /// A series, as of `vmm kernel build`
-        #[arg(value_name = "KERNEL")]
-        kernel: Option<String>,
-        /// So many times each
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        runs: u32,
-    },
-    /// Instructions, the same on every machine: a boot, a system call in each way, steps
-    ///
-    /// Runs on the emulated Intel host, whose clock counts instructions (`./setup intel`); takes a minute or two. Exits
-    /// with 1 if a figure is more than 5 % above the table.
-    Exact {
-        /// Compare with the figures in this file
-        #[arg(long, value_name = "FILE")]
-        table: Option<PathBuf>,
-        /// Write them there instead
-        #[arg(long, requires = "table")]
-        update: bool,
-    },
-    /// Until a guest answers: by its boot, from a saved machine, by going back; and what one more guest costs
-    Warm {
-        /// What is run as a whole process
-        #[arg(default_value = "scenarios/hello.yaml", value_name = "FILE")]
-        scenario: PathBuf,
-        /// So many times each
-        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        runs: u32,
-        /// Where guests run
-        #[arg(long, value_enum, default_value_t = Where::Auto)]
-        host: Where,
-    },
-    /// A bisection of the kernel: by vmm, and by git with a script that calls make and vmm
-    ///
-    /// Makes a history of 67 commits on top of Linux 6.12 for that, and builds everything in a cache of its own. Takes the better part of an
-    /// hour on two processors, and some GiB in the cache's folder bisect-bench, which may be deleted.
-    Bisect,
-    /// A system call: as it is, counted, with its result, and under strace
-    Calls {
-        /// Calls in a loop
-        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-        calls: u32,
-        /// So many times each
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-        runs: u32,
-        /// Where guests run
-        #[arg(long, value_enum, default_value_t = Where::Auto)]
-        host: Where,
     },
 }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod bisect;
 mod brought;
 mod cli;
@@ -26,13 +27,9 @@ mod say;
 mod splat;
 
 use ::host::emulated;
-use base::{interrupt, project, wanted::Wanted};
+use base::{interrupt, project};
 use clap::{CommandFactory, Parser};
-use cli::{BenchCommand, Cli, Command};
-use harness::{
-    Abort,
-    bench::{self, Table},
-};
+use cli::{Cli, Command};
 use machine::MachineArgs;
 use std::process::ExitCode;
 
@@ -94,7 +91,7 @@ fn user(command: Command) -> u8 {
             None => kernel_tests::kunit(&args),
         },
         Command::Bisect(args) => bisect::bisect(&args),
-        Command::Bench(args) => say::outcome(bench(args.command)),
+        Command::Bench(args) => say::outcome(bench::measure(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),
         Command::Module(args) => module::module(&args),
         Command::Grade(args) => grade::grade(args),
@@ -108,26 +105,6 @@ fn user(command: Command) -> u8 {
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
         Command::Probe => unreachable!("this is no user's command"),
-    }
-}
-
-fn bench(command: BenchCommand) -> Result<String, Abort> {
-    match command {
-        BenchCommand::Boot { scenario, runs, host } => {
-            let scenario = scenario::load(&scenario).map_err(|errors| Abort::input(errors.to_string()))?;
-            bench::measure_boot(&scenario, runs, host.into())
-        }
-        BenchCommand::Build { kernel, runs } => {
-            bench::measure_build(&Wanted { kernel, ..Wanted::default() }, runs)
-        }
-        BenchCommand::Bisect => ::bisect::bench::measure(),
-        BenchCommand::Exact { table, update } => bench::measure_exact(&match table {
-            Some(table) if update => Table::Write(table),
-            Some(table) => Table::Compare(table),
-            None => Table::None,
-        }),
-        BenchCommand::Warm { scenario, runs, host } => bench::measure_warm(&scenario, runs, host.into()),
-        BenchCommand::Calls { calls, runs, host } => bench::measure_calls(calls, runs, host.into()),
     }
 }
 

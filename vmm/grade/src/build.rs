@@ -70,8 +70,8 @@ pub fn kernel(wanted: &Wanted, limit: Duration, shown: &Path) -> Result<Built, S
 }
 
 fn vmm() -> Command {
-    // What can't be found can't be started either, and is told then.
-    Command::new(std::env::current_exe().unwrap_or_else(|_| "vmm".into()))
+    // The very program that runs, though its file may have been replaced meanwhile.
+    Command::new("/proc/self/exe")
 }
 
 /// Runs one of this program's own commands; `warnings` is asked once it went well.

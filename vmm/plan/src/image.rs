@@ -8,7 +8,7 @@ use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
 use std::os::unix::fs::PermissionsExt;
 use std::{
-    env, fs, io,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -239,7 +239,7 @@ fn archive(image: &Image, agent: Vec<u8>) -> Result<Initramfs, ImageError> {
 
 /// The agent lies beside the running program; for a test program of cargo's, one folder above.
 fn find_agent() -> Result<PathBuf, ImageError> {
-    let program = env::current_exe()
+    let program = base::program::path()
         .map_err(|source| ImageError::Unreadable { path: "the path of this program".into(), source })?;
     let folder = program.parent().unwrap_or(Path::new("/"));
     let above = if folder.ends_with("deps") { folder.parent() } else { None };

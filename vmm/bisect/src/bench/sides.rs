@@ -38,7 +38,7 @@ pub struct Place {
 
 impl Place {
     pub fn new(folder: &Path, cache: PathBuf, linux: Linux) -> Result<Self, Abort> {
-        let program = env::current_exe();
+        let program = base::program::path();
         let program =
             program.map_err(|error| Abort::infra(format!("failed to find this program: {error}")))?;
         let place = Self { folder: folder.to_owned(), cache, program, linux };

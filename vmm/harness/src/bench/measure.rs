@@ -20,7 +20,7 @@ use kernel::{
 use plan::{Op, Plan, Role, Warm, Watch, What};
 use scenario::model::Scenario;
 use std::{
-    env, fs, io,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -138,7 +138,7 @@ pub fn measure_warm(hello: &Path, rounds: u32, choice: Choice) -> Result<String,
         }
     }
     drop(host);
-    let program = env::current_exe().map_err(cannot)?;
+    let program = base::program::path().map_err(cannot)?;
     let place = match choice {
         Choice::Auto => "auto",
         Choice::Kvm => "kvm",

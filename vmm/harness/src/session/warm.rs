@@ -6,7 +6,7 @@ use board::wire::{About, Spec};
 use plan::Warm;
 use scenario::model::{EndingKind, Scenario};
 use sha2::{Digest, Sha256};
-use std::{env, fmt::Write, fs, io::Read, os::unix::fs::MetadataExt, path::Path};
+use std::{fmt::Write, fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 /// What may be done with saved machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) fn fitting(
 ) -> Result<Warm, Abort> {
     let Spec { memory_mib, vcpus, announce, command_line, landmarks, .. } = machine;
     let program = identity(
-        &env::current_exe().map_err(|e| Abort::infra(format!("failed to find this program: {e}")))?,
+        &base::program::path().map_err(|e| Abort::infra(format!("failed to find this program: {e}")))?,
     )?;
     let parts = [
         format!("{} {program}", env!("CARGO_PKG_VERSION")),

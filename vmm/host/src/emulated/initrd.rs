@@ -19,8 +19,7 @@ const KEPT: usize = 3;
 
 /// Finds the initrd in the cache, or makes it.
 pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
-    let program =
-        env::current_exe().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))?;
+    let program = own_program()?;
     let modules = MODULES.map(|name| folder.join("modules").join(name));
     let key = key(&program, &modules)?;
     let path = folder.join(format!("initrd-{}", super::hex(&key)));
@@ -35,6 +34,10 @@ pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
         keep_newest(folder, "initrd-", KEPT);
     }
     Ok(Initrd { path, key })
+}
+
+fn own_program() -> Result<PathBuf, EmulatedError> {
+    base::program::path().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))
 }
 
 fn key(program: &Path, modules: &[PathBuf]) -> Result<Key, EmulatedError> {
@@ -75,8 +78,7 @@ pub(crate) fn of(
     path: &Path,
     more: &[(String, u32, Vec<u8>)],
 ) -> Result<Key, EmulatedError> {
-    let program =
-        env::current_exe().map_err(EmulatedError::io("find this program", Path::new("/proc/self/exe")))?;
+    let program = own_program()?;
     let key = key(&program, modules)?;
     let bytes = assemble(&program, modules, &key, more)?;
     fs::write(path, bytes).map_err(EmulatedError::io("write", path))?;

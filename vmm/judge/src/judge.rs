@@ -85,6 +85,7 @@ impl Judge {
             index,
             title: title::title(scenario, step, &check::Values::new()),
             line: step.line,
+            user: step.action.user(),
             verdict: StepVerdict::NotRun,
             why: Some("the run did not get this far".into()),
             result: None,

@@ -100,6 +100,8 @@ pub struct JudgedStep {
     pub title: String,
     /// Its line in the scenario, counted from 1.
     pub line: usize,
+    /// Whom its program runs as, if not root.
+    pub user: Option<u32>,
     /// What it came to.
     pub verdict: StepVerdict,
     /// Why it failed beyond expectations, or did not run.

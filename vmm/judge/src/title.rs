@@ -21,6 +21,11 @@ pub fn title(scenario: &Scenario, step: &Step, values: &Values) -> String {
     }
 }
 
+/// Who runs it, where that is not root.
+fn by(action: &Action) -> String {
+    action.user().map_or(String::new(), |user| format!(" as user {user}"))
+}
+
 struct Titles<'a> {
     scenario: &'a Scenario,
     values: &'a Values,
@@ -93,15 +98,16 @@ impl Titles<'_> {
                 let (first, more) = (lines().next().unwrap_or_default(), lines().count().saturating_sub(1));
                 let first: String = first.chars().take(LINE).collect();
                 let more = if more > 0 { format!(" ... and {more} lines more") } else { String::new() };
-                format!("script: {}{more}", escape(&first))
+                format!("script{}: {}{more}", by(action), escape(&first))
             }
-            Action::Run { argv, .. } => {
+            action @ Action::Run { argv, .. } => {
                 let words: Vec<String> = argv.iter().map(|word| escape(word)).collect();
                 let line = words.join(" ");
-                match line.char_indices().nth(LINE) {
-                    Some((cut, _)) => format!("run {}...", &line[..cut]),
-                    None => format!("run {line}"),
-                }
+                let (line, more) = match line.char_indices().nth(LINE) {
+                    Some((cut, _)) => (&line[..cut], "..."),
+                    None => (&line[..], ""),
+                };
+                format!("run{} {line}{more}", by(action))
             }
             Action::ReadFile { path } => format!("read {}", escape(path)),
             Action::WriteFile { path, data, append } => {

@@ -66,7 +66,7 @@ impl Reporter for Events {
                 value
             }
             Judged::Log(record, step) => {
-                json!({ "event": "log", "seq": record.seq, "time_ms": record.time.as_secs_f64() * 1e3, "level": record.level, "text": record.text, "step": step })
+                json!({ "event": "log", "seq": record.seq, "time_ms": record.time.as_secs_f64() * 1e3, "level": record.level, "text": record.text, "user": record.user, "step": step })
             }
             Judged::Call(name, seen) => {
                 json!({ "event": "call", "text": crate::trace::call(name, seen), "result": crate::trace::result(seen) })

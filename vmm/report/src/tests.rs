@@ -148,6 +148,28 @@ fn troubled() -> Vec<Judged> {
 }
 
 #[test]
+fn whose_work_it_was_comes_back_with_a_report() {
+    let scenario = scenario("steps:\n- run: /bin/id\n  user: nobody\n- run: /bin/id\n");
+    let mut events = good_run(&scenario);
+    let said = LogRecord { seq: 7, time: Duration::ZERO, level: 6, user: true, text: "I am init".into() };
+    events.insert(1, Event::Log(said));
+    let all = judged(&scenario, &events);
+    assert!(shown(&all, false).contains("run as user 65534 /bin/id"), "{}", shown(&all, false));
+    let json = written(&all);
+    assert_eq!((&json["steps"][0]["user"], &json["steps"][1]["user"]), (&65534.into(), &().into()));
+    let line = json["log"].as_array().unwrap().iter().find(|line| line["seq"] == 7).unwrap();
+    assert_eq!(line["user"], true);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.json");
+    let mut file = json_file(&path);
+    all.iter().for_each(|judged| file.event(judged).unwrap());
+    let again = json::read(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let run = &again.runs[0];
+    assert_eq!((run.steps[0].user, run.steps[1].user), (Some(65534), None));
+    assert!(run.log.iter().any(|record| record.user && record.seq == 7));
+}
+
+#[test]
 fn where_a_guest_began_is_said_and_what_was_wrong_with_what_was_saved() {
     let scenario = scenario(SYSCALL);
     let (name, cold) = ("3f9c1a2".to_owned(), Duration::from_millis(1290));

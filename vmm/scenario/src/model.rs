@@ -235,6 +235,14 @@ impl Action {
             _ => None,
         }
     }
+
+    /// Whom its program runs as, if not root.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            Self::Run { user, .. } => *user,
+            _ => None,
+        }
+    }
 }
 
 /// Where a module can leave something behind.

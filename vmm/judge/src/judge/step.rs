@@ -29,6 +29,7 @@ impl Judge {
             index,
             title: title(&self.scenario, &step, &self.values),
             line: step.line,
+            user: step.action.user(),
             verdict: StepVerdict::Fail,
             why: None,
             result: None,

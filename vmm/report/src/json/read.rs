@@ -237,7 +237,7 @@ fn record(value: &Value) -> Result<LogRecord> {
         time: duration(&value["time_ms"]).unwrap_or_default(),
         level: number(value, "level")? as u8,
         text: text_of(value, "text")?,
-        user: false,
+        user: value["user"] == true,
     })
 }
 
@@ -278,6 +278,7 @@ fn step((index, value): (usize, &Value)) -> Result<JudgedStep> {
         index,
         title: text_of(value, "name")?,
         line: number(value, "line")? as usize,
+        user: value["user"].as_u64().and_then(|user| u32::try_from(user).ok()),
         verdict: verdict.ok_or_else(|| other(format!("there is no verdict `{word}` of a step")))?,
         why: value["why"].as_str().map(str::to_owned),
         result,

@@ -84,6 +84,7 @@ pub(super) fn object(run: &Run) -> Value {
             "time_ms": millis(record.time),
             "level": record.level,
             "text": record.text,
+            "user": record.user,
             "step": run.step_log.get(&record.seq),
         })).collect::<Vec<_>>(),
         "log_lines_dropped": run.log.dropped(),
@@ -143,6 +144,9 @@ pub(crate) fn step(step: &JudgedStep) -> Value {
     object.insert("name".into(), json!(step.title));
     object.insert("verdict".into(), json!(step.verdict.to_string()));
     object.insert("line".into(), json!(step.line));
+    if let Some(user) = step.user {
+        object.insert("user".into(), json!(user));
+    }
     object.insert("took_ms".into(), json!(step.took.map(millis)));
     if let Some(why) = &step.why {
         object.insert("why".into(), json!(why));

@@ -9,7 +9,10 @@ use base::wanted::Wanted;
 use harness::{Options, Session};
 use judge::{RunReport, StepVerdict, Verdict};
 use report::Reporters;
-use scenario::{Scenario, Settings, model::Action};
+use scenario::{
+    Scenario, Settings,
+    model::{Action, NOBODY},
+};
 use std::{path::Path, time::Instant};
 
 /// A host that fails gets so many successors.
@@ -75,7 +78,10 @@ impl Runner {
             scenario::load_with(&wanted.scenario, &params)
         });
         let scenario = match scenario {
-            Ok(scenario) => Scenario { kernel: subject.kernel.clone(), ..scenario },
+            Ok(mut scenario) => {
+                scenario.steps.iter_mut().for_each(|step| step.action.run_as(NOBODY));
+                Scenario { kernel: subject.kernel.clone(), ..scenario }
+            }
             Err(errors) => {
                 test.not_graded = Some(at_home(&errors.to_string(), subject.folder));
                 return Ok(test);

@@ -2,7 +2,7 @@
 
 use super::argument::origins;
 use super::expect::Results;
-use super::model::{Action, Argument, CallName, Node as Special, Num, Origin, Pointer, SCRIPT, Span};
+use super::model::{Action, Argument, CallName, NOBODY, Node as Special, Num, Origin, Pointer, ROOT, SCRIPT, Span};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
 use super::request;
@@ -364,18 +364,15 @@ fn run(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option
     })
 }
 
-/// `nobody`, whom systems know by the largest number of 16 bits but one.
-const NOBODY: u32 = 65534;
-
-/// Whom a program runs as: an ordinary user, or root, who is nobody in particular here.
+/// Whom a program runs as; root is number 0, and `None` where nothing is said.
 fn user(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Option<u32>> {
     let Some(node) = fields.take("user") else { return Some(None) };
     match node.text() {
-        Some("root") => Some(None),
+        Some("root") => Some(Some(ROOT)),
         Some("nobody") => Some(Some(NOBODY)),
         _ => {
             let user = reader.int(node, "`root`, `nobody`, or a user's number", 0, NOBODY.into())?;
-            Some(u32::try_from(user).ok().filter(|user| *user > 0))
+            Some(u32::try_from(user).ok())
         }
     }
 }

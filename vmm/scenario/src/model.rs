@@ -213,6 +213,7 @@ pub enum Action {
     Lseek { fd: Num, offset: Num, whence: u32 },
     Ioctl { fd: Num, request: u64, arg: Argument },
     Close { fd: Num },
+    /// `user` is `None` where nothing is said of it.
     Run { argv: Vec<String>, env: Vec<String>, stdin: Vec<u8>, user: Option<u32> },
     ReadFile { path: String },
     WriteFile { path: String, data: Vec<u8>, append: bool },
@@ -223,6 +224,11 @@ pub enum Action {
     Rmdir { path: String },
     Unlink { path: String },
 }
+
+/// Users by their numbers.
+pub const ROOT: u32 = 0;
+/// `nobody`, whom systems know by the largest number of 16 bits but one.
+pub const NOBODY: u32 = 65534;
 
 /// How a script is run: read whole, so that what it starts can't read the rest of it; it ends with the first command that fails.
 pub const SCRIPT: [&str; 4] = ["/bin/sh", "-e", "-c", "SCRIPT=$(cat); exec </dev/null; eval \"$SCRIPT\""];
@@ -236,10 +242,17 @@ impl Action {
         }
     }
 
+    /// Has a program of which nothing else is said run as this user.
+    pub fn run_as(&mut self, default: u32) {
+        if let Self::Run { user: user @ None, .. } = self {
+            *user = Some(default);
+        }
+    }
+
     /// Whom its program runs as, if not root.
     pub fn user(&self) -> Option<u32> {
         match self {
-            Self::Run { user, .. } => *user,
+            Self::Run { user, .. } => user.filter(|user| *user != ROOT),
             _ => None,
         }
     }

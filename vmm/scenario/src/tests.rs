@@ -238,10 +238,13 @@ fn a_word_without_effect_is_told() {
 fn programs_are_roots_unless_they_are_somebody_elses() {
     let user = |field: &str| {
         let runs = scenario(&format!("steps:\n- {{run: ls{field}}}\n"));
-        let Action::Run { user, .. } = &runs.steps[0].action else { panic!("no program") };
-        *user
+        let mut action = runs.steps[0].action.clone();
+        let said = action.user();
+        action.run_as(9);
+        (said, action.user())
     };
-    assert_eq!(["", ", user: root", ", user: 0"].map(user), [None; 3]);
-    assert_eq!([", user: nobody", ", user: 1000"].map(user), [Some(65534), Some(1000)]);
+    assert_eq!(user(""), (None, Some(9)));
+    assert_eq!([", user: root", ", user: 0"].map(user), [(None, None); 2]);
+    assert_eq!([", user: nobody", ", user: 1000"].map(user), [65534, 1000].map(|it| (Some(it), Some(it))));
     assert!(errors("steps:\n- {run: ls, user: someone}\n").contains("`root`, `nobody`, or a user's number"));
 }

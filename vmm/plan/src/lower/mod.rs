@@ -166,9 +166,12 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             single(call(numbers::IOCTL, vec![num(fd), Operand::Int(*request), argument(arg)]))
         }
         Action::Close { fd } => single(call(numbers::CLOSE, vec![num(fd)])),
-        Action::Run { argv, env, stdin, user } => {
-            single(What::Run { argv: argv.clone(), env: env.clone(), stdin: stdin.clone(), user: *user })
-        }
+        Action::Run { argv, env, stdin, .. } => single(What::Run {
+            argv: argv.clone(),
+            env: env.clone(),
+            stdin: stdin.clone(),
+            user: action.user(),
+        }),
         Action::ReadFile { path } => {
             with_file(path, OFlag::O_RDONLY, 0, What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT })
         }

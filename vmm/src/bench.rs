@@ -74,6 +74,23 @@ pub enum BenchCommand {
     /// Makes a history of 67 commits on top of Linux 6.12 for that, and builds everything in a cache of its own. Takes the better part of an
     /// hour on two processors, and some GiB in the cache's folder bisect-bench, which may be deleted.
     Bisect,
+    /// Grading a class, one and two at a time, and the same by `vmm run`
+    ///
+    /// Students hand in the bad solutions that the assignment names, in turn.
+    Grade {
+        /// The assignments
+        #[arg(
+            default_values = ["scenarios/courses/pa2/assignment.yaml", "scenarios/courses/pa1/assignment.yaml"],
+            value_name = "FILE"
+        )]
+        assignments: Vec<PathBuf>,
+        /// So many students for each, in the same order
+        #[arg(long, default_values_t = [100, 20], value_parser = clap::value_parser!(u32).range(1..=1000))]
+        students: Vec<u32>,
+        /// Where guests run
+        #[arg(long, value_enum, default_value_t = Where::Auto)]
+        host: Where,
+    },
     /// A system call: as it is, counted, with its result, and under strace
     Calls {
         /// Calls in a loop
@@ -102,6 +119,15 @@ pub fn measure(command: BenchCommand) -> Result<String, Abort> {
             bench::measure_build(&Wanted { kernel, ..Wanted::default() }, runs)
         }
         BenchCommand::Bisect => ::bisect::bench::measure(),
+        BenchCommand::Grade { assignments, students, host } => {
+            let class = assignments.iter().zip(students.iter().chain(students.last().into_iter().cycle()));
+            let tables: Result<Vec<String>, Abort> = class
+                .map(|(assignment, students)| {
+                    grade::bench::measure(assignment, *students as usize, host.into())
+                })
+                .collect();
+            Ok(tables?.join("\n"))
+        }
         BenchCommand::Exact { table, update } => bench::measure_exact(&match table {
             Some(table) if update => Table::Write(table),
             Some(table) => Table::Compare(table),

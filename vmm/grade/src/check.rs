@@ -157,6 +157,16 @@ fn by_looks(assignment: &Assignment) -> Vec<String> {
     problems
 }
 
+/// The folders of the bad solutions.
+///
+/// # Errors
+/// A patch does not fit the reference.
+pub fn bad(assignment: &Assignment, stage: &Stage) -> Result<Vec<PathBuf>, String> {
+    let all = solutions(assignment, stage)?;
+    let bad = all.into_iter().filter(|(_, wanted)| matches!(wanted, Wanted::Bad(_)));
+    Ok(bad.flat_map(|(entry, _)| entry.parts).map(|(folder, _)| folder).collect())
+}
+
 fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry, Wanted<'a>)>, String> {
     let check = &assignment.check;
     let mut list = Vec::new();
@@ -204,7 +214,7 @@ fn patched(reference: &Path, patch: &Path, into: &Path) -> Result<PathBuf, Strin
 }
 
 /// Copies a folder.
-fn copy(from: &Path, into: &Path) -> Result<(), String> {
+pub fn copy(from: &Path, into: &Path) -> Result<(), String> {
     for entry in WalkDir::new(from) {
         let entry = entry.map_err(|error| format!("can't read {}: {error}", from.display()))?;
         let to = into.join(entry.path().strip_prefix(from).unwrap_or(Path::new("")));

@@ -9,6 +9,7 @@
 
 mod all;
 mod assignment;
+pub mod bench;
 mod build;
 mod check;
 mod draw;

@@ -1,17 +1,21 @@
 //! What the worker does with a request: the calls, with their buffers.
 
-use crate::{buffers::Buffers, call, clock::Clock};
+use crate::{
+    buffers::{Arena, Buffers},
+    call,
+    clock::Clock,
+};
 use protocol::{Action, Call, Door, Outcome};
 
-/// Makes the calls, and says how many nanoseconds that took.
-pub fn perform(action: &Action, clock: Clock) -> (Outcome, u64) {
+/// Makes the calls, and says how many nanoseconds that took. A call that is alone has its buffers in the arena.
+pub fn perform(action: &Action, clock: Clock, arena: Option<&mut Arena>) -> (Outcome, u64) {
     let refused = |why: String| (Outcome::Refused { why }, 0);
     let Action::Calls { calls, times } = action else {
         return refused("the worker makes system calls only".into());
     };
-    let buffers: Result<Vec<_>, String> =
-        calls.iter().map(|call| prepare(call, *times > 1 || calls.len() > 1)).collect();
-    let prepared = match buffers {
+    let mut arena = arena.filter(|_| calls.len() == 1);
+    let prepare = |call| prepare(call, *times > 1 || calls.len() > 1, arena.take());
+    let prepared = match calls.iter().map(prepare).collect::<Result<Vec<_>, _>>() {
         Ok(buffers) => buffers,
         Err(why) => return refused(why),
     };
@@ -38,14 +42,18 @@ pub fn perform(action: &Action, clock: Clock) -> (Outcome, u64) {
 }
 
 /// The buffers of a call, and what goes into its registers. `more` calls are made with it.
-fn prepare(call: &Call, more: bool) -> Result<(Buffers, [u64; 6]), String> {
+fn prepare<'a>(
+    call: &Call,
+    more: bool,
+    arena: Option<&'a mut Arena>,
+) -> Result<(Buffers<'a>, [u64; 6]), String> {
     if call.args.len() > 6 {
         return Err(format!("{} arguments (a system call takes at most 6)", call.args.len()));
     }
     if more && makes_processes(call.door, call.nr) {
         return Err("a call that makes a process can't be repeated: the new ones would go on with it".into());
     }
-    let buffers = Buffers::new(call.door, &call.args)?;
+    let buffers = Buffers::new(call.door, &call.args, arena)?;
     let registers = buffers.registers(&call.args);
     Ok((buffers, registers))
 }
@@ -76,7 +84,7 @@ mod tests {
     use protocol::Arg;
 
     fn call(nr: i64, args: &[Arg]) -> Outcome {
-        perform(&one(nr, args).into(), Clock::detect()).0
+        perform(&one(nr, args).into(), Clock::detect(), None).0
     }
 
     fn one(nr: i64, args: &[Arg]) -> Call {
@@ -108,7 +116,9 @@ mod tests {
         let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as u64;
         let repeated = |nr: i64, args: &[Arg], times| {
             let action = Action::Calls { calls: vec![one(nr, args)], times };
-            let (Outcome::Returned { value, .. }, _) = perform(&action, Clock::detect()) else { panic!() };
+            let (Outcome::Returned { value, .. }, _) = perform(&action, Clock::detect(), None) else {
+                panic!()
+            };
             value
         };
         let place = |fd: u64| repeated(libc::SYS_lseek, &[Arg::Int(fd), Arg::Int(0), Arg::Int(1)], 1);
@@ -130,7 +140,10 @@ mod tests {
             Action::Calls { calls: vec![], times: 1 },
             Action::Calls { calls: vec![one(libc::SYS_getpid, &[])], times: 0 },
         ] {
-            assert!(matches!(perform(&action, Clock::detect()).0, Outcome::Refused { .. }), "{action:?}");
+            assert!(
+                matches!(perform(&action, Clock::detect(), None).0, Outcome::Refused { .. }),
+                "{action:?}"
+            );
         }
     }
 
@@ -142,7 +155,7 @@ mod tests {
         let seek = one(libc::SYS_lseek, &[Arg::Int(fd), Arg::Int(0), Arg::Int(1)]);
         let value = |calls: &[&Call], times| {
             let calls = calls.iter().map(|call| (*call).clone()).collect();
-            match perform(&Action::Calls { calls, times }, Clock::detect()).0 {
+            match perform(&Action::Calls { calls, times }, Clock::detect(), None).0 {
                 Outcome::Returned { value, .. } => value,
                 other => panic!("{other:?}"),
             }
@@ -164,7 +177,7 @@ mod tests {
         // 20 ms, as struct timespec.
         let span = [0u64, 20_000_000].map(u64::to_le_bytes).concat();
         let args = vec![Arg::In(span), Arg::Int(0)];
-        let (outcome, nanos) = perform(&one(libc::SYS_nanosleep, &args).into(), Clock::detect());
+        let (outcome, nanos) = perform(&one(libc::SYS_nanosleep, &args).into(), Clock::detect(), None);
         assert_eq!(outcome, Outcome::Returned { value: 0, data: vec![] });
         assert!((20_000_000..10_000_000_000).contains(&nanos), "{nanos} ns");
     }

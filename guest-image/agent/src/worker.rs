@@ -3,6 +3,7 @@
 //! It lives across calls, and so do the descriptors that they open.
 
 use crate::{
+    buffers::Arena,
     clock::Clock,
     perform::perform,
     pipe::{self, AtEnd, Sink, Source},
@@ -92,10 +93,12 @@ fn work(mut requests: File, mut replies: File, clock: Clock) -> i32 {
     let me = getpid();
     let mut frames = Frames::new();
     let mut bytes = vec![0; 64 << 10];
+    // Without memory for it, each call has its own.
+    let mut arena = Arena::new().ok();
     loop {
         match frames.next::<Request>() {
             Ok(Some(Request { id, action })) => {
-                let (outcome, nanos) = perform(&action, clock);
+                let (outcome, nanos) = perform(&action, clock, arena.as_mut());
                 // After a fork there are two of us, and both got here. The answer is the parent's.
                 if matches!(outcome, Outcome::Returned { value: 0, .. }) && getpid() != me {
                     return 0;

@@ -134,7 +134,8 @@ fn table(rows: &[Row], module: bool) -> String {
 
 /// Each test of some students as a `vmm run` of its own, as one would do without `vmm grade`.
 fn by_hand(assignment: &Assignment, entries: &[Entry], graded: &[Record]) -> Result<String, String> {
-    let program = env::current_exe().map_err(|error| format!("can't find this program: {}", plain(&error)))?;
+    let program =
+        env::current_exe().map_err(|error| format!("can't find this program: {}", plain(&error)))?;
     let started = Instant::now();
     let mut runs = 0;
     for entry in entries {
@@ -200,10 +201,8 @@ mod tests {
             fs::write(solution.join("x.c"), format!("{}\n", solution.display())).unwrap();
         }
         let entries = hand_in(&solutions, 3, &folder.path().join("class")).unwrap();
-        let texts: Vec<String> = entries
-            .iter()
-            .map(|entry| fs::read_to_string(entry.parts[0].0.join("x.c")).unwrap())
-            .collect();
+        let texts: Vec<String> =
+            entries.iter().map(|entry| fs::read_to_string(entry.parts[0].0.join("x.c")).unwrap()).collect();
         assert_eq!(texts[0].lines().next(), texts[2].lines().next());
         assert_ne!(texts[0].lines().next(), texts[1].lines().next());
         assert_ne!(texts[0], texts[2]);

@@ -2,7 +2,9 @@
 
 use super::argument::origins;
 use super::expect::Results;
-use super::model::{Action, Argument, CallName, NOBODY, Node as Special, Num, Origin, Pointer, ROOT, SCRIPT, Span};
+use super::model::{
+    Action, Argument, CallName, NOBODY, Node as Special, Num, Origin, Pointer, ROOT, SCRIPT, Span,
+};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
 use super::request;

@@ -198,31 +198,104 @@ pub enum Num {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are those of the language reference, docs/scenarios.md")]
 pub enum Action {
-    Insmod { module: String, params: Vec<(String, String)> },
-    Rmmod { module: String },
-    Reload { module: String, params: Vec<(String, String)> },
-    Modprobe { module: String, params: Vec<(String, String)>, remove: bool },
-    Modinfo { module: String },
+    Insmod {
+        module: String,
+        params: Vec<(String, String)>,
+    },
+    Rmmod {
+        module: String,
+    },
+    Reload {
+        module: String,
+        params: Vec<(String, String)>,
+    },
+    Modprobe {
+        module: String,
+        params: Vec<(String, String)>,
+        remove: bool,
+    },
+    Modinfo {
+        module: String,
+    },
     Lsmod,
-    Look { at: Vec<Place>, when: When },
-    Syscall { call: CallName, door: protocol::Door, args: Vec<Argument> },
-    Mknod { path: String, kind: Node, mode: u32 },
-    Open { path: String, flags: u32, mode: u32 },
-    Read { fd: Num, count: u32 },
-    Write { fd: Num, data: Vec<u8> },
-    Lseek { fd: Num, offset: Num, whence: u32 },
-    Ioctl { fd: Num, request: u64, arg: Argument },
-    Close { fd: Num },
+    Look {
+        at: Vec<Place>,
+        when: When,
+    },
+    Syscall {
+        call: CallName,
+        door: protocol::Door,
+        args: Vec<Argument>,
+    },
+    Mknod {
+        path: String,
+        kind: Node,
+        mode: u32,
+    },
+    Open {
+        path: String,
+        flags: u32,
+        mode: u32,
+    },
+    Read {
+        fd: Num,
+        count: u32,
+    },
+    Write {
+        fd: Num,
+        data: Vec<u8>,
+    },
+    Lseek {
+        fd: Num,
+        offset: Num,
+        whence: u32,
+    },
+    Ioctl {
+        fd: Num,
+        request: u64,
+        arg: Argument,
+    },
+    Close {
+        fd: Num,
+    },
     /// `user` is `None` where nothing is said of it.
-    Run { argv: Vec<String>, env: Vec<String>, stdin: Vec<u8>, user: Option<u32> },
-    ReadFile { path: String },
-    WriteFile { path: String, data: Vec<u8>, append: bool },
-    Sleep { time: Duration },
-    Mount { target: String, source: String, fs: String, flags: u64, options: String },
-    Umount { target: String },
-    Mkdir { path: String, mode: u32 },
-    Rmdir { path: String },
-    Unlink { path: String },
+    Run {
+        argv: Vec<String>,
+        env: Vec<String>,
+        stdin: Vec<u8>,
+        user: Option<u32>,
+    },
+    ReadFile {
+        path: String,
+    },
+    WriteFile {
+        path: String,
+        data: Vec<u8>,
+        append: bool,
+    },
+    Sleep {
+        time: Duration,
+    },
+    Mount {
+        target: String,
+        source: String,
+        fs: String,
+        flags: u64,
+        options: String,
+    },
+    Umount {
+        target: String,
+    },
+    Mkdir {
+        path: String,
+        mode: u32,
+    },
+    Rmdir {
+        path: String,
+    },
+    Unlink {
+        path: String,
+    },
 }
 
 /// Users by their numbers.

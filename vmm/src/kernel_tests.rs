@@ -1,10 +1,10 @@
 //! `vmm kselftest` and `vmm kunit`: the tests that a kernel's source has, made scenarios and run like all others.
 
-use crate::{cli::HowArgs, exit, kernel::RecipeArgs, many::Planned, run::carry_out};
+use crate::{cli::HowArgs, exit, kernel::RecipeArgs, run::carry_out};
 use base::wanted::Wanted;
 use clap::{Args, value_parser};
-use harness::{Abort, kselftest, kunit, many};
-use judge::Verdict;
+use harness::{Abort, Guest, kselftest, kunit, many};
+use scenario::Scenario;
 use std::{path::PathBuf, time::Duration};
 
 /// Run the kernel's selftests, collection by collection.
@@ -23,13 +23,11 @@ pub struct KselftestArgs {
     /// Collections: folders of tools/testing/selftests; or tests of them, by name or pattern
     #[arg(required = true, value_name = "COLLECTION[:TEST]")]
     tests: Vec<String>,
-    #[command(flatten)]
-    guest: GuestArgs,
     /// Give each test so many seconds, whatever its collection says; 0 for an hour
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u32).range(0..=86_400))]
     timeout: Option<u32>,
     #[command(flatten)]
-    how: HowArgs,
+    on: OnArgs,
 }
 
 /// Run the kernel's unit tests.
@@ -53,14 +51,12 @@ pub struct KunitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u32).range(1..=86_400))]
     timeout: u32,
     #[command(flatten)]
-    guest: GuestArgs,
-    #[command(flatten)]
-    how: HowArgs,
+    on: OnArgs,
 }
 
-/// The kernel, and the machine.
+/// The kernel, the machine, and what is as with `vmm run`.
 #[derive(Debug, Args)]
-struct GuestArgs {
+struct OnArgs {
     /// On this kernel: a series, such as 6.12
     #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
     kernel: Option<String>,
@@ -72,64 +68,41 @@ struct GuestArgs {
     /// The guest's processors
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u8).range(1..=32))]
     cpus: u8,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
-impl GuestArgs {
-    fn wanted(&self) -> Wanted {
-        self.recipe.wanted(self.kernel.as_ref(), None)
-    }
-}
-
-impl KselftestArgs {
-    /// What clap can't see.
-    pub fn complaint(&self) -> Option<String> {
-        self.how.complaint()
-    }
-
-    fn planned(&self) -> Result<Planned, Abort> {
-        let wish = kselftest::Wish {
-            kernel: self.guest.wanted(),
-            tests: self.tests.clone(),
-            timeout: self.timeout,
-            memory_mib: self.guest.memory,
-            vcpus: self.guest.cpus,
-        };
-        let scenarios = kselftest::scenarios(&wish)?;
-        // Each names its kernel itself.
-        self.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &[], &Wanted::default()))
-    }
-}
-
-impl KunitArgs {
-    /// What clap can't see.
-    pub fn complaint(&self) -> Option<String> {
-        self.how.complaint()
-    }
-
-    fn planned(&self) -> Result<Planned, Abort> {
-        let wish = kunit::Wish {
-            kernel: self.guest.wanted(),
-            configs: self.configs.clone(),
-            filter: self.filter.clone(),
-            timeout: Duration::from_secs(self.timeout.into()),
-            memory_mib: self.guest.memory,
-            vcpus: self.guest.cpus,
-        };
-        let (scenario, kernel) = kunit::scenario(&wish)?;
-        self.how.many.plan(vec![scenario], |scenarios| many::cases(scenarios, &[], &kernel))
+impl OnArgs {
+    /// Runs what is made of a kernel's tests, on the kernel that goes with it.
+    fn run(&self, make: impl FnOnce(Guest) -> Result<(Vec<Scenario>, Wanted), Abort>) -> u8 {
+        let how = &self.how;
+        if let Some(complaint) = how.complaint() {
+            crate::usage(&complaint);
+        }
+        let kernel = self.recipe.wanted(self.kernel.as_ref(), None);
+        let made = make(Guest { kernel, memory_mib: self.memory, vcpus: self.cpus });
+        let planned = made.and_then(|(scenarios, kernel)| {
+            how.many.plan(scenarios, |scenarios| many::cases(scenarios, &[], &kernel))
+        });
+        carry_out(how, how.options(), planned, |verdicts, _| exit::of_all(verdicts))
     }
 }
 
 /// Runs them, and returns the exit code.
 pub fn kselftest(args: &KselftestArgs) -> u8 {
-    carry_out(&args.how, args.how.options(), args.planned(), of_all)
+    args.on.run(|guest| {
+        let wish = kselftest::Wish { guest, tests: args.tests.clone(), timeout: args.timeout };
+        // Each names its kernel itself.
+        Ok((kselftest::scenarios(&wish)?, Wanted::default()))
+    })
 }
 
 /// Runs them, and returns the exit code.
 pub fn kunit(args: &KunitArgs) -> u8 {
-    carry_out(&args.how, args.how.options(), args.planned(), of_all)
-}
-
-fn of_all(verdicts: &[Verdict], _: &[bisect::sign::Sign]) -> u8 {
-    exit::of_all(verdicts)
+    args.on.run(|guest| {
+        let timeout = Duration::from_secs(args.timeout.into());
+        let wish = kunit::Wish { guest, configs: args.configs.clone(), filter: args.filter.clone(), timeout };
+        let (scenario, kernel) = kunit::scenario(&wish)?;
+        Ok((vec![scenario], kernel))
+    })
 }

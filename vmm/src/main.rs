@@ -82,14 +82,8 @@ fn user(command: Command) -> u8 {
             Some(complaint) => usage(&complaint),
             None => run::run(&args),
         },
-        Command::Kselftest(args) => match args.complaint() {
-            Some(complaint) => usage(&complaint),
-            None => kernel_tests::kselftest(&args),
-        },
-        Command::Kunit(args) => match args.complaint() {
-            Some(complaint) => usage(&complaint),
-            None => kernel_tests::kunit(&args),
-        },
+        Command::Kselftest(args) => kernel_tests::kselftest(&args),
+        Command::Kunit(args) => kernel_tests::kunit(&args),
         Command::Bisect(args) => bisect::bisect(&args),
         Command::Bench(args) => say::outcome(bench::measure(args.command)),
         Command::Explain(args) => say::outcome(harness::explain::explain(&args.asked())),

@@ -3,6 +3,7 @@
 use base::cache::{CacheError, Fault};
 use host::HostError;
 use judge::Verdict;
+use kernel::KernelError;
 use std::fmt::Display;
 
 /// An end before, or without, a run's last event.
@@ -42,6 +43,12 @@ impl Abort {
 impl From<HostError> for Abort {
     fn from(error: HostError) -> Self {
         if error.is_interrupt() { Self::interrupted() } else { Self::fault(&error, Fault::Machine) }
+    }
+}
+
+impl From<KernelError> for Abort {
+    fn from(error: KernelError) -> Self {
+        Self::fault(&error, error.fault())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kernels as grading needs them: one for all, and one for each who changes it.
+//! Kernels as commands need them: what is meant by a name; for grading, one for all, and one for each who changes it.
 
 use crate::{Abort, session};
 use base::{
@@ -23,10 +23,13 @@ pub fn hash(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
 /// As [`hash`], but for what only building shows.
 pub fn slot(wanted: &Wanted, near: &Path) -> Result<Option<String>, Abort> {
     let cache = Cache::open()?;
-    let fault = |error: KernelError| Abort::fault(&error, error.fault());
-    let project = project::find(Some(near)).map_err(|error| fault(error.into()))?;
-    let meant = kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, ""));
-    kernel::slot(&meant.map_err(|error| fault(error.into()))?, &cache).map_err(fault)
+    Ok(kernel::slot(&meant(wanted, Some(near), &cache)?, &cache)?)
+}
+
+/// What is meant by what was asked for; `near` is a file or folder of the project.
+pub(crate) fn meant(wanted: &Wanted, near: Option<&Path>, cache: &Cache) -> Result<Meant, Abort> {
+    let project = project::find(near).map_err(KernelError::from)?;
+    Ok(kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, "")).map_err(KernelError::from)?)
 }
 
 /// A patch's file name, and its text.
@@ -38,15 +41,12 @@ pub type Patch = (String, Vec<u8>);
 /// It is no kernel that is built here, or a file is not there.
 pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<(Vec<Patch>, Vec<String>), Abort> {
     let cache = Cache::open()?;
-    let fault = |error: KernelError| Abort::fault(&error, error.fault());
-    let project = project::find(Some(near)).map_err(|error| fault(error.into()))?;
-    let meant = kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, ""));
-    let Meant::Recipe(recipe) = meant.map_err(|error| fault(error.into()))? else {
+    let Meant::Recipe(recipe) = meant(wanted, Some(near), &cache)? else {
         return Err(Abort::input(
             "a kernel that others built can't be changed: name a source, or a series like `6.12`",
         ));
     };
-    let (patches, files) = kernel::patched(&recipe, &cache, files).map_err(fault)?;
+    let (patches, files) = kernel::patched(&recipe, &cache, files)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let patches = patches.into_iter().map(|patch| (name(&patch.path), patch.text)).collect();
     Ok((patches, files.iter().map(|file| String::from_utf8_lossy(file).into_owned()).collect()))

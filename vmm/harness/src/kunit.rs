@@ -1,17 +1,11 @@
 //! The kernel's own unit tests as an ordinary scenario: they run when the kernel boots, and their results are read from its log.
 
-use crate::Abort;
-use base::{
-    cache::{Cache, CacheError, Kind},
-    project,
-    wanted::Wanted,
-};
-use kernel::{KernelError, sources::hex, wanted::Meant};
+use crate::{Abort, Guest, kernel::meant, written::written};
+use base::{cache::Cache, wanted::Wanted};
+use kernel::wanted::Meant;
 use scenario::Scenario;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,18 +13,14 @@ use std::{
 /// What is to be run, and how.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// On which kernel.
-    pub kernel: Wanted,
+    /// Where.
+    pub guest: Guest,
     /// Fragments, or folders with a `.kunitconfig`; without any, all tests that the configuration allows.
     pub configs: Vec<PathBuf>,
     /// Suites, or cases of them, as the kernel's `kunit.filter_glob` takes it.
     pub filter: Option<String>,
     /// For all of them.
     pub timeout: Duration,
-    /// The guest's memory.
-    pub memory_mib: u32,
-    /// Its processors.
-    pub vcpus: u8,
 }
 
 /// The ready-made fragment that turns on all tests whose subjects are there.
@@ -38,17 +28,22 @@ const ALL: &str = "kunit-all";
 /// What every KUnit run needs, whatever is asked for.
 const FRAGMENT: &str = "kunit";
 
-/// Makes the scenario.
+/// Makes the scenario, and says on which kernel.
 ///
 /// # Errors
 /// A configuration is not there, or a filter can't be a word of the kernel's command line.
 pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
     let cache = Cache::open()?;
-    let mut kernel = wish.kernel.clone();
-    let configs = wish.configs.iter().map(|config| fragment(config, wish.kernel.source.as_deref()));
+    let mut kernel = wish.guest.kernel.clone();
+    let meant = meant(&kernel, None, &cache)?;
+    let source = match &meant {
+        Meant::Recipe(recipe) if !wish.configs.is_empty() => Some(kernel::source(recipe, &cache)?),
+        _ => None,
+    };
+    let configs = wish.configs.iter().map(|config| fragment(config, source.as_deref()));
     let configs = configs.collect::<Result<Vec<_>, _>>()?;
     // One that is built already has its tests in it.
-    if is_built_here(&kernel, &cache)? || !configs.is_empty() {
+    if matches!(meant, Meant::Recipe(_)) || !configs.is_empty() {
         kernel.fragments.insert(0, FRAGMENT.to_owned());
         kernel.fragments.extend(configs.is_empty().then(|| ALL.to_owned()));
         kernel.fragments.extend(configs.iter().map(|config| config.display().to_string()));
@@ -63,14 +58,12 @@ pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
         }
         words += &format!(" kunit.filter_glob={filter}");
     }
+    let mut machine = wish.guest.machine(0);
+    machine["command-line"] = json!(words);
     let scenario = json!({
         "name": "kunit",
         "tags": ["kunit"],
-        "machine": {
-            "memory": format!("{} MiB", wish.memory_mib),
-            "cpus": wish.vcpus,
-            "command-line": words,
-        },
+        "machine": machine,
         "boot-timeout": format!("{} s", wish.timeout.as_secs()),
         // Tests of kprobes and static calls have the kernel patch its text.
         "count": false,
@@ -78,24 +71,12 @@ pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
         "expect": {"ktap": "required"},
     });
     let text = format!("# Written by vmm kunit.\n{scenario:#}\n");
-    let folder = cache.work(&format!("kunit-{}", &hex(Sha256::digest(&text))[..12]));
-    let path = folder.join("kunit.yaml");
-    fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
-    fs::write(&path, text).map_err(CacheError::io("write", &path))?;
-    let scenario = scenario::load(&path).map_err(|errors| Abort::input(errors.to_string()))?;
-    Ok((scenario, kernel))
-}
-
-fn is_built_here(wanted: &Wanted, cache: &Cache) -> Result<bool, Abort> {
-    let fault = |error: KernelError| Abort::fault(&error, error.fault());
-    let project = project::find(None).map_err(|error| fault(error.into()))?;
-    let meant = kernel::wanted::meant(wanted, &project, &cache.place(Kind::Kernel, ""));
-    Ok(matches!(meant.map_err(|error| fault(error.into()))?, Meant::Recipe(_)))
+    Ok((written("kunit", &text, &cache)?, kernel))
 }
 
 /// As kunit.py takes it: a file, or a folder with a `.kunitconfig`; from here, or from the source's folder.
-fn fragment(config: &Path, source: Option<&str>) -> Result<PathBuf, Abort> {
-    let places = [Some(config.to_owned()), source.map(|source| Path::new(source).join(config))];
+fn fragment(config: &Path, source: Option<&Path>) -> Result<PathBuf, Abort> {
+    let places = [Some(config.to_owned()), source.map(|source| source.join(config))];
     let mut files = places.into_iter().flatten().flat_map(|place| [place.join(".kunitconfig"), place]);
     files.find(|file| file.is_file()).ok_or_else(|| {
         Abort::input(format!(
@@ -109,6 +90,7 @@ fn fragment(config: &Path, source: Option<&str>) -> Result<PathBuf, Abort> {
 mod tests {
     use super::*;
     use judge::Verdict;
+    use std::fs;
 
     #[test]
     fn a_configuration_is_a_file_or_a_folder_here_or_in_the_source() {
@@ -116,7 +98,7 @@ mod tests {
         fs::create_dir_all(place.path().join("fs/ext4")).unwrap();
         fs::write(place.path().join("fs/ext4/.kunitconfig"), "CONFIG_KUNIT=y\n").unwrap();
         let file = place.path().join("fs/ext4/.kunitconfig");
-        let source = place.path().to_str();
+        let source = Some(place.path());
         assert_eq!(fragment(Path::new("fs/ext4"), source), Ok(file.clone()));
         assert_eq!(fragment(&place.path().join("fs/ext4"), None), Ok(file.clone()));
         assert_eq!(fragment(&file, None), Ok(file));

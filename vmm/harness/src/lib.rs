@@ -16,6 +16,8 @@ pub mod machines;
 pub mod many;
 pub mod module;
 mod session;
+mod written;
 
 pub use abort::Abort;
 pub use session::{Options, Session, Starts};
+pub use written::Guest;

@@ -1,6 +1,6 @@
-//! Building collections, in a box, by their own makefiles (`build.sh`).
+//! Building a collection, in a box, by its own makefiles (`build.sh`).
 
-use super::select::{Asked, FOLDER};
+use super::select::FOLDER;
 use crate::Abort;
 use base::{
     cache::{Cache, CacheError},
@@ -21,43 +21,45 @@ const SCRIPT: &str = include_str!("build.sh");
 const GUEST: [(&str, &str); 2] =
     [("kselftest.prepare", include_str!("prepare.sh")), ("kselftest.run", include_str!("run.sh"))];
 
-/// Collections that were built.
+/// A collection that was built.
 pub struct Built {
     /// `install` in it is the guest's /kselftest, `root` goes to its /.
     pub folder: PathBuf,
-    /// All tests, by collection, in their order.
-    pub tests: BTreeMap<String, Vec<String>>,
+    /// Its tests, in their order.
+    pub tests: Vec<String>,
     /// Why files were not built, by their names.
     pub broken: BTreeMap<String, Broken>,
 }
 
-/// Builds collections for a kernel, or finds them built. One without a single test is an error.
-pub fn build(source: &Path, kernel: &Kernel, asked: &[Asked], cache: &Cache) -> Result<Built, Abort> {
-    let collections: Vec<&str> = asked.iter().map(|it| it.collection.as_str()).collect();
-    let all = format!("{SCRIPT}\n{GUEST:?}\n{}\n{collections:?}", kernel.hash);
+/// Builds a collection for a kernel, or finds it built. One without a single test is an error.
+pub fn build(source: &Path, kernel: &Kernel, collection: &str, cache: &Cache) -> Result<Built, Abort> {
+    // All collections of a kernel share a copy of what they have in common.
+    let all = format!("{SCRIPT}\n{GUEST:?}\n{}", kernel.hash);
     let name = format!("kselftest-{}", &hex(Sha256::digest(all))[..12]);
-    let log = cache.log(&name);
-    let folder = cache.work(&name);
-    let _lock = cache.lock(&name, "these selftests")?;
+    let work = cache.work(&name);
+    // One in another must not be one of its files.
+    let own = collection.replace('/', "@");
+    let log = cache.log(&format!("{name}-{own}"));
+    let folder = work.join(own);
+    let _lock = cache.lock(&name, "selftests of this kernel")?;
     let read_log = || fs::read_to_string(&log).unwrap_or_default();
     // What did not build may do so now: somebody has installed what was missing.
     let is_whole = folder.join("done").is_file() && broken(&read_log()).is_empty();
     if !is_whole {
-        note(&format!("building the selftests {}", collections.join(", ")));
-        fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
+        note(&format!("building the selftests {collection}"));
+        fs::create_dir_all(&work).map_err(CacheError::io("make the folder", &work))?;
         fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
-        let sandbox = kernel.sandbox(&folder, Budget::KERNEL, cache)?.read(source);
+        let sandbox = kernel.sandbox(&work, Budget::KERNEL, cache)?.read(source);
         let mut shell = run::boxed(&sandbox, "nice");
-        shell.args(["-n", "10", "bash", "-c", SCRIPT, "build.sh"]).arg(source).arg(&folder);
-        shell.args(&collections).current_dir(&folder).env("PWD", &folder);
+        shell.args(["-n", "10", "bash", "-c", SCRIPT, "build.sh"]).arg(source).arg(&work);
+        shell.arg(collection).arg(&folder).current_dir(&work).env("PWD", &work);
         // The shell holds no lock: the descriptor of one would be its standard input, and scripts read that.
         let ran = run::run_in(&sandbox, shell, &log, None, |_| ())?;
         sandbox.wrote_too_much(ran.status).map_err(CacheError::from)?;
         if !ran.status.success() || !folder.join("done").is_file() {
             let last: Vec<&str> = ran.lines.iter().rev().take(5).rev().map(String::as_str).collect();
             let why = format!(
-                "failed to build the selftests {}:\n  {}\nthe whole output is in {}",
-                collections.join(", "),
+                "failed to build the selftests {collection}:\n  {}\nthe whole output is in {}",
                 last.join("\n  "),
                 log.display()
             );
@@ -68,28 +70,26 @@ pub fn build(source: &Path, kernel: &Kernel, asked: &[Asked], cache: &Cache) -> 
             fs::write(&path, text).map_err(CacheError::io("write", &path))?;
         }
     }
-    let list = folder.join("install/kselftest-list.txt");
-    let tests = listed(&fs::read_to_string(&list).unwrap_or_default());
-    let broken = broken(&read_log());
-    if let Some(none) = collections.iter().find(|it| !tests.contains_key(**it)) {
+    let list = fs::read_to_string(folder.join("install/kselftest-list.txt")).unwrap_or_default();
+    let (tests, broken) = (listed(&list, collection), broken(&read_log()));
+    if tests.is_empty() {
         let why = broken.values().next().map_or(String::new(), |it| format!(": {}", it.why));
         return Err(Abort::input(format!(
-            "the collection `{none}` has no tests for this machine's architecture and what is installed on it{why}; the \
-             whole output is in {}",
+            "the collection `{collection}` has no tests for this machine's architecture and what is installed on it{why}; \
+             the whole output is in {}",
             log.display()
         )));
     }
     Ok(Built { folder, tests, broken })
 }
 
-/// `timers:posix_timers`, line by line.
-fn listed(text: &str) -> BTreeMap<String, Vec<String>> {
-    let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (collection, test) in text.lines().filter_map(|line| line.split_once(':')) {
-        let all = tests.entry(collection.to_owned()).or_default();
+/// Those of a collection, in a list of `timers:posix_timers`.
+fn listed(text: &str, collection: &str) -> Vec<String> {
+    let mut tests: Vec<String> = Vec::new();
+    for (of, test) in text.lines().filter_map(|line| line.split_once(':')) {
         // One that is in two lists of its makefile is one test.
-        if !test.is_empty() && !all.iter().any(|known| known == test) {
-            all.push(test.to_owned());
+        if of == collection && !test.is_empty() && !tests.iter().any(|known| known == test) {
+            tests.push(test.to_owned());
         }
     }
     tests
@@ -195,9 +195,9 @@ make[1]: [Makefile:4: w] Error 1 (ignored)
 
     #[test]
     fn the_list_has_each_test_once() {
-        let tests = listed("a:x\na:y.sh\nnet/lib:z\na:x\nnonsense\nb:\n");
-        assert_eq!(tests["a"], ["x", "y.sh"]);
-        assert_eq!(tests["net/lib"], ["z"]);
-        assert!(tests["b"].is_empty());
+        let tests = |of| listed("a:x\na:y.sh\nnet/lib:z\na:x\nnonsense\nb:\n", of);
+        assert_eq!(tests("a"), ["x", "y.sh"]);
+        assert_eq!(tests("net/lib"), ["z"]);
+        assert!(tests("b").is_empty());
     }
 }

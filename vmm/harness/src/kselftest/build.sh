@@ -1,34 +1,42 @@
-# Builds collections of selftests, and lays out what a guest needs to run them. It runs in a box, where it can write to its
+# Builds a collection of selftests, and lays out what a guest needs to run it. It runs in a box, where it can write to its
 # own folder alone.
 #
-#   $1      the kernel's source, which is not written to
-#   $2      the folder: `install` in it will be the guest's /kselftest, `root` goes to the guest's /
-#   $3 ...  collections
+#   $1  the kernel's source, which is not written to
+#   $2  the folder, which all collections of this kernel share
+#   $3  the collection
+#   $4  its own folder there: `install` in it will be the guest's /kselftest, `root` goes to the guest's /
 set -u
-source=$1 work=$2
-shift 2
-tree=$work/tree root=$work/root install=$work/install
-rm -rf "$tree" "$root" "$install" "$work/done"
-mkdir -p "$tree/tools/testing" "$tree/usr" "$root" "$install" "$work/headers" "$work/bin"
+source=$1 work=$2 collection=$3 own=$4
+tree=$work/tree root=$own/root install=$own/install selftests=$work/tree/tools/testing/selftests
+rm -rf "$own"
+mkdir -p "$root" "$install"
 
-# Collections write beside their sources, so these are copied. Of all else there are links.
+# What all of them need is made once. Collections write beside their sources, so these are copied. Of all else there are links.
 link() {
 	local from
 	for from in "$1"/*; do
 		[ "${from##*/}" = "$3" ] || ln -s "$from" "$2/"
 	done
 }
-link "$source" "$tree" tools
-rm "$tree/usr"
-mkdir "$tree/usr"
-link "$source/usr" "$tree/usr" include
-link "$source/tools" "$tree/tools" testing
-link "$source/tools/testing" "$tree/tools/testing" selftests
-cp -a "$source/tools/testing/selftests" "$tree/tools/testing/"
-chmod -R u+w "$tree/tools/testing/selftests"
-
-make -C "$source" O="$work/headers" headers || exit 1
-ln -s "$work/headers/usr/include" "$tree/usr/include"
+if [ ! -e "$work/ready" ]; then
+	rm -rf "$tree" "$work/headers" "$work/bin"
+	mkdir -p "$tree/tools/testing" "$work/headers" "$work/bin"
+	link "$source" "$tree" tools
+	rm "$tree/usr"
+	mkdir "$tree/usr"
+	link "$source/usr" "$tree/usr" include
+	link "$source/tools" "$tree/tools" testing
+	link "$source/tools/testing" "$tree/tools/testing" selftests
+	cp -a "$source/tools/testing/selftests" "$tree/tools/testing/"
+	chmod -R u+w "$selftests"
+	make -C "$source" O="$work/headers" headers || exit 1
+	ln -s "$work/headers/usr/include" "$tree/usr/include"
+	touch "$work/ready"
+fi
+# It may have been built before, when this machine lacked something.
+rm -rf "${selftests:?}/$collection"
+cp -a "$source/tools/testing/selftests/$collection" "$selftests/$collection"
+chmod -R u+w "$selftests/$collection"
 
 # The makefiles install by rsync, in one way only. Where it is not there, this does the same: links are kept, but for those
 # that lead out of the folder.
@@ -60,7 +68,7 @@ if ! type -P rsync >/dev/null; then
 fi
 
 # Whatever does not build is told by its makefile's line, and the rest is built all the same (-i).
-make -i -C "$tree/tools/testing/selftests" "TARGETS=$*" SKIP_TARGETS= KSFT_INSTALL_PATH="$install" install || exit 1
+make -i -C "$selftests" "TARGETS=$collection" SKIP_TARGETS= KSFT_INSTALL_PATH="$install" install || exit 1
 
 # From here on: what the tests need of this machine.
 system=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -93,16 +101,19 @@ for place in /lib/x86_64-linux-gnu /lib64; do
 	[ ! -e "$place" ] || install -D -m 755 "$unwinder" "$root$place/libgcc_s.so.1"
 done
 
-for collection; do
-	find "$install/$collection" -type f -perm -u+x | while read -r file; do
-		libraries "$file"
-	done
+find "$install" -type f -perm -u+x | while read -r file; do
+	libraries "$file"
 done
 
-# Scripts are written for the tools of a whole system, not for busybox's. So each word of theirs that names a program here
-# brings it along; too many do no harm. Left out are what would need more than itself, and what the guest has in its own way.
+# Tests are written for the tools of a whole system, not for busybox's. So each word of a script, and of a string in a C program,
+# that names a program here brings it along; too many do no harm. Left out are what would need more than itself, and what the guest
+# has in its own way.
 stdbuf=$(find /usr/libexec/coreutils /usr/lib -name libstdbuf.so 2>/dev/null | head -n 1)
-words=$(find "$install" -type f -size -1024k -print0 | xargs -0 grep -Iohw '[a-zA-Z_][a-zA-Z0-9_.+-]*' | sort -u)
+word='[a-zA-Z_][a-zA-Z0-9_.+-]*'
+words=$({
+	find "$install" -type f -size -1024k -print0 | xargs -0r grep -Iohw "$word"
+	find "$selftests/$collection" -name '*.[ch]' -print0 | xargs -0r grep -oh '"[^"]*"' | grep -ow "$word"
+} | sort -u)
 for word in sh bash env ${stdbuf:+stdbuf} $words; do
 	case $word in
 	busybox | modprobe | insmod | rmmod | lsmod | modinfo | depmod) continue ;;
@@ -122,4 +133,4 @@ daemon:x:1:
 nogroup:x:65534:" >"$root/etc/group"
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
 ls "$root/usr/bin" >"$root/etc/brought"
-touch "$work/done"
+touch "$own/done"

@@ -15,19 +15,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The ready-made fragment, or one that has what the collections ask for beyond it, written into the cache. So most collections
-/// share a kernel; and as both have the same name, all are built in one folder, where the next one finds its objects.
-pub fn fragment(source: &Path, asked: &[Asked], ready: &Path, cache: &Cache) -> Result<PathBuf, Abort> {
-    let own = fs::read_to_string(ready).map_err(CacheError::io("read", ready))?;
-    let known = config::parse(ready, &own).map_err(|error| Abort::input(error.to_string()))?;
+/// The ready-made fragment, or one that has what the collections ask for beyond it and the base, written into the cache. So most
+/// collections share a kernel; and as both have the same name, all are built in one folder, where the next one finds its objects.
+pub fn fragment(
+    source: &Path,
+    asked: &[Asked],
+    base: &Path,
+    ready: &Path,
+    cache: &Cache,
+) -> Result<PathBuf, Abort> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(CacheError::io("read", path));
+    let known =
+        |path: &Path, text: &str| config::parse(path, text).map_err(|error| Abort::input(error.to_string()));
+    let own = read(ready)?;
+    let known = [known(base, &read(base)?)?, known(ready, &own)?].concat();
     // Module or not: what is built in serves who asks for a module, but for tests that are modules themselves.
     let has = |wanted: &Request| known.iter().any(|has| has.symbol == wanted.symbol && has.value != "n");
-    let all = all(source, asked)?;
-    let beyond: BTreeMap<&str, &str> = all
-        .iter()
-        .filter(|(_, request)| !has(request))
-        .map(|(_, request)| (request.symbol.as_str(), request.value.as_str()))
-        .collect();
+    let all: Vec<Request> = asked.iter().flat_map(|asked| requests(source, asked)).collect();
+    let beyond = all.iter().filter(|request| !has(request));
+    let beyond: BTreeMap<&str, &str> = beyond.map(|it| (it.symbol.as_str(), it.value.as_str())).collect();
     if beyond.is_empty() {
         return Ok(ready.to_owned());
     }
@@ -43,35 +49,22 @@ pub fn fragment(source: &Path, asked: &[Asked], ready: &Path, cache: &Cache) -> 
     Ok(path)
 }
 
-/// What each collection asks for and the kernel does not have.
-pub fn lacking(
-    source: &Path,
-    asked: &[Asked],
-    kernel: &Kernel,
-) -> Result<BTreeMap<String, Vec<String>>, Abort> {
+/// What a collection asks for and the kernel does not have.
+pub fn lacking(source: &Path, asked: &Asked, kernel: &Kernel) -> Result<Vec<String>, Abort> {
     let text = fs::read_to_string(&kernel.config).map_err(CacheError::io("read", &kernel.config))?;
     let has = config::values(&text);
-    let mut lacking: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (collection, Request { symbol, value, .. }) in all(source, asked)? {
+    let lacks = |Request { symbol, value, .. }: Request| {
         let found = has.get(symbol.as_str()).copied().unwrap_or("n");
-        if found != value && !(value == "m" && found == "y") {
-            lacking.entry(collection).or_default().push(format!("CONFIG_{symbol}={value}"));
-        }
-    }
-    Ok(lacking)
+        (found != value && !(value == "m" && found == "y")).then(|| format!("CONFIG_{symbol}={value}"))
+    };
+    Ok(requests(source, asked).into_iter().filter_map(lacks).collect())
 }
 
-/// With the collection that asks. The files are for the kernel's own scripts, which take no offence at a line that says nothing
-/// to them.
-fn all(source: &Path, asked: &[Asked]) -> Result<Vec<(String, Request)>, Abort> {
-    let mut all = Vec::new();
-    for Asked { collection, .. } in asked {
-        let path = source.join(FOLDER).join(collection).join("config");
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let requests = text.lines().filter_map(|line| config::parse(&path, line).ok()).flatten();
-        all.extend(requests.map(|request| (collection.clone(), request)));
-    }
-    Ok(all)
+/// The files are for the kernel's own scripts, which take no offence at a line that says nothing to them.
+fn requests(source: &Path, asked: &Asked) -> Vec<Request> {
+    let path = source.join(FOLDER).join(&asked.collection).join("config");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    text.lines().filter_map(|line| config::parse(&path, line).ok()).flatten().collect()
 }
 
 #[cfg(test)]
@@ -84,15 +77,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(&folder.path().join("cache")).unwrap();
         let selftests = folder.path().join(FOLDER);
-        for (name, text) in [("a", "# why\nCONFIG_NET=m\n"), ("b", "CONFIG_ODD=m\nnonsense\nCONFIG_NET=y")] {
+        for (name, text) in [("a", "# why\nCONFIG_NET=m\n"), ("b", "CONFIG_ODD=m\nnonsense\nCONFIG_SMP=y")] {
             fs::create_dir_all(selftests.join(name)).unwrap();
             fs::write(selftests.join(name).join("config"), text).unwrap();
         }
         let ready = folder.path().join("ready.config");
         fs::write(&ready, "CONFIG_NET=y\n").unwrap();
+        let base = folder.path().join("base.config");
+        fs::write(&base, "CONFIG_SMP=y\n").unwrap();
         let made = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            fragment(folder.path(), &select::parse(&words).unwrap(), &ready, &cache).unwrap()
+            fragment(folder.path(), &select::parse(&words).unwrap(), &base, &ready, &cache).unwrap()
         };
         assert_eq!(made(&["a"]), ready);
         assert_eq!(made(&["none"]), ready);

@@ -5,12 +5,12 @@ use super::{
     build::{Broken, Built},
     select::Asked,
 };
-use crate::Abort;
-use base::cache::CacheError;
+use crate::{Abort, written::written};
+use base::cache::Cache;
 use kernel::Kernel;
 use scenario::Scenario;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::Path};
 use walkdir::WalkDir;
 
 /// What runner.sh gives a test whose collection says nothing, in seconds.
@@ -28,31 +28,30 @@ enum Way {
     Fail(String),
 }
 
-/// Writes the scenario down, where `vmm run` finds it too, and reads it.
+/// Writes the scenario down, where `vmm run` finds it too, and reads it. `lacking` is what the collection asks of the kernel in
+/// vain.
 pub fn scenario(
     asked: &Asked,
     built: &Built,
     kernel: &Kernel,
-    lacking: &BTreeMap<String, Vec<String>>,
+    lacking: &[String],
     wish: &Wish,
+    cache: &Cache,
 ) -> Result<Scenario, Abort> {
-    let collection = &asked.collection;
-    let all = &built.tests[collection];
-    let tests: Vec<String> = all.iter().filter(|test| asked.wants(test)).cloned().collect();
+    let Asked { collection, .. } = asked;
+    let tests: Vec<String> = built.tests.iter().filter(|test| asked.wants(test)).cloned().collect();
     if tests.is_empty() {
         return Err(Abort::input(format!(
             "the collection `{collection}` has none of these tests (it has: {})",
-            all.join(", ")
+            built.tests.join(", ")
         )));
     }
     // Those that collections asked for.
     let modules = Some(kernel.map.with_file_name("lib").join("modules")).filter(|path| path.is_dir());
     let text = compose(collection, &tests, built, &kernel.hash, modules.as_deref(), wish);
-    let path = built.folder.join(format!("{}.yaml", collection.replace('/', "-")));
-    fs::write(&path, text).map_err(CacheError::io("write", &path))?;
-    let mut scenario = scenario::load(&path).map_err(|errors| Abort::infra(errors.to_string()))?;
-    if let Some(symbols) = lacking.get(collection) {
-        let symbols = symbols.join(", ");
+    let mut scenario = written(&format!("kselftest-{}", collection.replace('/', "-")), &text, cache)?;
+    if !lacking.is_empty() {
+        let symbols = lacking.join(", ");
         scenario.notes.push(format!("this kernel lacks what `{collection}` asks for: {symbols}"));
     }
     Ok(scenario)
@@ -81,7 +80,7 @@ fn compose(
         ("name", json!(format!("kselftest {collection}"))),
         ("tags", json!(["kselftest"])),
         ("kernel", json!({"name": kernel})),
-        ("machine", json!({"memory": format!("{} MiB", memory(wish, &built.folder)), "cpus": wish.vcpus})),
+        ("machine", wish.guest.machine(room(&built.folder))),
         // Tests use debug registers, and have the kernel patch its text: all that is theirs here.
         ("count", json!(false)),
         ("autoload", json!(true)),
@@ -106,12 +105,12 @@ fn compose(
     text
 }
 
-/// The guest's memory in MiB: what is asked for, and room for what comes in. That is in an emulated host's memory several times
-/// on its way; some tests are programs with tens of MiB of nothing in them.
-fn memory(wish: &Wish, folder: &Path) -> u64 {
+/// Room for what comes in, in MiB. That is in an emulated host's memory several times on its way; some tests are programs with
+/// tens of MiB of nothing in them.
+fn room(folder: &Path) -> u64 {
     let files = ["root", "install"].map(|part| WalkDir::new(folder.join(part)));
     let sizes = files.into_iter().flatten().flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    (u64::from(wish.memory_mib) + 4 * sizes.sum::<u64>().div_ceil(1 << 20)).min(65_536)
+    4 * sizes.sum::<u64>().div_ceil(1 << 20)
 }
 
 const SH: &str = "/bin/sh";
@@ -175,7 +174,8 @@ fn has(built: &Built, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use crate::Guest;
+    use std::{collections::BTreeMap, os::unix::fs::symlink};
 
     #[test]
     fn the_last_limit_in_the_settings_counts() {
@@ -203,7 +203,7 @@ mod tests {
         let broken = |why: &str, lacks| Broken { why: why.to_owned(), lacks };
         let broken =
             [("lacks".to_owned(), broken("-lcap", true)), ("bad".to_owned(), broken("x.c:1", false))];
-        let built = Built { folder: place.path().to_owned(), tests: BTreeMap::new(), broken: broken.into() };
+        let built = Built { folder: place.path().to_owned(), tests: Vec::new(), broken: broken.into() };
         let file = |name: &str, mode: u32, text: &str| {
             fs::write(folder.join(name), text).unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -238,8 +238,7 @@ mod tests {
         }
         fs::write(folder.join("settings"), "timeout=7\n").unwrap();
         let tests = ["one", "two: {x}", "three\"${x}"].map(str::to_owned).to_vec();
-        let built =
-            Built { folder: place.path().to_owned(), tests: BTreeMap::new(), broken: BTreeMap::new() };
+        let built = Built { folder: place.path().to_owned(), tests: Vec::new(), broken: BTreeMap::new() };
         let text = compose("a/b", &tests, &built, "abcd", None, &wish());
         let path = place.path().join("a.yaml");
         fs::write(&path, text).unwrap();
@@ -255,6 +254,7 @@ mod tests {
     }
 
     fn wish() -> Wish {
-        Wish { kernel: Default::default(), tests: Vec::new(), timeout: None, memory_mib: 512, vcpus: 1 }
+        let guest = Guest { kernel: Default::default(), memory_mib: 512, vcpus: 1 };
+        Wish { guest, tests: Vec::new(), timeout: None }
     }
 }

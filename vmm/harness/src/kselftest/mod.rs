@@ -8,11 +8,10 @@ mod config;
 mod lower;
 mod select;
 
-use crate::{Abort, session};
+use crate::{Abort, Guest, kernel::meant, session};
 use base::{
-    cache::{Cache, Kind},
+    cache::Cache,
     project::{self, PATCHES},
-    wanted::Wanted,
 };
 use kernel::{KernelError, wanted::Meant};
 use scenario::Scenario;
@@ -21,20 +20,17 @@ use std::path::Path;
 /// What is to be run, and how.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// On which kernel; its source has the tests.
-    pub kernel: Wanted,
+    /// Where; its kernel's source has the tests.
+    pub guest: Guest,
     /// Collections, and tests of them: `timers`, `timers:posix_timers`, `timers:*_timers`.
     pub tests: Vec<String>,
     /// A time limit for each test, in seconds, instead of what the collections say.
     pub timeout: Option<u32>,
-    /// The guest's memory.
-    pub memory_mib: u32,
-    /// Its processors.
-    pub vcpus: u8,
 }
 
-/// The ready-made fragment with what all collections expect.
+/// The ready-made fragment with what all collections expect, and what each kernel has before it.
 const FRAGMENT: &str = "config/kselftest.config";
+const BASE: &str = "config/base.config";
 
 /// Builds kernel and tests, and makes a scenario for each collection.
 ///
@@ -43,21 +39,22 @@ const FRAGMENT: &str = "config/kselftest.config";
 pub fn scenarios(wish: &Wish) -> Result<Vec<Scenario>, Abort> {
     let cache = Cache::open()?;
     let asked = select::parse(&wish.tests)?;
-    let fault = |error: KernelError| Abort::fault(&error, error.fault());
-    let project = project::find(None).map_err(|error| fault(error.into()))?;
-    let meant = kernel::wanted::meant(&wish.kernel, &project, &cache.place(Kind::Kernel, ""));
-    let Meant::Recipe(recipe) = meant.map_err(|error| fault(error.into()))? else {
+    let mut wanted = wish.guest.kernel.clone();
+    let Meant::Recipe(recipe) = meant(&wanted, None, &cache)? else {
         return Err(Abort::input(
             "selftests are built from a kernel's source: name it by --source, or a series like `6.12` by --kernel",
         ));
     };
-    let source = kernel::source(&recipe, &cache).map_err(fault)?;
+    let source = kernel::source(&recipe, &cache)?;
     select::check(&asked, &source)?;
-    let fragment = config::fragment(&source, &asked, &project.join(PATCHES).join(FRAGMENT), &cache)?;
-    let mut wanted = wish.kernel.clone();
+    let patches = project::find(None).map_err(KernelError::from)?.join(PATCHES);
+    let fragment = config::fragment(&source, &asked, &patches.join(BASE), &patches.join(FRAGMENT), &cache)?;
     wanted.fragments.insert(0, fragment.display().to_string());
     let kernel = session::kernel_wanted(&wanted, Path::new("."), &cache)?;
-    let built = build::build(&source, &kernel, &asked, &cache)?;
-    let lacking = config::lacking(&source, &asked, &kernel)?;
-    asked.iter().map(|asked| lower::scenario(asked, &built, &kernel, &lacking, wish)).collect()
+    let one = |asked: &select::Asked| {
+        let built = build::build(&source, &kernel, &asked.collection, &cache)?;
+        let lacking = config::lacking(&source, asked, &kernel)?;
+        lower::scenario(asked, &built, &kernel, &lacking, wish, &cache)
+    };
+    asked.iter().map(one).collect()
 }

@@ -7,17 +7,14 @@ use super::{
     modules::{self, Modules},
     warm,
 };
-use crate::Abort;
+use crate::{Abort, kernel::meant};
 use base::{
-    cache::{Cache, CacheError, Fault, Kind, Stage},
-    project,
+    cache::{Cache, CacheError, Fault, Stage},
     wanted::Wanted,
 };
 use board::wire::{FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
-use kernel::{
-    Fit, Kernel, KernelError, lines::Lines, symbols::Symbols, syscall_table::SyscallTable, wanted::meant,
-};
+use kernel::{Fit, Kernel, lines::Lines, symbols::Symbols, syscall_table::SyscallTable};
 use module::preflight::Facts;
 use plan::{
     Plan, Warm, Watch, depmod,
@@ -78,11 +75,7 @@ pub(crate) fn kernel_named(asked: Option<&str>, near: &Path, cache: &Cache) -> R
 
 /// The kernel that is asked for. `near` is a file or folder of the project.
 pub(crate) fn kernel_wanted(wanted: &Wanted, near: &Path, cache: &Cache) -> Result<Kernel, Abort> {
-    project::find(Some(near))
-        .map_err(KernelError::from)
-        .and_then(|project| Ok(meant(wanted, &project, &cache.place(Kind::Kernel, ""))?))
-        .and_then(|meant| kernel::get(&meant, cache))
-        .map_err(|error| Abort::fault(&error, error.fault()))
+    Ok(kernel::get(&meant(wanted, Some(near), cache)?, cache)?)
 }
 
 /// Modules, image and plan.

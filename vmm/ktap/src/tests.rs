@@ -109,6 +109,17 @@ fn totals_that_tell_of_other_results_are_bad_in_every_form() {
 }
 
 #[test]
+fn results_that_are_only_counted_fill_a_plan() {
+    let text = "TAP version 13\n1..3\nPASS: 0 returned\nok 2 b\n# Totals: pass:2 fail:0 xfail:0 xpass:0 skip:1 error:0\n";
+    assert!(!read(text).is_bad(), "{:?}", read(text).problems);
+    bad(&text.replace("skip:1", "skip:0"), "1 results, where 3 were planned");
+    bad(&text.replace("skip:1", "skip:2"), "1 results, where 3 were planned");
+    bad(&text.replace("pass:2 fail:0", "pass:1 fail:1"), "1 results, where 3 were planned");
+    bad(&text.replace("pass:2", "pass:0").replace("skip:1", "skip:3"), "1 results, where 3 were planned");
+    bad(&text.replace("1..3", "1..4"), "1 results, where 4 were planned");
+}
+
+#[test]
 fn totals_of_kunit_are_those_of_the_parts() {
     let start = "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: s\n    1..1\n    ok 1 a\n";
     for line in ["# s: pass:0 fail:1 skip:0 total:1", "# Totals: pass:0 fail:1 skip:0 total:1"] {

@@ -224,6 +224,16 @@ impl Toolchain {
         if !["/usr/include", "/usr/include/libelf"].iter().any(|folder| is_there(folder, "gelf.h")) {
             gcc.push(("gelf.h".into(), "libelf-dev".into()));
         }
+        // What most of them are linked with that no compiler brings.
+        let headers = [
+            ("sys/capability.h", "libcap-dev"),
+            ("cap-ng.h", "libcap-ng-dev"),
+            ("numa.h", "libnuma-dev"),
+            ("popt.h", "libpopt-dev"),
+            ("libmnl/libmnl.h", "libmnl-dev"),
+        ];
+        let selftests = headers.into_iter().filter(|(header, _)| !is_there("/usr/include", header));
+        let selftests = selftests.map(|(header, package)| (header.to_owned(), package.to_owned())).collect();
         let purpose = |name, missing| Purpose { name, missing };
         vec![
             purpose("kernels, modules in C", gcc),
@@ -231,6 +241,7 @@ impl Toolchain {
             purpose("modules in Rust", rust),
             purpose("faster builds", named(&[("ccache", "ccache")])),
             purpose("programs in guests", named(&[("busybox", "busybox-static")])),
+            purpose("all selftests", selftests),
         ]
     }
 

@@ -32,18 +32,24 @@ fn a_collection_or_a_test_that_there_is_not_is_bad_input() {
     assert_eq!(ran.code, Some(2), "{}", ran.text);
 }
 
-/// A program without libraries, one with threads, a script that calls others, one for an interpreter that is not there.
+/// A program without libraries, one with threads, a script that calls others, one for an interpreter that is not there, one that
+/// counts results which it does not tell, one that leaves its root, one that needs what this guest lacks.
 #[test]
 #[ignore = "builds a kernel, for minutes"]
 fn selftests_of_many_kinds_are_steps_with_their_verdicts() {
-    let tests = ["size", "timers:nanosleep", "futex", "exec:binfmt_script.py", "exec:null-argv"];
-    let ran = command_on_host(&[&["kselftest", "--kernel", "6.12"], &tests[..]].concat());
+    let tests = ["size", "timers:nanosleep", "futex", "exec:binfmt_script.py", "exec:null-argv", "kcmp"];
+    let more = ["landlock:fs_test", "uevent", "--cpus", "1"];
+    let ran = command_on_host(&[&["kselftest", "--kernel", "6.12"], &tests[..], &more].concat());
     assert_eq!(verdict(&ran, 0, "get_size"), "pass", "{}", ran.text);
     assert_eq!(verdict(&ran, 1, "nanosleep"), "pass", "{}", ran.text);
     assert_eq!(verdict(&ran, 2, "run.sh"), "pass", "{}", ran.text);
     assert_eq!(verdict(&ran, 3, "binfmt_script.py"), "skipped", "{}", ran.text);
     assert_eq!(verdict(&ran, 3, "null-argv"), "pass", "{}", ran.text);
     ran.says("it is a script for python3");
+    assert_eq!(verdict(&ran, 4, "kcmp_test"), "pass", "{}", ran.text);
+    assert_eq!(verdict(&ran, 5, "fs_test"), "pass", "{}", ran.text);
+    assert_eq!(verdict(&ran, 6, "uevent_filtering"), "skipped", "{}", ran.text);
+    ran.says("its buffer holds less than all of them");
     assert_eq!(ran.code, Some(0), "{}", ran.text);
 }
 

@@ -65,9 +65,9 @@ struct OnArgs {
     /// The guest's memory, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = value_parser!(u32).range(32..=65_536))]
     memory: u32,
-    /// The guest's processors
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u8).range(1..=32))]
-    cpus: u8,
+    /// The guest's processors [default: 1; for selftests 2, but on an emulated host]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u8).range(1..=32))]
+    cpus: Option<u8>,
     #[command(flatten)]
     how: HowArgs,
 }
@@ -93,7 +93,7 @@ pub fn kselftest(args: &KselftestArgs) -> u8 {
     args.on.run(|guest| {
         let wish = kselftest::Wish { guest, tests: args.tests.clone(), timeout: args.timeout };
         // Each names its kernel itself.
-        Ok((kselftest::scenarios(&wish)?, Wanted::default()))
+        Ok((kselftest::scenarios(&wish, args.on.how.options().host)?, Wanted::default()))
     })
 }
 

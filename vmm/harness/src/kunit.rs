@@ -58,7 +58,7 @@ pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
         }
         words += &format!(" kunit.filter_glob={filter}");
     }
-    let mut machine = wish.guest.machine(0);
+    let mut machine = wish.guest.machine(0, 1);
     machine["command-line"] = json!(words);
     let scenario = json!({
         "name": "kunit",
@@ -71,7 +71,7 @@ pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
         "expect": {"ktap": "required"},
     });
     let text = format!("# Written by vmm kunit.\n{scenario:#}\n");
-    Ok((written("kunit", &text, &cache)?, kernel))
+    Ok((written("kunit", wish, &text, &cache)?, kernel))
 }
 
 /// As kunit.py takes it: a file, or a folder with a `.kunitconfig`; from here, or from the source's folder.

@@ -81,6 +81,8 @@ pub struct Chosen {
     kind: Kind,
     /// In one line, with the reason: `emulated KVM (this /dev/kvm interprets ring 0: ...)`.
     pub description: String,
+    /// Guests there are many times slower than this machine.
+    pub slow: bool,
     files: PathBuf,
 }
 
@@ -103,12 +105,14 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
             Some(folder) => Chosen {
                 description: format!("emulated KVM served in {} ({why})", folder.display()),
                 kind: Kind::Served(folder),
+                slow: true,
                 files: files.clone(),
             },
             None => {
                 emulated::check(&files)?;
                 Chosen {
                     kind: Kind::Emulated,
+                    slow: true,
                     description: format!("emulated KVM ({why})"),
                     files: files.clone(),
                 }
@@ -122,12 +126,12 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
         let files = files.with_file_name("intel");
         emulated_intel::check(&files)?;
         let description = "emulated KVM on Intel (asked for by --host emulated-intel)".to_owned();
-        return Ok(Chosen { kind: Kind::Intel, description, files });
+        return Ok(Chosen { kind: Kind::Intel, description, slow: true, files });
     }
     let examination = kvm::examine();
     let Some(failure) = examination.first_failure() else {
         let description = format!("this machine's KVM ({})", examination.summary());
-        return Ok(Chosen { kind: Kind::Kvm, description, files });
+        return Ok(Chosen { kind: Kind::Kvm, description, slow: false, files });
     };
     if choice == Choice::Kvm {
         return match examination.first_fault() {
@@ -137,7 +141,7 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
                 let description = format!(
                     "this machine's KVM, slow as it is ({why}; `--host emulated` may take less time)"
                 );
-                Ok(Chosen { kind: Kind::Kvm, description, files })
+                Ok(Chosen { kind: Kind::Kvm, description, slow: true, files })
             }
         };
     }

@@ -18,8 +18,11 @@ use std::{
 
 const SCRIPT: &str = include_str!("build.sh");
 /// The guest's side.
-const GUEST: [(&str, &str); 2] =
-    [("kselftest.prepare", include_str!("prepare.sh")), ("kselftest.run", include_str!("run.sh"))];
+const GUEST: [(&str, &str); 3] = [
+    ("kselftest.prepare", include_str!("prepare.sh")),
+    ("kselftest.run", include_str!("run.sh")),
+    ("kselftest.needs", include_str!("needs")),
+];
 
 /// A collection that was built.
 pub struct Built {
@@ -191,6 +194,24 @@ make[1]: [Makefile:4: w] Error 1 (ignored)
                 ("z", "a/z.c:1:1: error: expected identifier", false),
             ]
         );
+    }
+
+    #[test]
+    fn what_a_test_needs_is_something_that_can_be_looked_for_and_has_a_reason() {
+        let lines = include_str!("needs").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        for line in lines {
+            let (needs, why) = line.split_once(" | ").unwrap_or_else(|| panic!("there is no reason: {line}"));
+            assert!(!why.is_empty(), "{line}");
+            let words: Vec<&str> = needs.split(' ').collect();
+            let is_known = match words[1..] {
+                ["machine" | "smt" | "disk"] => true,
+                ["file", path] => path.starts_with('/'),
+                ["flag", name] => !name.is_empty(),
+                ["cpus", count] => count.parse::<u8>().is_ok(),
+                _ => false,
+            };
+            assert!(is_known && words[0].contains(':'), "{line}");
+        }
     }
 
     #[test]

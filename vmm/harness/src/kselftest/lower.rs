@@ -17,6 +17,10 @@ use walkdir::WalkDir;
 const TIMEOUT: u32 = 45;
 /// A collection that wants no limit gets this one, in seconds: somebody waits for the end.
 const NO_TIMEOUT: u32 = 3600;
+/// A scenario takes no more.
+const LONGEST: u32 = 86_400;
+/// A slow host's tests have so many times as long as their collection says, which is meant for a machine.
+pub const PATIENCE: u32 = 10;
 
 /// How a test can be run, or why it can't.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,7 @@ pub fn scenario(
     built: &Built,
     kernel: &Kernel,
     lacking: &[String],
+    slow: bool,
     wish: &Wish,
     cache: &Cache,
 ) -> Result<Scenario, Abort> {
@@ -48,8 +53,9 @@ pub fn scenario(
     }
     // Those that collections asked for.
     let modules = Some(kernel.map.with_file_name("lib").join("modules")).filter(|path| path.is_dir());
-    let text = compose(collection, &tests, built, &kernel.hash, modules.as_deref(), wish);
-    let mut scenario = written(&format!("kselftest-{}", collection.replace('/', "-")), &text, cache)?;
+    let text = compose(collection, &tests, built, &kernel.hash, modules.as_deref(), slow, wish);
+    let name = format!("kselftest-{}", collection.replace('/', "-"));
+    let mut scenario = written(&name, &(asked, &wish.guest, wish.timeout), &text, cache)?;
     if !lacking.is_empty() {
         let symbols = lacking.join(", ");
         scenario.notes.push(format!("this kernel lacks what `{collection}` asks for: {symbols}"));
@@ -64,13 +70,15 @@ fn compose(
     built: &Built,
     kernel: &str,
     modules: Option<&Path>,
+    slow: bool,
     wish: &Wish,
 ) -> String {
     let folder = built.folder.join("install").join(collection);
     let settings = fs::read_to_string(folder.join("settings")).unwrap_or_default();
-    let timeout = match wish.timeout.or_else(|| timeout(&settings)).unwrap_or(TIMEOUT) {
+    let own = || timeout(&settings).unwrap_or(TIMEOUT).saturating_mul(if slow { PATIENCE } else { 1 });
+    let timeout = match wish.timeout.unwrap_or_else(own) {
         0 => NO_TIMEOUT,
-        seconds => seconds,
+        seconds => seconds.min(LONGEST),
     };
     let mut files = json!({"/": built.folder.join("root"), "/kselftest": built.folder.join("install")});
     if let Some(modules) = modules {
@@ -80,7 +88,7 @@ fn compose(
         ("name", json!(format!("kselftest {collection}"))),
         ("tags", json!(["kselftest"])),
         ("kernel", json!({"name": kernel})),
-        ("machine", wish.guest.machine(room(&built.folder))),
+        ("machine", wish.guest.machine(room(&built.folder), if slow { 1 } else { 2 })),
         // Tests use debug registers, and have the kernel patch its text: all that is theirs here.
         ("count", json!(false)),
         ("autoload", json!(true)),
@@ -95,7 +103,10 @@ fn compose(
     _ = writeln!(text, "steps:\n- {prepare}");
     for test in tests {
         let words = match way(&folder, test, built) {
-            Way::Run => [SH, "/kselftest.run", collection, test].map(plain).into(),
+            Way::Run => {
+                let words = [SH, "/kselftest.run", collection, test];
+                words.into_iter().chain(slow.then_some("emulated")).map(plain).collect()
+            }
             Way::Skip(why) => vec![SH.into(), "-c".into(), SKIP.into(), plain(&why)],
             Way::Fail(why) => vec![SH.into(), "-c".into(), FAIL.into(), plain(&why)],
         };
@@ -239,7 +250,7 @@ mod tests {
         fs::write(folder.join("settings"), "timeout=7\n").unwrap();
         let tests = ["one", "two: {x}", "three\"${x}"].map(str::to_owned).to_vec();
         let built = Built { folder: place.path().to_owned(), tests: Vec::new(), broken: BTreeMap::new() };
-        let text = compose("a/b", &tests, &built, "abcd", None, &wish());
+        let text = compose("a/b", &tests, &built, "abcd", None, false, &wish());
         let path = place.path().join("a.yaml");
         fs::write(&path, text).unwrap();
         let scenario = scenario::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
@@ -251,10 +262,13 @@ mod tests {
         assert_eq!(scenario.steps[2].name.as_deref(), Some("two: {x}"));
         assert!(scenario.files.iter().any(|file| file.guest == "/kselftest/a/b/one"));
         assert!(scenario.steps[1].line + 1 == scenario.steps[2].line);
+        let slow =
+            |wish| compose("a/b", &tests, &built, "abcd", None, true, &wish).matches("\"70 s\"").count();
+        assert_eq!((slow(wish()), slow(Wish { timeout: Some(9), ..wish() })), (3, 0));
     }
 
     fn wish() -> Wish {
-        let guest = Guest { kernel: Default::default(), memory_mib: 512, vcpus: 1 };
+        let guest = Guest { kernel: Default::default(), memory_mib: 512, vcpus: None };
         Wish { guest, tests: Vec::new(), timeout: None }
     }
 }

@@ -13,6 +13,7 @@ use base::{
     cache::Cache,
     project::{self, PATCHES},
 };
+use host::Choice;
 use kernel::{KernelError, wanted::Meant};
 use scenario::Scenario;
 use std::path::Path;
@@ -36,8 +37,10 @@ const BASE: &str = "config/base.config";
 ///
 /// # Errors
 /// There is no such collection or test, one has none at all, nothing builds, or this machine is at fault.
-pub fn scenarios(wish: &Wish) -> Result<Vec<Scenario>, Abort> {
+pub fn scenarios(wish: &Wish, host: Choice) -> Result<Vec<Scenario>, Abort> {
     let cache = Cache::open()?;
+    // Before anything is built: to learn after minutes that it can't run would be late.
+    let slow = host::choose(host, cache.root().join("emulator"))?.slow;
     let asked = select::parse(&wish.tests)?;
     let mut wanted = wish.guest.kernel.clone();
     let Meant::Recipe(recipe) = meant(&wanted, None, &cache)? else {
@@ -54,7 +57,7 @@ pub fn scenarios(wish: &Wish) -> Result<Vec<Scenario>, Abort> {
     let one = |asked: &select::Asked| {
         let built = build::build(&source, &kernel, &asked.collection, &cache)?;
         let lacking = config::lacking(&source, asked, &kernel)?;
-        lower::scenario(asked, &built, &kernel, &lacking, wish, &cache)
+        lower::scenario(asked, &built, &kernel, &lacking, slow, wish, &cache)
     };
     asked.iter().map(one).collect()
 }

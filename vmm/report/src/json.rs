@@ -10,7 +10,8 @@ pub use read::{ReadError, read};
 pub(crate) use scenario::{call, finding, start, step};
 
 use crate::record::{Run, Session};
-use serde_json::json;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Goes up with every change that could break a reader.
@@ -38,14 +39,35 @@ pub fn render(session: &Session) -> String {
         (true, Some(run)) => run.verdict().map_or("infra", judge::Verdict::name),
     };
     let shard = session.shard.as_ref();
-    let object = json!({
-        "schema": SCHEMA,
-        "vmm": env!("CARGO_PKG_VERSION"),
-        "verdict": verdict,
-        "finished": session.finished,
-        "counts": counts,
-        "shard": shard.map(|shard| json!({ "index": shard.index, "of": shard.of, "plan": shard.plan })),
-        "scenarios": session.runs.iter().map(scenario::object).collect::<Vec<_>>(),
-    });
-    format!("{object:#}\n")
+    let whole = Whole {
+        schema: SCHEMA,
+        vmm: env!("CARGO_PKG_VERSION"),
+        verdict,
+        finished: session.finished,
+        counts,
+        shard: shard.map(|shard| json!({ "index": shard.index, "of": shard.of, "plan": shard.plan })),
+        scenarios: Runs(&session.runs),
+    };
+    let text = serde_json::to_string_pretty(&whole);
+    text.expect("keys are strings, and nothing in it can fail") + "\n"
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    schema: u32,
+    vmm: &'a str,
+    verdict: &'a str,
+    finished: bool,
+    counts: BTreeMap<&'a str, usize>,
+    shard: Option<Value>,
+    scenarios: Runs<'a>,
+}
+
+/// One after the other: as objects, ten thousand of them would take gigabytes at once.
+struct Runs<'a>(&'a [Run]);
+
+impl Serialize for Runs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(scenario::object))
+    }
 }

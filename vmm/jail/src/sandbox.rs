@@ -216,6 +216,14 @@ impl Sandbox {
             .map_err(|error| error.to_string())
     }
 
+    /// Removes what nobody wants of what ran inside, where it lies beside what somebody wants. All that ran has to have ended.
+    pub fn tidy(&self) {
+        if matches!(way(), Way::Landlock(_)) && !self.writes.is_empty() {
+            // It can be there no more.
+            let _ = fs::remove_dir_all(self.temporary());
+        }
+    }
+
     fn readable(&self) -> impl Iterator<Item = PathBuf> {
         let system = SYSTEM.iter().chain(&CONFIGURATION).map(PathBuf::from);
         let rust = rust().into_iter().map(|(_, path)| path);

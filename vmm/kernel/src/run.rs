@@ -269,6 +269,7 @@ impl Fed {
 struct Group {
     child: Child,
     watch: Option<Watch>,
+    sandbox: Option<Sandbox>,
     /// Dropped, it lets the thread go that started the child: the child dies with it.
     _starter: Option<Sender<()>>,
 }
@@ -276,7 +277,7 @@ struct Group {
 impl Group {
     fn start(mut command: Command, sandbox: Option<&Sandbox>) -> io::Result<Self> {
         let Some(sandbox) = sandbox else {
-            return Ok(Self { child: command.spawn()?, watch: None, _starter: None });
+            return Ok(Self { child: command.spawn()?, watch: None, sandbox: None, _starter: None });
         };
         let (child, starter) = match way() {
             Way::Landlock(_) => {
@@ -286,7 +287,7 @@ impl Group {
             _ => (command.spawn()?, None),
         };
         let watch = Watch::new(child.id(), sandbox.budget, sandbox.writes().to_vec());
-        Ok(Self { child, watch: Some(watch), _starter: starter })
+        Ok(Self { child, watch: Some(watch), sandbox: Some(sandbox.clone()), _starter: starter })
     }
 
     fn has_ended(&mut self) -> bool {
@@ -329,6 +330,9 @@ impl Drop for Group {
         }
         if let Some(watch) = &mut self.watch {
             watch.end();
+        }
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.tidy();
         }
     }
 }

@@ -73,6 +73,22 @@ fn a_tarball_is_unpacked_once() {
     drop(tree);
 }
 
+/// Most containers forbid user namespaces. Here it is bubblewrap that is not to be found, and the same walls are left.
+#[test]
+fn a_tarball_is_unpacked_where_there_are_no_namespaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let programs = ["bash", "env", "gzip", "prlimit", "setpriv", "setsid", "tar"];
+    for program in programs {
+        std::os::unix::fs::symlink(crate::toolchain::find(program).unwrap(), folder.path().join(program))
+            .unwrap();
+    }
+    let mut this = Command::new(std::env::current_exe().unwrap());
+    this.args(["--exact", "source::tests::a_tarball_is_unpacked_once"]).env("PATH", folder.path());
+    let output = this.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn a_tarball_that_is_none_leaves_nothing() {
     let (folder, tree, cache) = setup();

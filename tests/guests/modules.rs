@@ -18,6 +18,31 @@ fn built(folder: &Path) -> TempDir {
     out
 }
 
+/// Most containers forbid user namespaces. Here it is bubblewrap that is not to be found, and the same walls are left.
+#[test]
+fn a_module_is_built_where_there_are_no_namespaces() {
+    let programs = TempDir::new().unwrap();
+    for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name() != "bwrap" {
+                let _ = std::os::unix::fs::symlink(entry.path(), programs.path().join(entry.file_name()));
+            }
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    // Such a module is in no cache.
+    let text = "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\nMODULE_DESCRIPTION(\"";
+    let text = format!("{text}{}\");\n", folder.path().display());
+    fs::write(folder.path().join("walls.c"), text).unwrap();
+    fs::write(folder.path().join("Makefile"), "obj-m := walls.o\n").unwrap();
+    let mut command = Command::new(VMM);
+    command.args(["module", "build"]).arg(folder.path());
+    let output = command.env("PATH", programs.path()).output().expect("vmm can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("bubblewrap is not installed"), "{said}");
+}
+
 /// `vmm module ...`: exit code and all that was said.
 fn module(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(VMM).arg("module").args(args).output().expect("vmm can be started");

@@ -246,7 +246,7 @@ impl Slot<'_> {
         let mut make = run::boxed(sandbox, "nice");
         make.args(["-n", "10", "make"]);
         self.arguments(&mut make);
-        make.arg(jobs()).arg("--output-sync=target").args(targets).current_dir(&self.root);
+        make.arg(jobs()).args(run::together()).args(targets).current_dir(&self.root);
         make
     }
 }

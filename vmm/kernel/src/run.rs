@@ -93,6 +93,12 @@ pub fn boxed_and_fed(sandbox: &Sandbox, program: &str) -> Command {
     command
 }
 
+/// make's option that keeps together what each of its targets says. With it make 4.3 crashes where it may not write to /tmp,
+/// whatever TMPDIR says.
+pub fn together() -> Option<&'static str> {
+    (!matches!(way(), Way::Landlock(_))).then_some("--output-sync=target")
+}
+
 fn led(words: impl IntoIterator<Item = OsString>) -> Command {
     led_by(LEADER, words)
 }

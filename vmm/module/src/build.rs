@@ -265,7 +265,7 @@ impl Work<'_> {
         }
         make.args(makefile::outer_variables(&copy, self.root, &sandbox, &log)?);
         // Makefiles ask PWD where they are: what an author's own make was started in.
-        make.arg(jobs()).arg("--output-sync=target").arg("modules").current_dir(&copy).env("PWD", &copy);
+        make.arg(jobs()).args(run::together()).arg("modules").current_dir(&copy).env("PWD", &copy);
         let ran = run::run_in(&sandbox, make, &log, Some(lock), |_| ())?;
         let source = kernel.build.with_file_name("source");
         let headers = source.join("include");

@@ -4,6 +4,9 @@ use crate::record::Session;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
+/// So many missing parts are named: a report can say that there are four thousand million.
+const SHOWN: usize = 16;
+
 /// Why reports are no parts of one whole.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum MergeError {
@@ -64,9 +67,13 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
         }
     }
     if let Some(shard) = &one.shard {
-        let missing: Vec<String> =
-            (1..=shard.of).filter(|part| !parts.contains_key(part)).map(|part| part.to_string()).collect();
-        if !missing.is_empty() {
+        let lacking = (shard.of as usize).saturating_sub(parts.len());
+        if lacking > 0 {
+            let missing = (1..=shard.of).filter(|part| !parts.contains_key(part)).take(SHOWN);
+            let mut missing: Vec<String> = missing.map(|part| part.to_string()).collect();
+            if lacking > SHOWN {
+                missing.push(format!("{} more", lacking - SHOWN));
+            }
             return Err(MergeError::Missing { of: shard.of, missing: missing.join(", ") });
         }
     }

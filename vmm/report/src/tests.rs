@@ -462,6 +462,13 @@ fn what_is_no_report_or_another_versions_is_refused() {
             .contains("`variant`")
     );
     assert!(error(&text.replace("\"verdict\": \"fail\"", "\"verdict\": \"green\"")).contains("`green`"));
+    // Numbers that are cut off would name another part.
+    let shard = |shard: &str| error(&text.replacen("\"shard\": null", &format!("\"shard\": {shard}"), 1));
+    assert!(shard(r#"{"index": 4294967297, "of": 2, "plan": "p"}"#).contains("`index` is too large"));
+    for index in [0, 3] {
+        let wrong = shard(&format!(r#"{{"index": {index}, "of": 2, "plan": "p"}}"#));
+        assert!(wrong.contains(&format!("no shard {index} of 2")), "{wrong}");
+    }
 }
 
 #[test]
@@ -673,6 +680,8 @@ fn only_all_parts_of_one_run_make_a_whole() {
     assert_eq!(error(vec![]), MergeError::Nothing);
     let missing = MergeError::Missing { of: 3, missing: "1, 3".into() };
     assert_eq!(error(vec![part(2, 3, "p", 0..2)]), missing);
+    let MergeError::Missing { missing, .. } = error(vec![part(1, u32::MAX, "p", 0..2)]) else { panic!() };
+    assert!(missing.starts_with("2, 3, ") && missing.ends_with("17, 4294967278 more"), "{missing}");
     let twice = error(vec![part(1, 2, "p", 0..2), part(1, 2, "p", 2..5)]);
     assert_eq!(twice, MergeError::Twice(names.0.clone(), names.1.clone()));
     let other = error(vec![part(1, 2, "p", 0..2), part(2, 2, "q", 2..5)]);

@@ -44,16 +44,21 @@ pub fn read(text: &str) -> Result<Session> {
     let runs = list(&value, "scenarios")?.iter().map(run).collect::<Result<Vec<Run>>>()?;
     let shard = match &value["shard"] {
         Value::Null => None,
-        shard => Some(Shard {
-            index: number(shard, "index")? as u32,
-            of: number(shard, "of")? as u32,
-            plan: text_of(shard, "plan")?,
-        }),
+        shard => Some(part(shard)?),
     };
     let finished = value["finished"].as_bool().ok_or_else(|| other("the field `finished` is missing"))?;
     let mut session = Session::planned(&[]);
     (session.runs, session.shard, session.finished) = (runs, shard, finished);
     Ok(session)
+}
+
+fn part(value: &Value) -> Result<Shard> {
+    let shard =
+        Shard { index: small(value, "index")?, of: small(value, "of")?, plan: text_of(value, "plan")? };
+    match (1..=shard.of).contains(&shard.index) {
+        true => Ok(shard),
+        false => Err(other(format!("there is no shard {} of {}", shard.index, shard.of))),
+    }
 }
 
 fn other(why: impl Into<String>) -> ReadError {
@@ -70,6 +75,11 @@ fn text_of(value: &Value, field: &str) -> Result<String> {
 
 fn number(value: &Value, field: &str) -> Result<u64> {
     value[field].as_u64().ok_or_else(|| other(format!("`{field}` is no number")))
+}
+
+/// A number of a type that does not hold all of them.
+fn small<T: TryFrom<u64>>(value: &Value, field: &str) -> Result<T> {
+    T::try_from(number(value, field)?).map_err(|_| other(format!("`{field}` is too large")))
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -235,7 +245,7 @@ fn record(value: &Value) -> Result<LogRecord> {
     Ok(LogRecord {
         seq: number(value, "seq")?,
         time: duration(&value["time_ms"]).unwrap_or_default(),
-        level: number(value, "level")? as u8,
+        level: small(value, "level")?,
         text: text_of(value, "text")?,
         user: value["user"] == true,
     })
@@ -268,7 +278,7 @@ fn step((index, value): (usize, &Value)) -> Result<JudgedStep> {
     let result = named.map(|values| StepResult {
         value: value["returned"].as_i64(),
         errno: value["errno"].as_str().map(str::to_owned),
-        exit: value["exit"].as_i64().map(|code| code as i32),
+        exit: value["exit"].as_i64().and_then(|code| code.try_into().ok()),
         values,
         output: excerpt("output"),
         stderr: excerpt("stderr"),
@@ -353,7 +363,7 @@ fn call(value: &Value) -> Result<SyscallRow> {
         results: results.filter_map(|it| Some((it["value"].as_i64()?, it["count"].as_u64()?))).collect(),
         processes: processes
             .filter_map(|it| {
-                let pid = it["pid"].as_u64()? as u32;
+                let pid = it["pid"].as_u64()?.try_into().ok()?;
                 Some((pid, it["name"].as_str()?.to_owned(), it["count"].as_u64()?))
             })
             .collect(),

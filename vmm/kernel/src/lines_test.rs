@@ -169,6 +169,8 @@ fn a_linked_kernel_is_asked_by_address_and_shown_from_its_root() {
     objects.run(&["sh", "-c", build]);
     let lines = Lines::new(Some(objects.path("build/vmlinux")), [], &[]);
     let (start, size) = objects.symbol("build/vmlinux", "start_kernel");
+    // What a vCPU stands at may be any number.
+    assert_eq!(lines.find(&Code::Linked(u64::MAX), Stands::Here), None);
     let place = |line| Some(Place { file: "init/main.c".to_owned(), line });
     assert_eq!(lines.find(&Code::Linked(start), Stands::Here), place(3));
     let named =
@@ -189,6 +191,25 @@ fn what_has_no_debug_info_has_no_lines() {
     }
     let absent = Code::Named { function: "f".into(), offset: 0, size: None, module: Some("absent".into()) };
     assert_eq!(of_module("/nowhere".into()).find(&absent, Stands::Here), None);
+}
+
+/// Sections are laid out one behind the other, and the last one may say that it ends where addresses do.
+#[test]
+fn sections_of_code_without_end_have_no_lines() {
+    let objects = Objects::new();
+    let path = objects.module(&["-g"]);
+    let mut bytes = fs::read(&path).unwrap();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    // Elf64_Ehdr: e_shoff at 0x28, e_shnum at 0x3c; Elf64_Shdr of 64 bytes: sh_flags at 8, sh_size at 32.
+    let (start, count) = (word(&bytes, 0x28) as usize, usize::from(bytes[0x3c]));
+    for header in (0..count).map(|index| start + index * 64) {
+        const SHF_EXECINSTR: u64 = 4;
+        if word(&bytes, header + 8) & SHF_EXECINSTR != 0 {
+            bytes[header + 32..header + 40].copy_from_slice(&(!0xfff - (1u64 << 20)).to_le_bytes());
+        }
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(of_module(path).find(&code("demo_init", 0, None), Stands::Here), None);
 }
 
 #[test]

@@ -82,6 +82,8 @@ impl DebugInfo {
 
     /// File, as the compiler knew it, and line of the code at an address.
     pub fn line(&self, address: u64) -> Option<(String, u32)> {
+        // What looks there looks up to the next address.
+        address.checked_add(1)?;
         let mut found = None;
         if self.flat {
             // Innermost first; the last is the function that has all the others in it.

@@ -33,7 +33,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
                 bases.insert(section.index(), next);
                 // A page between two, so that no address belongs to both.
-                next = next.checked_add(section.size())?.checked_next_multiple_of(4096)? + 4096;
+                let end = next.checked_add(section.size())?.checked_next_multiple_of(4096)?;
+                next = end.checked_add(4096)?;
             }
         }
         Some(Self { file, bases })

@@ -98,6 +98,19 @@ fn what_selects_a_symbol_is_named() {
     assert!(text.contains("ATKBD and MOUSE (if X86) select it"), "{text}");
 }
 
+/// Each entry takes the conditions around it: those of a file that opens one with every entry would multiply.
+#[test]
+fn conditions_without_end_are_cut_off() {
+    let many: String = (0..3000).map(|index| format!("if X{index}\nconfig NET\n\tbool \"net\"\n")).collect();
+    let before = std::time::Instant::now();
+    let text = lost_text("CONFIG_NET=y\n", "", &many);
+    assert!(
+        text.contains("X0 && X1 && ") && text.contains("X63 is not set") && !text.contains("X64"),
+        "{text}"
+    );
+    assert!(before.elapsed() < std::time::Duration::from_secs(10), "{:?}", before.elapsed());
+}
+
 #[test]
 fn a_symbol_that_only_experts_may_choose_says_so() {
     let kconfig = "config INPUT\n\ttristate \"Input (needed for \\\"all\\\")\" if EXPERT\n\tdefault y\n";

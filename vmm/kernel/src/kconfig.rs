@@ -12,6 +12,10 @@ use walkdir::WalkDir;
 /// So many of the symbols that select one are named.
 const SHOWN: usize = 4;
 
+/// So many conditions of one symbol are kept, and so many facts are told: the kernel's own have a dozen at the most, and a file
+/// that opens a thousand `if`s and closes none would have them multiply.
+const MOST: usize = 64;
+
 /// All that the files say of one symbol.
 #[derive(Debug, Default)]
 pub struct Entry {
@@ -50,7 +54,7 @@ pub fn read(root: &Path, symbols: &BTreeSet<&str>) -> BTreeMap<String, Entry> {
 }
 
 /// One file (Documentation/kbuild/kconfig-language.rst).
-fn read_file(text: &str, symbols: &BTreeSet<&str>, entries: &mut BTreeMap<String, Entry>) {
+pub(crate) fn read_file(text: &str, symbols: &BTreeSet<&str>, entries: &mut BTreeMap<String, Entry>) {
     let mut inside: Option<String> = None;
     let mut in_help = false;
     let mut conditions: Vec<String> = Vec::new();
@@ -68,7 +72,7 @@ fn read_file(text: &str, symbols: &BTreeSet<&str>, entries: &mut BTreeMap<String
                 if symbols.contains(name) {
                     let entry = entries.entry(name.to_owned()).or_default();
                     entry.is_known = true;
-                    entry.depends.extend(conditions.iter().cloned());
+                    conditions.iter().for_each(|condition| entry.depend(condition));
                 }
             }
             ["menu" | "choice" | "comment" | "source" | "endmenu" | "endchoice", ..] => inside = None,
@@ -99,9 +103,15 @@ fn read_file(text: &str, symbols: &BTreeSet<&str>, entries: &mut BTreeMap<String
 }
 
 impl Entry {
+    fn depend(&mut self, condition: &str) {
+        if self.depends.len() < MOST && !self.depends.iter().any(|known| known == condition) {
+            self.depends.push(condition.to_owned());
+        }
+    }
+
     fn read_line(&mut self, line: &str, words: &[&str]) {
         match words {
-            ["depends", "on", rest @ ..] => self.depends.push(rest.join(" ")),
+            ["depends", "on", rest @ ..] => self.depend(&rest.join(" ")),
             ["bool" | "tristate" | "int" | "hex" | "string" | "prompt", ..] if line.contains('"') => {
                 self.has_prompt = true;
                 let behind = line.rsplit('"').next().unwrap_or_default().trim();
@@ -176,6 +186,9 @@ fn facts(expression: &str, values: &BTreeMap<&str, &str>) -> Vec<String> {
         };
         if !facts.contains(&fact) {
             facts.push(fact);
+        }
+        if facts.len() == MOST {
+            break;
         }
     }
     facts

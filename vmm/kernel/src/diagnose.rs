@@ -40,6 +40,8 @@ pub struct Context<'a> {
 
 /// So many later errors that the kernel's changes explain are told of.
 const LATER: usize = 4;
+/// So many later errors are looked at: a build can print twenty thousand, each of which is held against all changes.
+const LOOKED_AT: usize = 200;
 
 /// Finds the first error in a build's output. `None` when the output names none.
 pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
@@ -81,7 +83,7 @@ fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstE
         let other = beginner::missing_package(&lines).or_else(|| beginner::of_compiler(first, *headers));
         other.into_iter().collect()
     });
-    for message in later {
+    for message in later.iter().take(LOOKED_AT) {
         let Some(new) = known(message, release).filter(|new| told.len() <= LATER && !told.contains(new))
         else {
             continue;

@@ -17,12 +17,15 @@ const SHOWN: usize = 12;
 pub struct Source {
     path: PathBuf,
     text: Arc<str>,
+    /// Where its lines end: to count them anew for each place takes minutes in a file of many.
+    ends: Arc<[usize]>,
 }
 
 impl Source {
     /// A file's path, as the user named it, and its text.
     pub fn new(path: &Path, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.into() }
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path: path.to_owned(), text: text.into(), ends }
     }
 
     /// As the user named it.
@@ -37,8 +40,7 @@ impl Source {
 
     /// The line that a byte offset is in, counted from 1.
     pub fn line(&self, offset: usize) -> usize {
-        let head = &self.text.as_bytes()[..offset.min(self.text.len())];
-        1 + head.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < offset)
     }
 
     /// A span that lies in the text, at character boundaries, and ends with its line.

@@ -202,9 +202,10 @@ impl<'de> Visitor<'de> for RawVisitor {
 fn convert(raw: Spanned<Raw>, source: &Source, errors: &mut Vec<Diagnostic>) -> Node {
     let text = source.text();
     let place = |location: &serde_yaml::Location| {
-        let start = offset(text, location.line() as usize, location.column() as usize).unwrap_or(0);
-        let length = location.span().byte_len().unwrap_or(0) as usize;
-        start..(start + length).min(text.len())
+        // In bytes: lines would have to be counted for each value anew, and there may be a hundred thousand.
+        let span = location.span();
+        let [start, length] = [span.byte_offset(), span.byte_len()].map(|it| it.unwrap_or(0) as usize);
+        text.floor_char_boundary(start)..text.floor_char_boundary(start + length)
     };
     let span = place(&raw.referenced);
     let defined = place(&raw.defined);

@@ -21,6 +21,23 @@ fn the_shipped_scenarios_load() {
     assert_eq!(scenario(SYSCALL).steps.last().map(|step| step.repeat), Some(1000));
 }
 
+/// Each value has its place, and to find it takes no longer in a large file.
+#[test]
+fn a_large_scenario_is_read_at_once() {
+    let before = std::time::Instant::now();
+    let text = steps(&"- sleep: 1 ms\n".repeat(20_000));
+    let _ = try_load(text.as_bytes());
+    let one_line = format!("steps: [{}]\n", "{sleep: 1 ms}, ".repeat(20_000));
+    let _ = try_load(one_line.as_bytes());
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+}
+
+#[test]
+fn places_are_right_behind_characters_of_several_bytes() {
+    let error = errors("name: \u{e4}\u{1f600}\nsteps:\n- {sleep: \u{e4} , timeut: 1 s}\n");
+    assert!(error.contains("timeut") && error.contains("^^^^^^"), "{error}");
+}
+
 #[test]
 fn defaults_and_units_are_as_the_reference_says() {
     let plain = scenario("steps:\n- sleep: 200 ms\n");

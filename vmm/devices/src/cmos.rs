@@ -49,16 +49,16 @@ fn date(days: u64) -> (u64, u64, u64) {
 impl BusDevice for Cmos {
     fn read(&mut self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
-        if offset == 1 {
+        if let (1, Some(first)) = (offset, data.first_mut()) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            data[0] = self.register(now.as_secs());
+            *first = self.register(now.as_secs());
         }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
-        if offset == 0 {
+        if let (0, Some(first)) = (offset, data.first()) {
             // Bit 7 masks the NMI and is no part of the index.
-            self.index = data[0] & 0x7f;
+            self.index = first & 0x7f;
         }
         Effect::None
     }

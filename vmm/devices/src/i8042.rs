@@ -27,7 +27,7 @@ impl BusDevice for I8042 {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
-        if offset == 4 && data[0] == PULSE_RESET { Effect::Reset } else { Effect::None }
+        if offset == 4 && data.first() == Some(&PULSE_RESET) { Effect::Reset } else { Effect::None }
     }
 }
 

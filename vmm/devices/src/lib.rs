@@ -20,6 +20,8 @@ mod queue;
 mod queue_test;
 mod serial;
 mod state;
+#[cfg(test)]
+mod width_test;
 
 pub use cmos::Cmos;
 pub use console::{Console, ConsoleState, Sink};

@@ -67,7 +67,9 @@ impl SerialPort {
 impl BusDevice for SerialPort {
     fn read(&mut self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
-        data[0] = self.uart.read(offset as u8);
+        if let Some(first) = data.first_mut() {
+            *first = self.uart.read(offset as u8);
+        }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {

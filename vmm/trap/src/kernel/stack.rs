@@ -96,7 +96,11 @@ impl KernelState {
     /// arch/x86/include/asm/switch_to.h).
     pub(super) fn frames(&self, task: u64) -> Option<Vec<Frame>> {
         let stack = self.stack(task)?;
-        let is_frame = |at: u64| at.is_multiple_of(8) && stack.contains(&at) && stack.contains(&(at + 15));
+        let is_frame = |at: u64| {
+            at.is_multiple_of(8)
+                && stack.contains(&at)
+                && at.checked_add(15).is_some_and(|end| end < stack.end)
+        };
         let mut low = stack.start.checked_add(7 * 8)?;
         let mut frame = self.word(stack.start.checked_add(5 * 8)?)?;
         let mut frames = Vec::new();
@@ -140,4 +144,39 @@ pub(super) fn sleeping(landmarks: &Landmarks) -> Vec<(Range<u64>, Part)> {
         Some((function.code.clone(), part(base)))
     };
     landmarks.functions.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::AddressSpace;
+    use std::time::{Duration, Instant};
+    use vm_memory::{Bytes, GuestAddress};
+
+    #[test]
+    fn a_stack_that_ends_where_addresses_do_is_read_to_its_end() {
+        let memory = machine::create_memory(2).unwrap();
+        let put = |at: u64, value: u64| memory.write_obj(value, GuestAddress(at)).unwrap();
+        // The last 2 MiB of all addresses.
+        const LAST: u64 = 0xffff_ffff_ffe0_0000;
+        put(0x1ff8, 0x2003);
+        put(0x2ff8, 0x3003);
+        put(0x3ff8, 0x83);
+        let (task, sp) = (0x1_0000, 0x1f_f000);
+        put(task + 0x20, u64::MAX - 0x4000);
+        put(task + 0x28, LAST + sp);
+        // A frame pointer and a return address; the former leads to the last word there is.
+        put(sp + 5 * 8, u64::MAX - 7);
+        put(sp + 6 * 8, 0xffff_ffff_8100_0000);
+        let layout = [("task_struct.stack", 0x20), ("task_struct.sp", 0x28), ("THREAD_SIZE", 0x4000)];
+        let landmarks = Landmarks {
+            layout: layout.map(|(name, at)| (name.to_owned(), at)).into(),
+            ..Landmarks::default()
+        };
+        let space = AddressSpace::new(memory.clone(), 0x1000, 0);
+        let state = KernelState::new(space, landmarks, Instant::now() + Duration::from_secs(60));
+        let frames = state.frames(LAST + task).unwrap();
+        assert_eq!(frames.len(), 1);
+        assert_eq!(frames[0].variables.start, frames[0].variables.end);
+    }
 }

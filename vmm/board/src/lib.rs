@@ -17,3 +17,6 @@ mod serial_log;
 pub mod slots;
 mod vcpus;
 pub mod wire;
+
+#[cfg(feature = "fuzz")]
+pub use serial_log::SerialLog;

@@ -9,10 +9,10 @@ mod budget;
 mod folder;
 mod listing;
 
+pub(crate) use budget::Budget;
 pub use listing::{Entry, list, single};
 
 use crate::assignment::Limits;
-use budget::Budget;
 use std::{collections::BTreeMap, path::Path};
 
 /// What a student handed in.

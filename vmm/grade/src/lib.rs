@@ -13,6 +13,8 @@ pub mod bench;
 mod build;
 mod check;
 mod draw;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod intake;
 mod mutants;
 mod output;

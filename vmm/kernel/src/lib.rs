@@ -22,6 +22,8 @@ mod fit;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 mod foreign;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod git;
 mod kallsyms;
 mod kconfig;

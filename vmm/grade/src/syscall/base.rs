@@ -73,8 +73,8 @@ impl Base {
     }
 
     /// A kernel that has these functions, for tests.
-    #[cfg(test)]
-    pub(super) fn with(known: &[&str]) -> Self {
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn with(known: &[&str]) -> Self {
         Self { patches: Vec::new(), known: known.iter().map(|it| (*it).to_owned()).collect() }
     }
 

@@ -1,0 +1,27 @@
+//! For `tests/fuzz`: what is done with a submission before anything is built.
+
+use crate::{assignment::Assignment, intake::Budget, source, syscall};
+
+pub use crate::{intake::Files, syscall::Base};
+
+/// Takes a file in, and whatever is packed in it.
+///
+/// # Errors
+/// As for a student.
+pub fn intake(name: &str, bytes: Vec<u8>, assignment: &Assignment) -> Result<Files, String> {
+    let mut budget = Budget::new(&assignment.limits);
+    budget.add(name, bytes, 0)?;
+    let Budget { files, notes, .. } = budget;
+    Ok(Files { files, notes })
+}
+
+/// Makes it buildable, as whatever the assignment asks for; gives what there is to say of it.
+pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<String> {
+    let module = source::module::prepare(assignment, files, None).map(|module| {
+        let own = [source::device(&module.text), source::major(&module.text)];
+        [module.notes, own.into_iter().flatten().collect()].concat()
+    });
+    let patches = source::patches::prepare(assignment, files).map(|(_, order)| order);
+    let call = syscall::prepare(assignment, files, base).map(|call| call.notes);
+    [module, patches, call].into_iter().flat_map(|said| said.unwrap_or_else(|wrong| vec![wrong])).collect()
+}

@@ -23,6 +23,11 @@ fn main() {
     let target = variable("TARGET");
     // A folder of its own: cargo has locked the other one.
     let folder = out.join("target");
+    // Of the program's flags, those that keep this machine's paths out of a release are for the agent as well.
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let flags = flags.split('\x1f').filter(|flag| flag.starts_with("--remap-path-prefix="));
+    let flags: Vec<String> = flags.map(|flag| format!("{flag:?}")).collect();
+    println!("cargo:rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
     let status = Command::new(variable("CARGO"))
         .args([
             "build",
@@ -35,10 +40,12 @@ fn main() {
             "--target",
             &target,
         ])
+        .arg("--config")
+        .arg(format!("target.{target}.rustflags=[{}]", flags.join(",")))
         .arg("--target-dir")
         .arg(&folder)
         .current_dir(&root)
-        // What concerns the program, or clippy, is not for the agent.
+        // What else concerns the program, or clippy, is not for the agent.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .status()

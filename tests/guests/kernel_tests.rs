@@ -7,10 +7,10 @@ fn steps(ran: &Ran, at: usize) -> Vec<(String, String)> {
     let scenario = &ran.whole_report()["scenarios"][at];
     let steps = scenario["steps"].as_array().expect("steps are a list");
     let text = |step: &'_ Value, name: &str| step[name].as_str().unwrap_or_default().to_owned();
-    steps.iter().map(|step| (text(step, "title"), text(step, "verdict"))).collect()
+    steps.iter().map(|step| (text(step, "name") + &text(step, "what"), text(step, "verdict"))).collect()
 }
 
-/// The verdict of the step whose title begins with this.
+/// The verdict of the step with this in its name or in what it did.
 #[track_caller]
 fn verdict(ran: &Ran, at: usize, name: &str) -> String {
     let steps = steps(ran, at);

@@ -44,6 +44,7 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check
+	cargo deny --manifest-path tests/fuzz/Cargo.toml --config deny.toml check
 	ci/fuzz 30
 
 # A release: vmm-VERSION-x86_64-linux.tar.zst and its checksum, in target/dist.

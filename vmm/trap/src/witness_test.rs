@@ -1,0 +1,171 @@
+use super::*;
+use machine::{Memory, create_memory};
+use vm_memory::{Bytes, GuestAddress};
+
+const BUFFER: u64 = 0x5000;
+
+/// A page of user memory at [`BUFFER`].
+fn memory() -> Memory {
+    let memory = create_memory(2).unwrap();
+    for (at, entry) in [(0x1000, 0x2007_u64), (0x2000, 0x3007), (0x3000, 0x4007), (0x4028, 0x8007)] {
+        memory.write_obj(entry, GuestAddress(at)).unwrap();
+    }
+    memory.write_slice(b"hello", GuestAddress(0x8000)).unwrap();
+    memory
+}
+
+fn user(memory: &Memory) -> Option<AddressSpace> {
+    Some(AddressSpace::new(memory.clone(), 0x1000, 0))
+}
+
+fn wanted(nr: u64, args: Vec<Arg>) -> Call {
+    Call { door: protocol::Door::Syscall64, nr, args }
+}
+
+fn call(args: Vec<Arg>) -> Witness {
+    let witness = Witness::default();
+    witness.expect(Some(Expected { calls: vec![wanted(7, args)], times: 1 }), true);
+    witness
+}
+
+#[test]
+fn a_call_that_looks_as_it_should_brings_result_and_buffers() {
+    let memory = memory();
+    let witness = call(vec![Arg::Int(3), Arg::InOut(b"hello".to_vec())]);
+    let args = [3, BUFFER, 9, 9, 9, 9];
+    witness.entered(Door::Syscall64, 7, &args, Caller::Task(1), || user(&memory));
+    memory.write_slice(b"HELLO", GuestAddress(0x8000)).unwrap();
+    // Another task's.
+    witness.returned(|| Caller::Task(2), 7, 4, || user(&memory));
+    witness.returned(|| Caller::Task(1), 7, 5, || user(&memory));
+    let seen = witness.sighting();
+    assert_eq!((seen.entered, seen.differs, seen.result), (1, None, Some(5)));
+    assert_eq!(seen.buffers, Some(vec![b"HELLO".to_vec()]));
+    witness.expect(None, true);
+    assert_eq!(witness.sighting(), Sighting::default());
+}
+
+#[test]
+fn what_differs_is_told() {
+    let memory = memory();
+    let seen = |args: Vec<Arg>, nr, registers: [u64; 6]| {
+        let witness = call(args);
+        witness.entered(Door::Syscall64, nr, &registers, Caller::Task(1), || user(&memory));
+        witness.sighting().differs
+    };
+    let at = [BUFFER, 0, 0, 0, 0, 0];
+    assert_eq!(seen(vec![], 8, [0; 6]), Some(Difference::Number { wanted: 7, seen: 8 }));
+    assert_eq!(
+        seen(vec![Arg::Int(1)], 7, [2; 6]),
+        Some(Difference::Argument { index: 1, wanted: 1, seen: 2 })
+    );
+    assert_eq!(seen(vec![Arg::In(b"hellO".to_vec())], 7, at), Some(Difference::Bytes { index: 1 }));
+    assert_eq!(seen(vec![Arg::In(b"hello".to_vec())], 7, at), None);
+    // Not in memory: nothing is known.
+    assert_eq!(seen(vec![Arg::In(b"hello".to_vec())], 7, [0x10_0000; 6]), None);
+    let witness = call(vec![]);
+    witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None);
+    witness.returned(|| Caller::Task(1), 39, 0, || None);
+    assert_eq!(witness.sighting().differs, Some(Difference::Dispatched { entered: 7, handled: 39 }));
+}
+
+#[test]
+fn repeated_calls_are_counted_and_the_last_result_is_kept() {
+    let seen = |results: &[i64]| {
+        let witness = Witness::default();
+        witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 3 }), true);
+        for result in results {
+            assert!(witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None));
+            witness.returned(|| Caller::Task(1), 7, *result, || None);
+        }
+        let seen = witness.sighting();
+        (seen.result, seen.fewer)
+    };
+    assert_eq!(seen(&[1, 2, 3]), (Some(3), false));
+    assert_eq!(seen(&[1, 2]), (Some(2), true));
+    assert_eq!(seen(&[1, -9]), (Some(-9), false), "the agent stops there");
+    assert_eq!(seen(&[-9, -9]), (Some(-9), true));
+    assert_eq!(seen(&[]), (None, false));
+}
+
+#[test]
+fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
+    let witness = Witness::default();
+    let made = |main| {
+        witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 1 }), main);
+        witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None);
+        let before = witness.is_due(20);
+        witness.returned(|| Caller::Task(1), 7, 0, || None);
+        [before, witness.is_due(20), witness.is_due(20), witness.is_due(1)]
+    };
+    assert_eq!(made(true), [false, true, false, true]);
+    assert_eq!(made(false), [false; 4]);
+    witness.expect(None, true);
+    witness.exits(Some(30), 0);
+    assert!(witness.is_due(1) && !witness.is_due(1));
+}
+
+/// Two calls, twice; one is begun anew after a signal.
+#[test]
+fn several_calls_come_in_their_order() {
+    let seen = |calls: &[(u64, Option<i64>)]| {
+        let witness = Witness::default();
+        witness.expect(Some(Expected { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }), true);
+        for (nr, result) in calls {
+            witness.entered(Door::Syscall64, *nr, &[0; 6], Caller::Task(1), || None);
+            if let Some(result) = result {
+                witness.returned(|| Caller::Task(1), *nr, *result, || None);
+            }
+        }
+        let seen = witness.sighting();
+        (seen.differs.is_some(), seen.result, seen.fewer)
+    };
+    let all = [(7, Some(0)), (8, Some(0)), (7, Some(0)), (8, Some(3))];
+    assert_eq!(seen(&all), (false, Some(3), false));
+    assert_eq!(seen(&all[..3]), (false, Some(0), true));
+    assert_eq!(seen(&[(7, None), (7, Some(0)), (8, Some(-1))]), (false, Some(-1), false));
+    assert_eq!(seen(&[(7, Some(-22))]), (false, Some(-22), false), "the agent stops there");
+    assert!(seen(&[(8, Some(0))]).0);
+    assert!(seen(&[(7, Some(0)), (7, Some(0))]).0);
+}
+
+#[test]
+fn programs_that_may_send_signals_are_known() {
+    let seen = |door, nr, args| {
+        let witness = call(vec![]);
+        witness.calls(Some(7), door, nr, &args, || None);
+        witness.sighting().signals
+    };
+    assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
+    assert!(seen(Door::Syscall64, 56, [CLONE_THREAD, 0, 0, 0, 0, 0]));
+    assert!(!seen(Door::Syscall64, 56, [0x1200011, 0, 0, 0, 0, 0]) && !seen(Door::Syscall64, 1, [0; 6]));
+}
+
+#[test]
+fn what_programs_write_is_added_up() {
+    let memory = memory();
+    // Two pieces, of 3 and of 4 bytes.
+    memory.write_slice(&[1u64, 3, 1, 4].map(u64::to_le_bytes).concat(), GuestAddress(0x8000)).unwrap();
+    let witness = call(vec![]);
+    let does = |nr, args| witness.calls(Some(7), Door::Syscall64, nr, &args, || user(&memory));
+    does(1, [1, BUFFER, 10, 0, 0, 0]);
+    does(20, [1, BUFFER, 2, 0, 0, 0]);
+    does(40, [1, 3, 0, 100, 0, 0]);
+    does(0, [1, BUFFER, 10, 0, 0, 0]);
+    let seen = witness.sighting();
+    assert_eq!((seen.written, seen.unbounded), (117, false));
+    does(20, [1, 0x10_0000, 2, 0, 0, 0]);
+    assert!(witness.sighting().unbounded, "its pieces are not in memory");
+    let splices = call(vec![]);
+    splices.calls(None, Door::Syscall64, 275, &[0; 6], || None);
+    assert!(splices.sighting().unbounded);
+}
+
+#[test]
+fn ends_of_programs_are_kept_up_to_a_number() {
+    let witness = call(vec![]);
+    (0..300).for_each(|status| witness.exits(Some(7), status));
+    let seen = witness.sighting();
+    let last = seen.exits.back().map(|exit| (exit.pid, exit.status));
+    assert_eq!((seen.exits.len(), last, seen.more_exits), (256, Some((Some(7), 299)), true));
+}

@@ -1,7 +1,7 @@
 //! The agent's own code: what it was before anything of a scenario ran, it has to stay.
 //!
-//! It is looked at through the page tables of whoever runs it, when a step's call or program is done: a page of one process's own, as a debugger
-//! makes it, counts as well as the one that all share. Where in memory a page lies is the kernel's business.
+//! It is looked at through the page tables of whoever runs it, when what a step is about is done: a page of one process's own, as a
+//! debugger makes it, counts as well as the one that all share. Where in memory a page lies is the kernel's business.
 
 use machine::{AddressSpace, GuestVirtualAddress};
 use std::{

@@ -51,7 +51,7 @@ pub struct Order {
     pub landmarks: Landmarks,
     /// The agent.
     pub agent: Agent,
-    /// Watch results too, at the price of a second exit for each call.
+    /// Watch results too, at the price of a second exit for each call whose result is waited for ([`Order::alone`]).
     pub results: bool,
     /// Numbers to trace; an empty list is all of them.
     pub trace: Option<Vec<u64>>,

@@ -425,10 +425,7 @@ fn details(splat: &splat::Finding) -> Vec<String> {
     if !place.is_empty() {
         lines.push(place.join(", "));
     }
-    // What stands above the function is how the kernel came to report it; in a stall, what it did all the time.
-    let place = |frame: &splat::Frame| splat.function.as_ref() == Some(&frame.function);
-    let above = splat.frames.iter().position(place).filter(|_| !splat.kind.is_stall()).unwrap_or(0);
-    let frames = &splat.frames[above..];
+    let frames = splat.telling_frames();
     lines.extend(frames.iter().take(FRAMES).map(|frame| format!("  {frame}")));
     if frames.len() > FRAMES {
         lines.push(format!("  ... and {} more", frames.len() - FRAMES));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::blame::is_machinery;
 use crate::{Frame, Kind};
 
 /// One splat: one cause, however many messages the kernel printed about it.
@@ -46,6 +47,18 @@ impl Finding {
     pub const MAX_FRAMES: usize = 128;
     /// Most lines that are kept of a report.
     pub const MAX_EXCERPT: usize = 80;
+
+    /// The frames that a person wants first: those below the way in which the kernel came to report it. In a stall that
+    /// is the whole trace, for there it tells what the CPU did all the time.
+    pub fn telling_frames(&self) -> &[Frame] {
+        let above = match &self.function {
+            _ if self.kind.is_stall() => None,
+            Some(function) => self.frames.iter().position(|frame| frame.function == *function),
+            // A panic names nobody: its own words are its title.
+            None => self.frames.iter().position(|frame| !is_machinery(frame)),
+        };
+        self.frames.get(above.unwrap_or(0)..).unwrap_or_default()
+    }
 }
 
 /// A range of lines of the log, counted from 1, both ends included.

@@ -1,7 +1,7 @@
 //! Which function is named, by kind of report: one case for each rule of docs/splat.md.
 
-/// The function that is named for a report of this head and these frames, innermost first.
-fn named(head: &str, frames: &str) -> String {
+/// The finding of a log with a report of this head and these frames, innermost first.
+fn finding(head: &str, frames: &str) -> splat::Finding {
     let mut log: String = head.lines().map(|line| format!("[    1.000001] {line}\n")).collect();
     log += "[    1.000002] CPU: 0 PID: 7 Comm: test Not tainted 6.12.0 #1\n[    1.000003] Call Trace:\n";
     for frame in frames.split_whitespace() {
@@ -16,9 +16,13 @@ fn named(head: &str, frames: &str) -> String {
             },
         };
     }
-    let findings = splat::scan(log.as_bytes());
-    assert_eq!(findings.len(), 1, "{log}");
-    findings[0].function.clone().unwrap_or_default()
+    let [finding]: [splat::Finding; 1] = splat::scan(log.as_bytes()).try_into().expect(&log);
+    finding
+}
+
+/// The function that is named.
+fn named(head: &str, frames: &str) -> String {
+    finding(head, frames).function.unwrap_or_default()
 }
 
 fn check(head: &str, cases: &[(&str, &str)]) {
@@ -282,4 +286,17 @@ fn an_inlined_frame_is_never_named_as_without_a_symboliser_there_is_none() {
             ("dump_stack_lvl check_preemption_disabled foo_count vfs_write", "foo_count"),
         ],
     );
+}
+
+#[test]
+fn a_trace_is_told_from_where_it_tells_something() {
+    for (head, frames, first) in [
+        ("Kernel panic - not syncing: why", "dump_stack_lvl dump_stack panic foo_init do_one_initcall", "foo_init"),
+        ("Kernel panic - not syncing: why", "dump_stack_lvl panic", "dump_stack_lvl"),
+        ("WARNING: CPU: 0 PID: 7 at lib/x.c:12 kobject_get+0x12/0x340", "kobject_get get_device foo_open", "foo_open"),
+        ("watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [test:7]", "delay_tsc foo_write do_syscall_64", "delay_tsc"),
+    ] {
+        let finding = finding(head, frames);
+        assert_eq!(finding.telling_frames()[0].function, first, "{finding:?}");
+    }
 }

@@ -38,13 +38,14 @@ bench: setup
 	$(RELEASE)/vmm bench calls
 	$(RELEASE)/vmm bench build
 
-check:
+check: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny
 	cargo deny check
 	cargo deny --manifest-path tests/fuzz/Cargo.toml --config deny.toml check
+	ci/lint
 	ci/fuzz 30
 
 # A release: vmm-VERSION-x86_64-linux.tar.zst and its checksum, in target/dist.

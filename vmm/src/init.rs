@@ -144,7 +144,8 @@ steps:
   - run: [sh, -c, \"ls /sys/module | wc -l\"]
 ";
 
-const WORKFLOW: &str = "\
+const WORKFLOW: &str = concat!(
+    "\
 name: vmm
 on: [push, pull_request]
 jobs:
@@ -153,10 +154,13 @@ jobs:
     timeout-minutes: 60
     steps:
       - uses: actions/checkout@v4
-      - uses: OWNER/vmm@v0  # OWNER: whose repository of vmm it is
+      - uses: OWNER/vmm@v",
+    env!("CARGO_PKG_VERSION"),
+    "  # OWNER: whose repository of vmm it is
         with:
           scenarios: vmm
-";
+"
+);
 
 #[cfg(test)]
 mod tests {

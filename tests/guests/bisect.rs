@@ -464,7 +464,7 @@ fn the_commit_of_a_kernels_history_is_named() {
     assert_eq!(report["proof"], "proven on fresh builds of the commit and its parents", "{}", ran.text);
     assert_eq!((&report["all"], &report["matter"]), (&Value::from(6), &Value::from(5)), "{}", ran.text);
     assert!(report["revert"].as_str().unwrap().starts_with("the fault is gone"), "{}", ran.text);
-    ran.says("fail: step 2 (umask");
+    ran.says("fail: step 2 (syscall umask");
 }
 
 /// Of four symbols that two configurations differ by, one takes the call away.

@@ -1,4 +1,5 @@
-//! Kernels that somebody else built: a distribution's `vmlinuz` with its modules, or Debian's package of both.
+//! Kernels that somebody else built: a distribution's `vmlinuz` with its modules, Debian's package of both, or what `make` left in
+//! a kernel's build folder.
 //!
 //! What there is of one becomes an entry of the cache as if it had been built here: the uncompressed kernel (which boots
 //! sooner than one that unpacks itself), its symbols (from the tables that it carries, for `System.map` is in no
@@ -31,6 +32,9 @@ use thiserror::Error;
 
 /// Part of every hash.
 const FORMAT: &str = "foreign 1";
+
+/// What a build folder says of its own release.
+const RELEASE: &str = "include/config/kernel.release";
 
 /// What a guest can't be spoken with without.
 const NEEDED: &[&str] = &["virtio_mmio", "virtio_console"];
@@ -91,6 +95,8 @@ struct Parts {
     modules: Option<PathBuf>,
     /// Where its `config-RELEASE` may be.
     boot: PathBuf,
+    /// The folder that it was built in, if it still lies there.
+    tree: Option<PathBuf>,
 }
 
 /// Makes an entry of a kernel's files, or finds it.
@@ -117,7 +123,8 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
         package(image, unpacked.path())?
     } else {
         let boot = image.parent().unwrap_or(Path::new("")).to_owned();
-        Parts { named: image.to_owned(), image: image.to_owned(), modules: None, boot }
+        let tree = tree_of(image);
+        Parts { named: image.to_owned(), image: image.to_owned(), modules: None, boot, tree }
     };
     let parts = Parts { modules: modules.map(Path::to_owned).or(parts.modules), ..parts };
     let stage = cache.stage()?;
@@ -164,7 +171,14 @@ fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
     })?;
     // Newer packages have them below usr.
     let modules = first(&to.join("lib/modules"), "").or_else(|| first(&to.join("usr/lib/modules"), ""));
-    Ok(Parts { named: file.to_owned(), image, modules, boot })
+    Ok(Parts { named: file.to_owned(), image, modules, boot, tree: None })
+}
+
+/// The build folder in which an image lies: `vmlinux` at its top, `bzImage` in `arch/x86/boot`.
+fn tree_of(image: &Path) -> Option<PathBuf> {
+    let image = fs::canonicalize(image).ok()?;
+    let is_tree = |folder: &&Path| folder.join(".config").is_file() && folder.join(RELEASE).is_file();
+    image.ancestors().skip(1).take(4).find(is_tree).map(Path::to_owned)
 }
 
 /// Fills an entry.
@@ -186,14 +200,21 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     };
     write("System.map", map.as_bytes())?;
 
+    // A tree in which something else was built since says nothing of this kernel.
+    let is_its =
+        |tree: &PathBuf| fs::read_to_string(tree.join(RELEASE)).is_ok_and(|text| text.trim() == release);
+    let tree = parts.tree.filter(is_its);
     let installed = PathBuf::from("/lib/modules").join(&release);
-    let folder = parts.modules.clone().or_else(|| Some(installed.clone()).filter(|path| path.is_dir()));
-    let configs =
-        [Some(parts.boot.join(format!("config-{release}"))), folder.as_ref().map(|it| it.join("config"))];
+    let folder = parts.modules.or(tree.clone()).or(Some(installed).filter(|path| path.is_dir()));
+    let configs = [
+        tree.as_ref().map(|it| it.join(".config")),
+        Some(parts.boot.join(format!("config-{release}"))),
+        folder.as_ref().map(|it| it.join("config")),
+    ];
     let config =
         configs.into_iter().flatten().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     write("config", config.as_bytes())?;
-    let build = build_folder(folder.as_deref(), &release);
+    let build = tree.unwrap_or_else(|| build_folder(folder.as_deref(), &release));
     symlink(&build, stage.join("build")).map_err(CacheError::io("make the link", &stage.join("build")))?;
     let calls = SyscallTable::from_headers(|name| header(&build, name));
     product::save(&stage.join("syscalls.json"), &calls)?;

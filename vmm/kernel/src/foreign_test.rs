@@ -76,3 +76,34 @@ fn modules_are_found_packed_and_by_either_spelling() {
     assert_eq!(order, [("virtio_mmio".to_owned(), b"the module".to_vec())]);
     assert!(modules.load("bad", &mut order).unwrap_err().to_string().contains("bad.ko.gz"));
 }
+
+#[test]
+fn an_image_in_its_build_folder_has_the_configuration_and_the_modules_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("linux");
+    fs::create_dir_all(tree.join("arch/x86/boot")).unwrap();
+    fs::create_dir_all(tree.join("include/config")).unwrap();
+    let image = tree.join("arch/x86/boot/bzImage");
+    fs::write(&image, bzimage_of(&lz4(b"\x7fELF and more"))).unwrap();
+    assert_eq!(tree_of(&image), None, "nothing was built here");
+    fs::write(tree.join(".config"), "CONFIG_VIRTIO_MMIO=y\n").unwrap();
+    fs::write(tree.join(RELEASE), "6.1.0-9-amd64\n").unwrap();
+    fs::write(tree.join("modules.builtin"), "kernel/drivers/char/virtio_console.ko\n").unwrap();
+    let parts = || Parts {
+        named: image.clone(),
+        image: image.clone(),
+        modules: None,
+        boot: tree.join("arch/x86/boot"),
+        tree: tree_of(&image),
+    };
+    let stage = folder.path().join("stage");
+    fs::create_dir(&stage).unwrap();
+    assemble(parts(), &stage).unwrap();
+    assert_eq!(fs::read_link(stage.join("build")).unwrap(), fs::canonicalize(&tree).unwrap());
+    assert_eq!(fs::read_to_string(stage.join("config")).unwrap(), "CONFIG_VIRTIO_MMIO=y\n");
+    // Another kernel was built here since.
+    fs::write(tree.join(RELEASE), "6.1.0-10-amd64\n").unwrap();
+    fs::remove_dir_all(&stage).unwrap();
+    fs::create_dir(&stage).unwrap();
+    assert!(assemble(parts(), &stage).unwrap_err().to_string().contains("has virtio_mmio neither"));
+}

@@ -291,10 +291,22 @@ fn an_inlined_frame_is_never_named_as_without_a_symboliser_there_is_none() {
 #[test]
 fn a_trace_is_told_from_where_it_tells_something() {
     for (head, frames, first) in [
-        ("Kernel panic - not syncing: why", "dump_stack_lvl dump_stack panic foo_init do_one_initcall", "foo_init"),
+        (
+            "Kernel panic - not syncing: why",
+            "dump_stack_lvl dump_stack panic foo_init do_one_initcall",
+            "foo_init",
+        ),
         ("Kernel panic - not syncing: why", "dump_stack_lvl panic", "dump_stack_lvl"),
-        ("WARNING: CPU: 0 PID: 7 at lib/x.c:12 kobject_get+0x12/0x340", "kobject_get get_device foo_open", "foo_open"),
-        ("watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [test:7]", "delay_tsc foo_write do_syscall_64", "delay_tsc"),
+        (
+            "WARNING: CPU: 0 PID: 7 at lib/x.c:12 kobject_get+0x12/0x340",
+            "kobject_get get_device foo_open",
+            "foo_open",
+        ),
+        (
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [test:7]",
+            "delay_tsc foo_write do_syscall_64",
+            "delay_tsc",
+        ),
     ] {
         let finding = finding(head, frames);
         assert_eq!(finding.telling_frames()[0].function, first, "{finding:?}");

@@ -97,15 +97,17 @@ impl Sign {
         self.verdict == verdict.name()
     }
 
-    /// What a person may look for with a regular expression.
-    fn texts(&self) -> Vec<&str> {
-        let mut texts: Vec<&str> = vec![&self.verdict];
+    /// What a person may look for with a regular expression: `line` is what was shown of the run.
+    fn texts<'a>(&'a self, line: &'a str) -> Vec<&'a str> {
+        let mut texts: Vec<&str> = vec![line, &self.verdict];
         texts.extend(self.reason.lines());
         for Found { kind, title, function, .. } in &self.findings {
             texts.extend([kind.as_str(), title.as_str()]);
             texts.extend(function.as_deref());
         }
-        texts.extend(self.steps.iter().flat_map(|step| &step.failures).map(String::as_str));
+        for Step { title, failures, .. } in &self.steps {
+            texts.extend(title.lines().chain(failures.iter().map(String::as_str)));
+        }
         texts.extend(self.failures.iter().map(String::as_str));
         texts
     }
@@ -196,7 +198,7 @@ impl Rule {
         }
         let matches = match (self, known) {
             // Whoever looks for a message of the compiler says so.
-            (Self::If(pattern), _) => sign.texts().iter().any(|text| pattern.is_match(text)),
+            (Self::If(pattern), _) => sign.texts(&sign.line()).iter().any(|text| pattern.is_match(text)),
             _ if is(Verdict::BuildFailed) || is(Verdict::BadInput) => false,
             (Self::Any, _) | (Self::Same, None) => true,
             (Self::Same, Some(known)) => sign.is_same(known),
@@ -256,6 +258,16 @@ mod tests {
         assert_eq!(seen(&Rule::Same, &failed(2, "5"), &known), Judged::Seen(Seen::Fault));
         for other in [failed(3, "5"), failed(2, "6"), panic("x", "foo", "1")] {
             assert!(matches!(seen(&Rule::Same, &other, &known), Judged::Seen(Seen::Other(_))), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_run_can_be_looked_for() {
+        let known = failed(2, "5");
+        for pattern in ["^read$", "^fail$", "expected 5", r"step 2 \(read\): return value"] {
+            let rule = Rule::If(Regex::new(pattern).unwrap());
+            assert_eq!(seen(&rule, &known, &known), Judged::Seen(Seen::Fault), "{pattern}");
+            assert!(matches!(seen(&rule, &panic("x", "foo", "1"), &known), Judged::Seen(Seen::Other(_))));
         }
     }
 

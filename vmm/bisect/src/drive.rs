@@ -10,7 +10,7 @@ use base::cache::CacheError;
 use std::{collections::HashSet, time::Instant};
 
 /// Which build of a commit is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Build {
     /// The one of the search, which begins with what the last one left.
     Kept,

@@ -336,6 +336,8 @@ impl Repository {
                 "core.hooksPath=/dev/null",
                 // Builds take what is checked out by links, and a new link is no change.
                 "core.trustCtime=false",
+                // As many as there are processors.
+                "checkout.workers=0",
             ];
             for setting in settings {
                 git.args(["-c", setting]);

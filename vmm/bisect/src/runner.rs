@@ -18,7 +18,7 @@ use report::{Reporter, Reporters};
 use scenario::Scenario;
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs, io,
     path::Path,
     rc::Rc,
@@ -39,6 +39,8 @@ pub struct RealRunner {
     /// What is ours of it.
     pub places: Places,
     session: Option<Session>,
+    /// The kernels that ran, by commit and build: they need no look at the source any more.
+    kernels: HashMap<(String, Build), String>,
     /// What builds at both ends looked at, once both are known.
     looked: Looked,
     /// Of the proof: what the build folder is of, the folders, and the kernels.
@@ -86,8 +88,9 @@ impl RealRunner {
         cache: Cache,
         places: Places,
     ) -> Self {
-        let (session, looked, fresh) = (None, Looked::default(), Fresh::default());
-        Self { scenario, subject, wanted, options, cache, places, session, looked, fresh }
+        let (session, kernels) = (None, HashMap::new());
+        let (looked, fresh) = (Looked::default(), Fresh::default());
+        Self { scenario, subject, wanted, options, cache, places, session, kernels, looked, fresh }
     }
 
     /// Has the next build begin with nothing, unless it is of the same commit as the last one.
@@ -137,13 +140,24 @@ impl RealRunner {
 impl Runner for RealRunner {
     fn run(&mut self, commit: &str, build: Build, start: Start) -> Ran {
         let not_run = |sign| Ran { sign, built: false, kernel: None };
-        let mut scenario = match self.subject.at(commit, build, &self.scenario, &self.wanted, &self.places) {
-            Ok(scenario) => scenario,
-            Err(sign) => return not_run(sign),
+        let modules = matches!(self.subject, Subject::Modules(_));
+        let key = (commit.to_owned(), build);
+        let there = |hash: &&String| self.cache.find(Kind::Kernel, hash).is_some();
+        let built = self.kernels.get(&key).filter(there).filter(|_| !modules);
+        let mut scenario = match built {
+            Some(hash) => {
+                let kernel = Wanted { kernel: Some(hash.clone()), ..Wanted::default() };
+                Scenario { kernel, ..self.scenario.clone() }
+            }
+            None => match self.subject.at(commit, build, &self.scenario, &self.wanted, &self.places) {
+                Ok(scenario) => scenario,
+                Err(sign) => return not_run(sign),
+            },
         };
         // Each kernel would have a saved machine of its own, so that all runs of one commit had a single boot's luck.
-        scenario.machine.cold |= start == Start::Boot || !matches!(self.subject, Subject::Modules(_));
+        scenario.machine.cold |= start == Start::Boot || !modules;
         if build == Build::Fresh
+            && scenario.kernel.kernel.is_none()
             && let Err(abort) = self.begin_afresh(commit, &scenario)
         {
             return not_run(Sign::without_run(abort.verdict, &abort.why));
@@ -156,7 +170,10 @@ impl Runner for RealRunner {
             Err(abort) => return not_run(Sign::without_run(abort.verdict, &abort.why)),
         };
         let Watched { kernel, built } = watched.take();
-        if build == Build::Fresh && !matches!(self.subject, Subject::Modules(_)) {
+        if let Some(kernel) = &kernel {
+            self.kernels.insert(key, kernel.clone());
+        }
+        if build == Build::Fresh && !modules {
             self.fresh.kernels.extend(kernel.clone());
         }
         let sign = Sign::of(&report);

@@ -35,11 +35,15 @@ pub(crate) fn meant(wanted: &Wanted, near: Option<&Path>, cache: &Cache) -> Resu
 /// A patch's file name, and its text.
 pub type Patch = (String, Vec<u8>);
 
-/// The patches that are put on a kernel's source, and files of the source as these leave them.
+/// The patches that are put on a kernel's source, and files of the source as these leave them; `None` for one that is not there.
 ///
 /// # Errors
-/// It is no kernel that is built here, or a file is not there.
-pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<(Vec<Patch>, Vec<String>), Abort> {
+/// It is no kernel that is built here.
+pub fn sources(
+    wanted: &Wanted,
+    near: &Path,
+    files: &[&str],
+) -> Result<(Vec<Patch>, Vec<Option<String>>), Abort> {
     let cache = Cache::open()?;
     let Meant::Recipe(recipe) = meant(wanted, Some(near), &cache)? else {
         return Err(Abort::input(
@@ -49,7 +53,8 @@ pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<(Vec<Patc
     let (patches, files) = kernel::patched(&recipe, &cache, files)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let patches = patches.into_iter().map(|patch| (name(&patch.path), patch.text)).collect();
-    Ok((patches, files.iter().map(|file| String::from_utf8_lossy(file).into_owned()).collect()))
+    let text = |file: Vec<u8>| String::from_utf8_lossy(&file).into_owned();
+    Ok((patches, files.into_iter().map(|file| file.map(text)).collect()))
 }
 
 /// Takes a kernel out of the cache: nobody will ask for it again, and hundreds of them fill a disk.

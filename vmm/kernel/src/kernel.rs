@@ -189,15 +189,18 @@ pub fn source(recipe: &Recipe, cache: &Cache) -> Result<PathBuf, KernelError> {
     Ok(recipe.source.resolve(cache)?.folder)
 }
 
+/// A file of a source; `None` if it is not there.
+pub type Original = Option<Vec<u8>>;
+
 /// The patches of a recipe, and files of its source as these leave them.
 ///
 /// # Errors
-/// As a build's, as far as one gets without building; a file that is not there.
+/// As a build's, as far as one gets without building.
 pub fn patched(
     recipe: &Recipe,
     cache: &Cache,
     files: &[&str],
-) -> Result<(Vec<patch::Patch>, Vec<Vec<u8>>), KernelError> {
+) -> Result<(Vec<patch::Patch>, Vec<Original>), KernelError> {
     let Prepared { loaded, sources, .. } = prepare(recipe, cache)?;
     let scratch = cache.stage()?;
     let log = cache.log("patched");
@@ -207,7 +210,13 @@ pub fn patched(
             true => scratch.path().join(file),
             false => sources.folder.join(file),
         };
-        fs::read(&path).map_err(|error| CacheError::io("read", &path)(error).into())
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            // A folder is no file either.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) => Ok(None),
+            Err(error) => Err(CacheError::io("read", &path)(error).into()),
+        }
     };
     let files = files.iter().map(read).collect::<Result<_, KernelError>>()?;
     Ok((loaded.series.patches, files))

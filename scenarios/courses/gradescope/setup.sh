@@ -1,18 +1,17 @@
 #!/bin/sh
 # Gradescope runs this once, when it makes the image: what takes long is done here and not for each student.
-# For Debian 12 or later. Beside this file: vmm/ (a checkout of this project) and assignment/ (assignment.yaml and what it names).
+# For Debian 12 or later. Beside this file: vmm-VERSION-x86_64-linux.tar.zst (a release, or what `make dist` makes) and assignment/
+# (assignment.yaml and what it names).
 set -eu
 
 top=${AUTOGRADER:-/autograder}
 export VMM_CACHE="${VMM_CACHE:-/opt/vmm-cache}"
 
 apt-get update
-apt-get install -y --no-install-recommends ca-certificates curl make
-command -v cargo >/dev/null || {
-	curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
-	. "$HOME/.cargo/env"
-}
-cd "$top/source/vmm"
-./setup
+apt-get install -y --no-install-recommends ca-certificates zstd
+mkdir -p /opt/vmm
+tar --extract --zstd --strip-components=1 --file "$(ls "$top"/source/vmm-*-linux.tar.zst)" --directory /opt/vmm
+/opt/vmm/setup packages
+/opt/vmm/setup emulator
 # Builds the assignment's kernel, and boots the emulated host, whose state is kept.
-target/release/vmm grade check "$top/source/assignment/assignment.yaml" --only reference --host emulated --out /tmp/check
+/opt/vmm/bin/vmm grade check "$top/source/assignment/assignment.yaml" --only reference --host emulated --out /tmp/check

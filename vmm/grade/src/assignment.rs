@@ -56,6 +56,8 @@ pub enum Kind {
     Module,
     /// Patches for the kernel.
     Patch,
+    /// Files of the kernel's source, as they shall be.
+    Kernel,
     /// New system calls for the kernel; old ones, without SYSCALL_DEFINE, may be wrapped.
     Syscall(Vec<Slot>, OldStyle),
 }

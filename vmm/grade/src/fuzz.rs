@@ -23,5 +23,12 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<Strin
     });
     let patches = source::patches::prepare(assignment, files).map(|(_, order)| order);
     let call = syscall::prepare(assignment, files, base).map(|call| call.notes);
-    [module, patches, call].into_iter().flat_map(|said| said.unwrap_or_else(|wrong| vec![wrong])).collect()
+    let tree = source::tree::Tree::of(assignment, files);
+    // Every other file is the kernel's.
+    let originals = tree.asked().iter().enumerate().map(|(at, _)| (at % 2 == 0).then(|| "old\n".to_owned()));
+    let tree = tree.changed(&originals.collect::<Vec<_>>()).map(|changed| changed.notes);
+    [module, patches, call, tree]
+        .into_iter()
+        .flat_map(|said| said.unwrap_or_else(|wrong| vec![wrong]))
+        .collect()
 }

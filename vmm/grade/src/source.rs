@@ -5,6 +5,7 @@ mod c;
 pub mod module;
 pub mod patches;
 mod tidy;
+pub mod tree;
 
 pub use c::{device, major, strip};
 pub use tidy::tidy;

@@ -9,7 +9,10 @@ use crate::{
     record::{Build, Record, State, Test},
     run::{Runner, Stopped, Subject, millis},
     score,
-    source::{self, Prepared},
+    source::{
+        self, Prepared,
+        tree::{Changed, Tree},
+    },
     syscall::{self, Base},
 };
 use base::{
@@ -17,6 +20,7 @@ use base::{
     text::plain,
     wanted::Wanted,
 };
+use harness::kernel::Patch;
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
@@ -161,6 +165,7 @@ impl Common<'_> {
         let built = match (&self.assignment.kind, &self.base) {
             (Kind::Syscall(..), Some(base)) => self.kernel(files, base, stage, record)?,
             (Kind::Patch, _) => self.patched(files, stage, record)?,
+            (Kind::Kernel, _) => self.changed(files, stage, record)?,
             _ => {
                 let own = table.and_then(|table| table.get("module")).map(String::as_str);
                 self.module(files, own, stage, record)?
@@ -249,14 +254,55 @@ impl Common<'_> {
             Ok(prepared) => prepared,
             Err(why) => return Ok(Err((State::Unusable, why))),
         };
-        let own = match harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, &[]) {
-            Ok((own, _)) => own,
-            Err(abort) => return Ok(Err((State::NotGraded, abort.why))),
+        let (own, _) = match self.originals(&[]) {
+            Ok(originals) => originals,
+            Err(why) => return Ok(Err(why)),
         };
         let text = patches.values().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        let theirs = order.into_iter().map(|name| (name.clone(), patches[&name].clone())).collect();
+        self.with_series(own, theirs, text, stage, record)
+    }
+
+    /// The assignment's kernel with a student's files in place of its own.
+    fn changed(
+        &self,
+        files: &Files,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
+        let mut wanted = Tree::of(self.assignment, files);
+        record.notes.append(&mut wanted.notes);
+        let (own, originals) = match self.originals(&wanted.asked()) {
+            Ok(originals) => originals,
+            Err(why) => return Ok(Err(why)),
+        };
+        let Changed { patch, text, notes } = match wanted.changed(&originals) {
+            Ok(changed) => changed,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        record.notes.extend(notes);
+        let theirs = vec![("files.patch".to_owned(), patch.into_bytes())];
+        self.with_series(own, theirs, text, stage, record)
+    }
+
+    /// The patches of the assignment's kernel, and files of its source.
+    fn originals(&self, files: &[&str]) -> Result<(Vec<Patch>, Vec<Option<String>>), (State, String)> {
+        harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, files)
+            .map_err(|abort| (State::NotGraded, abort.why))
+    }
+
+    /// The kernel of the assignment's own patches and a student's behind them.
+    fn with_series(
+        &self,
+        own: Vec<Patch>,
+        theirs: Vec<Patch>,
+        text: String,
+        stage: Stage,
+        record: &mut Record,
+    ) -> Result<Result<Subjects, (State, String)>, Stopped> {
         // A student's file may be called like one of ours.
         let own = own.into_iter().map(|(name, text)| (format!("assignment-{name}"), text));
-        let theirs = order.into_iter().map(|name| (format!("handed-in-{name}"), patches[&name].clone()));
+        let theirs = theirs.into_iter().map(|(name, text)| (format!("handed-in-{name}"), text));
         let mut files = Prepared::default();
         let mut series = String::new();
         for (name, text) in own.chain(theirs) {

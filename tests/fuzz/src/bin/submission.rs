@@ -17,6 +17,7 @@ static ASSIGNMENTS: LazyLock<Vec<Assignment>> = LazyLock::new(|| {
     let kinds = [
         "kind: module",
         "kind: patch",
+        "kind: kernel",
         "kind: syscall\ncalls: {csci_add: {number: 548}}\nold-style: wrapped",
     ];
     let load = |kind: &str| {

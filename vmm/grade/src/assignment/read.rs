@@ -176,10 +176,15 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
     enum Name {
         Module,
         Patch,
+        Kernel,
         Syscall,
     }
-    const NAMES: &[(&str, Name)] =
-        &[("module", Name::Module), ("patch", Name::Patch), ("syscall", Name::Syscall)];
+    const NAMES: &[(&str, Name)] = &[
+        ("module", Name::Module),
+        ("patch", Name::Patch),
+        ("kernel", Name::Kernel),
+        ("syscall", Name::Syscall),
+    ];
     let name = node.and_then(|node| reader.choice(node, "what is handed in", NAMES));
     let (calls, old) = (fields.take("calls"), fields.take("old-style"));
     if name != Some(Name::Syscall) {
@@ -187,7 +192,11 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
             let why = "only an assignment of the kind `syscall` asks for system calls";
             reader.error::<()>(Diagnostic::new(&node.span, why));
         }
-        return name.map(|name| if name == Name::Patch { Kind::Patch } else { Kind::Module });
+        return Some(match name? {
+            Name::Patch => Kind::Patch,
+            Name::Kernel => Kind::Kernel,
+            Name::Module | Name::Syscall => Kind::Module,
+        });
     }
     let old = old.and_then(|node| {
         reader.choice(
@@ -226,6 +235,19 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
 fn default_files(kind: &Option<Kind>) -> GlobSet {
     let names: &[&str] = match kind {
         Some(Kind::Patch) => &["*.patch", "*.diff"],
+        Some(Kind::Kernel) => &[
+            "*.c",
+            "*.h",
+            "*.S",
+            "*.rs",
+            "*.tbl",
+            "*.lds",
+            "Makefile",
+            "Makefile.*",
+            "Kbuild",
+            "Kconfig",
+            "Kconfig.*",
+        ],
         Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff"],
         _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
     };

@@ -1,7 +1,7 @@
 //! The kernel that all students share: it has the assignment's numbers and names, and a folder for what they hand in.
 
 use super::{HandedIn, added};
-use crate::assignment::Slot;
+use crate::{assignment::Slot, source::tree::new_file};
 use base::{text::plain, wanted::Wanted};
 use harness::{Abort, kernel::Patch};
 use std::{collections::BTreeSet, fs, path::Path};
@@ -30,8 +30,9 @@ impl Base {
     /// The kernel is none that is built here, or it has one of the calls already.
     pub fn new(wanted: &Wanted, near: &Path, slots: &[Slot]) -> Result<Self, Abort> {
         let (patches, files) = harness::kernel::sources(wanted, near, &[TABLE, NOT_IMPLEMENTED, MAKEFILE])?;
-        let [table, not_implemented, makefile] = &files[..] else {
-            return Err(Abort::infra("a kernel's source lost a file"));
+        let [Some(table), Some(not_implemented), Some(makefile)] = &files[..] else {
+            let why = format!("{TABLE}, {NOT_IMPLEMENTED} or {MAKEFILE} is not in this kernel's source");
+            return Err(Abort::input(why));
         };
         Self::of(patches, [table, not_implemented, makefile], slots).map_err(Abort::input)
     }
@@ -123,11 +124,4 @@ fn behind(path: &str, text: &str, lines: &[String]) -> String {
     );
     let context = context.iter().map(|line| format!(" {line}\n"));
     head + &context.chain(lines.iter().map(|line| format!("+{line}\n"))).collect::<String>()
-}
-
-/// A patch that makes a file.
-fn new_file(path: &str, text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let body: String = lines.iter().map(|line| format!("+{line}\n")).collect();
-    format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1,{} @@\n{body}", lines.len().max(1))
 }

@@ -20,7 +20,7 @@ use base::{
     text::plain,
     wanted::Wanted,
 };
-use harness::kernel::Patch;
+use harness::kernel::{Patch, Sources};
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
@@ -286,7 +286,7 @@ impl Common<'_> {
     }
 
     /// The patches of the assignment's kernel, and files of its source.
-    fn originals(&self, files: &[&str]) -> Result<(Vec<Patch>, Vec<Option<String>>), (State, String)> {
+    fn originals(&self, files: &[&str]) -> Result<Sources, (State, String)> {
         harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, files)
             .map_err(|abort| (State::NotGraded, abort.why))
     }

@@ -36,14 +36,13 @@ pub(crate) fn meant(wanted: &Wanted, near: Option<&Path>, cache: &Cache) -> Resu
 pub type Patch = (String, Vec<u8>);
 
 /// The patches that are put on a kernel's source, and files of the source as these leave them; `None` for one that is not there.
+pub type Sources = (Vec<Patch>, Vec<Option<String>>);
+
+/// A kernel's patches, and these files of its source.
 ///
 /// # Errors
 /// It is no kernel that is built here.
-pub fn sources(
-    wanted: &Wanted,
-    near: &Path,
-    files: &[&str],
-) -> Result<(Vec<Patch>, Vec<Option<String>>), Abort> {
+pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<Sources, Abort> {
     let cache = Cache::open()?;
     let Meant::Recipe(recipe) = meant(wanted, Some(near), &cache)? else {
         return Err(Abort::input(

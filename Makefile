@@ -18,7 +18,7 @@ test: setup
 	cargo test --release -p vmm -- --test-threads=1
 
 # The same, and other kernels: 7.3, which is built, and Debian's own; the kernel's own tests; an array on Slurm, where that is
-# installed; the release in a bare Debian; an Intel processor; no figure more than 5 % dearer.
+# installed; the release in a bare Debian, in a whole machine, and as Gradescope has it; an Intel processor; no figure more than 5 % dearer.
 test-all: test
 	./setup debian-kernel
 	./setup intel
@@ -27,6 +27,8 @@ test-all: test
 	tests/release/slurm $(RELEASE)/vmm
 	$(MAKE) dist
 	tests/release/debian target/dist/vmm-*-linux.tar.zst target/debian
+	tests/release/machine target/dist/vmm-*-linux.tar.zst target/debian
+	tests/release/gradescope target/dist/vmm-*-linux.tar.zst target/debian
 	$(RELEASE)/vmm bench exact --table tests/bench/exact.json
 
 # Figures beside the bars that they are held against; of the times none passes or fails.

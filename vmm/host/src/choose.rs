@@ -133,20 +133,24 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
         let description = format!("this machine's KVM ({})", examination.summary());
         return Ok(Chosen { kind: Kind::Kvm, description, slow: false, files });
     };
-    if choice == Choice::Kvm {
-        return match examination.first_fault() {
-            Some(fault) => Err(HostError::Unsound { why: fault.found.clone(), fix: fault.fix.clone() }),
-            None => {
-                let why = &failure.found;
-                let description = format!(
-                    "this machine's KVM, slow as it is ({why}; `--host emulated` may take less time)"
-                );
-                Ok(Chosen { kind: Kind::Kvm, description, slow: true, files })
-            }
-        };
-    }
     let (why, fix) = (failure.found.clone(), failure.fix.clone());
-    emulated(why.clone()).map_err(|emulated| HostError::None { kvm: why, fix, emulated })
+    let slow = |hint: &str| Chosen {
+        kind: Kind::Kvm,
+        description: format!("this machine's KVM, slow as it is ({why}; {hint})"),
+        slow: true,
+        files: files.clone(),
+    };
+    match (choice, examination.first_fault()) {
+        (Choice::Kvm, Some(fault)) => {
+            Err(HostError::Unsound { why: fault.found.clone(), fix: fault.fix.clone() })
+        }
+        (Choice::Kvm, None) => Ok(slow("`--host emulated` may take less time")),
+        (_, fault) => emulated(why.clone()).or_else(|emulated| match fault {
+            // A guest that takes its time is better than none.
+            None => Ok(slow("an emulated host may take less time, and none is set up here")),
+            Some(_) => Err(HostError::None { kvm: why.clone(), fix, emulated }),
+        }),
+    }
 }
 
 impl Chosen {

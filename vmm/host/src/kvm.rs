@@ -129,8 +129,8 @@ fn module_to_load(cpuinfo: &str) -> String {
 /// What to do where the device may not be opened.
 fn rights(group: Option<&str>, mode: u32) -> String {
     match group {
-        Some("root") | None => r#"give it to the group kvm: `echo 'KERNEL=="kvm", GROUP="kvm", MODE="0660"' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm trigger --name-match=kvm`, and join that group: `sudo usermod -aG kvm $USER`, then log in again"#.to_owned(),
-        Some(_) if mode & 0o060 != 0o060 => r#"let its group use it: `echo 'KERNEL=="kvm", MODE="0660"' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm trigger --name-match=kvm`"#.to_owned(),
+        Some("root") | None => r#"give it to the group kvm: `echo 'KERNEL=="kvm", GROUP="kvm", MODE="0660"' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm control --reload-rules && sudo udevadm trigger --name-match=kvm && sudo udevadm settle`, and join that group: `sudo usermod -aG kvm $USER`, then log in again"#.to_owned(),
+        Some(_) if mode & 0o060 != 0o060 => r#"let its group use it: `echo 'KERNEL=="kvm", MODE="0660"' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm control --reload-rules && sudo udevadm trigger --name-match=kvm && sudo udevadm settle`"#.to_owned(),
         Some(group) => format!("join its group: `sudo usermod -aG {group} $USER`, then log in again"),
     }
 }

@@ -291,9 +291,6 @@ impl Toolchain {
         make.env("KBUILD_BUILD_USER", "vmm").env("KBUILD_BUILD_HOST", "vmm").env("KBUILD_BUILD_VERSION", "1");
         let ccache = if self.ccache { "ccache " } else { "" };
         make.arg(format!("CC={ccache}{}", self.compiler.cc()));
-        // Programs of the build's own, a tenth of the time of a build whose objects are known.
-        let host = if matches!(self.compiler, Compiler::Gcc) { "gcc".to_owned() } else { self.compiler.cc() };
-        make.arg(format!("HOSTCC={ccache}{host}"));
         if let Compiler::Llvm { suffix } = &self.compiler {
             make.arg(format!("LLVM={}", if suffix.is_empty() { "1" } else { suffix }));
         }

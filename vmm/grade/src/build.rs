@@ -86,7 +86,7 @@ fn command_of(
     let result = one(command, limit, &log);
     let said = fs::read(&log).unwrap_or_default();
     let _ = fs::remove_file(&log);
-    let said = at_home(&String::from_utf8_lossy(&said), shown);
+    let said = at_home(&told(&String::from_utf8_lossy(&said)), shown);
     let build = |errors: Option<String>| Build { errors, warnings: Vec::new(), took_ms: millis(started) };
     match result {
         Ok(End::Exited(status)) if status.success() => {
@@ -154,6 +154,13 @@ fn end(child: &mut Child) -> io::Result<()> {
     Ok(())
 }
 
+/// What was said, without how far the build was and where this machine keeps its log.
+fn told(said: &str) -> String {
+    let is_ours =
+        |line: &str| line.starts_with("building Linux ") || line.starts_with("the whole output is in ");
+    said.lines().filter(|line| !is_ours(line.trim_start())).map(|line| format!("{line}\n")).collect()
+}
+
 /// The beginning of what was said: compilers put the cause first.
 fn cut(said: &str) -> String {
     let mut end = said.len().min(SAID);
@@ -162,4 +169,16 @@ fn cut(said: &str) -> String {
     }
     let said = said[..end].trim();
     said.strip_prefix("error: ").unwrap_or(said).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_student_is_told_of_the_fault_and_not_of_this_machine() {
+        let said = "building Linux 6.12.117 ...\nerror: failed to build the kernel:\n  kernel/sys.c:1: error: x\n  \
+                    the whole output is in /home/teacher/.cache/vmm/logs/k.log\n";
+        assert_eq!(cut(&told(said)), "failed to build the kernel:\n  kernel/sys.c:1: error: x");
+    }
 }

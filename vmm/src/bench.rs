@@ -71,8 +71,8 @@ pub enum BenchCommand {
     },
     /// A bisection of the kernel: by vmm, and by git with a script that calls make and vmm
     ///
-    /// Makes a history of 67 commits on top of Linux 6.12 for that, and builds everything in a cache of its own. Takes the better part of an
-    /// hour on two processors, and some GiB in the cache's folder bisect-bench, which may be deleted.
+    /// Makes a history of 67 commits on top of Linux 6.12 for that, and builds everything in a cache of its own. Takes some ten
+    /// minutes on two processors, and some GiB in the cache's folder bisect-bench, which may be deleted.
     Bisect,
     /// Grading a class, one and two at a time, and the same by `vmm run`
     ///

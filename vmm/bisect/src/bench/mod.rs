@@ -31,7 +31,7 @@ fn fault(error: GitError) -> Abort {
     }
 }
 
-/// Measures both, once each, and compares. It takes the better part of an hour on two processors.
+/// Measures both, once each, and compares. It takes some ten minutes on two processors.
 ///
 /// # Errors
 /// This machine; or this program's answer is wrong.

@@ -25,8 +25,9 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<Strin
     let call = syscall::prepare(assignment, files, base).map(|call| call.notes);
     let tree = source::tree::Tree::of(assignment, files);
     // Every other file is the kernel's.
-    let originals = tree.asked().iter().enumerate().map(|(at, _)| (at % 2 == 0).then(|| "old\n".to_owned()));
-    let tree = tree.changed(&originals.collect::<Vec<_>>()).map(|changed| changed.notes);
+    let originals: Vec<_> =
+        (0..tree.asked().len()).map(|at| (at % 2 == 0).then(|| "old\n".to_owned())).collect();
+    let tree = tree.changed(&originals).map(|changed| changed.notes);
     [module, patches, call, tree]
         .into_iter()
         .flat_map(|said| said.unwrap_or_else(|wrong| vec![wrong]))

@@ -29,7 +29,7 @@ static ASSIGNMENTS: LazyLock<Vec<Assignment>> = LazyLock::new(|| {
 });
 static BASE: LazyLock<Base> = LazyLock::new(|| Base::with(&["read", "write"]));
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "hello.c",
     "Makefile",
     "Kbuild",
@@ -37,6 +37,7 @@ const NAMES: [&str; 12] = [
     "a/b.h",
     "syscalls.h",
     "syscall_64.tbl",
+    "linux/kernel/sys.c",
     "0001-x.patch",
     "all.diff",
     "series",

@@ -132,6 +132,13 @@ fn reports_that_are_hushed_or_made_up_are_seen() {
     play(&[
         ("silence", by_step("silence"), "tampered", &["suppress_printk was changed from 0x0 to 0x1"]),
         ("hush", by_step("hush"), "splat", &["has counted a warning that is not in its log"]),
+        // Without 32-bit doors a breakpoint is left for the taint.
+        (
+            "hush-whole",
+            format!("machine: {{command-line: ia32_emulation=0}}\n{}", by_step("hush-whole")),
+            "tampered",
+            &["the kernel's taint W was taken away by hush"],
+        ),
         ("made-up-warning", lies(&play_it("made-up-warning"), warns), "tampered", &["the log tells of"]),
         (
             "made-up-warning-with-taint",

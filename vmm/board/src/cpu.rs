@@ -271,6 +271,14 @@ impl Cpu {
     fn stopped(&mut self, registers: &Registers, dr6: u64) -> Result<(), TrapError> {
         let vcpu = &mut *self.vcpu;
         let hits = vcpu.breakpoints().hit(registers, dr6);
+        if let Some(guarded) = &self.guarded {
+            let written = hits.iter().any(|(who, _)| *who == Subscriber::Guard);
+            guarded.look(written.then_some(registers.rip));
+            // Nothing else has stopped it, and the instruction is done.
+            if written && hits.iter().all(|(who, _)| *who == Subscriber::Guard) {
+                return Ok(());
+            }
+        }
         let own: Vec<usize> =
             hits.iter().filter(|(who, _)| *who == Subscriber::Guest).map(|(_, index)| *index).collect();
         if let Some(guest) = self.own.as_mut().filter(|_| !own.is_empty()) {
@@ -344,7 +352,13 @@ impl Cpu {
                 Ok(Ask::Controls(to)) => {
                     let _ = to.send(self.vcpu.controls().ok().map(|controls| (self.index, controls)));
                 }
-                Ok(Ask::Guard(guarded)) => self.guarded = Some(guarded),
+                Ok(Ask::Guard(guarded)) => {
+                    let set = self.vcpu.set_breakpoints(Subscriber::Guard, &guarded.breakpoints());
+                    self.guarded = Some(guarded);
+                    if let Err(error) = set {
+                        return Some(EndReason::host(error));
+                    }
+                }
                 Ok(Ask::Untrap { done }) => drop(done.send(self.untrap().map_err(|error| error.to_string()))),
                 Ok(Ask::Walk { order, done }) => {
                     drop(done.send(self.walk(*order).map_err(|error| error.to_string())))
@@ -404,6 +418,7 @@ impl Cpu {
         (self.watch, self.own) = (None, None);
         // Without any of ours the guest's own work as they are.
         self.vcpu.set_breakpoints(Subscriber::Guest, &[])?;
+        self.vcpu.set_breakpoints(Subscriber::Guard, &[])?;
         self.vcpu.set_breakpoints(Subscriber::Watch, &[])
     }
 

@@ -2,18 +2,21 @@
 //! the registers that decide what code may do.
 //!
 //! The pages are taken from the guest's writing: whoever writes there, by whatever mapping, exits. The write is noted, with
-//! the instruction that did it, and then done, so that the guest goes on as it would alone. Everything else is
-//! compared when somebody asks.
+//! the instruction that did it, and then done, so that the guest goes on as it would alone. A device that the guest points there
+//! writes without an exit; the memory itself remembers it.
+//!
+//! Variables in which the kernel counts its own troubles are looked at whenever the guest stops for a call, and the taint at each
+//! write to it as well, where a breakpoint is left for that. Everything else is compared when somebody asks.
 
 use crate::wire::Tampering;
-use machine::{AddressSpace, Controls, GuestVirtualAddress, Memory};
+use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use trap::Landmarks;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 const PAGE: u64 = 0x1000;
 /// So much is told; a guest may write any number of times.
@@ -39,9 +42,16 @@ const CR0: u64 = 1 | 1 << 16 | 1 << 31;
 const CR4: u64 = 1 << 11 | 1 << 20 | 1 << 21;
 /// Bits of EFER: `syscall`, long mode, no-execute (section 3.1.7).
 const EFER: u64 = 1 | 1 << 10 | 1 << 11;
-/// Variables that nothing changes in a kernel that lives, and their lengths: where the log is, and whether the kernel logs at all
-/// (kernel/printk/printk.c). A kernel that has panicked sets the second one.
-const VARIABLES: [(&str, usize); 2] = [("prb", 8), ("suppress_printk", 4)];
+/// Variables that change as told, and their lengths: what the kernel counts of its own troubles (kernel/panic.c), whether it
+/// logs at all, and where the log is (kernel/printk/printk.c). A kernel that has panicked sets the one before the last.
+const VARIABLES: [(&str, usize, Rule); 5] = [
+    (TAINT, 8, Rule::Gains),
+    ("warn_count", 4, Rule::Grows),
+    ("oops_count", 4, Rule::Grows),
+    ("suppress_printk", 4, Rule::Stays),
+    ("prb", 8, Rule::Stays),
+];
+const TAINT: &str = "tainted_mask";
 const GATE: usize = 16;
 const GATES: usize = 256;
 
@@ -55,11 +65,26 @@ struct Inner {
     pages: BTreeMap<u64, u64>,
     /// The page of the interrupt table.
     gates: Option<u64>,
+    /// The same of pages with variables, which anybody may write to.
+    data: BTreeMap<u64, u64>,
+    /// Where the taint is, as linked.
+    taint: Option<u64>,
     /// Where the kernel may patch, as linked.
     places: Vec<u64>,
     patches: bool,
-    /// What was written elsewhere.
-    written: Mutex<Vec<Tampering>>,
+    state: Mutex<State>,
+}
+
+/// What is known of it all.
+#[derive(Default)]
+struct State {
+    /// What was written where nobody may write.
+    written: Vec<Tampering>,
+    /// Pages that the guest has written to, by their physical addresses, as they have to be now.
+    copies: BTreeMap<u64, Vec<u8>>,
+    /// Pages that a device has written to, which is told once.
+    by_devices: BTreeSet<u64>,
+    variables: Vec<Variable>,
 }
 
 impl Guarded {
@@ -70,37 +95,87 @@ impl Guarded {
         let gates = inner.gates == Some(page);
         let linked = if gates { Some(&0) } else { inner.pages.get(&page) };
         let Some(address) = linked.map(|linked| linked + offset) else { return false };
-        let mut from = vec![0; data.len()];
-        let at = GuestAddress(physical);
-        // Both are in memory: a page of it is what is guarded, and no write crosses a page.
-        let read = inner.memory.read_slice(&mut from, at).is_ok();
-        let wrote = inner.memory.write_slice(data, at).is_ok();
-        if !read || !wrote || from == data {
+        let state = &mut *inner.state();
+        let copy = state.copies.entry(page).or_insert_with(|| {
+            if inner.by_device(page) {
+                state.by_devices.insert(page);
+            }
+            inner.page(page)
+        });
+        // No write crosses a page.
+        let place = offset as usize..copy.len().min(offset as usize + data.len());
+        let from = copy[place.clone()].to_vec();
+        let wrote = inner.memory.write_slice(data, GuestAddress(physical)).is_ok();
+        if from == data || from.len() != data.len() || !wrote {
             return true;
         }
+        copy[place].copy_from_slice(data);
         if gates {
-            self.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 });
+            state.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 });
         } else if !inner.may_patch(address, data.len() as u64) {
-            self.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
+            state.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
         }
         true
     }
 
-    /// Something was changed.
-    pub fn note(&self, what: Tampering) {
-        let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.len() < MOST_TOLD && !written.contains(&what) {
-            written.push(what);
+    /// Looks at the variables. `rip` is the instruction behind one that has just written to one of them.
+    pub fn look(&self, rip: Option<u64>) {
+        self.0.state().look(&self.0.memory, rip);
+    }
+
+    /// For where a breakpoint is left: the end of each instruction that writes to the taint.
+    pub fn breakpoints(&self) -> Vec<Breakpoint> {
+        let on = Condition::Data { kind: 1, length: 2 };
+        self.0.taint.iter().map(|at| Breakpoint { address: *at, on, need: Need::Spare }).collect()
+    }
+}
+
+impl State {
+    fn note(&mut self, what: Tampering) {
+        if self.written.len() < MOST_TOLD && !self.written.contains(&what) {
+            self.written.push(what);
         }
     }
 
-    /// What was written since the last time.
-    fn take(&self) -> Vec<Tampering> {
-        std::mem::take(&mut *self.0.written.lock().unwrap_or_else(PoisonError::into_inner))
+    fn look(&mut self, memory: &Memory, rip: Option<u64>) {
+        let changed = |variable: &mut Variable| variable.changed(memory, rip);
+        let changed: Vec<Tampering> = self.variables.iter_mut().filter_map(changed).collect();
+        changed.into_iter().for_each(|what| self.note(what));
     }
 }
 
 impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody has written there for whom no page is protected.
+    fn by_device(&self, page: u64) -> bool {
+        self.memory
+            .to_region_addr(GuestAddress(page))
+            .is_some_and(|(region, at)| region.get_mmap().bitmap().is_addr_set(at.0 as usize))
+    }
+
+    /// A page of memory as it is.
+    fn page(&self, page: u64) -> Vec<u8> {
+        let mut bytes = vec![0; PAGE as usize];
+        match self.memory.read_slice(&mut bytes, GuestAddress(page)) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Pages to which a device has written since the last time.
+    fn by_devices(&self, state: &mut State) -> Vec<Tampering> {
+        let image = self.pages.iter().map(|(page, linked)| (*page, *linked));
+        let written = |(page, _): &(u64, u64)| {
+            self.by_device(*page) && state.copies.get(page).is_none_or(|copy| *copy != self.page(*page))
+        };
+        let written: Vec<(u64, u64)> = image.filter(written).collect();
+        let new = written.into_iter().filter(|(page, _)| state.by_devices.insert(*page));
+        new.map(|(_, address)| Tampering::Device { address }).collect()
+    }
+
     fn may_patch(&self, address: u64, length: u64) -> bool {
         let next = self.places.partition_point(|place| *place + PATCH <= address);
         self.patches
@@ -117,35 +192,60 @@ pub struct Guard {
     space: AddressSpace,
     /// Of each vCPU that was up.
     registers: BTreeMap<u8, (Controls, Vec<u8>)>,
-    taint: u64,
-    /// Their names, where they are, and what they held.
-    variables: Vec<Variable>,
 }
 
-/// A variable that stays as it is.
+/// How a variable may change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rule {
+    /// Its bits stay set.
+    Gains,
+    /// It counts upwards.
+    Grows,
+    /// It does not.
+    Stays,
+}
+
+/// A variable of the kernel's.
 struct Variable {
     name: &'static str,
-    at: GuestVirtualAddress,
+    rule: Rule,
+    /// Physical.
+    at: GuestAddress,
     length: usize,
     value: u64,
 }
 
 impl Variable {
-    fn read(space: &AddressSpace, at: GuestVirtualAddress, length: usize) -> Option<u64> {
+    fn of(
+        memory: &Memory,
+        space: &AddressSpace,
+        landmarks: &Landmarks,
+        (name, length, rule): (&'static str, usize, Rule),
+    ) -> Option<Self> {
+        let at = GuestAddress(space.translate(GuestVirtualAddress(landmarks.symbol(name)?))?.0);
+        let mut variable = Self { name, rule, at, length, value: 0 };
+        variable.value = variable.read(memory)?;
+        Some(variable)
+    }
+
+    fn read(&self, memory: &Memory) -> Option<u64> {
         let mut bytes = [0; 8];
-        space.read(at, &mut bytes[..length])?;
+        memory.read_slice(&mut bytes[..self.length], self.at).ok()?;
         Some(u64::from_le_bytes(bytes))
     }
 
-    fn of(space: &AddressSpace, landmarks: &Landmarks, name: &'static str, length: usize) -> Option<Self> {
-        let at = GuestVirtualAddress(landmarks.symbol(name)?);
-        Some(Self { name, at, length, value: Self::read(space, at, length)? })
-    }
-
-    fn changed(&mut self, space: &AddressSpace) -> Option<Tampering> {
-        let to = Self::read(space, self.at, self.length)?;
+    fn changed(&mut self, memory: &Memory, rip: Option<u64>) -> Option<Tampering> {
+        let to = self.read(memory)?;
         let from = std::mem::replace(&mut self.value, to);
-        (from != to).then(|| Tampering::Variable { name: self.name.to_owned(), from, to })
+        let allowed = match self.rule {
+            Rule::Gains => from & !to == 0,
+            Rule::Grows => from <= to,
+            Rule::Stays => from == to,
+        };
+        (!allowed).then(|| match self.rule {
+            Rule::Gains => Tampering::Taint { from, to, rip, by: None },
+            _ => Tampering::Variable { name: self.name.to_owned(), from, to, rip, by: None },
+        })
     }
 }
 
@@ -170,12 +270,18 @@ impl Guard {
         // Linux has the table in a page of its own (`idt_table` of arch/x86/kernel/idt.c).
         let whole = now.filter(|now| now.idt.0 % PAGE == 0 && usize::from(now.idt.1) == GATE * GATES - 1);
         let gates = whole.and_then(|now| Some(space.translate(GuestVirtualAddress(now.idt.0))?.0));
-        let inner =
-            Inner { memory: memory.clone(), pages, gates, places, patches, written: Mutex::default() };
+        let variable = |it| Variable::of(memory, space, landmarks, it);
+        let variables: Vec<Variable> = VARIABLES.into_iter().filter_map(variable).collect();
+        let page = |variable: &Variable| {
+            let linked = landmarks.symbol(variable.name)? & !(PAGE - 1);
+            Some((variable.at.0 & !(PAGE - 1), linked))
+        };
+        let data = variables.iter().filter_map(page).collect();
+        let (memory, taint) = (memory.clone(), landmarks.symbol(TAINT));
+        let state = Mutex::new(State { variables, ..State::default() });
+        let inner = Inner { memory, pages, gates, data, taint, places, patches, state };
         let guarded = Guarded(Arc::new(inner));
-        let variable = |(name, length)| Variable::of(space, landmarks, name, length);
-        let variables = VARIABLES.into_iter().filter_map(variable).collect();
-        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new(), taint: 0, variables })
+        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new() })
     }
 
     /// For those who see writes.
@@ -183,10 +289,11 @@ impl Guard {
         self.guarded.clone()
     }
 
-    /// The physical pages, in pieces.
+    /// The physical pages that are to be taken from the guest's writing, in pieces.
     pub fn pages(&self) -> Vec<Range<u64>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
-        let all: BTreeSet<u64> = self.guarded.0.pages.keys().copied().chain(self.guarded.0.gates).collect();
+        let inner = &self.guarded.0;
+        let all: BTreeSet<u64> = inner.pages.keys().copied().chain(inner.gates).collect();
         for page in all {
             match pieces.last_mut() {
                 Some(last) if last.end == page => last.end += PAGE,
@@ -196,16 +303,16 @@ impl Guard {
         pieces
     }
 
-    /// The kernel's taint, as it was read.
-    pub fn taint(&mut self, taint: u64) -> Option<Tampering> {
-        let from = self.taint;
-        self.taint |= taint;
-        (from & !taint != 0).then_some(Tampering::Taint { from, to: taint })
-    }
-
     /// What is not as it was. `now` are the registers of the vCPUs that answered.
     pub fn compare(&mut self, now: &[(u8, Controls)]) -> Vec<Tampering> {
-        let mut found = self.guarded.take();
+        let inner = &*self.guarded.0;
+        let mut found = {
+            let state = &mut *inner.state();
+            state.look(&inner.memory, None);
+            let mut found = std::mem::take(&mut state.written);
+            found.extend(inner.by_devices(state));
+            found
+        };
         for (vcpu, now) in now.iter().filter(|(_, now)| now.paging()) {
             let gates = self.gates(now);
             match self.registers.get_mut(vcpu) {
@@ -225,10 +332,7 @@ impl Guard {
                 }
             }
         }
-        if !now.is_empty() {
-            found.extend(self.variables.iter_mut().filter_map(|variable| variable.changed(&self.space)));
-        }
-        let memory = &self.guarded.0.memory;
+        let memory = &inner.memory;
         let mut spaces: Vec<AddressSpace> = now
             .iter()
             .filter(|(_, now)| now.paging())
@@ -243,7 +347,8 @@ impl Guard {
     /// The first page of the image that is not where it was. User space's tables may lack it altogether
     /// (Documentation/arch/x86/pti.rst).
     fn moved(&self, space: &AddressSpace) -> Option<Tampering> {
-        self.guarded.0.pages.iter().find_map(|(physical, address)| {
+        let inner = &self.guarded.0;
+        inner.pages.iter().chain(&inner.data).find_map(|(physical, address)| {
             let to = space.translate(GuestVirtualAddress(*address))?.0;
             (to != *physical).then_some(Tampering::Mapping {
                 address: *address,

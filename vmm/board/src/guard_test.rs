@@ -41,7 +41,13 @@ fn guard(memory: &Memory, patches: bool) -> Guard {
     let distance = TEXT_AT.wrapping_add(0x40).wrapping_sub(CONSTANTS_AT + 0x100) as u32;
     memory.write_obj(distance, GuestAddress(PLACE + 2 * PAGE + 0x100)).unwrap();
     let space = AddressSpace::new(memory.clone(), ROOT, 0);
+    all_is_loaded(memory);
     Guard::of(memory, &space, &landmarks(), patches, Some(controls())).unwrap()
+}
+
+/// What is written from now on, and not by way of the guard, was written by devices.
+fn all_is_loaded(memory: &Memory) {
+    memory.iter().for_each(|region| region.get_mmap().bitmap().reset());
 }
 
 fn controls() -> Controls {
@@ -119,14 +125,6 @@ fn the_image_has_to_stay_where_it_is_mapped() {
 }
 
 #[test]
-fn taint_only_grows() {
-    let memory = memory();
-    let mut guard = guard(&memory, false);
-    assert_eq!((guard.taint(1), guard.taint(3), guard.taint(3)), (None, None, None));
-    assert_eq!(guard.taint(2), Some(Tampering::Taint { from: 3, to: 2 }));
-}
-
-#[test]
 fn writes_to_the_interrupt_table_are_told_by_the_gate() {
     let memory = memory();
     let mut guard = guard(&memory, true);
@@ -139,17 +137,78 @@ fn writes_to_the_interrupt_table_are_told_by_the_gate() {
 }
 
 #[test]
-fn variables_that_nothing_changes_are_compared() {
+fn a_device_that_writes_there_is_told() {
     let memory = memory();
+    let mut guard = guard(&memory, false);
+    // A page that the kernel has patched itself, too.
+    assert!(guard.guarded().write(PLACE + 0x40, &[9; 5], 7));
+    assert_eq!(guard.compare(&[]), []);
+    memory.write_obj(1u8, GuestAddress(PLACE + 0x80)).unwrap();
+    memory.write_obj(1u8, GuestAddress(PLACE + 2 * PAGE)).unwrap();
+    let told = |address| Tampering::Device { address };
+    assert_eq!(guard.compare(&[]), [told(TEXT_AT), told(CONSTANTS_AT)]);
+    assert_eq!(guard.compare(&[]), [], "once");
+}
+
+/// The kernel's variables, on the page behind the interrupt table.
+const VARIABLES_AT: u64 = IDT_AT + PAGE;
+
+/// With variables, and of a kernel that patches where it wants.
+fn guard_of_variables(memory: &Memory) -> Guard {
+    memory.write_obj((PLACE + 4 * PAGE) | 3, GuestAddress(0x4000 + 4 * 8)).unwrap();
     let space = AddressSpace::new(memory.clone(), ROOT, 0);
     let mut landmarks = landmarks();
-    landmarks.symbols.insert("suppress_printk".to_owned(), TEXT_AT + 4);
-    let mut guard = Guard::of(&memory, &space, &landmarks, false, None).unwrap();
-    // What lies behind it is another one.
-    memory.write_obj(7u32, GuestAddress(PLACE + 8)).unwrap();
-    assert_eq!(guard.compare(&[(0, controls())]), []);
-    memory.write_obj(1u32, GuestAddress(PLACE + 4)).unwrap();
-    let told = Tampering::Variable { name: "suppress_printk".into(), from: 0, to: 1 };
+    for (at, name) in (0..).zip(["suppress_printk", "tainted_mask", "warn_count"]) {
+        landmarks.symbols.insert(name.to_owned(), VARIABLES_AT + at * 8);
+    }
+    all_is_loaded(memory);
+    Guard::of(memory, &space, &landmarks, false, None).unwrap()
+}
+
+#[test]
+fn variables_are_compared_as_they_may_change() {
+    let memory = memory();
+    let mut guard = guard_of_variables(&memory);
+    let put = |at: u64, value: u32| memory.write_obj(value, GuestAddress(PLACE + 4 * PAGE + at)).unwrap();
+    let mut told = || guard.compare(&[(0, controls())]);
+    // What lies behind the first is another one.
+    put(4, 7);
+    assert_eq!(told(), []);
+    put(0, 1);
+    let variable = |name: &str, from, to| {
+        vec![Tampering::Variable { name: name.into(), from, to, rip: None, by: None }]
+    };
+    assert_eq!(told(), variable("suppress_printk", 0, 1));
+    assert_eq!(told(), []);
+    put(8, 1);
+    put(16, 2);
+    assert_eq!(told(), []);
+    put(8, 3);
+    assert_eq!(told(), []);
+    put(8, 2);
+    assert_eq!(told(), [Tampering::Taint { from: 3, to: 2, rip: None, by: None }]);
+    put(16, 1);
+    assert_eq!(told(), variable("warn_count", 2, 1));
+    // Another page behind the address.
+    memory.write_obj::<u64>(0x18_0003, GuestAddress(0x4000 + 4 * 8)).unwrap();
+    let moved = Tampering::Mapping { address: VARIABLES_AT, from: Some(PLACE + 4 * PAGE), to: Some(0x18_0000) };
+    assert_eq!(told(), [moved.clone(), moved]);
+}
+
+#[test]
+fn a_write_to_the_taint_is_looked_at_where_a_breakpoint_is_left() {
+    let memory = memory();
+    let mut guard = guard_of_variables(&memory);
+    let guarded = guard.guarded();
+    let taint = VARIABLES_AT + 8;
+    let on = Condition::Data { kind: 1, length: 2 };
+    assert_eq!(guarded.breakpoints(), [Breakpoint { address: taint, on, need: Need::Spare }]);
+    // There and back.
+    for value in [1u64, 0] {
+        memory.write_obj(value, GuestAddress(PLACE + 4 * PAGE + 8)).unwrap();
+        guarded.look(Some(7));
+    }
+    let told = Tampering::Taint { from: 1, to: 0, rip: Some(7), by: None };
     assert_eq!(guard.compare(&[(0, controls())]), [told]);
     assert_eq!(guard.compare(&[(0, controls())]), []);
 }

@@ -390,11 +390,6 @@ impl Machine {
 
     fn tell_taint(&mut self) {
         let taint = self.tainted_mask.and_then(|at| self.space.as_ref()?.read_u64(at));
-        if let (Some(guard), Some(mask)) = (&mut self.guard, taint)
-            && let Some(lost) = guard.taint(mask)
-        {
-            self.outbox.send(&Notice::Tampered(lost));
-        }
         if let Some(mask) = taint
             && self.taint != taint
         {

@@ -315,10 +315,14 @@ pub enum Tampering {
         from: u64,
         /// What it is.
         to: u64,
+        /// The instruction that did it, where that was seen.
+        rip: Option<u64>,
+        /// As in [`Tampering::Code`].
+        by: Option<String>,
     },
     /// A call that did not come back as what it entered as.
     Odd(Oddity),
-    /// A variable of the kernel's that nothing changes in a living kernel.
+    /// A variable of the kernel's that nothing changes so in a living kernel.
     Variable {
         /// Its name.
         name: String,
@@ -326,6 +330,15 @@ pub enum Tampering {
         from: u64,
         /// What it holds now.
         to: u64,
+        /// The instruction that did it, where that was seen.
+        rip: Option<u64>,
+        /// As in [`Tampering::Code`].
+        by: Option<String>,
+    },
+    /// A device was made to write where nobody may write.
+    Device {
+        /// Into the page at this address, as linked.
+        address: u64,
     },
     /// A record of the log that was changed after it had been read.
     Record {

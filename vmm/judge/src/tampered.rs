@@ -31,7 +31,15 @@ impl Tampered {
                 let by = by.clone().or_else(|| names.symbol(*rip));
                 (Some(named(*address)), Some(Named { address: *rip, name: by }))
             }
-            Seen::Guest(Tampering::Mapping { address, .. }) => (Some(named(*address)), None),
+            Seen::Guest(Tampering::Mapping { address, .. } | Tampering::Device { address }) => {
+                (Some(named(*address)), None)
+            }
+            Seen::Guest(
+                Tampering::Taint { rip: Some(rip), by, .. } | Tampering::Variable { rip: Some(rip), by, .. },
+            ) => {
+                let by = by.clone().or_else(|| names.symbol(*rip));
+                (None, Some(Named { address: *rip, name: by }))
+            }
             _ => (None, None),
         };
         let of_step =
@@ -59,13 +67,17 @@ impl fmt::Display for Tampered {
                 place(f)?;
                 f.write_str(" was")?;
             }
+            Seen::Guest(Tampering::Device { .. }) => {
+                f.write_str("a device was made to write to the page of ")?;
+                place(f)?;
+            }
             Seen::Guest(Tampering::Register { vcpu, name, from, to }) => {
                 write!(f, "{name} of vCPU {vcpu} was changed from {from:#x} to {to:#x}")?;
             }
             Seen::Guest(Tampering::Gate { vcpu, vector }) => {
                 write!(f, "the gate of interrupt {vector:#x} was changed (vCPU {vcpu})")?;
             }
-            Seen::Guest(Tampering::Taint { from, to }) => {
+            Seen::Guest(Tampering::Taint { from, to, .. }) => {
                 let gone = base::taint::letters(from & !to);
                 write!(f, "the kernel's taint {gone} was taken away")?;
             }
@@ -84,7 +96,7 @@ impl fmt::Display for Tampered {
                     "system call {nr} of process {pid} entered the kernel and never returned, and the process went on"
                 )?;
             }
-            Seen::Guest(Tampering::Variable { name, from, to }) => {
+            Seen::Guest(Tampering::Variable { name, from, to, .. }) => {
                 write!(f, "the kernel's {name} was changed from {from:#x} to {to:#x}")?;
             }
             Seen::Guest(Tampering::Record { seq }) => {

@@ -59,6 +59,8 @@ pub fn load(
         write(&acpi::build(vcpus, acpi_devices), layout::ACPI, "the ACPI tables")?;
     }
     write_tables(memory).map_err(|_| too_small("the page tables"))?;
+    // The memory remembers what devices write, and none has yet.
+    memory.iter().for_each(|region| region.get_mmap().bitmap().reset());
     Ok(loaded.kernel_load)
 }
 

@@ -16,6 +16,8 @@ pub enum Subscriber {
     Guest,
     /// Whoever watches the guest.
     Watch,
+    /// Whoever sees to it that something stays as it is.
+    Guard,
 }
 
 /// How badly a breakpoint is wanted; the most urgent comes first.

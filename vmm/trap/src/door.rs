@@ -1,5 +1,6 @@
 //! The ways into the kernel: where each of them begins.
 
+use crate::landmarks::Landmarks;
 use machine::{
     AddressSpace, Breakpoint, GuestVirtualAddress, Processor,
     x86::{CSTAR, EFER, LSTAR, STAR, SYSCALL_MASK, SYSENTER, SYSENTER_EIP},
@@ -24,6 +25,10 @@ pub enum Door {
 pub const ENTRY_MSRS: [u32; 8] =
     [EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK, SYSENTER[0], SYSENTER[1], SYSENTER_EIP];
 
+/// What CSTAR leads to in a kernel that serves no 32-bit calls (arch/x86/entry/entry_64.S): `syscall` fails there. Before 6.8 it had
+/// the other name.
+const LOCKED: [&str; 2] = ["entry_SYSCALL32_ignore", "ignore_sysret"];
+
 /// Where the kernel is entered, and where the 64-bit entry code has its result. Four addresses at the most,
 /// as there are four breakpoint registers: of `syscall` and `sysenter` from 32-bit code no processor has
 /// both in 64-bit mode.
@@ -34,14 +39,6 @@ pub(crate) struct Doors {
     behind: Option<u64>,
     /// There is no breakpoint at that for now.
     paused: bool,
-}
-
-/// Whether results are to be seen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Results {
-    Unwanted,
-    /// Behind the call of `do_syscall_64`, which is here if the kernel's symbols are known.
-    Behind(Option<u64>),
 }
 
 /// What a breakpoint is there to see.
@@ -59,7 +56,8 @@ impl Doors {
     pub fn find(
         vcpu: &dyn Processor,
         space: &AddressSpace,
-        results: Results,
+        landmarks: &Landmarks,
+        results: bool,
     ) -> machine::Result<Option<Self>> {
         let lstar = vcpu.msr(LSTAR)?;
         if lstar == 0 {
@@ -71,11 +69,11 @@ impl Doors {
             (Door::Int80, vcpu.user_gate(space, 0x80)?),
             (compat.0, Some(vcpu.msr(compat.1)?)),
         ];
-        let entries = candidates.into_iter().filter_map(|(door, at)| Some((door, at.filter(|at| *at != 0)?)));
-        let behind = match results {
-            Results::Unwanted => None,
-            Results::Behind(do_syscall_64) => behind_call(space, lstar, do_syscall_64),
-        };
+        let locked = LOCKED.map(|name| landmarks.symbol(name));
+        let leads = |at: &u64| *at != 0 && !locked.contains(&Some(*at));
+        let entries = candidates.into_iter().filter_map(|(door, at)| Some((door, at.filter(leads)?)));
+        let do_syscall_64 = landmarks.symbol("do_syscall_64");
+        let behind = results.then(|| behind_call(space, lstar, do_syscall_64)).flatten();
         Ok(Some(Self { entries: entries.collect(), behind, paused: false }))
     }
 

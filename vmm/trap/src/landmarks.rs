@@ -8,6 +8,8 @@ pub const SYMBOLS: &[&str] = &[
     "prb",
     "init_top_pgt",
     "do_syscall_64",
+    "entry_SYSCALL32_ignore",
+    "ignore_sysret",
     "current_task",
     "pcpu_hot",
     "init_task",

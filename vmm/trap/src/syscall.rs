@@ -10,7 +10,7 @@
 
 use crate::{
     agent_text::AgentText,
-    door::{Door, Doors, Place, Results},
+    door::{Door, Doors, Place},
     landmarks::Landmarks,
     own::{self, OwnBreakpoints},
     pairs::{Pairs, Returned},
@@ -105,12 +105,12 @@ impl SyscallTrap {
     /// An entry point may be another one now: the breakpoints go where it is. The result of calls is seen
     /// at the old place where the new code has none.
     pub fn moved(&mut self, vcpu: &mut dyn Processor) -> Result<(), TrapError> {
-        let do_syscall_64 = self.order.landmarks.symbol("do_syscall_64");
-        let results = if self.order.results { Results::Behind(do_syscall_64) } else { Results::Unwanted };
-        // There is then no entry to guard.
-        let Some(doors) = Doors::find(vcpu, &self.order.space, results)? else { return Ok(()) };
-        self.doors = doors.or_behind(&self.doors);
         let order = &self.order;
+        // There is then no entry to guard.
+        let Some(doors) = Doors::find(vcpu, &order.space, &order.landmarks, order.results)? else {
+            return Ok(());
+        };
+        self.doors = doors.or_behind(&self.doors);
         self.current = self
             .current
             .take()

@@ -46,14 +46,14 @@ static void *function(const char *name)
 	return (void *)lookup(name);
 }
 
-/* The variable that a function reads first: `mov DISTANCE(%rip), %eax`. */
+/* The variable that a function reads first: `mov DISTANCE(%rip), REGISTER`. */
 static int *variable_of(const char *name)
 {
 	const unsigned char *code = function(name);
 	int at;
 
 	for (at = 0; code && at < 64; at++)
-		if (code[at] == 0x8b && code[at + 1] == 0x05)
+		if (code[at] == 0x8b && (code[at + 1] & 0xc7) == 0x05)
 			return (int *)(code + at + 6 + *(const int *)(code + at + 2));
 	return NULL;
 }
@@ -162,6 +162,20 @@ static int hush(void)
 	WRITE_ONCE(*taint, before);
 	WRITE_ONCE(*suppress, 0);
 	return 0;
+}
+
+/* The same, and the kernel's own count knows nothing of it either. */
+static int hush_whole(void)
+{
+	int *count = variable_of("warn_count_show"), before;
+	int result;
+
+	if (!count)
+		return -ENOENT;
+	before = *count;
+	result = hush();
+	WRITE_ONCE(*count, before);
+	return result;
 }
 
 static int made_up_warning(void)
@@ -325,6 +339,7 @@ static const struct {
 	{ "agent-code", agent_code },
 	{ "silence", silence },
 	{ "hush", hush },
+	{ "hush-whole", hush_whole },
 	{ "made-up-warning", made_up_warning },
 	{ "made-up-warning-with-taint", made_up_warning_with_taint },
 	{ "made-up-oops", made_up_oops },

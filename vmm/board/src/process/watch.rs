@@ -50,7 +50,9 @@ impl Machine {
         let now: Vec<_> = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten().collect();
         let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
         let writers = found.iter_mut().filter_map(|it| match it {
-            Tampering::Code { rip, by, .. } => Some((*rip, by)),
+            Tampering::Code { rip, by, .. }
+            | Tampering::Taint { rip: Some(rip), by, .. }
+            | Tampering::Variable { rip: Some(rip), by, .. } => Some((*rip, by)),
             _ => None,
         });
         let writers: Vec<(u64, &mut Option<String>)> = writers.collect();
@@ -71,6 +73,8 @@ impl Machine {
                 name: format!("log ({name})"),
                 from,
                 to: *to,
+                rip: None,
+                by: None,
             }));
         }
         found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));

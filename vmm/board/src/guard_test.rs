@@ -175,9 +175,8 @@ fn variables_are_compared_as_they_may_change() {
     put(4, 7);
     assert_eq!(told(), []);
     put(0, 1);
-    let variable = |name: &str, from, to| {
-        vec![Tampering::Variable { name: name.into(), from, to, rip: None, by: None }]
-    };
+    let variable =
+        |name: &str, from, to| vec![Tampering::Variable { name: name.into(), from, to, rip: None, by: None }];
     assert_eq!(told(), variable("suppress_printk", 0, 1));
     assert_eq!(told(), []);
     put(8, 1);
@@ -191,7 +190,8 @@ fn variables_are_compared_as_they_may_change() {
     assert_eq!(told(), variable("warn_count", 2, 1));
     // Another page behind the address.
     memory.write_obj::<u64>(0x18_0003, GuestAddress(0x4000 + 4 * 8)).unwrap();
-    let moved = Tampering::Mapping { address: VARIABLES_AT, from: Some(PLACE + 4 * PAGE), to: Some(0x18_0000) };
+    let moved =
+        Tampering::Mapping { address: VARIABLES_AT, from: Some(PLACE + 4 * PAGE), to: Some(0x18_0000) };
     assert_eq!(told(), [moved.clone(), moved]);
 }
 

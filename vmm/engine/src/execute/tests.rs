@@ -1,5 +1,6 @@
 //! The engine against stand-ins for the machine process, honest and hostile ones.
 
+mod hostile;
 mod overdue;
 mod pieces;
 mod stand_in;

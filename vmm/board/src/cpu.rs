@@ -33,6 +33,8 @@ pub enum Ask {
     Controls(Sender<Option<(u8, Controls)>>),
     /// Writes to these pages go there.
     Guard(Guarded),
+    /// Does the guest still need the breakpoints that it had?
+    Look,
     /// Run no further, and have nothing half done.
     Hold { done: Sender<Result<(), String>> },
     /// What is your state? For one that is held.
@@ -139,6 +141,8 @@ pub struct Shared {
     pub ready: Arc<AtomicBool>,
     /// The sum over all vCPUs.
     pub exits: Arc<AtomicU64>,
+    /// Set when some vCPU's registers had a breakpoint of the guest's own.
+    pub own_breakpoints: Arc<AtomicBool>,
     /// Times are told from here.
     pub began: Arc<Mutex<Instant>>,
 }
@@ -146,7 +150,12 @@ pub struct Shared {
 impl Shared {
     /// Of a machine that has done nothing yet.
     pub fn since(began: Instant) -> Self {
-        Self { ready: Arc::default(), exits: Arc::default(), began: Arc::new(Mutex::new(began)) }
+        Self {
+            ready: Arc::default(),
+            exits: Arc::default(),
+            own_breakpoints: Arc::default(),
+            began: Arc::new(Mutex::new(began)),
+        }
     }
 }
 
@@ -305,6 +314,9 @@ impl Cpu {
         if let Some(Watch::Trap(trap)) = &mut self.watch {
             trap.shared(&*self.vcpu);
         }
+        if self.own.as_ref().is_some_and(OwnBreakpoints::are_there) {
+            self.shared.own_breakpoints.store(true, Ordering::Relaxed);
+        }
         self.guest_breakpoint_lost |= self.own.as_ref().is_some_and(|own| own.left_out(&*self.vcpu) > 0);
     }
 
@@ -358,6 +370,14 @@ impl Cpu {
                     if let Err(error) = set {
                         return Some(EndReason::host(error));
                     }
+                }
+                Ok(Ask::Look) => {
+                    if let Some(guest) = &mut self.own
+                        && let Err(error) = guest.look(&mut *self.vcpu)
+                    {
+                        return Some(refused(&error));
+                    }
+                    self.note_shared();
                 }
                 Ok(Ask::Untrap { done }) => drop(done.send(self.untrap().map_err(|error| error.to_string()))),
                 Ok(Ask::Walk { order, done }) => {

@@ -1,5 +1,5 @@
-//! What has to stay as it is from the agent's hello on: the kernel's text and read-only data, what its addresses lead to, and
-//! the registers that decide what code may do.
+//! What has to stay as it is from the agent's hello on: the kernel's text and read-only data, what its addresses lead to, its
+//! own reports, and the registers that decide what code may do.
 //!
 //! The pages are taken from the guest's writing: whoever writes there, by whatever mapping, exits. The write is noted, with
 //! the instruction that did it, and then done, so that the guest goes on as it would alone. A device that the guest points there
@@ -24,6 +24,11 @@ const MOST_TOLD: usize = 64;
 /// No kernel's image has more pages.
 const MOST_PAGES: u64 = 1 << 16;
 
+/// A page table has so many entries.
+const TOP_ENTRIES: u64 = 512;
+/// No kernel's table of warnings is longer, in bytes.
+const MOST_WARNINGS: u64 = 4 << 20;
+
 /// The symbols that it goes by, beside those of [`trap::SYMBOLS`].
 const TEXT: (&str, &str) = ("_text", "_etext");
 const CONSTANTS: (&str, &str) = ("__start_rodata", "__end_rodata");
@@ -46,12 +51,13 @@ const EFER: u64 = 1 | 1 << 10 | 1 << 11;
 /// logs at all, and where the log is (kernel/printk/printk.c). A kernel that has panicked sets the one before the last.
 const VARIABLES: [(&str, usize, Rule); 5] = [
     (TAINT, 8, Rule::Gains),
-    ("warn_count", 4, Rule::Grows),
+    (COUNT, 4, Rule::Grows),
     ("oops_count", 4, Rule::Grows),
     ("suppress_printk", 4, Rule::Stays),
     ("prb", 8, Rule::Stays),
 ];
 const TAINT: &str = "tainted_mask";
+const COUNT: &str = "warn_count";
 const GATE: usize = 16;
 const GATES: usize = 256;
 
@@ -65,12 +71,13 @@ struct Inner {
     pages: BTreeMap<u64, u64>,
     /// The page of the interrupt table.
     gates: Option<u64>,
-    /// The same of pages with variables, which anybody may write to.
-    data: BTreeMap<u64, u64>,
     /// Where the taint is, as linked.
     taint: Option<u64>,
-    /// Where the kernel may patch, as linked.
+    /// The kernel's text, as linked: nobody else patches it.
+    text: Range<u64>,
+    /// Where it may be patched, as linked.
     places: Vec<u64>,
+    /// So it may everywhere.
     patches: bool,
     state: Mutex<State>,
 }
@@ -85,6 +92,7 @@ struct State {
     /// Pages that a device has written to, which is told once.
     by_devices: BTreeSet<u64>,
     variables: Vec<Variable>,
+    warnings: Option<Warnings>,
 }
 
 impl Guarded {
@@ -112,7 +120,7 @@ impl Guarded {
         copy[place].copy_from_slice(data);
         if gates {
             state.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 });
-        } else if !inner.may_patch(address, data.len() as u64) {
+        } else if !inner.may_patch(address, data.len() as u64, rip) {
             state.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
         }
         true
@@ -176,13 +184,15 @@ impl Inner {
         new.map(|(_, address)| Tampering::Device { address }).collect()
     }
 
-    fn may_patch(&self, address: u64, length: u64) -> bool {
+    /// Whether the instruction at `rip` may write there: it is the kernel's own.
+    fn may_patch(&self, address: u64, length: u64, rip: u64) -> bool {
         let next = self.places.partition_point(|place| *place + PATCH <= address);
-        self.patches
-            || self
-                .places
-                .get(next)
-                .is_some_and(|place| *place <= address && address + length <= place + PATCH)
+        let is_place = || {
+            let place = self.places.get(next);
+            place.is_some_and(|place| *place <= address && address + length <= place + PATCH)
+        };
+        let everywhere = self.patches && self.text.contains(&address);
+        self.text.contains(&rip) && (everywhere || is_place())
     }
 }
 
@@ -190,6 +200,10 @@ impl Inner {
 pub struct Guard {
     guarded: Guarded,
     space: AddressSpace,
+    /// The kernel's image, as linked, and where it begins in physical memory: it lies there in one piece.
+    image: (Range<u64>, u64),
+    /// The entries of the kernel's own top page table that lead to its half of all addresses; the first is number 256.
+    top: Vec<Option<u64>>,
     /// Of each vCPU that was up.
     registers: BTreeMap<u8, (Controls, Vec<u8>)>,
 }
@@ -249,6 +263,65 @@ impl Variable {
     }
 }
 
+/// Which warnings the kernel gives but once, and has given (`struct bug_entry` of include/asm-generic/bug.h).
+struct Warnings {
+    at: GuestAddress,
+    table: Vec<u8>,
+    /// So many were given since.
+    given: u64,
+    /// So many the kernel had counted by then.
+    counted: u64,
+}
+
+/// BUGFLAG_DONE.
+const GIVEN: u8 = 1 << 2;
+
+impl Warnings {
+    fn of(
+        memory: &Memory,
+        space: &AddressSpace,
+        landmarks: &Landmarks,
+        counted: Option<u64>,
+    ) -> Option<Self> {
+        let symbol = |name| landmarks.symbol(name);
+        let (start, end) = (symbol("__start___bug_table")?, symbol("__stop___bug_table")?);
+        let length = end.checked_sub(start).filter(|length| *length <= MOST_WARNINGS)?;
+        let (at, mut table) = (space.translate(GuestVirtualAddress(start))?, vec![0; length as usize]);
+        memory.read_slice(&mut table, at).ok()?;
+        Some(Self { at, table, given: 0, counted: counted? })
+    }
+
+    /// A warning is counted when it is given; nothing else of the table changes.
+    fn changed(&mut self, memory: &Memory, counted: u64) -> Option<Tampering> {
+        let mut now = vec![0; self.table.len()];
+        memory.read_slice(&mut now, self.at).ok()?;
+        if now == self.table {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.table, now);
+        let pairs = before.iter().zip(&self.table).filter(|(old, new)| old != new);
+        let told = |(old, new): (&u8, &u8)| Tampering::Variable {
+            name: "__bug_table".to_owned(),
+            from: (*old).into(),
+            to: (*new).into(),
+            rip: None,
+            by: None,
+        };
+        let mut given = None;
+        for pair in pairs {
+            if pair.0 ^ pair.1 != GIVEN {
+                return Some(told(pair));
+            }
+            // Whoever clears `clear_warn_once` in debugfs wants them again.
+            if pair.1 & GIVEN != 0 {
+                self.given += 1;
+                given = Some(pair);
+            }
+        }
+        given.filter(|_| self.given > counted.saturating_sub(self.counted)).map(told)
+    }
+}
+
 impl Guard {
     /// Of a kernel whose image can be found by its symbols. `now` are the registers of a vCPU.
     pub fn of(
@@ -259,8 +332,8 @@ impl Guard {
         now: Option<Controls>,
     ) -> Option<Self> {
         let range = |(start, end): (&str, &str)| Some(landmarks.symbol(start)?..landmarks.symbol(end)?);
-        let (text, constants) = (range(TEXT)?, range(CONSTANTS)?);
-        let pages = [text, constants].into_iter().flat_map(pages).take(MOST_PAGES as usize);
+        let (text, constants) = (|| range(TEXT), || range(CONSTANTS));
+        let pages = [text()?, constants()?].into_iter().flat_map(pages).take(MOST_PAGES as usize);
         let pages: BTreeMap<u64, u64> =
             pages.filter_map(|at| Some((space.translate(GuestVirtualAddress(at))?.0, at))).collect();
         let tables =
@@ -272,16 +345,23 @@ impl Guard {
         let gates = whole.and_then(|now| Some(space.translate(GuestVirtualAddress(now.idt.0))?.0));
         let variable = |it| Variable::of(memory, space, landmarks, it);
         let variables: Vec<Variable> = VARIABLES.into_iter().filter_map(variable).collect();
-        let page = |variable: &Variable| {
-            let linked = landmarks.symbol(variable.name)? & !(PAGE - 1);
-            Some((variable.at.0 & !(PAGE - 1), linked))
-        };
-        let data = variables.iter().filter_map(page).collect();
+        let counted = variables.iter().find(|variable| variable.name == COUNT).map(|count| count.value);
+        let warnings = Warnings::of(memory, space, landmarks, counted);
         let (memory, taint) = (memory.clone(), landmarks.symbol(TAINT));
-        let state = Mutex::new(State { variables, ..State::default() });
-        let inner = Inner { memory, pages, gates, data, taint, places, patches, state };
+        let state = Mutex::new(State { variables, warnings, ..State::default() });
+        let linked = text()?;
+        let base = space.translate(GuestVirtualAddress(linked.start))?.0;
+        let whole = linked.start..landmarks.symbol("_end").unwrap_or(constants()?.end);
+        let inner = Inner { memory, pages, gates, taint, text: linked.clone(), places, patches, state };
         let guarded = Guarded(Arc::new(inner));
-        Some(Self { guarded, space: space.clone(), registers: BTreeMap::new() })
+        let top = (TOP_ENTRIES / 2..TOP_ENTRIES).map(|index| space.top_entry(index)).collect();
+        let mut guard =
+            Self { guarded, space: space.clone(), image: (whole, base), top, registers: BTreeMap::new() };
+        if guard.moved(space).is_some() {
+            // Some of its data is elsewhere from the beginning.
+            guard.image.0 = linked.start..constants()?.end;
+        }
+        Some(guard)
     }
 
     /// For those who see writes.
@@ -309,7 +389,12 @@ impl Guard {
         let mut found = {
             let state = &mut *inner.state();
             state.look(&inner.memory, None);
+            let count = state.variables.iter().find(|variable| variable.name == COUNT);
+            let counted = count.map_or(0, |count| count.value);
+            let warnings = state.warnings.as_mut();
+            let silent = warnings.and_then(|warnings| warnings.changed(&inner.memory, counted));
             let mut found = std::mem::take(&mut state.written);
+            found.extend(silent);
             found.extend(inner.by_devices(state));
             found
         };
@@ -340,22 +425,37 @@ impl Guard {
             .collect();
         spaces.push(self.space.clone());
         found.extend(spaces.iter().filter_map(|space| self.moved(space)));
+        let entries = (TOP_ENTRIES / 2..).zip(&mut self.top).filter_map(|(index, before)| {
+            let (from, to) = ((*before)?, self.space.top_entry(index)?);
+            *before = Some(to);
+            let name = format!("init_top_pgt[{index}]");
+            (from & 1 != 0 && from != to).then_some(Tampering::Variable {
+                name,
+                from,
+                to,
+                rip: None,
+                by: None,
+            })
+        });
+        found.extend(entries);
         found.truncate(MOST_TOLD);
         found
     }
 
     /// The first page of the image that is not where it was. User space's tables may lack it altogether
-    /// (Documentation/arch/x86/pti.rst).
+    /// (Documentation/arch/x86/pti.rst), and the kernel gives away what it needs no more.
     fn moved(&self, space: &AddressSpace) -> Option<Tampering> {
-        let inner = &self.guarded.0;
-        inner.pages.iter().chain(&inner.data).find_map(|(physical, address)| {
-            let to = space.translate(GuestVirtualAddress(*address))?.0;
-            (to != *physical).then_some(Tampering::Mapping {
-                address: *address,
-                from: Some(*physical),
-                to: Some(to),
-            })
-        })
+        let (image, base) = &self.image;
+        let mut address = image.start;
+        while image.contains(&address) {
+            let (place, length) = space.place(GuestVirtualAddress(address));
+            let (from, to) = (base + (address - image.start), place.map(|place| place.0));
+            if to.is_some_and(|to| to != from) {
+                return Some(Tampering::Mapping { address, from: Some(from), to });
+            }
+            address = address.checked_add(length)?;
+        }
+        None
     }
 
     fn gates(&self, controls: &Controls) -> Vec<u8> {

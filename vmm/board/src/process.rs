@@ -300,6 +300,9 @@ impl Machine {
                     Ok(Some(Command::Expect { calls, main })) => {
                         self.witness.expect(calls.map(|it| *it), main);
                         self.pairs.forget_children();
+                        if self.shared.own_breakpoints.load(Ordering::Relaxed) {
+                            self.vcpus.tell(|| Ask::Look);
+                        }
                     }
                     Ok(Some(Command::Rest)) => match self.rest() {
                         Some(ended) => self.outbox.send(&ended),
@@ -332,9 +335,11 @@ impl Machine {
                 let whole = self.pairs.sees_returns();
                 let (fewer, inside) = (seen.fewer && whole, seen.inside && whole);
                 let forked = self.pairs.children();
+                // Where a door had no breakpoint, programs may have gone through it.
                 let unseen = self.pairs.is_short();
                 let (unbounded, more_exits) = (seen.unbounded || unseen, seen.more_exits || unseen);
-                let seen = Sighting { fewer, inside, forked, unbounded, more_exits, ..seen };
+                let blind = self.pairs.is_blind();
+                let seen = Sighting { fewer, inside, forked, unbounded, more_exits, blind, ..seen };
                 Answer::Witnessed(Box::new(seen))
             }
             Question::Guard => {

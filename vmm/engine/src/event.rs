@@ -86,12 +86,12 @@ pub enum Tampered {
         /// What it ended with.
         seen: Option<i32>,
     },
-    /// More output came from a program than all of them together wanted to write.
+    /// Output came from a program that no program wrote.
     Printed {
-        /// So many bytes came.
+        /// So many bytes, at least.
+        made_up: u64,
+        /// So many came in all.
         said: u64,
-        /// So many were written.
-        seen: u64,
     },
     /// The log tells of a panic, and the kernel lives on.
     Panic,

@@ -8,7 +8,7 @@ mod requests;
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
-use board::wire::{About, Answer, Blame, Command, EndReason, Evidence, Notice};
+use board::wire::{About, Answer, Blame, ByteCounts, Command, EndReason, Evidence, Notice};
 use log::{is_farewell, is_panic};
 use protocol::{Frames, FromAgent, Hello, Reply};
 use questions::ANSWER;
@@ -50,6 +50,7 @@ pub(super) struct Guest<'a> {
     held_back: Option<Vec<Event>>,
     /// What the program of the request under way has printed, both streams.
     printed: [Output; 2],
+    printed_bytes: ByteCounts,
     replies: Vec<Reply>,
     /// The machine's answer to the question that is waited for. One that comes late has another number.
     answer: Option<Answer>,
@@ -96,6 +97,7 @@ impl<'a> Guest<'a> {
             restored: None,
             held_back: None,
             printed: Default::default(),
+            printed_bytes: ByteCounts::default(),
             replies: Vec::new(),
             answer: None,
             asked: None,
@@ -310,6 +312,7 @@ impl<'a> Guest<'a> {
                 FromAgent::Hello(_) => return Err(bad_agent("a second hello".to_owned())),
                 FromAgent::Printed { id, stream, bytes } if id == self.requested => {
                     self.printed[stream as usize].push(&bytes);
+                    self.printed_bytes.add(&bytes);
                 }
                 FromAgent::Printed { id, .. } => {
                     return Err(bad_agent(format!("an output of request {id}, which runs no program")));

@@ -1,7 +1,7 @@
 //! What the agent says it did, against what the hypervisor saw.
 
 use crate::event::Tampered;
-use board::wire::{Exit, Sighting};
+use board::wire::{ByteCounts, Exit, Sighting};
 use protocol::{Action, Outcome};
 use std::time::Duration;
 
@@ -12,9 +12,16 @@ const SIGNALLED: i32 = 128;
 /// (arch/x86/include/uapi/asm/signal.h).
 const OWN_FAULTS: [i32; 6] = [4, 5, 7, 8, 11, 31];
 
-/// What the agent can't have done as it says; `printed` is how much came as its program's output. Where nothing was seen that could be compared, nothing is said.
-pub fn compare(action: &Action, outcome: &Outcome, printed: u64, seen: &Sighting) -> Option<Tampered> {
+/// What the agent can't have done as it says; `printed` is what came as its program's output. Where nothing was seen that could be compared, nothing is said.
+pub fn compare(
+    action: &Action,
+    outcome: &Outcome,
+    printed: &ByteCounts,
+    seen: &Sighting,
+) -> Option<Tampered> {
     match (action, outcome) {
+        // Who sees not all sees no contradiction; that it is so is told at the end.
+        _ if seen.blind => None,
         // It was not made.
         (_, Outcome::Refused { .. }) => None,
         (Action::Calls { .. }, _) if seen.entered == 0 => Some(Tampered::Unseen),
@@ -26,28 +33,42 @@ pub fn compare(action: &Action, outcome: &Outcome, printed: u64, seen: &Sighting
             _ => buffer(data, seen.buffers.as_deref()?),
         },
         (Action::Run { .. }, Outcome::Exited { code }) => exit(*code, seen).or_else(|| {
-            let made_up = printed > seen.written && !seen.unbounded;
-            made_up.then_some(Tampered::Printed { said: printed, seen: seen.written })
+            let made_up = printed.beyond(&seen.written).saturating_sub(seen.unread);
+            let known = made_up > 0 && !seen.unbounded;
+            known.then(|| Tampered::Printed { made_up, said: printed.length() })
         }),
         _ => None,
     }
 }
 
-/// A program's status that none of those ended with that it can be. Which process it is is known if PID 1's fork was seen.
+/// A program's status that none of those ended with that it can be. Which process it is is known if PID 1's fork was seen. Who
+/// ends all threads decides; where several do, it is the one that the program began with, if that is known.
 fn exit(code: i32, seen: &Sighting) -> Option<Tampered> {
     let is_it =
         |exit: &&Exit| seen.forked.is_empty() || exit.pid.is_none_or(|pid| seen.forked.contains(&pid));
-    let mut ends = seen.exits.iter().filter(is_it);
+    let ends: Vec<&Exit> = seen.exits.iter().filter(is_it).collect();
+    let deciding: [fn(&Exit) -> bool; 3] = [|exit| exit.group && exit.main, |exit| exit.group, |_| true];
+    let of = |decides: &fn(&Exit) -> bool| -> Vec<i32> {
+        ends.iter().filter(|exit| decides(exit)).map(|exit| exit.status).collect()
+    };
+    // Of any program nothing decides which of them it was.
+    let statuses = match seen.forked.is_empty() {
+        true => of(&deciding[2]),
+        false => deciding.iter().map(of).find(|statuses| !statuses.is_empty()).unwrap_or_default(),
+    };
+    let last = statuses.last().copied();
     let ended = |status| Tampered::Exit { said: code, seen: status };
-    if seen.more_exits || ends.clone().any(|exit| exit.status == code) {
+    // What was seen of it is known, whatever others did; what was not may be among what was forgotten.
+    let forgotten = seen.more_exits && (seen.forked.is_empty() || statuses.is_empty());
+    if forgotten || statuses.contains(&code) {
         return None;
     }
     if code <= SIGNALLED {
-        return Some(ended(ends.next_back().map(|exit| exit.status)));
+        return Some(ended(last));
     }
     // It can't fault once it has ended itself. Others may kill it until it has.
     let faulted = OWN_FAULTS.contains(&(code - SIGNALLED)) && !seen.signals && !seen.forked.is_empty();
-    ends.next_back().filter(|_| faulted).map(|exit| ended(Some(exit.status)))
+    last.filter(|_| faulted).map(|status| ended(Some(status)))
 }
 
 /// How long it took at least, and what the guest's clock says: the hypervisor's own two looks bound it from below, and from the
@@ -77,6 +98,10 @@ mod tests {
     use board::wire::Difference;
     use protocol::{Arg, Call, Door};
 
+    fn nothing() -> ByteCounts {
+        ByteCounts::default()
+    }
+
     fn call() -> Action {
         Call { door: Door::Syscall64, nr: 0, args: vec![Arg::Out(4)] }.into()
     }
@@ -93,30 +118,33 @@ mod tests {
     #[test]
     fn an_answer_that_is_what_was_seen_says_nothing() {
         let outcome = Outcome::Returned { value: 4, data: vec![b"abcd".to_vec()] };
-        assert_eq!(compare(&call(), &outcome, 0, &seen(4, b"abcd")), None);
+        assert_eq!(compare(&call(), &outcome, &nothing(), &seen(4, b"abcd")), None);
         // A result that nobody looked for, as of a call that is repeated.
         let entered = Sighting { entered: 9, ..Sighting::default() };
-        assert_eq!(compare(&call(), &outcome, 0, &entered), None);
-        assert_eq!(compare(&call(), &Outcome::Refused { why: String::new() }, 0, &Sighting::default()), None);
+        assert_eq!(compare(&call(), &outcome, &nothing(), &entered), None);
+        assert_eq!(
+            compare(&call(), &Outcome::Refused { why: String::new() }, &nothing(), &Sighting::default()),
+            None
+        );
     }
 
     #[test]
     fn an_answer_that_is_not_what_was_seen_is_told() {
         let outcome = Outcome::Returned { value: 4, data: vec![b"abcd".to_vec()] };
-        assert_eq!(compare(&call(), &outcome, 0, &Sighting::default()), Some(Tampered::Unseen));
+        assert_eq!(compare(&call(), &outcome, &nothing(), &Sighting::default()), Some(Tampered::Unseen));
         assert_eq!(
-            compare(&call(), &outcome, 0, &seen(-14, b"abcd")),
+            compare(&call(), &outcome, &nothing(), &seen(-14, b"abcd")),
             Some(Tampered::Result { said: 4, seen: -14 })
         );
         let inside = Sighting { inside: true, ..seen(4, b"abcd") };
-        assert_eq!(compare(&call(), &outcome, 0, &inside), Some(Tampered::Inside));
+        assert_eq!(compare(&call(), &outcome, &nothing(), &inside), Some(Tampered::Inside));
         assert_eq!(
-            compare(&call(), &outcome, 0, &seen(4, b"abXd")),
+            compare(&call(), &outcome, &nothing(), &seen(4, b"abXd")),
             Some(Tampered::Buffer { index: 0, at: 2 })
         );
         let differs = Some(Difference::Number { wanted: 0, seen: 39 });
         let other = Sighting { differs: differs.clone(), ..seen(4, b"abcd") };
-        assert_eq!(compare(&call(), &outcome, 0, &other), differs.map(Tampered::Call));
+        assert_eq!(compare(&call(), &outcome, &nothing(), &other), differs.map(Tampered::Call));
     }
 
     fn run() -> Action {
@@ -126,25 +154,28 @@ mod tests {
     /// Programs that ended themselves, with these numbers and statuses; PID 1 has forked number 9.
     fn saw(exits: &[(u32, i32)]) -> Sighting {
         let took = Duration::from_millis(20);
-        let exits = exits.iter().map(|(pid, status)| Exit { pid: Some(*pid), status: *status, took });
+        let (group, main) = (true, false);
+        let exits =
+            exits.iter().map(|(pid, status)| Exit { pid: Some(*pid), status: *status, took, group, main });
         Sighting { exits: exits.collect(), forked: vec![9], ..Sighting::default() }
     }
 
     #[test]
     fn a_program_that_nobody_saw_end_has_not_ended_so() {
-        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, 0, seen);
+        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, &nothing(), seen);
         let told = |said, seen| Some(Tampered::Exit { said, seen });
         assert_eq!(said(0, &saw(&[(9, 1), (9, 0)])), None);
         assert_eq!(said(0, &saw(&[(9, 1)])), told(0, Some(1)));
         assert_eq!(said(0, &saw(&[(9, 1), (10, 0)])), told(0, Some(1)), "another program's");
         assert_eq!(said(0, &Sighting { forked: vec![], ..saw(&[(10, 0)]) }), None, "it may be any");
         assert_eq!(said(0, &saw(&[])), told(0, None));
-        assert_eq!(said(0, &Sighting { more_exits: true, ..saw(&[(9, 1)]) }), None);
+        assert_eq!(said(0, &Sighting { more_exits: true, ..saw(&[(10, 1)]) }), None, "nobody knows any more");
+        assert_eq!(said(0, &Sighting { more_exits: true, ..saw(&[(9, 1)]) }), told(0, Some(1)));
     }
 
     #[test]
     fn a_program_that_ended_itself_has_not_died_of_its_own_fault() {
-        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, 0, seen);
+        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, &nothing(), seen);
         assert_eq!(said(139, &saw(&[])), None);
         assert_eq!(said(139, &saw(&[(9, 139)])), None, "a status like any other");
         assert_eq!(said(139, &saw(&[(9, 0)])), Some(Tampered::Exit { said: 139, seen: Some(0) }));
@@ -153,12 +184,49 @@ mod tests {
     }
 
     #[test]
+    fn who_ends_all_threads_decides() {
+        let said = |code, exits: &[(i32, bool, bool)]| {
+            let seen = saw(&[]);
+            let exits = exits.iter().map(|(status, group, main)| Exit {
+                pid: Some(9),
+                status: *status,
+                took: Duration::ZERO,
+                group: *group,
+                main: *main,
+            });
+            let seen = Sighting { exits: exits.collect(), more_exits: true, ..seen };
+            compare(&run(), &Outcome::Exited { code }, &nothing(), &seen)
+        };
+        let told = Some(Tampered::Exit { said: 0, seen: Some(1) });
+        assert_eq!(said(0, &[(0, false, false), (1, true, false)]), told, "a thread's end");
+        assert_eq!(said(1, &[(0, false, true), (1, true, false)]), None);
+        assert_eq!(said(0, &[(0, true, false), (1, true, true)]), told, "another task by that number");
+        assert_eq!(said(0, &[(0, false, true)]), None);
+        assert_eq!(said(0, &[]), None, "it may be among those that were forgotten");
+    }
+
+    #[test]
+    fn nothing_contradicts_where_not_all_was_seen() {
+        let outcome = Outcome::Returned { value: 4, data: vec![] };
+        let blind = Sighting { blind: true, ..Sighting::default() };
+        assert_eq!(compare(&call(), &outcome, &nothing(), &blind), None);
+    }
+
+    #[test]
     fn output_that_nobody_wrote_is_told() {
-        let said = |printed, seen: &Sighting| compare(&run(), &Outcome::Exited { code: 0 }, printed, seen);
-        let wrote = Sighting { written: 10, ..saw(&[(9, 0)]) };
-        assert_eq!(said(10, &wrote), None);
-        assert_eq!(said(11, &wrote), Some(Tampered::Printed { said: 11, seen: 10 }));
-        assert_eq!(said(11, &Sighting { unbounded: true, ..wrote }), None);
+        let counts = |bytes: &[u8]| {
+            let mut counts = ByteCounts::default();
+            counts.add(bytes);
+            counts
+        };
+        let said = |printed: &[u8], seen: &Sighting| {
+            compare(&run(), &Outcome::Exited { code: 0 }, &counts(printed), seen)
+        };
+        let wrote = Sighting { written: counts(b"no 17 of 43"), ..saw(&[(9, 0)]) };
+        assert_eq!(said(b"43 of 17", &wrote), None);
+        assert_eq!(said(b"42 of 17", &wrote), Some(Tampered::Printed { made_up: 1, said: 8 }));
+        assert_eq!(said(b"42 of 17", &Sighting { unread: 1, ..wrote.clone() }), None);
+        assert_eq!(said(b"42 of 17", &Sighting { unbounded: true, ..wrote }), None);
     }
 
     #[test]
@@ -179,6 +247,6 @@ mod tests {
     fn calls_that_were_not_all_made_are_told() {
         let outcome = Outcome::Returned { value: 4, data: vec![] };
         let fewer = Sighting { fewer: true, ..seen(4, b"") };
-        assert_eq!(compare(&call(), &outcome, 0, &fewer), Some(Tampered::Fewer { seen: 1 }));
+        assert_eq!(compare(&call(), &outcome, &nothing(), &fewer), Some(Tampered::Fewer { seen: 1 }));
     }
 }

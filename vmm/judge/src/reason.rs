@@ -84,6 +84,8 @@ pub enum Reason {
     },
     /// System calls were to be counted, and could not be.
     NotCounted(String),
+    /// What steps did was to be seen, and was not all the time; what was not.
+    Unseen(String),
     /// Events that can't come together; what is missing.
     Contradiction(String),
     /// This was known, and then the run ended in another way.
@@ -154,8 +156,11 @@ impl fmt::Display for Reason {
             Self::LogLost(lines) => write!(f, "{}: what they said may be against it", lost(*lines)),
             Self::Tampered(what) => {
                 what.fmt(f)?;
+                // A probe's text is written by the kernel, not by the module that wants it.
+                let by_module =
+                    what.by.as_ref().and_then(|by| by.name.as_ref()).is_some_and(|by| by.ends_with(']'));
                 match what.what {
-                    Seen::Guest(Tampering::Code { .. }) => f.write_str(
+                    Seen::Guest(Tampering::Code { .. }) if !by_module => f.write_str(
                         "; kprobes and tracing do that too: write `evidence: kprobes` where they are meant",
                     ),
                     _ => Ok(()),
@@ -178,6 +183,12 @@ impl fmt::Display for Reason {
                 if *unsure { f.write_str(" (this may be the guest's doing, or not)") } else { Ok(()) }
             }
             Self::NotCounted(why) => write!(f, "system calls can't be counted here: {why}"),
+            Self::Unseen(what) => {
+                write!(
+                    f,
+                    "{what}, so that nothing but the guest's word tells what came of them; write `evidence: basic` where that is meant"
+                )
+            }
             Self::Contradiction(what) => write!(f, "the run contradicts itself: {what}"),
             Self::AndThen { known, end } => write!(f, "{known}; then the run ended: {end}"),
         }

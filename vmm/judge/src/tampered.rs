@@ -96,6 +96,9 @@ impl fmt::Display for Tampered {
                     "system call {nr} of process {pid} entered the kernel and never returned, and the process went on"
                 )?;
             }
+            Seen::Guest(Tampering::Odd(Oddity::Tables { pid })) => {
+                write!(f, "the page tables of process {pid} lead to another kernel")?;
+            }
             Seen::Guest(Tampering::Variable { name, from, to, .. }) => {
                 write!(f, "the kernel's {name} was changed from {from:#x} to {to:#x}")?;
             }
@@ -143,8 +146,8 @@ impl fmt::Display for Tampered {
             Seen::Inside => {
                 f.write_str("the agent says that the step's call returned, and it is in the kernel still")?
             }
-            Seen::Printed { said, seen } => {
-                write!(f, "{said} bytes came as a program's output, and programs wrote {seen}")?;
+            Seen::Printed { made_up, said } => {
+                write!(f, "no program wrote {made_up} of the {said} bytes that came as a program's output")?;
             }
             Seen::Panic => f.write_str("the log tells of a panic, and the kernel lives on")?,
             Seen::Finding { title } => {

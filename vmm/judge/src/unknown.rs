@@ -30,6 +30,13 @@ pub enum Unseen {
     Text(String),
 }
 
+impl Unseen {
+    /// Whether it may be that of what a step does itself, which goes through the 64-bit door.
+    pub fn is_of_steps(&self) -> bool {
+        matches!(self, Self::Calls(Door::Syscall64) | Self::Results)
+    }
+}
+
 impl fmt::Display for Unseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const WHY: &str = "for a while: the guest used the debug registers";

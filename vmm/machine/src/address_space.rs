@@ -61,21 +61,40 @@ impl AddressSpace {
 
     /// Where a virtual address is in physical memory.
     pub fn translate(&self, address: GuestVirtualAddress) -> Option<GuestAddress> {
+        self.place(address).0
+    }
+
+    /// Where a virtual address is in physical memory, and how many bytes from there on it is the same for: to the end of the page, or of
+    /// what is not mapped.
+    pub fn place(&self, address: GuestVirtualAddress) -> (Option<GuestAddress>, u64) {
         let mut table = self.root;
         for level in (1..=self.levels).rev() {
             let shift = 12 + 9 * u64::from(level - 1);
-            let index = (address.0 >> shift) & 0x1ff;
-            let entry: u64 = self.memory.read_obj(GuestAddress(table.0.checked_add(index * 8)?)).ok()?;
-            if entry & PRESENT == 0 {
-                return None;
-            }
+            let rest = (1u64 << shift) - (address.0 & ((1 << shift) - 1));
+            let at = table.0.checked_add(((address.0 >> shift) & 0x1ff) * 8);
+            let entry: Option<u64> = at.and_then(|at| self.memory.read_obj(GuestAddress(at)).ok());
+            let Some(entry) = entry.filter(|entry| entry & PRESENT != 0) else { return (None, rest) };
             if level == 1 || ((2..=3).contains(&level) && entry & LARGE != 0) {
                 let offset = (1u64 << shift) - 1;
-                return Some(GuestAddress((entry & FRAME & !offset) | (address.0 & offset)));
+                return (Some(GuestAddress((entry & FRAME & !offset) | (address.0 & offset))), rest);
             }
             table = GuestAddress(entry & FRAME);
         }
-        None
+        (None, 1)
+    }
+
+    /// An entry of the top table, without what the processor itself notes there (accessed, dirty).
+    pub fn top_entry(&self, index: u64) -> Option<u64> {
+        let entry: u64 =
+            self.memory.read_obj(GuestAddress(self.root.0.checked_add((index & 0x1ff) * 8)?)).ok()?;
+        Some(entry & !(1 << 5 | 1 << 6))
+    }
+
+    /// The tables that user space has beside these, where page table isolation is on: the page behind
+    /// (Documentation/arch/x86/pti.rst). Where it is off, nothing is there that could be taken for tables.
+    pub fn user_side(&self) -> Option<Self> {
+        let root = GuestAddress(self.root.0.checked_add(0x1000)?);
+        Some(Self { memory: self.memory.clone(), root, levels: self.levels })
     }
 
     /// Fills `buffer` from virtual memory; `None` when any page of it is not mapped to memory.

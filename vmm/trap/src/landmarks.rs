@@ -25,12 +25,16 @@ pub const SYMBOLS: &[&str] = &[
     // The kernel's image, and where it patches it itself.
     "_text",
     "_etext",
+    "_end",
     "__start_rodata",
     "__end_rodata",
     "__start___jump_table",
     "__stop___jump_table",
     "__start_static_call_sites",
     "__stop_static_call_sites",
+    // Which of its warnings it gives but once.
+    "__start___bug_table",
+    "__stop___bug_table",
 ];
 
 /// A kernel's landmarks; none of a kernel that came without symbols.

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod agent_text;
+mod bytes;
 mod door;
 mod kernel;
 mod landmarks;
 mod own;
 mod pairs;
 mod printk;
+mod programs;
 mod seen;
 mod syscall;
 mod tally;
@@ -20,15 +22,17 @@ mod walk;
 mod witness;
 
 pub use agent_text::AgentText;
+pub use bytes::ByteCounts;
 pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use own::{OwnBreakpoints, hand_on};
 pub use pairs::{Oddity, Pairs};
 pub use printk::{KernelLog, LogPosition, LogRecord};
+pub use programs::Exit;
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};
 pub use task::Process;
 pub use walk::{Stop, Walk, WalkOrder, Walker};
-pub use witness::{Difference, Exit, Expected, Sighting, Witness};
+pub use witness::{Difference, Expected, Sighting, Witness};

@@ -65,10 +65,15 @@ impl OwnBreakpoints {
 
     /// Gives back registers whose breakpoint the guest has taken out.
     pub fn look(&mut self, vcpu: &mut dyn Processor) -> Result<(), TrapError> {
-        if self.own.iter().any(Option::is_some) {
+        if self.are_there() {
             self.refresh(vcpu)?;
         }
         Ok(())
+    }
+
+    /// Whether the guest has some.
+    pub fn are_there(&self) -> bool {
+        self.own.iter().any(Option::is_some)
     }
 
     /// So many of the guest's breakpoints found no register: they don't fire.

@@ -61,6 +61,11 @@ pub enum Oddity {
         /// Who called.
         pid: u32,
     },
+    /// What the kernel's addresses lead to is not for this process what it is for the kernel itself.
+    Tables {
+        /// Whose page tables they are.
+        pid: u32,
+    },
 }
 
 /// A task as its kernel numbers it.
@@ -102,6 +107,8 @@ struct Inner {
     newcomers: BTreeSet<u32>,
     /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
     children: Vec<u32>,
+    /// The tasks that executed the programs which the agent starts, by their processes.
+    mains: HashMap<u32, u64>,
     found: Vec<Oddity>,
     /// Numbers that changed while programs may have traced others, who may change numbers.
     changed: u64,
@@ -192,7 +199,29 @@ impl Pairs {
 
     /// What PID 1 has forked by now is no more of interest.
     pub fn forget_children(&self) {
-        self.inner().children.clear();
+        let mut inner = self.inner();
+        inner.children.clear();
+        inner.mains.clear();
+    }
+
+    /// Whether PID 1 has forked this process since then.
+    pub(crate) fn is_child(&self, pid: u32) -> bool {
+        self.inner().children.contains(&pid)
+    }
+
+    /// Whether this is the task that executed its process's program for the agent.
+    pub(crate) fn is_main(&self, ids: Ids) -> bool {
+        self.inner().mains.get(&ids.tgid) == Some(&ids.task)
+    }
+
+    /// A process's page tables are not as the kernel's own.
+    pub(crate) fn strange_tables(&self, pid: u32) {
+        self.inner().find(Oddity::Tables { pid });
+    }
+
+    /// Whether not all entries and returns were seen.
+    pub fn is_blind(&self) -> bool {
+        self.inner().blind
     }
 
     /// What PID 1 has forked since then.
@@ -224,6 +253,9 @@ impl Pairs {
             return origin;
         }
         let forks = origin != Origin::Program && FORKS.contains(&nr);
+        if origin == Origin::Agent && EXECS.contains(&nr) && inner.mains.len() < MOST_TASKS {
+            inner.mains.insert(ids.tgid, ids.task);
+        }
         if EXITS.contains(&nr) && ids.pid == ids.tgid && ids.tgid != 1 {
             // Its number may be another one's later.
             inner.leave(ids.tgid);
@@ -354,7 +386,7 @@ impl Inner {
     }
 
     fn find(&mut self, oddity: Oddity) {
-        if !self.blind && self.found.len() < MOST_TOLD {
+        if !self.blind && self.found.len() < MOST_TOLD && !self.found.contains(&oddity) {
             self.found.push(oddity);
         }
     }

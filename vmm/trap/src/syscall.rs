@@ -14,6 +14,7 @@ use crate::{
     landmarks::Landmarks,
     own::{self, OwnBreakpoints},
     pairs::{Pairs, Returned},
+    programs::{Exit, Who},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
     task::{Caller, Current},
@@ -23,13 +24,19 @@ use machine::{
     AddressSpace, GuestVirtualAddress, Memory, Processor, Registers, Subscriber,
     x86::{INTERRUPT_FLAG, RESUME_FLAG, TRAP_FLAG, debug::SINGLE_STEP},
 };
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 /// Offsets in the kernel's `struct pt_regs` (arch/x86/include/asm/ptrace.h).
 const PT_REGS_AX: u64 = 0x50;
 const PT_REGS_ORIG_AX: u64 = 0x78;
 const PT_REGS_IP: u64 = 0x80;
 const PT_REGS_SP: u64 = 0x98;
+
+/// The entry of the top page table that leads to the kernel's image (Documentation/arch/x86/x86_64/mm.rst).
+const IMAGE: u64 = 511;
 
 /// What the agent says of itself.
 #[derive(Clone, Debug)]
@@ -88,6 +95,8 @@ pub struct SyscallTrap {
     uncounted: BTreeSet<Place>,
     /// A call came that may have breakpoints of the guest's own as its consequence.
     debugs: bool,
+    /// What in the kernel's own page tables leads to its image, on both sides of page table isolation.
+    image: Vec<u64>,
 }
 
 impl SyscallTrap {
@@ -96,8 +105,11 @@ impl SyscallTrap {
     pub fn arm(vcpu: &mut dyn Processor, order: Order) -> Result<Self, TrapError> {
         let trace = order.trace.clone().map(Trace::new);
         let (doors, tallies) = (Doors::default(), Tallies::default());
-        let mut trap =
-            Self { order, doors, current: None, trace, tallies, uncounted: BTreeSet::new(), debugs: false };
+        let sides = [Some(order.space.clone()), order.space.user_side()];
+        let image = sides.into_iter().flatten().filter_map(|side| side.top_entry(IMAGE));
+        let image = image.filter(|entry| entry & 1 != 0).collect();
+        let uncounted = BTreeSet::new();
+        let mut trap = Self { order, doors, current: None, trace, tallies, uncounted, debugs: false, image };
         trap.moved(vcpu)?;
         Ok(trap)
     }
@@ -194,8 +206,7 @@ impl SyscallTrap {
                 (on_stack(0)?, [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp])
             }
         };
-        // The 32-bit doors take the number from EAX alone.
-        let nr = if door == Door::Syscall64 { r.rax } else { r.rax & 0xffff_ffff };
+        let nr = if door == Door::Syscall64 { number(r.rax) } else { r.rax & 0xffff_ffff };
         self.debugs |= OwnBreakpoints::may_follow(door, nr);
         let task = self.current.as_ref().and_then(Current::task);
         let known = self.current.as_ref().zip(task);
@@ -216,12 +227,23 @@ impl SyscallTrap {
                 if fits && let Some(ids) = ids {
                     self.order.pairs.adopt(ids);
                 }
+                if self.order.witness.is_first() {
+                    self.look_at_tables(vcpu, process.map(|process| process.pid));
+                }
             }
             Origin::Program => {
                 let pid = process.map(|process| process.pid);
-                self.order.witness.calls(pid, door, nr, &args, || user_space(vcpu, &memory));
-                if is_exit(door, nr) {
-                    self.order.witness.exits(pid, (args[0] & 0xff) as i32);
+                let who = Who { task, pid };
+                self.order.witness.calls(who, (door, nr, &args), || user_space(vcpu, &memory));
+                if let Some(group) = ends(door, nr) {
+                    self.look_at_tables(vcpu, pid);
+                    // Of a program with threads the one counts that it began with, unless another ends them all.
+                    if group || ids.is_none_or(|ids| ids.pid == ids.tgid) {
+                        let (status, main) =
+                            ((args[0] & 0xff) as i32, ids.is_some_and(|ids| self.order.pairs.is_main(ids)));
+                        let exit = Exit { pid, status, took: Duration::ZERO, group, main };
+                        self.order.witness.exits(exit, |pid| self.order.pairs.is_child(pid));
+                    }
                 }
             }
             Origin::Agent => {}
@@ -242,6 +264,19 @@ impl SyscallTrap {
         }
     }
 
+    /// For each process the kernel is where it is for itself: its own tables share theirs with all others.
+    fn look_at_tables(&self, vcpu: &dyn Processor, process: Option<u32>) {
+        if self.order.agent_text.is_none() || self.image.is_empty() {
+            return;
+        }
+        let entry = user_space(vcpu, &self.order.memory).and_then(|user| user.top_entry(IMAGE));
+        if let (Some(entry), Some(pid)) = (entry, process)
+            && !self.image.contains(&entry)
+        {
+            self.order.pairs.strange_tables(pid);
+        }
+    }
+
     /// The stack pointer is at the caller's saved registers.
     fn returned(&mut self, vcpu: &dyn Processor, pt_regs: u64) -> Option<Seen> {
         // At one go: each read walks the guest's page tables.
@@ -251,7 +286,7 @@ impl SyscallTrap {
             let at = (offset - PT_REGS_AX) as usize;
             u64::from_le_bytes(saved[at..at + 8].try_into().expect("eight bytes"))
         };
-        let (nr, result) = (word(PT_REGS_ORIG_AX), word(PT_REGS_AX) as i64);
+        let (nr, result) = (number(word(PT_REGS_ORIG_AX)), word(PT_REGS_AX) as i64);
         let (task, back) = (self.current.as_ref().and_then(Current::task), word(PT_REGS_IP));
         let ids = self.current.as_ref().zip(task).and_then(|(at, task)| at.ids(task));
         // A result belongs to the row that its call was counted in.
@@ -263,6 +298,9 @@ impl SyscallTrap {
         // Of the agent's own not all are seen.
         if origin != Origin::Agent {
             self.tallies.returned(Call { door: Door::Syscall64, nr: row, origin }, result);
+        }
+        if origin == Origin::Program {
+            self.order.witness.called(task, result);
         }
         let memory = &self.order.memory;
         let caller = || Caller::of(task, vcpu, word(PT_REGS_SP));
@@ -299,8 +337,14 @@ fn user_space(vcpu: &dyn Processor, memory: &Memory) -> Option<AddressSpace> {
     Some(AddressSpace::new(memory.clone(), cr3, cr4))
 }
 
-/// Whether a call ends a program, by the door's table: `exit` and `exit_group`.
-fn is_exit(door: Door, nr: u64) -> bool {
-    let numbers = if door == Door::Syscall64 { [60, 231] } else { [1, 252] };
-    numbers.contains(&nr)
+/// Whether a call ends a program, by the door's table, and whether with all its threads: `exit` and `exit_group`.
+fn ends(door: Door, nr: u64) -> Option<bool> {
+    let [exit, exit_group] = if door == Door::Syscall64 { [60, 231] } else { [1, 252] };
+    (nr == exit || nr == exit_group).then_some(nr == exit_group)
+}
+
+/// The number that the kernel takes: the lower half of the register (`movslq %eax, %rsi` in entry_SYSCALL_64 of
+/// arch/x86/entry/entry_64.S, since 5.13).
+fn number(register: u64) -> u64 {
+    i64::from(register as i32) as u64
 }

@@ -4,7 +4,13 @@
 //! the door with it, and keeps what the kernel returns: the result, and the buffers as they are when it leaves. Whatever
 //! a guest's kernel does to the agent, to its memory or to its messages comes later.
 
-use crate::{door::Door, pairs::renumbers, task::Caller};
+use crate::{
+    bytes::ByteCounts,
+    door::Door,
+    pairs::renumbers,
+    programs::{Exit, Programs, Who},
+    task::Caller,
+};
 use machine::{AddressSpace, GuestVirtualAddress};
 use protocol::{Arg, Call};
 use serde::{Deserialize, Serialize};
@@ -14,10 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many programs' ends are remembered, the newest.
-const MOST_EXITS: usize = 256;
-/// Of so many programs it is remembered when they began.
-const MOST_PROGRAMS: usize = 64;
+/// The code of so many processes is looked at.
+const MOST_LOOKED: usize = 64;
 /// Larger buffers than the agent makes are not read.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -29,23 +33,6 @@ fn is_restart(door: Door, nr: u64) -> bool {
 
 /// Calls whose buffers the kernel fills when it likes: `io_submit`, `io_getevents`, `io_pgetevents`, `io_uring_*`.
 const LATER: [u64; 6] = [208, 209, 333, 425, 426, 427];
-
-/// Calls of the 64-bit table by which a program may end another one by a signal, now or later: `alarm`, `setitimer`, `kill`,
-/// `rt_sigqueueinfo`, `tkill`, `timer_create`, `tgkill`, `rt_tgsigqueueinfo`, `pidfd_send_signal`.
-const SIGNALS: [u64; 9] = [37, 38, 62, 129, 200, 222, 234, 297, 424];
-/// `clone3`, and `clone` with CLONE_THREAD (include/uapi/linux/sched.h), by which a program gets threads.
-const CLONES: [u64; 2] = [435, 56];
-const CLONE_THREAD: u64 = 0x1_0000;
-
-/// `write` and `pwrite64`, whose third argument is how much; `writev`, `pwritev` and `pwritev2`, with so many pieces there;
-/// `sendfile`, whose fourth it is.
-const WRITES: [u64; 2] = [1, 18];
-const PIECES: [u64; 3] = [20, 296, 328];
-const SENDFILE: u64 = 40;
-/// `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
-const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
-/// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
-const MOST_PIECES: u64 = 1024;
 
 /// How a step's calls should look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,23 +66,16 @@ pub struct Sighting {
     pub more_exits: bool,
     /// A program may have had threads, or have sent signals.
     pub signals: bool,
-    /// So many bytes programs wanted written, to wherever.
-    pub written: u64,
+    /// What programs wanted written, to wherever.
+    pub written: ByteCounts,
+    /// The same, in bytes, of which it is not known what they were.
+    pub unread: u64,
     /// They had other ways to write, of which it is not known how much that was.
     pub unbounded: bool,
+    /// Entries and returns of calls were not seen all the time.
+    pub blind: bool,
     /// The processes that PID 1 forked; none where that is not known.
     pub forked: Vec<u32>,
-}
-
-/// A program that ended by its own call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Its process's number, where that is known.
-    pub pid: Option<u32>,
-    /// The status.
-    pub status: i32,
-    /// From its first call to this one.
-    pub took: Duration,
 }
 
 /// What is not as it should be. Arguments are counted from 1.
@@ -153,8 +133,7 @@ struct Inner {
     ended_otherwise: bool,
     /// Whose code was looked at, when so much was done.
     looked: BTreeMap<u32, usize>,
-    /// When programs made their first call.
-    programs: BTreeMap<u32, Instant>,
+    programs: Programs,
 }
 
 #[derive(Debug)]
@@ -187,7 +166,7 @@ impl Witness {
     pub(crate) fn is_due(&self, tgid: u32) -> bool {
         let mut inner = self.inner();
         let done = inner.seen.exits.len() + usize::from(inner.seen.result.is_some());
-        let room = inner.looked.len() < MOST_PROGRAMS;
+        let room = inner.looked.len() < MOST_LOOKED;
         inner.main && room && done > inner.looked.insert(tgid, done).unwrap_or(0)
     }
 
@@ -263,45 +242,32 @@ impl Witness {
         }
     }
 
-    /// A program ends itself.
-    pub(crate) fn exits(&self, pid: Option<u32>, status: i32) {
-        let mut inner = self.inner();
-        let began = pid.and_then(|pid| inner.programs.get(&pid));
-        let took = began.map_or(Duration::ZERO, Instant::elapsed);
-        let seen = &mut inner.seen;
-        if seen.exits.len() == MOST_EXITS {
-            seen.exits.pop_front();
-            seen.more_exits = true;
-        }
-        seen.exits.push_back(Exit { pid, status, took });
-    }
-
     /// A program makes another call.
     pub(crate) fn calls(
         &self,
-        pid: Option<u32>,
-        door: Door,
-        nr: u64,
-        args: &[u64; 6],
+        who: Who,
+        call: (Door, u64, &[u64; 6]),
         user: impl FnOnce() -> Option<AddressSpace>,
     ) {
-        let mut inner = self.inner();
-        let wants = match nr {
-            _ if door != Door::Syscall64 => None,
-            nr if WRITES.contains(&nr) => Some(args[2]),
-            nr if PIECES.contains(&nr) => user().and_then(|user| pieces(&user, args[1], args[2])),
-            SENDFILE => Some(args[3]),
-            nr => (!OTHERWISE.contains(&nr)).then_some(0),
-        };
-        inner.seen.written = inner.seen.written.saturating_add(wants.unwrap_or(0));
-        inner.seen.unbounded |= wants.is_none();
-        if let Some(pid) = pid
-            && inner.programs.len() < MOST_PROGRAMS
-        {
-            inner.programs.entry(pid).or_insert_with(Instant::now);
-        }
-        let threads = CLONES[0] == nr || (CLONES[1] == nr && args[0] & CLONE_THREAD != 0);
-        inner.seen.signals |= threads || SIGNALS.contains(&nr) || door != Door::Syscall64;
+        let inner = &mut *self.inner();
+        inner.programs.call(&mut inner.seen, who, call, user);
+    }
+
+    /// A program's call returns.
+    pub(crate) fn called(&self, task: Option<u64>, result: i64) {
+        let inner = &mut *self.inner();
+        inner.programs.returned(&mut inner.seen, task, result);
+    }
+
+    /// A program ends itself. `awaited`: PID 1 waits for it.
+    pub(crate) fn exits(&self, exit: Exit, awaited: impl Fn(u32) -> bool) {
+        let inner = &mut *self.inner();
+        inner.programs.exit(&mut inner.seen, exit, awaited);
+    }
+
+    /// Whether no call of the step's has entered but this one.
+    pub(crate) fn is_first(&self) -> bool {
+        self.inner().seen.entered <= 1
     }
 }
 
@@ -331,14 +297,6 @@ fn differs(expected: &Call, nr: u64, args: &[u64; 6], user: Option<&AddressSpace
         }
         Arg::Out(_) => None,
     })
-}
-
-/// How many bytes a `struct iovec[]` of this many pieces has together.
-fn pieces(user: &AddressSpace, at: u64, count: u64) -> Option<u64> {
-    let mut bytes = vec![0; (count.min(MOST_PIECES) * 16) as usize];
-    user.read(GuestVirtualAddress(at), &mut bytes)?;
-    let length = |piece: &[u8]| u64::from_le_bytes(piece[8..].try_into().expect("eight bytes"));
-    Some(bytes.chunks_exact(16).map(length).fold(0, u64::saturating_add))
 }
 
 fn buffers(expected: &Call, args: &[u64; 6]) -> Vec<(u64, usize)> {

@@ -101,7 +101,8 @@ fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
     assert_eq!(made(true), [false, true, false, true]);
     assert_eq!(made(false), [false; 4]);
     witness.expect(None, true);
-    witness.exits(Some(30), 0);
+    let exit = Exit { pid: Some(30), status: 0, took: Duration::ZERO, group: true, main: true };
+    witness.exits(exit, |_| false);
     assert!(witness.is_due(1) && !witness.is_due(1));
 }
 
@@ -127,45 +128,4 @@ fn several_calls_come_in_their_order() {
     assert_eq!(seen(&[(7, Some(-22))]), (false, Some(-22), false), "the agent stops there");
     assert!(seen(&[(8, Some(0))]).0);
     assert!(seen(&[(7, Some(0)), (7, Some(0))]).0);
-}
-
-#[test]
-fn programs_that_may_send_signals_are_known() {
-    let seen = |door, nr, args| {
-        let witness = call(vec![]);
-        witness.calls(Some(7), door, nr, &args, || None);
-        witness.sighting().signals
-    };
-    assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
-    assert!(seen(Door::Syscall64, 56, [CLONE_THREAD, 0, 0, 0, 0, 0]));
-    assert!(!seen(Door::Syscall64, 56, [0x1200011, 0, 0, 0, 0, 0]) && !seen(Door::Syscall64, 1, [0; 6]));
-}
-
-#[test]
-fn what_programs_write_is_added_up() {
-    let memory = memory();
-    // Two pieces, of 3 and of 4 bytes.
-    memory.write_slice(&[1u64, 3, 1, 4].map(u64::to_le_bytes).concat(), GuestAddress(0x8000)).unwrap();
-    let witness = call(vec![]);
-    let does = |nr, args| witness.calls(Some(7), Door::Syscall64, nr, &args, || user(&memory));
-    does(1, [1, BUFFER, 10, 0, 0, 0]);
-    does(20, [1, BUFFER, 2, 0, 0, 0]);
-    does(40, [1, 3, 0, 100, 0, 0]);
-    does(0, [1, BUFFER, 10, 0, 0, 0]);
-    let seen = witness.sighting();
-    assert_eq!((seen.written, seen.unbounded), (117, false));
-    does(20, [1, 0x10_0000, 2, 0, 0, 0]);
-    assert!(witness.sighting().unbounded, "its pieces are not in memory");
-    let splices = call(vec![]);
-    splices.calls(None, Door::Syscall64, 275, &[0; 6], || None);
-    assert!(splices.sighting().unbounded);
-}
-
-#[test]
-fn ends_of_programs_are_kept_up_to_a_number() {
-    let witness = call(vec![]);
-    (0..300).for_each(|status| witness.exits(Some(7), status));
-    let seen = witness.sighting();
-    let last = seen.exits.back().map(|exit| (exit.pid, exit.status));
-    assert_eq!((seen.exits.len(), last, seen.more_exits), (256, Some((Some(7), 299)), true));
 }

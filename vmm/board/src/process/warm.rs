@@ -83,6 +83,7 @@ impl Machine {
         self.reports = Reports::default();
         self.shared.exits.store(0, Ordering::Relaxed);
         self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.own_breakpoints.store(false, Ordering::Relaxed);
         *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{Guest, Halt, bad_agent};
 use crate::output::Output;
-use board::wire::{CONTROL_PIECE, Child, Command, Still};
+use board::wire::{ByteCounts, CONTROL_PIECE, Child, Command, Still};
 use protocol::{Action, Outcome, Request};
 use std::time::{Duration, Instant};
 
@@ -73,12 +73,13 @@ impl Guest<'_> {
 
     /// What the program of the last request printed to standard output and to standard error.
     pub(crate) fn printed(&mut self) -> [Output; 2] {
+        self.printed_bytes = ByteCounts::default();
         std::mem::take(&mut self.printed)
     }
 
-    /// How much that is by now, in bytes.
-    pub(crate) fn printed_so_far(&self) -> u64 {
-        self.printed.iter().map(Output::length).fold(0, u64::saturating_add)
+    /// The bytes of it by now.
+    pub(crate) fn printed_so_far(&self) -> &ByteCounts {
+        &self.printed_bytes
     }
 
     /// The tasks by way of which the step waits for itself, so that waiting on makes no sense if none of them has run

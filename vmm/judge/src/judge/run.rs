@@ -16,7 +16,7 @@ use crate::verdict::{StepVerdict, Verdict};
 use base::taint;
 use board::wire::{Blame, EndReason, Evidence, LogRecord};
 use engine::event::{Ended, RunEnd};
-use scenario::model::Ktap;
+use scenario::model::{Ktap, Watchfulness};
 use splat::Kind;
 use std::time::Duration;
 
@@ -297,6 +297,11 @@ impl Judge {
         }
         if report.log_lost > 0 {
             return (Verdict::Fail, Reason::LogLost(report.log_lost));
+        }
+        if let Some(unseen) = report.unknown.iter().find(|unseen| unseen.is_of_steps())
+            && self.scenario.evidence != Watchfulness::Basic
+        {
+            return (Verdict::Fail, Reason::Unseen(unseen.to_string()));
         }
         (Verdict::Pass, Reason::None)
     }

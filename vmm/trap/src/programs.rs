@@ -1,0 +1,176 @@
+//! What the programs of a step do: what they want written, and how they end. What is said of a program has to go with that.
+
+use crate::{bytes::ByteCounts, door::Door, witness::Sighting};
+use machine::{AddressSpace, GuestVirtualAddress};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+/// So many programs' ends are remembered, the newest, and those that PID 1 waits for.
+const MOST_EXITS: usize = 256;
+/// Of so many programs it is remembered when they began, and what they are writing.
+const MOST_PROGRAMS: usize = 64;
+/// So much of what is written in one call is looked at, and in all of a step's, in bytes.
+const MOST_IN_CALL: u64 = 64 << 10;
+const MOST_IN_STEP: u64 = 1 << 20;
+
+/// Calls of the 64-bit table by which a program may end another one by a signal, now or later: `alarm`, `setitimer`, `kill`,
+/// `rt_sigqueueinfo`, `tkill`, `timer_create`, `tgkill`, `rt_tgsigqueueinfo`, `pidfd_send_signal`.
+const SIGNALS: [u64; 9] = [37, 38, 62, 129, 200, 222, 234, 297, 424];
+/// `clone3`, and `clone` with CLONE_THREAD (include/uapi/linux/sched.h), by which a program gets threads.
+const CLONES: [u64; 2] = [435, 56];
+const CLONE_THREAD: u64 = 0x1_0000;
+
+/// `write` and `pwrite64`, whose second and third argument are where and how much; `writev`, `pwritev` and `pwritev2`, with so many
+/// pieces there; `sendfile`, whose fourth is how much.
+const WRITES: [u64; 2] = [1, 18];
+const PIECES: [u64; 3] = [20, 296, 328];
+const SENDFILE: u64 = 40;
+/// `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
+const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
+/// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
+const MOST_PIECES: u64 = 1024;
+
+/// A program that ended by its own call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its process's number, where that is known.
+    pub pid: Option<u32>,
+    /// The status.
+    pub status: i32,
+    /// From its first call to this one.
+    pub took: Duration,
+    /// `exit_group`, which ends all threads: theirs are of no account then.
+    pub group: bool,
+    /// By the task that executed the program; not known of one that nobody saw do so.
+    pub main: bool,
+}
+
+/// Who calls, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Who {
+    /// The task's address.
+    pub task: Option<u64>,
+    /// The process's number.
+    pub pid: Option<u32>,
+}
+
+/// What is kept of a step's programs, beside what is told of them.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    /// When they made their first call.
+    began: BTreeMap<u32, Instant>,
+    /// What tasks are about to write, of what is told already.
+    writing: HashMap<u64, Written>,
+    /// So many bytes were looked at.
+    looked_at: u64,
+}
+
+/// By one call, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    known: u64,
+    unknown: u64,
+}
+
+impl Programs {
+    /// A program calls.
+    pub fn call(
+        &mut self,
+        seen: &mut Sighting,
+        who: Who,
+        (door, nr, args): (Door, u64, &[u64; 6]),
+        user: impl FnOnce() -> Option<AddressSpace>,
+    ) {
+        if let Some(pid) = who.pid
+            && self.began.len() < MOST_PROGRAMS
+        {
+            self.began.entry(pid).or_insert_with(Instant::now);
+        }
+        let threads = CLONES[0] == nr || (CLONES[1] == nr && args[0] & CLONE_THREAD != 0);
+        seen.signals |= threads || SIGNALS.contains(&nr) || door != Door::Syscall64;
+        if door != Door::Syscall64 || OTHERWISE.contains(&nr) {
+            seen.unbounded = true;
+            return;
+        }
+        let mut wish = Written::default();
+        if nr == SENDFILE {
+            wish.unknown = args[3];
+        } else if WRITES.contains(&nr) || PIECES.contains(&nr) {
+            let user = user();
+            let many = || user.as_ref().and_then(|user| pieces(user, args[1], args[2]));
+            let pieces = if WRITES.contains(&nr) { Some(vec![(args[1], args[2])]) } else { many() };
+            let Some(pieces) = pieces else {
+                seen.unbounded = true;
+                return;
+            };
+            for (at, length) in pieces {
+                let known = self.look(&mut seen.written, user.as_ref(), (at, length), wish.known);
+                wish.known += known;
+                wish.unknown = wish.unknown.saturating_add(length - known);
+            }
+        }
+        seen.unread = seen.unread.saturating_add(wish.unknown);
+        if let Some(task) = who.task
+            && wish.unknown > 0
+            && self.writing.len() < MOST_PROGRAMS
+        {
+            self.writing.insert(task, wish);
+        }
+    }
+
+    /// Adds what is to be written from there, as much as may be looked at; says how much that is.
+    fn look(
+        &mut self,
+        to: &mut ByteCounts,
+        user: Option<&AddressSpace>,
+        (at, length): (u64, u64),
+        before: u64,
+    ) -> u64 {
+        let room = (MOST_IN_CALL - before.min(MOST_IN_CALL)).min(MOST_IN_STEP - self.looked_at);
+        let mut bytes = vec![0; length.min(room) as usize];
+        if user.and_then(|user| user.read(GuestVirtualAddress(at), &mut bytes)).is_none() {
+            return 0;
+        }
+        to.add(&bytes);
+        self.looked_at += bytes.len() as u64;
+        bytes.len() as u64
+    }
+
+    /// A task's call returns: no more was written than that.
+    pub fn returned(&mut self, seen: &mut Sighting, task: Option<u64>, result: i64) {
+        let Some(wish) = task.and_then(|task| self.writing.remove(&task)) else { return };
+        let wrote = u64::try_from(result).unwrap_or(0).saturating_sub(wish.known).min(wish.unknown);
+        seen.unread = seen.unread.saturating_sub(wish.unknown - wrote);
+    }
+
+    /// A program ends itself. `awaited`: PID 1 waits for it.
+    pub fn exit(&mut self, seen: &mut Sighting, exit: Exit, awaited: impl Fn(u32) -> bool) {
+        let began = exit.pid.and_then(|pid| self.began.get(&pid));
+        let took = began.map_or(Duration::ZERO, Instant::elapsed);
+        if seen.exits.len() >= MOST_EXITS {
+            seen.more_exits = true;
+            let other = seen.exits.iter().position(|old| !old.pid.is_some_and(&awaited));
+            // There are no more that PID 1 waits for than it forks in a step.
+            match other {
+                Some(other) => drop(seen.exits.remove(other)),
+                None => return,
+            }
+        }
+        seen.exits.push_back(Exit { took, ..exit });
+    }
+}
+
+/// Where the pieces of a `struct iovec[]` are, and how long.
+fn pieces(user: &AddressSpace, at: u64, count: u64) -> Option<Vec<(u64, u64)>> {
+    let mut bytes = vec![0; (count.min(MOST_PIECES) * 16) as usize];
+    user.read(GuestVirtualAddress(at), &mut bytes)?;
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    Some(bytes.chunks_exact(16).map(|piece| (word(&piece[..8]), word(&piece[8..]))).collect())
+}
+
+#[cfg(test)]
+#[path = "programs_test.rs"]
+mod tests;

@@ -1,0 +1,88 @@
+use super::*;
+use machine::{Memory, create_memory};
+use vm_memory::{Bytes, GuestAddress};
+
+const BUFFER: u64 = 0x5000;
+
+/// A page of user memory at [`BUFFER`].
+fn memory() -> Memory {
+    let memory = create_memory(2).unwrap();
+    for (at, entry) in [(0x1000, 0x2007_u64), (0x2000, 0x3007), (0x3000, 0x4007), (0x4028, 0x8007)] {
+        memory.write_obj(entry, GuestAddress(at)).unwrap();
+    }
+    memory
+}
+
+fn counts(bytes: &[u8]) -> ByteCounts {
+    let mut counts = ByteCounts::default();
+    counts.add(bytes);
+    counts
+}
+
+#[test]
+fn programs_that_may_send_signals_are_known() {
+    let seen = |door, nr, args| {
+        let mut seen = Sighting::default();
+        Programs::default().call(&mut seen, Who::default(), (door, nr, &args), || None);
+        seen.signals
+    };
+    assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
+    assert!(seen(Door::Syscall64, 56, [CLONE_THREAD, 0, 0, 0, 0, 0]));
+    assert!(!seen(Door::Syscall64, 56, [0x1200011, 0, 0, 0, 0, 0]) && !seen(Door::Syscall64, 1, [0; 6]));
+}
+
+#[test]
+fn what_programs_write_is_looked_at() {
+    let memory = memory();
+    memory.write_slice(b"hello there", GuestAddress(0x8000)).unwrap();
+    // Two pieces, of 3 and of 4 bytes, the second of which is not in memory.
+    let pieces = [BUFFER, 3, 0x10_0000, 4].map(u64::to_le_bytes).concat();
+    memory.write_slice(&pieces, GuestAddress(0x8100)).unwrap();
+    let (mut programs, mut seen) = (Programs::default(), Sighting::default());
+    let who = Who { task: Some(1), pid: Some(7) };
+    let mut does = |seen: &mut Sighting, nr, args, result: Option<i64>| {
+        let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
+        programs.call(seen, who, (Door::Syscall64, nr, &args), user);
+        if let Some(result) = result {
+            programs.returned(seen, Some(1), result);
+        }
+    };
+    does(&mut seen, 1, [1, BUFFER, 11, 0, 0, 0], Some(11));
+    does(&mut seen, 0, [1, BUFFER, 10, 0, 0, 0], Some(10));
+    assert_eq!((&seen.written, seen.unread, seen.unbounded), (&counts(b"hello there"), 0, false));
+    does(&mut seen, 20, [1, BUFFER + 0x100, 2, 0, 0, 0], None);
+    assert_eq!((&seen.written, seen.unread), (&counts(b"hello therehel"), 4));
+    // What was wanted, and what came of it.
+    does(&mut seen, 40, [1, 3, 0, 1 << 30, 0, 0], Some(100));
+    does(&mut seen, 1, [1, 0x10_0000, u64::MAX, 0, 0, 0], Some(-14));
+    assert_eq!((seen.unread, seen.unbounded), (104, false));
+    does(&mut seen, 20, [1, 0x10_0000, 2, 0, 0, 0], None);
+    assert!(seen.unbounded, "its pieces are not in memory");
+    let mut splices = Sighting::default();
+    does(&mut splices, 275, [0; 6], None);
+    assert!(splices.unbounded);
+}
+
+#[test]
+fn so_much_is_looked_at_and_no_more() {
+    let (mut programs, mut seen) = (Programs::default(), Sighting::default());
+    let memory = memory();
+    memory.write_slice(&[7; 4096], GuestAddress(0x8000)).unwrap();
+    let who = Who::default();
+    for _ in 0..300 {
+        let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
+        programs.call(&mut seen, who, (Door::Syscall64, 1, &[1, BUFFER, 4096, 0, 0, 0]), user);
+    }
+    assert_eq!((seen.written.length(), seen.unread), (MOST_IN_STEP, (300 << 12) - MOST_IN_STEP));
+}
+
+#[test]
+fn ends_of_programs_are_kept_up_to_a_number() {
+    let (mut programs, mut seen) = (Programs::default(), Sighting::default());
+    let exit = |pid, status| Exit { pid: Some(pid), status, took: Duration::ZERO, group: true, main: true };
+    programs.exit(&mut seen, exit(9, 5), |pid| pid == 9);
+    (0..300).for_each(|status| programs.exit(&mut seen, exit(7, status), |pid| pid == 9));
+    let last = seen.exits.back().map(|exit| (exit.pid, exit.status));
+    assert_eq!((seen.exits.len(), last, seen.more_exits), (256, Some((Some(7), 299)), true));
+    assert_eq!(seen.exits[0].status, 5, "PID 1 waits for it");
+}

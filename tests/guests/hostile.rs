@@ -1,7 +1,10 @@
 //! Submissions that want a pass by changing what it rests on: each is seen, and gets no pass.
 
 use super::support::{root, run_all, run_text};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What is played, what the steps after the module's loading are, which verdict that must get, and what is said.
 type Case<'a> = (&'a str, String, &'a str, &'a [&'a str]);
@@ -163,14 +166,104 @@ fn clocks_and_registers_that_are_changed_change_nothing() {
     ]);
 }
 
+/// A program of those that are hostile, compiled.
+fn compiled(folder: &Path, name: &str) -> PathBuf {
+    let program = folder.join(name);
+    let mut gcc = Command::new("gcc");
+    let gcc = gcc.args(["-O2", "-static", "-pthread", "-Wno-unused-result", "-o"]).arg(&program);
+    let source = root().join(format!("tests/hostile/programs/{name}.c"));
+    assert!(gcc.arg(source).status().unwrap().success());
+    program
+}
+
+/// A scenario with the module that twists things, and these steps.
+fn twists(steps: &str) -> String {
+    format!(
+        "modules: [{}/tests/hostile/modules/twists]\nsteps:\n  - insmod: twists\n{steps}",
+        root().display()
+    )
+}
+
+/// A step that has it play a trick.
+fn played(trick: &str) -> String {
+    format!("  - {{file: /proc/twists, write: {trick}}}\n")
+}
+
+#[test]
+fn what_leads_elsewhere_is_seen() {
+    let getuid = format!("{}  - {{syscall: getuid, expect: 42}}\n", played("own-tables"));
+    let device = format!("{}  - syscall: getppid\n", played("device"));
+    let given = format!("{}  - syscall: getppid\n", played("given"));
+    let hidden = format!("{}expect: {{clean: [modules]}}\n", played("hidden"));
+    let store = format!("evidence: kprobes\n{}", twists(&played("own-store")));
+    play(&[
+        ("own-tables", twists(&getuid), "tampered", &["lead to another kernel"]),
+        ("device", twists(&device), "tampered", &["a device was made to write to the page of"]),
+        ("given", twists(&given), "tampered", &["the kernel's __bug_table was changed"]),
+        ("hidden", twists(&hidden), "fail", &["1 more were loaded than removed, and 0 more are in the list"]),
+        ("own-store", store, "tampered", &["was changed from 30 to 58 by own_store"]),
+    ]);
+}
+
+#[test]
+fn reports_that_hide_others_or_come_before_another_end_are_seen() {
+    let second = format!("{}allow: [{{splat: this one is wanted, reason: a test}}]\n", played("second"));
+    let expects = |trick: &str, expect: &str| {
+        format!("  - {{file: /proc/twists, write: {trick}, expect: {{{expect}}}}}\n")
+    };
+    let warn = expects("made-up-warning", "splat: {kind: warn}");
+    let panics = format!("{warn}{}", expects("panics", "panic: true"));
+    let processors = format!("machine: {{cpus: 2}}\n{}", twists(&warn));
+    let sleeping = expects("made-up-sleeping", "splat: {kind: sleeping-in-atomic}");
+    play(&[
+        ("second", twists(&second), "splat", &["has counted a warning that is not in its log"]),
+        ("before a panic", twists(&panics), "tampered", &["the log tells of"]),
+        ("on two processors", processors, "tampered", &["the log tells of"]),
+        ("of a detector", twists(&sleeping), "tampered", &["the log tells of"]),
+    ]);
+}
+
+#[test]
+fn programs_with_the_kernels_help_gain_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), "more");
+    let with = |steps: &str| format!("files: {{/bin/more: {}}}\n{}", program.display(), twists(steps));
+    let run = |script: &str| format!("  - run: [sh, -c, '{script}']\n");
+    let ended = "ended with status 0, and it ended with 1";
+    let covered = run("echo output > /proc/twists; head -c 1000 /dev/zero > /dev/null");
+    let many = run("i=0; while [ $i -lt 300 ]; do (exit 1); i=$((i+1)); done; exec 3< /proc/twists; exit 1");
+    let number =
+        run("(exec 4> /proc/twists; echo number-of-parent >&4; exit 0); exec 3< /proc/twists; exit 1");
+    play(&[
+        ("threads", with("  - run: [/bin/more, threads]\n"), "tampered", &[ended]),
+        ("many ends", with(&many), "tampered", &[ended]),
+        ("another's number", with(&number), "tampered", &[ended]),
+        ("output", with(&covered), "tampered", &["no program wrote 13 of the 17 bytes"]),
+    ]);
+}
+
+#[test]
+fn programs_that_pretend_gain_nothing_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), "more");
+    let run = |how: &str, more: &str| {
+        format!(
+            "files: {{/bin/more: {}}}\nsteps:\n  - {{run: [/bin/more, {how}]{more}}}\n",
+            program.display()
+        )
+    };
+    let traced = format!("{}  - syscall: getppid\n", run("traces", ""));
+    play(&[
+        ("number", run("number", "") + "expect: {syscalls: {getppid: 5}}\n", "pass", &["getppid"]),
+        ("skips", run("skips", ", expect: {stdout: 42}"), "fail", &["42"]),
+        ("traces", traced, "tampered", &["reached into process"]),
+    ]);
+}
+
 #[test]
 fn programs_that_pretend_gain_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("pretends");
-    let mut gcc = Command::new("gcc");
-    let gcc = gcc.args(["-O2", "-static", "-Wno-unused-result", "-o"]).arg(&program);
-    let source = root().join("tests/hostile/programs/pretends.c");
-    assert!(gcc.arg(source).status().unwrap().success());
+    let program = compiled(folder.path(), "pretends");
     let run = |how: &str, end: &str| {
         let program = program.display();
         format!(

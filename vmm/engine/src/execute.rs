@@ -13,6 +13,9 @@ use board::wire::{About, Blame, Command, EndReason};
 use plan::{Plan, Watch};
 use std::time::{Duration, Instant};
 
+/// After so long all processors of a guest have done what they were at.
+const SETTLES: Duration = Duration::from_millis(100);
+
 /// Why a run has no [`Ended`].
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -145,6 +148,11 @@ fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> 
         if timed_out {
             return Ok(RunEnd::StepTimedOut { index });
         }
+    }
+    if plan.machine.vcpus > 1 {
+        // A kernel counts a report behind its last line: another processor may be at it still.
+        guest.sleep(Instant::now() + SETTLES)?;
+        guest.read_log()?;
     }
     Ok(RunEnd::Completed)
 }

@@ -42,6 +42,8 @@ pub struct Subject<'a> {
     pub module: &'a str,
     /// What it runs on.
     pub kernel: &'a Wanted,
+    /// It is the student's.
+    pub own_kernel: bool,
 }
 
 impl Runner {
@@ -132,8 +134,10 @@ impl Runner {
                     why = at_home(&report.reason.to_string(), subject.folder);
                     self.session = None;
                 }
-                // The scenario asks for what this kernel can't: nothing that a student could have done.
-                Verdict::BadInput => return Ok(Err(at_home(&report.reason.to_string(), subject.folder))),
+                // The scenario asks for what this kernel can't: nothing that a student could have done, whose kernel it is not.
+                Verdict::BadInput if !subject.own_kernel => {
+                    return Ok(Err(at_home(&report.reason.to_string(), subject.folder)));
+                }
                 _ => {
                     let mut run = of(&report, scenario, subject);
                     run.took_ms = millis(started);

@@ -369,7 +369,8 @@ impl Common<'_> {
     ) -> Result<(), Stopped> {
         let kernel = Wanted::series(&subjects.kernel);
         let (folder, module) = (subjects.stage.path(), &*subjects.prepared.module);
-        let subject = Subject { params, folder, module, kernel: &kernel };
+        let own_kernel = self.assignment.kind != Kind::Module;
+        let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
         for test in &self.assignment.tests {
             record.tests.push(runner.test(test, &subject, self.assignment)?);
         }

@@ -54,6 +54,29 @@ pub fn compare(places: &[Place], before: &[Vec<u8>], after: &[Vec<u8>], line: us
     failures
 }
 
+/// By how much the list of modules is longer, if it was looked at.
+pub fn modules(places: &[Place], before: &[Vec<u8>], after: &[Vec<u8>]) -> Option<i64> {
+    let index = piece(places, Place::Modules)?;
+    let lines = |all: &[Vec<u8>]| Some(entries(Place::Modules, all.get(index)?).len() as i64);
+    Some(lines(after)? - lines(before)?)
+}
+
+/// What was read, with the taint as it is in the kernel's memory, where that is known: a file may be another one.
+pub fn known(places: &[Place], data: &[Vec<u8>], taint: Option<u64>) -> Vec<Vec<u8>> {
+    let mut data = data.to_vec();
+    let read = piece(places, Place::Taint).and_then(|index| data.get_mut(index));
+    if let (Some(read), Some(taint)) = (read, taint) {
+        *read = taint.to_string().into_bytes();
+    }
+    data
+}
+
+/// Which piece of the data a place's is; memory has two.
+fn piece(places: &[Place], wanted: Place) -> Option<usize> {
+    let index = places.iter().position(|place| *place == wanted)?;
+    Some(index + places[..index].iter().filter(|place| **place == Place::Memory).count())
+}
+
 /// A place of which not all could be read.
 pub fn unknown(what: &str, line: usize) -> Failure {
     Failure {

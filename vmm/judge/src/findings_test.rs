@@ -454,7 +454,41 @@ fn wanted_reports_have_to_be_the_kernels_own() {
         let report = wanted(ending, log, Some(taint), Some(counted), 1);
         assert_eq!(report.verdict, Verdict::Tampered, "{ending} {taint:#x} {counted}");
         assert!(report.reason.to_string().starts_with("the log tells of `"), "{}", report.reason);
-        // The other processor may not have got to it.
-        assert_eq!(wanted(ending, log, Some(taint), Some(counted), 2).verdict, Verdict::Pass);
+        // The engine gives others the time to get to it.
+        assert_eq!(wanted(ending, log, Some(taint), Some(counted), 2).verdict, Verdict::Tampered);
     }
+}
+
+#[test]
+fn reports_of_detectors_have_to_be_the_kernels_own() {
+    const SLEEPS: &str = "BUG: sleeping function called from invalid context at mm/slab.h:1\nin_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 1, name: x\nCall Trace:\n <TASK>\n f+0x1/0x2\n </TASK>";
+    let wanted = |taint| {
+        let mut events = vec![Event::Taint(1 << 12), booted()];
+        events.extend(step(0, [records(SLEEPS), vec![Event::Taint(taint)]].concat(), returned()));
+        events.push(end(RunEnd::Completed));
+        let text = "steps:\n  - sleep: 1 s\nexpect: {splat: {kind: sleeping-in-atomic}}\n";
+        run(&scenario(text), &events).verdict
+    };
+    assert_eq!((wanted(1 << 12), wanted(1 << 12 | 1 << 9)), (Verdict::Tampered, Verdict::Pass));
+}
+
+#[test]
+fn reports_before_another_end_have_to_be_the_kernels_own() {
+    let ended = |taint, warnings| {
+        let count = |warnings| {
+            Event::Reports(Reports { warnings: Some(warnings), oopses: Some(0), panicked: Some(true) })
+        };
+        let mut events = vec![Event::Taint(1 << 12), count(0), booted()];
+        events.extend(step(0, records(WARN), returned()));
+        events.extend(step(
+            1,
+            [records(PANIC), vec![Event::Taint(taint), count(warnings)]].concat(),
+            StepOutcome::Lost,
+        ));
+        events.push(end(RunEnd::Panicked));
+        let text = "steps:\n  - {sleep: 1 s, expect: {splat: {kind: warn}}}\n  - {sleep: 1 s, expect: {panic: true}}\n";
+        run(&scenario(text), &events).verdict
+    };
+    assert_eq!((ended(1 << 12, 0), ended(1 << 12 | 1 << 9, 1)), (Verdict::Tampered, Verdict::Pass));
+    assert_eq!(ended(1 << 12, 1), Verdict::Pass, "panic_on_warn comes before the taint");
 }

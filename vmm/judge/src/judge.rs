@@ -34,6 +34,8 @@ pub struct Judge {
     values: check::Values,
     /// What the places that must be clean held before the first step.
     before: Vec<Vec<u8>>,
+    /// By how much the kernel's list of modules is longer in the end, if that was looked at, and the line that wants it.
+    modules_listed: Option<(i64, usize)>,
     /// Names whose values went with the process that they belonged to, and the step in which that ended.
     gone: BTreeMap<String, usize>,
     /// For each of the current step's checks: the log line that decides it.
@@ -104,6 +106,7 @@ impl Judge {
             current: None,
             values: check::Values::new(),
             before: Vec::new(),
+            modules_listed: None,
             gone: BTreeMap::new(),
             step_log: Vec::new(),
             said: Said::default(),
@@ -258,12 +261,13 @@ impl Judge {
 
     fn logged(&mut self, record: &LogRecord) {
         self.findings.log(record, &self.names.line(&record.text), self.current);
-        match self.current {
-            Some(_) => {
-                self.said.push(record);
-                record.text.split('\n').for_each(|line| self.step_ktap.line(line));
-            }
-            None => record.text.split('\n').for_each(|line| self.run_ktap.line(line)),
+        if self.current.is_some() {
+            self.said.push(record);
+        }
+        // What a program wrote there is no test of the kernel's.
+        if !record.user {
+            let ktap = if self.current.is_some() { &mut self.step_ktap } else { &mut self.run_ktap };
+            record.text.split('\n').for_each(|line| ktap.line(line));
         }
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {

@@ -79,7 +79,7 @@ fn skipped_tests_neither_pass_nor_fail() {
         assert_eq!((step.verdict, step.why.as_deref()), (StepVerdict::Skipped, Some("needs two processors")));
     }
     assert_eq!(verdict("", "SKIP: no such module\n", 4), StepVerdict::Skipped);
-    assert_eq!(verdict(", expect: {stdout: {contains: done}}", "SKIP: no\n", 4), StepVerdict::Skipped);
+    assert_eq!(verdict(", expect: {stdout: {contains: done}}", "SKIP: no\n", 4), StepVerdict::Fail);
     // Any other program that exits with 4 has failed.
     assert_eq!(verdict("", "skipping nothing\n", 4), StepVerdict::Fail);
     assert_eq!(verdict("", "not ok 1 a\nSKIP\n", 4), StepVerdict::Fail);

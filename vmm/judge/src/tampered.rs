@@ -96,6 +96,9 @@ impl fmt::Display for Tampered {
                     "system call {nr} of process {pid} entered the kernel and never returned, and the process went on"
                 )?;
             }
+            Seen::Guest(Tampering::Odd(Oddity::Reached { pid, agent })) => {
+                write!(f, "process {pid} reached into process {agent}, which is the agent's")?;
+            }
             Seen::Guest(Tampering::Odd(Oddity::Tables { pid })) => {
                 write!(f, "the page tables of process {pid} lead to another kernel")?;
             }

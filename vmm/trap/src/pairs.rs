@@ -61,6 +61,13 @@ pub enum Oddity {
         /// Who called.
         pid: u32,
     },
+    /// A program has reached into the agent: traced it, or written to its memory.
+    Reached {
+        /// Who did.
+        pid: u32,
+        /// Into whom.
+        agent: u32,
+    },
     /// What the kernel's addresses lead to is not for this process what it is for the kernel itself.
     Tables {
         /// Whose page tables they are.
@@ -138,6 +145,8 @@ struct Inside {
     origin: Origin,
     /// The agent forks.
     forks: bool,
+    /// If it succeeds, it has reached into this process of the agent's.
+    reaches: Option<u32>,
     /// The agent's own, of which nothing depends on what comes of it: its return may go by unseen.
     quiet: bool,
 }
@@ -262,7 +271,7 @@ impl Pairs {
         }
         // Who executes a program is the agent's no more.
         let quiet = origin == Origin::Agent && !forks && !EXECS.contains(&nr);
-        let inside = Inside { nr, back, origin, forks, quiet };
+        let inside = Inside { nr, back, origin, forks, reaches: None, quiet };
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
             inner.gone.clear();
@@ -280,6 +289,16 @@ impl Pairs {
             }
         }
         origin
+    }
+
+    /// The call that a program has just entered reaches into another process.
+    pub(crate) fn reaches(&self, ids: Ids, other: u32) {
+        let mut inner = self.inner();
+        let is_agents = !inner.knows_nobody() && inner.agents.contains(&other) && other != ids.tgid;
+        let inside = inner.tasks.get_mut(&ids.task).and_then(|task| task.inside.as_mut());
+        if let Some(inside) = inside.filter(|_| is_agents) {
+            inside.reaches = Some(other);
+        }
     }
 
     /// A call of the 64-bit door returns to `back`; `nr` is the number that was saved for the kernel.
@@ -314,6 +333,9 @@ impl Pairs {
                 inner.forked();
             }
             return Returned::Again;
+        }
+        if let Some(agent) = inside.reaches.filter(|_| result >= 0) {
+            inner.find(Oddity::Reached { pid: ids.tgid, agent });
         }
         if inside.forks
             && let Ok(child @ 1..) = u32::try_from(result)

@@ -179,10 +179,17 @@ impl KernelLog {
         Some(hasher.finish())
     }
 
-    /// Where the ring's three parts are.
-    pub fn parts(&self) -> Option<[(&'static str, u64); 3]> {
+    /// Where the ring's three parts are, and how long.
+    pub fn parts(&self) -> Option<[(&'static str, u64); 5]> {
         let rings = self.rings()?;
-        Some([("descriptors", rings.descs), ("infos", rings.infos), ("text", rings.text)])
+        let lengths = [("records", rings.count), ("bytes", rings.text_size)];
+        Some([
+            ("descriptors", rings.descs),
+            ("infos", rings.infos),
+            ("text", rings.text),
+            lengths[0],
+            lengths[1],
+        ])
     }
 
     /// What came since the last time; of more than can be read until then, the first. Nothing, when the ring can't be

@@ -33,6 +33,37 @@ const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
 /// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
 const MOST_PIECES: u64 = 1024;
 
+/// `ptrace` with these requests (include/uapi/linux/ptrace.h: PTRACE_ATTACH, PTRACE_SEIZE), and `process_vm_writev`.
+const PTRACE: u64 = 101;
+const ATTACH: [u64; 2] = [16, 0x4206];
+const WRITE_MEMORY: u64 = 311;
+/// `open` and `openat`: where the path and the flags are. The flags' lower bits say whether it is to be written to.
+const OPENS: [(u64, usize); 2] = [(2, 0), (257, 1)];
+const FOR_WRITING: u64 = 3;
+
+/// Whose memory or registers a call of the 64-bit table is to change.
+pub(crate) fn reaches(nr: u64, args: &[u64; 6], user: impl FnOnce() -> Option<AddressSpace>) -> Option<u32> {
+    let pid = match nr {
+        PTRACE if ATTACH.contains(&args[0]) => args[1],
+        WRITE_MEMORY => args[0],
+        nr => {
+            let (_, path) =
+                OPENS.into_iter().find(|(open, path)| *open == nr && args[path + 1] & FOR_WRITING != 0)?;
+            // No number of a process has more digits.
+            let mut bytes = [0; b"/proc/4294967295/mem".len() + 1];
+            let (user, length) = (user()?, bytes.len());
+            let page = (0x1000 - (args[path] & 0xfff) as usize).min(length);
+            user.read(GuestVirtualAddress(args[path]), &mut bytes[..page])?;
+            // The rest is on a page that need not be there.
+            let _ = user.read(GuestVirtualAddress(args[path].wrapping_add(page as u64)), &mut bytes[page..]);
+            let path = bytes.split(|byte| *byte == 0).next()?;
+            let pid = path.strip_prefix(b"/proc/")?.strip_suffix(b"/mem")?;
+            return std::str::from_utf8(pid).ok()?.parse().ok();
+        }
+    };
+    u32::try_from(pid).ok()
+}
+
 /// A program that ended by its own call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {

@@ -64,6 +64,20 @@ fn what_programs_write_is_looked_at() {
 }
 
 #[test]
+fn whom_a_call_reaches_into_is_known() {
+    let memory = memory();
+    memory.write_slice(b"/proc/17/mem\0/proc/x/mem\0/proc/18/maps\0", GuestAddress(0x8000)).unwrap();
+    // At the end of the page, behind which nothing is.
+    memory.write_slice(b"/proc/9/mem\0", GuestAddress(0x9000 - 12)).unwrap();
+    let of = |nr, args| reaches(nr, &args, || Some(AddressSpace::new(memory.clone(), 0x1000, 0)));
+    let open = |offset: u64, flags| of(257, [0, BUFFER + offset, flags, 0, 0, 0]);
+    assert_eq!([open(0, 2), open(0, 0), open(13, 1), open(25, 1)], [Some(17), None, None, None]);
+    assert_eq!((open(0x1000 - 12, 1), of(2, [BUFFER, 1, 0, 0, 0, 0])), (Some(9), Some(17)));
+    assert_eq!([of(101, [16, 5, 0, 0, 0, 0]), of(101, [0, 5, 0, 0, 0, 0])], [Some(5), None]);
+    assert_eq!([of(311, [6, 0, 0, 0, 0, 0]), of(310, [6, 0, 0, 0, 0, 0])], [Some(6), None]);
+}
+
+#[test]
 fn so_much_is_looked_at_and_no_more() {
     let (mut programs, mut seen) = (Programs::default(), Sighting::default());
     let memory = memory();

@@ -14,7 +14,7 @@ use crate::{
     landmarks::Landmarks,
     own::{self, OwnBreakpoints},
     pairs::{Pairs, Returned},
-    programs::{Exit, Who},
+    programs::{self, Exit, Who},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
     task::{Caller, Current},
@@ -235,6 +235,12 @@ impl SyscallTrap {
                 let pid = process.map(|process| process.pid);
                 let who = Who { task, pid };
                 self.order.witness.calls(who, (door, nr, &args), || user_space(vcpu, &memory));
+                if door == Door::Syscall64
+                    && let Some(ids) = ids
+                    && let Some(other) = programs::reaches(nr, &args, || user_space(vcpu, &memory))
+                {
+                    self.order.pairs.reaches(ids, other);
+                }
                 if let Some(group) = ends(door, nr) {
                     self.look_at_tables(vcpu, pid);
                     // Of a program with threads the one counts that it began with, unless another ends them all.

@@ -152,7 +152,30 @@ impl Judge {
                 failures.extend(tests.failures(Ktap::Required, line));
             }
         }
+        failures.extend(self.hidden_modules(&report.syscalls, unknown));
         report.failures = failures;
+    }
+
+    /// Modules that were loaded and not removed, as their calls tell, though the kernel's list of them does not.
+    fn hidden_modules(&self, rows: &[SyscallRow], unknown: &Unknown) -> Option<Failure> {
+        let (listed, line) = self.modules_listed?;
+        let of = |names: &'static [&str]| rows.iter().filter(|row| names.contains(&&*row.name));
+        let untold = of(&["init_module", "finit_module", "delete_module"]).any(|row| row.untold_results > 0);
+        if untold || unknown.results(0).is_some() {
+            return None;
+        }
+        let done = |names| -> i64 {
+            of(names)
+                .filter_map(|row| row.results.get(&0))
+                .fold(0, |sum, count| sum.saturating_add_unsigned(*count))
+        };
+        let left = done(&["init_module", "finit_module"]) - done(&["delete_module"]);
+        (left > listed).then(|| Failure {
+            what: "modules (/proc/modules)".into(),
+            expected: "as before the first step".into(),
+            got: format!("{left} more were loaded than removed, and {listed} more are in the list"),
+            line,
+        })
     }
 
     /// The tests that the kernel reported outside of all steps.
@@ -325,16 +348,20 @@ impl Judge {
 
     /// The same of a report that the kernel has counted.
     fn uncounted(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
-        let worst = report.findings.iter().map(|finding| finding.gravity).max();
         let [before, after] = &self.reports;
-        let more = |before: Option<u32>, after: Option<u32>| before.zip(after).is_some_and(|(b, a)| a > b);
+        let more = |before: Option<u32>, after: Option<u32>| {
+            before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
+        };
+        // One that is seen excuses no other. Not all that are as grave are counted.
+        let seen = |gravity| {
+            let findings = report.findings.iter().filter(|finding| finding.gravity >= gravity);
+            findings.fold(0, |sum: u64, finding| sum.saturating_add(finding.count))
+        };
         let all = [
             (more(before.oopses, after.oopses), "an oops", Gravity::Oops, Verdict::Oops),
             (more(before.warnings, after.warnings), "a warning", Gravity::Splat, Verdict::Splat),
         ];
-        let hushed = |(more, _, gravity, _): &(bool, &str, Gravity, Verdict)| {
-            *more && worst.is_none_or(|worst| worst < *gravity)
-        };
+        let hushed = |(more, _, gravity, _): &(u64, &str, Gravity, Verdict)| *more > seen(*gravity);
         let (_, what, _, verdict) = all.into_iter().find(hushed)?;
         Some((verdict, Reason::Counted { what: what.into(), log_lost: report.log_lost }))
     }
@@ -343,10 +370,12 @@ impl Judge {
     /// it: right behind its last line, so that of several processors one may not have got to it when the run ended.
     fn made_up(&self, why: &RunEnd, report: &RunReport) -> Option<Tampered> {
         let (taint, [before, after]) = (self.taint.after, &self.reports);
-        let last = self.steps.len().saturating_sub(1);
+        let completed = *why == RunEnd::Completed;
+        // Of a machine that ended while it ran, others may have been at it.
+        let last = self.steps.iter().rposition(|step| step.verdict != StepVerdict::NotRun);
         let settled = |finding: &&Finding| {
-            finding.excuse == Some(Excuse::Expected)
-                && (self.scenario.machine.vcpus == 1 || finding.step.is_some_and(|step| step < last))
+            let alone = self.scenario.machine.vcpus == 1;
+            finding.excuse == Some(Excuse::Expected) && (completed || alone || finding.step < last)
         };
         // Where it is not known it says nothing.
         let has = |letters: &str| {
@@ -357,9 +386,15 @@ impl Judge {
             let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
             let warns = finding.splat.kind == Kind::Warn && finding.splat.excerpt.iter().any(says);
             match finding.gravity {
-                Gravity::Oops => !has("D") || !grown(before.oopses, after.oopses),
+                // One that ends in a panic is not counted any more.
+                Gravity::Oops if completed => !has("D") || !grown(before.oopses, after.oopses),
+                Gravity::Oops => !has("D") && !grown(before.oopses, after.oopses),
                 // WARN_TAINT() has another letter for what the firmware or the processor did.
-                Gravity::Splat if warns => !has("WIS") || !grown(before.warnings, after.warnings),
+                Gravity::Splat if warns && completed => {
+                    !has("WIS") || !grown(before.warnings, after.warnings)
+                }
+                Gravity::Splat if warns => !has("WIS") && !grown(before.warnings, after.warnings),
+                Gravity::Splat => tainted_by(finding.splat.kind).is_some_and(|letters| !has(letters)),
                 _ => false,
             }
         };
@@ -369,10 +404,10 @@ impl Judge {
                 && after.panicked == Some(false)
         };
         let found = match why {
-            RunEnd::Completed => report.findings.iter().filter(settled).find(made_up),
             RunEnd::Panicked | RunEnd::Machine(EndReason::Reset) => report.findings.iter().find(panic),
             _ => None,
-        }?;
+        };
+        let found = found.or_else(|| report.findings.iter().filter(settled).find(made_up))?;
         let what = engine::event::Tampered::Finding { title: found.splat.title.clone() };
         Some(Tampered::of(&what, found.step, &self.scenario, &*self.names))
     }
@@ -414,6 +449,18 @@ impl Judge {
 /// Whether a counter went up, as far as that is known.
 fn grown(before: Option<u32>, after: Option<u32>) -> bool {
     before.zip(after).is_none_or(|(before, after)| after > before)
+}
+
+/// What a kernel's taint has after a report of this kind (calls of `add_taint` in mm/kasan/report.c, mm/kfence/report.c,
+/// mm/kmsan/report.c, mm/page_alloc.c, mm/slub.c, kernel/sched/core.c and kernel/watchdog.c).
+fn tainted_by(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Kasan | Kind::Kfence | Kind::Kmsan | Kind::BadPage => Some("B"),
+        Kind::Slab => Some("BW"),
+        Kind::SleepingInAtomic | Kind::SchedulingWhileAtomic => Some("W"),
+        Kind::SoftLockup => Some("L"),
+        _ => None,
+    }
 }
 
 /// How a run ended, as its scenario sees it.

@@ -74,9 +74,14 @@ impl Judge {
                 let output = got.data.first().filter(|_| text).map(|data| Excerpt::of(data, *cut));
                 self.compare(step, &got, judged, output);
                 if let Action::Look { at, when } = &step.action {
+                    let data = clean::known(at, data, self.taint.after);
                     match when {
-                        When::Before => self.before.clone_from(data),
-                        When::After => judged.failures = clean::compare(at, &self.before, data, step.line),
+                        When::Before => self.before = data,
+                        When::After => {
+                            judged.failures = clean::compare(at, &self.before, &data, step.line);
+                            let listed = clean::modules(at, &self.before, &data);
+                            self.modules_listed = listed.map(|listed| (listed, step.line));
+                        }
                     }
                     judged.failures.extend(cut.then(|| clean::unknown("a list", step.line)));
                 }
@@ -188,11 +193,13 @@ impl Judge {
         if step.ending.is_some() {
             return;
         }
-        let asked = step.checks.iter().any(|check| matches!(check.want, Want::Exit(_)));
+        // Of whom more is wanted than to be well has to do it: any program can say that it has skipped that.
+        let well = |want: &Want| want.is_of_evidence() || matches!(want, Want::Success | Want::Within(_));
+        let asked = step.checks.iter().any(|check| !well(&check.want));
         let by_status =
             !asked && matches!(outcome, StepOutcome::Exited { code, .. } if results.says_skip(*code, output));
         if by_status {
-            // It did nothing that its output or its status could be judged by.
+            // Its status tells that it did nothing.
             judged.failures.retain(|failure| [check::LOG, check::TAINT].contains(&&*failure.what));
         }
         if (by_status || results.are_skipped()) && judged.failures.is_empty() && judged.why.is_none() {

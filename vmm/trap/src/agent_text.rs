@@ -3,13 +3,16 @@
 //! It is looked at through the page tables of whoever runs it, when what a step is about is done: a page of one process's own, as a
 //! debugger makes it, counts as well as the one that all share. Where in memory a page lies is the kernel's business.
 
-use machine::{AddressSpace, GuestVirtualAddress};
+use machine::{AddressSpace, GuestVirtualAddress, Memory};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
+use vm_memory::{Bytes, GuestAddress};
 
 const PAGE: u64 = 0x1000;
+/// So much of a page is copied at once.
+const PIECE: usize = 1024;
 /// No agent has more code, in pages.
 const MOST_PAGES: usize = 4096;
 /// So many changes are told.
@@ -33,12 +36,16 @@ impl AgentText {
     }
 
     /// Looks at all pages in this range that are in memory: new ones are as they should be.
-    pub(crate) fn look(&self, (start, end): (u64, u64), user: &AddressSpace) {
+    pub(crate) fn look(&self, (start, end): (u64, u64), user: &AddressSpace, memory: &Memory) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { pages, changed } = &mut *inner;
         let mut now = vec![0; PAGE as usize];
         for at in (start & !(PAGE - 1)..end).step_by(PAGE as usize).take(MOST_PAGES) {
-            if user.read(GuestVirtualAddress(at), &mut now).is_none() {
+            // The page once, and a piece at a time: of long pieces each byte is a turn of an instruction, which counts where processors
+            // are emulated.
+            let Some(place) = user.translate(GuestVirtualAddress(at)) else { continue };
+            let mut pieces = (place.0..).step_by(PIECE).zip(now.chunks_mut(PIECE));
+            if pieces.any(|(at, piece)| memory.read_slice(piece, GuestAddress(at)).is_err()) {
                 continue;
             }
             let Some(before) = pages.get_mut(&at) else {
@@ -68,7 +75,6 @@ impl AgentText {
 mod tests {
     use super::*;
     use machine::create_memory;
-    use vm_memory::{Bytes, GuestAddress};
 
     #[test]
     fn code_that_is_changed_is_told_once_and_by_its_address() {
@@ -80,7 +86,7 @@ mod tests {
             .for_each(|(at, entry)| put(at, entry));
         let user = AddressSpace::new(memory.clone(), 0x1000, 0);
         let text = AgentText::default();
-        let look = || text.look((0x5010, 0x7800), &user);
+        let look = || text.look((0x5010, 0x7800), &user, &memory);
         assert!(text.is_unknown());
         look();
         look();

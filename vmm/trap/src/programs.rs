@@ -16,6 +16,9 @@ const MOST_PROGRAMS: usize = 64;
 const MOST_IN_CALL: u64 = 64 << 10;
 const MOST_IN_STEP: u64 = 1 << 20;
 
+/// More is not written by one call (MAX_RW_COUNT of include/linux/fs.h).
+const MOST_AT_ONCE: u64 = 0x7fff_f000;
+
 /// Calls of the 64-bit table by which a program may end another one by a signal, now or later: `alarm`, `setitimer`, `kill`,
 /// `rt_sigqueueinfo`, `tkill`, `timer_create`, `tgkill`, `rt_tgsigqueueinfo`, `pidfd_send_signal`.
 const SIGNALS: [u64; 9] = [37, 38, 62, 129, 200, 222, 234, 297, 424];
@@ -143,6 +146,7 @@ impl Programs {
                 wish.unknown = wish.unknown.saturating_add(length - known);
             }
         }
+        wish.unknown = wish.unknown.min(MOST_AT_ONCE);
         seen.unread = seen.unread.saturating_add(wish.unknown);
         if let Some(task) = who.task
             && wish.unknown > 0

@@ -180,10 +180,13 @@ impl SyscallTrap {
             };
         }
         vcpu.set_registers(&Registers { rflags: registers.rflags | RESUME_FLAG, ..*registers })?;
-        let idle = self.order.alone && self.trace.is_none() && !self.order.pairs.awaits_returns();
-        if self.doors.pause_results(idle) {
-            vcpu.set_breakpoints(Subscriber::Watch, &self.doors.breakpoints())?;
-            self.shared(vcpu);
+        // It is only changed for a call that wants it otherwise: who makes many of one kind pays for that once.
+        if let Place::Entry(_) = place {
+            let idle = self.order.alone && self.trace.is_none() && !self.order.pairs.awaits_returns();
+            if self.doors.pause_results(idle) {
+                vcpu.set_breakpoints(Subscriber::Watch, &self.doors.breakpoints())?;
+                self.shared(vcpu);
+            }
         }
         Ok(seen)
     }
@@ -266,7 +269,7 @@ impl SyscallTrap {
         if (text.is_unknown() || process.is_some_and(|pid| self.order.witness.is_due(pid)))
             && let Some(user) = user_space(vcpu, &self.order.memory)
         {
-            text.look(self.order.agent.text, &user);
+            text.look(self.order.agent.text, &user, &self.order.memory);
         }
     }
 

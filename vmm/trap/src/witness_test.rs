@@ -46,6 +46,21 @@ fn a_call_that_looks_as_it_should_brings_result_and_buffers() {
 }
 
 #[test]
+fn of_what_was_read_so_much_is_looked_at() {
+    let memory = memory();
+    let seen = |nr, result| {
+        let witness = Witness::default();
+        let call = wanted(nr, vec![Arg::Int(3), Arg::Out(5)]);
+        witness.expect(Some(Expected { calls: vec![call], times: 1 }), true);
+        witness.entered(Door::Syscall64, nr, &[3, BUFFER, 5, 0, 0, 0], Caller::Task(1), || user(&memory));
+        witness.returned(|| Caller::Task(1), nr, result, || user(&memory));
+        witness.sighting().buffers.unwrap().concat()
+    };
+    assert_eq!((seen(0, 2), seen(0, -9), seen(0, 99)), (b"he".to_vec(), vec![], b"hello".to_vec()));
+    assert_eq!(seen(7, 2), b"hello");
+}
+
+#[test]
 fn what_differs_is_told() {
     let memory = memory();
     let seen = |args: Vec<Arg>, nr, registers: [u64; 6]| {

@@ -1,8 +1,10 @@
-//! What a system call costs: as it is, trapped for its count, trapped with its result, and under strace.
+//! What a system call costs: as it is, trapped for its count, trapped with its result, with all the evidence of a run, and under
+//! strace.
 //!
 //! A program in the guest calls getppid in a loop and says how long one took. All ways are steps of one run, in the
 //! same guest; strace comes along with the libraries that it is linked to.
 
+use board::wire::GuardOrder;
 use plan::{Watch, ldd};
 use std::{
     collections::BTreeMap,
@@ -23,13 +25,18 @@ pub enum Way {
     Counted,
     /// Counted, and its result seen.
     Results,
+    /// The same, while what the guest must not change is watched over.
+    Full,
+    /// Nobody looks, but the pages of the kernel's image are still kept from its writing.
+    Protected,
     /// By ptrace(2), in the guest.
     Strace,
 }
 
 impl Way {
     /// All, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [Self::Untrapped, Self::Counted, Self::Results, Self::Strace];
+    pub const ALL: [Self; 6] =
+        [Self::Untrapped, Self::Counted, Self::Results, Self::Full, Self::Protected, Self::Strace];
 
     /// As the table has it.
     pub fn name(self) -> &'static str {
@@ -37,6 +44,8 @@ impl Way {
             Self::Untrapped => "untrapped",
             Self::Counted => "trapped, counted",
             Self::Results => "trapped, with results",
+            Self::Full => "trapped, full evidence",
+            Self::Protected => "untrapped, protected",
             Self::Strace => "under strace",
         }
     }
@@ -44,9 +53,12 @@ impl Way {
     /// What is looked at meanwhile.
     pub fn watch(self) -> Watch {
         match self {
-            Self::Untrapped | Self::Strace => Watch::Nothing,
+            Self::Untrapped | Self::Protected | Self::Strace => Watch::Nothing,
             Self::Counted => Watch::Calls { results: false, trace: None, guard: None },
             Self::Results => Watch::Calls { results: true, trace: None, guard: None },
+            Self::Full => {
+                Watch::Calls { results: true, trace: None, guard: Some(GuardOrder { patches: false }) }
+            }
         }
     }
 }
@@ -73,7 +85,7 @@ pub fn program(folder: &Path) -> io::Result<PathBuf> {
 pub fn scenario(folder: &Path, calls: u32) -> io::Result<(Vec<Way>, PathBuf)> {
     let mut files = BTreeMap::from([("/bin/calls".to_owned(), program(folder)?)]);
     let alone = vec!["/bin/calls".to_owned(), calls.to_string()];
-    let mut ways = vec![Way::Untrapped, Way::Counted, Way::Results];
+    let mut ways = vec![Way::Untrapped, Way::Counted, Way::Results, Way::Full, Way::Protected];
     let mut steps: Vec<_> = ways.iter().map(|_| serde_json::json!({ "run": alone })).collect();
     if let Some(strace) = found("strace") {
         files.extend(ldd::libraries(&strace, &[])?);

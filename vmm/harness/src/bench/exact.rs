@@ -20,8 +20,9 @@ const TOO_DEAR: f64 = 5.0;
 /// So many calls in a loop: enough that a program's start does not count.
 const CALLS: u32 = 1000;
 
-/// What is measured of each step, in the order of the scenario's. The first ones are `/bin/calls`, in these ways.
-const WAYS: [Way; 3] = [Way::Untrapped, Way::Counted, Way::Results];
+/// What is measured of each step, in the order of the scenario's. The first ones are `/bin/calls`, in these ways; others are
+/// watched as those of a run.
+const WAYS: [Way; 5] = [Way::Untrapped, Way::Counted, Way::Results, Way::Full, Way::Protected];
 const STEPS: [&str; 6] = [
     "step: insmod",
     "step: syscall",
@@ -60,7 +61,7 @@ pub fn scenario(folder: &Path, modules: &Path) -> io::Result<PathBuf> {
 
 /// How system calls are looked at in a step.
 pub fn way(step: usize) -> Way {
-    WAYS.get(step).copied().unwrap_or(Way::Results)
+    WAYS.get(step).copied().unwrap_or(Way::Full)
 }
 
 /// The figure of a step: its name, and what it took. `printed` is what its program printed.
@@ -141,7 +142,7 @@ mod tests {
         let took = Duration::from_nanos(7);
         assert_eq!(of_step(0, took, b"13\n"), Some(("call: untrapped".to_owned(), Duration::from_nanos(13))));
         assert_eq!(of_step(0, took, b""), None);
-        assert_eq!(of_step(3, took, b""), Some(("step: insmod".to_owned(), took)));
+        assert_eq!(of_step(WAYS.len(), took, b""), Some(("step: insmod".to_owned(), took)));
         assert_eq!(of_step(steps(), took, b""), None);
     }
 

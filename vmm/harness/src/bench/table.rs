@@ -68,6 +68,12 @@ pub fn boot(host: &str, samples: &[Sample]) -> String {
 /// Counting a call is so many times cheaper than strace, at least.
 const STRACE: f64 = 5.0;
 
+/// All of the evidence may cost so many times what results cost.
+const EVIDENCE: f64 = 1.2;
+
+/// And what is not trapped so many times what it costs alone.
+const PROTECTION: f64 = 1.05;
+
 /// The result of [`super::calls`]: what one call took in each way, in several rounds.
 pub fn calls(host: &str, rounds: &[(Way, Duration)]) -> String {
     let mut text = format!("system calls: getppid in a loop, on {host}\n");
@@ -86,6 +92,15 @@ pub fn calls(host: &str, rounds: &[(Way, Duration)]) -> String {
         let ratio = strace.median.as_secs_f64() / counted.median.as_secs_f64().max(1e-9);
         let _ =
             writeln!(text, "strace takes {ratio:.1} times as long as counting ({})", bar(ratio >= STRACE));
+    }
+    let ratio = |way, to| Some(of(way)?.median.as_secs_f64() / of(to)?.median.as_secs_f64().max(1e-9));
+    if let Some(ratio) = ratio(Way::Full, Way::Results) {
+        let held = bar(ratio <= EVIDENCE);
+        let _ = writeln!(text, "full evidence takes {ratio:.2} times as long as results alone ({held})");
+    }
+    if let Some(ratio) = ratio(Way::Protected, Way::Untrapped) {
+        let held = bar(ratio <= PROTECTION);
+        let _ = writeln!(text, "untrapped, protected pages make it {ratio:.2} times as long ({held})");
     }
     text
 }

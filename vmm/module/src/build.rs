@@ -256,7 +256,9 @@ impl Work<'_> {
         toolchain.check()?;
         let sandbox = self.sandbox(kernel)?;
         let mut make = run::boxed(&sandbox, "make");
-        make.arg("-C").arg(&kernel.build).arg(format!("M={}", copy.display()));
+        // Where it really is: a distribution's has links beside it, which lead nowhere from where it is only shown.
+        let home = fs::canonicalize(&kernel.build).unwrap_or_else(|_| kernel.build.clone());
+        make.arg("-C").arg(home).arg(format!("M={}", copy.display()));
         toolchain.apply(&mut make);
         if !self.others.is_empty() {
             // Documentation/kbuild/modules.rst, section 6.3. The cache's paths have no blanks, but for its own.

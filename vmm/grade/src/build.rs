@@ -91,7 +91,11 @@ fn command_of(
     match result {
         Ok(End::Exited(status)) if status.success() => {
             let warnings = match warnings() {
-                Ok(warnings) => warnings.iter().map(|it| at_home(it, shown)).collect(),
+                // objtool's are no compiler's, and no student's to understand.
+                Ok(warnings) => {
+                    let compilers = warnings.iter().filter(|it| !it.contains("objtool: "));
+                    compilers.map(|it| at_home(it, shown)).collect()
+                }
                 Err(why) => return Ok(Built::Infra(why)),
             };
             Ok(Built::Done(Build { warnings, ..build(None) }))
@@ -156,8 +160,8 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 /// What was said, without how far the build was and where this machine keeps its log.
 fn told(said: &str) -> String {
-    let is_ours =
-        |line: &str| line.starts_with("building Linux ") || line.starts_with("the whole output is in ");
+    let ours = ["building Linux ", "the whole output is in ", "note: waiting for another process"];
+    let is_ours = |line: &str| ours.iter().any(|start| line.starts_with(start));
     said.lines().filter(|line| !is_ours(line.trim_start())).map(|line| format!("{line}\n")).collect()
 }
 

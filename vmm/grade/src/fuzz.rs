@@ -18,7 +18,7 @@ pub fn intake(name: &str, bytes: Vec<u8>, assignment: &Assignment) -> Result<Fil
 /// Makes it buildable, as whatever the assignment asks for; gives what there is to say of it.
 pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<String> {
     let module = source::module::prepare(assignment, files, None).map(|module| {
-        let own = [source::device(&module.text), source::major(&module.text)];
+        let own = [source::device(&module.text, &module.module), source::major(&module.text)];
         [module.notes, own.into_iter().flatten().collect()].concat()
     });
     let patches = source::patches::prepare(assignment, files).map(|(_, order)| order);

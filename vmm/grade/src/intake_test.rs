@@ -149,3 +149,24 @@ fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
     assert!(list(empty.path(), None).unwrap_err().contains("nothing in"));
 }
 use regex::Regex;
+
+#[test]
+fn documents_beside_the_source_are_left_out_unread() {
+    let huge = vec![7; 400_000];
+    let packed = zipped(&[("a.c", b"int a;"), ("demo.mp4", &huge), ("report.docx", b"PK\x03\x04damaged")]);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in
+        [("a.c", &b"int a;"[..]), ("Demo.MP4", &huge), ("report.docx", b"PK\x03\x04damaged")]
+    {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    for files in [handed_in("x.zip", &packed).unwrap(), read(&single(folder.path(), "s"), &limits()).unwrap()]
+    {
+        assert_eq!((files.files.len(), files.notes.len()), (1, 2), "{:?}", files.notes);
+        assert!(
+            files.notes[1].ends_with("report.docx is left out: it is a document, and no source"),
+            "{:?}",
+            files.notes
+        );
+    }
+}

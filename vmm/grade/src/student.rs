@@ -176,7 +176,7 @@ impl Common<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let Subjects { prepared, folder, kernel, .. } = &subjects;
-        let mut params = match self.params(&read.entry.student, prepared, folder) {
+        let mut params = match self.params(&read.entry.student, prepared, folder, &mut record.notes) {
             Ok(params) => params,
             Err(why) => {
                 self.give_back(kernel);
@@ -378,20 +378,31 @@ impl Common<'_> {
     }
 
     /// The values of the scenarios' parameters.
-    fn params(&self, student: &str, prepared: &Prepared, folder: &Path) -> Result<Settings, String> {
+    fn params(
+        &self,
+        student: &str,
+        prepared: &Prepared,
+        folder: &Path,
+        notes: &mut Vec<String>,
+    ) -> Result<Settings, String> {
         let seed = &self.assignment.seed;
         let mut params = Settings::new();
         for (name, origin) in &self.assignment.params {
             let value = match origin {
                 Origin::Folder => Some(folder.display().to_string()),
                 Origin::Module => Some(prepared.module.clone()),
-                Origin::Device => source::device(&prepared.text),
+                Origin::Device => source::device(&prepared.text, &prepared.module),
                 Origin::Major => source::major(&prepared.text),
                 Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
                 Origin::Fixed(value) => Some(value.clone()),
                 Origin::DrawText(length) => Some(draw::text(seed, student, name, *length)),
                 Origin::DrawInt(low, high) => Some(draw::int(seed, student, name, *low, *high).to_string()),
             };
+            if value.is_none() && !self.in_table(student, name) {
+                notes.push(format!(
+                    "the source does not tell its `{name}`: the tests take their own, if they have one"
+                ));
+            }
             params.extend(value.map(|value| (name.clone(), value)));
         }
         // What the source does not tell may have a default in each scenario that asks for it.

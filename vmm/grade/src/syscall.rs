@@ -39,7 +39,8 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<Ha
         return Err("this assignment is about modules".to_owned());
     };
     let (kept, mut notes) = tidy(files, &assignment.files);
-    let added = Added::read(&kept, base)?;
+    let mut added = Added::read(&kept, base)?;
+    notes.append(&mut added.notes);
     let functions = functions::find(&added.sources);
     let mut wrong = Vec::new();
     let mut out = HandedIn::default();
@@ -62,6 +63,12 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<Ha
         };
         wrong.extend(prototype(slot, function));
         let entry = added.entries.iter().find(|entry| entry.function == function.name);
+        if entry.is_none() && added.entries.is_empty() {
+            notes.push(format!(
+                "no entry of the table came with it: sys_{} has the number {} here",
+                function.name, slot.number
+            ));
+        }
         if let Some(entry) = entry.filter(|entry| entry.number != slot.number) {
             notes.push(format!("number {} of your table is number {} here", entry.number, slot.number));
         }

@@ -19,7 +19,12 @@ fn assignment(more: &str) -> Assignment {
 
 fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
     let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-    let base = Base::with(&["read", "statx"]);
+    let base = Base::with(&["read", "statx", "write"]).numbered(&[
+        (0, "read"),
+        (1, "write"),
+        (156, "_sysctl"),
+        (332, "statx"),
+    ]);
     prepare(&assignment(more), &Files { files, notes: Vec::new() }, &base)
 }
 
@@ -96,7 +101,7 @@ fn old_functions_are_wrapped_where_that_is_allowed_and_other_names_are_taken() {
     let handed_in = prepared("old-style: wrapped\n", &[("a.c", old)]).unwrap();
     let glue = text(&handed_in, "vmm_glue.c");
     assert!(glue.contains("SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n{\n\treturn sys_mine(which, to);\n}"), "{glue}");
-    assert_eq!(handed_in.notes.len(), 2, "{:?}", handed_in.notes);
+    assert_eq!(handed_in.notes.len(), 3, "{:?}", handed_in.notes);
     let other = CODE.replace("(stats,", "(mine,");
     let handed_in = prepared("", &[("a.c", &other)]).unwrap();
     assert!(text(&handed_in, "vmm_glue.c").contains("return __x64_sys_mine(regs);"));
@@ -125,4 +130,55 @@ fn the_base_reserves_the_calls_at_the_ends_of_the_kernels_files() {
         let slot = Slot { name: name.into(), number, prototype: None };
         assert!(Base::of(Vec::new(), [TABLE, "a\n", "b\n"], &[slot]).is_err());
     }
+}
+
+/// A kernel's own entry stays its own, though later kernels have no function for it; and its numbers are nobody else's.
+#[test]
+fn an_old_kernels_own_entries_are_no_students() {
+    let with = |lines: &str, more: &[(&str, &str)]| {
+        let table = format!("{TABLE}1\tcommon\twrite\tsys_write\n156\tcommon\t_sysctl\tsys_sysctl\n{lines}");
+        let files = [&[("stats.c", CODE), ("syscall_64.tbl", &*table)][..], more].concat();
+        prepared("", &files)
+    };
+    let handed_in = with("333\tcommon\tstats\tsys_stats\n", &[]).unwrap();
+    assert_eq!(handed_in.notes, ["number 333 of your table is number 600 here"]);
+    let why = with("332\tcommon\tstats\tsys_stats\n", &[]).unwrap_err();
+    assert_eq!(why, "the table gives the number 332 twice: to statx and to stats");
+    let table = format!("{TABLE}156\tcommon\t_sysctl\tsys_sysctl\n1\tcommon\tstats\tsys_stats\n");
+    let why = prepared("", &[("stats.c", CODE), ("syscall_64.tbl", &table)]).unwrap_err();
+    assert_eq!(why, "the table gives the number 1 to stats, and it is that of write");
+    let notes = prepared("", &[("stats.c", CODE)]).unwrap().notes;
+    assert_eq!(notes, ["no entry of the table came with it: sys_stats has the number 600 here"]);
+}
+
+#[test]
+fn programs_and_older_versions_beside_are_left_out() {
+    let table = format!("{TABLE}333\tcommon\tstats\tsys_stats\n");
+    let old = CODE.replace("return 0;", "return 1;");
+    let program = "#include <stdio.h>\nint main(void)\n{\n\treturn 0;\n}\n";
+    let all =
+        [("stats.c", CODE), ("old/stats.c", &*old), ("test/test.c", program), ("syscall_64.tbl", &*table)];
+    let handed_in = prepared("", &all).unwrap();
+    assert_eq!(handed_in.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
+    assert!(text(&handed_in, "stats.c").contains("return 0;"));
+    let notes = [
+        "test/test.c is a program, and no part of the kernel",
+        "old/stats.c is left out: stats.c has the same name",
+        "number 333 of your table is number 600 here",
+    ];
+    assert_eq!(handed_in.notes, notes);
+}
+
+#[test]
+fn types_are_the_same_whatever_their_spelling() {
+    for (a, b) in [
+        ("const long int *", "long *"),
+        ("unsigned long int __user *", "unsigned long *"),
+        ("unsigned *", "unsigned int *"),
+        ("short int", "short"),
+        ("signed int", "int"),
+    ] {
+        assert!(functions::same_type(a, b), "{a} {b}");
+    }
+    assert!(!functions::same_type("long", "int") && !functions::same_type("unsigned long *", "long *"));
 }

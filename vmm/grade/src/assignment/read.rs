@@ -45,9 +45,9 @@ const FIELDS: &[&str] = &[
     "check",
 ];
 /// Canvas's names: `lastname[_LATE]_12345_67890_file.c`, the second number growing with every attempt.
-const CANVAS: &str = r"^(?<student>[^_]+(?:_LATE)?_\d+)_(?<attempt>\d+)_(?<file>.+)$";
-/// Moodle's: `First Last_12345_assignsubmission_file_`.
-const MOODLE: &str = r"^(?<student>.+)_(?<attempt>\d+)_assignsubmission_file_?(?<file>.*)$";
+const CANVAS: &str = r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+)_(?<attempt>\d+)_(?<file>.+)$";
+/// Moodle's: `First Last_12345_assignsubmission_file_`, where the number tells people of one name apart.
+const MOODLE: &str = r"^(?<student>.+_\d+)_assignsubmission_file_?(?<file>.*)$";
 
 impl Assignment {
     /// Reads an assignment's file; scenarios and files that it names must be there and make sense.
@@ -94,12 +94,16 @@ fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
     };
     let teacher = fields.take("teacher").map(|node| teacher(reader, node)).unwrap_or_default();
     let attempts = fields.take("attempts").and_then(|node| attempts(reader, node));
-    let params = fields.take("params").map(|node| params(reader, node)).unwrap_or_default();
+    let of_params = fields.take("params");
+    let params = of_params.map(|node| params(reader, node)).unwrap_or_default();
     let table = fields.take("table").and_then(|node| table_of(reader, node)).unwrap_or_default();
     let tests = match fields.need(reader, "tests") {
         Some(node) => tests(reader, node, &params),
         None => Vec::new(),
     };
+    if let Some(node) = of_params {
+        params::unused(reader, node, &tests);
+    }
     let penalties = fields.take("penalties").map(|node| penalties(reader, node)).unwrap_or_default();
     let limits = limits(reader, fields.take("limits"));
     let show = fields.take("show").and_then(|node| {

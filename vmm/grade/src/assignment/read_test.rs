@@ -43,6 +43,10 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         (with("  - {scenario: t.yaml, steps: {frist: 1}}"), vec!["no step", "`frist`", "did you mean `first`"]),
         (with("  - {scenario: t.yaml, points: 1}\n  - {scenario: t.yaml, points: 1}"), vec!["a second test named `t`"]),
         (with("  - {scenario: t.yaml, points: 1, visibility: hiden}"), vec!["did you mean `hidden`"]),
+        (
+            load("kind: module\nparams: {devcie: x}\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap_err(),
+            vec!["no scenario of the tests has a parameter `devcie`", "did you mean `device`"],
+        ),
         (load("kind: module\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["its parameter `device` has no value"]),
         (load("kind: modul\ntests: []").unwrap_err(), vec!["did you mean `module`", "a list of tests"]),
         (load("kind: syscall\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["needs the field `calls`"]),
@@ -59,14 +63,15 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
 
 #[test]
 fn canvas_and_moodle_names_are_known() {
-    for (rule, name, student, attempt) in [
-        (CANVAS, "doe_LATE_12_345_chardev.c", "doe_LATE_12", "345"),
-        (CANVAS, "doe_12_345_my_driver.zip", "doe_12", "345"),
-        (MOODLE, "Jane Doe_678_assignsubmission_file_", "Jane Doe", "678"),
+    for (rule, name, student, id, attempt) in [
+        (CANVAS, "doe_LATE_12_345_chardev.c", "doe", Some("12"), Some("345")),
+        (CANVAS, "doe_12_345_my_driver.zip", "doe", Some("12"), Some("345")),
+        (MOODLE, "Jane Doe_678_assignsubmission_file_", "Jane Doe_678", None, None),
     ] {
         let regex = regex::Regex::new(rule).unwrap();
         let found = regex.captures(name).unwrap();
-        assert_eq!((&found["student"], &found["attempt"]), (student, attempt));
+        let group = |name: &str| found.name(name).map(|it| it.as_str());
+        assert_eq!((&found["student"], group("id"), group("attempt")), (student, id, attempt));
     }
 }
 

@@ -75,6 +75,9 @@ fn zip(name: &str, stem: &str, bytes: Vec<u8>, budget: &mut Budget, depth: usize
             budget.notes.push(format!("the link {inner} is left out"));
             continue;
         }
+        if budget.leaves_out(&inner) {
+            continue;
+        }
         let content = bounded(entry, name, budget)?;
         budget.add(&format!("{stem}/{inner}"), content, depth)?;
     }
@@ -90,6 +93,7 @@ fn tar(name: &str, stem: &str, bytes: &[u8], budget: &mut Budget, depth: usize) 
         budget.count(&inner)?;
         outside(&inner)?;
         match entry.header().entry_type() {
+            _ if budget.leaves_out(&inner) => {}
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
                 let content = bounded(entry, name, budget)?;
                 budget.add(&format!("{stem}/{inner}"), content, depth)?;

@@ -10,6 +10,12 @@ const NESTED: usize = 3;
 const SILENT: &[&str] =
     &["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".svn", ".vscode", ".idea"];
 
+/// What belongs to a report on the work, and is no part of it, by the endings of names. Some of these are archives.
+const DOCUMENTS: &[&str] = &[
+    "doc", "docx", "odt", "pdf", "rtf", "xls", "xlsx", "ods", "ppt", "pptx", "odp", "pages", "png", "jpg",
+    "jpeg", "gif", "heic", "webp", "mp4", "mov", "mkv", "avi", "webm", "mp3", "wav",
+];
+
 /// The files so far, and what room there is.
 pub struct Budget {
     limits: Limits,
@@ -61,6 +67,16 @@ impl Budget {
     /// Whether this is rubbish that nobody need hear of.
     pub fn is_silent(name: &str) -> bool {
         name.split('/').any(|part| SILENT.contains(&part) || part.starts_with("._"))
+    }
+
+    /// Whether a file is a document, which is left out unread, and noted.
+    pub fn leaves_out(&mut self, name: &str) -> bool {
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+        let is_document = ending.is_some_and(|ending| DOCUMENTS.contains(&&*ending));
+        if is_document && !Self::is_silent(name) {
+            self.notes.push(format!("{name} is left out: it is a document, and no source"));
+        }
+        is_document
     }
 
     /// Takes a file; of an archive, what is in it. `depth` is the number of archives around it.

@@ -24,10 +24,10 @@ pub fn read(folder: &Path, budget: &mut Budget) -> Result<(), String> {
         let kind = entry.file_type();
         if kind.is_symlink() {
             link(folder, entry.path(), &name, budget)?;
-        } else if kind.is_file() {
+        } else if kind.is_file() && !budget.leaves_out(&name) {
             let bytes = content(entry.path(), &name, budget)?;
             budget.add(&name, bytes, 0)?;
-        } else if !kind.is_dir() {
+        } else if !kind.is_dir() && !kind.is_file() {
             return Err(format!("{name} is a device, a pipe or a socket, not a file"));
         }
     }

@@ -73,7 +73,10 @@ fn read_name(name: &str, path: &Path, attempts: Option<&Regex>) -> (String, Stri
         return (stem.into_owned(), String::new(), name.to_owned());
     };
     let group = |group: &str| captures.name(group).map(|it| it.as_str()).filter(|it| !it.is_empty());
-    let student = group("student").unwrap_or(name).to_owned();
+    let mut student = group("student").unwrap_or(name).to_owned();
+    if let Some(id) = group("id") {
+        student = format!("{student}_{id}");
+    }
     (student, group("attempt").unwrap_or_default().to_owned(), group("file").unwrap_or(name).to_owned())
 }
 

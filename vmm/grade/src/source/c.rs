@@ -38,15 +38,19 @@ pub fn is_main(text: &str) -> bool {
 }
 
 /// The name that a driver registers, with macros looked up. `text` has no comments.
-pub fn device(text: &str) -> Option<String> {
+pub fn device(text: &str, module: &str) -> Option<String> {
+    // A macro's value may stand on the next line.
+    let text = &*text.replace("\\\n", " ");
     static REGISTERS: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r#"\b(?:__)?register_chrdev\s*\(\s*[^,]+,\s*(?:\d+\s*,\s*\d+\s*,\s*)?("[^"]*"|\w+)\s*,|\b(?:alloc|register)_chrdev_region\s*\((?:[^;()]|\([^()]*\))*,\s*("[^"]*"|\w+)\s*\)"#,
+            r#"\b(?:__)?register_chrdev\s*\(\s*[^,]+,\s*(?:\d+\s*,\s*\d+\s*,\s*)?("[^"]*"|THIS_MODULE->name|\w+)\s*,|\b(?:alloc|register)_chrdev_region\s*\((?:[^;()]|\([^()]*\))*,\s*("[^"]*"|THIS_MODULE->name|\w+)\s*\)"#,
         )
     });
     let found = REGISTERS.captures(text)?;
     let word = found.get(1).or_else(|| found.get(2))?.as_str();
-    let name = constant(text, word)?;
+    // Both are the module's own name (include/linux/module.h, scripts/Makefile.lib).
+    let own = ["KBUILD_MODNAME", "THIS_MODULE->name"];
+    let name = if own.contains(&word) { module.to_owned() } else { constant(text, word)? };
     let name = name.trim_matches('"');
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
@@ -79,7 +83,7 @@ fn constant(text: &str, word: &str) -> Option<String> {
         let name = regex::escape(&word);
         let value = r#"("[^"\n]*"|\w+)"#;
         let define = Regex::new(&format!(r"(?m)^[ \t]*#[ \t]*define[ \t]+{name}[ \t]+\(?{value}")).ok()?;
-        let variable = Regex::new(&format!(r"\b{name}(?:\s*\[\s*\])?\s*=\s*\(?{value}")).ok()?;
+        let variable = Regex::new(&format!(r"\b{name}(?:\s*\[\s*\w*\s*\])?\s*=\s*\(?{value}")).ok()?;
         word = define.captures(text).or_else(|| variable.captures(text))?[1].to_owned();
     }
     None
@@ -111,9 +115,13 @@ mod tests {
             ),
             ("#define A B\n#define B A\nregister_chrdev(A, B, &f)", None, None),
             ("misc_register(&dev)", None, None),
+            ("char name[20] = \"z\"; register_chrdev(0, name, &f)", Some("z"), Some("0")),
+            ("#define NAME \\\n\t\"next\"\nregister_chrdev(0, NAME, &f)", Some("next"), Some("0")),
+            ("register_chrdev(0, KBUILD_MODNAME, &f)", Some("mod"), Some("0")),
+            ("alloc_chrdev_region(&dev, 0, 4, THIS_MODULE->name)", Some("mod"), Some("0")),
             ("register_chrdev(0, \"$(reboot)\", &f)", None, Some("0")),
         ] {
-            assert_eq!((device(text).as_deref(), major(text).as_deref()), (name, number), "{text}");
+            assert_eq!((device(text, "mod").as_deref(), major(text).as_deref()), (name, number), "{text}");
         }
     }
 

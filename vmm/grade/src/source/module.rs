@@ -61,7 +61,7 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     }
     let below: Vec<String> = kept
         .iter()
-        .filter(|(path, _)| path.starts_with(&prefix) && path.ends_with(".c"))
+        .filter(|(path, _)| path.starts_with(&prefix) && (path.ends_with(".c") || path.ends_with(".h")))
         .map(|(_, bytes)| c::strip(&String::from_utf8_lossy(bytes)))
         .collect();
     let text = below.join("\n");
@@ -123,7 +123,10 @@ fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String,
             Some(binary) => format!("{binary} is a built module; hand in the source that it was built from"),
             None => {
                 let names: Vec<&str> = files.files.keys().take(5).map(String::as_str).collect();
-                format!("there is no C source in it, only {}", names.join(", "))
+                match names.is_empty() {
+                    true => "there is no C source in it".to_owned(),
+                    false => format!("there is no C source in it, only {}", names.join(", ")),
+                }
             }
         });
     }

@@ -8,6 +8,9 @@ use std::{
     sync::LazyLock,
 };
 
+/// Numbers below this one are given in each kernel that a course may use (it is that of `prlimit64`, Linux 2.6.36).
+const EVERYWHERE: u32 = 302;
+
 /// What was added.
 #[derive(Debug, Default)]
 pub struct Added {
@@ -19,6 +22,10 @@ pub struct Added {
     pub entries: Vec<Entry>,
     /// A table was handed in.
     table: bool,
+    /// What is wrong with numbers that are the kernel's own.
+    given_twice: Vec<String>,
+    /// What is left out.
+    pub notes: Vec<String>,
     /// Prototypes in the kernel's header: name, parameters.
     prototypes: Option<BTreeMap<String, Vec<(String, String)>>>,
     /// Objects that the makefile names; `None` if there is no makefile.
@@ -29,6 +36,8 @@ pub struct Added {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub number: u32,
+    /// The call's own name.
+    pub name: String,
     /// Without `sys_`.
     pub function: String,
 }
@@ -48,10 +57,40 @@ impl Added {
                 false => added.take(path, &text, base),
             }
         }
+        added.leave_out();
         if added.sources.is_empty() {
             return Err("there is no C source in it: hand in the file with your function".to_owned());
         }
         Ok(added)
+    }
+
+    /// Programs are no part of a kernel; and of files of one name the outer one is meant.
+    fn leave_out(&mut self) {
+        static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"\b(?:int|void)\s+main\s*\(|#\s*include\s*<stdio\.h>")
+                .expect("a constant that tests use")
+        });
+        let notes = &mut self.notes;
+        self.sources.retain(|path, text| {
+            let program = PROGRAM.is_match(&crate::source::strip(text));
+            if program {
+                notes.push(format!("{path} is a program, and no part of the kernel"));
+            }
+            !program
+        });
+        let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let mut paths: Vec<String> = self.sources.keys().cloned().collect();
+        paths.sort_by_key(|path| path.matches('/').count());
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        for path in paths {
+            match taken.get(&base(&path)) {
+                Some(other) => {
+                    notes.push(format!("{path} is left out: {other} has the same name"));
+                    self.sources.remove(&path);
+                }
+                None => _ = taken.insert(base(&path), path),
+            }
+        }
     }
 
     fn take(&mut self, path: &str, text: &str, base: &Base) {
@@ -59,7 +98,11 @@ impl Added {
         match name {
             name if name.ends_with(".tbl") => {
                 self.table = true;
-                self.entries.extend(entries(text).into_iter().filter(|it| !base.knows(&it.function)));
+                let all = entries(text);
+                self.given_twice.extend(twice(&all, base));
+                // Numbers keep their names, also those of calls that later kernels have no function for any more.
+                let own = |it: &Entry| !base.knows(&it.function) && !base.has(it.number, &it.name);
+                self.entries.extend(all.into_iter().filter(own));
             }
             "syscalls.h" => {
                 let mut all = prototypes(text);
@@ -75,7 +118,7 @@ impl Added {
 
     /// What of it does not fit together.
     pub fn faults(&self, functions: &[Function]) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults = self.given_twice.clone();
         let mut numbers: BTreeMap<u32, &str> = BTreeMap::new();
         for entry in &self.entries {
             if let Some(other) = numbers.insert(entry.number, &entry.function) {
@@ -134,13 +177,41 @@ fn same(a: &[(String, String)], b: &[(String, String)]) -> bool {
 /// `333 common stats sys_stats`, also as kernels from 4.17 on write it.
 pub fn entries(text: &str) -> Vec<Entry> {
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?m)^\s*(\d+)\s+(?:common|64)\s+\w+\s+(?:__x64_)?sys_(\w+)")
+        Regex::new(r"(?m)^\s*(\d+)\s+(?:common|64)\s+(\w+)\s+(?:__x64_)?sys_(\w+)")
             .expect("a constant that tests use")
     });
     let entry = |found: regex::Captures<'_>| {
-        Some(Entry { number: found[1].parse().ok()?, function: found[2].to_owned() })
+        let (name, function) = (found[2].to_owned(), found[3].to_owned());
+        Some(Entry { number: found[1].parse().ok()?, name, function })
     };
     LINE.captures_iter(text).filter_map(entry).collect()
+}
+
+/// All numbers of a table, with their calls' names, also of those that have no function.
+pub fn numbers(text: &str) -> BTreeMap<u32, String> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)^\s*(\d+)\s+(?:common|64)\s+(\w+)").expect("a constant that tests use")
+    });
+    LINE.captures_iter(text).filter_map(|found| Some((found[1].parse().ok()?, found[2].to_owned()))).collect()
+}
+
+/// Numbers of the kernel's own calls that a table gives to others: beside these, or in their place.
+fn twice(all: &[Entry], base: &Base) -> Vec<String> {
+    let own = |entry: &Entry| base.knows(&entry.function) || base.has(entry.number, &entry.name);
+    let (kernels, students): (Vec<&Entry>, Vec<&Entry>) = all.iter().partition(|entry| own(entry));
+    let whole = kernels.len() > students.len();
+    let fault = |entry: &&Entry| {
+        let (number, function) = (entry.number, &entry.function);
+        if let Some(other) = kernels.iter().find(|other| other.number == number) {
+            return Some(format!(
+                "the table gives the number {number} twice: to {} and to {function}",
+                other.function
+            ));
+        }
+        let owner = base.owner(number).filter(|_| whole && number < EVERYWHERE)?;
+        Some(format!("the table gives the number {number} to {function}, and it is that of {owner}"))
+    };
+    students.iter().filter_map(fault).collect()
 }
 
 fn prototypes(text: &str) -> BTreeMap<String, Vec<(String, String)>> {

@@ -4,7 +4,11 @@ use super::{HandedIn, added};
 use crate::{assignment::Slot, source::tree::new_file};
 use base::{text::plain, wanted::Wanted};
 use harness::{Abort, kernel::Patch};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 const TABLE: &str = "arch/x86/entry/syscalls/syscall_64.tbl";
 const NOT_IMPLEMENTED: &str = "kernel/sys_ni.c";
@@ -21,6 +25,8 @@ pub struct Base {
     patches: Vec<Patch>,
     /// The functions of all entries of the table, without `sys_`.
     known: BTreeSet<String>,
+    /// All numbers of the table, and the names of their calls.
+    numbers: BTreeMap<u32, String>,
 }
 
 impl Base {
@@ -70,18 +76,37 @@ impl Base {
             behind(MAKEFILE, makefile, &[format!("obj-y += {FOLDER}/")]),
         ];
         patches.push(("vmm-calls.patch".to_owned(), patch.concat().into_bytes()));
-        Ok(Self { patches, known: entries.into_iter().map(|entry| entry.function).collect() })
+        let known = entries.into_iter().map(|entry| entry.function).collect();
+        Ok(Self { patches, known, numbers: added::numbers(table) })
     }
 
     /// A kernel that has these functions, for tests.
     #[cfg(any(test, feature = "fuzz"))]
     pub fn with(known: &[&str]) -> Self {
-        Self { patches: Vec::new(), known: known.iter().map(|it| (*it).to_owned()).collect() }
+        let known = known.iter().map(|it| (*it).to_owned());
+        Self { patches: Vec::new(), known: known.collect(), numbers: BTreeMap::new() }
+    }
+
+    /// The same with these numbers and their names.
+    #[cfg(test)]
+    pub fn numbered(self, numbers: &[(u32, &str)]) -> Self {
+        let numbers = numbers.iter().map(|(number, name)| (*number, (*name).to_owned())).collect();
+        Self { numbers, ..self }
     }
 
     /// Whether the kernel has a function of this name.
     pub fn knows(&self, function: &str) -> bool {
         self.known.contains(function)
+    }
+
+    /// Whether a number has this name.
+    pub fn has(&self, number: u32, name: &str) -> bool {
+        self.owner(number) == Some(name)
+    }
+
+    /// The name of a number's call.
+    pub fn owner(&self, number: u32) -> Option<&str> {
+        self.numbers.get(&number).map(String::as_str)
     }
 
     /// Writes the series of patches by which a student's kernel is made; without one, the base's.

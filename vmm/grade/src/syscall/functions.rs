@@ -106,15 +106,17 @@ fn plain(text: &str) -> String {
 pub fn same_type(a: &str, b: &str) -> bool {
     let words = |text: &str| {
         let spaced = text.replace('*', " * ");
-        let words: Vec<&str> =
-            spaced.split_whitespace().filter(|it| !["__user", "const"].contains(it)).collect();
-        let all = words.join(" ");
-        match &*all {
-            "unsigned" => "unsigned int".to_owned(),
-            "long int" => "long".to_owned(),
-            "unsigned long int" => "unsigned long".to_owned(),
-            _ => all,
+        let mut words: Vec<&str> =
+            spaced.split_whitespace().filter(|it| !["__user", "const", "signed"].contains(it)).collect();
+        // `long int`, `short int`, and `unsigned`, whatever they are pointed at by.
+        if words.iter().any(|word| ["long", "short"].contains(word)) {
+            words.retain(|word| *word != "int");
         }
+        let sized = words.iter().any(|word| ["int", "long", "short", "char"].contains(word));
+        if let Some(at) = words.iter().position(|word| *word == "unsigned").filter(|_| !sized) {
+            words.insert(at + 1, "int");
+        }
+        words.join(" ")
     };
     words(a) == words(b)
 }

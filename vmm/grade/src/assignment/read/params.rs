@@ -1,6 +1,6 @@
 //! Where the values of parameters come from.
 
-use crate::assignment::Origin;
+use crate::assignment::{Origin, Test};
 use base::diagnostic::Diagnostic;
 use scenario::{
     node::{Node, Value},
@@ -15,6 +15,27 @@ pub fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
         list.extend(origin(reader, name, node).map(|origin| (name.to_owned(), origin)));
     }
     list
+}
+
+/// Tells of those that no scenario has: their values would reach nobody.
+pub fn unused(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) {
+    let mut known: Vec<String> = Vec::new();
+    for test in tests {
+        match scenario::parameters(&test.scenario) {
+            Ok(all) => known.extend(all.into_iter().map(|parameter| parameter.name)),
+            // It is told elsewhere what is wrong with it.
+            Err(_) => return,
+        }
+    }
+    let Value::Map(fields) = &node.value else { return };
+    let names = fields.iter().filter_map(|(key, _)| Some((key.text()?, &key.span)));
+    for (name, span) in names {
+        if !tests.is_empty() && !known.iter().any(|known| known == name) {
+            let why = format!("no scenario of the tests has a parameter `{name}`");
+            let near = known.iter().map(String::as_str);
+            reader.error::<()>(Diagnostic::new(span, why).nearest(name, near));
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

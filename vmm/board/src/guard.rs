@@ -8,8 +8,11 @@
 //! Variables in which the kernel counts its own troubles are looked at whenever the guest stops for a call, and the taint at each
 //! write to it as well, where a breakpoint is left for that. Everything else is compared when somebody asks.
 
+mod reports;
+
 use crate::wire::Tampering;
 use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need};
+use reports::{COUNT, TAINT, VARIABLES, Variable, Warnings};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -26,8 +29,6 @@ const MOST_PAGES: u64 = 1 << 16;
 
 /// A page table has so many entries.
 const TOP_ENTRIES: u64 = 512;
-/// No kernel's table of warnings is longer, in bytes.
-const MOST_WARNINGS: u64 = 4 << 20;
 
 /// The symbols that it goes by, beside those of [`trap::SYMBOLS`].
 const TEXT: (&str, &str) = ("_text", "_etext");
@@ -47,17 +48,6 @@ const CR0: u64 = 1 | 1 << 16 | 1 << 31;
 const CR4: u64 = 1 << 11 | 1 << 20 | 1 << 21;
 /// Bits of EFER: `syscall`, long mode, no-execute (section 3.1.7).
 const EFER: u64 = 1 | 1 << 10 | 1 << 11;
-/// Variables that change as told, and their lengths: what the kernel counts of its own troubles (kernel/panic.c), whether it
-/// logs at all, and where the log is (kernel/printk/printk.c). A kernel that has panicked sets the one before the last.
-const VARIABLES: [(&str, usize, Rule); 5] = [
-    (TAINT, 8, Rule::Gains),
-    (COUNT, 4, Rule::Grows),
-    ("oops_count", 4, Rule::Grows),
-    ("suppress_printk", 4, Rule::Stays),
-    ("prb", 8, Rule::Stays),
-];
-const TAINT: &str = "tainted_mask";
-const COUNT: &str = "warn_count";
 const GATE: usize = 16;
 const GATES: usize = 256;
 
@@ -206,120 +196,6 @@ pub struct Guard {
     top: Vec<Option<u64>>,
     /// Of each vCPU that was up.
     registers: BTreeMap<u8, (Controls, Vec<u8>)>,
-}
-
-/// How a variable may change.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Rule {
-    /// Its bits stay set.
-    Gains,
-    /// It counts upwards.
-    Grows,
-    /// It does not.
-    Stays,
-}
-
-/// A variable of the kernel's.
-struct Variable {
-    name: &'static str,
-    rule: Rule,
-    /// Physical.
-    at: GuestAddress,
-    length: usize,
-    value: u64,
-}
-
-impl Variable {
-    fn of(
-        memory: &Memory,
-        space: &AddressSpace,
-        landmarks: &Landmarks,
-        (name, length, rule): (&'static str, usize, Rule),
-    ) -> Option<Self> {
-        let at = GuestAddress(space.translate(GuestVirtualAddress(landmarks.symbol(name)?))?.0);
-        let mut variable = Self { name, rule, at, length, value: 0 };
-        variable.value = variable.read(memory)?;
-        Some(variable)
-    }
-
-    fn read(&self, memory: &Memory) -> Option<u64> {
-        let mut bytes = [0; 8];
-        memory.read_slice(&mut bytes[..self.length], self.at).ok()?;
-        Some(u64::from_le_bytes(bytes))
-    }
-
-    fn changed(&mut self, memory: &Memory, rip: Option<u64>) -> Option<Tampering> {
-        let to = self.read(memory)?;
-        let from = std::mem::replace(&mut self.value, to);
-        let allowed = match self.rule {
-            Rule::Gains => from & !to == 0,
-            Rule::Grows => from <= to,
-            Rule::Stays => from == to,
-        };
-        (!allowed).then(|| match self.rule {
-            Rule::Gains => Tampering::Taint { from, to, rip, by: None },
-            _ => Tampering::Variable { name: self.name.to_owned(), from, to, rip, by: None },
-        })
-    }
-}
-
-/// Which warnings the kernel gives but once, and has given (`struct bug_entry` of include/asm-generic/bug.h).
-struct Warnings {
-    at: GuestAddress,
-    table: Vec<u8>,
-    /// So many were given since.
-    given: u64,
-    /// So many the kernel had counted by then.
-    counted: u64,
-}
-
-/// BUGFLAG_DONE.
-const GIVEN: u8 = 1 << 2;
-
-impl Warnings {
-    fn of(
-        memory: &Memory,
-        space: &AddressSpace,
-        landmarks: &Landmarks,
-        counted: Option<u64>,
-    ) -> Option<Self> {
-        let symbol = |name| landmarks.symbol(name);
-        let (start, end) = (symbol("__start___bug_table")?, symbol("__stop___bug_table")?);
-        let length = end.checked_sub(start).filter(|length| *length <= MOST_WARNINGS)?;
-        let (at, mut table) = (space.translate(GuestVirtualAddress(start))?, vec![0; length as usize]);
-        memory.read_slice(&mut table, at).ok()?;
-        Some(Self { at, table, given: 0, counted: counted? })
-    }
-
-    /// A warning is counted when it is given; nothing else of the table changes.
-    fn changed(&mut self, memory: &Memory, counted: u64) -> Option<Tampering> {
-        let mut now = vec![0; self.table.len()];
-        memory.read_slice(&mut now, self.at).ok()?;
-        if now == self.table {
-            return None;
-        }
-        let before = std::mem::replace(&mut self.table, now);
-        let pairs = before.iter().zip(&self.table).filter(|(old, new)| old != new);
-        let told = |(old, new): (&u8, &u8)| Tampering::Variable {
-            name: "__bug_table".to_owned(),
-            from: (*old).into(),
-            to: (*new).into(),
-            rip: None,
-            by: None,
-        };
-        let mut given = None;
-        for pair in pairs {
-            if pair.0 ^ pair.1 != GIVEN {
-                return Some(told(pair));
-            }
-            // Whoever clears `clear_warn_once` in debugfs wants them again.
-            if pair.1 & GIVEN != 0 {
-                self.given += 1;
-                given = Some(pair);
-            }
-        }
-        given.filter(|_| self.given > counted.saturating_sub(self.counted)).map(told)
-    }
 }
 
 impl Guard {

@@ -140,7 +140,7 @@ impl<'a> Buffers<'a> {
         for (arg, place) in args.iter().zip(&self.places) {
             let Some(place) = *place else { continue };
             match arg {
-                Arg::Int(_) => {}
+                Arg::Int(_) | Arg::Of(_) => {}
                 // SAFETY: as many bytes from there on are writable, and nobody else's.
                 Arg::In(bytes) | Arg::InOut(bytes) => unsafe {
                     place.copy_from_nonoverlapping(NonNull::from(&bytes[..]).cast(), bytes.len());
@@ -194,7 +194,7 @@ impl Drop for Buffers<'_> {
 /// Length, and whether the content comes back.
 fn extent(arg: &Arg) -> Option<(usize, bool)> {
     match arg {
-        Arg::Int(_) => None,
+        Arg::Int(_) | Arg::Of(_) => None,
         Arg::In(bytes) => Some((bytes.len(), false)),
         Arg::Out(length) => Some((*length as usize, true)),
         Arg::InOut(bytes) => Some((bytes.len(), true)),

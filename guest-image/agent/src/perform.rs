@@ -5,25 +5,33 @@ use crate::{
     call,
     clock::Clock,
 };
-use protocol::{Action, Call, Door, Outcome};
+use protocol::{Action, Arg, Call, Door, Link, Made, Outcome, errno};
 
-/// Makes the calls, and says how many nanoseconds that took. A call that is alone has its buffers in the arena.
+/// Makes the calls, and says how many nanoseconds that took.
 pub fn perform(action: &Action, clock: Clock, arena: Option<&mut Arena>) -> (Outcome, u64) {
-    let refused = |why: String| (Outcome::Refused { why }, 0);
-    let Action::Calls { calls, times } = action else {
-        return refused("the worker makes system calls only".into());
+    let done = match action {
+        Action::Calls { calls, times } => repeated(calls, *times, clock, arena),
+        Action::Chain(links) => chain(links, clock, arena),
+        _ => Err("the worker makes system calls only".into()),
     };
+    done.unwrap_or_else(|why| (Outcome::Refused { why }, 0))
+}
+
+/// Of calls in rounds, the last one's result. A call that is alone has its buffers in the arena.
+fn repeated(
+    calls: &[Call],
+    times: u32,
+    clock: Clock,
+    arena: Option<&mut Arena>,
+) -> Result<(Outcome, u64), String> {
     let mut arena = arena.filter(|_| calls.len() == 1);
-    let prepare = |call| prepare(call, *times > 1 || calls.len() > 1, arena.take());
-    let prepared = match calls.iter().map(prepare).collect::<Result<Vec<_>, _>>() {
-        Ok(buffers) => buffers,
-        Err(why) => return refused(why),
-    };
+    let prepare = |call| prepare(call, times > 1 || calls.len() > 1, arena.take());
+    let prepared = calls.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
     let mut last = None;
     // What a call that is alone returns may be an error each time.
     let mut wanted = if calls.len() == 1 { None } else { Some(0) };
     let before = clock.now();
-    'over: for _ in 0..*times {
+    'over: for _ in 0..times {
         for (call, (buffers, registers)) in calls.iter().zip(&prepared) {
             let value = make(call.door, call.nr, registers);
             last = Some((value, buffers, call));
@@ -33,12 +41,45 @@ pub fn perform(action: &Action, clock: Clock, arena: Option<&mut Arena>) -> (Out
         }
     }
     let nanos = clock.now().saturating_sub(before);
-    match last {
-        Some((value, buffers, call)) => {
-            (Outcome::Returned { value, data: buffers.collect(&call.args) }, nanos)
+    let (value, buffers, call) = last.ok_or("there is no call to make")?;
+    Ok((Outcome::Returned { value, data: buffers.collect(&call.args) }, nanos))
+}
+
+/// Each call's result. Their buffers are in the arena, one call's after the other's.
+fn chain(links: &[Link], clock: Clock, mut arena: Option<&mut Arena>) -> Result<(Outcome, u64), String> {
+    let mut made: Vec<Made> = Vec::new();
+    let mut results = Vec::with_capacity(links.len());
+    for (index, link) in (0..).zip(links) {
+        let mut result = None;
+        if let Some(call) = link.resolved(&results) {
+            let mut all = Made { link: index, value: 0, data: Vec::new(), nanos: 0 };
+            let mut total = 0_i64;
+            loop {
+                let (buffers, registers) = prepare(&call, true, arena.as_deref_mut())?;
+                let before = clock.now();
+                all.value = make(call.door, call.nr, &registers);
+                all.nanos += clock.now().saturating_sub(before);
+                let data = buffers.collect(&call.args);
+                let length = match link.until {
+                    Some(_) => usize::try_from(all.value).unwrap_or(0),
+                    None => usize::MAX,
+                };
+                all.data.resize(data.len(), Vec::new());
+                for (all, more) in all.data.iter_mut().zip(&data) {
+                    all.extend_from_slice(&more[..length.min(more.len())]);
+                }
+                total = total.saturating_add(all.value);
+                if !link.goes_on(all.value, total) {
+                    break;
+                }
+            }
+            result = Some(all.value);
+            made.push(all);
         }
-        None => refused("there is no call to make".into()),
+        results.push(result);
     }
+    let nanos = made.iter().map(|made| made.nanos).sum();
+    Ok((Outcome::Chained(made), nanos))
 }
 
 /// The buffers of a call, and what goes into its registers. `more` calls are made with it.
@@ -47,6 +88,9 @@ fn prepare<'a>(
     more: bool,
     arena: Option<&'a mut Arena>,
 ) -> Result<(Buffers<'a>, [u64; 6]), String> {
+    if call.args.iter().any(|arg| matches!(arg, Arg::Of(_))) {
+        return Err("there is no call before this one whose result it could take".into());
+    }
     if call.args.len() > 6 {
         return Err(format!("{} arguments (a system call takes at most 6)", call.args.len()));
     }
@@ -73,15 +117,9 @@ fn makes_processes(door: Door, nr: u64) -> bool {
     }
 }
 
-/// The errno that a result stands for, 0 for none (MAX_ERRNO of include/linux/err.h).
-fn errno(value: i64) -> i64 {
-    if (-4095..0).contains(&value) { -value } else { 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Arg;
 
     fn call(nr: i64, args: &[Arg]) -> Outcome {
         perform(&one(nr, args).into(), Clock::detect(), None).0
@@ -164,6 +202,61 @@ mod tests {
         let bad = one(libc::SYS_close, &[Arg::Int(u64::MAX)]);
         assert_eq!(value(&[&write, &bad, &seek], 3), -i64::from(libc::EBADF));
         assert_eq!(value(&[&seek], 1), 6, "nothing came after it");
+    }
+
+    fn link(nr: i64, args: &[Arg]) -> Link {
+        Link { call: one(nr, args), only: None, until: None }
+    }
+
+    fn chained(links: &[Link]) -> Vec<(u16, i64, Vec<Vec<u8>>)> {
+        let mut arena = Arena::new().unwrap();
+        match perform(&Action::Chain(links.to_vec()), Clock::detect(), Some(&mut arena)).0 {
+            Outcome::Chained(made) => made.into_iter().map(|it| (it.link, it.value, it.data)).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn calls_of_a_chain_take_what_earlier_ones_returned() {
+        let (mut file, path) = tempfile::NamedTempFile::new().unwrap().into_parts();
+        std::io::Write::write_all(&mut file, b"0123456789").unwrap();
+        let path = Arg::In(
+            std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).iter().copied().chain([0]).collect(),
+        );
+        let open = link(libc::SYS_open, &[path, Arg::Int(0)]);
+        let read = Link { until: Some(8), ..link(libc::SYS_read, &[Arg::Of(0), Arg::Out(4), Arg::Int(4)]) };
+        let close = link(libc::SYS_close, &[Arg::Of(0)]);
+        let failed = Link { only: Some((1, 4)), ..link(libc::SYS_getpid, &[]) };
+        let never = Link { only: Some((1, 5)), ..link(libc::SYS_getpid, &[]) };
+        let made = chained(&[open, read.clone(), close.clone(), failed, never]);
+        let which: Vec<u16> = made.iter().map(|it| it.0).collect();
+        assert_eq!(which, [0, 1, 2, 3]);
+        assert_eq!(made[1], (1, 4, vec![b"01234567".to_vec()]), "twice four bytes");
+        assert_eq!(made[2].1, 0, "closed");
+    }
+
+    #[test]
+    fn a_call_without_what_it_takes_is_left_out() {
+        let bad = link(libc::SYS_close, &[Arg::Int(u64::MAX)]);
+        let takes = |of| link(libc::SYS_close, &[Arg::Of(of)]);
+        let made = chained(&[bad, takes(0), takes(1), takes(9), link(libc::SYS_getpid, &[])]);
+        assert_eq!(made.iter().map(|it| it.0).collect::<Vec<_>>(), [0, 4]);
+    }
+
+    #[test]
+    fn what_a_read_did_not_fill_does_not_come_back() {
+        let zeros = std::fs::File::open("/dev/zero").unwrap();
+        let fd = Arg::Int(std::os::fd::AsRawFd::as_raw_fd(&zeros) as u64);
+        let read = link(libc::SYS_read, &[fd, Arg::Out(9), Arg::Int(3)]);
+        assert_eq!(chained(std::slice::from_ref(&read))[0].2, [vec![0; 9]]);
+        assert_eq!(chained(&[Link { until: Some(1), ..read }]), [(0, 3, vec![vec![0; 3]])]);
+    }
+
+    #[test]
+    fn what_makes_processes_has_no_place_in_a_chain() {
+        let refused = |action| matches!(perform(&action, Clock::detect(), None).0, Outcome::Refused { .. });
+        assert!(refused(Action::Chain(vec![link(libc::SYS_fork, &[])])));
+        assert!(refused(one(libc::SYS_close, &[Arg::Of(0)]).into()), "a call that is alone takes nothing");
     }
 
     #[test]

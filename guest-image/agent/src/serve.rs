@@ -162,7 +162,7 @@ impl Agent {
     fn take(&mut self, request: Request) -> io::Result<()> {
         let id = request.id;
         let done = match request.action {
-            Action::Calls { .. } => self.call(&request),
+            Action::Calls { .. } | Action::Chain(_) => self.call(&request),
             Action::Run { argv, env, stdin, user } => self.start(id, argv, env, stdin, user),
             Action::Wake { now, seed } => return self.done(id, wake(now, &seed)),
             Action::Place(files) => return self.done(id, place(files)),

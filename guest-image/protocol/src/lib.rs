@@ -2,7 +2,7 @@
 //!
 //! The agent is a machine for system calls: the harness sends one [`Request`], the agent does what it
 //! says and sends one [`Reply`] with the same id. Everything that a scenario can do is made of
-//! [`Action::Calls`] and [`Action::Run`], so that a new kind of step needs no new agent. Before the first step come
+//! [`Action::Calls`], [`Action::Chain`] and [`Action::Run`], so that a new kind of step needs no new agent. Before the first step come
 //! [`Action::Wake`] and, for the files that a scenario brings, [`Action::Place`]. The agent never decides whether a test
 //! passed.
 //!
@@ -20,5 +20,6 @@ mod message;
 
 pub use frame::{FrameError, Frames, MAX_FRAME, encode, encode_up_to};
 pub use message::{
-    Action, Arg, Call, Content, Door, FromAgent, Hello, Outcome, Placed, Reply, Request, Stream, VERSION,
+    Action, Arg, Call, Content, Door, FromAgent, Hello, Link, Made, Outcome, Placed, Reply, Request, Stream,
+    VERSION, errno,
 };

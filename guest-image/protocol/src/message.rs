@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Action {
         /// with the first whose errno is another one than the first time's.
         times: u32,
     },
+    /// System calls, made by the worker as well, of which later ones take what earlier ones returned: what would be several
+    /// requests is one. None of them makes processes.
+    Chain(Vec<Link>),
     /// Start a program as a child of PID 1, bring back what it prints as it does ([`FromAgent::Printed`]), wait until it
     /// ends.
     Run {
@@ -76,6 +79,58 @@ impl From<Call> for Action {
     }
 }
 
+/// A call of an [`Action::Chain`]. It is left out where a call failed, or was left out, whose result it takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The call.
+    pub call: Call,
+    /// It is made only where the link of this index, counted from 0, returned exactly this.
+    pub only: Option<(u16, i64)>,
+    /// It is made again as long as it returns more than 0, until that comes to so much. What its buffers have beyond
+    /// what it returned does not come back.
+    pub until: Option<u32>,
+}
+
+impl Link {
+    /// The call as it is to be made where the links before it returned `results`, `None` for those that were left out;
+    /// `None` if this one is left out.
+    pub fn resolved(&self, results: &[Option<i64>]) -> Option<Call> {
+        let result = |of: u16| results.get(usize::from(of)).copied().flatten();
+        if self.only.is_some_and(|(of, value)| result(of) != Some(value)) {
+            return None;
+        }
+        let resolve = |arg: &Arg| match arg {
+            Arg::Of(of) => result(*of).filter(|value| errno(*value) == 0).map(|value| Arg::Int(value as u64)),
+            arg => Some(arg.clone()),
+        };
+        let args = self.call.args.iter().map(resolve).collect::<Option<_>>()?;
+        Some(Call { args, ..self.call })
+    }
+
+    /// Whether it is made again, when it has returned `value` now and `total` in all.
+    pub fn goes_on(&self, value: i64, total: i64) -> bool {
+        self.until.is_some_and(|limit| value > 0 && total < i64::from(limit))
+    }
+}
+
+/// The errno that a call's result stands for, 0 for none (MAX_ERRNO of include/linux/err.h).
+pub fn errno(value: i64) -> i64 {
+    if (-4095..0).contains(&value) { -value } else { 0 }
+}
+
+/// A call of an [`Action::Chain`] that was made, once or more often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Which link.
+    pub link: u16,
+    /// What it returned last.
+    pub value: i64,
+    /// As in [`Outcome::Returned`]; what each time brought, behind each other.
+    pub data: Vec<Vec<u8>>,
+    /// How long it took by the guest's clock, in all.
+    pub nanos: u64,
+}
+
 /// A file, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Placed {
@@ -122,6 +177,8 @@ pub enum Arg {
     Out(u32),
     /// A pointer to these bytes, whose content comes back.
     InOut(Vec<u8>),
+    /// What this link of an [`Action::Chain`] returned, one before this, counted from 0.
+    Of(u16),
 }
 
 /// Agent to harness.
@@ -186,6 +243,8 @@ pub enum Outcome {
         /// The contents of that call's `Out` and `InOut` arguments, in their order.
         data: Vec<Vec<u8>>,
     },
+    /// Of an [`Action::Chain`], the calls that were made, in order.
+    Chained(Vec<Made>),
     /// A program ended.
     Exited {
         /// Its exit status; 128 plus the signal's number where a signal ended it, as in a shell.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use protocol::{
-    Action, Arg, Call, Door, FrameError, Frames, FromAgent, MAX_FRAME, Outcome, Reply, Request, encode,
+    Action, Arg, Call, Door, FrameError, Frames, FromAgent, Link, MAX_FRAME, Outcome, Reply, Request, encode,
 };
 
 fn arg() -> impl Strategy<Value = Arg> {
@@ -12,22 +12,29 @@ fn arg() -> impl Strategy<Value = Arg> {
         bytes().prop_map(Arg::In),
         any::<u32>().prop_map(Arg::Out),
         bytes().prop_map(Arg::InOut),
+        any::<u16>().prop_map(Arg::Of),
     ]
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn call() -> impl Strategy<Value = Call> {
     let door = prop_oneof![Just(Door::Syscall64), Just(Door::Int80)];
-    let call = (door, any::<u64>(), prop::collection::vec(arg(), 0..7)).prop_map(|(door, nr, args)| Call {
+    (door, any::<u64>(), prop::collection::vec(arg(), 0..7)).prop_map(|(door, nr, args)| Call {
         door,
         nr,
         args,
-    });
-    let calls = (prop::collection::vec(call, 0..3), any::<u32>())
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let link = (call(), any::<Option<(u16, i64)>>(), any::<Option<u32>>())
+        .prop_map(|(call, only, until)| Link { call, only, until });
+    let chain = prop::collection::vec(link, 0..3).prop_map(Action::Chain);
+    let calls = (prop::collection::vec(call(), 0..3), any::<u32>())
         .prop_map(|(calls, times)| Action::Calls { calls, times });
     let strings = || prop::collection::vec(".{0,9}", 0..4);
     let run = (strings(), strings(), prop::collection::vec(any::<u8>(), 0..50), any::<Option<u32>>())
         .prop_map(|(argv, env, stdin, user)| Action::Run { argv, env, stdin, user });
-    (any::<u32>(), prop_oneof![calls, run]).prop_map(|(id, action)| Request { id, action })
+    (any::<u32>(), prop_oneof![calls, chain, run]).prop_map(|(id, action)| Request { id, action })
 }
 
 /// Takes all messages that are there now.

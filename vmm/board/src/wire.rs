@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
     ByteCounts, Child, Difference, Door, Exit, Expected, Function, Landmarks, LogRecord, Oddity, Origin,
-    Sighting, Sleeper, Still, Stop, Walk,
+    Sight, Sighting, Sleeper, Still, Stop, Walk,
 };
 
 /// What machine to build and boot.
@@ -95,13 +95,13 @@ pub enum Command {
         /// What is asked for.
         question: Question,
     },
-    /// The next call of a step's should look like this, and what was seen before is forgotten; it goes before the
-    /// [`Command::Control`] that asks for the call.
+    /// The next calls of a step's should look like this, and what was seen before is forgotten; it goes before the
+    /// [`Command::Control`] that asks for them.
     Expect {
         /// The calls, if it is about calls.
         calls: Option<Box<Expected>>,
-        /// It is what the step is about: the agent's code is looked at when it is done.
-        main: bool,
+        /// What the step is about is among it, of a chain the link of this index: the agent's code is looked at when it is done.
+        main: Option<u16>,
     },
     /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
     Stop,

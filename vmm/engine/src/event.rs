@@ -105,6 +105,11 @@ pub enum Tampered {
         /// So often.
         seen: u64,
     },
+    /// The agent does not tell of all calls that it made for the step.
+    Hidden {
+        /// So many entered the kernel.
+        seen: u64,
+    },
 }
 
 /// The guest is up.

@@ -1,5 +1,7 @@
 //! One step of a plan, from its first op to its outcome.
 
+mod chain;
+
 use super::{
     guest::{Guest, Halt},
     operand::{Names, Product},
@@ -8,18 +10,14 @@ use crate::{
     event::{Event, StepOutcome},
     witness,
 };
+use board::wire::Sighting;
+use chain::{Asked, Reading};
 use plan::{Op, Operand, PlanStep, Role, What};
-use protocol::{Action, Arg, Call, Door, Outcome};
-use std::time::{Duration, Instant};
-
-/// One request reads so much of a file at first: the whole buffer travels, however little was read.
-const CHUNK: u32 = 16 << 10;
-
-/// Of a file that fills the buffers, one request reads so much.
-const LARGE_CHUNK: u32 = 1 << 20;
-
-/// `read` in arch/x86/entry/syscalls/syscall_64.tbl.
-const READ: u64 = 0;
+use protocol::{Action, Call, Outcome};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// What came of an op or a step.
 pub(super) enum Done {
@@ -45,11 +43,20 @@ pub(super) fn perform(
     names: &mut Names,
 ) -> Result<Done, Halt> {
     let deadline = Instant::now() + step.timeout;
-    let mut run = StepRun { guest, names, deadline, results: Vec::new(), took: Duration::ZERO, main: false };
+    let mut run = StepRun {
+        guest,
+        names,
+        deadline,
+        results: Vec::new(),
+        took: Duration::ZERO,
+        looked: false,
+        ahead: VecDeque::new(),
+        reading: Reading::default(),
+    };
     let mut outcome = None;
     let mut setup_failed = false;
     let mut process_ended = false;
-    for op in &step.ops {
+    for (index, op) in step.ops.iter().enumerate() {
         let wanted = match op.role {
             Role::Setup | Role::Main => outcome.is_none(),
             Role::Also(after) => {
@@ -60,12 +67,15 @@ pub(super) fn perform(
             Role::Cleanup => run.has_what_it_takes(op).unwrap_or(!setup_failed),
         };
         let mut result = None;
-        if wanted {
-            run.main = op.role == Role::Main;
-            let done = match run.op(&op.what)? {
-                Done::Outcome(done) => done,
+        let done = match run.ahead.pop_front() {
+            Some(done) => done,
+            None if wanted => match run.op(&step.ops, index)? {
+                Done::Outcome(done) => Some(done),
                 Done::TimedOut(overdue) => return Ok(Done::TimedOut(overdue)),
-            };
+            },
+            None => None,
+        };
+        if let Some(done) = done {
             process_ended |= ends_process(&op.what, &done);
             result = succeeded(&done);
             match op.role {
@@ -145,8 +155,12 @@ struct StepRun<'g, 'a, 'n> {
     /// What each op so far returned; `None` for one that failed or was left out.
     results: Vec<Option<i64>>,
     took: Duration,
-    /// What comes next is what the step is about.
-    main: bool,
+    /// What the step is about was asked for; of a file that is read piece by piece the first piece will do.
+    looked: bool,
+    /// What came of the ops that follow, where one request asked for several; `None` for those that were left out.
+    ahead: VecDeque<Option<StepOutcome>>,
+    /// The file that the step is about, as far as it was read.
+    reading: Reading,
 }
 
 impl StepRun<'_, '_, '_> {
@@ -159,23 +173,44 @@ impl StepRun<'_, '_, '_> {
         taken.next().map(|first| first && taken.all(|one| one))
     }
 
-    fn op(&mut self, what: &What) -> Result<Done, Halt> {
-        match what {
+    /// Does this op, and with it those behind it that one request can ask for as well.
+    fn op(&mut self, ops: &[Op], index: usize) -> Result<Done, Halt> {
+        let op = &ops[index];
+        match &op.what {
+            What::ReadToEnd { limit: 0, .. } => Ok(self.returned(0, vec![Vec::new()])),
+            What::ReadToEnd { fd, limit } => loop {
+                match self.chain(ops, index)? {
+                    Asked::Done(done) => return Ok(done),
+                    Asked::More if self.reading.is_beyond(*limit) => {
+                        let content = std::mem::take(&mut self.reading).content(*limit);
+                        let (value, data, took) = (content.len() as i64, vec![content], self.took);
+                        return Ok(Done::Outcome(StepOutcome::Returned { value, data, took, cut: true }));
+                    }
+                    Asked::More => {}
+                    Asked::Alone => {
+                        let why = self.names.argument(fd, &self.results).err();
+                        return Ok(skipped(why.unwrap_or_else(|| "it can't be asked for".to_owned())));
+                    }
+                }
+            },
             What::Calls { calls, times } => {
+                if let Asked::Done(done) = self.chain(ops, index)? {
+                    return Ok(done);
+                }
                 match calls.iter().map(|call| self.call(call)).collect::<Result<Vec<_>, _>>() {
-                    Ok(calls) => self.ask(Action::Calls { calls, times: *times }, Overdue::Call(Vec::new())),
+                    Ok(calls) => {
+                        let main = (op.role == Role::Main).then_some(0);
+                        self.ask(Action::Calls { calls, times: *times }, main)
+                    }
                     Err(why) => Ok(skipped(why)),
                 }
             }
-            What::ReadToEnd { fd, limit } => match self.names.argument(fd, &self.results) {
-                Ok(fd) => self.read_to_end(&fd, *limit),
-                Err(why) => Ok(skipped(why)),
-            },
             What::Run { argv, env, stdin, user } => {
                 match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
                     Ok(argv) => {
                         let (env, stdin, user) = (env.clone(), stdin.clone(), *user);
-                        self.ask(Action::Run { argv, env, stdin, user }, Overdue::Program)
+                        let main = (op.role == Role::Main).then_some(0);
+                        self.ask(Action::Run { argv, env, stdin, user }, main)
                     }
                     Err(why) => Ok(skipped(why)),
                 }
@@ -201,84 +236,72 @@ impl StepRun<'_, '_, '_> {
         Ok(Call { door: call.door, nr: call.nr, args: args.collect::<Result<_, _>>()? })
     }
 
-    fn read_to_end(&mut self, fd: &Arg, limit: u32) -> Result<Done, Halt> {
-        let mut content = Vec::new();
-        if limit == 0 {
-            return Ok(self.returned(0, vec![content]));
-        }
-        let mut chunk = CHUNK;
-        loop {
-            // At the limit, a last byte tells whether there is more.
-            let room = chunk.min(limit.saturating_sub(content.len() as u32)).max(1);
-            let args = vec![fd.clone(), Arg::Out(room), Arg::Int(room.into())];
-            let read = Call { door: Door::Syscall64, nr: READ, args };
-            match self.ask(read.into(), Overdue::Call(Vec::new()))? {
-                Done::Outcome(StepOutcome::Returned { value: 0, .. }) => break,
-                Done::Outcome(StepOutcome::Returned { value: 1.., took, .. })
-                    if content.len() as u64 >= u64::from(limit) =>
-                {
-                    let value = content.len() as i64;
-                    return Ok(Done::Outcome(StepOutcome::Returned {
-                        value,
-                        data: vec![content],
-                        took,
-                        cut: true,
-                    }));
-                }
-                Done::Outcome(StepOutcome::Returned { value, data, .. }) if value > 0 => {
-                    // What the guest says need not be true.
-                    let piece = data.first().map_or(&[][..], Vec::as_slice);
-                    let length = usize::try_from(value).unwrap_or(usize::MAX).min(piece.len());
-                    if length == 0 {
-                        break;
-                    }
-                    content.extend_from_slice(&piece[..length]);
-                    if length == room as usize {
-                        chunk = (chunk * 4).min(LARGE_CHUNK);
-                    }
-                }
-                Done::TimedOut(_) => return Ok(Done::TimedOut(Overdue::Call(content))),
-                other => return Ok(other),
-            }
-        }
-        let value = content.len() as i64;
-        Ok(self.returned(value, vec![content]))
-    }
-
     fn returned(&self, value: i64, data: Vec<Vec<u8>>) -> Done {
         Done::Outcome(StepOutcome::Returned { value, data, took: self.took, cut: false })
     }
 
-    fn ask(&mut self, action: Action, overdue: Overdue) -> Result<Done, Halt> {
-        // Of a file that is read piece by piece the first piece will do.
-        self.guest.expect(&action, std::mem::take(&mut self.main));
+    /// Asks for one thing. `main`: what the step is about is among it.
+    fn ask(&mut self, action: Action, main: Option<u16>) -> Result<Done, Halt> {
+        let overdue =
+            if matches!(action, Action::Run { .. }) { Overdue::Program } else { Overdue::Call(Vec::new()) };
+        let Some(Answered { outcome, nanos, seen, most }) = self.request(&action, main)? else {
+            return Ok(Done::TimedOut(overdue));
+        };
+        let least = witness::least(&action, seen.as_deref());
+        self.spent(nanos, least, most);
+        Ok(Done::Outcome(self.outcome(outcome)))
+    }
+
+    /// Has the agent do something, and compares its answer with what was seen; `None` when the time is up.
+    fn request(&mut self, action: &Action, main: Option<u16>) -> Result<Option<Answered>, Halt> {
+        let main = main.filter(|_| !self.looked);
+        self.looked |= main.is_some();
+        self.guest.expect(action, main);
         let asked = Instant::now();
         let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
-            return Ok(Done::TimedOut(overdue));
+            return Ok(None);
         };
         let most = asked.elapsed();
         let seen = self.guest.sighting()?;
         if let Some(seen) = &seen {
-            witness::compare(&action, &outcome, self.guest.printed_so_far(), seen)
+            witness::compare(action, &outcome, self.guest.printed_so_far(), seen)
                 .into_iter()
                 .for_each(|it| self.guest.tell(Event::Tampered(it)));
         }
-        let said = Duration::from_nanos(nanos);
-        self.took = self.took.saturating_add(witness::bounded(said, &action, seen.as_deref(), most));
+        Ok(Some(Answered { outcome, nanos, seen, most }))
+    }
+
+    /// Something took so long by the guest's clock, and by what was seen from outside at least and at most so long.
+    fn spent(&mut self, nanos: u64, least: Duration, most: Duration) {
+        let took = witness::bounded(Duration::from_nanos(nanos), least, most);
+        self.took = self.took.saturating_add(took);
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> StepOutcome {
         let took = self.took;
-        Ok(Done::Outcome(match outcome {
+        match outcome {
             Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took, cut: false },
             Outcome::Exited { code } => {
                 let [stdout, stderr] = self.guest.printed();
                 StepOutcome::Exited { code, stdout, stderr, took }
             }
             Outcome::Died { signal } => StepOutcome::Died { signal },
-            Outcome::Done => {
+            Outcome::Done | Outcome::Chained(_) => {
                 StepOutcome::Skipped { why: "the agent did what the step does not ask for".to_owned() }
             }
             Outcome::Refused { why } => StepOutcome::Skipped { why: format!("the agent refused: {why}") },
-        }))
+        }
     }
+}
+
+/// What came of a request.
+struct Answered {
+    outcome: Outcome,
+    /// By the guest's clock.
+    nanos: u64,
+    seen: Option<Box<Sighting>>,
+    /// From the request to its answer.
+    most: Duration,
 }
 
 fn skipped(why: String) -> Done {

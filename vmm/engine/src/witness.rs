@@ -2,8 +2,8 @@
 
 use crate::event::Tampered;
 use board::wire::{ByteCounts, Exit, Sighting};
-use protocol::{Action, Outcome};
-use std::time::Duration;
+use protocol::{Action, Made, Outcome};
+use std::{cmp::Ordering, time::Duration};
 
 /// A status above this may tell of a signal: no program has to have ended by itself then.
 const SIGNALLED: i32 = 128;
@@ -24,8 +24,12 @@ pub fn compare(
         _ if seen.blind => None,
         // It was not made.
         (_, Outcome::Refused { .. }) => None,
-        (Action::Calls { .. }, _) if seen.entered == 0 => Some(Tampered::Unseen),
-        (Action::Calls { .. }, _) if seen.differs.is_some() => seen.differs.clone().map(Tampered::Call),
+        (Action::Calls { .. } | Action::Chain(_), _) if seen.entered == 0 => Some(Tampered::Unseen),
+        (Action::Calls { .. } | Action::Chain(_), _) if seen.differs.is_some() => {
+            seen.differs.clone().map(Tampered::Call)
+        }
+        (Action::Chain(_), Outcome::Chained(_)) if seen.inside => Some(Tampered::Inside),
+        (Action::Chain(_), Outcome::Chained(made)) => chain(made, seen),
         (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
         (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {
             Some(result) if result != *value => Some(Tampered::Result { said: *value, seen: result }),
@@ -71,17 +75,34 @@ fn exit(code: i32, seen: &Sighting) -> Option<Tampered> {
     last.filter(|_| faulted).map(|status| ended(Some(status)))
 }
 
-/// How long it took at least, and what the guest's clock says: the hypervisor's own two looks bound it from below, and from the
-/// request to its answer from above.
-pub fn bounded(said: Duration, action: &Action, seen: Option<&Sighting>, most: Duration) -> Duration {
-    let least = seen.map_or(Duration::ZERO, |seen| match action {
+/// What the guest's clock says, between what it took at least and, from the request to its answer, at most.
+pub fn bounded(said: Duration, least: Duration, most: Duration) -> Duration {
+    said.min(most).max(least)
+}
+
+/// How long it took at least, by the hypervisor's own two looks, whatever the guest's clock says.
+pub fn least(action: &Action, seen: Option<&Sighting>) -> Duration {
+    seen.map_or(Duration::ZERO, |seen| match action {
         Action::Run { .. } => {
             let its = seen.exits.iter().filter(|exit| exit.pid.is_some_and(|pid| seen.forked.contains(&pid)));
             its.map(|exit| exit.took).max().unwrap_or_default()
         }
         _ => seen.took,
+    })
+}
+
+/// The first call of a chain that was not made as it is told, or was not told.
+fn chain(made: &[Made], seen: &Sighting) -> Option<Tampered> {
+    let differs = made.iter().zip(&seen.made).find_map(|(said, seen)| match seen.result {
+        _ if said.link != seen.link => Some(Tampered::Unseen),
+        Some(result) if result != said.value => Some(Tampered::Result { said: said.value, seen: result }),
+        _ => buffer(&said.data, seen.buffers.as_deref()?),
     });
-    said.min(most).max(least)
+    differs.or_else(|| match made.len().cmp(&seen.made.len()) {
+        Ordering::Less => Some(Tampered::Hidden { seen: seen.entered }),
+        Ordering::Greater => Some(Tampered::Unseen),
+        Ordering::Equal => None,
+    })
 }
 
 /// The first buffer that is not as the kernel left it.
@@ -95,7 +116,7 @@ fn buffer(said: &[Vec<u8>], seen: &[Vec<u8>]) -> Option<Tampered> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use board::wire::Difference;
+    use board::wire::{Difference, Sight};
     use protocol::{Arg, Call, Door};
 
     fn nothing() -> ByteCounts {
@@ -145,6 +166,44 @@ mod tests {
         let differs = Some(Difference::Number { wanted: 0, seen: 39 });
         let other = Sighting { differs: differs.clone(), ..seen(4, b"abcd") };
         assert_eq!(compare(&call(), &outcome, &nothing(), &other), differs.map(Tampered::Call));
+    }
+
+    #[test]
+    fn each_call_of_a_chain_is_compared() {
+        let action = Action::Chain(vec![]);
+        let made = |value, data: &[u8]| Made { link: 0, value, data: vec![data.to_vec()], nanos: 0 };
+        let sight = |link, result, bytes: &[u8]| Sight {
+            link,
+            result: Some(result),
+            buffers: Some(vec![bytes.to_vec()]),
+            took: Duration::ZERO,
+        };
+        let told = |made: &[Made], sights: &[Sight]| {
+            let seen = Sighting { entered: 2, made: sights.to_vec(), ..Sighting::default() };
+            compare(&action, &Outcome::Chained(made.to_vec()), &nothing(), &seen)
+        };
+        let (one, two) = (made(3, b"abc"), Made { link: 1, ..made(4, b"abcd") });
+        let seen = [sight(0, 3, b"abc"), sight(1, 4, b"abcd")];
+        let both = [one.clone(), two.clone()];
+        assert_eq!(told(&both, &seen), None);
+        assert_eq!(told(&both, &seen[..1]), Some(Tampered::Unseen));
+        assert_eq!(told(&both[..1], &seen), Some(Tampered::Hidden { seen: 2 }));
+        assert_eq!(told(&[one.clone(), Made { link: 2, ..two }], &seen), Some(Tampered::Unseen));
+        assert_eq!(
+            told(&both, &[sight(0, 3, b"abc"), sight(1, -4, b"abcd")]),
+            Some(Tampered::Result { said: 4, seen: -4 })
+        );
+        assert_eq!(
+            told(&both, &[sight(0, 3, b"aXc"), sight(1, 4, b"abcd")]),
+            Some(Tampered::Buffer { index: 0, at: 1 })
+        );
+        let inside = Sighting { entered: 2, made: seen.to_vec(), inside: true, ..Sighting::default() };
+        assert_eq!(
+            compare(&action, &Outcome::Chained(both.to_vec()), &nothing(), &inside),
+            Some(Tampered::Inside)
+        );
+        let none = Sighting::default();
+        assert_eq!(compare(&action, &Outcome::Chained(vec![one]), &nothing(), &none), Some(Tampered::Unseen));
     }
 
     fn run() -> Action {
@@ -233,14 +292,16 @@ mod tests {
     fn time_is_bounded_by_what_was_seen() {
         let ms = Duration::from_millis;
         let seen = Sighting { took: ms(30), ..Sighting::default() };
-        let of = |said, seen: Option<&Sighting>| bounded(said, &call(), seen, ms(50));
+        let bounded =
+            |said, action: &Action, seen: Option<&Sighting>| bounded(said, least(action, seen), ms(50));
+        let of = |said, seen: Option<&Sighting>| bounded(said, &call(), seen);
         assert_eq!(
             [of(ms(40), Some(&seen)), of(ms(1), Some(&seen)), of(ms(99), Some(&seen))],
             [40, 30, 50].map(ms)
         );
         assert_eq!(of(ms(1), None), ms(1));
-        assert_eq!(bounded(ms(1), &run(), Some(&saw(&[(9, 0)])), ms(50)), ms(20));
-        assert_eq!(bounded(ms(1), &run(), Some(&saw(&[(8, 0)])), ms(50)), ms(1));
+        assert_eq!(bounded(ms(1), &run(), Some(&saw(&[(9, 0)]))), ms(20));
+        assert_eq!(bounded(ms(1), &run(), Some(&saw(&[(8, 0)]))), ms(1));
     }
 
     #[test]

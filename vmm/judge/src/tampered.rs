@@ -126,6 +126,13 @@ impl fmt::Display for Tampered {
             Seen::Call(Difference::Bytes { index }) => {
                 write!(f, "what argument {index} points to is not what the step says")?;
             }
+            Seen::Call(Difference::More { seen }) => {
+                write!(f, "system call {seen} entered the kernel behind all of the step's calls")?;
+            }
+            Seen::Hidden { seen } => {
+                let calls = count(usize::try_from(*seen).unwrap_or(usize::MAX), "call");
+                write!(f, "{calls} of the step's entered the kernel, and the agent tells of fewer")?;
+            }
             Seen::Unseen => {
                 f.write_str("the agent says that it made the step's call, and none entered the kernel")?
             }

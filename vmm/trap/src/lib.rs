@@ -7,6 +7,7 @@
 
 mod agent_text;
 mod bytes;
+mod chain;
 mod door;
 mod kernel;
 mod landmarks;
@@ -35,4 +36,4 @@ pub use syscall::{Agent, Order, SyscallTrap, TrapError};
 pub use tally::{Call, MOST_IN_ROW, MOST_ROWS, Origin, Tallies, Tally, Untold};
 pub use task::Process;
 pub use walk::{Stop, Walk, WalkOrder, Walker};
-pub use witness::{Difference, Expected, Sighting, Witness};
+pub use witness::{Difference, Expected, Sight, Sighting, Witness};

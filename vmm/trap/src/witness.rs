@@ -6,15 +6,17 @@
 
 use crate::{
     bytes::ByteCounts,
+    chain::Chain,
     door::Door,
     pairs::renumbers,
     programs::{Exit, Programs, Who},
     task::Caller,
 };
 use machine::{AddressSpace, GuestVirtualAddress};
-use protocol::{Arg, Call};
+use protocol::{Arg, Call, Link, errno};
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -39,11 +41,29 @@ const READS: [u64; 2] = [0, 17];
 
 /// How a step's calls should look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Expected {
-    /// One after the other.
-    pub calls: Vec<Call>,
-    /// The agent makes all of them so often.
-    pub times: u32,
+pub enum Expected {
+    /// One after the other, all of them so often.
+    Rounds {
+        /// The calls.
+        calls: Vec<Call>,
+        /// The agent makes all of them so often.
+        times: u32,
+    },
+    /// Calls that take each other's results.
+    Chain(Vec<Link>),
+}
+
+/// What was seen of a call of a chain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sight {
+    /// Which.
+    pub link: u16,
+    /// As in [`Sighting::result`]; of one that was made several times, the last one's.
+    pub result: Option<i64>,
+    /// As in [`Sighting::buffers`]; of one that was made several times, what they held each time, behind each other.
+    pub buffers: Option<Vec<Vec<u8>>>,
+    /// In the kernel.
+    pub took: Duration,
 }
 
 /// What was seen of it.
@@ -57,6 +77,8 @@ pub struct Sighting {
     pub result: Option<i64>,
     /// Buffers that the kernel may write to, in the arguments' order, as they were when it returned.
     pub buffers: Option<Vec<Vec<u8>>>,
+    /// Of a chain, the calls that were made, in order.
+    pub made: Vec<Sight>,
     /// The agent made fewer calls than it was to make, though all of them ended in the same way.
     pub fewer: bool,
     /// The call is in the kernel still, or never came back to where its result would have been seen.
@@ -113,6 +135,11 @@ pub enum Difference {
         /// Which argument.
         index: u8,
     },
+    /// A call more than there should be.
+    More {
+        /// Its number.
+        seen: u64,
+    },
 }
 
 /// Where the vCPUs of a machine write down what they see.
@@ -122,12 +149,14 @@ pub struct Witness(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     expected: Option<Expected>,
-    /// It is what the step is about.
-    main: bool,
+    /// How far a chain has come.
+    chain: Chain,
+    /// What the step is about is among it, of a chain the link of this index.
+    main: Option<u16>,
     seen: Sighting,
     /// The call that is in the kernel.
     inside: Option<Inside>,
-    /// When the first one entered.
+    /// When the first one entered; of a chain, the newest.
     began: Option<Instant>,
     /// How many of the calls have entered, each counted once however often the kernel has it begin anew.
     made: u64,
@@ -148,9 +177,9 @@ struct Inside {
 }
 
 impl Witness {
-    /// The next call of a step's should look like this; what was seen before is forgotten. `main`: it is what the step is
-    /// about.
-    pub fn expect(&self, expected: Option<Expected>, main: bool) {
+    /// The next calls of a step's should look like this; what was seen before is forgotten. `main`: what the step is about is
+    /// among it, of a chain the link of this index.
+    pub fn expect(&self, expected: Option<Expected>, main: Option<u16>) {
         *self.inner() = Inner { expected, main, ..Inner::default() };
     }
 
@@ -159,7 +188,11 @@ impl Witness {
         let inner = self.inner();
         // Where results are not seen it is not known when the agent had to stop.
         let all = inner.first.is_some() && !inner.ended_otherwise;
-        let wanted = inner.expected.as_ref().map_or(0, |it| u64::from(it.times) * it.calls.len() as u64);
+        let wanted = match &inner.expected {
+            Some(Expected::Rounds { calls, times }) => u64::from(*times) * calls.len() as u64,
+            // What was made of a chain is told call by call.
+            Some(Expected::Chain(_)) | None => 0,
+        };
         let fewer = all && inner.seen.entered < wanted;
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
@@ -168,9 +201,11 @@ impl Witness {
     /// when programs have ended since the last time.
     pub(crate) fn is_due(&self, tgid: u32) -> bool {
         let mut inner = self.inner();
-        let done = inner.seen.exits.len() + usize::from(inner.seen.result.is_some());
+        let Some(main) = inner.main else { return false };
+        let made = inner.seen.made.iter().any(|made| made.link >= main && made.result.is_some());
+        let done = inner.seen.exits.len() + usize::from(made || inner.seen.result.is_some());
         let room = inner.looked.len() < MOST_LOOKED;
-        inner.main && room && done > inner.looked.insert(tgid, done).unwrap_or(0)
+        room && done > inner.looked.insert(tgid, done).unwrap_or(0)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -196,10 +231,32 @@ impl Witness {
             }
             return false;
         }
-        inner.began.get_or_insert_with(Instant::now);
         // What is still in the kernel begins anew: a signal came.
-        inner.made += u64::from(inner.inside.is_none());
-        let Some(expected) = expected.at(inner.made) else { return false };
+        let anew = inner.inside.is_some();
+        let expected = match expected {
+            Expected::Rounds { calls, .. } => {
+                inner.began.get_or_insert_with(Instant::now);
+                inner.made += u64::from(!anew);
+                match (inner.made.max(1) - 1).checked_rem(calls.len() as u64) {
+                    Some(index) => Cow::Borrowed(&calls[index as usize]),
+                    None => return false,
+                }
+            }
+            Expected::Chain(links) => {
+                let Some((link, call)) = inner.chain.next(links) else {
+                    inner.seen.differs.get_or_insert(Difference::More { seen: nr });
+                    return false;
+                };
+                if !anew {
+                    inner.began = Some(Instant::now());
+                    if inner.seen.made.last().is_none_or(|last| last.link != link) {
+                        inner.seen.made.push(Sight { link, ..Sight::default() });
+                    }
+                }
+                Cow::Owned(call)
+            }
+        };
+        let expected = expected.as_ref();
         // Who has no buffers needs no memory.
         let user = expected.args.iter().any(|arg| !matches!(arg, Arg::Int(_))).then(user).flatten();
         let differs = differs(expected, nr, args, user.as_ref());
@@ -228,23 +285,41 @@ impl Witness {
         if inside.nr != nr && !renumbers(inside.nr) && inner.seen.differs.is_none() {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }
-        let errno = if (-4095..0).contains(&result) { result } else { 0 };
-        let alone = inner.expected.as_ref().is_none_or(|expected| expected.calls.len() == 1);
-        inner.ended_otherwise |= *inner.first.get_or_insert(if alone { errno } else { 0 }) != errno;
-        inner.seen.result = Some(result);
-        inner.seen.took = inner.began.map_or(Duration::ZERO, |began| began.elapsed());
-        if !LATER.contains(&nr) {
-            inner.seen.buffers = user().and_then(|user| {
-                // Of what was to be read the rest of the buffer tells nothing.
-                let filled =
-                    if READS.contains(&nr) { usize::try_from(result).unwrap_or(0) } else { MOST_BYTES };
-                let read = |(at, length): &(u64, usize)| {
-                    let mut bytes = vec![0; filled.min(*length)];
-                    user.read(GuestVirtualAddress(*at), &mut bytes)?;
-                    Some(bytes)
+        let took = inner.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let buffers = (!LATER.contains(&nr)).then(user).flatten().and_then(|user| {
+            // Of what was to be read the rest of the buffer tells nothing.
+            let filled = if READS.contains(&nr) { usize::try_from(result).unwrap_or(0) } else { MOST_BYTES };
+            let read = |(at, length): &(u64, usize)| {
+                let mut bytes = vec![0; filled.min(*length)];
+                user.read(GuestVirtualAddress(*at), &mut bytes)?;
+                Some(bytes)
+            };
+            inside.buffers.iter().map(read).collect::<Option<Vec<_>>>()
+        });
+        let inner = &mut *inner;
+        match (&inner.expected, inner.seen.made.last_mut()) {
+            (Some(Expected::Chain(links)), Some(made)) => {
+                inner.chain.returned(links, result);
+                made.buffers = match made.result.is_none() {
+                    true => buffers,
+                    false => made.buffers.take().zip(buffers).map(|(mut before, more)| {
+                        before.iter_mut().zip(more).for_each(|(before, more)| before.extend(more));
+                        before
+                    }),
                 };
-                inside.buffers.iter().map(read).collect()
-            });
+                made.result = Some(result);
+                made.took += took;
+            }
+            (expected, _) => {
+                let errno = -errno(result);
+                let alone = !matches!(expected, Some(Expected::Rounds { calls, .. }) if calls.len() != 1);
+                inner.ended_otherwise |= *inner.first.get_or_insert(if alone { errno } else { 0 }) != errno;
+                inner.seen.result = Some(result);
+                inner.seen.took = took;
+                if !LATER.contains(&nr) {
+                    inner.seen.buffers = buffers;
+                }
+            }
         }
     }
 
@@ -277,13 +352,6 @@ impl Witness {
     }
 }
 
-impl Expected {
-    /// The call that comes as this one, counted from 1.
-    fn at(&self, made: u64) -> Option<&Call> {
-        self.calls.get((made.max(1) - 1).checked_rem(self.calls.len() as u64)? as usize)
-    }
-}
-
 fn differs(expected: &Call, nr: u64, args: &[u64; 6], user: Option<&AddressSpace>) -> Option<Difference> {
     if nr != expected.nr {
         return Some(Difference::Number { wanted: expected.nr, seen: nr });
@@ -301,7 +369,7 @@ fn differs(expected: &Call, nr: u64, args: &[u64; 6], user: Option<&AddressSpace
             user?.read(GuestVirtualAddress(*seen), &mut there)?;
             (!bytes.starts_with(&there)).then_some(Difference::Bytes { index: index + 1 })
         }
-        Arg::Out(_) => None,
+        Arg::Out(_) | Arg::Of(_) => None,
     })
 }
 
@@ -309,7 +377,7 @@ fn buffers(expected: &Call, args: &[u64; 6]) -> Vec<(u64, usize)> {
     let buffers = expected.args.iter().zip(args).filter_map(|(wanted, at)| match wanted {
         Arg::Out(length) => Some((*at, (*length as usize).min(MOST_BYTES))),
         Arg::InOut(bytes) => Some((*at, bytes.len().min(MOST_BYTES))),
-        Arg::Int(_) | Arg::In(_) => None,
+        Arg::Int(_) | Arg::In(_) | Arg::Of(_) => None,
     });
     buffers.collect()
 }

@@ -24,7 +24,7 @@ fn wanted(nr: u64, args: Vec<Arg>) -> Call {
 
 fn call(args: Vec<Arg>) -> Witness {
     let witness = Witness::default();
-    witness.expect(Some(Expected { calls: vec![wanted(7, args)], times: 1 }), true);
+    witness.expect(Some(Expected::Rounds { calls: vec![wanted(7, args)], times: 1 }), Some(0));
     witness
 }
 
@@ -41,7 +41,7 @@ fn a_call_that_looks_as_it_should_brings_result_and_buffers() {
     let seen = witness.sighting();
     assert_eq!((seen.entered, seen.differs, seen.result), (1, None, Some(5)));
     assert_eq!(seen.buffers, Some(vec![b"HELLO".to_vec()]));
-    witness.expect(None, true);
+    witness.expect(None, Some(0));
     assert_eq!(witness.sighting(), Sighting::default());
 }
 
@@ -51,7 +51,7 @@ fn of_what_was_read_so_much_is_looked_at() {
     let seen = |nr, result| {
         let witness = Witness::default();
         let call = wanted(nr, vec![Arg::Int(3), Arg::Out(5)]);
-        witness.expect(Some(Expected { calls: vec![call], times: 1 }), true);
+        witness.expect(Some(Expected::Rounds { calls: vec![call], times: 1 }), Some(0));
         witness.entered(Door::Syscall64, nr, &[3, BUFFER, 5, 0, 0, 0], Caller::Task(1), || user(&memory));
         witness.returned(|| Caller::Task(1), nr, result, || user(&memory));
         witness.sighting().buffers.unwrap().concat()
@@ -88,7 +88,7 @@ fn what_differs_is_told() {
 fn repeated_calls_are_counted_and_the_last_result_is_kept() {
     let seen = |results: &[i64]| {
         let witness = Witness::default();
-        witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 3 }), true);
+        witness.expect(Some(Expected::Rounds { calls: vec![wanted(7, vec![])], times: 3 }), Some(0));
         for result in results {
             assert!(witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None));
             witness.returned(|| Caller::Task(1), 7, *result, || None);
@@ -107,15 +107,15 @@ fn repeated_calls_are_counted_and_the_last_result_is_kept() {
 fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
     let witness = Witness::default();
     let made = |main| {
-        witness.expect(Some(Expected { calls: vec![wanted(7, vec![])], times: 1 }), main);
+        witness.expect(Some(Expected::Rounds { calls: vec![wanted(7, vec![])], times: 1 }), main);
         witness.entered(Door::Syscall64, 7, &[0; 6], Caller::Task(1), || None);
         let before = witness.is_due(20);
         witness.returned(|| Caller::Task(1), 7, 0, || None);
         [before, witness.is_due(20), witness.is_due(20), witness.is_due(1)]
     };
-    assert_eq!(made(true), [false, true, false, true]);
-    assert_eq!(made(false), [false; 4]);
-    witness.expect(None, true);
+    assert_eq!(made(Some(0)), [false, true, false, true]);
+    assert_eq!(made(None), [false; 4]);
+    witness.expect(None, Some(0));
     let exit = Exit { pid: Some(30), status: 0, took: Duration::ZERO, group: true, main: true };
     witness.exits(exit, |_| false);
     assert!(witness.is_due(1) && !witness.is_due(1));
@@ -126,7 +126,10 @@ fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
 fn several_calls_come_in_their_order() {
     let seen = |calls: &[(u64, Option<i64>)]| {
         let witness = Witness::default();
-        witness.expect(Some(Expected { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }), true);
+        witness.expect(
+            Some(Expected::Rounds { calls: vec![wanted(7, vec![]), wanted(8, vec![])], times: 2 }),
+            Some(0),
+        );
         for (nr, result) in calls {
             witness.entered(Door::Syscall64, *nr, &[0; 6], Caller::Task(1), || None);
             if let Some(result) = result {
@@ -143,4 +146,65 @@ fn several_calls_come_in_their_order() {
     assert_eq!(seen(&[(7, Some(-22))]), (false, Some(-22), false), "the agent stops there");
     assert!(seen(&[(8, Some(0))]).0);
     assert!(seen(&[(7, Some(0)), (7, Some(0))]).0);
+}
+
+/// A file that is opened, read to its end and closed.
+fn chain() -> Witness {
+    let link = |nr, args, until| Link { call: wanted(nr, args), only: None, until };
+    let links = vec![
+        link(2, vec![Arg::Int(1)], None),
+        link(0, vec![Arg::Of(0), Arg::Out(5)], Some(100)),
+        link(3, vec![Arg::Of(0)], None),
+    ];
+    let witness = Witness::default();
+    witness.expect(Some(Expected::Chain(links)), Some(1));
+    witness
+}
+
+#[test]
+fn each_call_of_a_chain_is_seen() {
+    let memory = memory();
+    let witness = chain();
+    let one = |nr, args: [u64; 6], result| {
+        witness.entered(Door::Syscall64, nr, &args, Caller::Task(1), || user(&memory));
+        witness.returned(|| Caller::Task(1), nr, result, || user(&memory));
+    };
+    one(2, [1, 0, 0, 0, 0, 0], 4);
+    assert!(!witness.is_due(1), "what the step is about is not done");
+    one(0, [4, BUFFER, 5, 0, 0, 0], 3);
+    assert!(witness.is_due(1));
+    one(0, [4, BUFFER, 5, 0, 0, 0], 2);
+    one(0, [4, BUFFER, 5, 0, 0, 0], 0);
+    one(3, [4, 0, 0, 0, 0, 0], 0);
+    let seen = witness.sighting();
+    assert_eq!((seen.entered, &seen.differs, seen.fewer), (5, &None, false));
+    let made: Vec<_> = seen.made.iter().map(|it| (it.link, it.result, it.buffers.clone().unwrap())).collect();
+    let read = vec![b"helhe".to_vec()];
+    assert_eq!(made, [(0, Some(4), vec![]), (1, Some(0), read), (2, Some(0), vec![])]);
+    one(3, [4, 0, 0, 0, 0, 0], 0);
+    assert_eq!(witness.sighting().differs, Some(Difference::More { seen: 3 }));
+}
+
+#[test]
+fn a_call_of_a_chain_takes_what_the_kernel_returned() {
+    let memory = memory();
+    let second = |first: i64, nr, fd| {
+        let witness = chain();
+        witness.entered(Door::Syscall64, 2, &[1, 0, 0, 0, 0, 0], Caller::Task(1), || user(&memory));
+        // A signal came, and the kernel has it begin anew.
+        witness.entered(Door::Syscall64, 2, &[1, 0, 0, 0, 0, 0], Caller::Task(1), || user(&memory));
+        witness.returned(|| Caller::Task(1), 2, first, || user(&memory));
+        witness.entered(Door::Syscall64, nr, &[fd, BUFFER, 5, 0, 0, 0], Caller::Task(1), || user(&memory));
+        let seen = witness.sighting();
+        assert!(seen.inside || seen.differs.is_some());
+        seen.differs
+    };
+    assert_eq!(second(4, 0, 4), None);
+    assert_eq!(second(4, 0, 5), Some(Difference::Argument { index: 1, wanted: 4, seen: 5 }));
+    assert_eq!(second(4, 3, 4), Some(Difference::Number { wanted: 0, seen: 3 }));
+    assert_eq!(
+        second(-2, 0, 4),
+        Some(Difference::More { seen: 0 }),
+        "nothing comes after an open that failed"
+    );
 }

@@ -42,17 +42,17 @@ impl Guest<'_> {
     }
 
     /// Says how the calls look that the agent is asked for next.
-    /// `main`: it is what the step is about.
-    pub(crate) fn expect(&mut self, action: &Action, main: bool) {
+    /// `main`: what the step is about is among it, of a chain the link of this index.
+    pub(crate) fn expect(&mut self, action: &Action, main: Option<u16>) {
         if !self.witnesses {
             return;
         }
         let calls = match action {
-            Action::Calls { calls, times } => {
-                Some(Box::new(Expected { calls: calls.clone(), times: *times }))
-            }
+            Action::Calls { calls, times } => Some(Expected::Rounds { calls: calls.clone(), times: *times }),
+            Action::Chain(links) => Some(Expected::Chain(links.clone())),
             _ => None,
         };
+        let calls = calls.map(Box::new);
         self.send(&Command::Expect { calls, main });
     }
 

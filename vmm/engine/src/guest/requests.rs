@@ -22,7 +22,7 @@ impl Guest<'_> {
         let id = self.next_id;
         self.requested = id;
         self.printed = Default::default();
-        let of_agent = matches!(action, Action::Calls { .. });
+        let of_agent = matches!(action, Action::Calls { .. } | Action::Chain(_));
         let request = match protocol::encode(&Request { id, action }) {
             Ok(request) => request,
             Err(error) => {

@@ -3,7 +3,7 @@
 use super::*;
 use board::wire::Sighting;
 use proptest::{collection::vec, prelude::*, sample::Index};
-use protocol::Hello;
+use protocol::{Hello, Made};
 use std::collections::HashSet;
 
 /// What an agent may say instead of, or before, an answer.
@@ -25,6 +25,14 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     let piece = || vec(any::<u8>(), 0..40);
     prop_oneof![
         4 => (value(), vec(piece(), 0..4)).prop_map(|(value, data)| Outcome::Returned { value, data }),
+        4 => vec((0..6u16, value(), vec(piece(), 0..3), any::<u64>()), 0..6).prop_map(|mut made| {
+            // Mostly as an honest agent has them.
+            if made.len() % 2 == 0 {
+                made.sort_by_key(|made| made.0);
+            }
+            let made = made.into_iter().map(|(link, value, data, nanos)| Made { link, value, data, nanos });
+            Outcome::Chained(made.collect())
+        }),
         1 => any::<i32>().prop_map(|code| Outcome::Exited { code }),
         1 => Just(Outcome::Done),
         1 => any::<i32>().prop_map(|signal| Outcome::Died { signal }),

@@ -5,7 +5,7 @@ use board::wire::{
     Answer, Blame, Command, Evidence, Explanation, LogRecord, Notice, Question, Spec, SyscallCount,
     VcpuStanding,
 };
-use protocol::{Action, Frames, FromAgent, Hello, Outcome, Reply, Request};
+use protocol::{Action, Frames, FromAgent, Hello, Link as Call, Made, Outcome, Reply, Request};
 use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
 
 /// Longer than anything here takes unless something hangs.
@@ -26,6 +26,55 @@ pub struct StandIn {
     pub expected: Option<board::wire::Expected>,
     /// Said before the end.
     pub counted: Vec<Vec<SyscallCount>>,
+    /// What is asked for in one request, and what came of it.
+    pub chain: Option<Chain>,
+}
+
+/// A chain, which a stand-in makes of answers to single calls.
+pub struct Chain {
+    id: u32,
+    links: Vec<Call>,
+    results: Vec<Option<i64>>,
+    total: i64,
+    made: Vec<Made>,
+    /// The next call is to be asked for.
+    due: bool,
+}
+
+impl Chain {
+    /// As a request of its own.
+    fn next(&mut self) -> Option<Request> {
+        while let Some(link) = self.links.get(self.results.len()) {
+            if let Some(call) = link.resolved(&self.results) {
+                self.due = false;
+                return Some(Request { id: self.id, action: call.into() });
+            }
+            self.results.push(None);
+        }
+        None
+    }
+
+    /// Takes an answer; whether it is over.
+    fn take(&mut self, value: i64, data: Vec<Vec<u8>>) -> bool {
+        let index = self.results.len();
+        let made = Made { link: index as u16, value, data, nanos: 1000 };
+        self.total += value;
+        match self.made.last_mut().filter(|last| last.link == made.link) {
+            Some(last) => {
+                last.value = value;
+                last.data.iter_mut().zip(made.data).for_each(|(all, more)| all.extend(more));
+            }
+            None => self.made.push(made),
+        }
+        if !self.links[index].goes_on(value, self.total) {
+            self.results.push(Some(value));
+            self.total = 0;
+        }
+        self.due = true;
+        let over = self.next().is_none();
+        self.due = !over;
+        over
+    }
 }
 
 impl StandIn {
@@ -39,6 +88,16 @@ impl StandIn {
     }
 
     pub fn reply(&mut self, id: u32, outcome: Outcome) {
+        let outcome = match (self.chain.take_if(|chain| chain.id == id), outcome) {
+            (Some(mut chain), Outcome::Returned { value, data }) => {
+                if !chain.take(value, data) {
+                    self.chain = Some(chain);
+                    return;
+                }
+                Outcome::Chained(chain.made)
+            }
+            (_, outcome) => outcome,
+        };
         self.say(FromAgent::Reply(Reply { id, outcome, nanos: 1000 }));
     }
 
@@ -58,9 +117,13 @@ impl StandIn {
         }));
     }
 
-    /// Answers like a machine process until the agent is asked for something, or the socket closes.
+    /// Answers like a machine process until the agent is asked for something, or the socket closes. Calls of a chain are asked
+    /// for one by one.
     pub fn request(&mut self) -> Option<Request> {
         loop {
+            if let Some(request) = self.chain.as_mut().filter(|chain| chain.due).and_then(Chain::next) {
+                return Some(request);
+            }
             match self.link.receive(Instant::now() + LONG) {
                 Ok(Some(Command::Control(bytes))) => {
                     self.requests.push(&bytes);
@@ -68,6 +131,10 @@ impl StandIn {
                         // An agent does that in any state.
                         Some(Request { id, action: Action::Wake { .. } | Action::Place(_) }) => {
                             self.reply(id, Outcome::Done);
+                        }
+                        Some(Request { id, action: Action::Chain(links) }) => {
+                            let (results, made) = (Vec::new(), Vec::new());
+                            self.chain = Some(Chain { id, links, results, total: 0, made, due: true });
                         }
                         Some(request) => return Some(request),
                         None => {}
@@ -148,6 +215,7 @@ pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Lin
                 sighting: Default::default(),
                 expected: None,
                 counted: Vec::new(),
+                chain: None,
             });
         });
         what(Link::new(ours).unwrap())

@@ -115,6 +115,7 @@ fn calls_and_programs_that_are_lied_about_are_seen() {
         ("way-back, step", by_step("way-back"), "tampered", &["it is in the kernel still"]),
         ("way-back, program", by_program("way-back"), "tampered", &["never returned"]),
         ("answer", by_step("answer"), "tampered", &["it is in the kernel still"]),
+        ("answer-chain", by_step("answer-chain"), "tampered", &["it is in the kernel still"]),
         ("worker-code", by_step("worker-code"), "tampered", &["the agent's code at 0x6e000000"]),
         ("agent-code", by_step("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),
         ("agent-code, program", by_program("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),

@@ -226,6 +226,8 @@ pub struct Ended {
     pub evidence: Evidence,
     /// From the agent's hello to here.
     pub ran: Duration,
+    /// Of it, each step from its first request until everything was asked that concerns it, in order.
+    pub steps: Vec<Duration>,
 }
 
 /// Why a run ended.

@@ -66,11 +66,11 @@ impl Converse<'_, '_> {
     ) -> Result<End, EngineError> {
         let Self { plan, way, note, start, stop, sink } = self;
         let mut guest = Guest::new(link, sink, stop, post_mortem);
-        let mut ready = None;
+        let (mut ready, mut steps) = (None, Vec::new());
         let ran = begin(&mut guest, plan, &way, start).and_then(|begun| {
-            ready = Some(Instant::now());
+            ready = Some(begun.ready);
             let about = begun.about.clone();
-            run(plan, &mut guest, begun, note).map(|why| (why, about)).map_err(Stuck::Halt)
+            run(plan, &mut guest, begun, note, &mut steps).map(|why| (why, about)).map_err(Stuck::Halt)
         });
         let (why, about) = match ran {
             Ok(ran) => ran,
@@ -87,7 +87,7 @@ impl Converse<'_, '_> {
         guest.let_go();
         let keep = plan.warm.as_ref().is_some_and(|warm| warm.keep) && about.is_some();
         let rest = keep && matches!(why, RunEnd::Completed);
-        let ran = ready.map_or(Duration::ZERO, |ready: Instant| ready.elapsed());
+        let ran = ready.map_or(Duration::ZERO, |ready| start.elapsed().saturating_sub(ready));
         let (reason, evidence) = guest.finish(if rest { Command::Rest } else { Command::Stop });
         let why = match (why, reason) {
             // It died on the way out.
@@ -99,7 +99,7 @@ impl Converse<'_, '_> {
             (why, _) => why,
         };
         let completed = matches!(why, RunEnd::Completed);
-        guest.tell(Event::Ended(Ended { why, evidence, ran }));
+        guest.tell(Event::Ended(Ended { why, evidence, ran, steps }));
         Ok(match about {
             Some(about) if rest && completed => End::Rests(guest.into_link(), about),
             _ => End::Over,
@@ -107,7 +107,13 @@ impl Converse<'_, '_> {
     }
 }
 
-fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> Result<RunEnd, Halt> {
+fn run(
+    plan: &Plan,
+    guest: &mut Guest,
+    begun: Begun,
+    before: Option<String>,
+    steps: &mut Vec<Duration>,
+) -> Result<RunEnd, Halt> {
     let Begun { hello, ready, start, note, about: _ } = begun;
     let brings = Instant::now();
     bring(guest, plan)?;
@@ -134,6 +140,7 @@ fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> 
     let mut names = Names::default();
     for (index, step) in plan.steps.iter().enumerate() {
         guest.tell(Event::StepStarted { index });
+        let began = Instant::now();
         let outcome = match one_step(guest, index, step, &mut names) {
             Ok(outcome) => outcome,
             Err(halt) => {
@@ -143,6 +150,7 @@ fn run(plan: &Plan, guest: &mut Guest, begun: Begun, before: Option<String>) -> 
                 return Err(halt);
             }
         };
+        steps.push(began.elapsed());
         let timed_out = matches!(outcome, StepOutcome::TimedOut { .. });
         guest.tell(Event::StepEnded { index, outcome });
         if timed_out {

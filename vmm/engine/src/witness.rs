@@ -28,7 +28,9 @@ pub fn compare(
         (Action::Calls { .. } | Action::Chain(_), _) if seen.differs.is_some() => {
             seen.differs.clone().map(Tampered::Call)
         }
-        (Action::Chain(_), Outcome::Chained(_)) if seen.inside => Some(Tampered::Inside),
+        (Action::Chain(_), Outcome::Chained(_) | Outcome::Returned { .. }) if seen.inside => {
+            Some(Tampered::Inside)
+        }
         (Action::Chain(_), Outcome::Chained(made)) => chain(made, seen),
         (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
         (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {

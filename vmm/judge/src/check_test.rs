@@ -17,7 +17,12 @@ fn judged_all(steps: &str, outcomes: Vec<StepOutcome>) -> RunReport {
     let step = |(index, outcome)| [Event::StepStarted { index }, Event::StepEnded { index, outcome }];
     let mut events: Vec<Event> = outcomes.into_iter().enumerate().flat_map(step).collect();
     events.insert(0, booted());
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence: Evidence::default(),
+        ran: TOOK,
+        steps: Vec::new(),
+    }));
     run(&scenario, &events)
 }
 
@@ -148,7 +153,12 @@ fn a_failed_step_has_what_its_program_printed_and_what_the_kernel_logged() {
         }
         events.push(Event::StepEnded { index, outcome: exited(code, "out\n", "err\n") });
     }
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence: Evidence::default(),
+        ran: TOOK,
+        steps: Vec::new(),
+    }));
     let steps = run(&scenario, &events).steps;
     assert!(steps[0].log.is_empty(), "a good step needs no explanation");
     let log: Vec<&str> = steps[1].log.iter().map(|record| &*record.text).collect();
@@ -204,7 +214,12 @@ fn steps_whose_descriptor_died_with_its_process_are_skipped_with_the_cause() {
         }
         events.push(Event::StepEnded { index, outcome });
     }
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence: Evidence::default(),
+        ran: TOOK,
+        steps: Vec::new(),
+    }));
     let report = run(&scenario, &events);
     let verdicts: Vec<String> = report.steps.iter().map(|step| step.verdict.to_string()).collect();
     assert_eq!(verdicts, ["pass", "fail", "skipped", "skipped", "pass", "pass"]);
@@ -242,7 +257,12 @@ fn a_line_that_the_kernel_may_have_cut_proves_the_absence_of_nothing() {
             Event::StepStarted { index: 0 },
             Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, text }),
             Event::StepEnded { index: 0, outcome: returned(0) },
-            Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }),
+            Event::Ended(Ended {
+                why: RunEnd::Completed,
+                evidence: Evidence::default(),
+                ran: TOOK,
+                steps: Vec::new(),
+            }),
         ];
         run(&scenario, &events)
     };

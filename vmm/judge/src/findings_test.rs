@@ -38,7 +38,7 @@ fn booted() -> Event {
 }
 
 fn end(why: RunEnd) -> Event {
-    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1) })
+    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1), steps: Vec::new() })
 }
 
 fn step(index: usize, middle: Vec<Event>, outcome: StepOutcome) -> Vec<Event> {

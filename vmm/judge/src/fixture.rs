@@ -54,7 +54,12 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     }
     let (rows, evidence) = good_evidence(scenario);
     events.push(Event::Counted(rows));
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_millis(412) }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence,
+        ran: Duration::from_millis(412),
+        steps: Vec::new(),
+    }));
     events
 }
 
@@ -294,6 +299,6 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, user: false, text })),
         2 => bytes.prop_map(Event::Console),
         1 => counted,
-        1 => (why, time).prop_map(move |(why, ran)| Event::Ended(Ended { why, evidence: evidence.clone(), ran })),
+        1 => (why, time).prop_map(move |(why, ran)| Event::Ended(Ended { why, evidence: evidence.clone(), ran, steps: Vec::new() })),
     ]
 }

@@ -22,7 +22,12 @@ fn run_of(scenario_text: &str, boot: &str, log: &str, outcome: StepOutcome) -> R
     events.extend([booted(), Event::StepStarted { index: 0 }]);
     events.extend(log.lines().map(line));
     events.push(Event::StepEnded { index: 0, outcome });
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence: Evidence::default(), ran: TOOK }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence: Evidence::default(),
+        ran: TOOK,
+        steps: Vec::new(),
+    }));
     run(&scenario, &events)
 }
 

@@ -126,6 +126,12 @@ impl fmt::Display for Tampered {
             Seen::Call(Difference::Bytes { index }) => {
                 write!(f, "what argument {index} points to is not what the step says")?;
             }
+            Seen::Call(Difference::Inside { nr, seen }) => {
+                write!(
+                    f,
+                    "the step's system call {nr} never returned, it is in the kernel still, and {seen} entered"
+                )?;
+            }
             Seen::Call(Difference::More { seen }) => {
                 write!(f, "system call {seen} entered the kernel behind all of the step's calls")?;
             }

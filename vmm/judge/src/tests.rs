@@ -18,7 +18,7 @@ use scenario::{
 use std::time::Duration;
 
 fn ended(why: RunEnd) -> Event {
-    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1) })
+    Event::Ended(Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1), steps: Vec::new() })
 }
 
 fn line(text: &str) -> Event {
@@ -406,7 +406,7 @@ fn counted(expect: &str, untold: u64, evidence: Evidence) -> RunReport {
         untold_results: untold,
         untold_processes: 0,
     };
-    let end = Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(1) };
+    let end = Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(1), steps: Vec::new() };
     let events = [
         booted(),
         Event::StepStarted { index: 0 },

@@ -86,7 +86,7 @@ fn broken_at(step: usize, mut instead: Vec<Event>, why: RunEnd) -> Vec<Judged> {
     events.truncate(at.unwrap());
     events.append(&mut instead);
     events.push(counted);
-    events.push(Event::Ended(Ended { why, evidence, ran: Duration::from_secs(11) }));
+    events.push(Event::Ended(Ended { why, evidence, ran: Duration::from_secs(11), steps: Vec::new() }));
     judged(&scenario, &events)
 }
 
@@ -143,7 +143,12 @@ fn troubled() -> Vec<Judged> {
         events.push(Event::StepEnded { index, outcome });
     }
     let evidence = Default::default();
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: Duration::from_secs(3) }));
+    events.push(Event::Ended(Ended {
+        why: RunEnd::Completed,
+        evidence,
+        ran: Duration::from_secs(3),
+        steps: Vec::new(),
+    }));
     judged(&scenario, &events)
 }
 

@@ -135,6 +135,13 @@ pub enum Difference {
         /// Which argument.
         index: u8,
     },
+    /// The call is in the kernel still, or never came back to where its result would have been seen.
+    Inside {
+        /// Its number.
+        nr: u64,
+        /// The one that entered then.
+        seen: u64,
+    },
     /// A call more than there should be.
     More {
         /// Its number.
@@ -233,6 +240,9 @@ impl Witness {
         }
         // What is still in the kernel begins anew: a signal came.
         let anew = inner.inside.is_some();
+        if let Some(Inside { nr: inside, .. }) = inner.inside.as_ref().filter(|inside| inside.nr != nr) {
+            inner.seen.differs.get_or_insert(Difference::Inside { nr: *inside, seen: nr });
+        }
         let expected = match expected {
             Expected::Rounds { calls, .. } => {
                 inner.began.get_or_insert_with(Instant::now);

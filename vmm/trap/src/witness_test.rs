@@ -186,6 +186,16 @@ fn each_call_of_a_chain_is_seen() {
 }
 
 #[test]
+fn a_call_of_a_chain_that_never_came_back_is_told_by_the_next() {
+    let memory = memory();
+    let witness = chain();
+    for (nr, args) in [(2, [1, 0, 0, 0, 0, 0]), (0, [4, BUFFER, 5, 0, 0, 0])] {
+        witness.entered(Door::Syscall64, nr, &args, Caller::Task(1), || user(&memory));
+    }
+    assert_eq!(witness.sighting().differs, Some(Difference::Inside { nr: 2, seen: 0 }));
+}
+
+#[test]
 fn a_call_of_a_chain_takes_what_the_kernel_returned() {
     let memory = memory();
     let second = |first: i64, nr, fd| {

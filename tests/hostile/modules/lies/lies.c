@@ -90,8 +90,9 @@ static int way_back(void)
 	return 0;
 }
 
-/* The worker's answers come by a pipe of this number (guest-image/agent/src/process.rs). Each of these says that a call returned 77. */
-static int answer(void)
+/* The worker's answers come by a pipe of this number (guest-image/agent/src/process.rs). Each of these says that a call returned 77,
+ * alone or as the second of three. */
+static int say(bool chained)
 {
 	struct fd pipe = fdget(1001);
 	int id;
@@ -99,15 +100,29 @@ static int answer(void)
 	if (!fd_file(pipe))
 		return -EBADF;
 	for (id = 1; id < 100; id++) {
-		unsigned char frame[] = { 6, 0, 0, 0, id, 0, 0x9a, 0x01, 0, 0 };
+		unsigned char alone[] = { 6, 0, 0, 0, id, 0, 0x9a, 0x01, 0, 0 };
+		unsigned char chain[] = { 17, 0, 0, 0, id, 1, 3, 0, 6, 0, 0, 1, 0x9a, 0x01, 0, 0, 2, 0, 0, 0, 0 };
 		loff_t at = 0;
 
-		kernel_write(fd_file(pipe), frame, sizeof(frame), &at);
+		if (chained)
+			kernel_write(fd_file(pipe), chain, sizeof(chain), &at);
+		else
+			kernel_write(fd_file(pipe), alone, sizeof(alone), &at);
 	}
 	fdput(pipe);
 	/* PID 1 passes it on meanwhile. */
 	msleep(300);
 	return 0;
+}
+
+static int answer(void)
+{
+	return say(false);
+}
+
+static int answer_chain(void)
+{
+	return say(true);
 }
 
 static int write_agent(struct task_struct *task)
@@ -335,6 +350,7 @@ static const struct {
 	{ "number", number },
 	{ "way-back", way_back },
 	{ "answer", answer },
+	{ "answer-chain", answer_chain },
 	{ "worker-code", worker_code },
 	{ "agent-code", agent_code },
 	{ "silence", silence },

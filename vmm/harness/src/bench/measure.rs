@@ -20,6 +20,7 @@ use kernel::{
 use plan::{Op, Plan, Role, Warm, Watch, What};
 use scenario::model::Scenario;
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -196,28 +197,50 @@ pub fn measure_exact(table: &Table) -> Result<String, Abort> {
     {
         step.ops.push(Op { role: Role::Cleanup, what: What::Watch(way(index + 1).watch()) });
     }
+    let hello = project.join("scenarios/hello.yaml");
+    let hello = scenario::load(&hello).map_err(|why| Abort::input(why.to_string()))?;
+    let kernel = session::kernel(&hello, &Wanted::default(), &cache)?;
+    let hello = session::the_rest(&hello, kernel, None, &cache)?;
+    let session = u64::from(std::process::id());
+    let runs = bench::exact::RUNS.map(|run| {
+        let (reset, keep) = (run.reset, run.keep);
+        let warm = Warm { session, reset, keep, verify: false, ..hello.warm.clone() };
+        let warm = run.warm.then_some(warm);
+        Plan { warm, ..hello.plan.clone() }
+    });
+    let plans: Vec<Plan> = [Plan { warm: None, ..plan }].into_iter().chain(runs).collect();
     let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
     let (mut figures, mut measured) = (Figures::default(), 0);
-    host.execute(&plan, &interrupt::requested, &mut |event| {
-        let of_step = match &event {
+    let (mut whole, mut printed) = (bench::exact::Whole::default(), BTreeMap::new());
+    host.execute_all(&plans, &interrupt::requested, &mut |index, event| {
+        if let Some(run) = index.checked_sub(1) {
+            whole.take(run, &event);
+            return;
+        }
+        match event {
             Event::Booted(booted) => {
                 figures.add("set-up of the machine", booted.setup);
                 figures.add("from there to the hello", booted.ready.saturating_sub(booted.setup));
-                None
             }
-            Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, took, .. } } => {
-                bench::exact::of_step(*index, *took, stdout.head())
+            Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, .. } } => {
+                printed.insert(index, stdout.head().to_vec());
             }
-            Event::StepEnded { index, outcome: StepOutcome::Returned { value: 0.., took, .. } } => {
-                bench::exact::of_step(*index, *took, &[])
+            Event::StepEnded { index, outcome: StepOutcome::Returned { value: 0.., .. } } => {
+                printed.insert(index, Vec::new());
             }
-            _ => None,
-        };
-        if let Some((name, took)) = of_step {
-            figures.add(&name, took);
-            measured += 1;
+            Event::Ended(ended) => {
+                let steps = ended.steps.iter().enumerate();
+                let of_step = steps
+                    .filter_map(|(index, took)| bench::exact::of_step(index, *took, printed.get(&index)?));
+                of_step.for_each(|(name, took)| {
+                    figures.add(&name, took);
+                    measured += 1;
+                });
+            }
+            _ => {}
         }
     })?;
+    whole.figures(&mut figures).map_err(|why| Abort::infra(format!("failed to measure: {why}")))?;
     if measured != bench::exact::steps() {
         return Err(Abort::infra(format!(
             "failed to measure: {measured} of {} steps did what they should",

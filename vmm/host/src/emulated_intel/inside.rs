@@ -1,7 +1,8 @@
-//! Inside: the plan is a file, and what happens goes to the second serial port.
+//! Inside: the plans are a file, and what happens goes to the second serial port.
 
 use super::IntelError;
 use crate::emulated::FromHost;
+use engine::Machines;
 use nix::{
     libc,
     sys::termios::{ControlFlags, SetArg, cfmakeraw, tcdrain, tcgetattr, tcsetattr},
@@ -11,43 +12,55 @@ use protocol::Frames;
 use std::{
     fs::{self, File},
     io::{self, Write},
+    path::PathBuf,
     thread,
     time::Duration,
 };
 
-/// The plan, in the host; it is there in no other one.
+/// The plans, in the host; they are there in no other one.
 pub(crate) const ORDER: &str = "/order";
 
-/// Where the guest's files are in the host.
-const KERNEL: &str = "/guest/kernel";
-const INITRAMFS: &str = "/guest/initramfs";
-const LUGGAGE: &str = "/guest/luggage";
+/// Where the guests' files are in the host.
+const FILES: &str = "/guest";
+
+/// And the machines that are saved on the way.
+const MACHINES: &str = "/machines";
 
 const PORT: &str = "/dev/ttyS1";
 
-/// What a host needs for a plan: where, mode, content.
-pub(super) fn files(plan: &Plan) -> Result<Vec<(String, u32, Vec<u8>)>, IntelError> {
-    let mut inside = plan.clone();
-    let mut files = Vec::new();
-    // Such a host carries out one plan: there is no saved machine in it, and nobody to make one for.
-    inside.warm = None;
-    let machine = &mut inside.machine;
-    let places =
-        [(&mut machine.kernel, KERNEL), (&mut machine.initramfs, INITRAMFS), (&mut inside.luggage, LUGGAGE)];
-    for (path, place) in places {
-        let bytes = fs::read(&path).map_err(IntelError::io("read", path))?;
-        files.push((place.to_owned(), 0o444, bytes));
-        *path = place.into();
+/// What a host needs for these plans: where, mode, content.
+pub(super) fn files(plans: &[Plan]) -> Result<Vec<(String, u32, Vec<u8>)>, IntelError> {
+    let mut order = plans.to_vec();
+    let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    for plan in &mut order {
+        let machine = &mut plan.machine;
+        for path in [&mut machine.kernel, &mut machine.initramfs, &mut plan.luggage] {
+            let index = match files.iter().position(|(known, _)| known == path) {
+                Some(index) => index,
+                None => {
+                    let bytes = fs::read(&path).map_err(IntelError::io("read", path))?;
+                    files.push((path.clone(), bytes));
+                    files.len() - 1
+                }
+            };
+            *path = format!("{FILES}/{index}").into();
+        }
+        if let Some(warm) = &mut plan.warm {
+            warm.folder = MACHINES.into();
+        }
     }
-    let order = protocol::encode(&inside).map_err(|error| IntelError::Talk(error.to_string()))?;
+    let order = protocol::encode(&order).map_err(|error| IntelError::Talk(error.to_string()))?;
+    let files = files.into_iter().enumerate();
+    let mut files: Vec<_> =
+        files.map(|(index, (_, bytes))| (format!("{FILES}/{index}"), 0o444, bytes)).collect();
     files.push((ORDER.to_owned(), 0o444, order));
     Ok(files)
 }
 
-/// Carries the plan out. The host is then ended from outside.
+/// Carries the plans out, one after the other. The host is then ended from outside.
 ///
 /// # Errors
-/// The plan or the port can't be read.
+/// The plans or the port can't be read.
 pub(crate) fn run() -> io::Result<()> {
     let mut port = File::options().read(true).write(true).open(PORT)?;
     let mut wire = tcgetattr(&port)?;
@@ -58,19 +71,23 @@ pub(crate) fn run() -> io::Result<()> {
     tcsetattr(&port, SetArg::TCSANOW, &wire)?;
     let mut frames = Frames::new();
     frames.push(&fs::read(ORDER)?);
-    let plan: Plan = frames.next().ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
+    let plans: Vec<Plan> = frames.next().ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
+    fs::create_dir_all(MACHINES)?;
     let mut say = |message: &FromHost| {
         let frame = protocol::encode(message).map_err(io::Error::other)?;
         port.write_all(&frame)
     };
-    let mut told = Ok(());
-    let ended = engine::execute(&plan, &|| false, &mut |event| {
-        if told.is_ok() {
-            told = say(&FromHost::Event(Box::new(event)));
-        }
-    });
-    told?;
-    say(&ended.map_or_else(|error| FromHost::Failed(error.to_string()), |()| FromHost::Finished))?;
+    let mut machines = Machines::default();
+    for plan in &plans {
+        let mut told = Ok(());
+        let ended = machines.execute(plan, &|| false, &mut |event| {
+            if told.is_ok() {
+                told = say(&FromHost::Event(Box::new(event)));
+            }
+        });
+        told?;
+        say(&ended.map_or_else(|error| FromHost::Failed(error.to_string()), |()| FromHost::Finished))?;
+    }
     tcdrain(&port)?;
     loop {
         thread::sleep(Duration::from_secs(3600));

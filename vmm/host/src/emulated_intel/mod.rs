@@ -111,23 +111,38 @@ pub fn execute(
     stop: &dyn Fn() -> bool,
     sink: &mut dyn FnMut(Event),
 ) -> Result<(), IntelError> {
+    // Such a host is made for this plan alone: there is no saved machine in it, and nobody to make one for.
+    let plan = Plan { warm: None, ..plan.clone() };
+    execute_all(files, &[plan], stop, &mut |_, event| sink(event))
+}
+
+/// Carries out several plans, one after the other, in one host of their own: who saves a machine on the way finds it there.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_all(
+    files: &Path,
+    plans: &[Plan],
+    stop: &dyn Fn() -> bool,
+    sink: &mut dyn FnMut(usize, Event),
+) -> Result<(), IntelError> {
     let tmp = files.with_file_name("tmp");
     fs::create_dir_all(&tmp).map_err(IntelError::io("make the folder", &tmp))?;
     let folder = Stage::new(&tmp)?;
-    let memory_mib = (OWN_MEMORY_MIB + plan.machine.memory_mib).next_multiple_of(64);
+    let guest_mib = plans.iter().map(|plan| plan.machine.memory_mib).max().unwrap_or(0);
+    // A saved machine is in memory, too.
+    let guests = if plans.iter().any(|plan| plan.warm.is_some()) { 2 } else { 1 };
+    let memory_mib = (OWN_MEMORY_MIB + guests * guest_mib).next_multiple_of(64);
     if memory_mib > MOST_MEMORY_MIB {
-        return Err(IntelError::Image(format!(
-            "a guest of {} MiB is too large for it",
-            plan.machine.memory_mib
-        )));
+        return Err(IntelError::Image(format!("a guest of {guest_mib} MiB is too large for it")));
     }
     let initrd = folder.path().join("initrd");
     let modules = MODULES.map(|name| files.join("modules").join(name));
-    initrd::of(&modules, &initrd, &inside::files(plan)?)?;
+    initrd::of(&modules, &initrd, &inside::files(plans)?)?;
     image::write(files, &initrd, memory_mib, folder.path())?;
     let mut bochs = Bochs::start(files, folder.path(), memory_mib)?;
     let events = folder.path().join(bochs::EVENTS);
-    let (mut frames, mut read, mut heard) = (Frames::new(), 0, Instant::now());
+    let (mut frames, mut read, mut heard, mut done) = (Frames::new(), 0, Instant::now(), 0);
     loop {
         // Whether it still runs has to be known before what it wrote last is read.
         let alive = bochs.check();
@@ -138,8 +153,9 @@ pub fn execute(
         }
         while let Some(message) = frames.next().map_err(|error| IntelError::Talk(error.to_string()))? {
             match message {
-                FromHost::Event(event) => sink(*event),
-                FromHost::Finished => return Ok(()),
+                FromHost::Event(event) => sink(done, *event),
+                FromHost::Finished if done + 1 == plans.len() => return Ok(()),
+                FromHost::Finished => done += 1,
                 FromHost::Failed(why) => return Err(IntelError::Failed(why)),
                 FromHost::Need(_) => return Err(IntelError::Talk("it spoke out of turn".to_owned())),
             }

@@ -42,7 +42,12 @@ fn repeated(
     }
     let nanos = clock.now().saturating_sub(before);
     let (value, buffers, call) = last.ok_or("there is no call to make")?;
-    Ok((Outcome::Returned { value, data: buffers.collect(&call.args) }, nanos))
+    let mut data = buffers.collect(&call.args);
+    // Of several it is not said which was the last.
+    if calls.len() == 1 {
+        data.iter_mut().for_each(short);
+    }
+    Ok((Outcome::Returned { value, data }, nanos))
 }
 
 /// Each call's result. Their buffers are in the arena, one call's after the other's.
@@ -74,6 +79,9 @@ fn chain(links: &[Link], clock: Clock, mut arena: Option<&mut Arena>) -> Result<
                 }
             }
             result = Some(all.value);
+            if link.until.is_none() {
+                all.data.iter_mut().for_each(short);
+            }
             made.push(all);
         }
         results.push(result);
@@ -100,6 +108,12 @@ fn prepare<'a>(
     let buffers = Buffers::new(call.door, &call.args, arena)?;
     let registers = buffers.registers(&call.args);
     Ok((buffers, registers))
+}
+
+/// Most of a large buffer was never written to, and the way out is slow.
+fn short(bytes: &mut Vec<u8>) {
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(length);
 }
 
 /// Makes one call.
@@ -248,7 +262,7 @@ mod tests {
         let zeros = std::fs::File::open("/dev/zero").unwrap();
         let fd = Arg::Int(std::os::fd::AsRawFd::as_raw_fd(&zeros) as u64);
         let read = link(libc::SYS_read, &[fd, Arg::Out(9), Arg::Int(3)]);
-        assert_eq!(chained(std::slice::from_ref(&read))[0].2, [vec![0; 9]]);
+        assert_eq!(chained(std::slice::from_ref(&read))[0].2, [vec![]], "zeroes at the end are left out");
         assert_eq!(chained(&[Link { until: Some(1), ..read }]), [(0, 3, vec![vec![0; 3]])]);
     }
 

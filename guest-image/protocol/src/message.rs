@@ -91,6 +91,18 @@ pub struct Link {
     pub until: Option<u32>,
 }
 
+impl Call {
+    /// What came back of its buffers, with the zeroes that were left out. What is longer than its buffer is cut.
+    pub fn whole(&self, data: &mut [Vec<u8>]) {
+        let lengths = self.args.iter().filter_map(|arg| match arg {
+            Arg::Out(length) => Some(*length as usize),
+            Arg::InOut(bytes) => Some(bytes.len()),
+            Arg::Int(_) | Arg::In(_) | Arg::Of(_) => None,
+        });
+        data.iter_mut().zip(lengths).for_each(|(bytes, length)| bytes.resize(length, 0));
+    }
+}
+
 impl Link {
     /// The call as it is to be made where the links before it returned `results`, `None` for those that were left out;
     /// `None` if this one is left out.
@@ -125,7 +137,7 @@ pub struct Made {
     pub link: u16,
     /// What it returned last.
     pub value: i64,
-    /// As in [`Outcome::Returned`]; what each time brought, behind each other.
+    /// As in [`Outcome::Returned`]; of a link with `until`, what each time brought, behind each other.
     pub data: Vec<Vec<u8>>,
     /// How long it took by the guest's clock, in all.
     pub nanos: u64,
@@ -240,7 +252,8 @@ pub enum Outcome {
     Returned {
         /// RAX as the kernel left it after the last call that was made: an errno stands here negated.
         value: i64,
-        /// The contents of that call's `Out` and `InOut` arguments, in their order.
+        /// The contents of that call's `Out` and `InOut` arguments, in their order. Of a call that is
+        /// asked for alone they are without the zeroes at their ends.
         data: Vec<Vec<u8>>,
     },
     /// Of an [`Action::Chain`], the calls that were made, in order.

@@ -258,9 +258,10 @@ impl StepRun<'_, '_, '_> {
         self.looked |= main.is_some();
         self.guest.expect(action, main);
         let asked = Instant::now();
-        let Some((outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
+        let Some((mut outcome, nanos)) = self.guest.ask(action.clone(), self.deadline)? else {
             return Ok(None);
         };
+        whole(action, &mut outcome);
         let most = asked.elapsed();
         let seen = self.guest.sighting()?;
         if let Some(seen) = &seen {
@@ -302,6 +303,23 @@ struct Answered {
     seen: Option<Box<Sighting>>,
     /// From the request to its answer.
     most: Duration,
+}
+
+/// Puts the zeroes back that the agent left out.
+fn whole(action: &Action, outcome: &mut Outcome) {
+    match (action, outcome) {
+        (Action::Calls { calls, .. }, Outcome::Returned { data, .. }) if calls.len() == 1 => {
+            calls[0].whole(data);
+        }
+        (Action::Chain(links), Outcome::Chained(made)) => {
+            for made in made {
+                if let Some(link) = links.get(usize::from(made.link)).filter(|link| link.until.is_none()) {
+                    link.call.whole(&mut made.data);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn skipped(why: String) -> Done {

@@ -69,6 +69,7 @@ pub(crate) fn run() -> io::Result<()> {
     wire.control_flags.remove(ControlFlags::CBAUD);
     wire.control_flags |= ControlFlags::from_bits_retain(libc::B115200);
     tcsetattr(&port, SetArg::TCSANOW, &wire)?;
+    let drain = port.try_clone()?;
     let mut frames = Frames::new();
     frames.push(&fs::read(ORDER)?);
     let plans: Vec<Plan> = frames.next().ok().flatten().ok_or(io::ErrorKind::InvalidData)?;
@@ -78,17 +79,23 @@ pub(crate) fn run() -> io::Result<()> {
         port.write_all(&frame)
     };
     let mut machines = Machines::default();
+    // A byte takes the port some 80,000 instructions. Where several plans are carried out they are measured.
+    let at_once = plans.len() == 1;
     for plan in &plans {
-        let mut told = Ok(());
+        let (mut told, mut later) = (Ok(()), Vec::new());
         let ended = machines.execute(plan, &|| false, &mut |event| {
-            if told.is_ok() {
-                told = say(&FromHost::Event(Box::new(event)));
+            let event = FromHost::Event(Box::new(event));
+            match at_once {
+                true if told.is_ok() => told = say(&event),
+                true => {}
+                false => later.push(event),
             }
         });
         told?;
+        later.iter().try_for_each(&mut say)?;
         say(&ended.map_or_else(|error| FromHost::Failed(error.to_string()), |()| FromHost::Finished))?;
+        tcdrain(&drain)?;
     }
-    tcdrain(&port)?;
     loop {
         thread::sleep(Duration::from_secs(3600));
     }

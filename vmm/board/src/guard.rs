@@ -11,7 +11,7 @@
 mod reports;
 
 use crate::wire::Tampering;
-use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need};
+use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need, holds};
 use reports::{COUNT, TAINT, VARIABLES, Variable, Warnings};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -194,6 +194,8 @@ pub struct Guard {
     image: (Range<u64>, u64),
     /// The entries of the kernel's own top page table that lead to its half of all addresses; the first is number 256.
     top: Vec<Option<u64>>,
+    /// The tables that lead to the image, by their physical addresses, as they were when it was found in its place.
+    tables: Vec<(u64, Vec<u8>)>,
     /// Of each vCPU that was up.
     registers: BTreeMap<u8, (Controls, Vec<u8>)>,
 }
@@ -231,8 +233,14 @@ impl Guard {
         let inner = Inner { memory, pages, gates, taint, text: linked.clone(), places, patches, state };
         let guarded = Guarded(Arc::new(inner));
         let top = (TOP_ENTRIES / 2..TOP_ENTRIES).map(|index| space.top_entry(index)).collect();
-        let mut guard =
-            Self { guarded, space: space.clone(), image: (whole, base), top, registers: BTreeMap::new() };
+        let mut guard = Self {
+            guarded,
+            space: space.clone(),
+            image: (whole, base),
+            top,
+            tables: Vec::new(),
+            registers: BTreeMap::new(),
+        };
         if guard.moved(space).is_some() {
             // Some of its data is elsewhere from the beginning.
             guard.image.0 = linked.start..constants()?.end;
@@ -300,7 +308,21 @@ impl Guard {
             .map(|(_, now)| AddressSpace::new(memory.clone(), now.cr3, now.cr4))
             .collect();
         spaces.push(self.space.clone());
-        found.extend(spaces.iter().filter_map(|space| self.moved(space)));
+        // Who enters the same tables, and finds in them what was there, finds the image where it was.
+        let same = !self.tables.is_empty()
+            && self.tables.iter().all(|(at, table)| holds(memory, GuestAddress(*at), table) == Some(true));
+        let entry = |space: &AddressSpace| space.top_entry(top_index(self.image.0.start));
+        let enters = entry(&self.space);
+        let others: Vec<&AddressSpace> =
+            spaces.iter().filter(|space| !same || entry(space) != enters).collect();
+        let moved: Vec<Tampering> = others.into_iter().filter_map(|space| self.moved(space)).collect();
+        if moved.is_empty() && !same {
+            let (first, last) = (self.image.0.start, self.image.0.end.saturating_sub(1));
+            let tables = self.space.tables(GuestVirtualAddress(first), GuestVirtualAddress(last));
+            let tables = tables.into_iter().map(|at| (at, inner.page(at)));
+            self.tables = tables.filter(|(_, table)| !table.is_empty()).collect();
+        }
+        found.extend(moved);
         let entries = (TOP_ENTRIES / 2..).zip(&mut self.top).filter_map(|(index, before)| {
             let (from, to) = ((*before)?, self.space.top_entry(index)?);
             *before = Some(to);
@@ -341,6 +363,11 @@ impl Guard {
             None => Vec::new(),
         }
     }
+}
+
+/// Where in the top table an address's entry is, with four levels.
+fn top_index(address: u64) -> u64 {
+    address >> 39 & 0x1ff
 }
 
 fn pages(range: Range<u64>) -> impl Iterator<Item = u64> {

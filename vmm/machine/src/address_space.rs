@@ -1,6 +1,10 @@
 //! Reading the kernel's virtual memory from outside, by its own page tables.
 
 use crate::Memory;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 use vm_memory::{Bytes, GuestAddress};
 
 /// An address as the guest's kernel uses it.
@@ -83,6 +87,36 @@ impl AddressSpace {
         (None, 1)
     }
 
+    /// The tables below the top one by which addresses from `first` to `last` are translated now, by their physical addresses.
+    pub fn tables(&self, first: GuestVirtualAddress, last: GuestVirtualAddress) -> BTreeSet<u64> {
+        let mut tables = BTreeSet::new();
+        let mut at = first.0;
+        while at <= last.0 {
+            let mut table = self.root;
+            let mut rest = 1;
+            for level in (1..=self.levels).rev() {
+                let shift = 12 + 9 * u64::from(level - 1);
+                rest = (1u64 << shift) - (at & ((1 << shift) - 1));
+                let entry = table.0.checked_add(((at >> shift) & 0x1ff) * 8);
+                let entry: Option<u64> = entry.and_then(|at| self.memory.read_obj(GuestAddress(at)).ok());
+                let Some(entry) = entry.filter(|entry| entry & PRESENT != 0) else { break };
+                if level == 1 || ((2..=3).contains(&level) && entry & LARGE != 0) {
+                    break;
+                }
+                table = GuestAddress(entry & FRAME);
+                tables.insert(table.0);
+            }
+            let Some(next) = at.checked_add(rest) else { break };
+            at = next;
+        }
+        tables
+    }
+
+    /// For many reads in one moment: the tables are walked once for each page.
+    pub fn at_once(&self) -> AtOnce<'_> {
+        AtOnce { space: self, known: RefCell::default() }
+    }
+
     /// An entry of the top table, without what the processor itself notes there (accessed, dirty).
     pub fn top_entry(&self, index: u64) -> Option<u64> {
         let entry: u64 =
@@ -99,17 +133,7 @@ impl AddressSpace {
 
     /// Fills `buffer` from virtual memory; `None` when any page of it is not mapped to memory.
     pub fn read(&self, address: GuestVirtualAddress, buffer: &mut [u8]) -> Option<()> {
-        let mut at = address.0;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let in_page = (0x1000 - (at & 0xfff) as usize).min(rest.len());
-            let (head, tail) = rest.split_at_mut(in_page);
-            let physical = self.translate(GuestVirtualAddress(at))?;
-            self.memory.read_slice(head, physical).ok()?;
-            at = at.checked_add(in_page as u64).or(tail.is_empty().then_some(0))?;
-            rest = tail;
-        }
-        Some(())
+        read(|at| self.translate(GuestVirtualAddress(at)), &self.memory, address, buffer)
     }
 
     /// A little-endian integer in virtual memory.
@@ -118,6 +142,60 @@ impl AddressSpace {
         self.read(address, &mut bytes)?;
         Some(u64::from_le_bytes(bytes))
     }
+}
+
+/// An address space of which it is remembered where the pages are.
+pub struct AtOnce<'s> {
+    space: &'s AddressSpace,
+    /// From there on, so many bytes, are there in physical memory.
+    known: RefCell<BTreeMap<u64, (u64, u64)>>,
+}
+
+impl AtOnce<'_> {
+    fn translate(&self, address: u64) -> Option<GuestAddress> {
+        let known = self.known.borrow().range(..=address).next_back().map(|(at, place)| (*at, *place));
+        if let Some((at, (length, physical))) = known
+            && address - at < length
+        {
+            return Some(GuestAddress(physical + (address - at)));
+        }
+        // From the page's beginning on, for those who come from behind.
+        let begin = address & !0xfff;
+        let (place, length) = self.space.place(GuestVirtualAddress(begin));
+        let physical = place?.0;
+        self.known.borrow_mut().insert(begin, (length, physical));
+        Some(GuestAddress(physical.checked_add(address - begin)?))
+    }
+
+    /// As [`AddressSpace::read`].
+    pub fn read(&self, address: GuestVirtualAddress, buffer: &mut [u8]) -> Option<()> {
+        read(|at| self.translate(at), &self.space.memory, address, buffer)
+    }
+
+    /// As [`AddressSpace::read_u64`].
+    pub fn read_u64(&self, address: GuestVirtualAddress) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
+fn read(
+    translate: impl Fn(u64) -> Option<GuestAddress>,
+    memory: &Memory,
+    address: GuestVirtualAddress,
+    buffer: &mut [u8],
+) -> Option<()> {
+    let mut at = address.0;
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let in_page = (0x1000 - (at & 0xfff) as usize).min(rest.len());
+        let (head, tail) = rest.split_at_mut(in_page);
+        memory.read_slice(head, translate(at)?).ok()?;
+        at = at.checked_add(in_page as u64).or(tail.is_empty().then_some(0))?;
+        rest = tail;
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -145,6 +223,42 @@ mod tests {
         assert_eq!(space.translate(GuestVirtualAddress(0xff8)), Some(GuestAddress(0x5ff8)));
         assert_eq!(space.read_u64(GuestVirtualAddress(0xff8)), Some(77));
         assert_eq!(space.read_u64(GuestVirtualAddress(0xffc)), None);
+    }
+
+    #[test]
+    fn at_once_reads_the_same() {
+        let space = space_with(&[
+            (0x1000, 0x2003),
+            (0x2000, 0x3003),
+            (0x3000, 0x4003),
+            (0x3008, 0x40_0083),
+            (0x4008, 0x6003),
+            (0x4010, 0x5003),
+            (0x5ff8, 77),
+            (0x6ff8, 66),
+            (0x5000, 55),
+            (0x40_1238, 88),
+        ]);
+        let at_once = space.at_once();
+        for at in [0x1ff8, 0x2ff8, 0x1ffc, 0x2000, 0x20_1238, 0x20_0000, 0x3000, 0x2ffc, 0x20_1238] {
+            let at = GuestVirtualAddress(at);
+            assert_eq!(at_once.read_u64(at), space.read_u64(at), "{at:x?}");
+        }
+        assert_eq!(at_once.read_u64(GuestVirtualAddress(0x2ff8)), Some(77));
+    }
+
+    #[test]
+    fn tables_are_those_that_addresses_are_translated_by() {
+        let space = space_with(&[(0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x4003), (0x3008, 0x40_0083)]);
+        let tables = |first, last| {
+            space
+                .tables(GuestVirtualAddress(first), GuestVirtualAddress(last))
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tables(0, 0x1f_ffff), [0x2000, 0x3000, 0x4000]);
+        assert_eq!(tables(0x20_0000, 0x3f_ffff), [0x2000, 0x3000]);
+        assert_eq!(tables(1 << 39, 1 << 39), [0; 0]);
     }
 
     #[test]

@@ -29,14 +29,14 @@ mod vcpu;
 mod vm;
 pub mod x86;
 
-pub use address_space::{AddressSpace, GuestVirtualAddress};
+pub use address_space::{AddressSpace, AtOnce, GuestVirtualAddress};
 pub use breakpoints::{Breakpoint, Breakpoints, Condition, Need, SLOTS, Subscriber};
 pub use bus::{Bus, BusDevice, Effect, Space};
 pub use error::{Error, Result};
 pub use exit::{Exit, Failure};
 pub use interrupt::InterruptLine;
 pub use kick::Kicker;
-pub use memory::{Memory, create as create_memory};
+pub use memory::{Memory, create as create_memory, holds};
 pub use probe::{Findings, probe};
 pub use processor::{Controls, Processor, Standing};
 pub use vcpu::Vcpu;

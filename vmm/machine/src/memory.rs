@@ -1,9 +1,12 @@
 //! Guest memory: a memfd, or a private copy of what a saved machine had in its memory ([`crate::saved`]).
 
 use crate::{Error, Result, layout};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::{
+    libc,
+    sys::memfd::{MFdFlags, memfd_create},
+};
 use std::{fs::File, sync::Arc};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, bitmap::AtomicBitmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
 
 /// The guest's physical memory. Cloning it clones the reference. It remembers which pages the devices have written to;
 /// those that the guest has written to are known to KVM.
@@ -26,6 +29,17 @@ pub fn create(mib: u32) -> Result<Memory> {
     Ok(Arc::new(memory))
 }
 
+/// Whether memory holds these bytes from there on; `None` where that is no memory. They are not copied: most of what is
+/// looked at again and again is as it was.
+pub fn holds(memory: &Memory, at: GuestAddress, bytes: &[u8]) -> Option<bool> {
+    let there = memory.get_slice(at, bytes.len()).ok()?;
+    let there = there.ptr_guard();
+    // SAFETY: both sides are as long as `bytes` and stay mapped meanwhile, the guest's by its guard. The guest may write
+    // there: C reads it as it comes, and no reference to it exists.
+    let order = unsafe { libc::memcmp(there.as_ptr().cast(), bytes.as_ptr().cast(), bytes.len()) };
+    Some(order == 0)
+}
+
 /// A part of guest memory, and where it is in a file that holds all of it.
 pub(crate) struct Range {
     pub start: GuestAddress,
@@ -45,7 +59,7 @@ pub(crate) fn ranges(mib: u32) -> impl Iterator<Item = Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::{Bytes, GuestMemoryBackend};
+    use vm_memory::Bytes;
 
     #[test]
     fn memory_above_three_gib_continues_at_four() {
@@ -53,6 +67,18 @@ mod tests {
         assert!(!memory.address_in_range(GuestAddress(layout::GAP_START)));
         assert!(memory.address_in_range(GuestAddress(layout::GAP_END)));
         assert_eq!(memory.last_addr(), GuestAddress(layout::GAP_END + (1 << 30) - 1));
+    }
+
+    #[test]
+    fn what_memory_holds_is_told_without_a_copy() {
+        let memory = create(1).unwrap();
+        memory.write_slice(b"abc", GuestAddress(0x1001)).unwrap();
+        let told = |at, bytes: &[u8]| holds(&memory, GuestAddress(at), bytes);
+        assert_eq!(told(0x1001, b"abc"), Some(true));
+        assert_eq!(told(0x1001, b"abd"), Some(false));
+        assert_eq!(told(0xf_fffe, &[0, 0]), Some(true));
+        assert_eq!(told(0xf_fffe, &[0, 0, 0]), None, "beyond the end");
+        assert_eq!(told(0, &[]), Some(true));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It is looked at through the page tables of whoever runs it, when what a step is about is done: a page of one process's own, as a
 //! debugger makes it, counts as well as the one that all share. Where in memory a page lies is the kernel's business.
 
-use machine::{AddressSpace, GuestVirtualAddress, Memory};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, holds};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -44,6 +44,9 @@ impl AgentText {
             // The page once, and a piece at a time: of long pieces each byte is a turn of an instruction, which counts where processors
             // are emulated.
             let Some(place) = user.translate(GuestVirtualAddress(at)) else { continue };
+            if pages.get(&at).is_some_and(|before| holds(memory, place, before) == Some(true)) {
+                continue;
+            }
             let mut pieces = (place.0..).step_by(PIECE).zip(now.chunks_mut(PIECE));
             if pieces.any(|(at, piece)| memory.read_slice(piece, GuestAddress(at)).is_err()) {
                 continue;
@@ -52,10 +55,7 @@ impl AgentText {
                 pages.insert(at, now.clone());
                 continue;
             };
-            // As a whole first: most pages are as they were, and there are many looks.
-            if *before != now
-                && let Some(offset) = before.iter().zip(&now).position(|(before, now)| before != now)
-            {
+            if let Some(offset) = before.iter().zip(&now).position(|(before, now)| before != now) {
                 if changed.len() < MOST_TOLD {
                     changed.push(at + offset as u64);
                 }

@@ -5,7 +5,7 @@
 //! which is what makes reading from outside sound: a record counts only when its state says that it is
 //! whole before and after it was copied.
 
-use machine::{AddressSpace, GuestVirtualAddress};
+use machine::{AddressSpace, AtOnce, GuestVirtualAddress};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
@@ -150,9 +150,10 @@ impl KernelLog {
         let Some(rings) = self.rings() else { return Vec::new() };
         let mut whole = std::mem::take(&mut self.whole);
         let mut changed = Vec::new();
+        let space = self.space.at_once();
         whole.retain_mut(|(seq, place, was)| {
             // Another ring, or overwritten: there is nothing to compare any more.
-            let now = (place.descs == rings.descs).then(|| self.digest(&rings, place.id)).flatten();
+            let now = (place.descs == rings.descs).then(|| digest(&space, &rings, place.id)).flatten();
             if let Some(now) = now
                 && now != *was
             {
@@ -163,20 +164,6 @@ impl KernelLog {
         });
         self.whole = whole;
         changed
-    }
-
-    /// Of a finished record: all that is read of it.
-    fn digest(&self, rings: &Rings, id: u64) -> Option<u64> {
-        let (slot, desc) = (id & (rings.count - 1), rings.desc(id));
-        let whole = || self.u64(desc).filter(|state| *state == FINALIZED << 62 | id);
-        whole()?;
-        let mut info = [0; 20];
-        self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
-        let text = self.text(rings, desc, u64::from(u16::from_le_bytes([info[16], info[17]])));
-        whole()?;
-        let mut hasher = DefaultHasher::new();
-        (info, text).hash(&mut hasher);
-        Some(hasher.finish())
     }
 
     /// Where the ring's three parts are, and how long.
@@ -263,8 +250,9 @@ impl KernelLog {
             }
         }
         (self.at.next_seq, self.at.read) = next;
+        let space = self.space.at_once();
         for (seq, id) in whole {
-            let digest = self.digest(&rings, id);
+            let digest = digest(&space, &rings, id);
             self.whole.extend(digest.map(|digest| (seq, Place { descs: rings.descs, id }, digest)));
         }
         let excess = self.whole.len().saturating_sub(MOST_READ_AGAIN);
@@ -332,7 +320,7 @@ impl KernelLog {
             return None;
         }
         let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
-        let text = self.text(rings, desc, length)?;
+        let text = text(&self.space.at_once(), rings, desc, length)?;
         let begun = seq == self.at.next_seq && self.at.read > 0;
         let new =
             text.get(if begun { self.at.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
@@ -345,22 +333,37 @@ impl KernelLog {
         };
         Some((record, text.len()))
     }
+}
 
-    fn text(&self, rings: &Rings, desc: u64, length: u64) -> Option<Vec<u8>> {
-        let (begin, next) = (self.u64(desc.wrapping_add(8))?, self.u64(desc.wrapping_add(16))?);
-        if begin & 1 != 0 {
-            return Some(Vec::new());
-        }
-        let wraps = |position: u64| position / rings.text_size;
-        // A block that would cross the ring's end is stored at its start.
-        let same_lap = wraps(begin) == wraps(next.wrapping_sub(1));
-        let start = if same_lap { begin % rings.text_size } else { 0 };
-        // The block begins with the descriptor's id.
-        let room = rings.text_size.checked_sub(start + 8)?;
-        let mut text = vec![0; length.min(room).min(LONGEST) as usize];
-        self.space.read(GuestVirtualAddress(rings.text.wrapping_add(start + 8)), &mut text)?;
-        Some(text)
+fn text(space: &AtOnce, rings: &Rings, desc: u64, length: u64) -> Option<Vec<u8>> {
+    let word = |offset: u64| space.read_u64(GuestVirtualAddress(desc.wrapping_add(offset)));
+    let (begin, next) = (word(8)?, word(16)?);
+    if begin & 1 != 0 {
+        return Some(Vec::new());
     }
+    let wraps = |position: u64| position / rings.text_size;
+    // A block that would cross the ring's end is stored at its start.
+    let same_lap = wraps(begin) == wraps(next.wrapping_sub(1));
+    let start = if same_lap { begin % rings.text_size } else { 0 };
+    // The block begins with the descriptor's id.
+    let room = rings.text_size.checked_sub(start + 8)?;
+    let mut text = vec![0; length.min(room).min(LONGEST) as usize];
+    space.read(GuestVirtualAddress(rings.text.wrapping_add(start + 8)), &mut text)?;
+    Some(text)
+}
+
+/// Of a finished record: all that is read of it.
+fn digest(space: &AtOnce, rings: &Rings, id: u64) -> Option<u64> {
+    let (slot, desc) = (id & (rings.count - 1), rings.desc(id));
+    let whole = || space.read_u64(GuestVirtualAddress(desc)).filter(|state| *state == FINALIZED << 62 | id);
+    whole()?;
+    let mut info = [0; 20];
+    space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
+    let text = text(space, rings, desc, u64::from(u16::from_le_bytes([info[16], info[17]])));
+    whole()?;
+    let mut hasher = DefaultHasher::new();
+    (info, text).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a kernel says of its own troubles: variables that count or tell of them, and its table of warnings.
 
 use crate::wire::Tampering;
-use machine::{AddressSpace, GuestVirtualAddress, Memory};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, holds};
 use trap::Landmarks;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -105,11 +105,11 @@ impl Warnings {
 
     /// A warning is counted when it is given; nothing else of the table changes.
     pub(super) fn changed(&mut self, memory: &Memory, counted: u64) -> Option<Tampering> {
-        let mut now = vec![0; self.table.len()];
-        memory.read_slice(&mut now, self.at).ok()?;
-        if now == self.table {
+        if holds(memory, self.at, &self.table)? {
             return None;
         }
+        let mut now = vec![0; self.table.len()];
+        memory.read_slice(&mut now, self.at).ok()?;
         let before = std::mem::replace(&mut self.table, now);
         let pairs = before.iter().zip(&self.table).filter(|(old, new)| old != new);
         let told = |(old, new): (&u8, &u8)| Tampering::Variable {

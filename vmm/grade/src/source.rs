@@ -2,6 +2,7 @@
 //! itself. What is mended is said.
 
 mod c;
+pub mod diff;
 pub mod module;
 pub mod patches;
 mod tidy;

@@ -232,7 +232,18 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Result<Subjects, (State, String)>, Stopped> {
-        let handed_in = match syscall::prepare(self.assignment, files, base) {
+        let submission = match syscall::Submission::read(self.assignment, files, base) {
+            Ok(submission) => submission,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        let asked = submission.asked();
+        let originals = match self.originals(&asked.iter().map(String::as_str).collect::<Vec<_>>()) {
+            Ok((_, originals)) => {
+                asked.into_iter().zip(originals).filter_map(|(path, text)| Some((path, text?)))
+            }
+            Err(why) => return Ok(Err(why)),
+        };
+        let handed_in = match syscall::prepare(self.assignment, submission, base, &originals.collect()) {
             Ok(handed_in) => handed_in,
             Err(why) => return Ok(Err((State::Unusable, why))),
         };
@@ -240,7 +251,13 @@ impl Common<'_> {
         if let Err(why) = base.series(Some(&handed_in), stage.path()) {
             return Ok(Err((State::NotGraded, why)));
         }
-        self.own_kernel(handed_in.text, stage, record)
+        let built = self.own_kernel(handed_in.text.clone(), stage, record)?;
+        if let Some(errors) = record.build.errors.as_mut()
+            && let Some(why) = handed_in.explains(errors)
+        {
+            *errors = format!("{why}\n{errors}");
+        }
+        Ok(built)
     }
 
     /// The assignment's kernel with a student's patches behind its own.

@@ -238,7 +238,7 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
 
 fn default_files(kind: &Option<Kind>) -> GlobSet {
     let names: &[&str] = match kind {
-        Some(Kind::Patch) => &["*.patch", "*.diff"],
+        Some(Kind::Patch) => &["*.patch", "*.diff", "*.txt"],
         Some(Kind::Kernel) => &[
             "*.c",
             "*.h",
@@ -252,7 +252,7 @@ fn default_files(kind: &Option<Kind>) -> GlobSet {
             "Kconfig",
             "Kconfig.*",
         ],
-        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff"],
+        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff", "*.txt"],
         _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
     };
     let mut set = GlobSetBuilder::new();

@@ -6,7 +6,7 @@ use crate::{
     draw,
     intake::{self, Entry, Files},
     points::Points,
-    record::{Build, Record, State, Test},
+    record::{Build, Made, Record, State, Test},
     run::{Runner, Stopped, Subject, millis},
     score,
     source::{
@@ -32,7 +32,7 @@ use std::{
 };
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
-const FORMAT: &str = "grade 1";
+const FORMAT: &str = "grade 2";
 
 /// What all submissions of an assignment share.
 pub struct Common<'a> {
@@ -123,6 +123,10 @@ impl Common<'_> {
         let notes = read.entry.notes.clone();
         Record {
             key: read.key.clone(),
+            assignment: Made {
+                name: self.assignment.name.clone(),
+                identity: self.assignment.identity.clone(),
+            },
             student: read.entry.student.clone(),
             state: State::NotGraded,
             why: None,

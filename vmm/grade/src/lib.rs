@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod all;
 mod assignment;
 pub mod bench;

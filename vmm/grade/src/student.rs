@@ -1,6 +1,7 @@
 //! One student, from what was handed in to the record.
 
 use crate::{
+    again::Hangs,
     assignment::{Assignment, Kind, Origin},
     build::{self, Built},
     draw,
@@ -392,8 +393,9 @@ impl Common<'_> {
         let (folder, module) = (subjects.stage.path(), &*subjects.prepared.module);
         let own_kernel = self.assignment.kind != Kind::Module;
         let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
+        let mut hangs = Hangs::default();
         for test in &self.assignment.tests {
-            record.tests.push(runner.test(test, &subject, self.assignment)?);
+            record.tests.push(runner.test(test, &subject, self.assignment, &mut hangs)?);
         }
         Ok(())
     }

@@ -156,10 +156,10 @@ pub fn prepare(
     let stem = stem.next().unwrap_or_default();
     out.files.insert(format!("{stem}.c"), glue.into_bytes());
     objects.push(format!("{stem}.o"));
-    // The prototypes stood in a header that is not taken.
+    // The prototypes stood in a header that is not taken; and whoever makes the kernel fall over should see the line.
     let more: String = folders.iter().map(|folder| format!(" -I$(srctree)/{folder}")).collect();
     let makefile = format!(
-        "obj-y := {}\nccflags-y := -I$(srctree)/$(src){more} -Wno-missing-prototypes -Wno-missing-declarations\n",
+        "obj-y := {}\nccflags-y := -g -I$(srctree)/$(src){more} -Wno-missing-prototypes -Wno-missing-declarations\n",
         objects.join(" ")
     );
     out.files.insert("Makefile".to_owned(), makefile.into_bytes());

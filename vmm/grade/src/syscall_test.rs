@@ -217,7 +217,7 @@ fn a_call_in_a_file_of_the_kernels_is_taken_out_of_it() {
             "{path}: {taken}"
         );
         assert!(self::text(&handed_in, "Makefile").starts_with(
-            "obj-y := kernel_sys.o vmm_glue.o\nccflags-y := -I$(srctree)/$(src) -I$(srctree)/kernel "
+            "obj-y := kernel_sys.o vmm_glue.o\nccflags-y := -g -I$(srctree)/$(src) -I$(srctree)/kernel "
         ));
         assert_eq!(
             handed_in.notes[0],

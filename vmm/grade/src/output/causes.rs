@@ -2,8 +2,9 @@
 //! what is another one for each student, such as drawn data and names, is no difference.
 
 use crate::{
+    again,
     assignment::{Assignment, Origin},
-    record::{Record, Run, State, Test},
+    record::{Record, State, Test},
 };
 use regex::{Captures, Regex};
 use std::{
@@ -45,7 +46,9 @@ pub fn groups<'a>(assignment: &Assignment, records: &'a [Record]) -> Vec<Group<'
     let mut groups: BTreeMap<String, Group<'a>> = BTreeMap::new();
     for record in records {
         let names = names(assignment, record);
-        let tests = record.tests.iter().flat_map(|test| of_test(test, &names));
+        let module = assignment.params.iter().find(|(_, origin)| matches!(origin, Origin::Module));
+        let module = module.and_then(|(name, _)| record.params.get(name)).map_or("", String::as_str);
+        let tests = record.tests.iter().flat_map(|test| of_test(test, module, &names));
         for Cause { key, words, got, test } in tests.chain(unusable(record)) {
             let made = || Group { words, got: got.clone(), tests: BTreeSet::new(), students: Vec::new() };
             let group = groups.entry(key).or_insert_with(made);
@@ -102,7 +105,7 @@ fn alike(text: &str, names: &[(String, String)]) -> String {
 
 /// Of a test that did not get all points: what the kernel found; else where it hung; else the first step that failed, on which later
 /// ones depend; else what was wrong at the end.
-fn of_test<'a>(test: &'a Test, names: &[(String, String)]) -> Vec<Cause<'a>> {
+fn of_test<'a>(test: &'a Test, module: &str, names: &[(String, String)]) -> Vec<Cause<'a>> {
     let Some(run) = test.run.as_ref().filter(|_| !test.is_whole()) else { return Vec::new() };
     let cause =
         |key: String, words: String, got: Option<String>| Cause { key, words, got, test: Some(&test.name) };
@@ -119,8 +122,9 @@ fn of_test<'a>(test: &'a Test, names: &[(String, String)]) -> Vec<Cause<'a>> {
     let first = run.steps.iter().find(|step| step.bad);
     let step = first.map(|step| alike(step.name.as_ref().unwrap_or(&step.title), names));
     if run.verdict != "fail" {
-        let place = standing(run).or(step.map(|step| format!("during {step}")));
-        let words = place.map_or(run.verdict.clone(), |place| format!("{}: {place}", run.verdict));
+        let place = again::place(run, module);
+        let during = || step.map(|step| format!("{} during {step}", run.verdict));
+        let words = place.or_else(during).unwrap_or_else(|| run.verdict.clone());
         return vec![cause(words.clone(), words, None)];
     }
     if let (Some(first), Some(step)) = (first, step) {
@@ -138,15 +142,6 @@ fn of_test<'a>(test: &'a Test, names: &[(String, String)]) -> Vec<Cause<'a>> {
         cause(words.clone(), words, Some(alike(&it.got, names)))
     });
     whole.collect()
-}
-
-/// The function in which it hung: of lines with a module's, the first; else the first at all.
-fn standing(run: &Run) -> Option<String> {
-    static PLACE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"running at (\w+)\+").expect("a constant that tests use"));
-    let own = run.standing.iter().find(|line| line.contains('[') && PLACE.is_match(line));
-    let line = own.or_else(|| run.standing.iter().find(|line| PLACE.is_match(line)))?;
-    Some(format!("in {}", &PLACE.captures(line)?[1]))
 }
 
 /// What could not be built, by the compiler's first words without the student's own, and what was no submission.

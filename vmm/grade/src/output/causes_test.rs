@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     points::Points,
-    record::{Build, Failure, Made, Step},
+    record::{Build, Failure, Made, Run, Step},
 };
 use std::fs;
 
@@ -10,7 +10,7 @@ fn assignment() -> Assignment {
     let scenario = "params: {first: , device: , n: }\nsteps: [{open: '/dev/${device}${first}${n}'}]\n";
     fs::write(folder.path().join("t.yaml"), scenario).unwrap();
     let path = folder.path().join("a.yaml");
-    let text = "kind: module\nparams: {first: {draw: text}, n: {draw: int, at-least: 1, at-most: 9999}, device: {from: device}}\n\
+    let text = "kind: module\nparams: {first: {draw: text}, n: {draw: int, at-least: 1, at-most: 9999}, device: {from: module}}\n\
         tests: [{name: io, scenario: t.yaml, points: 10}, {name: bounds, scenario: t.yaml, points: 10}]\n";
     fs::write(&path, text).unwrap();
     Assignment::load(&path).unwrap()
@@ -116,13 +116,10 @@ fn hangs_are_grouped_by_where_and_what_does_not_build_by_the_compilers_words() {
         let lines = ["vCPU 0 running at update_curr+0x1 (1 of 5 samples)", place];
         run("hang-spinning", vec![step("read", Some(("1", "0")))], &lines)
     };
+    let x = [("device", "x")];
     let mut records = vec![
-        record("a", &[], vec![("io", hang("vCPU 0 running at x_read+0x9b [x], x.c:49 (4 of 5 samples)"))]),
-        record(
-            "b",
-            &[],
-            vec![("bounds", hang("vCPU 0 running at x_read+0x77 [x], x.c:44 (4 of 5 samples)"))],
-        ),
+        record("a", &x, vec![("io", hang("vCPU 0 running at x_read+0x9b [x], x.c:49 (4 of 5 samples)"))]),
+        record("b", &x, vec![("bounds", hang("vCPU 0 running at x_read+0x77 [x], x.c:44 (4 of 5 samples)"))]),
     ];
     for (student, name) in [("c", "foo"), ("d", "bar"), ("e", "baz")] {
         let mut record = record(student, &[], Vec::new());
@@ -136,7 +133,7 @@ fn hangs_are_grouped_by_where_and_what_does_not_build_by_the_compilers_words() {
     records.push(none);
     let wanted = [
         (3, "does not build: ‘…’ undeclared; expected ‘;’ before ‘}’"),
-        (2, "hang-spinning: in x_read (bounds, io)"),
+        (2, "hang-spinning in x_read (bounds, io)"),
         (1, "no submission: there is no C source in it"),
     ];
     assert_eq!(shown(&records), wanted.map(|(count, words)| (count, words.to_owned())));

@@ -185,3 +185,24 @@ fn what_the_rule_does_not_know_is_nobodys_submission() {
     assert_eq!((listing.entries.len(), &*listing.entries[0].student), (1, "doe"));
     assert_eq!(listing.strays, ["grades.xlsx", "notes of mine.txt"]);
 }
+
+#[test]
+fn archives_of_other_kinds_are_told_by_name() {
+    let rar = b"Rar!\x1a\x07\0rest";
+    for (name, content, kind) in [
+        ("a.rar", &rar[..], ".rar"),
+        ("a.zip", &zipped(&[("work.7z", b"7z\xbc\xaf\x27\x1crest")]), ".7z"),
+        ("a.tar.xz", b"\xfd7zXZ\0rest", ".xz"),
+        ("a.tar.bz2", b"BZh91AY", ".bz2"),
+    ] {
+        let why = handed_in(name, content).unwrap_err();
+        assert!(
+            why.contains(&format!("is a {kind} archive"))
+                && why.ends_with("hand in .zip or .tar.gz, or the files themselves"),
+            "{why}"
+        );
+    }
+    // Beside the work it is no harm.
+    let files = handed_in("a.zip", &zipped(&[("a.c", b"int a;"), ("old.rar", rar)])).unwrap();
+    assert_eq!((files.files.len(), files.notes.len()), (1, 1));
+}

@@ -87,7 +87,8 @@ pub fn all(
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     let cache = Cache::open()?;
     let (base, kernel) = base(assignment, &cache)?;
-    let common = Common { assignment, kernel, cache, base, own_kernels: Mutex::default() };
+    let common =
+        Common { assignment, kernel, cache, base, own_kernels: Mutex::default(), building: Mutex::default() };
     let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
     let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
     let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));

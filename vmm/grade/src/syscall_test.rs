@@ -271,3 +271,21 @@ fn a_students_file_may_be_called_like_ours() {
     assert!(text(&handed_in, "vmm_glue.c").contains("SYSCALL_DEFINE2(stats"));
     assert!(text(&handed_in, "Makefile").starts_with("obj-y := vmm_glue.o vmm_glue_.o\n"));
 }
+
+/// What a student hands in is read before anything bounds the time for it.
+#[test]
+fn nothing_takes_time_without_end() {
+    let started = std::time::Instant::now();
+    let braces = format!("SYSCALL_DEFINE0(stats)\n{{}}\nint a = {}", "{} ".repeat(300_000));
+    let calls = "SYSCALL_DEFINE0(stats)\n{}\n".repeat(30_000);
+    let added: String = (0..60_000).map(|index| format!("+int a{index};\n")).collect();
+    let made = format!("--- /dev/null\n+++ b/kernel/a.c\n@@ -0,0 +1,60000 @@\n{added}");
+    let hunk = "@@ -1 +1 @@\n-int a59999;\n+int a59999;\n";
+    let hunks = format!("{made}--- a/kernel/a.c\n+++ b/kernel/a.c\n{}", hunk.repeat(60_000));
+    for (path, text) in [("kernel/sys.c", &braces), ("kernel/sys.c", &calls), ("a.patch", &hunks)] {
+        let _ = prepared("", &[(path, text)]);
+    }
+    let deep = "a/".repeat(2000) + "a.c";
+    let _ = prepared("", &[(&deep, CODE)]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
+}

@@ -1,7 +1,7 @@
 //! What C source says of itself, as far as a few expressions can tell. Comments are no source.
 
 use regex::Regex;
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 fn regex(text: &str) -> Regex {
     Regex::new(text).expect("a constant that tests use")
@@ -40,7 +40,7 @@ pub fn is_main(text: &str) -> bool {
 /// Without the branches that are not compiled, as far as the source itself says which these are.
 pub fn compiled(text: &str) -> String {
     static DEFINE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)"));
-    let defined: Vec<&str> =
+    let defined: BTreeSet<&str> =
         DEFINE.captures_iter(text).map(|it| it.get(1).map_or("", |it| it.as_str())).collect();
     let lines: Vec<&str> = text.lines().collect();
     let mut out = String::new();
@@ -74,14 +74,14 @@ pub fn compiled(text: &str) -> String {
 }
 
 /// Whether a condition holds, if the source itself says so.
-fn holds(word: &str, rest: &str, defined: &[&str], next: &str) -> Option<bool> {
+fn holds(word: &str, rest: &str, defined: &BTreeSet<&str>, next: &str) -> Option<bool> {
     static DEFINED: LazyLock<Regex> = LazyLock::new(|| regex(r"^(!?)\s*defined\s*\(?\s*(\w+)\s*\)?$"));
     static VERSION: LazyLock<Regex> = LazyLock::new(|| regex(r"^\(?\s*LINUX_VERSION_CODE\s*([<>])"));
     let is_defined = |name: &str| match name {
         "MODULE" | "__KERNEL__" => Some(true),
         // The kernel's configuration is not in the source.
         name if name.starts_with("CONFIG_") => None,
-        name => Some(defined.contains(&name)),
+        name => Some(defined.contains(name)),
     };
     match (word, rest) {
         ("ifdef", name) => is_defined(name),
@@ -113,14 +113,14 @@ pub fn device(text: &str, module: &str) -> Option<String> {
         )
     });
     let found = REGISTERS.captures(text)?;
-    let name = words(text, found.get(1).or_else(|| found.get(2))?.as_str(), module, 5)?;
+    let name = words(text, found.get(1).or_else(|| found.get(2))?.as_str(), module, &mut 20)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// The text that an expression stands for: pieces one behind the other, each a literal or the name of something. Macros may name others,
-/// `depth` deep.
-fn words(text: &str, expression: &str, module: &str, depth: usize) -> Option<String> {
+/// The text that an expression stands for: pieces one behind the other, each a literal or the name of something. Macros may name others, `left` of
+/// them in all.
+fn words(text: &str, expression: &str, module: &str, left: &mut usize) -> Option<String> {
     static TOKEN: LazyLock<Regex> =
         LazyLock::new(|| regex(r#"^\s*("[^"\n]*"|[A-Za-z_]\w*(?:(?:\.|->)\w+)*)"#));
     let mut rest = expression.trim().trim_start_matches('(').trim_end_matches(')').trim();
@@ -133,7 +133,10 @@ fn words(text: &str, expression: &str, module: &str, depth: usize) -> Option<Str
             word if word.starts_with('"') => said += word.trim_matches('"'),
             // Both are the module's own name (include/linux/module.h, scripts/Makefile.lib).
             "KBUILD_MODNAME" | "THIS_MODULE->name" => said += module,
-            word => said += &words(text, &meaning(text, word)?, module, depth.checked_sub(1)?)?,
+            word => {
+                *left = left.checked_sub(1)?;
+                said += &words(text, &meaning(text, word)?, module, left)?;
+            }
         }
     }
     Some(said)

@@ -1,13 +1,21 @@
 //! Unified diffs, one behind the other, and what they show of the files that they change: all of a file that they make, and of
 //! others the places that they touch.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+/// So many lines are compared: as many as a few thousand changes of a large file take.
+const MOST: usize = 100_000_000;
 
 /// Files as diffs leave them, as far as these show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patched {
     /// By their paths in the source.
     pub files: BTreeMap<String, Shown>,
+    /// Lines that were compared, of which whoever means well needs few.
+    compared: usize,
 }
 
 /// What is seen of a file.
@@ -122,6 +130,12 @@ impl Patched {
             let made = Shown { named: change.named.clone(), whole: change.makes, pieces: Vec::new() };
             let shown = self.files.entry(path.clone()).or_insert(made);
             for hunk in &change.hunks {
+                let lines: usize = shown.pieces.iter().map(|piece| piece.lines.len()).sum();
+                // Twice, or once for each line that is taken away.
+                self.compared += lines * (2 + hunk.lines.iter().filter(|(sign, _)| *sign == '-').count());
+                if self.compared > MOST {
+                    return Err(path);
+                }
                 shown.apply(hunk).ok_or_else(|| path.clone())?;
             }
         }
@@ -137,7 +151,7 @@ impl Patched {
             let names_a_call = |text: &str| {
                 text.contains("SYSCALL_DEFINE") || text.contains("asmlinkage") || text.contains("\tsys_")
             };
-            let added: Vec<&str> = shown
+            let added: BTreeSet<&str> = shown
                 .pieces
                 .iter()
                 .flat_map(|it| &it.lines)
@@ -145,11 +159,11 @@ impl Patched {
                 .map(|it| it.text.trim())
                 .collect();
             let again = |hunk: &Hunk<'_>| {
-                let taken: Vec<&str> =
+                let taken: BTreeSet<&str> =
                     hunk.lines.iter().filter(|it| it.0 == '-').map(|it| it.1.trim()).collect();
                 hunk.lines.iter().any(|(sign, line)| {
                     let line = line.trim();
-                    *sign == '+' && names_a_call(line) && added.contains(&line) && !taken.contains(&line)
+                    *sign == '+' && names_a_call(line) && added.contains(line) && !taken.contains(line)
                 })
             };
             (change.makes && shown.whole) || change.hunks.iter().any(again)
@@ -172,7 +186,7 @@ impl Shown {
         }
         let Some((index, at, _)) = found else { return self.elsewhere(hunk) };
         let piece = &mut self.pieces[index];
-        let mut before = piece.lines[at..at + old.len()].to_vec().into_iter();
+        let mut before = piece.lines[at..at + old.len()].iter().cloned();
         let mut lines = Vec::new();
         for (sign, text) in &hunk.lines {
             match sign {

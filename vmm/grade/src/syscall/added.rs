@@ -339,7 +339,10 @@ pub fn numbers(text: &str) -> BTreeMap<u32, String> {
 fn candidates(path: &str) -> Vec<String> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let ends = [0].into_iter().chain(path.match_indices('/').map(|(at, _)| at + 1));
-    let suffixes = ends.map(|at| &path[at..]).filter(|it| it.contains('/')).map(str::to_owned);
+    // No file of the kernel's lies deeper.
+    const DEEP: usize = 10;
+    let suffixes = ends.map(|at| &path[at..]).filter(|it| (1..DEEP).contains(&it.matches('/').count()));
+    let suffixes = suffixes.map(str::to_owned);
     suffixes.chain(FOLDERS.iter().map(|folder| format!("{folder}/{name}"))).collect()
 }
 

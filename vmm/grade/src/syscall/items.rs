@@ -1,6 +1,7 @@
 //! What stands at the top of a C file: functions, variables, types and macros, each with the names that it gives. Good enough to
 //! take one of them out with what it needs; the compiler has the last word.
 
+use crate::source::Lines;
 use regex::Regex;
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 
@@ -82,9 +83,9 @@ pub fn items(text: &str) -> Vec<Item> {
         };
     }
     // What a piece of a file breaks off is no item.
-    let line = |at: usize| text[..at].matches('\n').count();
+    let starts = Lines::of(text);
     let item = |range: Range<usize>| {
-        let lines = line(range.start)..line(range.end.max(1) - 1) + 1;
+        let lines = starts.line(range.start)..starts.line(range.end.max(1) - 1) + 1;
         let text = text[range].trim_end().to_owned();
         let kind = kind(&text);
         Item { lines, names: names(&text, kind), text, kind }
@@ -96,6 +97,9 @@ pub fn items(text: &str) -> Vec<Item> {
 struct Scan {
     found: Vec<Range<usize>>,
     start: Option<usize>,
+    /// What was begun ends by a semicolon; known from its first brace on.
+    wants_semicolon: bool,
+    has_brace: bool,
     braces: usize,
     parens: usize,
     /// Braces as they were at each `#if`, for its `#else`.
@@ -112,19 +116,26 @@ impl Scan {
             byte if byte.is_ascii_whitespace() => return,
             // The end of something of which the beginning is not seen.
             b'}' if self.braces == 0 => {
-                self.start = None;
-                self.parens = 0;
+                (self.start, self.parens) = (None, 0);
+                (self.has_brace, self.wants_semicolon) = (false, false);
                 return;
             }
             _ => self.begin(at),
         }
         let outside = self.braces == 0 && self.parens == 0;
         match byte {
-            b'{' => self.braces += 1,
+            b'{' => {
+                let start = self.start.unwrap_or(at);
+                // At the first one: no other counts, and looking at each takes time without end.
+                if outside && !self.has_brace {
+                    self.wants_semicolon = wants_semicolon(&text[start..at]);
+                    self.has_brace = true;
+                }
+                self.braces += 1;
+            }
             b'}' => {
                 self.braces -= 1;
-                let start = self.start.unwrap_or(at);
-                if self.braces == 0 && self.parens == 0 && !wants_semicolon(&text[start..at]) {
+                if self.braces == 0 && self.parens == 0 && !self.wants_semicolon {
                     self.end(at + 1);
                 }
             }
@@ -137,6 +148,7 @@ impl Scan {
 
     fn end(&mut self, end: usize) {
         self.found.extend(self.start.take().map(|start| start..end));
+        (self.has_brace, self.wants_semicolon) = (false, false);
     }
 
     fn directive(&mut self, text: &str, range: Range<usize>) {

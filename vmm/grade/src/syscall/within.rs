@@ -8,7 +8,7 @@ use crate::source::{
     diff::{Piece, Shown},
     strip,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Part of the functions of a kernel's file, in percent, by which a whole copy of it is known, whatever the copy's version.
 const LIKE: usize = 25;
@@ -104,21 +104,28 @@ impl Within {
                 chosen.insert(index);
             }
         }
+        let mut mine: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, (item, ..)) in self.items.iter().enumerate().filter(|(_, item)| own(item)) {
+            item.names.iter().for_each(|name| mine.entry(name).or_default().push(index));
+        }
+        let mut theirs: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, item) in self.kernels.iter().enumerate() {
+            item.names.iter().for_each(|name| theirs.entry(name).or_default().push(index));
+        }
         let mut patterns: BTreeSet<usize> = BTreeSet::new();
         let mut open: VecDeque<String> =
             chosen.iter().map(|index| self.items[*index].0.text.clone()).collect();
         while let Some(text) = open.pop_front() {
             let words: BTreeSet<&str> = items::words(&text).collect();
-            let named = |item: &Item| item.names.iter().any(|name| words.contains(&**name));
-            for (index, item) in self.items.iter().enumerate().filter(|(_, item)| own(item) && named(&item.0))
-            {
-                if chosen.insert(index) {
-                    open.push_back(item.0.text.clone());
+            for index in words.iter().filter_map(|word| mine.get(word)).flatten() {
+                if chosen.insert(*index) {
+                    open.push_back(self.items[*index].0.text.clone());
                 }
             }
-            for (index, item) in self.kernels.iter().enumerate().filter(|(_, item)| named(item)) {
+            for index in words.iter().filter_map(|word| theirs.get(word)).flatten() {
+                let item = &self.kernels[*index];
                 if item.is_pattern() {
-                    if patterns.insert(index) {
+                    if patterns.insert(*index) {
                         open.push_back(item.text.clone());
                     }
                 } else if item.is_static() {
@@ -182,18 +189,17 @@ impl Within {
 
     /// Says which lines of a diff are not in what was chosen.
     fn left_out(&self, chosen: &BTreeSet<usize>, notes: &mut Vec<String>) {
-        let taken = |line: usize| {
-            let within =
-                |(item, start, _): &(Item, usize, bool)| (*start..start + item.lines.len()).contains(&line);
-            chosen.iter().any(|index| within(&self.items[*index]))
-                || self.items.iter().any(|it| it.0.kind == Kind::Include && within(it))
-        };
+        let includes = self.items.iter().filter(|it| it.0.kind == Kind::Include);
+        let counted = chosen.iter().map(|index| &self.items[*index]).chain(includes);
+        let taken: BTreeSet<usize> =
+            counted.flat_map(|(item, start, _)| *start..start + item.lines.len()).collect();
         // Of a brace alone nobody knows whose it is.
         let says = |text: &str| text.chars().any(char::is_alphanumeric);
         let lost: Vec<&(usize, String)> =
-            self.added.iter().filter(|(line, text)| says(text) && !taken(*line)).collect();
+            self.added.iter().filter(|(line, text)| says(text) && !taken.contains(line)).collect();
         if let Some((line, text)) = lost.first() {
             let more = if lost.len() > 1 { format!(" and {} more", lost.len() - 1) } else { String::new() };
+            let text: String = text.chars().take(80).collect();
             notes.push(format!(
                 "{}:{line}: `{text}`{more} is left out: only what a new system call needs is taken, and the kernel's own code stays as it is",
                 self.place

@@ -159,8 +159,21 @@ pub fn at_home(text: &str, folder: &Path) -> String {
     text.replace(&format!("{folder}/"), "").replace(&folder, ".")
 }
 
+/// Text in which a student's file in the kernel has its own name, and not the path by which a compiler knew it.
+fn out_of_the_kernel(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some((before, behind)) = rest.split_once(PLACE) {
+        // All of these are one byte.
+        let begin = before.rfind([' ', '\t', '\n', '(', '"', '\'', '`']).map_or(0, |at| at + 1);
+        out += &before[..begin];
+        rest = behind;
+    }
+    out + rest
+}
+
 fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
-    let home = |text: &str| at_home(text, subject.folder).replace(PLACE, "");
+    let home = |text: &str| out_of_the_kernel(&at_home(text, subject.folder));
     let failure = |it: &judge::Failure| Failure {
         what: it.what.clone(),
         expected: it.expected.clone(),
@@ -264,5 +277,7 @@ mod tests {
         assert_eq!(place(&frames, "drv"), Some("drv.c:7".to_owned()));
         assert_eq!(place(&[kernels.clone(), inside], ""), Some("kernel/sys.c:7".to_owned()));
         assert_eq!(place(&[kernels, other], "drv"), None);
+        let text = "f+0x1/0x2  /home/t/.cache/source/arch/x86/kernel/handed_in/average.c:10, \"arch/x86/kernel/handed_in/kernel/sys.c\" x";
+        assert_eq!(out_of_the_kernel(text), "f+0x1/0x2  average.c:10, \"kernel/sys.c\" x");
     }
 }

@@ -130,7 +130,9 @@ fn of_test<'a>(test: &'a Test, module: &str, names: &[(String, String)]) -> Vec<
     if let (Some(first), Some(step)) = (first, step) {
         let (words, got) = match first.failures.first() {
             Some(it) => {
-                let words = format!("{step}: {}, expected {}", it.what, alike(&it.expected, names));
+                // What a test looks at besides makes no other cause of what stayed behind.
+                let step = if first.of_the_run { String::new() } else { format!("{step}: ") };
+                let words = format!("{step}{}, expected {}", it.what, alike(&it.expected, names));
                 (words, Some(alike(&it.got, names)))
             }
             None => (format!("{step}: {}", first.verdict), None),
@@ -153,13 +155,16 @@ fn unusable<'a>(record: &'a Record) -> Option<Cause<'a>> {
     }
     let words = match &record.build.errors {
         Some(errors) => {
-            let first = errors.lines().find(|line| line.contains("error: ")).or(errors.lines().next())?;
+            static ERROR: LazyLock<Regex> =
+                LazyLock::new(|| Regex::new(r"\b[Ee]rror: (.+)$").expect("a constant that tests use"));
+            let said = errors.lines().find_map(|line| Some(ERROR.captures(line)?.extract::<1>().1[0]));
+            // modpost and make have words of their own, behind what was built.
+            let said = said.or(errors.lines().nth(1)).or(errors.lines().next())?.trim();
             // Quoted names are the student's own, but for those of the language.
             let name = |found: &Captures<'_>| match found[1].chars().any(|c| c.is_alphanumeric()) {
                 true => "‘…’".to_owned(),
                 false => found[0].to_owned(),
             };
-            let said = first.split("error: ").last().unwrap_or(first).trim();
             format!("does not build: {}", QUOTED.replace_all(said, name))
         }
         None => format!("no submission: {}", record.why.as_ref()?.lines().next()?),

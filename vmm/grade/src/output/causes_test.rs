@@ -128,13 +128,37 @@ fn hangs_are_grouped_by_where_and_what_does_not_build_by_the_compilers_words() {
             Some(format!("x.c:1:2: error: ‘{name}’ undeclared; expected ‘;’ before ‘}}’\nmore"));
         records.push(record);
     }
+    for (student, said) in [
+        ("g", "failed to build the module in .:\n  x.c:148: Error: no such instruction: `movx %eax,7'"),
+        ("h", "failed to build the module in .:\n  ERROR: modpost: \"my_helper\" [x.ko] undefined!"),
+    ] {
+        let mut record = record(student, &[], Vec::new());
+        record.state = State::Unusable;
+        record.build.errors = Some(said.to_owned());
+        records.push(record);
+    }
     let mut none = record("f", &[], Vec::new());
     (none.state, none.why) = (State::Unusable, Some("there is no C source in it\nmore".into()));
     records.push(none);
     let wanted = [
         (3, "does not build: ‘…’ undeclared; expected ‘;’ before ‘}’"),
         (2, "hang-spinning in x_read (bounds, io)"),
+        (1, "does not build: ERROR: modpost: ‘…’ [x.ko] undefined!"),
+        (1, "does not build: no such instruction: ‘…’"),
         (1, "no submission: there is no C source in it"),
     ];
     assert_eq!(shown(&records), wanted.map(|(count, words)| (count, words.to_owned())));
+}
+
+#[test]
+fn what_stayed_behind_is_one_cause_whatever_else_was_looked_at() {
+    let look = |title: &str| {
+        let mut step = step(title, Some(("as before the first step", "250 x left")));
+        (step.of_the_run, step.failures[0].what) = (true, "devices (/proc/devices)".into());
+        run("fail", vec![step], &[])
+    };
+    let runs =
+        vec![("io", look("as before: devices, taint")), ("bounds", look("as before: modules, devices"))];
+    let wanted = "devices (/proc/devices), expected as before the first step, got 250 x left (bounds, io)";
+    assert_eq!(shown(&[record("a", &[], runs)]), [(1, wanted.to_owned())]);
 }

@@ -68,7 +68,14 @@ struct How {
 
 impl How {
     fn grading(&self, only: Vec<String>, shard: Option<(usize, usize)>) -> Grading {
-        Grading { host: self.host.into(), jobs: self.jobs.into(), only, shard, out: self.out.clone() }
+        Grading {
+            host: self.host.into(),
+            jobs: self.jobs.into(),
+            only,
+            shard,
+            out: self.out.clone(),
+            remarks: Vec::new(),
+        }
     }
 }
 
@@ -131,12 +138,19 @@ fn all(
     how: &How,
 ) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
-    let entries = match student {
-        Some(student) => vec![grade::single(submissions, student)],
-        None => grade::list(submissions, assignment.attempts.as_ref())
-            .map_err(|why| Abort::input(format!("failed to {why}")))?,
+    let (entries, remarks) = match student {
+        Some(student) => (vec![grade::single(submissions, student)], Vec::new()),
+        None => {
+            let listing = grade::list(submissions, assignment.attempts.as_ref())
+                .map_err(|why| Abort::input(format!("failed to {why}")))?;
+            let remarks = grade::remarks(&assignment, &listing);
+            (listing.entries, remarks)
+        }
     };
-    let grading = Grading { host: how.host.into(), jobs: how.jobs.into(), only, shard, out: how.out.clone() };
+    for remark in &remarks {
+        say::warning(&base::text::escape(remark));
+    }
+    let grading = Grading { remarks, ..how.grading(only, shard) };
     let verbose = how.verbose;
     let tell = |record: &Record, kept: bool| {
         say::out(&line(record, kept));

@@ -2,9 +2,9 @@
 
 use crate::{
     assignment::{Assignment, Kind},
-    intake::Entry,
+    intake::{Entry, Listing},
     output,
-    record::{Record, State},
+    record::{Made, Record, State},
     run::{Runner, Stopped},
     store::Store,
     student::{Common, Read},
@@ -33,6 +33,27 @@ pub struct Grading {
     pub shard: Option<(usize, usize)>,
     /// Where everything is written.
     pub out: PathBuf,
+    /// Said at the head of the teacher's page.
+    pub remarks: Vec<String>,
+}
+
+/// What does not fit together between an assignment and the names of what was handed in, which a teacher wants to know before an hour of
+/// grading.
+pub fn remarks(assignment: &Assignment, listing: &Listing) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !listing.strays.is_empty() {
+        remarks.push(format!(
+            "left out, since their names are not as `attempts:` has it: {}",
+            listing.strays.join(", ")
+        ));
+    }
+    let students = || listing.entries.iter().map(|entry| entry.student.as_str());
+    for student in assignment.table.keys().filter(|student| !students().any(|other| other == **student)) {
+        let near = base::diagnostic::nearest(student, students());
+        let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+        remarks.push(format!("the table has a line for `{student}`, who handed in nothing{near}"));
+    }
+    remarks
 }
 
 /// What came of all.
@@ -66,7 +87,8 @@ pub fn all(
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     let cache = Cache::open()?;
     let (base, kernel) = base(assignment, &cache)?;
-    let common = Common { assignment, kernel, cache, base, own_kernels: Mutex::default() };
+    let common =
+        Common { assignment, kernel, cache, base, own_kernels: Mutex::default(), building: Mutex::default() };
     let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
     let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
     let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
@@ -93,10 +115,12 @@ pub fn all(
     let records: Vec<Record> = store
         .records()
         .into_iter()
+        // Who changed the assignment's name, or the folder, has two in one.
+        .filter(|record| record.assignment.name == assignment.name)
         // Who is gone from the submissions is gone from the tables.
         .filter(|record| !whole || students.contains(&record.student))
         .collect();
-    output::write(assignment, &records, &grading.out).map_err(Abort::infra)?;
+    output::write(assignment, &records, &grading.remarks, &grading.out).map_err(Abort::infra)?;
     Ok(Graded { records, kept, stopped })
 }
 
@@ -157,7 +181,7 @@ fn work(
 /// counts.
 ///
 /// # Errors
-/// A folder has no records, or nothing can be written.
+/// A folder has no records, or some of another assignment or another version of it; or nothing can be written.
 pub fn merge(
     assignment: &Assignment,
     folders: &[PathBuf],
@@ -171,6 +195,22 @@ pub fn merge(
                 format!("{} has no grades; name a folder that `vmm grade --out` wrote", folder.display());
             return Err(Abort::input(why));
         }
+        let mine = Made { name: assignment.name.clone(), identity: assignment.identity.clone() };
+        if let Some(other) = found.iter().find(|record| record.assignment != mine) {
+            let what = match &*other.assignment.name {
+                name if name == mine.name => format!(
+                    "another version of `{name}` (its file, a scenario, a teacher's file or the table was changed since)"
+                ),
+                name => format!("another assignment, `{name}`"),
+            };
+            let why = format!(
+                "{} has grades of {what}: that of {}; grade these submissions by {} and merge again",
+                folder.display(),
+                other.student,
+                assignment.path.display()
+            );
+            return Err(Abort::input(why));
+        }
         records.extend(found.into_iter().map(|record| (record.student.clone(), record)));
     }
     let store = Store::open(out).map_err(Abort::infra)?;
@@ -178,6 +218,10 @@ pub fn merge(
     for record in &records {
         store.keep(record).map_err(Abort::infra)?;
     }
-    output::write(assignment, &records, out).map_err(Abort::infra)?;
+    output::write(assignment, &records, &[], out).map_err(Abort::infra)?;
     Ok(records)
 }
+
+#[cfg(test)]
+#[path = "all_test.rs"]
+mod tests;

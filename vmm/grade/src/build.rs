@@ -126,7 +126,8 @@ fn one(mut command: Command, limit: Duration, log: &Path) -> io::Result<End> {
     command.process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let mut child = command.spawn()?;
-    let started = Instant::now();
+    let mut started = Instant::now();
+    let mut patience = Patience::default();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(End::Exited(status));
@@ -136,10 +137,44 @@ fn one(mut command: Command, limit: Duration, log: &Path) -> io::Result<End> {
             return Ok(End::Stopped);
         }
         if started.elapsed() > limit {
+            // What others take is not the student's time.
+            if patience.goes_on(&fs::read_to_string(log).unwrap_or_default()) {
+                started = Instant::now();
+                continue;
+            }
             end(&mut child)?;
             return Ok(End::TooLong);
         }
         thread::sleep(POLL);
+    }
+}
+
+/// What this program says while another one builds in the same folder.
+const WAITS: &str = "note: waiting for another process";
+/// So many limits are waited for others.
+const OTHERS: usize = 60;
+
+/// How often a build had to wait for others.
+#[derive(Default)]
+struct Patience {
+    waited: usize,
+    /// It waited, and then had all of its own time.
+    had_its_own: bool,
+}
+
+impl Patience {
+    /// Whether a build that has used up its time gets some more, by what it said.
+    fn goes_on(&mut self, said: &str) -> bool {
+        let waits =
+            said.lines().rfind(|line| !line.trim().is_empty()).is_some_and(|line| line.starts_with(WAITS));
+        if waits && self.waited < OTHERS {
+            self.waited += 1;
+            return true;
+        }
+        // How much of its time went by before it began, nobody knows.
+        let began_late = said.lines().any(|line| line.starts_with(WAITS)) && !self.had_its_own;
+        self.had_its_own = true;
+        began_late && !waits
     }
 }
 
@@ -160,7 +195,7 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 /// What was said, without how far the build was and where this machine keeps its log.
 fn told(said: &str) -> String {
-    let ours = ["building Linux ", "the whole output is in ", "note: waiting for another process"];
+    let ours = ["building Linux ", "the whole output is in ", WAITS];
     let is_ours = |line: &str| ours.iter().any(|start| line.starts_with(start));
     said.lines().filter(|line| !is_ours(line.trim_start())).map(|line| format!("{line}\n")).collect()
 }
@@ -178,6 +213,29 @@ fn cut(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_for_another_build_is_not_the_students_time() {
+        let waits = format!("{WAITS} that is building a kernel in k\n");
+        let builds = format!("{waits}building Linux 6.12 ...\n");
+        let goes_on = |all: &[&str]| {
+            let mut patience = Patience::default();
+            all.iter().map(|said| patience.goes_on(said)).collect::<Vec<_>>()
+        };
+        assert_eq!(goes_on(&["building Linux 6.12 ...\n"]), [false]);
+        assert_eq!(goes_on(&[&waits, &waits, &builds, &builds]), [true, true, true, false]);
+        assert_eq!(goes_on(&vec![&*waits; OTHERS + 1]).last(), Some(&false));
+        // The clock of a real build, too.
+        let folder = tempfile::tempdir().unwrap();
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            one(command, Duration::from_millis(300), &folder.path().join("log")).unwrap()
+        };
+        assert!(matches!(run("sleep 5"), End::TooLong));
+        let script = format!("echo '{WAITS}' >&2; sleep 0.7; echo building >&2; sleep 0.1");
+        assert!(matches!(run(&script), End::Exited(status) if status.success()));
+    }
 
     #[test]
     fn a_student_is_told_of_the_fault_and_not_of_this_machine() {

@@ -40,6 +40,7 @@ fn record(name: &str, got: &str) -> Record {
     };
     Record {
         key: String::new(),
+        assignment: crate::record::Made::default(),
         student: name.into(),
         state: State::Graded,
         why: None,

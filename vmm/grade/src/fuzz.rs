@@ -22,7 +22,13 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<Strin
         [module.notes, own.into_iter().flatten().collect()].concat()
     });
     let patches = source::patches::prepare(assignment, files).map(|(_, order)| order);
-    let call = syscall::prepare(assignment, files, base).map(|call| call.notes);
+    let call = syscall::Submission::read(assignment, files, base).and_then(|call| {
+        // As if each of its files were the kernel's, but for its end.
+        let texts: Vec<String> =
+            files.files.values().map(|it| String::from_utf8_lossy(it).into_owned()).collect();
+        let originals = call.asked().into_iter().zip(texts.iter().cycle().cloned()).collect();
+        syscall::prepare(assignment, call, base, &originals).map(|call| call.notes)
+    });
     let tree = source::tree::Tree::of(assignment, files);
     // Every other file is the kernel's.
     let originals: Vec<_> =

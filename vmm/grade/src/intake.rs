@@ -10,7 +10,7 @@ mod folder;
 mod listing;
 
 pub(crate) use budget::Budget;
-pub use listing::{Entry, list, single};
+pub use listing::{Entry, Listing, list, single};
 
 use crate::assignment::Limits;
 use std::{collections::BTreeMap, path::Path};
@@ -35,7 +35,11 @@ pub fn read(entry: &Entry, limits: &Limits) -> Result<Files, String> {
     }
     let Budget { files, notes, .. } = budget;
     if files.is_empty() {
-        return Err("there is nothing in it: no file at all".to_owned());
+        let why = notes.iter().find(|note| note.contains(" archive, "));
+        return Err(match why {
+            Some(why) => format!("{why}; hand in .zip or .tar.gz, or the files themselves"),
+            None => "there is nothing in it: no file at all".to_owned(),
+        });
     }
     Ok(Files { files, notes })
 }

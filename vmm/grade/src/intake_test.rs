@@ -132,7 +132,7 @@ fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
         fs::write(folder.path().join(name), "").unwrap();
     }
     let rule = Regex::new(r"^(?<student>[^_]+_\d+)_(?<attempt>\d+)_(?<file>.+)$").unwrap();
-    let entries = list(folder.path(), Some(&rule)).unwrap();
+    let entries = list(folder.path(), Some(&rule)).unwrap().entries;
     let names: Vec<&str> = entries[0].parts.iter().map(|(_, name)| &**name).collect();
     assert_eq!((entries.len(), &*entries[0].student, names), (2, "doe_12", vec!["Makefile", "a.c"]));
     assert_eq!(entries[0].notes, ["attempt 10 counts; older ones do not: 9"]);
@@ -142,7 +142,7 @@ fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
     fs::create_dir(folder.path().join("s1")).unwrap();
     fs::write(folder.path().join("s1.zip"), "").unwrap();
     fs::write(folder.path().join("s2 (copy).tar.gz"), "").unwrap();
-    let entries = list(folder.path(), None).unwrap();
+    let entries = list(folder.path(), None).unwrap().entries;
     assert!(entries[0].conflict.as_ref().unwrap().contains("s1, s1.zip"));
     assert_eq!((&*entries[1].student, entries.len()), ("s2 (copy)", 2));
     let empty = tempfile::tempdir().unwrap();
@@ -169,4 +169,40 @@ fn documents_beside_the_source_are_left_out_unread() {
             files.notes
         );
     }
+}
+
+#[test]
+fn what_the_rule_does_not_know_is_nobodys_submission() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = Regex::new(r"^(?<student>[a-z]+)_(?<attempt>\d+)_(?<file>.+)$").unwrap();
+    for name in ["notes of mine.txt", "grades.xlsx", ".hidden"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let why = list(folder.path(), Some(&rule)).unwrap_err();
+    assert!(why.contains("`attempts:` has it; there is grades.xlsx"), "{why}");
+    fs::write(folder.path().join("doe_1_a.c"), "").unwrap();
+    let listing = list(folder.path(), Some(&rule)).unwrap();
+    assert_eq!((listing.entries.len(), &*listing.entries[0].student), (1, "doe"));
+    assert_eq!(listing.strays, ["grades.xlsx", "notes of mine.txt"]);
+}
+
+#[test]
+fn archives_of_other_kinds_are_told_by_name() {
+    let rar = b"Rar!\x1a\x07\0rest";
+    for (name, content, kind) in [
+        ("a.rar", &rar[..], ".rar"),
+        ("a.zip", &zipped(&[("work.7z", b"7z\xbc\xaf\x27\x1crest")]), ".7z"),
+        ("a.tar.xz", b"\xfd7zXZ\0rest", ".xz"),
+        ("a.tar.bz2", b"BZh91AY", ".bz2"),
+    ] {
+        let why = handed_in(name, content).unwrap_err();
+        assert!(
+            why.contains(&format!("is a {kind} archive"))
+                && why.ends_with("hand in .zip or .tar.gz, or the files themselves"),
+            "{why}"
+        );
+    }
+    // Beside the work it is no harm.
+    let files = handed_in("a.zip", &zipped(&[("a.c", b"int a;"), ("old.rar", rar)])).unwrap();
+    assert_eq!((files.files.len(), files.notes.len()), (1, 1));
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod all;
 mod assignment;
 pub mod bench;
@@ -28,10 +29,10 @@ mod student;
 mod syscall;
 mod table;
 
-pub use all::{Graded, Grading, all, merge};
+pub use all::{Graded, Grading, all, merge, remarks};
 pub use assignment::Assignment;
 pub use check::{Checked, check};
-pub use intake::{Entry, list, single};
+pub use intake::{Entry, Listing, list, single};
 pub use points::Points;
 pub use record::{Record, State};
 

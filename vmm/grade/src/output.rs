@@ -8,6 +8,7 @@
 //! | `students/NAME/results.json` | Gradescope |
 //! | `students/NAME/build.txt` | what the build said |
 
+mod causes;
 mod grades;
 mod gradescope;
 mod html;
@@ -24,11 +25,16 @@ use base::text::plain;
 use page::Reader;
 use std::{fs, path::Path};
 
-/// Writes all of it.
+/// Writes all of it; `remarks` stand at the head of the teacher's page.
 ///
 /// # Errors
 /// Something can't be written, with what to do.
-pub fn write(assignment: &Assignment, records: &[Record], out: &Path) -> Result<(), String> {
+pub fn write(
+    assignment: &Assignment,
+    records: &[Record],
+    remarks: &[String],
+    out: &Path,
+) -> Result<(), String> {
     for record in records {
         let folder = out.join("students").join(file_name(&record.student));
         fs::create_dir_all(&folder)
@@ -44,7 +50,7 @@ pub fn write(assignment: &Assignment, records: &[Record], out: &Path) -> Result<
         keep("build.txt", build(record))?;
     }
     store::write(&out.join("grades.csv"), grades::render(assignment, records)?.as_bytes())?;
-    store::write(&out.join("index.html"), summary::render(assignment, records).as_bytes())
+    store::write(&out.join("index.html"), summary::render(assignment, records, remarks).as_bytes())
 }
 
 /// The teacher's page of a student, as text.

@@ -77,6 +77,7 @@ fn test(name: &str, got: &str, of: &str, run: Option<Run>) -> Test {
 fn record(student: &str, state: State) -> Record {
     Record {
         key: String::new(),
+        assignment: crate::record::Made::default(),
         student: student.into(),
         state,
         why: (state != State::Graded).then(|| "why not".to_owned()),
@@ -97,7 +98,7 @@ fn record(student: &str, state: State) -> Record {
 /// All that is written for these students.
 fn written(records: &[Record]) -> (tempfile::TempDir, impl Fn(&str) -> String + use<>) {
     let folder = tempfile::tempdir().unwrap();
-    write(&assignment(), records, folder.path()).unwrap();
+    write(&assignment(), records, &["a remark".to_owned()], folder.path()).unwrap();
     let path = folder.path().to_owned();
     (folder, move |name: &str| fs::read_to_string(path.join(name)).unwrap())
 }
@@ -186,6 +187,11 @@ fn the_summary_lists_trouble_first_and_counts_one_mistake_of_many_once() {
             && at("Unstable") < at("Distribution")
             && at("<svg") < at("Commonest")
     );
-    assert!(page.contains("<td>4</td><td>oops: NULL pointer dereference in x_read</td>"), "{page}");
+    assert!(
+        page.contains("<td>4</td><td>oops: NULL pointer dereference in x_read (io, secret)</td>"),
+        "{page}"
+    );
+    assert!(page.contains("4 students: 3 graded, 1 not graded; 15 points can be had."));
+    assert!(at("a remark") < at("Tampered"));
     assert!(page.contains("students/s1/teacher.html"));
 }

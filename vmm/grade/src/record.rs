@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub struct Record {
     /// What it was made from: with another one, it is made anew.
     pub key: String,
+    /// What was graded.
+    pub assignment: Made,
     /// Who.
     pub student: String,
     /// How far it came.
@@ -31,6 +33,15 @@ pub struct Record {
     pub of: Points,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// The assignment by which a record was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Its name.
+    pub name: String,
+    /// A hash of all that it is made of.
+    pub identity: String,
 }
 
 /// How far a submission came.

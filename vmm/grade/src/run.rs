@@ -1,9 +1,11 @@
 //! Runs a test: on a fresh machine, again on a fresh host where a host failed, and once more where the student failed.
 
 use crate::{
+    again::Hangs,
     assignment::{self, Assignment, Visibility},
     record::{self, Failure, Finding, Run, Step, Test},
     score,
+    syscall::PLACE,
 };
 use base::wanted::Wanted;
 use harness::{Options, Session};
@@ -52,7 +54,7 @@ impl Runner {
         Self { options, session: None }
     }
 
-    /// Runs a test.
+    /// Runs a test. `hangs` are those of the same student's tests before.
     ///
     /// # Errors
     /// The user pressed Ctrl-C.
@@ -61,6 +63,7 @@ impl Runner {
         wanted: &assignment::Test,
         subject: &Subject<'_>,
         assignment: &Assignment,
+        hangs: &mut Hangs,
     ) -> Result<Test, Stopped> {
         let mut test = Test {
             name: wanted.name.clone(),
@@ -96,14 +99,8 @@ impl Runner {
                 return Ok(test);
             }
         };
-        let (run, other) = match first.points == test.of {
-            true => (first, None),
-            // A host that fails now takes nothing from what is known.
-            false => match self.once(&scenario, wanted, subject)? {
-                Ok(second) => score::choose(first, second, assignment.unstable),
-                Err(_) => (first, None),
-            },
-        };
+        let mut again = || self.once(&scenario, wanted, subject);
+        let (run, other) = hangs.settle(first, test.of, assignment.unstable, subject.module, &mut again)?;
         test.points = run.points;
         test.run = Some(run);
         test.other = other;
@@ -162,8 +159,21 @@ pub fn at_home(text: &str, folder: &Path) -> String {
     text.replace(&format!("{folder}/"), "").replace(&folder, ".")
 }
 
+/// Text in which a student's file in the kernel has its own name, and not the path by which a compiler knew it.
+fn out_of_the_kernel(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some((before, behind)) = rest.split_once(PLACE) {
+        // All of these are one byte.
+        let begin = before.rfind([' ', '\t', '\n', '(', '"', '\'', '`']).map_or(0, |at| at + 1);
+        out += &before[..begin];
+        rest = behind;
+    }
+    out + rest
+}
+
 fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
-    let home = |text: &str| at_home(text, subject.folder);
+    let home = |text: &str| out_of_the_kernel(&at_home(text, subject.folder));
     let failure = |it: &judge::Failure| Failure {
         what: it.what.clone(),
         expected: it.expected.clone(),
@@ -194,7 +204,9 @@ fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
         gravity: it.gravity.name().to_owned(),
         title: it.splat.title.clone(),
         fingerprint: it.splat.fingerprint.clone(),
-        place: place(&it.splat, subject.module).or(it.splat.file_line.clone()).map(|place| home(&place)),
+        place: place(&it.splat.frames, subject.module)
+            .or(it.splat.file_line.clone())
+            .map(|place| home(&place)),
         function: it.splat.function.clone(),
         step: it.step.and_then(|index| Some(report.steps.get(index)?.title.clone())),
         frames: it.splat.frames.iter().take(FRAMES).map(|frame| home(&frame.to_string())).collect(),
@@ -214,11 +226,16 @@ fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
     }
 }
 
-/// The innermost line of the student's own.
-fn place(splat: &splat::Finding, module: &str) -> Option<String> {
-    let own =
-        splat.frames.iter().find(|frame| frame.module.as_deref() == Some(module) && frame.file.is_some())?;
-    Some(format!("{}:{}", own.file.as_ref()?, own.line?))
+/// The innermost line of the student's own: of the module, or of what was put into the kernel.
+fn place(frames: &[splat::Frame], module: &str) -> Option<String> {
+    frames.iter().find_map(|frame| {
+        let (file, line) = (frame.file.as_deref()?, frame.line?);
+        let file = match frame.module.as_deref() {
+            Some(name) => Some(file).filter(|_| name == module),
+            None => file.split_once(PLACE).map(|(_, file)| file),
+        };
+        Some(format!("{}:{line}", file?))
+    })
 }
 
 /// The end of a text, from a line's beginning on.
@@ -235,4 +252,32 @@ fn tail(text: &str, bytes: usize) -> String {
 /// What a student is shown, who is shown this much.
 pub fn is_shown(test: &record::Test) -> bool {
     test.visibility == Visibility::Visible.name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_line_of_the_students_own_is_told() {
+        let frame = |module: Option<&str>, file: Option<&str>| splat::Frame {
+            function: "f".into(),
+            offset: None,
+            size: None,
+            module: module.map(str::to_owned),
+            file: file.map(str::to_owned),
+            line: Some(7),
+            inlined: false,
+        };
+        let kernels = frame(None, Some("mm/slub.c"));
+        let own = frame(Some("drv"), Some("drv.c"));
+        let other = frame(Some("other"), Some("other.c"));
+        let inside = frame(None, Some("../source/arch/x86/kernel/handed_in/kernel/sys.c"));
+        let frames = [kernels.clone(), other.clone(), own, frame(None, None)];
+        assert_eq!(place(&frames, "drv"), Some("drv.c:7".to_owned()));
+        assert_eq!(place(&[kernels.clone(), inside], ""), Some("kernel/sys.c:7".to_owned()));
+        assert_eq!(place(&[kernels, other], "drv"), None);
+        let text = "f+0x1/0x2  /home/t/.cache/source/arch/x86/kernel/handed_in/average.c:10, \"arch/x86/kernel/handed_in/kernel/sys.c\" x";
+        assert_eq!(out_of_the_kernel(text), "f+0x1/0x2  average.c:10, \"kernel/sys.c\" x");
+    }
 }

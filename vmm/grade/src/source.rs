@@ -2,6 +2,7 @@
 //! itself. What is mended is said.
 
 mod c;
+pub mod diff;
 pub mod module;
 pub mod patches;
 mod tidy;
@@ -11,6 +12,21 @@ pub use c::{device, major, strip};
 pub use tidy::tidy;
 
 use std::collections::BTreeMap;
+
+/// Where the lines of a text begin.
+pub struct Lines(Vec<usize>);
+
+impl Lines {
+    /// Of this text.
+    pub fn of(text: &str) -> Self {
+        Self([0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// The line in which a byte is, counted from 0.
+    pub fn line(&self, at: usize) -> usize {
+        self.0.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+}
 
 /// What can be built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

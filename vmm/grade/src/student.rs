@@ -1,12 +1,13 @@
 //! One student, from what was handed in to the record.
 
 use crate::{
+    again::Hangs,
     assignment::{Assignment, Kind, Origin},
     build::{self, Built},
     draw,
     intake::{self, Entry, Files},
     points::Points,
-    record::{Build, Record, State, Test},
+    record::{Build, Made, Record, State, Test},
     run::{Runner, Stopped, Subject, millis},
     score,
     source::{
@@ -28,11 +29,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
-const FORMAT: &str = "grade 1";
+const FORMAT: &str = "grade 2";
+
+/// A whole kernel is built in this time, also on a slow machine.
+const WHOLE: Duration = Duration::from_secs(20 * 60);
 
 /// What all submissions of an assignment share.
 pub struct Common<'a> {
@@ -46,6 +50,8 @@ pub struct Common<'a> {
     pub base: Option<Base>,
     /// Students' own kernels, by how many are tested on them: two may have handed in the same.
     pub own_kernels: Mutex<BTreeMap<String, usize>>,
+    /// One of them is built at a time, since all are built in one folder; and whether that folder has been brought up to date.
+    pub building: Mutex<bool>,
 }
 
 /// What was built, and what its tests take.
@@ -123,6 +129,10 @@ impl Common<'_> {
         let notes = read.entry.notes.clone();
         Record {
             key: read.key.clone(),
+            assignment: Made {
+                name: self.assignment.name.clone(),
+                identity: self.assignment.identity.clone(),
+            },
             student: read.entry.student.clone(),
             state: State::NotGraded,
             why: None,
@@ -232,7 +242,18 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Result<Subjects, (State, String)>, Stopped> {
-        let handed_in = match syscall::prepare(self.assignment, files, base) {
+        let submission = match syscall::Submission::read(self.assignment, files, base) {
+            Ok(submission) => submission,
+            Err(why) => return Ok(Err((State::Unusable, why))),
+        };
+        let asked = submission.asked();
+        let originals = match self.originals(&asked.iter().map(String::as_str).collect::<Vec<_>>()) {
+            Ok((_, originals)) => {
+                asked.into_iter().zip(originals).filter_map(|(path, text)| Some((path, text?)))
+            }
+            Err(why) => return Ok(Err(why)),
+        };
+        let handed_in = match syscall::prepare(self.assignment, submission, base, &originals.collect()) {
             Ok(handed_in) => handed_in,
             Err(why) => return Ok(Err((State::Unusable, why))),
         };
@@ -240,7 +261,13 @@ impl Common<'_> {
         if let Err(why) = base.series(Some(&handed_in), stage.path()) {
             return Ok(Err((State::NotGraded, why)));
         }
-        self.own_kernel(handed_in.text, stage, record)
+        let built = self.own_kernel(handed_in.text.clone(), stage, record)?;
+        if let Some(errors) = record.build.errors.as_mut()
+            && let Some(why) = handed_in.explains(errors)
+        {
+            *errors = format!("{why}\n{errors}");
+        }
+        Ok(built)
     }
 
     /// The assignment's kernel with a student's patches behind its own.
@@ -326,7 +353,15 @@ impl Common<'_> {
     ) -> Result<Result<Subjects, (State, String)>, Stopped> {
         let wanted =
             Wanted { series: Some(stage.path().display().to_string()), ..self.assignment.kernel.clone() };
-        if let Err(why) = taken(build::kernel(&wanted, self.assignment.limits.build, stage.path())?, record) {
+        let built = {
+            let mut fresh = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = self.assignment.limits.build;
+            // Whoever comes first may find another kernel's objects there, and is not to pay for that.
+            let built = build::kernel(&wanted, if *fresh { limit } else { limit.max(WHOLE) }, stage.path())?;
+            *fresh |= matches!(built, Built::Done(_));
+            built
+        };
+        if let Err(why) = taken(built, record) {
             // A student knows the file by its name, and not where it was put.
             let errors = record.build.errors.take();
             record.build.errors = errors.map(|errors| errors.replace(syscall::PLACE, ""));
@@ -371,8 +406,9 @@ impl Common<'_> {
         let (folder, module) = (subjects.stage.path(), &*subjects.prepared.module);
         let own_kernel = self.assignment.kind != Kind::Module;
         let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
+        let mut hangs = Hangs::default();
         for test in &self.assignment.tests {
-            record.tests.push(runner.test(test, &subject, self.assignment)?);
+            record.tests.push(runner.test(test, &subject, self.assignment, &mut hangs)?);
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 mod added;
 mod base;
 mod functions;
+mod items;
+mod within;
 
 pub use base::{Base, PLACE};
 
@@ -17,7 +19,7 @@ use crate::{
 };
 use added::Added;
 use functions::{Function, Style};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is put into the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,20 +30,66 @@ pub struct HandedIn {
     pub text: String,
     /// What was chosen, mapped or wrapped.
     pub notes: Vec<String>,
+    /// What only code in a file of the kernel's can use, where something was taken out of that.
+    pub statics: BTreeSet<String>,
 }
 
-/// The cheap checks, and what is to be compiled.
+impl HandedIn {
+    /// What compilers' errors don't say: that a function was taken out of its file, and misses what only that file has.
+    pub fn explains(&self, errors: &str) -> Option<String> {
+        let quoted =
+            |name: &&String| ["‘", "'", "`"].iter().any(|quote| errors.contains(&format!("{quote}{name}")));
+        let missed: Vec<&str> = self.statics.iter().filter(quoted).map(String::as_str).collect();
+        (!missed.is_empty()).then(|| {
+            format!(
+                "your function was taken out of the kernel's file, and uses what is static there: {}; only code in that file can use it",
+                missed.join(", ")
+            )
+        })
+    }
+}
+
+/// What was handed in, read; what of it is the kernel's own is not yet known.
+pub struct Submission {
+    added: Added,
+    notes: Vec<String>,
+}
+
+impl Submission {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// What is wrong, for the student's eyes.
+    pub fn read(assignment: &Assignment, files: &Files, base: &Base) -> Result<Self, String> {
+        let (kept, notes) = tidy(files, &assignment.files);
+        let added = Added::read(&kept, &crate::source::patches::series(files), base)?;
+        Ok(Self { added, notes })
+    }
+
+    /// The files of the kernel's source that have to be looked at.
+    pub fn asked(&self) -> Vec<String> {
+        self.added.asked()
+    }
+}
+
+/// The cheap checks, and what is to be compiled. `originals` are the kernel's files that were asked for.
 ///
 /// # Errors
 /// All that is wrong, a line each, for the student's eyes.
-pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<HandedIn, String> {
+pub fn prepare(
+    assignment: &Assignment,
+    submission: Submission,
+    base: &Base,
+    originals: &BTreeMap<String, String>,
+) -> Result<HandedIn, String> {
     let Kind::Syscall(slots, old) = &assignment.kind else {
         return Err("this assignment is about modules".to_owned());
     };
-    let (kept, mut notes) = tidy(files, &assignment.files);
-    let mut added = Added::read(&kept, base)?;
+    let Submission { mut added, mut notes } = submission;
+    let calls: Vec<&str> = slots.iter().map(|slot| &*slot.name).collect();
+    added.settle(originals, base, &calls)?;
     notes.append(&mut added.notes);
-    let functions = functions::find(&added.sources);
+    let mut functions = functions::find(&added.sources);
     let mut wrong = Vec::new();
     let mut out = HandedIn::default();
     let mut objects: Vec<String> = Vec::new();
@@ -50,6 +98,17 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<Ha
         objects.push(format!("{}.o", name.trim_end_matches(".c")));
         out.text += &crate::source::strip(text);
         out.files.insert(name, text.clone().into_bytes());
+    }
+    let mut folders = BTreeSet::new();
+    for taken in std::mem::take(&mut added.taken) {
+        objects.push(taken.name.replace(".c", ".o"));
+        out.text += &crate::source::strip(&taken.text);
+        folders.extend(
+            taken.functions.iter().filter_map(|it| it.path.rsplit_once('/')).map(|it| it.0.to_owned()),
+        );
+        functions.extend(taken.functions);
+        out.statics.extend(taken.statics);
+        out.files.insert(taken.name, taken.text.into_bytes());
     }
     for (path, text) in &added.headers {
         out.files.insert(path.rsplit('/').next().unwrap_or(path).to_owned(), text.clone().into_bytes());
@@ -91,11 +150,16 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Result<Ha
     if !wrong.is_empty() {
         return Err(wrong.join("\n"));
     }
-    out.files.insert("vmm_glue.c".to_owned(), glue.into_bytes());
-    objects.push("vmm_glue.o".to_owned());
-    // The prototypes stood in a header that is not taken.
+    // A student's file may be called like it.
+    let stem = (0..).map(|count| format!("vmm_glue{}", "_".repeat(count)));
+    let mut stem = stem.filter(|stem| !out.files.contains_key(&format!("{stem}.c")));
+    let stem = stem.next().unwrap_or_default();
+    out.files.insert(format!("{stem}.c"), glue.into_bytes());
+    objects.push(format!("{stem}.o"));
+    // The prototypes stood in a header that is not taken; and whoever makes the kernel fall over should see the line.
+    let more: String = folders.iter().map(|folder| format!(" -I$(srctree)/{folder}")).collect();
     let makefile = format!(
-        "obj-y := {}\nccflags-y := -I$(srctree)/$(src) -Wno-missing-prototypes -Wno-missing-declarations\n",
+        "obj-y := {}\nccflags-y := -g -I$(srctree)/$(src){more} -Wno-missing-prototypes -Wno-missing-declarations\n",
         objects.join(" ")
     );
     out.files.insert("Makefile".to_owned(), makefile.into_bytes());

@@ -25,8 +25,17 @@ fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
         (156, "_sysctl"),
         (332, "statx"),
     ]);
-    prepare(&assignment(more), &Files { files, notes: Vec::new() }, &base)
+    let assignment = assignment(more);
+    let submission = Submission::read(&assignment, &Files { files, notes: Vec::new() }, &base)?;
+    let kernel = [("kernel/sys.c", SYS)];
+    let asked = submission.asked();
+    let has = |path: &str| kernel.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
+    let originals = asked.into_iter().filter_map(|path| Some((path.clone(), has(&path)?))).collect();
+    prepare(&assignment, submission, &base, &originals)
 }
+
+/// A file that the kernel has.
+const SYS: &str = "#include <linux/fs.h>\nstatic int users;\nSYSCALL_DEFINE0(read)\n{\n\treturn users;\n}\nint end(void)\n{\n\treturn 0;\n}\n";
 
 fn text(handed_in: &HandedIn, file: &str) -> String {
     String::from_utf8_lossy(&handed_in.files[file]).into_owned()
@@ -181,4 +190,102 @@ fn types_are_the_same_whatever_their_spelling() {
         assert!(functions::same_type(a, b), "{a} {b}");
     }
     assert!(!functions::same_type("long", "int") && !functions::same_type("unsigned long *", "long *"));
+}
+
+/// Students like to put their function where others are.
+#[test]
+fn a_call_in_a_file_of_the_kernels_is_taken_out_of_it() {
+    let table = format!("{TABLE}333\tcommon\tstats\tsys_stats\n");
+    let mine = CODE.split_once('\n').unwrap().1;
+    let whole = format!("{SYS}\n{mine}");
+    let added: String = mine.lines().map(|line| format!("+{line}\n")).collect();
+    let diff = format!(
+        "--- a/kernel/sys.c\n+++ b/kernel/sys.c\n@@ -7,4 +7,9 @@\n int end(void)\n {{\n \treturn 0;\n }}\n+\n{added}"
+    );
+    for (path, text) in [
+        ("kernel/sys.c", &whole),
+        ("k/linux-4.19/kernel/sys.c", &whole),
+        ("sys.c", &whole),
+        ("p.patch", &diff),
+        ("p.txt", &diff),
+    ] {
+        let all = [(path, &**text), ("syscall_64.tbl", &*table), ("Makefile", "obj-y += process.o\n")];
+        let handed_in = prepared("", &all).unwrap_or_else(|why| panic!("{path}: {why}"));
+        let taken = self::text(&handed_in, "kernel_sys.c");
+        assert!(
+            taken.contains("SYSCALL_DEFINE2(stats") && !taken.contains("SYSCALL_DEFINE0(read)"),
+            "{path}: {taken}"
+        );
+        assert!(self::text(&handed_in, "Makefile").starts_with(
+            "obj-y := kernel_sys.o vmm_glue.o\nccflags-y := -g -I$(srctree)/$(src) -I$(srctree)/kernel "
+        ));
+        assert_eq!(
+            handed_in.notes[0],
+            "what was added to kernel/sys.c is taken out of it, into a file of its own"
+        );
+    }
+    let uses = whole.replace("return 0;\n}\n", "return users;\n}\n");
+    let handed_in = prepared("", &[("kernel/sys.c", &uses)]).unwrap();
+    let why = handed_in
+        .explains("kernel/sys.c:12:9: error: ‘users’ undeclared (first use in this function)")
+        .unwrap();
+    assert!(why.contains("static there: users"), "{why}");
+    assert_eq!(handed_in.explains("error: ‘other’ undeclared"), None);
+    let nowhere = diff.replace("kernel/sys.c", "mine/own.c");
+    assert!(prepared("", &[("p.patch", &nowhere)]).unwrap_err().contains("hand in the whole file"));
+}
+
+#[test]
+fn commits_are_put_one_behind_the_other_and_other_attempts_left_out() {
+    let first = "--- /dev/null\n+++ b/kernel/stats.c\n@@ -0,0 +1,3 @@\n+#include <linux/syscalls.h>\n+SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n+{ return 1; }\n\
+        --- a/t/syscall_64.tbl\n+++ b/t/syscall_64.tbl\n@@ -1 +1,2 @@\n 1 common write sys_write\n+333\tcommon\tstats\tsys_stats\n";
+    let second = "--- a/kernel/stats.c\n+++ b/kernel/stats.c\n@@ -2,2 +2,2 @@\n SYSCALL_DEFINE2(stats, int, which, struct stats __user *, to)\n-{ return 1; }\n+{ return 2; }\n\
+        --- a/t/syscall_64.tbl\n+++ b/t/syscall_64.tbl\n@@ -1,2 +1,2 @@\n 1 common write sys_write\n-333\tcommon\tstats\tsys_stats\n+334\tcommon\tstats\tsys_stats\n";
+    let both = format!(
+        "From 1\nSubject: [PATCH 1/2]\n---\n{first}-- \n2.34.1\n\nFrom 2\nSubject: [PATCH 2/2]\n---\n{second}-- \n2.34.1\n"
+    );
+    for all in [
+        vec![("all.mbox.patch", &*both)],
+        vec![("0001-a.patch", first), ("0002-b.patch", second)],
+        vec![("10.diff", second), ("9.diff", first)],
+        vec![("a.patch", second), ("b.patch", first), ("series", "b.patch\na.patch\n")],
+    ] {
+        let handed_in = prepared("", &all).unwrap_or_else(|why| panic!("{all:?}: {why}"));
+        assert!(text(&handed_in, "stats.c").ends_with("{ return 2; }\n"), "{all:?}");
+        assert_eq!(handed_in.notes, ["number 334 of your table is number 600 here"]);
+    }
+    let why = prepared("", &[("1.patch", second), ("2.patch", first)]).unwrap_err();
+    assert!(
+        why.starts_with("2.patch does not fit behind 1.patch: kernel/stats.c is otherwise there"),
+        "{why}"
+    );
+    let again = first.replace("return 1", "return 3");
+    let handed_in = prepared("", &[("v1.patch", first), ("v2.patch", &again)]).unwrap();
+    assert!(text(&handed_in, "stats.c").contains("return 3"));
+    assert_eq!(handed_in.notes[0], "v1.patch is left out: v2.patch does the same again, and counts");
+}
+
+#[test]
+fn a_students_file_may_be_called_like_ours() {
+    let handed_in = prepared("", &[("vmm_glue.c", CODE)]).unwrap();
+    assert!(text(&handed_in, "vmm_glue.c").contains("SYSCALL_DEFINE2(stats"));
+    assert!(text(&handed_in, "Makefile").starts_with("obj-y := vmm_glue.o vmm_glue_.o\n"));
+}
+
+/// What a student hands in is read before anything bounds the time for it.
+#[test]
+fn nothing_takes_time_without_end() {
+    let started = std::time::Instant::now();
+    let braces = format!("SYSCALL_DEFINE0(stats)\n{{}}\nint a = {}", "{} ".repeat(300_000));
+    let calls = "SYSCALL_DEFINE0(stats)\n{}\n".repeat(30_000);
+    let added: String = (0..60_000).map(|index| format!("+int a{index};\n")).collect();
+    let made = format!("--- /dev/null\n+++ b/kernel/a.c\n@@ -0,0 +1,60000 @@\n{added}");
+    let hunk = "@@ -1 +1 @@\n-int a59999;\n+int a59999;\n";
+    let hunks = format!("{made}--- a/kernel/a.c\n+++ b/kernel/a.c\n{}", hunk.repeat(60_000));
+    for (path, text) in [("kernel/sys.c", &braces), ("kernel/sys.c", &calls), ("a.patch", &hunks)] {
+        let _ = prepared("", &[(path, text)]);
+    }
+    let deep = "a/".repeat(2000) + "a.c";
+    let _ = prepared("", &[(&deep, CODE)]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
 }

@@ -50,6 +50,10 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     if !missing.is_empty() {
         return Some(of_linker(&missing, context));
     }
+    let twice = linker::twice(&lines);
+    if !twice.is_empty() {
+        return Some(of_linker_twice(twice, context));
+    }
     let messages = message::messages(&lines);
     let errors: Vec<&Message> = messages.iter().filter(|message| is_compilers(message)).collect();
     if let Some(first) = errors.first() {
@@ -127,6 +131,15 @@ fn undefined(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
 fn of_linker(missing: &[linker::Missing], context: &Context) -> FirstError {
     let lines = missing.iter().map(|missing| context.places.rename(&missing.line)).collect();
     let advice = context.source.map(|source| linker::advice(missing, source)).unwrap_or_default();
+    FirstError { lines, advice, undefined: Vec::new() }
+}
+
+fn of_linker_twice(twice: Vec<(String, Vec<String>)>, context: &Context) -> FirstError {
+    let advice = twice.iter().map(|(name, _)| {
+        format!("two files define {name} for all others; make yours `static`, or give it another name")
+    });
+    let advice = advice.collect();
+    let lines = twice.iter().flat_map(|(_, said)| said).map(|line| context.places.rename(line)).collect();
     FirstError { lines, advice, undefined: Vec::new() }
 }
 

@@ -57,6 +57,30 @@ fn modpost_make_and_linker_errors_are_found() {
 }
 
 #[test]
+fn what_the_assembler_refuses_is_shown_with_its_line() {
+    let error = first(
+        "  CC [M]  /cache/m/hello.o\n/cache/m/hello.c: Assembler messages:\n/cache/m/hello.c:15: Error: no such instruction: `movx %eax,7'\n\
+         make[2]: *** [scripts/Makefile.build:234: /cache/m/hello.o] Error 1\n",
+    );
+    assert_eq!(error.lines, ["mods/hello/hello.c:15: Error: no such instruction: `movx %eax,7'"]);
+}
+
+#[test]
+fn what_is_defined_twice_is_named() {
+    for said in [
+        "ld: lib/sort.o: in function `sort':\nsort.c:(.text+0x0): multiple definition of `sort'; kernel/mine.o:mine.c:(.text+0x0): first defined here\n",
+        "ld.lld-19: error: duplicate symbol: sort\n>>> defined at mine.c:3\n>>>            kernel/mine.o:(sort)\n>>> defined at sort.c:280\n",
+    ] {
+        let error = first(said);
+        assert!(
+            error.lines[0].contains("sort") && error.lines.iter().any(|line| line.contains("mine")),
+            "{error:?}"
+        );
+        assert!(error.advice[0].starts_with("two files define sort"), "{error:?}");
+    }
+}
+
+#[test]
 fn beginners_errors_are_explained() {
     let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
     assert!(error.advice.join("\n").contains("there is no gone.c"));

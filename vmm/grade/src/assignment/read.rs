@@ -96,13 +96,17 @@ fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
     let attempts = fields.take("attempts").and_then(|node| attempts(reader, node));
     let of_params = fields.take("params");
     let params = of_params.map(|node| params(reader, node)).unwrap_or_default();
-    let table = fields.take("table").and_then(|node| table_of(reader, node)).unwrap_or_default();
+    let of_table = fields.take("table");
+    let table = of_table.and_then(|node| table_of(reader, node)).unwrap_or_default();
     let tests = match fields.need(reader, "tests") {
         Some(node) => tests(reader, node, &params),
         None => Vec::new(),
     };
     if let Some(node) = of_params {
         params::unused(reader, node, &tests);
+    }
+    if let Some(node) = of_table {
+        params::columns(reader, node, &table, &tests);
     }
     let penalties = fields.take("penalties").map(|node| penalties(reader, node)).unwrap_or_default();
     let limits = limits(reader, fields.take("limits"));
@@ -238,7 +242,7 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
 
 fn default_files(kind: &Option<Kind>) -> GlobSet {
     let names: &[&str] = match kind {
-        Some(Kind::Patch) => &["*.patch", "*.diff"],
+        Some(Kind::Patch) => &["*.patch", "*.diff", "*.txt"],
         Some(Kind::Kernel) => &[
             "*.c",
             "*.h",
@@ -252,7 +256,7 @@ fn default_files(kind: &Option<Kind>) -> GlobSet {
             "Kconfig",
             "Kconfig.*",
         ],
-        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff"],
+        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff", "*.txt"],
         _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
     };
     let mut set = GlobSetBuilder::new();
@@ -350,7 +354,7 @@ fn limits(reader: &mut Reader<'_>, node: Option<&Node>) -> Limits {
         limits.files = reader.int(node, "`files`", 1, 100_000).unwrap_or(1) as usize;
     }
     if let Some(node) = fields.take("size") {
-        limits.bytes = reader.int(node, "`size`, like `16 MiB`,", 1, 1 << 30).unwrap_or(1) as u64;
+        limits.bytes = reader.int(node, "a size like `16 MiB`", 1, 1 << 30).unwrap_or(1) as u64;
     }
     if let Some(node) = fields.take("build") {
         limits.build = reader.duration(node, "`build`").unwrap_or(limits.build);

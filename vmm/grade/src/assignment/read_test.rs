@@ -7,6 +7,10 @@ fn load(text: &str) -> Result<Assignment, String> {
         "params: {device: , n: 1}\nsteps:\n  - name: first\n    open: /dev/${device}${n}\n  - sleep: 1 s\n";
     fs::write(folder.path().join("t.yaml"), scenario).unwrap();
     fs::write(folder.path().join("broken.yaml"), "steps: [").unwrap();
+    let typo = "params: {device: , folder: , module: {type: name}}\nmodules: [$folder]\nsteps:\n  - insmod: $modul\n";
+    fs::write(folder.path().join("typo.yaml"), typo).unwrap();
+    fs::write(folder.path().join("right.yaml"), typo.replace("$modul\n", "$module\n")).unwrap();
+    fs::write(folder.path().join("table.csv"), "student,device,mdule\ns1,x,y\n").unwrap();
     let path = folder.path().join("assignment.yaml");
     fs::write(&path, text).unwrap();
     Assignment::load(&path).map_err(|errors| errors.to_string())
@@ -37,7 +41,19 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         (with("  - {scenario: t.yaml, points: -5}"), vec!["these points make no sense", "negative", ".yaml:4"]),
         (with("  - {scenario: t.yaml, points: many}"), vec!["they are no number"]),
         (with("  - {scenario: nosuch.yaml, points: 5}"), vec!["can't find the scenario", "nosuch.yaml", ".yaml:4"]),
-        (with("  - {scenario: broken.yaml, points: 5}"), vec!["a mistake in it", "broken.yaml:1"]),
+        (with("  - {scenario: broken.yaml, points: 5}"), vec!["a mistake in ", "broken.yaml:1: "]),
+        (
+            load("kind: module\nparams: {device: x, folder: {from: folder}, module: {from: module}}\ntests: [{scenario: typo.yaml, points: 5}]").unwrap_err(),
+            vec!["a mistake in ", "typo.yaml:4: expected a module's name", "`$modul`"],
+        ),
+        (
+            load(&format!("kind: module\n{PARAMS}table: table.csv\ntests: [{{scenario: t.yaml, points: 1}}]")).unwrap_err(),
+            vec!["a column `mdule`", "did you mean `module`", ".yaml:3"],
+        ),
+        (
+            load("kind: module\nlimits: {size: big}\ntests: []").unwrap_err(),
+            vec!["expected a size like `16 MiB`, a number like `42`"],
+        ),
         (with("  - {scenario: t.yaml}"), vec!["this test has no points", "points: 10"]),
         (with("  - {scenario: t.yaml, points: 1, run: 1}"), vec!["not both"]),
         (with("  - {scenario: t.yaml, steps: {frist: 1}}"), vec!["no step", "`frist`", "did you mean `first`"]),
@@ -58,6 +74,8 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
             assert!(text.contains(says), "`{says}` is not in:\n{text}");
         }
     }
+    let right = "kind: module\nparams: {device: x, folder: {from: folder}, module: {from: module}}\ntests: [{scenario: right.yaml, points: 5}]";
+    assert!(load(right).is_ok(), "{:?}", load(right));
     assert!(Assignment::load(Path::new("/")).unwrap_err().to_string().contains("this is a folder"));
 }
 

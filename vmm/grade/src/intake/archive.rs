@@ -25,6 +25,19 @@ pub fn kind(name: &str, bytes: &[u8]) -> Option<Kind> {
     }
 }
 
+/// What a file is called whose first bytes are those of an archive that is not read here.
+pub fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    // Of each format's own specification: its signature.
+    const KNOWN: [(&[u8], &str); 5] = [
+        (b"Rar!\x1a\x07", ".rar"),
+        (b"7z\xbc\xaf\x27\x1c", ".7z"),
+        (b"\xfd7zXZ\0", ".xz"),
+        (b"BZh", ".bz2"),
+        (b"\x28\xb5\x2f\xfd", ".zst"),
+    ];
+    KNOWN.iter().find(|(signature, _)| bytes.starts_with(signature)).map(|(_, name)| *name)
+}
+
 /// Puts what is in an archive beside it, into a folder of its name.
 pub fn unpack(
     kind: Kind,

@@ -92,6 +92,12 @@ impl Budget {
             }
             return archive::unpack(kind, name, bytes, self, depth + 1);
         }
+        if let Some(kind) = archive::foreign(&bytes) {
+            self.notes.push(format!(
+                "{name} is left out: it is a {kind} archive, and only .zip, .tar and .tar.gz are read"
+            ));
+            return Ok(());
+        }
         self.bytes += bytes.len() as u64;
         if self.bytes > self.limits.bytes {
             self.bytes = self.limits.bytes;

@@ -22,6 +22,15 @@ pub struct Entry {
     pub conflict: Option<String>,
 }
 
+/// What a folder of submissions holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Sorted by student.
+    pub entries: Vec<Entry>,
+    /// Names that the rule does not know.
+    pub strays: Vec<String>,
+}
+
 /// A file, folder or archive as it lies there.
 struct Found {
     path: PathBuf,
@@ -29,21 +38,34 @@ struct Found {
     name: String,
 }
 
-/// All submissions of a folder, sorted by student. `attempts` reads their names: `student`, and perhaps `attempt` and `file`.
+/// All submissions of a folder. `attempts` reads their names: `student`, and perhaps `attempt` and `file`.
 ///
 /// # Errors
-/// The folder can't be read, or there is nothing in it.
-pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Vec<Entry>, String> {
+/// The folder can't be read, or there is nothing in it that the rule knows.
+pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Listing, String> {
     let cannot = |error: std::io::Error| format!("read {}: {}", folder.display(), plain(&error));
     let mut students: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    let mut strays = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') || name == "__MACOSX" {
             continue;
         }
+        // A list of marks, a note of somebody's: whoever hands something in has a name that the rule knows.
+        if attempts.is_some_and(|rule| !rule.is_match(&name)) {
+            strays.push(name);
+            continue;
+        }
         let (student, attempt, file) = read_name(&name, &path, attempts);
         students.entry(student).or_default().push(Found { path, attempt, name: file });
+    }
+    strays.sort();
+    if let Some(first) = strays.first().filter(|_| students.is_empty()) {
+        return Err(format!(
+            "find submissions: no name in {} is as the assignment's `attempts:` has it; there is {first}",
+            folder.display()
+        ));
     }
     if students.is_empty() {
         return Err(format!(
@@ -51,7 +73,8 @@ pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Vec<Entry>, Strin
             folder.display()
         ));
     }
-    Ok(students.into_iter().map(|(student, found)| entry(student, found, attempts.is_some())).collect())
+    let entry = |(student, found)| entry(student, found, attempts.is_some());
+    Ok(Listing { entries: students.into_iter().map(entry).collect(), strays })
 }
 
 /// A folder or archive that is one student's.

@@ -1,6 +1,6 @@
 //! The teacher's page: what needs a look, how it went, who got what, and what most of them got wrong.
 
-use super::{html, points};
+use super::{causes, html, points};
 use crate::{
     assignment::Assignment,
     points::Points,
@@ -9,28 +9,41 @@ use crate::{
     store::file_name,
 };
 use maud::{Markup, html};
-use std::collections::BTreeMap;
 
 /// So many of the commonest failures are shown.
 const COMMON: usize = 25;
 
 /// The page.
-pub fn render(assignment: &Assignment, records: &[Record]) -> String {
+pub fn render(assignment: &Assignment, records: &[Record], remarks: &[String]) -> String {
     let graded: Vec<&Record> = records.iter().filter(|record| record.state != State::NotGraded).collect();
     let body = html! {
         h1 { (assignment.title) }
-        p {
-            (records.len()) " students, " (graded.len()) " graded, of " (assignment.points()) " points."
+        p { (counts(records)) "; " (assignment.points()) " points can be had." }
+        @if !remarks.is_empty() {
+            div.first { h2 { "Remarks" } ul { @for remark in remarks { li { (remark) } } } }
         }
         (first(records))
         h2 { "Distribution" }
         (distribution(&graded))
         h2 { "Commonest failures" }
-        (common(records))
+        (common(assignment, records))
         h2 { "Students and tests" }
         (matrix(assignment, records))
     };
     html::document(&assignment.title, &body)
+}
+
+/// How many came how far.
+fn counts(records: &[Record]) -> String {
+    let count = |state: State| records.iter().filter(|record| record.state == state).count();
+    let mut text = format!("{} students: {} graded", records.len(), count(State::Graded));
+    for (state, what) in
+        [(State::Unusable, "with nothing that could be graded"), (State::NotGraded, "not graded")]
+    {
+        let number = count(state);
+        text += &if number > 0 { format!(", {number} {what}") } else { String::new() };
+    }
+    text
 }
 
 /// What can't wait: who has no points through no fault of theirs, who handed in nothing of use, who got two results.
@@ -113,64 +126,20 @@ fn distribution(graded: &[&Record]) -> Markup {
     }
 }
 
-/// Failures by what they are: a finding by its fingerprint, all else by what was expected and not had.
-fn common(records: &[Record]) -> Markup {
-    let mut groups: BTreeMap<String, (String, Vec<&Record>)> = BTreeMap::new();
-    for record in records {
-        for (key, words) in record.tests.iter().flat_map(failures).chain(broken(record)) {
-            let (_, students) = groups.entry(key).or_insert_with(|| (words, Vec::new()));
-            if students.last().is_none_or(|last| last.student != record.student) {
-                students.push(record);
-            }
-        }
-    }
-    let mut groups: Vec<(String, Vec<&Record>)> = groups.into_values().collect();
-    groups.sort_by_key(|(_, students)| std::cmp::Reverse(students.len()));
+/// Failures by what caused them, of which each student has each once.
+fn common(assignment: &Assignment, records: &[Record]) -> Markup {
+    let groups = causes::groups(assignment, records);
     html! {
         @if groups.is_empty() { p { "None." } }
-        table { tbody { @for (words, students) in groups.iter().take(COMMON) { tr {
-            td { (students.len()) }
-            td { (words) }
-            td { @for (index, record) in students.iter().take(8).enumerate() {
+        table { tbody { @for group in groups.iter().take(COMMON) { tr {
+            td { (group.students.len()) }
+            td { (group.words()) }
+            td { @for (index, record) in group.students.iter().take(8).enumerate() {
                 @if index > 0 { ", " }
                 (link(record))
-            } @if students.len() > 8 { " …" } }
+            } @if group.students.len() > 8 { " …" } }
         } } } }
     }
-}
-
-fn failures(test: &Test) -> Vec<(String, String)> {
-    let Some(run) = test.run.as_ref().filter(|_| !test.is_whole()) else { return Vec::new() };
-    let findings: Vec<(String, String)> = run
-        .findings
-        .iter()
-        .filter(|finding| finding.counts)
-        .map(|it| (it.fingerprint.clone(), format!("{}: {}", it.gravity, it.title)))
-        .collect();
-    if !findings.is_empty() {
-        return findings;
-    }
-    if run.verdict != "fail" {
-        let words = format!("{}: {}", run.verdict, test.name);
-        return vec![(words.clone(), words)];
-    }
-    let steps = run.steps.iter().filter(|step| step.bad).map(|step| {
-        let name = step.name.as_ref().unwrap_or(&step.title);
-        match step.failures.first() {
-            Some(it) => format!("{}: {name}: {}, expected {}", test.name, it.what, it.expected),
-            None => format!("{}: {name}: {}", test.name, step.verdict),
-        }
-    });
-    let whole = run.failures.iter().map(|it| format!("{}: {}, expected {}", test.name, it.what, it.expected));
-    steps.chain(whole).map(|words| (words.clone(), words)).collect()
-}
-
-/// What did not build, by the compiler's first words.
-fn broken(record: &Record) -> Option<(String, String)> {
-    let errors = record.build.errors.as_ref()?;
-    let first = errors.lines().find(|line| line.contains("error: ")).unwrap_or(errors.lines().next()?);
-    let words = first.split("error: ").last().unwrap_or(first);
-    Some((format!("build: {words}"), format!("does not build: {words}")))
 }
 
 fn matrix(assignment: &Assignment, records: &[Record]) -> Markup {

@@ -3,7 +3,7 @@
 use super::{Prepared, c, tidy};
 use crate::{assignment::Assignment, intake::Files};
 use regex::Regex;
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A makefile that the kernel's build system reads.
 const MAKEFILES: [&str; 2] = ["Kbuild", "Makefile"];
@@ -19,29 +19,16 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     }
     lower_case(&mut kept, &mut notes);
     let mains = mains(&kept, files)?;
-    let choices = choices(&kept, &mains, !assignment.teacher.is_empty());
-    let chosen: Vec<&Choice> = match wanted {
-        Some(wanted) => choices.iter().filter(|choice| choice.module == wanted).collect(),
-        None => choices.iter().collect(),
-    };
-    let Choice { root, module, named } = match chosen[..] {
-        [one] => one.clone(),
-        [] => {
-            let wanted = wanted.unwrap_or_default();
-            return Err(format!("there is no module named {wanted} in it, but {}", listed(&choices)));
-        }
-        _ => {
-            return Err(format!(
-                "there are several modules in it: {}; hand in one (or the assignment's table says which)",
-                listed(&choices)
-            ));
-        }
-    };
+    let told = told(&kept);
+    let choices = choices(&kept, &mains, &told, !assignment.teacher.is_empty());
+    let Choice { root, module, named, main } = choose(&choices, &mains, &told, wanted)?.clone();
+    let others: Vec<&str> =
+        mains.iter().map(|(path, _)| &**path).filter(|path| *path != main && !told.contains(*path)).collect();
+    if wanted.is_none() && !others.is_empty() {
+        let why = if told.contains(&main) { "the makefile builds" } else { "they are the same as" };
+        notes.push(format!("left out: {}; {why} {main}", others.join(", ")));
+    }
     let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
-    let main = mains
-        .iter()
-        .find(|(path, _)| *path == format!("{prefix}{module}.c"))
-        .or_else(|| mains.iter().find(|(path, _)| path.starts_with(&prefix)));
     let teacher: Vec<(String, String)> = assignment
         .teacher
         .iter()
@@ -50,7 +37,13 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     for (name, text) in &teacher {
         if MAKEFILES.contains(&&**name) {
             for other in MAKEFILES {
-                kept.remove(&format!("{prefix}{other}"));
+                let own = kept.remove(&format!("{prefix}{other}"));
+                let same = |own: &Vec<u8>| {
+                    String::from_utf8_lossy(own).split_whitespace().eq(text.split_whitespace())
+                };
+                if own.is_some_and(|own| !same(&own)) {
+                    notes.push(format!("{prefix}{other} is not used: the assignment's {name} takes its place, and builds {module}.c"));
+                }
             }
         }
         kept.insert(format!("{prefix}{name}"), text.clone().into_bytes());
@@ -59,17 +52,21 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
         notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
         kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
     }
+    // What another module, or another version of this one, says of itself is of no interest.
+    let counts =
+        |path: &str| path == main || !mains.iter().any(|(other, _)| other == path) || told.contains(path);
     let below: Vec<String> = kept
         .iter()
         .filter(|(path, _)| path.starts_with(&prefix) && (path.ends_with(".c") || path.ends_with(".h")))
+        .filter(|(path, _)| counts(path))
         .map(|(_, bytes)| c::strip(&String::from_utf8_lossy(bytes)))
         .collect();
-    let text = below.join("\n");
+    let text = c::compiled(&below.join("\n"));
     let license_mended = !c::has_license(&text) && assignment.penalties.license.is_some();
-    if license_mended && let Some((path, _)) = main {
-        let bytes = kept.entry(path.clone()).or_default();
+    if license_mended {
+        let bytes = kept.entry(main.clone()).or_default();
         bytes.extend(b"\nMODULE_LICENSE(\"GPL\");\n");
-        notes.push(format!("{path} has no MODULE_LICENSE; MODULE_LICENSE(\"GPL\") is put at its end"));
+        notes.push(format!("{main} has no MODULE_LICENSE; MODULE_LICENSE(\"GPL\") is put at its end"));
     }
     Ok(Prepared { files: kept, root, module, text, license_mended, notes })
 }
@@ -81,6 +78,53 @@ struct Choice {
     module: String,
     /// A makefile says so.
     named: bool,
+    /// The file by which it begins.
+    main: String,
+}
+
+/// The one that is meant.
+fn choose<'a>(
+    choices: &'a [Choice],
+    mains: &[(String, String)],
+    told: &BTreeSet<String>,
+    wanted: Option<&str>,
+) -> Result<&'a Choice, String> {
+    if let Some(wanted) = wanted {
+        let named: Vec<&Choice> = choices.iter().filter(|choice| choice.module == wanted).collect();
+        // Of versions in several folders, the one that a makefile names.
+        let one = named.iter().find(|choice| told.contains(&choice.main)).or(named.first());
+        return one
+            .copied()
+            .ok_or_else(|| format!("there is no module named {wanted} in it, but {}", listed(choices)));
+    }
+    let by_makefile: Vec<&Choice> = choices.iter().filter(|choice| told.contains(&choice.main)).collect();
+    match (choices, &by_makefile[..]) {
+        ([one], _) => Ok(one),
+        (_, [one]) => Ok(*one),
+        (_, []) => {
+            let text =
+                |choice: &Choice| mains.iter().find(|(path, _)| *path == choice.main).map(|(_, text)| text);
+            let same = choices.iter().all(|choice| text(choice) == text(&choices[0]));
+            // A copy of itself beside it, of which the outer one with the shortest name is the first.
+            let first = choices.iter().min_by_key(|it| (it.main.matches('/').count(), it.main.len()));
+            let paths: Vec<&str> = choices.iter().map(|choice| &*choice.main).collect();
+            first.filter(|_| same).ok_or_else(|| {
+                format!(
+                    "there are several modules in it: {}; no makefile says which is meant (like `obj-m := {}.o`): hand in one, or such a makefile (or the \
+                     assignment's table says which)",
+                    paths.join(", "),
+                    choices[0].module
+                )
+            })
+        }
+        (_, several) => {
+            let several: Vec<Choice> = several.iter().map(|it| (*it).clone()).collect();
+            Err(format!(
+                "there are several modules in it, and makefiles build all of them: {}; hand in one (or the assignment's table says which)",
+                listed(&several)
+            ))
+        }
+    }
 }
 
 fn listed(choices: &[Choice]) -> String {
@@ -155,10 +199,43 @@ fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String,
     Ok(mains)
 }
 
+/// The main files that makefiles build, as modules or as parts of one.
+fn told(kept: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    for (path, bytes) in kept {
+        let (folder, name) = path.rsplit_once('/').map_or(("", &**path), |(folder, name)| (folder, name));
+        if !MAKEFILES.contains(&name) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let below = |object: &str| {
+            if folder.is_empty() { format!("{object}.c") } else { format!("{folder}/{object}.c") }
+        };
+        for object in objects(&text) {
+            let parts = listed_objects(&text, &format!("{}-(?:objs|y)", regex::escape(&object)));
+            // With parts, the module's own name is no file's.
+            told.extend(if parts.is_empty() {
+                vec![below(&object)]
+            } else {
+                parts.iter().map(|it| below(it)).collect()
+            });
+        }
+    }
+    told
+}
+
 /// What makefiles name, and where they name nothing, or are not the student's to write, the main files themselves.
-fn choices(kept: &BTreeMap<String, Vec<u8>>, mains: &[(String, String)], replaced: bool) -> Vec<Choice> {
+fn choices(
+    kept: &BTreeMap<String, Vec<u8>>,
+    mains: &[(String, String)],
+    told: &BTreeSet<String>,
+    replaced: bool,
+) -> Vec<Choice> {
     let mut choices: Vec<Choice> = Vec::new();
-    for (path, _) in mains {
+    // Of several files of one module, the one that its makefile names.
+    let (first, later): (Vec<&(String, String)>, Vec<_>) =
+        mains.iter().partition(|(path, _)| told.contains(path));
+    for (path, _) in first.into_iter().chain(later) {
         let (root, file) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = file.trim_end_matches(".c").to_owned();
         let makefile = MAKEFILES.iter().find_map(|name| {
@@ -171,9 +248,9 @@ fn choices(kept: &BTreeMap<String, Vec<u8>>, mains: &[(String, String)], replace
             [one] if !replaced => one.clone(),
             _ => stem,
         };
-        let choice = Choice { root: root.to_owned(), named: named.contains(&module), module };
-        if !choices.contains(&choice) {
-            choices.push(choice);
+        if !choices.iter().any(|other| other.root == root && other.module == module) {
+            let named = named.contains(&module);
+            choices.push(Choice { root: root.to_owned(), named, module, main: path.clone() });
         }
     }
     choices
@@ -181,11 +258,14 @@ fn choices(kept: &BTreeMap<String, Vec<u8>>, mains: &[(String, String)], replace
 
 /// The modules that a makefile's lines name.
 fn objects(makefile: &str) -> Vec<String> {
-    static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?m)^\s*obj-m\s*[+:?]?=\s*([^#\n]*)").expect("a constant that tests use")
-    });
+    listed_objects(makefile, "obj-m")
+}
+
+/// The objects in a makefile's lists of a name, which is an expression.
+fn listed_objects(makefile: &str, name: &str) -> Vec<String> {
+    let Ok(line) = Regex::new(&format!(r"(?m)^\s*{name}\s*[+:?]?=\s*([^#\n]*)")) else { return Vec::new() };
     let joined = makefile.replace("\\\n", " ");
-    let names = LINE.captures_iter(&joined).flat_map(|line| {
+    let names = line.captures_iter(&joined).flat_map(|line| {
         line[1]
             .split_whitespace()
             .filter_map(|word| word.strip_suffix(".o"))

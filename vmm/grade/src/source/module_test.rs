@@ -3,6 +3,8 @@ use std::fs;
 
 const MAIN: &str = "#include <linux/module.h>\nmodule_init(a);\nMODULE_LICENSE(\"GPL\");\n";
 
+const OTHER: &str = "#include <linux/module.h>\nmodule_init(b);\nregister_chrdev(0, \"other\", &fops);\n";
+
 fn assignment(more: &str) -> Assignment {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
@@ -89,7 +91,7 @@ fn what_is_no_module_is_told() {
         (&[("a.c", "int main() {}")], "none of a.c has module_init"),
         (&[("a.c", "\x7fELF\0")], "a.c is not text: it is a program"),
         (&[("a.c", "/* module_init(x) */")], "none of a.c has module_init"),
-        (&[("a.c", MAIN), ("b.c", MAIN)], "several modules in it: a, b"),
+        (&[("a.c", MAIN), ("b.c", OTHER)], "several modules in it: a.c, b.c; no makefile says which"),
         (&[("linux/MAINTAINERS", ""), ("linux/kernel/sched/core.c", "")], "a whole kernel tree"),
     ] {
         let why = prepared(all).unwrap_err();
@@ -97,7 +99,7 @@ fn what_is_no_module_is_told() {
     }
     let utf16 = Files { files: [("a.c".to_owned(), b"\xff\xfei\0".to_vec())].into(), notes: Vec::new() };
     assert!(prepare(&assignment(""), &utf16, None).unwrap_err().contains("save it as UTF-8"));
-    let two = files(&[("a.c", MAIN), ("b.c", MAIN)]);
+    let two = files(&[("a.c", MAIN), ("b.c", OTHER)]);
     assert_eq!(prepare(&assignment(""), &two, Some("b")).unwrap().module, "b");
     assert!(
         prepare(&assignment(""), &two, Some("c")).unwrap_err().contains("no module named c in it, but a, b")
@@ -112,4 +114,52 @@ fn a_missing_licence_is_mended_only_where_the_assignment_says_so() {
     assert!(mended.license_mended && mended.files["a.c"].ends_with(b"\nMODULE_LICENSE(\"GPL\");\n"));
     let all = files(&[("a.c", MAIN)]);
     assert!(!prepare(&assignment("penalties: {license: 5}\n"), &all, None).unwrap().license_mended);
+}
+
+#[test]
+fn of_versions_side_by_side_the_makefile_says_which_counts() {
+    let replaced = assignment("teacher: {Makefile: Makefile}\n");
+    let own = assignment("");
+    let makefile = ("Makefile", "obj-m := drv.o\nall:\n\tmake\n");
+    for (assignment, other) in [
+        (&replaced, "drv_old.c"),
+        (&own, "drv_old.c"),
+        (&replaced, "a copy of drv.c"),
+        (&replaced, "backup/drv.c"),
+        (&own, "backup/drv.c"),
+    ] {
+        let all = files(&[("drv.c", MAIN), (other, OTHER), makefile]);
+        let prepared = prepare(assignment, &all, None).unwrap_or_else(|why| panic!("{other}: {why}"));
+        assert_eq!((&*prepared.root, &*prepared.module), ("", "drv"), "{other}");
+        assert!(!prepared.text.contains("other"), "{other}: what it says of itself");
+        let other = other.replace(' ', "_");
+        let note = format!("left out: {other}; the makefile builds drv.c");
+        assert!(prepared.notes.contains(&note), "{:?}", prepared.notes);
+    }
+    // A module of several files is none of several modules.
+    let parts = [("main.c", MAIN), ("io.c", OTHER), ("Makefile", "obj-m := drv.o\ndrv-y := main.o io.o\n")];
+    assert!(prepare(&own, &files(&parts), None).unwrap().text.contains("other"));
+    let both = [("a.c", MAIN), ("b.c", OTHER), ("Makefile", "obj-m := a.o b.o\n")];
+    let why = prepare(&replaced, &files(&both), None).unwrap_err();
+    assert!(why.contains("makefiles build all of them: a, b"), "{why}");
+    let same = prepare(&replaced, &files(&[("drv.c", MAIN), ("drv (1).c", MAIN)]), None).unwrap();
+    assert_eq!(same.module, "drv");
+    assert!(
+        same.notes.contains(&"left out: drv__1_.c; they are the same as drv.c".to_owned()),
+        "{:?}",
+        same.notes
+    );
+    let outer = [("src/drv.c", MAIN), ("src/old.c", OTHER), ("Makefile", "obj-m := src/drv.o\n")];
+    assert_eq!(prepare(&replaced, &files(&outer), None).unwrap().module, "drv");
+}
+
+#[test]
+fn a_makefile_that_is_not_used_is_told() {
+    let replaced = assignment("teacher: {Makefile: Makefile}\n");
+    let with = |makefile: &str| {
+        prepare(&replaced, &files(&[("s/a.c", MAIN), ("s/Makefile", makefile)]), None).unwrap().notes
+    };
+    let told = "s/Makefile is not used: the assignment's Makefile takes its place, and builds a.c";
+    assert_eq!(with("obj-m := a.o\nccflags-y := -O3\n"), [told]);
+    assert!(with("obj-m :=  a.o\n").is_empty());
 }

@@ -1,12 +1,36 @@
 //! What a student added to the kernel's files, told from whole copies of an old kernel's, or from diffs.
 
-use super::{Base, functions};
+use super::{
+    Base, functions,
+    within::{Taken, Within},
+};
+use crate::source::diff::{self, Patched, Shown};
 use functions::Function;
 use regex::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
+
+/// Where a file without a folder may belong that is called like one of the kernel's.
+const FOLDERS: [&str; 16] = [
+    "kernel",
+    "fs",
+    "mm",
+    "ipc",
+    "lib",
+    "init",
+    "block",
+    "security",
+    "net",
+    "net/core",
+    "kernel/sched",
+    "kernel/printk",
+    "kernel/time",
+    "kernel/locking",
+    "arch/x86/kernel",
+    "arch/x86/entry",
+];
 
 /// Numbers below this one are given in each kernel that a course may use (it is that of `prlimit64`, Linux 2.6.36).
 const EVERYWHERE: u32 = 302;
@@ -16,6 +40,10 @@ const EVERYWHERE: u32 = 302;
 pub struct Added {
     /// C files.
     pub sources: BTreeMap<String, String>,
+    /// C files of which only places are known.
+    places: BTreeMap<String, Shown>,
+    /// What was taken out of files that the kernel has.
+    pub taken: Vec<Taken>,
     /// The student's own headers.
     pub headers: BTreeMap<String, String>,
     /// Entries of the table.
@@ -43,25 +71,130 @@ pub struct Entry {
 }
 
 impl Added {
-    /// Reads all files.
-    pub fn read(files: &BTreeMap<String, Vec<u8>>, base: &Base) -> Result<Self, String> {
+    /// Reads all files; of diffs, the ones in `order` come first.
+    pub fn read(files: &BTreeMap<String, Vec<u8>>, order: &[String], base: &Base) -> Result<Self, String> {
         let mut added = Self::default();
+        let mut diffs: Vec<(&String, String)> = Vec::new();
         for (path, bytes) in files {
             if bytes.contains(&0) {
                 return Err(format!("{path} is not text; hand in source"));
             }
-            let text = String::from_utf8_lossy(bytes);
-            let is_diff = path.ends_with(".patch") || path.ends_with(".diff");
-            match is_diff {
-                true => diff(&text).iter().for_each(|(path, text)| added.take(path, text, base)),
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            match diff::may_be_diff(path) {
+                true if diff::is_diff(&text) => diffs.push((path, text)),
+                true => {}
                 false => added.take(path, &text, base),
             }
         }
-        added.leave_out();
-        if added.sources.is_empty() {
+        for (path, shown) in added.patched(diffs, order)?.files {
+            match shown.whole {
+                true => {
+                    let lines = shown.pieces.iter().flat_map(|it| &it.lines);
+                    added.take(&path, &lines.map(|it| format!("{}\n", it.text)).collect::<String>(), base);
+                }
+                false if path.ends_with(".c") => _ = added.places.insert(path, shown),
+                false => added.take(&path, &shown.added(), base),
+            }
+        }
+        if added.sources.is_empty() && added.places.is_empty() {
             return Err("there is no C source in it: hand in the file with your function".to_owned());
         }
         Ok(added)
+    }
+
+    /// All diffs, one behind the other.
+    fn patched(&mut self, mut diffs: Vec<(&String, String)>, order: &[String]) -> Result<Patched, String> {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let place = |path: &str| order.iter().position(|it| *it == name(path)).unwrap_or(usize::MAX);
+        diffs.sort_by(|(a, _), (b, _)| place(a).cmp(&place(b)).then_with(|| diff::by_number(a, b)));
+        let mut patched = Patched::default();
+        let mut before: Vec<&str> = Vec::new();
+        for (path, text) in &diffs {
+            if patched.is_redone_by(text) {
+                self.notes.push(format!(
+                    "{} is left out: {path} does the same again, and counts",
+                    before.join(", ")
+                ));
+                (patched, before) = (Patched::default(), Vec::new());
+            }
+            patched.apply(text).map_err(|file| {
+                let behind = if before.is_empty() { "its own beginning".to_owned() } else { before.join(", ") };
+                format!(
+                    "{path} does not fit behind {behind}: {file} is otherwise there; number the patches in their order, or add a file `series`"
+                )
+            })?;
+            before.push(path);
+        }
+        Ok(patched)
+    }
+
+    /// The files of the kernel's that have to be looked at: students may have put something into them.
+    pub fn asked(&self) -> Vec<String> {
+        let places = self
+            .places
+            .iter()
+            .flat_map(|(path, shown)| [candidates(&shown.named), candidates(path)].concat());
+        let all: BTreeSet<String> =
+            self.sources.keys().flat_map(|path| candidates(path)).chain(places).collect();
+        all.into_iter().collect()
+    }
+
+    /// Takes what belongs to the student out of files that the kernel has, of which these are the ones that were asked for.
+    ///
+    /// # Errors
+    /// A diff changes a file that nobody has.
+    pub fn settle(
+        &mut self,
+        originals: &BTreeMap<String, String>,
+        base: &Base,
+        calls: &[&str],
+    ) -> Result<(), String> {
+        let mut within = Vec::new();
+        for (path, shown) in std::mem::take(&mut self.places) {
+            let mut names = [candidates(&shown.named), candidates(&path)].concat().into_iter();
+            let Some((place, original)) = names.find_map(|name| originals.get_key_value(&name)) else {
+                return Err(format!(
+                    "the diff changes {path}, which it does not make and which is no file of the kernel's: hand in the whole file"
+                ));
+            };
+            within.push(Within::of_diff(place, &shown, original));
+        }
+        let paths: Vec<String> = self.sources.keys().cloned().collect();
+        for path in paths {
+            let names = candidates(&path).into_iter().filter_map(|name| originals.get_key_value(&name));
+            let text = &self.sources[&path];
+            let found =
+                names.into_iter().find_map(|(place, original)| Within::of_copy(place, text, original));
+            if let Some(found) = found {
+                within.push(found);
+                self.sources.remove(&path);
+            }
+        }
+        self.leave_out();
+        let entries: Vec<&str> = self.entries.iter().map(|entry| &*entry.function).collect();
+        let asked_for = |name: &str| calls.contains(&name) || entries.contains(&name);
+        let own = |name: &str| !base.knows(name);
+        let used: BTreeSet<String> = self
+            .sources
+            .values()
+            .flat_map(|text| {
+                super::items::words(&crate::source::strip(text)).map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        for within in &within {
+            let named = within.take(&asked_for, &used);
+            // A copy of an old kernel's file has calls that are gone; the student's is the one that the table names.
+            let taken = if named.functions.is_empty() { within.take(&own, &used) } else { named };
+            self.notes.extend(taken.notes.iter().cloned());
+            self.taken.push(taken);
+        }
+        self.taken.retain(|taken| !taken.text.is_empty());
+        if self.sources.is_empty() && self.taken.is_empty() {
+            return Err(
+                "there is no C source of a system call in it: hand in the file with your function".to_owned()
+            );
+        }
+        Ok(())
     }
 
     /// Programs are no part of a kernel; and of files of one name the outer one is meant.
@@ -121,7 +254,9 @@ impl Added {
         let mut faults = self.given_twice.clone();
         let mut numbers: BTreeMap<u32, &str> = BTreeMap::new();
         for entry in &self.entries {
-            if let Some(other) = numbers.insert(entry.number, &entry.function) {
+            // A whole table and a diff of it say the same.
+            let other = numbers.insert(entry.number, &entry.function);
+            if let Some(other) = other.filter(|other| *other != entry.function) {
                 faults.push(format!(
                     "the table gives the number {} twice: to {other} and to {}",
                     entry.number, entry.function
@@ -159,7 +294,12 @@ impl Added {
             }
         }
         if let Some(objects) = &self.objects {
-            for path in functions.iter().map(|function| &function.path).collect::<BTreeSet<_>>() {
+            // The kernel's makefiles build its own files.
+            let own = functions
+                .iter()
+                .map(|function| &function.path)
+                .filter(|path| self.sources.contains_key(*path));
+            for path in own.collect::<BTreeSet<_>>() {
                 let object = path.rsplit('/').next().unwrap_or(path).replace(".c", ".o");
                 if !objects.contains(&object) {
                     faults.push(format!("your Makefile does not build {path}: it needs `obj-y += {object}`"));
@@ -195,6 +335,17 @@ pub fn numbers(text: &str) -> BTreeMap<u32, String> {
     LINE.captures_iter(text).filter_map(|found| Some((found[1].parse().ok()?, found[2].to_owned()))).collect()
 }
 
+/// The places in the kernel's source that a path may mean, the likeliest first.
+fn candidates(path: &str) -> Vec<String> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let ends = [0].into_iter().chain(path.match_indices('/').map(|(at, _)| at + 1));
+    // No file of the kernel's lies deeper.
+    const DEEP: usize = 10;
+    let suffixes = ends.map(|at| &path[at..]).filter(|it| (1..DEEP).contains(&it.matches('/').count()));
+    let suffixes = suffixes.map(str::to_owned);
+    suffixes.chain(FOLDERS.iter().map(|folder| format!("{folder}/{name}"))).collect()
+}
+
 /// Numbers of the kernel's own calls that a table gives to others: beside these, or in their place.
 fn twice(all: &[Entry], base: &Base) -> Vec<String> {
     let own = |entry: &Entry| base.knows(&entry.function) || base.has(entry.number, &entry.name);
@@ -228,24 +379,4 @@ fn objects(text: &str) -> Vec<String> {
     let lists =
         lines.filter(|line| line.trim_start().starts_with("obj-")).filter_map(|line| line.split_once('='));
     lists.flat_map(|(_, list)| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
-}
-
-/// The added lines of each file of a unified diff.
-fn diff(text: &str) -> BTreeMap<String, String> {
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
-    let mut file = None;
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix("+++ ") {
-            let name = name.split(['\t', ' ']).next().unwrap_or_default();
-            // -p1, as everybody makes them.
-            file = name.split_once('/').map(|(_, path)| path.to_owned());
-        } else if let (Some(file), Some(added)) = (&file, line.strip_prefix('+')) {
-            let content = files.entry(file.clone()).or_default();
-            content.push_str(added);
-            content.push('\n');
-        } else if line.starts_with("--- ") {
-            file = None;
-        }
-    }
-    files
 }

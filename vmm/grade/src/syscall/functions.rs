@@ -1,6 +1,6 @@
 //! The functions of system calls in C source.
 
-use crate::source::strip;
+use crate::source::{Lines, strip};
 use regex::Regex;
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -54,7 +54,8 @@ pub fn find(sources: &BTreeMap<String, String>) -> Vec<Function> {
     let mut functions = Vec::new();
     for (path, text) in sources {
         let text = strip(text);
-        let line = |at: usize| 1 + text[..at].matches('\n').count();
+        let lines = Lines::of(&text);
+        let line = |at: usize| 1 + lines.line(at);
         for found in MACRO.captures_iter(&text) {
             let words: Vec<String> = found[2].split(',').map(plain).filter(|word| !word.is_empty()).collect();
             let pairs =

@@ -3,10 +3,10 @@
 use module::preflight::Facts;
 use scenario::model::Machine;
 
-/// A write behind memory from kmalloc, or in front of it, is found when it is freed (Documentation/mm/slab.rst): the checks
-/// themselves, red zones, and who took and freed it, by which the kernel also knows how much of a cache's object was
-/// asked for. The name is the one that all kernels know; newer ones say `slab_debug`.
-const SLABS: &str = "slub_debug=FZU,kmalloc-*";
+/// A write behind memory from kmalloc, or in front of it, is found when it is freed, and one to memory that was freed when that is
+/// taken again (Documentation/mm/slab.rst): the checks themselves, red zones, poison, and who took and freed it, by which the
+/// kernel also knows how much of a cache's object was asked for. The name is the one that all kernels know; newer ones say `slab_debug`.
+const SLABS: &str = "slub_debug=FZPU,kmalloc-*";
 
 /// Words for the kernel's command line. None for a kernel that can't, nor for one with KASAN, which finds the same and more;
 /// nor where the scenario has words of its own for that.

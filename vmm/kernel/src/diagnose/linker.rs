@@ -38,6 +38,26 @@ pub fn missing(lines: &[String]) -> Vec<Missing> {
     all
 }
 
+/// Every symbol that is defined more than once, with the lines that say so.
+pub fn twice(lines: &[String]) -> Vec<(String, Vec<String>)> {
+    static SAID: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"multiple definition of [`'](\w+)'|: error: duplicate symbol: (\w+)$")
+            .expect("a constant that tests use")
+    });
+    let mut all: Vec<(String, Vec<String>)> = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(found) = SAID.captures(line) else { continue };
+        let name = found.iter().skip(1).flatten().next().map_or("", |name| name.as_str());
+        if all.iter().all(|(known, _)| known != name) {
+            // lld says where in the lines behind.
+            let places = lines[index + 1..].iter().take_while(|line| line.starts_with(">>> defined"));
+            let said = std::iter::once(line).chain(places).cloned().collect();
+            all.push((name.to_owned(), said));
+        }
+    }
+    all
+}
+
 /// What is to be done about each, in lines. `source` is the kernel's whole source.
 pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
     let mut calls: Vec<Call> = Vec::new();

@@ -30,10 +30,12 @@ pub struct Message {
     included: Vec<String>,
 }
 
-/// `a.c:1:2: error: text` (gcc, clang), `a.o: warning: objtool: text`, `error[E0425]: text` (rustc).
+/// `a.c:1:2: error: text` (gcc, clang), `a.c:1: Error: text` (the assembler), `a.o: warning: objtool: text`, `error[E0425]: text` (rustc).
 static HEAD: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(?:([^\s:][^:]*(?::\d+){0,2}): )?(fatal error|error|warning|note)(?:\[\w+\])?: (.*)$")
-        .expect("a constant that tests use")
+    Regex::new(
+        r"^(?:([^\s:][^:]*(?::\d+){0,2}): )?([Ff]atal error|[Ee]rror|[Ww]arning|note)(?:\[\w+\])?: (.*)$",
+    )
+    .expect("a constant that tests use")
 });
 static INCLUDED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?:In file included|\s+) ?from ([^:]+:\d+)").expect("a constant that tests use")
@@ -60,7 +62,7 @@ pub fn messages(lines: &[String]) -> Vec<Message> {
                     }
                     continue;
                 }
-                "warning" => Severity::Warning,
+                "warning" | "Warning" => Severity::Warning,
                 _ => Severity::Error,
             };
             messages.push(Message {

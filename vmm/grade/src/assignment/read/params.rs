@@ -6,6 +6,7 @@ use scenario::{
     node::{Node, Value},
     reader::Reader,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `params`.
 pub fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
@@ -17,16 +18,38 @@ pub fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
     list
 }
 
-/// Tells of those that no scenario has: their values would reach nobody.
-pub fn unused(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) {
+/// The parameters of all scenarios; `None` if one of them has a mistake, which is told elsewhere.
+fn known(tests: &[Test]) -> Option<Vec<String>> {
     let mut known: Vec<String> = Vec::new();
     for test in tests {
-        match scenario::parameters(&test.scenario) {
-            Ok(all) => known.extend(all.into_iter().map(|parameter| parameter.name)),
-            // It is told elsewhere what is wrong with it.
-            Err(_) => return,
-        }
+        known.extend(scenario::parameters(&test.scenario).ok()?.into_iter().map(|parameter| parameter.name));
     }
+    Some(known)
+}
+
+/// Tells of a table's columns that no scenario has.
+pub fn columns(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    table: &BTreeMap<String, BTreeMap<String, String>>,
+    tests: &[Test],
+) {
+    let Some(mut known) = known(tests).filter(|_| !tests.is_empty()) else { return };
+    // It says which of several modules is meant, too.
+    known.push("module".to_owned());
+    let columns: BTreeSet<&String> = table.values().flat_map(BTreeMap::keys).collect();
+    for column in columns.into_iter().filter(|column| !known.contains(column)) {
+        let why = format!(
+            "the table has a column `{column}`, and no scenario of the tests has a parameter of this name"
+        );
+        let near = known.iter().map(String::as_str);
+        reader.error::<()>(Diagnostic::new(&node.span, why).nearest(column, near));
+    }
+}
+
+/// Tells of those that no scenario has: their values would reach nobody.
+pub fn unused(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) {
+    let Some(known) = known(tests) else { return };
     let Value::Map(fields) = &node.value else { return };
     let names = fields.iter().filter_map(|(key, _)| Some((key.text()?, &key.span)));
     for (name, span) in names {

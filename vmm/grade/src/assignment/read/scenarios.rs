@@ -5,8 +5,9 @@ use crate::{
     assignment::{Award, Origin, Test, Visibility},
     points::Points,
 };
-use base::diagnostic::{Diagnostic, Source};
+use base::diagnostic::{Diagnostic, Diagnostics, Source};
 use scenario::{
+    Parameter, ParameterKind, Settings,
     node::{self, Node, Value},
     reader::Reader,
 };
@@ -90,7 +91,8 @@ fn step_names(
     let declared = match scenario::parameters(path) {
         Ok(declared) => declared,
         Err(errors) => {
-            return reader.error(Diagnostic::new(&node.span, format!("a mistake in it:\n{errors}")));
+            in_it(reader, path, node, &errors);
+            return None;
         }
     };
     for open in declared.iter().filter(|it| it.default.is_none()) {
@@ -101,6 +103,7 @@ fn step_names(
             reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
         }
     }
+    mistakes(reader, path, node, params, &declared);
     let text = fs::read_to_string(path).ok()?;
     let tree = node::parse(&Source::new(path, &text)).ok()?;
     let field = |node: &Node, name: &str| match &node.value {
@@ -112,4 +115,57 @@ fn step_names(
     let steps = field(&tree, "steps")?;
     let Value::List(steps) = &steps.value else { return None };
     Some(steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect())
+}
+
+/// What is wrong with a scenario once its parameters have values, which would otherwise be found only when somebody is graded.
+fn mistakes(
+    reader: &mut Reader<'_>,
+    path: &Path,
+    node: &Node,
+    params: &[(String, Origin)],
+    declared: &[Parameter],
+) {
+    const MODULE: &str = "module";
+    // A student's folder, as far as a scenario looks at it.
+    let folder = tempfile::tempdir().ok();
+    let folder = folder.as_ref().filter(|folder| {
+        let makefile = format!("obj-m := {MODULE}.o\n");
+        fs::write(folder.path().join("Makefile"), makefile).is_ok()
+            && fs::write(folder.path().join(format!("{MODULE}.c")), "").is_ok()
+    });
+    let Some(folder) = folder else { return };
+    let mut values = Settings::new();
+    for Parameter { name, kind, default, .. } in declared {
+        let some = || match kind {
+            ParameterKind::Int => "1",
+            ParameterKind::Path => "/dev/module",
+            ParameterKind::Name | ParameterKind::Text => MODULE,
+        };
+        let value = match params.iter().find(|(other, _)| other == name).map(|(_, origin)| origin) {
+            Some(Origin::Folder) => folder.path().display().to_string(),
+            Some(Origin::Module) => MODULE.to_owned(),
+            Some(Origin::Fixed(value)) => value.clone(),
+            Some(Origin::DrawText(length)) => "a".repeat(*length),
+            Some(Origin::DrawInt(low, _)) => low.to_string(),
+            Some(Origin::Device | Origin::Major | Origin::Source(_)) | None => {
+                default.clone().unwrap_or_else(|| some().to_owned())
+            }
+        };
+        values.insert(name.clone(), value);
+    }
+    if let Err(errors) = scenario::load_with(path, &values) {
+        in_it(reader, path, node, &errors);
+    }
+}
+
+/// Shows a scenario's mistakes where an assignment names it.
+fn in_it(reader: &mut Reader<'_>, path: &Path, node: &Node, errors: &Diagnostics) {
+    let source = Source::new(path, &fs::read_to_string(path).unwrap_or_default());
+    for error in errors.list() {
+        let line = error.span.as_ref().map_or(String::new(), |span| format!(":{}", source.line(span.start)));
+        let mut told =
+            Diagnostic::new(&node.span, format!("a mistake in {}{line}: {}", path.display(), error.message));
+        told.help.clone_from(&error.help);
+        reader.errors.push(told);
+    }
 }

@@ -223,3 +223,25 @@ fn twenty_megabytes_of_files_arrive() {
     assert!(printed(&cold).as_str().unwrap().ends_with("200\n"), "{}", printed(&cold));
     assert_eq!(printed(&warm), printed(&cold));
 }
+
+#[test]
+fn a_kernel_that_is_tainted_by_its_command_line_goes_back_as_well() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let [one, two] = ["one", "two"].map(|name| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        let text = format!(
+            "name: {name}\nmachine: {{command-line: clearcpuid=smap}}\nsteps:\n  - syscall: getpid\n"
+        );
+        fs::write(&path, text).expect("written");
+        path
+    });
+    run_with(&one, &[]);
+    let (ran, events) = run_events(&[&one, &two], &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let from: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "booted")
+        .map(|event| &event["start"]["from"])
+        .collect();
+    assert_eq!(from, ["saved", "reset"], "{}", ran.text);
+}

@@ -86,10 +86,16 @@ pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -
             guest.hold_back();
             guest.began = Some(Instant::now());
             let question = Question::Reset { verify: warm.verify };
-            let reset = match guest.question_within(question, RESTORE)? {
-                Some(Answer::Reset(Ok(reset))) => reset,
-                Some(Answer::Reset(Err(why))) => return Err(Stuck::Unusable { why, damaged: false }),
-                _ => return Err(silent("go back")),
+            let reset = match guest.question_within(question, RESTORE) {
+                Ok(Some(Answer::Reset(Ok(reset)))) => reset,
+                Ok(Some(Answer::Reset(Err(why)))) => return Err(Stuck::Unusable { why, damaged: false }),
+                // It was in no state to be used again, and said so by its end.
+                Err(Halt::Ended(_)) => {
+                    let why = "its process did not stay".to_owned();
+                    return Err(Stuck::Unusable { why, damaged: false });
+                }
+                Err(halt) => return Err(halt.into()),
+                Ok(_) => return Err(silent("go back")),
             };
             let about = Box::new((*about).clone());
             go_on(guest, plan, about, start, |name, cold| Start::Back { name, cold, reset }, warm)

@@ -103,7 +103,9 @@ impl Machine {
 
     /// Tells the evidence, and holds the guest. `None` for a machine that is in no state to be used again.
     pub(super) fn rest(&mut self) -> Option<Notice> {
-        self.origin.as_ref().filter(|origin| origin.pages <= MOST_PAGES)?;
+        let origin = self.origin.as_ref().filter(|origin| origin.pages <= MOST_PAGES)?;
+        // What it was tainted with before the scenario it will be tainted with again.
+        let harmless = HARMLESS | origin.saved.machine.taint.unwrap_or(0);
         self.vcpus.pause().ok()?;
         self.tell_taint();
         let until = Instant::now() + LAST_READS;
@@ -114,7 +116,7 @@ impl Machine {
             }
         }
         let device_errors = self.devices.errors();
-        if !device_errors.is_empty() || self.taint.is_some_and(|mask| mask & !HARMLESS != 0) {
+        if !device_errors.is_empty() || self.taint.is_some_and(|mask| mask & !harmless != 0) {
             return None;
         }
         let remains = self.vcpus.leave()?;

@@ -133,3 +133,11 @@ fn who_wants_a_machine_compared_hears_of_the_difference() {
     );
     assert!(matches!(end, End::Over));
 }
+
+#[test]
+fn a_process_that_did_not_stay_is_of_no_use_and_nothing_is_told_of_it() {
+    let plan = Plan { warm: Some(warm()), ..one_call() };
+    let (events, end) = carried_out(Way::Back(&warm(), &about()), &plan, |_| {});
+    assert!(matches!(end, End::Unusable { damaged: false, .. }));
+    assert!(events.is_empty(), "{events:?}");
+}

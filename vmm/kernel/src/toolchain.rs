@@ -177,6 +177,16 @@ impl Toolchain {
     pub fn identity(&self) -> String {
         let commands = [self.compiler.cc(), self.compiler.ld(), "rustc".to_owned(), "bindgen".to_owned()];
         // rustc is a proxy that takes its time; so all at once.
+        thread::scope(|scope| {
+            let source = scope.spawn(|| self.has_rust_source());
+            let versions = self.versions(commands);
+            // Without it the same programs make another kernel: one that has no Rust in it.
+            let without = if source.join().unwrap_or(false) { "" } else { "no source of Rust's library\n" };
+            versions + without
+        })
+    }
+
+    fn versions(&self, commands: [String; 4]) -> String {
         let asked: Vec<_> = commands
             .into_iter()
             .map(|program| {
@@ -189,9 +199,7 @@ impl Toolchain {
                 })
             })
             .collect();
-        let versions: String = asked.into_iter().filter_map(|thread| thread.join().ok()).collect();
-        // Without it the same programs make another kernel: one that has no Rust in it.
-        versions + if self.has_rust_source() { "" } else { "no source of Rust's library\n" }
+        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
     }
 
     fn has_rust_source(&self) -> bool {

@@ -8,7 +8,11 @@ use crate::{
     Error, Memory, Result, Vm,
     memory::{Range, ranges},
 };
-use nix::libc;
+use nix::{
+    errno::Errno,
+    libc,
+    unistd::{Whence, lseek},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -109,8 +113,12 @@ pub fn store(memory: &Memory, file: &File) -> io::Result<KeptMemory> {
     let mut bytes = vec![0; PIECE];
     let mut in_file = 0;
     for region in memory.iter() {
-        for at in (0..region.len()).step_by(PIECE) {
-            let piece = &mut bytes[..(region.len() - at).min(PIECE as u64) as usize];
+        let written = written(region);
+        let pieces = written.iter().flat_map(|range| {
+            range.clone().step_by(PIECE).map(|at| (at, (range.end - at).min(PIECE as u64) as usize))
+        });
+        for (at, length) in pieces {
+            let piece = &mut bytes[..length];
             memory
                 .read_slice(piece, GuestAddress(region.start_addr().0 + at))
                 .map_err(|error| io::Error::other(error.to_string()))?;
@@ -130,6 +138,30 @@ pub fn store(memory: &Memory, file: &File) -> io::Result<KeptMemory> {
         in_file += region.len();
     }
     Ok(KeptMemory { mib: (length >> 20) as u32, extents, checksum: sum.finish() })
+}
+
+/// The parts of a region that anybody has written to, in whole pages. To look at the others would make pages of them, all zero.
+/// Where that can't be told it is all of it.
+fn written(region: &GuestRegionMmap<AtomicBitmap>) -> Vec<std::ops::Range<u64>> {
+    let all = vec![0..region.len()];
+    let Some(place) = region.file_offset() else { return all };
+    let end = place.start() + region.len();
+    let find = |at: u64, what| lseek(place.file(), at as i64, what).map(|at| at as u64);
+    let mut ranges = Vec::new();
+    let mut at = place.start();
+    while at < end {
+        let data = match find(at, Whence::SeekData) {
+            Ok(data) if data < end => data,
+            // Nothing comes any more.
+            Ok(_) | Err(Errno::ENXIO) => break,
+            Err(_) => return all,
+        };
+        let Ok(hole) = find(data, Whence::SeekHole) else { return all };
+        let (first, last) = (data & !(PAGE as u64 - 1), hole.min(end).next_multiple_of(PAGE as u64));
+        ranges.push(first - place.start()..last - place.start());
+        at = last;
+    }
+    ranges
 }
 
 /// Pages that are not zero, as many as follow each other.

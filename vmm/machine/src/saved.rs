@@ -143,7 +143,7 @@ pub fn store(memory: &Memory, file: &File) -> io::Result<KeptMemory> {
 /// The parts of a region that anybody has written to, in whole pages. To look at the others would make pages of them, all zero.
 /// Where that can't be told it is all of it.
 fn written(region: &GuestRegionMmap<AtomicBitmap>) -> Vec<std::ops::Range<u64>> {
-    let all = vec![0..region.len()];
+    let all: Vec<_> = std::iter::once(0..region.len()).collect();
     let Some(place) = region.file_offset() else { return all };
     let end = place.start() + region.len();
     let find = |at: u64, what| lseek(place.file(), at as i64, what).map(|at| at as u64);

@@ -82,3 +82,14 @@ fn intel_guests_die_and_hang_with_the_same_verdicts() {
     hang.ends_with("hang-idle", 1);
     hang.says("it holds the lock itself");
 }
+
+/// A kernel with virtio as modules, and its own headers to build against.
+#[test]
+#[ignore = "needs ./setup intel, Debian's package and minutes: make test-all"]
+fn intel_runs_debians_own_kernel() {
+    let package =
+        std::env::var("VMM_DEBIAN_KERNEL").expect("VMM_DEBIAN_KERNEL names a linux-image package's file");
+    let ran = run_with(&shipped("hello.yaml"), &["--host", "emulated-intel", "--kernel", &package]);
+    ran.ends_with("pass", 0);
+    assert_eq!((ran.calls("finit_module"), ran.calls("delete_module")), (104, 103), "{}", ran.text);
+}

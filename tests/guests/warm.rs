@@ -49,6 +49,12 @@ fn copy(scenario: &Path, name: &str) -> PathBuf {
     path
 }
 
+/// How each machine of a run came to be up.
+fn starts(events: &[Value]) -> Vec<&Value> {
+    let booted = events.iter().filter(|event| event["event"] == "booted");
+    booted.map(|event| &event["start"]["from"]).collect()
+}
+
 /// Runs a scenario cold, from a saved machine, and after another one in the same process.
 #[track_caller]
 fn three_ways(scenario: &Path) {
@@ -67,11 +73,7 @@ fn three_ways(scenario: &Path) {
     // The first starts from the saved machine, and the others go back to it.
     let again = copy(&before, "again.yaml");
     let (ran, events) = run_events(&[&before, &again, scenario], &["--verify-reset"]);
-    let starts: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "booted")
-        .map(|event| &event["start"]["from"])
-        .collect();
+    let starts = starts(&events);
     assert_eq!(starts[1..], ["reset", "reset"], "{name}: {}", ran.text);
     let of_last: Vec<&Value> = events.iter().filter(|event| event["scenario"] == name.to_string()).collect();
     let ended = of_last.iter().find(|event| event["event"] == "ended").expect("it ended");
@@ -141,11 +143,7 @@ steps:
     let again = copy(&looks, "again.yaml");
     let (ran, events) = run_events(&[&leaves, &looks, &again], &["--verify-reset"]);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
-    let from: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "booted")
-        .map(|event| &event["start"]["from"])
-        .collect();
+    let from = starts(&events);
     assert_eq!(from, ["saved", "reset", "reset"], "{}", ran.text);
     // Neither on its console, nor in its log.
     let of_looks = events.iter().filter(|event| event["scenario"] == looks.display().to_string());
@@ -238,10 +236,6 @@ fn a_kernel_that_is_tainted_by_its_command_line_goes_back_as_well() {
     run_with(&one, &[]);
     let (ran, events) = run_events(&[&one, &two], &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
-    let from: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["event"] == "booted")
-        .map(|event| &event["start"]["from"])
-        .collect();
+    let from = starts(&events);
     assert_eq!(from, ["saved", "reset"], "{}", ran.text);
 }

@@ -227,24 +227,4 @@ impl Host {
             Self::Intel(files) => Ok(emulated_intel::execute(files, plan, stop, sink)?),
         }
     }
-
-    /// Carries out several plans, one after the other, where saved machines last at least as long: each event with the number of
-    /// its plan, counted from 0.
-    ///
-    /// # Errors
-    /// As [`Self::execute`].
-    pub fn execute_all(
-        &mut self,
-        plans: &[Plan],
-        stop: &dyn Fn() -> bool,
-        sink: &mut dyn FnMut(usize, Event),
-    ) -> Result<(), HostError> {
-        if let Self::Intel(files) = self {
-            return Ok(emulated_intel::execute_all(files, plans, stop, sink)?);
-        }
-        for (index, plan) in plans.iter().enumerate() {
-            self.execute(plan, stop, &mut |event| sink(index, event))?;
-        }
-        Ok(())
-    }
 }

@@ -1,6 +1,6 @@
 //! `vmm bench`: what is measured, on the host where runs would be.
 
-use crate::bench::{self, exact::Figures};
+use crate::bench::{self};
 use crate::{
     Abort,
     session::{self, Prepared},
@@ -12,7 +12,6 @@ use base::{
 };
 use engine::event::{Booted, Ended, Event, StepOutcome};
 use host::Choice;
-use judge::Verdict;
 use kernel::{
     KernelError,
     wanted::{Meant, WantedError, meant},
@@ -20,9 +19,8 @@ use kernel::{
 use plan::{Op, Plan, Role, Warm, Watch, What};
 use scenario::model::Scenario;
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -162,112 +160,4 @@ pub fn measure_warm(hello: &Path, rounds: u32, choice: Choice) -> Result<String,
         }
     }
     Ok(samples.table(&chosen.description))
-}
-
-/// The figures of an earlier build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// There is none.
-    None,
-    /// In this file.
-    Compare(PathBuf),
-    /// They are written into this file.
-    Write(PathBuf),
-}
-
-/// Measures everything of [`bench::exact`].
-///
-/// # Errors
-/// As [`measure_calls`]; or something is dearer than the table allows.
-pub fn measure_exact(table: &Table) -> Result<String, Abort> {
-    let cache = Cache::open()?;
-    let chosen = host::choose(Choice::EmulatedIntel, cache.root().join("emulator"))?;
-    let project = project::find(None).map_err(KernelError::from);
-    let project = project.map_err(|error| Abort::fault(&error, error.fault()))?;
-    let stage = cache.stage()?;
-    let cannot = |error: io::Error| Abort::infra(format!("failed to prepare the benchmark: {error}"));
-    let path = bench::exact::scenario(stage.path(), &project.join("modules")).map_err(cannot)?;
-    let scenario = scenario::load(&path).map_err(|why| Abort::input(why.to_string()))?;
-    let kernel = session::kernel(&scenario, &Wanted::default(), &cache)?;
-    let Prepared { mut plan, stage: _kept, .. } = session::the_rest(&scenario, kernel, None, &cache)?;
-    // At the end of the step before: a step's ops know each other by their places in it.
-    let way = bench::exact::way;
-    plan.watch = way(0).watch();
-    for (index, step) in plan.steps.iter_mut().enumerate().filter(|(index, _)| way(*index) != way(index + 1))
-    {
-        step.ops.push(Op { role: Role::Cleanup, what: What::Watch(way(index + 1).watch()) });
-    }
-    let hello = project.join("scenarios/hello.yaml");
-    let hello = scenario::load(&hello).map_err(|why| Abort::input(why.to_string()))?;
-    let kernel = session::kernel(&hello, &Wanted::default(), &cache)?;
-    let hello = session::the_rest(&hello, kernel, None, &cache)?;
-    let session = u64::from(std::process::id());
-    let runs = bench::exact::RUNS.map(|run| {
-        let (reset, keep) = (run.reset, run.keep);
-        let warm = Warm { session, reset, keep, verify: false, ..hello.warm.clone() };
-        let warm = run.warm.then_some(warm);
-        Plan { warm, ..hello.plan.clone() }
-    });
-    let plans: Vec<Plan> = [Plan { warm: None, ..plan }].into_iter().chain(runs).collect();
-    let mut host = chosen.start(scenario.machine.memory_mib, &interrupt::requested)?;
-    let (mut figures, mut measured) = (Figures::default(), 0);
-    let (mut whole, mut printed) = (bench::exact::Whole::default(), BTreeMap::new());
-    host.execute_all(&plans, &interrupt::requested, &mut |index, event| {
-        if let Some(run) = index.checked_sub(1) {
-            whole.take(run, &event);
-            return;
-        }
-        match event {
-            Event::Booted(booted) => {
-                figures.add("set-up of the machine", booted.setup);
-                figures.add("from there to the hello", booted.ready.saturating_sub(booted.setup));
-            }
-            Event::StepEnded { index, outcome: StepOutcome::Exited { code: 0, stdout, .. } } => {
-                printed.insert(index, stdout.head().to_vec());
-            }
-            Event::StepEnded { index, outcome: StepOutcome::Returned { value: 0.., .. } } => {
-                printed.insert(index, Vec::new());
-            }
-            Event::Ended(ended) => {
-                let steps = ended.steps.iter().enumerate();
-                let of_step = steps
-                    .filter_map(|(index, took)| bench::exact::of_step(index, *took, printed.get(&index)?));
-                of_step.for_each(|(name, took)| {
-                    figures.add(&name, took);
-                    measured += 1;
-                });
-            }
-            _ => {}
-        }
-    })?;
-    whole.figures(&mut figures).map_err(|why| Abort::infra(format!("failed to measure: {why}")))?;
-    if measured != bench::exact::steps() {
-        return Err(Abort::infra(format!(
-            "failed to measure: {measured} of {} steps did what they should",
-            bench::exact::steps()
-        )));
-    }
-    let named =
-        |path: &Path, error: &dyn std::fmt::Display| Abort::input(format!("{}: {error}", path.display()));
-    let head = format!("instructions, on {}\n", chosen.description);
-    match table {
-        Table::None => Ok(head + &figures.text()),
-        Table::Write(path) => {
-            fs::write(path, figures.to_json()).map_err(|error| named(path, &error))?;
-            Ok(head + &figures.text())
-        }
-        Table::Compare(path) => {
-            let table = fs::read_to_string(path).map_err(|error| named(path, &error))?;
-            let (text, dear) = figures.compare(&table).map_err(|error| named(path, &error))?;
-            if dear.is_empty() {
-                return Ok(head + &text);
-            }
-            let why = format!(
-                "{head}{text}dearer than {} allows: {}; if that is to be, say so in the commit and write the table anew by --update",
-                path.display(),
-                dear.join(", ")
-            );
-            Err(Abort { verdict: Verdict::Fail, why })
-        }
-    }
 }

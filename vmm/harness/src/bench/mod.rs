@@ -12,6 +12,7 @@ mod spread;
 mod table;
 pub mod warm;
 
-pub use measure::{Table, measure_boot, measure_build, measure_calls, measure_exact, measure_warm};
+pub use exact::{Table, measure as measure_exact};
+pub use measure::{measure_boot, measure_build, measure_calls, measure_warm};
 pub use spread::Spread;
 pub use table::{boot as boot_table, build as build_table, calls as calls_table};

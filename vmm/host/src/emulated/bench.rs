@@ -2,7 +2,7 @@
 //! contenders run on the same KVM.
 
 use super::{
-    EmulatedError, initrd,
+    EmulatedError, HostFile, initrd,
     qemu::{Qemu as Emulator, Start},
 };
 use crate::boot_bench::{self, BootBench, Qemu, Sample};
@@ -43,7 +43,7 @@ pub fn bench_boot(
     sink: &mut dyn FnMut(Sample),
 ) -> Result<(), EmulatedError> {
     let folder = Stage::running().map_err(EmulatedError::Folder)?;
-    let mut more = qemu_files(files)?;
+    let (qemu, mut more) = qemu_files(files)?;
     for (source, place) in [(&machine.kernel, KERNEL), (&machine.initramfs, INITRAMFS)] {
         more.push((place.to_owned(), 0o444, read(source)?));
     }
@@ -51,7 +51,7 @@ pub fn bench_boot(
     let order = BootBench {
         machine: Spec { kernel: KERNEL.into(), initramfs: INITRAMFS.into(), ..machine },
         runs,
-        qemu: Some(Qemu { program: PROGRAM.into(), firmware: Some(FIRMWARE.into()) }),
+        qemu: Some(qemu),
     };
     let order = serde_json::to_vec(&order).expect("plain data");
     more.push((ORDER.to_owned(), 0o444, order));
@@ -82,8 +82,12 @@ pub fn bench_boot(
     }
 }
 
-/// QEMU, what it links to, and its firmware. Debian's build for microvm alone is the quickest contender.
-fn qemu_files(files: &Path) -> Result<Vec<(String, u32, Vec<u8>)>, EmulatedError> {
+/// QEMU as it is in a host with these files: itself, what it links to, and its firmware. Debian's build for microvm alone
+/// is the quickest contender. `files` is where `./setup emulator` puts what an emulated host needs.
+///
+/// # Errors
+/// It is not there.
+pub fn qemu_files(files: &Path) -> Result<(Qemu, Vec<HostFile>), EmulatedError> {
     let root = files.join("root");
     let bin = root.join("usr/bin");
     let candidates = [
@@ -106,7 +110,7 @@ fn qemu_files(files: &Path) -> Result<Vec<(String, u32, Vec<u8>)>, EmulatedError
             more.push((format!("{FIRMWARE}/{rom}"), 0o444, read(&path)?));
         }
     }
-    Ok(more)
+    Ok((Qemu { program: PROGRAM.into(), firmware: Some(FIRMWARE.into()) }, more))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EmulatedError> {

@@ -1,6 +1,6 @@
 //! What an emulated host boots into: this very program as its init, and the modules that it loads.
 
-use super::{EmulatedError, Key, MODULES, hex_digest};
+use super::{EmulatedError, HostFile, Key, MODULES, hex_digest};
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
@@ -63,21 +63,13 @@ pub(super) fn identity(files: &[PathBuf]) -> Result<String, EmulatedError> {
 }
 
 /// An initrd with more files in it: where in the host, mode, content. It is written to `path`.
-pub(super) fn with(
-    folder: &Path,
-    path: PathBuf,
-    more: &[(String, u32, Vec<u8>)],
-) -> Result<Initrd, EmulatedError> {
+pub(super) fn with(folder: &Path, path: PathBuf, more: &[HostFile]) -> Result<Initrd, EmulatedError> {
     let key = of(&MODULES.map(|name| folder.join("modules").join(name)), &path, more)?;
     Ok(Initrd { path, key })
 }
 
 /// Writes an initrd with these modules and files; says what it is known by.
-pub(crate) fn of(
-    modules: &[PathBuf],
-    path: &Path,
-    more: &[(String, u32, Vec<u8>)],
-) -> Result<Key, EmulatedError> {
+pub(crate) fn of(modules: &[PathBuf], path: &Path, more: &[HostFile]) -> Result<Key, EmulatedError> {
     let program = own_program()?;
     let key = key(&program, modules)?;
     let bytes = assemble(&program, modules, &key, more)?;
@@ -89,7 +81,7 @@ fn assemble(
     program: &Path,
     modules: &[PathBuf],
     key: &Key,
-    more: &[(String, u32, Vec<u8>)],
+    more: &[HostFile],
 ) -> Result<Vec<u8>, EmulatedError> {
     let read = |path: &Path| fs::read(path).map_err(EmulatedError::io("read", path));
     let mut archive = initramfs::Initramfs::new();

@@ -12,7 +12,7 @@ mod qmp;
 mod slot;
 mod talk;
 
-pub use bench::bench_boot;
+pub use bench::{bench_boot, qemu_files};
 pub use inside::{init, is_init};
 pub(crate) use qemu::{tail, tied_to_us};
 pub use slot::{EmulatedHost, Serving};
@@ -24,8 +24,10 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
 };
-pub(crate) use talk::FromHost;
 use talk::Key;
+
+/// A file in a host's initrd: where, mode, content.
+pub type HostFile = (String, u32, Vec<u8>);
 
 /// Names of our ports begin with this.
 const PORT_PREFIX: &str = "vmm.slot.";

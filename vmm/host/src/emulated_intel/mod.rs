@@ -11,12 +11,17 @@ mod inside;
 
 pub(crate) use inside::{ORDER, run as run_inside};
 
-use crate::emulated::{FromHost, initrd};
+use crate::{
+    boot_bench::{BootBench, Sample},
+    emulated::{HostFile, initrd},
+};
 use base::{cache::CacheError, stage::Stage};
 use bochs::Bochs;
 use engine::event::Event;
+use inside::FromHost;
 use plan::Plan;
 use protocol::Frames;
+use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -38,6 +43,40 @@ const SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// How often the caller is asked whether to give up, and Bochs looked after.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// What such a host is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Job {
+    /// Carry out a plan.
+    Plan(Box<Plan>),
+    /// Measure how long a guest takes to boot.
+    Boot(BootBench),
+    /// Run this very program in the host, as a user would.
+    Program {
+        /// Its arguments, without its own name.
+        arguments: Vec<String>,
+        /// Its whole environment.
+        environment: Vec<(String, String)>,
+    },
+}
+
+/// What comes of a job.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Said {
+    /// Of a plan.
+    Event(Box<Event>),
+    /// Of a guest's boot.
+    Boot(Sample),
+    /// Of a program, once it has ended.
+    Ended {
+        /// Its exit code; `None` if a signal ended it.
+        code: Option<i32>,
+        /// By the host's clock.
+        took: Duration,
+        /// The end of what it printed.
+        last: Vec<u8>,
+    },
+}
 
 /// Why there is no such host, or it did not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -113,32 +152,40 @@ pub fn execute(
 ) -> Result<(), IntelError> {
     // Such a host is made for this plan alone: there is no saved machine in it, and nobody to make one for.
     let plan = Plan { warm: None, ..plan.clone() };
-    execute_all(files, &[plan], stop, &mut |_, event| sink(event))
+    let guests_mib = plan.machine.memory_mib;
+    work(files, &[Job::Plan(plan.into())], Vec::new(), guests_mib, stop, &mut |_, said| {
+        if let Said::Event(event) = said {
+            sink(*event);
+        }
+    })
 }
 
-/// Carries out several plans, one after the other, in one host of their own: who saves a machine on the way finds it there.
+/// Does several jobs, one after the other, in one host of their own: what one leaves, such as a saved machine, the next one
+/// finds. `more` are files for them, and `guests_mib` is what guests and saved machines need at the same time. What comes of
+/// a job is told once it is done, with its number, counted from 0.
 ///
 /// # Errors
 /// As [`execute`].
-pub fn execute_all(
+pub fn work(
     files: &Path,
-    plans: &[Plan],
+    jobs: &[Job],
+    more: Vec<HostFile>,
+    guests_mib: u32,
     stop: &dyn Fn() -> bool,
-    sink: &mut dyn FnMut(usize, Event),
+    sink: &mut dyn FnMut(usize, Said),
 ) -> Result<(), IntelError> {
     let tmp = files.with_file_name("tmp");
     fs::create_dir_all(&tmp).map_err(IntelError::io("make the folder", &tmp))?;
     let folder = Stage::new(&tmp)?;
-    let guest_mib = plans.iter().map(|plan| plan.machine.memory_mib).max().unwrap_or(0);
-    // A saved machine is in memory, too.
-    let guests = if plans.iter().any(|plan| plan.warm.is_some()) { 2 } else { 1 };
-    let memory_mib = (OWN_MEMORY_MIB + guests * guest_mib).next_multiple_of(64);
+    let bytes: usize = more.iter().map(|(_, _, bytes)| bytes.len()).sum();
+    let own_mib = OWN_MEMORY_MIB + u32::try_from(2 * (bytes >> 20)).unwrap_or(u32::MAX / 2);
+    let memory_mib = own_mib.saturating_add(guests_mib).next_multiple_of(64);
     if memory_mib > MOST_MEMORY_MIB {
-        return Err(IntelError::Image(format!("a guest of {guest_mib} MiB is too large for it")));
+        return Err(IntelError::Image(format!("guests of {guests_mib} MiB are too large for it")));
     }
     let initrd = folder.path().join("initrd");
     let modules = MODULES.map(|name| files.join("modules").join(name));
-    initrd::of(&modules, &initrd, &inside::files(plans)?)?;
+    initrd::of(&modules, &initrd, &[inside::files(jobs)?, more].concat())?;
     image::write(files, &initrd, memory_mib, folder.path())?;
     let mut bochs = Bochs::start(files, folder.path(), memory_mib)?;
     let events = folder.path().join(bochs::EVENTS);
@@ -153,11 +200,10 @@ pub fn execute_all(
         }
         while let Some(message) = frames.next().map_err(|error| IntelError::Talk(error.to_string()))? {
             match message {
-                FromHost::Event(event) => sink(done, *event),
-                FromHost::Finished if done + 1 == plans.len() => return Ok(()),
+                FromHost::Said(said) => sink(done, *said),
+                FromHost::Finished if done + 1 == jobs.len() => return Ok(()),
                 FromHost::Finished => done += 1,
                 FromHost::Failed(why) => return Err(IntelError::Failed(why)),
-                FromHost::Need(_) => return Err(IntelError::Talk("it spoke out of turn".to_owned())),
             }
         }
         alive?;

@@ -3,8 +3,13 @@
 //! Caches and pipelines are not in them: they rank work, not hardware. Two runs of one build differ by some hundredths of a
 //! percent, since the kernels draw random numbers for hashes and addresses.
 
+mod hello;
+mod measure;
+mod process;
+
+pub use measure::{Table, measure};
+
 use super::calls::{self, Way};
-use engine::event::{Event, RunEnd, Start};
 use serde_json::{Map, Value, json};
 use std::{
     fmt::Write,
@@ -76,89 +81,6 @@ pub fn of_step(step: usize, took: Duration, printed: &[u8]) -> Option<(String, D
 /// How many figures there are of steps.
 pub fn steps() -> usize {
     WAYS.len() + STEPS.len()
-}
-
-/// How `hello` is run, one after the other on the same host.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// What is measured of it.
-    pub name: &'static str,
-    /// With a saved machine, which the first such run makes.
-    pub warm: bool,
-    /// By going back.
-    pub reset: bool,
-    /// The machine stays, for the next to go back.
-    pub keep: bool,
-}
-
-/// In this order.
-pub const RUNS: [Run; 5] = [
-    Run { name: "hello: cold", warm: false, reset: false, keep: false },
-    Run { name: "hello: cold, and saved", warm: true, reset: false, keep: false },
-    Run { name: "hello: from a saved machine", warm: true, reset: false, keep: false },
-    Run { name: "", warm: true, reset: false, keep: true },
-    Run { name: "hello: after going back", warm: true, reset: true, keep: false },
-];
-
-/// What these runs took as a whole, from the machine process's start to the last word of evidence.
-#[derive(Debug, Default)]
-pub struct Whole {
-    /// Until the guest was ready, and how it came to be so.
-    ready: [Option<(Duration, &'static str)>; RUNS.len()],
-    whole: [Duration; RUNS.len()],
-}
-
-impl Whole {
-    /// Of this run.
-    pub fn take(&mut self, run: usize, event: &Event) {
-        match event {
-            Event::Booted(booted) => {
-                let how = match booted.start {
-                    Start::Booted { .. } => "boot",
-                    Start::Saved { .. } => "start from a saved machine",
-                    Start::Back { .. } => "going back",
-                };
-                self.ready[run] = Some((booted.ready, how));
-            }
-            Event::Ended(ended) if matches!(ended.why, RunEnd::Completed) => {
-                let ready = self.ready[run].map_or(Duration::ZERO, |ready| ready.0);
-                self.whole[run] = ready + ended.ran;
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds them.
-    ///
-    /// # Errors
-    /// Which run did not do what it should, in words.
-    pub fn figures(&self, figures: &mut Figures) -> Result<(), String> {
-        for (index, (run, whole)) in RUNS.iter().zip(self.whole).enumerate() {
-            let wanted = match (run.warm, run.reset) {
-                (_, true) => "going back",
-                (true, false) if index > 1 => "start from a saved machine",
-                _ => "boot",
-            };
-            match self.ready[index] {
-                Some((ready, how)) if how == wanted && whole > Duration::ZERO => {
-                    if !run.name.is_empty() {
-                        if how != "boot" {
-                            figures.add(how, ready);
-                        }
-                        figures.add(run.name, whole);
-                    }
-                }
-                found => {
-                    let found = found.map_or("nothing", |found| found.1);
-                    return Err(format!(
-                        "run {} of hello had a {found}, not a {wanted}, or did not end",
-                        index + 1
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Figures by name, in instructions, in the order in which they are shown.

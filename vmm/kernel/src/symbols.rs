@@ -1,8 +1,9 @@
 //! Where a kernel's functions and variables are.
 
 use board::wire::Function;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use object::{Object, ObjectSymbol, SymbolKind};
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, hash::BuildHasher, ops::Range};
 use thiserror::Error;
 
 /// Why there are no symbols.
@@ -22,12 +23,23 @@ pub enum SymbolsError {
 }
 
 /// Names and addresses, as linked (not randomised).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Symbols {
-    /// The first of several symbols of one name counts.
-    by_name: HashMap<String, u64>,
-    /// Code only, sorted by address.
-    text: Vec<(u64, String)>,
+    /// All of them in a row: a kernel has tens of thousands, and every run reads them.
+    names: String,
+    all: Vec<Symbol>,
+    /// Indices of `all`. The first of several symbols of one name counts.
+    by_name: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Indices of `all`: code only, sorted by address.
+    text: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Symbol {
+    address: u64,
+    /// Where its name is.
+    name: Range<u32>,
 }
 
 impl Symbols {
@@ -38,7 +50,7 @@ impl Symbols {
     pub fn from_map(text: &str) -> Result<Self, SymbolsError> {
         let mut symbols = Self::default();
         for (index, line) in text.lines().enumerate() {
-            let mut fields = line.split_whitespace();
+            let mut fields = line.split_ascii_whitespace();
             match (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next()) {
                 (Some(Ok(address)), Some(kind), Some(name)) => {
                     symbols.add(name, address, matches!(kind, "t" | "T" | "w" | "W"));
@@ -67,9 +79,8 @@ impl Symbols {
 
     /// As the text of a `System.map`, sorted by address; data is `D`.
     pub fn to_map(&self) -> String {
-        let code: std::collections::HashSet<(u64, &str)> =
-            self.text.iter().map(|(address, name)| (*address, name.as_str())).collect();
-        let all = self.by_name.iter().map(|(name, address)| (*address, name.as_str()));
+        let code: std::collections::HashSet<(u64, &str)> = self.code().collect();
+        let all = self.by_name.iter().map(|index| self.symbol(*index));
         let all: std::collections::BTreeSet<_> = all.chain(code.iter().copied()).collect();
         let line = |(address, name): &(u64, &str)| {
             let kind = if code.contains(&(*address, *name)) { 'T' } else { 'D' };
@@ -79,46 +90,79 @@ impl Symbols {
     }
 
     fn add(&mut self, name: &str, address: u64, code: bool) {
-        self.by_name.entry(name.to_owned()).or_insert(address);
+        let start = self.names.len();
+        // A table of 4 GiB of names is none of a kernel.
+        let (Ok(start), Ok(end), Ok(index)) =
+            (start.try_into(), (start + name.len()).try_into(), self.all.len().try_into())
+        else {
+            return;
+        };
+        self.names.push_str(name);
+        self.all.push(Symbol { address, name: start..end });
+        let Self { names, all, by_name, hasher, text } = self;
+        let hash = |index: &u32| hasher.hash_one(name_of(names, &all[*index as usize]));
+        let known = |it: &u32| name_of(names, &all[*it as usize]) == name;
+        if by_name.find(hash(&index), known).is_none() {
+            by_name.insert_unique(hash(&index), index, hash);
+        }
         if code {
-            self.text.push((address, name.to_owned()));
+            text.push(index);
         }
     }
 
     fn sorted(mut self) -> Self {
-        self.text.sort_by_key(|(address, _)| *address);
+        let all = &self.all;
+        self.text.sort_by_key(|index| all[*index as usize].address);
         self
+    }
+
+    fn symbol(&self, index: u32) -> (u64, &str) {
+        let symbol = &self.all[index as usize];
+        (symbol.address, name_of(&self.names, symbol))
+    }
+
+    /// The code, sorted by address.
+    fn code(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.text.iter().map(|index| self.symbol(*index))
+    }
+
+    /// How many functions begin where this holds, which is at low addresses only.
+    fn before(&self, is: impl Fn(u64) -> bool) -> usize {
+        self.text.partition_point(|index| is(self.all[*index as usize].address))
     }
 
     /// Whether the kernel had none.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.all.is_empty()
     }
 
     /// The address of a symbol.
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.by_name.get(name).copied()
+        let found = self.by_name.find(self.hasher.hash_one(name), |index| self.symbol(*index).1 == name)?;
+        Some(self.symbol(*found).0)
     }
 
     /// The function that holds an address, and how far into it the address is. `None` outside of the
     /// kernel's code (a module's, or data).
     pub fn function(&self, address: u64) -> Option<(&str, u64)> {
         // The linker script's own marks bound what is code.
-        let end =
-            self.address("_etext").or_else(|| self.text.last().map(|(last, _)| last.saturating_add(1)))?;
+        let last = || Some(self.symbol(*self.text.last()?).0.saturating_add(1));
+        let end = self.address("_etext").or_else(last)?;
         let init = self.address("_sinittext").zip(self.address("_einittext"));
         let in_init = init.is_some_and(|(from, to)| (from..to).contains(&address));
-        let start = self.text.iter().map(|(address, _)| *address).find(|it| *it >= self.floor())?;
+        let floor = self.floor();
+        let (start, _) = self.symbol(*self.text.get(self.before(|it| it < floor))?);
         if !in_init && !(start..end).contains(&address) {
             return None;
         }
-        let after = self.text.partition_point(|(start, _)| *start <= address);
-        let (start, _) = self.text.get(after.checked_sub(1)?)?;
+        let after = self.before(|start| start <= address);
+        let (start, _) = self.symbol(*self.text.get(after.checked_sub(1)?)?);
         // Of several names for one address (aliases), the first that the kernel's table has; a section's mark is none if
         // there is another.
-        let first = self.text.partition_point(|(it, _)| it < start);
-        let names = &self.text[first..after];
-        let (start, name) = names.iter().find(|(_, name)| !is_mark(name)).unwrap_or(&names[0]);
+        let names = &self.text[self.before(|it| it < start)..after];
+        let mut names = names.iter().map(|index| self.symbol(*index).1);
+        let first = names.next()?;
+        let name = if is_mark(first) { names.find(|name| !is_mark(name)).unwrap_or(first) } else { first };
         Some((name, address - start))
     }
 
@@ -139,21 +183,25 @@ impl Symbols {
             let (base, rest) = name.split_once('.').unwrap_or((name, ""));
             names.contains(&base) && !rest.ends_with("cold")
         };
-        let found = self.text.iter().filter(|(_, name)| wanted(name)).filter_map(|(start, name)| {
-            let after = self.text.partition_point(|(address, _)| address <= start);
-            self.text.get(after).map(|(end, _)| Function { name: name.clone(), code: *start..*end })
+        let found = self.code().filter(|(_, name)| wanted(name)).filter_map(|(start, name)| {
+            let after = self.text.get(self.before(|address| address <= start))?;
+            Some(Function { name: name.to_owned(), code: start..self.symbol(*after).0 })
         });
         found.collect()
     }
 
     /// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`.
     fn landmark(&self, name: &str) -> Option<u64> {
-        let clone = |it: &&(u64, String)| {
+        let clone = |it: &(u64, &str)| {
             // What is `.cold` is a part of it, elsewhere.
             it.1.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest.ends_with(".cold"))
         };
-        self.address(name).or_else(|| Some(self.text.iter().find(clone)?.0))
+        self.address(name).or_else(|| Some(self.code().find(clone)?.0))
     }
+}
+
+fn name_of<'n>(names: &'n str, symbol: &Symbol) -> &'n str {
+    &names[symbol.name.start as usize..symbol.name.end as usize]
 }
 
 /// Whether the linker script put this name at the beginning or the end of a section.
@@ -233,6 +281,6 @@ mod tests {
         let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let symbols = Symbols::from_elf(&bytes).unwrap();
         let main = symbols.address("main").unwrap();
-        assert!(symbols.text.iter().any(|(address, name)| name == "main" && *address == main));
+        assert!(symbols.code().any(|(address, name)| name == "main" && address == main));
     }
 }

@@ -1,10 +1,9 @@
 //! Goes through a log once and hands every line to the report that it belongs to.
 
-use std::collections::BTreeSet;
 use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use crate::finish::finish;
 use crate::line::{Caller, Line};
@@ -21,23 +20,16 @@ const SILENCE: u64 = 2000;
 /// Findings kept of one log: the first ones, since later ones mostly follow from them.
 const MAX_FINDINGS: usize = 10_000;
 
-/// Finds the lines that may begin a report, so that all others cost next to nothing.
+/// Finds the lines that may begin a report, so that all others cost next to nothing. The keys are those of the patterns, in
+/// their order, and [`CUT_HERE`].
 static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let keys: BTreeSet<&str> = PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE]).collect();
+    let keys = PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE]);
     // Every line goes through it, and there is only one: it may be large.
     AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(keys).expect("constant patterns")
 });
 
-/// All heads at once, to find out which one matches. Without Unicode: its classes would
-/// make this too big, and the kernel speaks ASCII.
-static HEADS: LazyLock<RegexSet> = LazyLock::new(|| {
-    RegexSetBuilder::new(PATTERNS.iter().map(|pattern| pattern.head))
-        .unicode(false)
-        .build()
-        .expect("constant patterns")
-});
-
-/// One by one, to take the groups; compiled when first needed, since a log seldom has more than a few kinds.
+/// Compiled when first needed: a log seldom has more than a few kinds, and all of them take longer than a scenario may.
+/// Without Unicode, whose classes are large: the kernel speaks ASCII.
 static HEAD: LazyLock<Vec<OnceLock<Regex>>> =
     LazyLock::new(|| PATTERNS.iter().map(|_| OnceLock::new()).collect());
 
@@ -131,14 +123,18 @@ impl Scanner {
 
 /// The first pattern that matches the message.
 fn head<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> {
-    let index = HEADS.matches(line.text.as_bytes()).into_iter().next()?;
-    let pattern = PATTERNS[index];
-    if pattern.role == Role::Not || pattern.role == Role::Guess && !line.from_kernel {
-        return None;
-    }
-    let regex = HEAD[index]
-        .get_or_init(|| RegexBuilder::new(pattern.head).unicode(false).build().expect("a constant pattern"));
-    Some((pattern, regex.captures(line.text.as_bytes())?))
+    let text = line.text.as_bytes();
+    let mut candidates: Vec<usize> =
+        KEYS.find_overlapping_iter(text).map(|hit| hit.pattern().as_usize()).collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    let (pattern, found) = candidates.into_iter().find_map(|index| {
+        let pattern = *PATTERNS.get(index)?;
+        let compiled = || RegexBuilder::new(pattern.head).unicode(false).build().expect("a constant pattern");
+        Some((pattern, HEAD[index].get_or_init(compiled).captures(text)?))
+    })?;
+    let none = pattern.role == Role::Not || pattern.role == Role::Guess && !line.from_kernel;
+    (!none).then_some((pattern, found))
 }
 
 impl Scanner {

@@ -5,8 +5,7 @@ use base::cache::{Cache, CacheError, Kind};
 use board::wire::{About, Spec};
 use plan::Warm;
 use scenario::model::{EndingKind, Scenario};
-use sha2::{Digest, Sha256};
-use std::{fmt::Write, fs, io::Read, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io::Read, os::unix::fs::MetadataExt, path::Path};
 
 /// What may be done with saved machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +35,11 @@ pub(super) fn fitting(
         format!("{memory_mib} {vcpus} {announce:?} {command_line:?}"),
         format!("{landmarks:?}"),
     ];
-    let mut sum = Sha256::new();
-    parts.iter().for_each(|part| sum.update(format!("{part}\n")));
+    let mut sum = blake3::Hasher::new();
+    parts.iter().for_each(|part| _ = sum.update(format!("{part}\n").as_bytes()));
     sum.update(base);
-    let mut key = String::new();
-    sum.finalize().iter().take(16).for_each(|byte| _ = write!(key, "{byte:02x}"));
+    let mut key = sum.finalize().to_hex().to_string();
+    key.truncate(32);
     let about = About {
         release: kernel.release.clone().unwrap_or_default(),
         kernel: kernel.hash.clone(),

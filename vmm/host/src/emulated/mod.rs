@@ -18,7 +18,6 @@ pub(crate) use qemu::{tail, tied_to_us};
 pub use slot::{EmulatedHost, Serving};
 
 use base::cache::CacheError;
-use sha2::{Digest, Sha256};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -141,7 +140,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn hex_digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 fn key_from_hex(text: &str) -> Option<Key> {

@@ -112,7 +112,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Warn,
         Alone,
-        "something is seriously wrong",
+        "initialized object",
         r"^(?:kobject:? ){1,2}(?:'.{0,200}' )?\([^)]{1,32}\): (?<what>tried to (?:init an initialized|add an uninitialized) object)",
         "kobject: {what}{in}",
         OnTrace,

@@ -176,7 +176,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Begin,
-        "NX-protected",
+        "kernel tried to execute",
         r"^kernel tried to execute (?:NX-protected|user) page",
         "BUG: kernel tried to execute a protected page{in}",
         Pc,
@@ -186,7 +186,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Begin,
-        "ernel access",
+        "BUG: ",
         r"^BUG: (?<what>[kK]ernel (?:access|tried)[\w ]{0,60}?)(?: at .*)?$",
         "BUG: {what}{in}",
         Pc,
@@ -207,7 +207,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Begin,
         "stack overflow",
-        r"^(?:Insufficient stack space to handle exception!|(?:BUG: )?(?<what>kernel stack overflow|Kernel stack overflow))",
+        r"^(?:BUG: )?(?<what>[kK]ernel stack overflow)",
         "kernel stack overflow{in}",
         Pc,
         Maybe,
@@ -326,7 +326,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Trap,
-        "[#1",
+        "[#",
         r"^(?<what>[A-Z][\w/ -]{2,60}?)(?: in kernel (?:code|mode))?(?:: ?)?\[#\d{1,6}\]:?(?: |$)",
         "{what}{in}",
         Pc,

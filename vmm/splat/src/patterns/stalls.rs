@@ -50,7 +50,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         RcuStall,
         More,
-        "starved for",
+        "kthread starved",
         r"^(?:rcu: )?(?:INFO: )?(?<what>rcu\w+ (?:grace-period )?kthread starved)",
         "{what}{in}",
         OnTrace,
@@ -120,7 +120,7 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         HungTask,
         Begin,
-        "blocked for more than",
+        "for more than",
         r"^.{0,64}:(?<pid>\d+) blocked (?:in I/O wait )?for more than \d+ seconds",
         "task hung{in}",
         OnTrace,

@@ -158,7 +158,12 @@ impl Initramfs {
 
     /// The archive, in memory.
     pub fn into_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // Megabytes, which are not to be moved as they grow; the rest is headers and names.
+        let content = self.entries.values().map(|entry| match &entry.kind {
+            Kind::File(bytes) => bytes.len() + 256,
+            _ => 256,
+        });
+        let mut bytes = Vec::with_capacity(content.sum());
         self.write(&mut bytes).expect("writing into memory");
         bytes
     }

@@ -70,12 +70,13 @@ fn advice(kernel: &Kernel) -> String {
 fn is_at(path: &Path, address: u64, bytes: &[u8]) -> Option<bool> {
     let cache = ReadCache::new(BufReader::new(File::open(path).ok()?));
     let file = object::File::parse(&cache).ok()?;
-    Some(holds(&file, address, bytes))
-}
-
-fn holds<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, address: u64, bytes: &[u8]) -> bool {
-    let length = bytes.len() as u64;
-    file.segments().any(|segment| segment.data_range(address, length).ok().flatten() == Some(bytes))
+    // A segment has megabytes, so it is not read as a whole.
+    let mut places = file.segments().filter_map(|segment| {
+        let (offset, size) = segment.file_range();
+        let within = address.checked_sub(segment.address())?;
+        (within.checked_add(bytes.len() as u64)? <= size).then(|| offset.checked_add(within))?
+    });
+    Some(places.any(|offset| (&cache).read_bytes_at(offset, bytes.len() as u64) == Ok(bytes)))
 }
 
 fn build_id(path: &Path) -> Option<Vec<u8>> {

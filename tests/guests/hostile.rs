@@ -1,6 +1,6 @@
 //! Submissions that want a pass by changing what it rests on: each is seen, and gets no pass.
 
-use super::support::{root, run_all, run_text};
+use super::support::{root, run_all_with, run_text};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -12,8 +12,14 @@ type Case<'a> = (&'a str, String, &'a str, &'a [&'a str]);
 /// All of them in one run, each in a guest that starts from the saved machine.
 #[track_caller]
 fn play(cases: &[Case<'_>]) {
+    play_with(cases, &[]);
+}
+
+/// The same, with these options.
+#[track_caller]
+fn play_with(cases: &[Case<'_>], options: &[&str]) {
     let texts: Vec<String> = cases.iter().map(|(_, text, ..)| text.clone()).collect();
-    let ran = run_all(&texts);
+    let ran = run_all_with(&texts, options);
     let scenarios = ran.whole_report()["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), cases.len(), "{}", ran.text);
     let wrong = cases.iter().zip(scenarios).filter(|((_, _, verdict, says), scenario)| {
@@ -39,16 +45,27 @@ fn forged(steps: &str) -> String {
 
 #[test]
 fn what_has_to_stay_and_is_changed_is_told() {
+    play(&changes());
+}
+
+/// Registers and their meaning are the vendor's.
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_tells_the_same_of_what_has_to_stay_and_is_changed() {
+    play_with(&changes(), &["--host", "emulated-intel"]);
+}
+
+fn changes() -> Vec<Case<'static>> {
     let trick =
         |name: &str| forged(&format!("  - {{file: /proc/forges, write: {name}}}\n  - syscall: getppid\n"));
     let exits = forged("  - run: [sh, -c, 'exec 3< /proc/forges; exit 1']\n");
-    let by_cr0 = "4 bytes of _printk were changed from";
-    play(&[
+    const BY_CR0: &str = "4 bytes of _printk were changed from";
+    vec![
         (
             "text, with its writer",
             trick("text-by-cr0"),
             "tampered",
-            &[by_cr0, "to 0f 1f 40 00 by text_by_cr0"],
+            &[BY_CR0, "to 0f 1f 40 00 by text_by_cr0"],
         ),
         // How many bytes it writes at once is the processor's choice.
         ("text, by another mapping", trick("text-by-alias"), "tampered", &["of _printk w"]),
@@ -60,7 +77,7 @@ fn what_has_to_stay_and_is_changed_is_told() {
         ("mapping", trick("mapping"), "tampered", &["another page is where"]),
         ("taint", trick("taint"), "tampered", &["the kernel's taint", "in `write /proc/forges"]),
         ("status", exits, "tampered", &["ended with status 0, and it ended with 1"]),
-    ]);
+    ]
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! What differs from AMD stands in ARCHITECTURE.md, "Two vendors"; each difference has its test here.
 
-use super::support::{Ran, explain, fixture, root, run_with, shipped};
+use super::support::{Ran, all_shipped, explain, fixture, root, run_with, shipped};
 use std::process::Command;
 
 const THERE: [&str; 2] = ["--host", "emulated-intel"];
@@ -81,6 +81,31 @@ fn intel_guests_die_and_hang_with_the_same_verdicts() {
     let hang = on_intel(&fixture("deadlocks.yaml"));
     hang.ends_with("hang-idle", 1);
     hang.says("it holds the lock itself");
+}
+
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_runs_every_shipped_scenario() {
+    for name in all_shipped() {
+        on_intel(&shipped(&name)).ends_with("pass", 0);
+    }
+}
+
+/// This processor has what keeps the kernel from user memory (SMAP).
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_drivers_that_touch_user_memory_by_themselves_die_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("trusts.yaml");
+    let module = root().join("tests/hostile/modules/trusts");
+    let text = format!(
+        "modules: [{}]\nsteps:\n  - insmod: trusts\n  - {{file: /proc/trusts, write: x}}\n",
+        module.display()
+    );
+    std::fs::write(&scenario, text).unwrap();
+    let ran = on_intel(&scenario);
+    ran.ends_with("oops", 1);
+    ran.says("trusts_write");
 }
 
 /// A kernel with virtio as modules, and its own headers to build against.

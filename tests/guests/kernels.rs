@@ -1,15 +1,13 @@
 //! Other kernels than the default one. They take minutes to build or have to be fetched, so `make test-all` has these
 //! tests, and `make test` has not.
 
-use super::support::{fixture, root, run, run_with, shipped};
+use super::support::{all_shipped, fixture, root, run, run_with, shipped};
 
 #[test]
 #[ignore = "builds a kernel for ten minutes: make test-all"]
 fn every_shipped_scenario_passes_on_7_3() {
-    for file in std::fs::read_dir(root().join("scenarios")).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        let name = name.as_str();
-        let ran = run_with(&shipped(name), &["--kernel", "7.3"]);
+    for name in all_shipped() {
+        let ran = run_with(&shipped(&name), &["--kernel", "7.3"]);
         ran.ends_with("pass", 0);
         let release = ran.report()["kernel"]["release"].as_str().unwrap();
         assert!(release.starts_with("7.3."), "{name} ran on {release}");

@@ -27,6 +27,13 @@ pub fn shipped(name: &str) -> PathBuf {
     root().join("scenarios").join(name)
 }
 
+/// The names of all of them.
+pub fn all_shipped() -> Vec<String> {
+    let files = fs::read_dir(root().join("scenarios")).expect("there are shipped scenarios");
+    let names = files.map(|file| file.expect("the folder can be read").file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".yaml")).collect()
+}
+
 /// A scenario that is only for these tests.
 pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/scenarios").join(name)
@@ -142,6 +149,11 @@ pub fn run_several(scenarios: &[&Path]) -> Ran {
 
 /// The same with a report: scenarios' texts, and what came of them, in their order.
 pub fn run_all(texts: &[String]) -> Ran {
+    run_all_with(texts, &[])
+}
+
+/// The same, with these options too.
+pub fn run_all_with(texts: &[String], options: &[&str]) -> Ran {
     let _turn = Turn::take();
     let folder = TempDir::new().expect("a temporary folder can be made");
     let report = folder.path().join("report.json");
@@ -153,7 +165,7 @@ pub fn run_all(texts: &[String]) -> Ran {
     let paths: Vec<PathBuf> = texts.iter().enumerate().map(write).collect();
     let started = Instant::now();
     let mut command = run_command(&paths[0], &report);
-    let output = command.args(&paths[1..]).output().expect("vmm can be started");
+    let output = command.args(&paths[1..]).args(options).output().expect("vmm can be started");
     finished(&output, &report, started)
 }
 

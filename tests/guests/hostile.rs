@@ -1,6 +1,6 @@
 //! Submissions that want a pass by changing what it rests on: each is seen, and gets no pass.
 
-use super::support::{root, run_all_with, run_text};
+use super::support::{root, run_all, run_text};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -19,7 +19,7 @@ fn play(cases: &[Case<'_>]) {
 #[track_caller]
 fn play_with(cases: &[Case<'_>], options: &[&str]) {
     let texts: Vec<String> = cases.iter().map(|(_, text, ..)| text.clone()).collect();
-    let ran = run_all_with(&texts, options);
+    let ran = run_all(&texts, options);
     let scenarios = ran.whole_report()["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), cases.len(), "{}", ran.text);
     let wrong = cases.iter().zip(scenarios).filter(|((_, _, verdict, says), scenario)| {

@@ -148,12 +148,7 @@ pub fn run_several(scenarios: &[&Path]) -> Ran {
 }
 
 /// The same with a report: scenarios' texts, and what came of them, in their order.
-pub fn run_all(texts: &[String]) -> Ran {
-    run_all_with(texts, &[])
-}
-
-/// The same, with these options too.
-pub fn run_all_with(texts: &[String], options: &[&str]) -> Ran {
+pub fn run_all(texts: &[String], options: &[&str]) -> Ran {
     let _turn = Turn::take();
     let folder = TempDir::new().expect("a temporary folder can be made");
     let report = folder.path().join("report.json");

@@ -4,12 +4,19 @@
 //! instruction of ring 0, or lack int3. So a tiny guest is run, in a process of its own because nothing is
 //! known yet about what a call to this KVM does.
 
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
-    io::{self, ErrorKind, Read},
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    process::{Command, Stdio},
+    io::{self, ErrorKind, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    process::{ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -179,28 +186,38 @@ fn probe() -> Result<Findings, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + PROBE;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Ok(status),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-            Ok(None) => break Err(format!("it does not end within {} s", PROBE.as_secs())),
-            Err(error) => break Err(error.to_string()),
-        }
-    };
-    let _ = child.kill();
-    let _ = child.wait();
-    let status = status?;
-    // One line: it fits into the pipe, so that nobody had to read along.
-    let mut said = String::new();
-    child
-        .stdout
-        .take()
-        .map_or(Ok(0), |mut out| out.read_to_string(&mut said))
-        .map_err(|error| error.to_string())?;
+    let said = child.stdout.take().map_or(Ok(None), |out| line(out, Instant::now() + PROBE));
+    // To take a virtual machine apart takes the kernel longer than all that it did. Nobody has to wait for that.
+    thread::spawn(move || {
+        let _ = child.kill();
+        let _ = child.wait();
+    });
+    let said = said.map_err(|error| error.to_string())?;
+    let said = said.ok_or_else(|| format!("it says nothing within {} s", PROBE.as_secs()))?;
     match serde_json::from_str::<Result<Findings, String>>(&said) {
         Ok(result) => result,
-        Err(_) => Err(format!("the probe ended without a word ({status})")),
+        Err(_) => Err("the probe ended without a word".to_owned()),
+    }
+}
+
+/// What comes until the first newline, or the end; `None` at the deadline.
+fn line(mut from: ChildStdout, deadline: Instant) -> io::Result<Option<String>> {
+    let mut said = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let mut piece = [0; 512];
+        let length = from.read(&mut piece)?;
+        said.extend_from_slice(&piece[..length]);
+        if length == 0 || piece[..length].contains(&b'\n') {
+            return Ok(Some(String::from_utf8_lossy(&said).into_owned()));
+        }
     }
 }
 
@@ -209,7 +226,8 @@ fn probe() -> Result<Findings, String> {
 /// # Errors
 /// Nobody reads it.
 pub fn report_probe(found: &Result<Findings, String>) -> io::Result<()> {
-    serde_json::to_writer(io::stdout(), found).map_err(io::Error::from)
+    let said = serde_json::to_string(found)?;
+    writeln!(io::stdout(), "{said}")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ test-all: test
 	./setup debian-kernel
 	./setup intel
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
-		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile
+		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile guests::warm
 	tests/release/slurm $(RELEASE)/vmm
 	$(MAKE) dist
 	tests/release/debian target/dist/vmm-*-linux.tar.zst target/debian

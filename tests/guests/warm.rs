@@ -58,21 +58,28 @@ fn starts(events: &[Value]) -> Vec<&Value> {
 /// Runs a scenario cold, from a saved machine, and after another one in the same process.
 #[track_caller]
 fn three_ways(scenario: &Path) {
+    three_ways_with(scenario, &[]);
+}
+
+/// The same with these options, which name a kernel.
+#[track_caller]
+fn three_ways_with(scenario: &Path, options: &[&str]) {
     let name = scenario.display();
-    let cold = run_with(scenario, &["--cold"]);
+    let with = |more: &[&'static str]| [options, more].concat();
+    let cold = run_with(scenario, &with(&["--cold"]));
     assert_eq!(cold.report()["start"]["from"], "boot", "{name}: {}", cold.text);
     let folder = TempDir::new().expect("a temporary folder can be made");
     let before = before(scenario, folder.path());
     // The first may be the one that makes it.
-    let warm = match run_with(scenario, &[]) {
+    let warm = match run_with(scenario, options) {
         first if first.report()["start"]["from"] == "saved" => first,
-        _ => run_with(scenario, &[]),
+        _ => run_with(scenario, options),
     };
     assert_eq!(warm.report()["start"]["from"], "saved", "{name}: {}", warm.text);
     assert_eq!(of_report(&warm), of_report(&cold), "{name}, warm and cold:\n{}\n{}", warm.text, cold.text);
     // The first starts from the saved machine, and the others go back to it.
     let again = copy(&before, "again.yaml");
-    let (ran, events) = run_events(&[&before, &again, scenario], &["--verify-reset"]);
+    let (ran, events) = run_events(&[&before, &again, scenario], &with(&["--verify-reset"]));
     let starts = starts(&events);
     assert_eq!(starts[1..], ["reset", "reset"], "{name}: {}", ran.text);
     let of_last: Vec<&Value> = events.iter().filter(|event| event["scenario"] == name.to_string()).collect();
@@ -114,6 +121,51 @@ fn hangs_come_to_the_same() {
 #[test]
 fn entries_that_move_and_two_processors_come_to_the_same() {
     ["moves", "two-cpus", "count"].iter().for_each(|name| three_ways(&fixture(&format!("{name}.yaml"))));
+}
+
+/// Those that a run of all tests has time for are above.
+#[test]
+#[ignore = "takes ten minutes: make test-all"]
+fn all_other_fixtures_come_to_the_same() {
+    let above = [
+        "panics",
+        "oopses",
+        "warns",
+        "bugs",
+        "warn-allowed",
+        "deadlocks",
+        "spins",
+        "moves",
+        "two-cpus",
+        "count",
+    ];
+    // The first boots no guest, two none that could be saved, and one takes as long as all others.
+    let cannot = ["broken", "no-init", "no-time-to-boot", "long"];
+    let files = fs::read_dir(fixture("")).expect("there are fixtures");
+    let names = files.map(|file| file.expect("it can be read").file_name().into_string().expect("a name"));
+    let mut names: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".yaml")?.to_owned())).collect();
+    names.retain(|name| !above.contains(&name.as_str()) && !cannot.contains(&name.as_str()));
+    names.sort();
+    assert!(names.len() > 20, "{names:?}");
+    let differs =
+        |name: &String| std::panic::catch_unwind(|| three_ways(&fixture(&format!("{name}.yaml")))).is_err();
+    let different: Vec<String> = names.into_iter().filter(differs).collect();
+    assert_eq!(different, Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "builds a kernel for ten minutes, and needs Debian's package: make test-all"]
+fn other_kernels_come_to_the_same() {
+    let package =
+        std::env::var("VMM_DEBIAN_KERNEL").expect("VMM_DEBIAN_KERNEL names a linux-image package's file");
+    for kernel in ["7.3", &package] {
+        let options = &["--kernel", kernel];
+        ["hello.yaml", "memfs.yaml"].iter().for_each(|name| three_ways_with(&shipped(name), options));
+        ["panics", "oopses", "warns", "deadlocks", "two-cpus"]
+            .iter()
+            .for_each(|name| three_ways_with(&fixture(&format!("{name}.yaml")), options));
+    }
 }
 
 /// A word that one scenario leaves wherever it can, and the next one looks for.

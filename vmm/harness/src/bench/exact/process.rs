@@ -42,8 +42,9 @@ pub fn files(hello: &str, module: &Path, agent: &Path, kernel: &Path) -> io::Res
     ];
     let hash = kernel.file_name().unwrap_or_default().to_string_lossy();
     let place = format!("{CACHE}/kernels/{hash}");
-    for entry in fs::read_dir(kernel)? {
-        let entry = entry?;
+    let mut entries = fs::read_dir(kernel)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
         if entry.file_type()?.is_file() {
             let name = entry.file_name();
             files.push((format!("{place}/{}", name.to_string_lossy()), 0o644, fs::read(entry.path())?));

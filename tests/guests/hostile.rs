@@ -213,12 +213,18 @@ fn what_leads_elsewhere_is_seen() {
     let device = format!("{}  - syscall: getppid\n", played("device"));
     let given = format!("{}  - syscall: getppid\n", played("given"));
     let hidden = format!("{}expect: {{clean: [modules]}}\n", played("hidden"));
+    let kept = format!(
+        "{}  - {{file: /proc/twists, write: says-bad, expect: {{log: {{lacks: something bad}}}}}}\n{}  - syscall: getppid\n",
+        played("dam"),
+        played("dam-opens")
+    );
     let store = format!("evidence: kprobes\n{}", twists(&played("own-store")));
     play(&[
         ("own-tables", twists(&getuid), "tampered", &["lead to another kernel"]),
         ("device", twists(&device), "tampered", &["a device was made to write to the page of"]),
         ("given", twists(&given), "tampered", &["the kernel's __bug_table was changed"]),
         ("hidden", twists(&hidden), "fail", &["1 more were loaded than removed, and 0 more are in the list"]),
+        ("dam", twists(&kept), "tampered", &["begun and is never finished"]),
         ("own-store", store, "tampered", &["was changed from 30 to 58 by own_store"]),
     ]);
 }

@@ -61,6 +61,14 @@ impl Log {
         }
     }
 
+    /// Which record keeps back others that are finished, if one does.
+    pub fn keeps_back(&self) -> Option<u64> {
+        match self {
+            Self::Memory(log) => log.keeps_back(),
+            Self::Serial(_) => None,
+        }
+    }
+
     /// How much of the place for lines that were not read is taken: 0 for nothing, 1 when the next is lost. What is
     /// printed to the serial port waits for its reader, up to a number that [`SerialLog`] has.
     pub fn backlog(&self) -> f64 {

@@ -354,7 +354,7 @@ impl Machine {
                 let until = Instant::now() + BUDGET;
                 let records = if unfinished { self.log.read_written(until) } else { self.log.read(until) };
                 self.tell_log(records);
-                Answer::LogRead
+                Answer::LogRead { keeps_back: self.log.keeps_back() }
             }
             Question::Sample => Answer::Standing(self.vcpus.ask(Ask::Stand).into_iter().flatten().collect()),
             Question::Inspect { addresses } => Answer::Inspected(Box::new(self.inspect(addresses))),

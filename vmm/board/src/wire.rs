@@ -247,7 +247,10 @@ pub enum Answer {
     /// It is done, or why it can't be.
     Done(Result<(), String>),
     /// The lines that there were have been sent.
-    LogRead,
+    LogRead {
+        /// A record that is not finished, and keeps others back that are.
+        keeps_back: Option<u64>,
+    },
     /// Of each vCPU that answered in time.
     Standing(Vec<VcpuStanding>),
     /// As far as it was found out in a bounded time.

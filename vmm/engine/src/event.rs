@@ -110,6 +110,8 @@ pub enum Tampered {
         /// So many entered the kernel.
         seen: u64,
     },
+    /// A record of the log that is never finished keeps back what was logged after it.
+    KeptBack,
 }
 
 /// The guest is up.

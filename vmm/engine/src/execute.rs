@@ -198,7 +198,7 @@ fn one_step(
     };
     guest.explain_walk()?;
     guest.guard()?;
-    guest.read_log()?;
+    guest.read_whole_log()?;
     Ok(outcome)
 }
 

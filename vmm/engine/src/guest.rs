@@ -66,6 +66,9 @@ pub(super) struct Guest<'a> {
     /// The number of the request for the log that is on its way; there is never more than one.
     reading_log: Option<u32>,
     log_read: Instant,
+    /// The record that keeps back others, by the last answer, and the last one that was told.
+    kept_back: Option<u64>,
+    told_of: Option<u64>,
     /// When lines of the log came last.
     heard: Instant,
     stop_asked: Instant,
@@ -108,6 +111,8 @@ impl<'a> Guest<'a> {
             ended: None,
             reading_log: None,
             log_read: now,
+            kept_back: None,
+            told_of: None,
             heard: now,
             stop_asked: now,
             panicked: false,
@@ -264,7 +269,12 @@ impl<'a> Guest<'a> {
             Notice::Taint(mask) => self.tell(Event::Taint(mask)),
             Notice::Reports(reports) => self.tell(Event::Reports(reports)),
             Notice::Symbols(symbols) => self.tell(Event::Symbols(symbols)),
-            Notice::Answer { id, .. } if self.reading_log == Some(id) => self.reading_log = None,
+            Notice::Answer { id, answer } if self.reading_log == Some(id) => {
+                self.reading_log = None;
+                if let Answer::LogRead { keeps_back } = answer {
+                    self.kept_back = keeps_back;
+                }
+            }
             Notice::Answer { id, answer } if self.asked == Some(id) => {
                 (self.asked, self.answer) = (None, Some(answer))
             }

@@ -139,6 +139,9 @@ impl fmt::Display for Tampered {
                 let calls = count(usize::try_from(*seen).unwrap_or(usize::MAX), "call");
                 write!(f, "{calls} of the step's entered the kernel, and the agent tells of fewer")?;
             }
+            Seen::KeptBack => f.write_str(
+                "a record of the kernel's log was begun and is never finished, which keeps back what was logged after it",
+            )?,
             Seen::Unseen => {
                 f.write_str("the agent says that it made the step's call, and none entered the kernel")?
             }

@@ -196,6 +196,20 @@ impl KernelLog {
         self.collect(Take::Left, until)
     }
 
+    /// The descriptor that keeps back finished records behind it, since it is none. The kernel writes one in microseconds, and
+    /// does nothing else meanwhile.
+    pub fn keeps_back(&self) -> Option<u64> {
+        let rings = self.rings()?;
+        let first = self.first(&rings);
+        let is_finished = |index: u64| {
+            let id = rings.tail.wrapping_add(index) & ID_MASK;
+            self.u64(rings.desc(id)) == Some(FINALIZED << 62 | id)
+        };
+        let behind = (first.saturating_add(1)..rings.records).take(BATCH);
+        let kept = first < rings.records && !is_finished(first) && behind.into_iter().any(is_finished);
+        kept.then(|| rings.tail.wrapping_add(first) & ID_MASK)
+    }
+
     /// How much of the ring holds what has not been read: 0 for nothing, 1 when the kernel is about to overwrite it.
     pub fn backlog(&self) -> f64 {
         let Some(rings) = self.rings() else { return 0.0 };

@@ -121,6 +121,26 @@ fn a_record_that_is_being_written_is_waited_for() {
 }
 
 #[test]
+fn a_record_that_keeps_others_back_is_told_and_one_at_the_end_is_not() {
+    for unfinished in [RESERVED, COMMITTED] {
+        let guest = Guest::new();
+        [(0, FINALIZED), (1, unfinished), (2, FINALIZED), (3, unfinished)]
+            .iter()
+            .for_each(|(id, state)| guest.record(*id, *state));
+        guest.holds(0, 1);
+        let mut log = guest.log();
+        log.read(later());
+        assert_eq!(log.keeps_back(), None);
+        guest.holds(0, 2);
+        assert_eq!(log.keeps_back(), Some(1));
+        guest.record(1, FINALIZED);
+        guest.holds(0, 3);
+        log.read(later());
+        assert_eq!(log.keeps_back(), None);
+    }
+}
+
+#[test]
 fn a_line_without_its_end_is_read_when_asked_for_and_what_follows_it_later() {
     let guest = Guest::new();
     let texts = |records: Vec<LogRecord>| records.into_iter().map(|it| (it.seq, it.text)).collect::<Vec<_>>();

@@ -214,7 +214,7 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
             let record =
                 LogRecord { seq: 0, time: Duration::ZERO, level, user: false, text: text.to_owned() };
             machine.notice(Notice::Log(vec![record]));
-            machine.notice(Notice::Answer { id, answer: Answer::LogRead });
+            machine.notice(Notice::Answer { id, answer: Answer::LogRead { keeps_back: None } });
         }
         machine.request();
     });
@@ -238,6 +238,26 @@ fn words_of_a_panic_from_a_healthy_kernel_end_nothing() {
         machine.request();
     });
     assert_eq!(*why(&events), RunEnd::Completed);
+}
+
+#[test]
+fn a_record_that_keeps_others_back_is_told_once_and_not_if_it_is_finished_soon() {
+    let told = |keeps_back: fn(usize) -> Option<u64>| {
+        let events =
+            events(&plan([0, 1].map(|_| step(vec![call(Role::Main, 39, vec![])])).into()), |machine| {
+                machine.boot();
+                machine.keeps_back = Some(7);
+                let mut steps = 0;
+                while let Some(Request { id, .. }) = machine.request() {
+                    machine.keeps_back = keeps_back(steps);
+                    steps += 1;
+                    machine.reply(id, returned(0));
+                }
+            });
+        assert_eq!(*why(&events), RunEnd::Completed);
+        events.iter().filter(|event| **event == Event::Tampered(Tampered::KeptBack)).count()
+    };
+    assert_eq!([told(|_| Some(7)), told(|_| None), told(|step| Some(step as u64))], [1, 0, 2]);
 }
 
 #[test]
@@ -278,7 +298,9 @@ fn a_machine_that_fails_on_the_way_out_has_not_completed() {
         while let Ok(Some(command)) = machine.link.receive(Instant::now() + LONG) {
             match command {
                 Command::Stop | Command::Rest => break,
-                Command::Ask { id, .. } => machine.notice(Notice::Answer { id, answer: Answer::LogRead }),
+                Command::Ask { id, .. } => {
+                    machine.notice(Notice::Answer { id, answer: Answer::LogRead { keeps_back: None } })
+                }
                 Command::Control(_) | Command::Expect { .. } => {}
             }
         }

@@ -26,6 +26,8 @@ pub struct StandIn {
     pub expected: Option<board::wire::Expected>,
     /// Said before the end.
     pub counted: Vec<Vec<SyscallCount>>,
+    /// The record of the log that keeps back others.
+    pub keeps_back: Option<u64>,
     /// What is asked for in one request, and what came of it.
     pub chain: Option<Chain>,
 }
@@ -146,7 +148,7 @@ impl StandIn {
                         Question::ReadLog { .. } => {
                             let records = self.log.drain(..).collect();
                             self.notice(Notice::Log(records));
-                            Answer::LogRead
+                            Answer::LogRead { keeps_back: self.keeps_back }
                         }
                         Question::Sample => Answer::Standing(vec![STANDING]),
                         Question::Inspect { .. } => {
@@ -215,6 +217,7 @@ pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Lin
                 sighting: Default::default(),
                 expected: None,
                 counted: Vec::new(),
+                keeps_back: None,
                 chain: None,
             });
         });

@@ -111,6 +111,22 @@ fn what_a_module_leaves_behind_is_named() {
 }
 
 #[test]
+fn what_is_mounted_over_proc_and_dev_hides_nothing_that_is_left() {
+    let leaves = root().join("tests/fixtures/modules/leaves");
+    let hides = "grep -v leaves /proc/devices > /tmp/devices; mount --bind /tmp/devices /proc/devices; \
+                 mkdir /tmp/dev; mount --bind /tmp/dev /dev; ! grep leaves /proc/devices; ! ls /dev/left-behind";
+    let ran = run_text(&format!(
+        "modules: [{}]\nsteps:\n  - insmod: leaves\n  - {{mknod: /dev/left-behind, char: [241, 0]}}\n  - rmmod: leaves\n  \
+         - run: [sh, -c, '{hides}']\nexpect: {{clean: [modules, devices, nodes]}}\n",
+        leaves.display()
+    ));
+    ran.ends_with("fail", 1);
+    assert_eq!(ran.step_verdicts()[4], "pass", "{}", ran.text);
+    ran.says("got 241 leaves (Character) left");
+    ran.says("got left-behind left");
+}
+
+#[test]
 fn configuration_that_the_kernel_lacks_is_bad_input() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("needs.yaml");

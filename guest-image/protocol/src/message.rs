@@ -4,7 +4,13 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
+
+/// The agent's descriptor of proc, for openat(2): nobody can mount anything over it. It lies above those of the worker's pipes.
+pub const OWN_PROC: i32 = 1010;
+
+/// The same of devtmpfs.
+pub const OWN_DEV: i32 = 1011;
 
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -101,8 +101,6 @@ fn configuration(files: &Path, folder: &Path, memory_mib: u32) -> String {
         // It wants one, and nothing runs it.
         format!("vgaromimage: file={}", files.join("vgabios.bin").display()),
         format!("optramimage1: file={}, address=0x0", at(image::MEMORY)),
-        // By the machine's own clock too, or the real one's would say when its processor looks for interrupts.
-        "vga: extension=none, update_freq=1, realtime=0".to_owned(),
         "pci: enabled=0".to_owned(),
         format!("com1: enabled=1, mode=file, dev={}", at(CONSOLE)),
         format!("com2: enabled=1, mode=file, dev={}", at(EVENTS)),

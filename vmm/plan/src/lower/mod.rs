@@ -242,6 +242,15 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
         }
         let first = ops.len();
         let mut more = read_also(Role::Also(None), place.path(), first);
+        // What somebody has mounted over it shows nothing of the kernel.
+        let own = [("/proc/", protocol::OWN_PROC), ("/dev", protocol::OWN_DEV)];
+        let own = own.iter().find_map(|(above, fd)| Some((place.path().strip_prefix(above)?, *fd)));
+        if let Some((path, fd)) = own {
+            let path = if path.is_empty() { "." } else { path };
+            let flags = Operand::Int(OFlag::O_CLOEXEC.bits() as u64);
+            let args = vec![Operand::Int(fd as u64), text(path), flags, Operand::Int(0)];
+            more[0].what = call(numbers::OPENAT, args);
+        }
         if *place == Place::Nodes {
             let size = Place::LISTING;
             let buffer = vec![Operand::Op(first), Operand::Out(size), Operand::Int(size.into())];

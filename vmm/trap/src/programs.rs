@@ -33,6 +33,44 @@ const PIECES: [u64; 3] = [20, 296, 328];
 const SENDFILE: u64 = 40;
 /// `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
 const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
+
+/// The same of the 32-bit table (arch/x86/entry/syscalls/syscall_32.tbl): `write` and `pwrite64`; `sendfile` and `sendfile64`;
+/// and otherwise, as which its pieces count too: `writev`, `splice`, `tee`, `vmsplice`, `pwritev`, `copy_file_range`, `pwritev2`.
+const WRITES_32: [u64; 2] = [4, 181];
+const SENDFILE_32: [u64; 2] = [187, 239];
+const OTHERWISE_32: [u64; 10] = [146, 313, 315, 316, 334, 377, 379, 425, 426, 427];
+
+/// How a call writes, if it does.
+enum Writes {
+    /// What is in memory at the second argument, as long as the third.
+    Memory,
+    /// So many pieces.
+    Pieces,
+    /// So much as the fourth argument, out of a file.
+    File,
+    /// What can't be bounded.
+    Otherwise,
+}
+
+impl Writes {
+    fn of(door: Door, nr: u64) -> Option<Self> {
+        if door == Door::Syscall64 {
+            return match nr {
+                SENDFILE => Some(Self::File),
+                nr if WRITES.contains(&nr) => Some(Self::Memory),
+                nr if PIECES.contains(&nr) => Some(Self::Pieces),
+                nr if OTHERWISE.contains(&nr) => Some(Self::Otherwise),
+                _ => None,
+            };
+        }
+        match nr & u64::from(u32::MAX) {
+            nr if WRITES_32.contains(&nr) => Some(Self::Memory),
+            nr if SENDFILE_32.contains(&nr) => Some(Self::File),
+            nr if OTHERWISE_32.contains(&nr) => Some(Self::Otherwise),
+            _ => None,
+        }
+    }
+}
 /// More pieces the kernel does not take at once (UIO_MAXIOV of include/uapi/linux/uio.h).
 const MOST_PIECES: u64 = 1024;
 
@@ -125,30 +163,33 @@ impl Programs {
         }
         let threads = CLONES[0] == nr || (CLONES[1] == nr && args[0] & CLONE_THREAD != 0);
         seen.signals |= threads || SIGNALS.contains(&nr) || door != Door::Syscall64;
-        if door != Door::Syscall64 || OTHERWISE.contains(&nr) {
+        let Some(writes) = Writes::of(door, nr) else { return };
+        // A 32-bit program has half of each register.
+        let args = if door == Door::Syscall64 { *args } else { args.map(|arg| arg & u64::from(u32::MAX)) };
+        let mut wish = Written::default();
+        let user = user();
+        let pieces = match writes {
+            Writes::Memory => Some(vec![(args[1], args[2])]),
+            Writes::Pieces => user.as_ref().and_then(|user| pieces(user, args[1], args[2])),
+            Writes::File => {
+                wish.unknown = args[3];
+                Some(Vec::new())
+            }
+            Writes::Otherwise => None,
+        };
+        let Some(pieces) = pieces else {
             seen.unbounded = true;
             return;
-        }
-        let mut wish = Written::default();
-        if nr == SENDFILE {
-            wish.unknown = args[3];
-        } else if WRITES.contains(&nr) || PIECES.contains(&nr) {
-            let user = user();
-            let many = || user.as_ref().and_then(|user| pieces(user, args[1], args[2]));
-            let pieces = if WRITES.contains(&nr) { Some(vec![(args[1], args[2])]) } else { many() };
-            let Some(pieces) = pieces else {
-                seen.unbounded = true;
-                return;
-            };
-            for (at, length) in pieces {
-                let known = self.look(&mut seen.written, user.as_ref(), (at, length), wish.known);
-                wish.known += known;
-                wish.unknown = wish.unknown.saturating_add(length - known);
-            }
+        };
+        for (at, length) in pieces {
+            let known = self.look(&mut seen.written, user.as_ref(), (at, length), wish.known);
+            wish.known += known;
+            wish.unknown = wish.unknown.saturating_add(length - known);
         }
         wish.unknown = wish.unknown.min(MOST_AT_ONCE);
         seen.unread = seen.unread.saturating_add(wish.unknown);
-        if let Some(task) = who.task
+        // What came of it is seen at the 64-bit door alone.
+        if let Some(task) = who.task.filter(|_| door == Door::Syscall64)
             && wish.unknown > 0
             && self.writing.len() < MOST_PROGRAMS
         {

@@ -64,6 +64,29 @@ fn what_programs_write_is_looked_at() {
 }
 
 #[test]
+fn what_32_bit_programs_write_is_looked_at_too() {
+    let memory = memory();
+    memory.write_slice(b"hello there", GuestAddress(0x8000)).unwrap();
+    let seen = |door, nr, args: [u64; 6]| {
+        let mut seen = Sighting::default();
+        let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
+        Programs::default().call(&mut seen, Who { task: Some(1), pid: Some(7) }, (door, nr, &args), user);
+        seen
+    };
+    let high = 0xffff_ffff_0000_0000;
+    for door in [Door::Int80, Door::Syscall32, Door::Sysenter] {
+        let wrote = seen(door, 4 | high, [1, BUFFER | high, 5 | high, 0, 0, 0]);
+        assert_eq!((&wrote.written, wrote.unread, wrote.unbounded), (&counts(b"hello"), 0, false));
+        // Of the other table this is an exit, and that its open.
+        assert_eq!(seen(door, 1, [1, BUFFER, 5, 0, 0, 0]).written, ByteCounts::default());
+        let sent = seen(door, 187, [1, 3, 0, 100, 0, 0]);
+        assert_eq!((sent.unread, sent.unbounded), (100, false));
+        assert!(seen(door, 146, [1, BUFFER, 1, 0, 0, 0]).unbounded && seen(door, 313, [0; 6]).unbounded);
+        assert!(!seen(door, 20, [0; 6]).unbounded);
+    }
+}
+
+#[test]
 fn whom_a_call_reaches_into_is_known() {
     let memory = memory();
     memory.write_slice(b"/proc/17/mem\0/proc/x/mem\0/proc/18/maps\0", GuestAddress(0x8000)).unwrap();

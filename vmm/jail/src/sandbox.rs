@@ -260,8 +260,9 @@ impl Sandbox {
     /// The kernel's own limits, for each process (prlimit(1)).
     fn limits(&self) -> Vec<OsString> {
         let Budget { time, processes, memory, disk, .. } = self.budget;
-        // One process alone may map more than it uses.
-        let space = memory.saturating_mul(2);
+        // One process alone may map more than it uses. Who takes too much is to be seen, and told: one that meets this limit
+        // between two looks of the watch would only end, and the build with another message, or go on without it.
+        let space = memory.saturating_mul(2).saturating_add(BETWEEN_LOOKS);
         let words = format!(
             "prlimit --core=0 --fsize={} --as={space} --cpu={} --nproc={processes} --nofile=4096 --",
             disk.min(4 << 30),
@@ -270,6 +271,9 @@ impl Sandbox {
         words.split(' ').map(OsString::from).collect()
     }
 }
+
+/// More memory than one process can fill in that time, in bytes.
+const BETWEEN_LOOKS: u64 = 2 << 30;
 
 /// The folders in which programs are looked for, but for those of the system. One that holds somebody's home or more is
 /// none.

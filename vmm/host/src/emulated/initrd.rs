@@ -31,7 +31,7 @@ pub(super) fn ensure(folder: &Path) -> Result<Initrd, EmulatedError> {
             file.persist(&path).map_err(|error| error.error)
         };
         write().map_err(EmulatedError::io("write", &path))?;
-        keep_newest(folder, "initrd-", KEPT);
+        keep_newest(folder, |name| name.starts_with("initrd-"), KEPT);
     }
     Ok(Initrd { path, key })
 }
@@ -125,14 +125,13 @@ fn without_debug_info(program: &Path) -> Result<Vec<u8>, EmulatedError> {
     fs::read(source).map_err(EmulatedError::io("read", source))
 }
 
-/// Removes all but the newest few files of a prefix. What can't be removed is removed another time.
-pub(super) fn keep_newest(folder: &Path, prefix: &str, kept: usize) {
-    let is_ours = |name: &str| name.starts_with(prefix);
+/// Removes all but the newest few files with such names. What can't be removed is removed another time.
+pub(super) fn keep_newest(folder: &Path, is_ours: impl Fn(&str) -> bool, kept: usize) {
     let mut found: Vec<_> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
+        .filter(|entry| entry.file_name().to_str().is_some_and(&is_ours))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     found.sort();

@@ -4,7 +4,7 @@
 //! to report a failure to but its console, which the harness outside keeps and shows.
 
 use super::{
-    MODULES, PORT_PREFIX,
+    MODULES, PORT_PREFIX, initrd,
     talk::{Blob, CALL_LENGTH, Call, FILES, FromHost, Key, ToHost, files},
 };
 use crate::emulated_intel;
@@ -23,12 +23,16 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempPath;
 
 /// Where files that were sent are kept: in memory, like everything here.
 const BLOBS: &str = "/blobs";
+
+/// So many kernels and images stay, beside those that come with a plan: as many as all slots use at once. With debugging a kernel takes
+/// a tenth of the host's memory.
+const KEPT_BLOBS: usize = super::SLOTS * (FILES - 1);
 
 /// Where saved machines are: they live as long as this host, and travel in its own saved state.
 const MACHINES: &str = "/machines";
@@ -213,6 +217,7 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
         .into_temp_path();
     places[FILES - 1] = luggage.to_path_buf();
     let needed: [bool; FILES] = std::array::from_fn(|index| !places[index].exists());
+    keep_blobs(folder, &places);
     say(link, &FromHost::Need(needed));
     for ((blob, place), needed) in blobs.iter().zip(&places).zip(needed) {
         if needed {
@@ -230,6 +235,17 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
         }
         ToHost::Offer(_) => Err(Refusal::Say("received a second offer".to_owned())),
     }
+}
+
+/// Makes room for files that later plans may want again, and counts these as the newest. Those that other slots use were so a
+/// moment ago.
+fn keep_blobs(folder: &Path, used: &[PathBuf]) {
+    for place in used {
+        // It fails where the file is still to come.
+        let _ =
+            File::options().append(true).open(place).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+    initrd::keep_newest(folder, |name| name.bytes().all(|byte| byte.is_ascii_hexdigit()), KEPT_BLOBS);
 }
 
 /// Makes room for one more saved machine, unless it is there.
@@ -313,6 +329,28 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     const KEY: Key = [7; 16];
+
+    #[test]
+    fn files_that_nobody_used_lately_make_room_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |index: usize| folder.path().join(format!("{index:064x}"));
+        for index in 0..=KEPT_BLOBS {
+            fs::write(place(index), "a kernel").unwrap();
+            let age = Duration::from_secs(100 - index as u64);
+            File::options()
+                .append(true)
+                .open(place(index))
+                .unwrap()
+                .set_modified(SystemTime::now() - age)
+                .unwrap();
+        }
+        fs::write(folder.path().join("luggage-1"), "").unwrap();
+        // The oldest is wanted again, and another one is still to come.
+        keep_blobs(folder.path(), &[place(0), place(99)]);
+        let there: Vec<bool> = (0..=KEPT_BLOBS).map(|index| place(index).exists()).collect();
+        assert_eq!(there.iter().filter(|there| !**there).count(), 1);
+        assert!(there[0] && !there[1] && folder.path().join("luggage-1").exists());
+    }
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)

@@ -97,7 +97,7 @@ impl OwnHost {
             file.persist(&self.saved).map_err(|error| error.error)
         });
         if saved.is_ok() {
-            initrd::keep_newest(&self.files, "saved-", KEPT);
+            initrd::keep_newest(&self.files, |name| name.starts_with("saved-"), KEPT);
         }
     }
 }

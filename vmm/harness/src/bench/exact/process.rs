@@ -11,8 +11,8 @@ pub const PROCESSES: [(&str, &[&str]); 3] = [("", &[]), ("vmm run hello: cold", 
 pub const WARM: &str = "vmm run hello: warm";
 
 /// Where it is in the host: scenario, module, cache. The agent has to lie beside the program, which is the host's init.
-const SCENARIO: &str = "/work/hello.yaml";
-const MODULE: &str = "helloModule.ko";
+const SCENARIO: &str = "/scenario/hello.yaml";
+const MODULE: &str = "/scenario/helloModule.ko";
 const CACHE: &str = "/cache";
 
 /// Such a process, in the host.
@@ -37,7 +37,7 @@ pub fn files(hello: &str, module: &Path, agent: &Path, kernel: &Path) -> io::Res
     let hello = hello.replace(theirs, &format!("modules: [{MODULE}]"));
     let mut files = vec![
         (SCENARIO.to_owned(), 0o444, hello.into_bytes()),
-        (format!("/work/{MODULE}"), 0o444, fs::read(module)?),
+        (MODULE.to_owned(), 0o444, fs::read(module)?),
         ("/vmm-agent".to_owned(), 0o555, fs::read(agent)?),
     ];
     let hash = kernel.file_name().unwrap_or_default().to_string_lossy();

@@ -1,0 +1,215 @@
+//! Reports that are kept: whole, read again, merged, compared.
+
+use super::*;
+
+#[test]
+fn json_of_a_run_that_was_cut_off_is_whole_and_no_pass() {
+    let scenario = scenario(CHARDEV);
+    let all = judged(&scenario, &good_run(&scenario));
+    for length in 1..all.len() {
+        let object = written(&all[..length]);
+        assert_eq!(object["verdict"], "infra");
+        let steps = object["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), scenario.steps.len());
+        let done = all[..length].iter().filter(|judged| matches!(judged, Judged::Step(_))).count();
+        let listed = steps.iter().filter(|step| step["verdict"] == "pass").count();
+        assert_eq!(listed, done);
+    }
+    assert_eq!(written(&all)["verdict"], "pass");
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_found_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = |path: &std::path::Path| Files::default().add(path, json::render);
+    assert!(create(folder.path()).is_err_and(|why| why.contains("it is a folder")));
+    assert!(create(&folder.path().join("missing/out.json")).is_err());
+    let fine = folder.path().join("out.json");
+    create(&fine).unwrap();
+    assert!(!fine.exists(), "nothing is written before the run begins");
+}
+
+#[test]
+fn a_report_that_is_read_again_gives_the_same_reports() {
+    let session = recorded();
+    let text = json::render(&session);
+    fits_the_schema(&serde_json::from_str(&text).unwrap());
+    let again = json::read(&text).unwrap();
+    for render in [
+        json::render,
+        crate::junit::render,
+        crate::ktap::render,
+        crate::markdown::render,
+        crate::html::render,
+    ] {
+        assert_eq!(render(&again), render(&session));
+    }
+    assert_eq!(crate::summary::text(&again), crate::summary::text(&session));
+}
+
+#[test]
+fn what_is_no_report_or_another_versions_is_refused() {
+    let error = |text: &str| json::read(text).unwrap_err().to_string();
+    assert!(error("{").contains("no JSON"));
+    assert!(error("{}").contains("no report of vmm"));
+    assert!(error("{\"schema\": 1}").contains("schema 1, and this vmm reads 2"));
+    let text = json::render(&recorded());
+    assert!(
+        error(&text.replace("\"flaky\": false", "\"x\": 1").replace("\"variant\"", "\"v\""))
+            .contains("`variant`")
+    );
+    assert!(error(&text.replace("\"verdict\": \"fail\"", "\"verdict\": \"green\"")).contains("`green`"));
+    // Numbers that are cut off would name another part.
+    let shard = |shard: &str| error(&text.replacen("\"shard\": null", &format!("\"shard\": {shard}"), 1));
+    assert!(shard(r#"{"index": 4294967297, "of": 2, "plan": "p"}"#).contains("`index` is too large"));
+    for index in [0, 3] {
+        let wrong = shard(&format!(r#"{{"index": {index}, "of": 2, "plan": "p"}}"#));
+        assert!(wrong.contains(&format!("no shard {index} of 2")), "{wrong}");
+    }
+}
+
+#[test]
+fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut artifacts = crate::artifacts::Artifacts::create(&folder.path().join("a/b")).unwrap();
+    let (began, all) = session();
+    artifacts.begin(&began).unwrap();
+    all.iter().for_each(|judged| artifacts.event(judged).unwrap());
+    let place = |name: &str| folder.path().join("a/b").join(name);
+    let mut names: Vec<String> = std::fs::read_dir(place(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["001-good@6.12", "002-bad___b____x_@6.12", "003-good@7.3", "004-bad___b____x_@7.3"]);
+    let read = |name: &str| std::fs::read_to_string(place("002-bad___b____x_@6.12").join(name)).unwrap();
+    assert!(read("repeat.sh").contains("exec vmm run scenarios/test.yaml --kernel 3f9c1a2b7d"));
+    assert!(read("verdict").starts_with("fail\n1 of 1 steps failed"));
+    let report = json::read(&read("report.json")).unwrap();
+    assert_eq!(report.runs.len(), 1);
+    assert!(
+        crate::artifacts::Artifacts::create(&place("001-good@6.12/verdict")).is_err(),
+        "a file is no folder"
+    );
+}
+
+/// What a real browser makes of the page, where there is one.
+#[test]
+fn a_browser_shows_the_page_and_its_filter_and_runs_nothing_of_a_guests() {
+    let Some(browser) = ["chromium", "google-chrome", "chromium-browser"].into_iter().find(|name| {
+        std::process::Command::new(name).arg("--version").output().is_ok_and(|it| it.status.success())
+    }) else {
+        eprintln!("there is no Chromium here: the page was not looked at");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    let page = crate::html::render(&recorded());
+    assert!(!page.contains("<b>|"), "a scenario's name is text");
+    // A script of somebody else's would change the title, if it ran.
+    let evil = page.replacen(
+        "<h1>",
+        "<script>document.title = 'evil'</script><img src=x onerror=\"document.title='evil'\"><h1>",
+        1,
+    );
+    std::fs::write(&path, evil).unwrap();
+    let output = std::process::Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    assert!(dom.contains("<title>vmm: 2 of 5 scenarios passed</title>"), "{dom}");
+    assert!(dom.contains("5 of 5 shown"), "its own script ran: {dom}");
+    assert!(dom.matches("class=\"scenario\"").count() == 5, "{dom}");
+}
+
+#[test]
+fn a_file_is_whole_from_the_beginning_and_after_everything_that_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("junit.xml");
+    let (began, all) = session();
+    let mut file = Files::default();
+    file.add(&path, crate::junit::render).unwrap();
+    let read =
+        || quick_junit::Report::deserialize_from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    file.begin(&began).unwrap();
+    assert_eq!((read().tests, read().errors), (10, 5), "nothing has run, and nothing passes");
+    for judged in &all {
+        file.event(judged).unwrap();
+        assert_eq!(read().tests, 10);
+    }
+    file.finish().unwrap();
+    assert_eq!((read().failures, read().errors), (2, 1));
+}
+
+#[test]
+fn an_old_run_is_shown_as_it_was() {
+    let scenario = scenario(CHARDEV);
+    let all = judged(&scenario, &good_run(&scenario));
+    let mut session = crate::record::Session::default();
+    all.iter().for_each(|judged| _ = session.event(judged));
+    session.finished = true;
+    let again = json::read(&json::render(&session)).unwrap();
+    let page = Page::default();
+    let mut terminal = Terminal::new(Box::new(page.clone()), false);
+    crate::show::show(&again, &mut terminal, &mut std::io::sink()).unwrap();
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    // The running kernel told its release later than that line.
+    let others = |text: &str| {
+        text.lines().filter(|it| !it.starts_with("kernel ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&text), others(&shown(&all, false)));
+}
+
+fn part(index: u32, of: u32, plan: &str, runs: std::ops::Range<usize>) -> crate::record::Session {
+    let mut session = recorded();
+    session.runs = session.runs.drain(runs).collect();
+    session.shard = Some(crate::record::Shard { index, of, plan: plan.into() });
+    session
+}
+
+#[test]
+fn only_all_parts_of_one_run_make_a_whole() {
+    use crate::merge::{MergeError, merge};
+    let named = |parts: Vec<crate::record::Session>| {
+        parts.into_iter().enumerate().map(|(at, part)| (format!("{at}.json"), part)).collect::<Vec<_>>()
+    };
+    let whole = merge(named(vec![part(2, 2, "p", 2..5), part(1, 2, "p", 0..2)])).unwrap();
+    assert_eq!((whole.runs.len(), whole.finished, whole.shard), (5, true, None));
+    let error = |parts| merge(named(parts)).unwrap_err();
+    let names = ("0.json".to_owned(), "1.json".to_owned());
+    assert_eq!(error(vec![]), MergeError::Nothing);
+    let missing = MergeError::Missing { of: 3, missing: "1, 3".into() };
+    assert_eq!(error(vec![part(2, 3, "p", 0..2)]), missing);
+    let MergeError::Missing { missing, .. } = error(vec![part(1, u32::MAX, "p", 0..2)]) else { panic!() };
+    assert!(missing.starts_with("2, 3, ") && missing.ends_with("17, 4294967278 more"), "{missing}");
+    let twice = error(vec![part(1, 2, "p", 0..2), part(1, 2, "p", 2..5)]);
+    assert_eq!(twice, MergeError::Twice(names.0.clone(), names.1.clone()));
+    let other = error(vec![part(1, 2, "p", 0..2), part(2, 2, "q", 2..5)]);
+    assert_eq!(other, MergeError::Other(names.0.clone(), names.1.clone()));
+    let mixed = error(vec![part(1, 1, "p", 0..2), recorded()]);
+    assert_eq!(mixed, MergeError::Mixed(names.0.clone(), names.1.clone()));
+    assert!(matches!(error(vec![recorded(), recorded()]), MergeError::Again { .. }));
+}
+
+#[test]
+fn a_difference_says_what_fails_and_passes_now_and_what_is_new() {
+    let (old, mut new) = (recorded(), recorded());
+    assert_eq!(crate::diff::diff(&old, &old).text, "No difference.\n\n2 of 5 passed before, 2 of 5 now.\n");
+    // The first fails now as the second did, which passes now as the first did.
+    let [first, second, ..] = &mut new.runs[..] else { panic!("five runs") };
+    std::mem::swap(&mut first.report, &mut second.report);
+    std::mem::swap(&mut first.settled, &mut second.settled);
+    second.report.as_mut().unwrap().ran = Duration::from_secs(3);
+    let warning = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
+    let splat = splat::scan(warning.as_bytes()).remove(0);
+    let finding =
+        judge::Finding { splat, gravity: judge::Gravity::Splat, step: Some(0), count: 1, excuse: None };
+    first.report.as_mut().unwrap().findings.push(finding);
+    new.runs.pop();
+    let difference = crate::diff::diff(&old, &new);
+    assert!(difference.is_worse);
+    insta::assert_snapshot!(difference.text);
+}

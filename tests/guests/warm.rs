@@ -139,8 +139,9 @@ fn all_other_fixtures_come_to_the_same() {
         "two-cpus",
         "count",
     ];
-    // The first two boot no guest, the next two none that could be saved, and one takes as long as all others.
-    let cannot = ["broken", "circle", "no-init", "no-time-to-boot", "long"];
+    // The first two boot no guest, the next two none that could be saved, one takes as long as all others, and of one it depends on
+    // this machine how many of its lines can be read in time.
+    let cannot = ["broken", "circle", "no-init", "no-time-to-boot", "long", "floods"];
     let files = fs::read_dir(fixture("")).expect("there are fixtures");
     let names = files.map(|file| file.expect("it can be read").file_name().into_string().expect("a name"));
     let mut names: Vec<String> =

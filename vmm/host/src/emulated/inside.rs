@@ -15,6 +15,7 @@ use engine::{
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
+    sys::statvfs::statvfs,
 };
 use plan::Plan;
 use std::{
@@ -39,6 +40,9 @@ const MACHINES: &str = "/machines";
 
 /// So many of them are kept, those used last: each takes some ten MiB of the host's memory.
 const KEPT_MACHINES: usize = 4;
+
+/// So many bytes are left free beside what is known to come.
+const SPARE: u64 = 32 << 20;
 
 /// A port that nobody is connected to reads as ended at once; looking again takes a while.
 const IDLE: Duration = Duration::from_millis(10);
@@ -218,6 +222,9 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
     places[FILES - 1] = luggage.to_path_buf();
     let needed: [bool; FILES] = std::array::from_fn(|index| !places[index].exists());
     keep_blobs(folder, &places);
+    let coming: u64 =
+        blobs.iter().zip(needed).filter(|(_, needed)| *needed).map(|(blob, _)| blob.length).sum();
+    make_room(Path::new(MACHINES), coming, &|| free(folder));
     say(link, &FromHost::Need(needed));
     for ((blob, place), needed) in blobs.iter().zip(&places).zip(needed) {
         if needed {
@@ -229,7 +236,8 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
             files(&mut plan).into_iter().zip(places).for_each(|(file, place)| *file = place);
             if let Some(warm) = &mut plan.warm {
                 warm.folder = MACHINES.into();
-                keep_machines(Path::new(MACHINES), &warm.key);
+                // Of a saved machine all of its memory may be there.
+                keep_machines(Path::new(MACHINES), &warm.key, u64::from(plan.machine.memory_mib) << 20);
             }
             Ok((*plan, luggage))
         }
@@ -248,11 +256,37 @@ fn keep_blobs(folder: &Path, used: &[PathBuf]) {
     initrd::keep_newest(folder, |name| name.bytes().all(|byte| byte.is_ascii_hexdigit()), KEPT_BLOBS);
 }
 
-/// Makes room for one more saved machine, unless it is there.
-fn keep_machines(folder: &Path, wanted: &str) {
+/// Makes room for one more saved machine of this size, unless it is there.
+fn keep_machines(folder: &Path, wanted: &str, bytes: u64) {
     if folder.join(wanted).exists() {
         return;
     }
+    let mut all = machines(folder);
+    let old = (all.len() + 1).saturating_sub(KEPT_MACHINES);
+    all.truncate(old);
+    // A machine that runs from one of them has its memory mapped, and keeps it.
+    all.iter().for_each(|path| drop(fs::remove_dir_all(path)));
+    make_room(folder, bytes, &|| free(folder));
+}
+
+/// Removes saved machines, those first that were not used for longest, until so many bytes are free, and some more for all
+/// that a run writes.
+fn make_room(folder: &Path, bytes: u64, free: &dyn Fn() -> u64) {
+    for path in machines(folder) {
+        if free() >= bytes.saturating_add(SPARE) {
+            return;
+        }
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+/// How many bytes may still be written where this is. Who does not say it has room.
+fn free(folder: &Path) -> u64 {
+    statvfs(folder).map_or(u64::MAX, |it| it.blocks_available().saturating_mul(it.fragment_size()))
+}
+
+/// All saved machines, in the order in which they were used.
+fn machines(folder: &Path) -> Vec<PathBuf> {
     let used = |path: &Path| {
         fs::metadata(path.join("used")).or_else(|_| fs::metadata(path)).and_then(|it| it.modified())
     };
@@ -263,10 +297,7 @@ fn keep_machines(folder: &Path, wanted: &str) {
         .filter_map(|entry| Some((used(&entry.path()).ok()?, entry.path())))
         .collect();
     all.sort();
-    let old = (all.len() + 1).saturating_sub(KEPT_MACHINES);
-    all.truncate(old);
-    // A machine that runs from one of them has its memory mapped, and keeps it.
-    all.iter().for_each(|(_, path)| drop(fs::remove_dir_all(path)));
+    all.into_iter().map(|(_, path)| path).collect()
 }
 
 /// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
@@ -329,6 +360,27 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     const KEY: Key = [7; 16];
+
+    #[test]
+    fn saved_machines_go_until_there_is_room_the_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for (index, name) in ["oldest", "older", "newest"].iter().enumerate() {
+            let machine = folder.path().join(name);
+            fs::create_dir(&machine).unwrap();
+            let used = File::create(machine.join("used")).unwrap();
+            used.set_modified(SystemTime::now() - Duration::from_secs(100 - index as u64)).unwrap();
+        }
+        let there = || machines(folder.path()).len() as u64;
+        // Each takes 64 MiB of 192.
+        let free = || (3 - there()) * (64 << 20);
+        make_room(folder.path(), 0, &|| SPARE);
+        assert_eq!(there(), 3);
+        make_room(folder.path(), 64 << 20, &free);
+        assert_eq!(machines(folder.path()), [folder.path().join("newest")]);
+        // What can't be had is not waited for.
+        make_room(folder.path(), u64::MAX, &free);
+        assert_eq!(there(), 0);
+    }
 
     #[test]
     fn files_that_nobody_used_lately_make_room_and_others_stay() {

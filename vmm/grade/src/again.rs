@@ -1,41 +1,72 @@
-//! What does not get all points is run once more, so that no student loses any by chance. Only a hang that came twice at one place is
-//! not waited for again in later tests: nobody learns anything by it.
+//! What does not get all points is run once more, so that no student loses any by chance. Whoever hangs is not waited for as long as
+//! the first time, once it is known where: what hangs again at that place has hung.
 
 use crate::{assignment::Rule, points::Points, record::Run, run::Stopped, score};
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
+
+/// How long a run's steps may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as the scenario says.
+    Whole,
+    /// A part of that, which is enough to be found again where it hung before.
+    Short,
+}
+
+/// A run, or why there is none.
+type Ran = Result<Result<Run, String>, Stopped>;
 
 /// Where a student's code hung in two runs of a test.
 #[derive(Debug, Default)]
 pub struct Hangs(BTreeSet<String>);
 
 impl Hangs {
-    /// The run that counts of a first one and, where it is needed, of `again`'s; and another one that came to something else. `module` is the
-    /// student's.
+    /// The run of a test that counts, and another one that came to something else. `module` is the student's.
     ///
     /// # Errors
-    /// The user pressed Ctrl-C.
+    /// Why the first run could not be; or the user pressed Ctrl-C.
     pub fn settle(
         &mut self,
-        first: Run,
         of: Points,
         rule: Rule,
         module: &str,
-        again: &mut dyn FnMut() -> Result<Result<Run, String>, Stopped>,
-    ) -> Result<(Run, Option<Run>), Stopped> {
+        run: &mut dyn FnMut(Patience) -> Ran,
+    ) -> Result<Result<(Run, Option<Run>), String>, Stopped> {
+        let first = match self.0.is_empty() {
+            true => run(Patience::Whole)?,
+            false => shortly(run, module, |place| self.0.contains(place))?,
+        };
+        let first = match first {
+            Ok(first) if first.points != of => first,
+            other => return Ok(other.map(|first| (first, None))),
+        };
         let place = place(&first, module);
-        if first.points == of || place.as_ref().is_some_and(|place| self.0.contains(place)) {
-            return Ok((first, None));
-        }
+        let second = match &place {
+            Some(here) => shortly(run, module, |place| place == here)?,
+            None => run(Patience::Whole)?,
+        };
         // A host that fails now takes nothing from what is known.
-        let Ok(second) = again()? else { return Ok((first, None)) };
-        if let Some(here) = place
-            && self::place(&second, module).as_ref() == Some(&here)
-        {
-            self.0.insert(here);
+        let Ok(second) = second else { return Ok(Ok((first, None))) };
+        if place.is_some() && self::place(&second, module) == place {
+            self.0.extend(place);
         }
-        Ok(score::choose(first, second, rule))
+        Ok(Ok(score::choose(first, second, rule)))
     }
+}
+
+/// A run with little patience, and one with all of it where the first did not end and is not known to hang there.
+fn shortly(run: &mut dyn FnMut(Patience) -> Ran, module: &str, known: impl Fn(&str) -> bool) -> Ran {
+    match run(Patience::Short)? {
+        Ok(short) if hung(&short) && !place(&short, module).is_some_and(|place| known(&place)) => {
+            run(Patience::Whole)
+        }
+        short => Ok(short),
+    }
+}
+
+fn hung(run: &Run) -> bool {
+    run.verdict.starts_with("hang")
 }
 
 /// The function in which a run hung: the student's own, as far as one is seen; else the one in which a processor was most of the time.
@@ -46,7 +77,7 @@ pub fn place(run: &Run, module: &str) -> Option<String> {
     static SAMPLES: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"running at .*\((\d+) of (\d+) samples\)").expect("a constant that tests use")
     });
-    if !run.verdict.starts_with("hang") {
+    if !hung(run) {
         return None;
     }
     let module = module.replace('-', "_");
@@ -123,24 +154,44 @@ mod tests {
     }
 
     #[test]
-    fn only_a_hang_that_came_twice_at_one_place_is_not_tried_again() {
+    fn a_hang_is_waited_for_once_and_everybody_has_a_second_chance() {
+        use Patience::{Short, Whole};
         let mut hangs = Hangs::default();
-        let mut tried = |first: Run, second: Run| {
-            let mut times = 0;
-            let mut again = || {
-                times += 1;
-                Ok(Ok(second.clone()))
+        // What it comes to with all patience, run by run; a hang with little is what it is with all of it.
+        let mut tried = |runs: &[Run]| {
+            let mut runs = runs.iter();
+            let mut waited = Vec::new();
+            let mut run = |patience| {
+                waited.push(patience);
+                Ok(Ok(runs.next().expect("no more is run").clone()))
             };
-            let settled = hangs.settle(first, Points::MOST, Rule::Best, "x", &mut again);
-            (settled.unwrap().1.is_some(), times)
+            let settled = hangs.settle(Points::MOST, Rule::Best, "x", &mut run).unwrap().unwrap();
+            assert!(runs.next().is_none(), "more should have been run");
+            (settled.0.verdict, settled.1.is_some(), waited)
         };
         let (read, write) = (|| run("hang-spinning", &[READ]), || run("hang-spinning", &[WRITE]));
         let pass = || Run { points: Points::MOST, ..run("pass", &[]) };
-        assert_eq!(tried(pass(), pass()), (false, 0));
-        assert_eq!(tried(read(), pass()), (true, 1), "by chance");
-        assert_eq!(tried(read(), read()), (false, 1), "that was once only");
-        assert_eq!(tried(read(), pass()), (false, 0), "that was twice");
-        assert_eq!(tried(write(), write()), (false, 1), "elsewhere");
-        assert_eq!(tried(run("fail", &[]), run("fail", &[])), (false, 1));
+        let fail = || run("fail", &[]);
+        let hang = || "hang-spinning".to_owned();
+        assert_eq!(tried(&[pass()]), ("pass".to_owned(), false, vec![Whole]));
+        assert_eq!(tried(&[read(), pass()]), ("pass".to_owned(), true, vec![Whole, Short]), "by chance");
+        assert_eq!(
+            tried(&[read(), write(), pass()]),
+            ("pass".to_owned(), true, vec![Whole, Short, Whole]),
+            "merely slow"
+        );
+        assert_eq!(tried(&[fail(), fail()]), ("fail".to_owned(), false, vec![Whole, Whole]));
+        assert_eq!(tried(&[read(), read()]), (hang(), false, vec![Whole, Short]), "known from now on");
+        assert_eq!(tried(&[read(), read()]), (hang(), false, vec![Short, Short]), "in another test");
+        assert_eq!(tried(&[read(), pass()]), ("pass".to_owned(), true, vec![Short, Short]), "at times");
+        assert_eq!(tried(&[pass()]), ("pass".to_owned(), false, vec![Short]));
+        assert_eq!(
+            tried(&[write(), write(), write()]),
+            (hang(), false, vec![Short, Whole, Short]),
+            "elsewhere"
+        );
+        assert_eq!(hangs.settle(Points::MOST, Rule::Best, "x", &mut |_| Err(Stopped)).err(), Some(Stopped));
+        let none = hangs.settle(Points::MOST, Rule::Best, "x", &mut |_| Ok(Err("no host".into())));
+        assert_eq!(none.unwrap().unwrap_err(), "no host");
     }
 }

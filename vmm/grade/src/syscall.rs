@@ -19,7 +19,11 @@ use crate::{
 };
 use added::Added;
 use functions::{Function, Style};
-use std::collections::{BTreeMap, BTreeSet};
+use regex::Regex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// What is put into the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +101,8 @@ pub fn prepare(
         let name = path.rsplit('/').next().unwrap_or(path).to_owned();
         objects.push(format!("{}.o", name.trim_end_matches(".c")));
         out.text += &crate::source::strip(text);
-        out.files.insert(name, text.clone().into_bytes());
+        let text = added.with_types(text, &format!("{PLACE}{name}"));
+        out.files.insert(name, text.into_bytes());
     }
     let mut folders = BTreeSet::new();
     for taken in std::mem::take(&mut added.taken) {
@@ -108,10 +113,18 @@ pub fn prepare(
         );
         functions.extend(taken.functions);
         out.statics.extend(taken.statics);
-        out.files.insert(taken.name, taken.text.into_bytes());
+        let text = added.with_types(&taken.text, &format!("{PLACE}{}", taken.name));
+        out.files.insert(taken.name, text.into_bytes());
     }
+    let asked: BTreeSet<String> =
+        added.sources.values().chain(added.headers.values()).flat_map(|text| included(text)).collect();
     for (path, text) in &added.headers {
-        out.files.insert(path.rsplit('/').next().unwrap_or(path).to_owned(), text.clone().into_bytes());
+        let name = path.rsplit('/').next().unwrap_or(path);
+        // It may have lain in a folder of the kernel's, by which it is named.
+        let named = asked.iter().filter(|it| it.rsplit('/').next() == Some(name)).map(String::as_str);
+        for name in named.chain([name]) {
+            out.files.insert(name.to_owned(), text.clone().into_bytes());
+        }
     }
     wrong.extend(added.faults(&functions));
     let mut glue = String::from("#include <linux/syscalls.h>\n#include <linux/linkage.h>\n");
@@ -165,6 +178,15 @@ pub fn prepare(
     out.files.insert("Makefile".to_owned(), makefile.into_bytes());
     out.notes = notes;
     Ok(out)
+}
+
+/// The headers that a file names, but for those outside of where headers are looked for.
+fn included(text: &str) -> Vec<String> {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?m)^\s*#\s*include\s*[<"]([\w/.+-]+)[>"]"#).expect("a constant that tests use")
+    });
+    let inside = |name: &String| !name.starts_with('/') && !name.split('/').any(|it| it == ".." || it == ".");
+    LINE.captures_iter(text).map(|found| found[1].to_owned()).filter(inside).collect()
 }
 
 /// The function that a student wrote for a call: of its name, or the only one for the only call.

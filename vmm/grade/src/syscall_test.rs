@@ -27,7 +27,7 @@ fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
     ]);
     let assignment = assignment(more);
     let submission = Submission::read(&assignment, &Files { files, notes: Vec::new() }, &base)?;
-    let kernel = [("kernel/sys.c", SYS)];
+    let kernel = [("kernel/sys.c", SYS), ("include/linux/syscalls.h", HEADER)];
     let asked = submission.asked();
     let has = |path: &str| kernel.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
     let originals = asked.into_iter().filter_map(|path| Some((path.clone(), has(&path)?))).collect();
@@ -39,6 +39,46 @@ const SYS: &str = "#include <linux/fs.h>\nstatic int users;\nSYSCALL_DEFINE0(rea
 
 fn text(handed_in: &HandedIn, file: &str) -> String {
     String::from_utf8_lossy(&handed_in.files[file]).into_owned()
+}
+
+#[test]
+fn types_in_a_header_of_the_kernels_stand_in_front_of_the_code_that_needs_them() {
+    let types = "#define NAMES 4\nstruct stats {\n\tchar name[NAMES];\n};\nstruct other { int x; };\n";
+    let prototype = "asmlinkage long sys_stats(int which, struct stats __user *to);\n";
+    let place = "arch/x86/kernel/handed_in/include/linux/syscalls.h";
+    let diff = format!(
+        "--- a/include/linux/syscalls.h\n+++ b/include/linux/syscalls.h\n@@ -1,1 +1,7 @@\n{}{HEADER}",
+        format!("{types}{prototype}").lines().map(|line| format!("+{line}\n")).collect::<String>() + " "
+    );
+    for (path, header) in [
+        ("include/linux/syscalls.h", format!("{types}{HEADER}{prototype}")),
+        ("syscalls.h", format!("{types}{prototype}")),
+        ("header.diff", diff),
+    ] {
+        let handed_in = prepared("", &[("stats.c", CODE), (path, &header)]).unwrap();
+        let wanted = format!(
+            "#include <linux/syscalls.h>\n#ifndef NAMES\n#line 1 \"{place}\"\n#define NAMES 4\n#endif\n#line 2 \"{place}\"\nstruct stats {{\n\tchar name[NAMES];\n}};\n\
+             #line 2 \"arch/x86/kernel/handed_in/stats.c\"\nSYSCALL_DEFINE2(stats,"
+        );
+        assert!(text(&handed_in, "stats.c").starts_with(&wanted), "{}", text(&handed_in, "stats.c"));
+        assert_eq!(handed_in.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
+    }
+    // What the kernel's own types were made to have is no student's to give; it is said.
+    let diff = format!(
+        "--- a/include/linux/syscalls.h\n+++ b/include/linux/syscalls.h\n@@ -1,1 +1,2 @@\n {HEADER}+int more;\n+\tint field;\n"
+    );
+    let handed_in = prepared("", &[("stats.c", CODE), ("header.diff", &diff)]).unwrap();
+    assert_eq!(text(&handed_in, "stats.c"), CODE);
+}
+
+#[test]
+fn a_header_lies_where_it_is_named() {
+    let code = format!("#include <linux/stats.h>\n#include \"../up.h\"\n{CODE}");
+    for path in ["stats.h", "include/linux/stats.h"] {
+        let handed_in = prepared("", &[("stats.c", &code), (path, "struct stats { int x; };\n")]).unwrap();
+        let names: Vec<&String> = handed_in.files.keys().collect();
+        assert_eq!(names, ["Makefile", "linux/stats.h", "stats.c", "stats.h", "vmm_glue.c"]);
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a student added to the kernel's files, told from whole copies of an old kernel's, or from diffs.
 
 use super::{
-    Base, functions,
-    within::{Taken, Within},
+    Base, functions, items,
+    within::{Taken, Within, is_header},
 };
 use crate::source::diff::{self, Patched, Shown};
 use functions::Function;
@@ -32,6 +32,19 @@ const FOLDERS: [&str; 16] = [
     "arch/x86/entry",
 ];
 
+/// The same for headers.
+const HEADERS: [&str; 7] = [
+    "include/linux",
+    "include/uapi/linux",
+    "include/asm-generic",
+    "include/uapi/asm-generic",
+    "include/linux/sched",
+    "arch/x86/include/asm",
+    "arch/x86/include/uapi/asm",
+];
+/// The header of which students hand in only what they added, too.
+const SYSCALLS: &str = "include/linux/syscalls.h";
+
 /// Numbers below this one are given in each kernel that a course may use (it is that of `prlimit64`, Linux 2.6.36).
 const EVERYWHERE: u32 = 302;
 
@@ -40,8 +53,10 @@ const EVERYWHERE: u32 = 302;
 pub struct Added {
     /// C files.
     pub sources: BTreeMap<String, String>,
-    /// C files of which only places are known.
+    /// C files and headers of which only places are known.
     places: BTreeMap<String, Shown>,
+    /// Headers that the kernel has, with a student's own in them.
+    shared: Vec<Within>,
     /// What was taken out of files that the kernel has.
     pub taken: Vec<Taken>,
     /// The student's own headers.
@@ -92,11 +107,19 @@ impl Added {
                     let lines = shown.pieces.iter().flat_map(|it| &it.lines);
                     added.take(&path, &lines.map(|it| format!("{}\n", it.text)).collect::<String>(), base);
                 }
-                false if path.ends_with(".c") => _ = added.places.insert(path, shown),
-                false => added.take(&path, &shown.added(), base),
+                false => {
+                    if !path.ends_with(".c") {
+                        added.take(&path, &shown.added(), base);
+                    }
+                    if path.ends_with(".c") || is_header(&path) {
+                        // Its places say more than the lines that were added.
+                        added.headers.remove(&path);
+                        added.places.insert(path, shown);
+                    }
+                }
             }
         }
-        if added.sources.is_empty() && added.places.is_empty() {
+        if added.sources.is_empty() && !added.places.keys().any(|path| path.ends_with(".c")) {
             return Err("there is no C source in it: hand in the file with your function".to_owned());
         }
         Ok(added)
@@ -134,8 +157,8 @@ impl Added {
             .places
             .iter()
             .flat_map(|(path, shown)| [candidates(&shown.named), candidates(path)].concat());
-        let all: BTreeSet<String> =
-            self.sources.keys().flat_map(|path| candidates(path)).chain(places).collect();
+        let whole = self.sources.keys().chain(self.headers.keys());
+        let all: BTreeSet<String> = whole.flat_map(|path| candidates(path)).chain(places).collect();
         all.into_iter().collect()
     }
 
@@ -152,7 +175,20 @@ impl Added {
         let mut within = Vec::new();
         for (path, shown) in std::mem::take(&mut self.places) {
             let mut names = [candidates(&shown.named), candidates(&path)].concat().into_iter();
-            let Some((place, original)) = names.find_map(|name| originals.get_key_value(&name)) else {
+            let original = names.find_map(|name| originals.get_key_value(&name));
+            if is_header(&path) {
+                match original {
+                    Some((place, original)) => {
+                        let header = Within::of_diff(place, &shown, original);
+                        self.notes.extend(header.changes());
+                        self.shared.push(header);
+                    }
+                    // Of another kernel.
+                    None => _ = self.headers.insert(path, shown.added()),
+                }
+                continue;
+            }
+            let Some((place, original)) = original else {
                 return Err(format!(
                     "the diff changes {path}, which it does not make and which is no file of the kernel's: hand in the whole file"
                 ));
@@ -168,6 +204,17 @@ impl Added {
             if let Some(found) = found {
                 within.push(found);
                 self.sources.remove(&path);
+            }
+        }
+        for (path, text) in std::mem::take(&mut self.headers) {
+            let found = candidates(&path).into_iter().find_map(|name| originals.get_key_value(&name));
+            let within = found.and_then(|(place, original)| {
+                let part = || (place == SYSCALLS).then(|| Within::of_part(place, &text, original));
+                Within::of_copy(place, &text, original).or_else(part)
+            });
+            match within {
+                Some(within) => self.shared.push(within),
+                None => _ = self.headers.insert(path, text),
             }
         }
         self.leave_out();
@@ -195,6 +242,34 @@ impl Added {
             );
         }
         Ok(())
+    }
+
+    /// A file of code, with the types in front that a student put into headers of the kernel's and that it needs. `name` is what
+    /// the compiler calls it.
+    pub fn with_types(&self, text: &str, name: &str) -> String {
+        let plain = crate::source::strip(text);
+        let of_headers = self.headers.values().map(|text| crate::source::strip(text)).collect::<Vec<_>>();
+        let words = of_headers.iter().chain([&plain]).flat_map(|text| items::words(text)).collect();
+        let types: String = self.shared.iter().map(|header| header.types(&words)).collect();
+        if types.is_empty() {
+            return text.to_owned();
+        }
+        // Behind the headers that it begins with, whose types they may be made of.
+        let all = items::items(&plain);
+        let own = |item: &items::Item| match item.kind {
+            items::Kind::Function | items::Kind::Other => true,
+            items::Kind::Include => item.text.contains('"'),
+            items::Kind::Macro | items::Kind::Directive => false,
+        };
+        let head = all.iter().position(own).unwrap_or(all.len());
+        let last = all[..head].iter().rposition(|item| item.kind == items::Kind::Include);
+        let count = last.map_or(0, |last| {
+            let ends = |item: &&items::Item| item.text.trim_start_matches(['#', ' ']).starts_with("endif");
+            all[last + 1..head].iter().take_while(ends).last().unwrap_or(&all[last]).lines.end
+        });
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let (before, behind) = lines.split_at(count.min(lines.len()));
+        format!("{}{types}#line {} \"{name}\"\n{}", before.concat(), count + 1, behind.concat())
     }
 
     /// Programs are no part of a kernel; and of files of one name the outer one is meant.
@@ -241,10 +316,11 @@ impl Added {
                 let mut all = prototypes(text);
                 all.retain(|name, _| !base.knows(name));
                 self.prototypes.get_or_insert_default().extend(all);
+                self.headers.insert(path.to_owned(), text.to_owned());
             }
             "Makefile" => self.objects.get_or_insert_default().extend(objects(text)),
             name if name.ends_with(".c") => _ = self.sources.insert(path.to_owned(), text.to_owned()),
-            name if name.ends_with(".h") => _ = self.headers.insert(path.to_owned(), text.to_owned()),
+            name if is_header(name) => _ = self.headers.insert(path.to_owned(), text.to_owned()),
             _ => {}
         }
     }
@@ -343,7 +419,8 @@ fn candidates(path: &str) -> Vec<String> {
     const DEEP: usize = 10;
     let suffixes = ends.map(|at| &path[at..]).filter(|it| (1..DEEP).contains(&it.matches('/').count()));
     let suffixes = suffixes.map(str::to_owned);
-    suffixes.chain(FOLDERS.iter().map(|folder| format!("{folder}/{name}"))).collect()
+    let folders = if is_header(path) { &HEADERS[..] } else { &FOLDERS[..] };
+    suffixes.chain(folders.iter().map(|folder| format!("{folder}/{name}"))).collect()
 }
 
 /// Numbers of the kernel's own calls that a table gives to others: beside these, or in their place.

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 const LIKE: usize = 25;
 
 /// A file of the kernel's with a student's own in it.
+#[derive(Debug)]
 pub struct Within {
     place: String,
     /// Items of the student's file, each with its line there, counted from 1; and whether it is the student's.
@@ -39,6 +40,11 @@ pub struct Taken {
     pub statics: BTreeSet<String>,
     /// What should be known.
     pub notes: Vec<String>,
+}
+
+/// Whether a path is a header's.
+pub fn is_header(path: &str) -> bool {
+    path.ends_with(".h")
 }
 
 impl Within {
@@ -72,19 +78,64 @@ impl Within {
     /// From a whole copy, of whatever version; `None` for a file that is only called like the kernel's.
     pub fn of_copy(place: &str, text: &str, original: &str) -> Option<Self> {
         let kernels = items::items(&strip(original));
-        let functions = |all: &[Item]| -> BTreeSet<String> {
-            all.iter().filter(|it| it.kind == Kind::Function).flat_map(|it| it.names.clone()).collect()
+        // Headers have few functions.
+        let tells = |item: &&Item| is_header(place) || item.kind == Kind::Function;
+        let told = |all: &[Item]| -> BTreeSet<String> {
+            all.iter().filter(tells).flat_map(|it| it.names.clone()).collect()
         };
         let mine = items::items(&strip(text));
-        let (theirs, found) = (functions(&kernels), functions(&mine));
+        let (theirs, found) = (told(&kernels), told(&mine));
         let same = theirs.intersection(&found).count();
         if theirs.is_empty() || same * 100 < theirs.len() * LIKE {
             return None;
         }
+        Some(Self::of_part(place, text, original))
+    }
+
+    /// From the lines of such a file that a student took down; all that the kernel's does not have is the student's.
+    pub fn of_part(place: &str, text: &str, original: &str) -> Self {
+        let kernels = items::items(&strip(original));
+        let mine = items::items(&strip(text));
         let known: BTreeSet<&String> = kernels.iter().flat_map(|it| &it.names).collect();
         let own = |item: &Item| !item.names.iter().any(|name| known.contains(name));
         let all = mine.into_iter().map(|item| (item.clone(), item.lines.start + 1, own(&item))).collect();
-        Some(Self { place: place.to_owned(), items: all, kernels, added: Vec::new(), copied: true })
+        Self { place: place.to_owned(), items: all, kernels, added: Vec::new(), copied: true }
+    }
+
+    /// The student's types and macros in a header that code with these words needs, to stand in front of it.
+    pub fn types(&self, words: &BTreeSet<&str>) -> String {
+        let own: Vec<usize> = (0..self.items.len())
+            .filter(|index| self.items[*index].2 && self.items[*index].0.is_pattern())
+            .collect();
+        let mut chosen: BTreeSet<usize> = BTreeSet::new();
+        let mut known: BTreeSet<&str> = words.clone();
+        loop {
+            let needed = |index: &&usize| self.items[**index].0.names.iter().any(|it| known.contains(&**it));
+            let new: Vec<usize> =
+                own.iter().filter(|index| !chosen.contains(index)).filter(needed).copied().collect();
+            if new.is_empty() {
+                break;
+            }
+            known.extend(new.iter().flat_map(|index| items::words(&self.items[*index].0.text)));
+            chosen.extend(new);
+        }
+        let text = chosen.iter().map(|index| {
+            let (item, line, _) = &self.items[*index];
+            let place = format!("#line {line} \"{}{}\"\n", super::PLACE, self.place);
+            match item.names.first().filter(|_| item.kind == Kind::Macro) {
+                Some(name) => format!("#ifndef {name}\n{place}{}\n#endif\n", item.text),
+                None => format!("{place}{}\n", item.text),
+            }
+        });
+        text.collect()
+    }
+
+    /// What a diff does to a header and no code can be given: a change of what the kernel has.
+    pub fn changes(&self) -> Vec<String> {
+        let own = (0..self.items.len()).filter(|index| self.items[*index].2).collect();
+        let mut notes = Vec::new();
+        self.left_out(&own, &mut notes);
+        notes
     }
 
     /// Takes out the system calls that `wanted` says are the student's, with what else is in `used`; and what these need.
@@ -259,6 +310,33 @@ mod tests {
         assert_eq!((&*taken.name, taken.functions[0].line), ("kernel_sys.c", 25));
         assert_eq!(taken.statics, BTreeSet::from(["kernels".to_owned()]));
         assert!(taken.notes[1].starts_with("kernel/sys.c:11: `count++;` is left out"), "{:?}", taken.notes);
+    }
+
+    #[test]
+    fn of_a_header_the_types_are_taken_that_code_needs() {
+        let original = "#ifndef H\n#define H\nstruct a;\n#define OLD 1\nstruct b { int x; };\nlong sys_a(int);\nlong sys_b(int);\n#endif\n";
+        let mine = "#define SIZE 8\nstruct inner { char name[SIZE]; };\nstruct mine { struct inner in; };\nstruct unused { int z; };\nlong sys_mine(struct mine *m);\n";
+        let copy = original.replace("long sys_b", &format!("{mine}long sys_b"));
+        let within = Within::of_copy("include/linux/syscalls.h", &copy, original).unwrap();
+        let place = format!("{}include/linux/syscalls.h", super::super::PLACE);
+        let wanted = format!(
+            "#ifndef SIZE\n#line 7 \"{place}\"\n#define SIZE 8\n#endif\n#line 8 \"{place}\"\nstruct inner {{ char name[SIZE]; }};\n\
+             #line 9 \"{place}\"\nstruct mine {{ struct inner in; }};\n"
+        );
+        assert_eq!(within.types(&["sizeof", "mine"].into()), wanted);
+        assert_eq!(within.types(&["other"].into()), "");
+        // A header that is only called like it.
+        assert!(Within::of_copy("include/linux/syscalls.h", mine, original).is_none());
+        let part = Within::of_part("include/linux/syscalls.h", mine, original);
+        assert!(part.types(&["unused"].into()).ends_with("struct unused { int z; };\n"));
+
+        let mut patched = Patched::default();
+        let diff = "--- a/include/linux/syscalls.h\n+++ b/include/linux/syscalls.h\n@@ -3,3 +3,7 @@\n struct a;\n #define OLD 1\n-struct b { int x; };\n\
+            +struct b { int x;\n+int more; };\n+struct mine {\n+\tint x;\n+};\n";
+        patched.apply(diff).unwrap();
+        let shown = &patched.files["include/linux/syscalls.h"];
+        let within = Within::of_diff("include/linux/syscalls.h", shown, original);
+        assert!(within.types(&["mine"].into()).contains("struct mine {\n\tint x;\n};"));
     }
 
     #[test]

@@ -126,18 +126,29 @@ impl Repository {
     pub fn reverted(&self, commit: &str, culprit: &str, objects: &Path) -> Result<(Self, String), GitError> {
         fs::create_dir_all(objects).map_err(CacheError::io("make the folder", objects))?;
         let with = Self { objects: Some(objects.to_owned()), ..self.clone() };
-        let base = format!("--merge-base={culprit}");
-        let before = format!("{culprit}^1");
-        let tree =
-            with.text(&["merge-tree", "--write-tree", &base, commit, &before]).map_err(
-                |error| match error {
-                    GitError::Input(_) if CacheError::is_full(objects) => {
-                        CacheError::disk_full(objects.to_owned()).into()
-                    }
-                    GitError::Input(_) => GitError::Input("later commits change the same lines".to_owned()),
-                    other => other,
-                },
-            )?;
+        // A commit behind the culprit that takes it back: what both it and `commit` come from is the culprit itself. (Git knows
+        // `--merge-base` only since 2.40.)
+        let before = format!("{culprit}^1^{{tree}}");
+        let identity = ["-c", "user.name=vmm", "-c", "user.email=vmm@localhost"];
+        let back = [&identity[..], &["commit-tree", &before, "-p", culprit, "-m", "revert"]].concat();
+        let merged = with.text(&back).and_then(|back| {
+            let output = with.git(&["merge-tree", "--write-tree", commit, &back]).output();
+            let output = output.map_err(CacheError::io("run", Path::new("git")))?;
+            match output.status.code() {
+                Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned()),
+                Some(1) => Err(GitError::Input("later commits change the same lines".to_owned())),
+                _ => Err(GitError::Input(format!(
+                    "git merge-tree (git 2.38 or later): {}",
+                    said(&output.stderr)
+                ))),
+            }
+        });
+        let tree = merged.map_err(|error| match error {
+            GitError::Input(_) if CacheError::is_full(objects) => {
+                CacheError::disk_full(objects.to_owned()).into()
+            }
+            other => other,
+        })?;
         Ok((with, tree))
     }
 

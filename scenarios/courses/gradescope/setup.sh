@@ -5,7 +5,7 @@
 set -eu
 
 top=${AUTOGRADER:-/autograder}
-export VMM_CACHE="${VMM_CACHE:-/opt/vmm-cache}"
+export VMM_CACHE="${VMM_CACHE:-/var/cache/vmm}"
 
 apt-get update
 apt-get install -y --no-install-recommends ca-certificates zstd

@@ -69,6 +69,16 @@ impl Stage {
         Self::new(folder)
     }
 
+    /// The stage that a path is in, if it is in one: whatever lies beside it belongs to somebody else.
+    pub fn around(path: &Path) -> Option<&Path> {
+        let is_stage = |folder: &&Path| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            let numbers = name.split('-').all(|part| part.parse::<u32>().is_ok()) && name.contains('-');
+            numbers && folder.with_file_name(format!("{name}.lock")).is_file()
+        };
+        path.ancestors().find(is_stage)
+    }
+
     /// The folder to fill.
     pub fn path(&self) -> &Path {
         &self.path

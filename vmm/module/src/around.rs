@@ -3,7 +3,7 @@
 //! What is built is a copy, and paths that lead out of the folder have to lead to the same in the copy. So the copy is
 //! of the folder's surroundings, as far up as such paths go, with nothing in them but what is named.
 
-use base::cache::CacheError;
+use base::{cache::CacheError, stage::Stage};
 use jail::{
     Limits,
     intake::{self, Tally},
@@ -32,7 +32,9 @@ pub struct Around {
 }
 
 impl Around {
-    /// Looks for what the files of `tree`, which is of `folder`, name outside of it. `folder` is canonical.
+    /// Looks for what the files of `tree`, which is of `folder`, name outside of it. `folder` is canonical. Of a folder that was
+    /// handed in, and lies in a stage of its own, nothing outside of that is looked at: there lies what others handed in, or
+    /// the solution.
     ///
     /// # Errors
     /// A folder that is named can't be read.
@@ -40,9 +42,11 @@ impl Around {
         let mut found: BTreeSet<PathBuf> = BTreeSet::new();
         let mut todo: Vec<PathBuf> = tree.paths().map(|path| folder.join(path)).collect();
         let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        let own = Stage::around(folder);
         while let Some(file) = todo.pop() {
             for named in named_outside(&file, folder) {
-                let is_taken = named.is_dir() || is_written_by_hand(&named);
+                let is_own = own.is_none_or(|own| named.starts_with(own));
+                let is_taken = is_own && (named.is_dir() || is_written_by_hand(&named));
                 if !is_taken {
                     continue;
                 }
@@ -225,6 +229,24 @@ mod tests {
         let names = around.files.iter().map(|file| file.display().to_string()).collect();
         assert!(around.files.iter().all(|file| top.join("copy").join(file).is_file()));
         (names, around.inside(&own).display().to_string())
+    }
+
+    #[test]
+    fn what_lies_outside_of_a_stage_is_nobodys_to_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(folder.path()).unwrap();
+        let stage = Stage::new(&top).unwrap();
+        let own = stage.path().join("course/mod");
+        write(&own.join("a.c"), "#include \"../a.h\"\n#include \"../../../other/b.h\"\n");
+        write(&own.join("Makefile"), "ccflags-y += -I$(src)/../../../other\n");
+        write(&stage.path().join("course/a.h"), "#include \"../../other/c.h\"\n");
+        for name in ["b.h", "c.h"] {
+            write(&top.join("other").join(name), "");
+        }
+        let around = Around::find(&own, &Tree::scan(&own, Limits::MODULE).unwrap()).unwrap();
+        assert_eq!(around.files.iter().collect::<Vec<_>>(), [Path::new("a.h")]);
+        assert_eq!(around.root, stage.path().join("course"));
+        assert_eq!(Stage::around(&top.join("other")), None);
     }
 
     #[test]

@@ -64,6 +64,9 @@ struct How {
     /// Print each student's page
     #[arg(long, short)]
     verbose: bool,
+    /// Let students see the tests that are marked `after-due-date`
+    #[arg(long)]
+    after_due_date: bool,
 }
 
 impl How {
@@ -75,6 +78,7 @@ impl How {
             shard,
             out: self.out.clone(),
             remarks: Vec::new(),
+            is_due: self.after_due_date,
         }
     }
 }
@@ -109,13 +113,19 @@ enum GradeCommand {
         /// Where grades and pages are written
         #[arg(long, value_name = "DIR", default_value = "grades")]
         out: PathBuf,
+        /// Let students see the tests that are marked `after-due-date`
+        #[arg(long)]
+        after_due_date: bool,
     },
 }
 
 /// Does it; returns the exit code.
 pub fn grade(args: GradeArgs) -> u8 {
     match args.command {
-        Some(GradeCommand::Merge { assignment, folders, out }) => done(merge(&assignment, &folders, &out)),
+        Some(GradeCommand::Merge { assignment, folders, out, after_due_date }) => {
+            let how = How { out, jobs: 1, host: Where::Auto, verbose: false, after_due_date };
+            done(merge(&assignment, &folders, &how))
+        }
         Some(GradeCommand::Check { assignment, only, mutants, how }) => {
             done(check(&assignment, only, mutants, &how))
         }
@@ -197,9 +207,9 @@ fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool
     }
 }
 
-fn merge(assignment: &Path, folders: &[PathBuf], out: &Path) -> Result<Verdict, Abort> {
-    let records = grade::merge(&load(assignment)?, folders, out)?;
-    say::out(&summary(&records, 0, out));
+fn merge(assignment: &Path, folders: &[PathBuf], how: &How) -> Result<Verdict, Abort> {
+    let records = grade::merge(&load(assignment)?, folders, &how.grading(Vec::new(), None))?;
+    say::out(&summary(&records, 0, &how.out));
     Ok(verdict(&records))
 }
 

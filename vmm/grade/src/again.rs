@@ -2,6 +2,7 @@
 //! the first time, once it is known where: what hangs again at that place has hung.
 
 use crate::{assignment::Rule, points::Points, record::Run, run::Stopped, score};
+use judge::StepVerdict;
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -58,11 +59,16 @@ impl Hangs {
 /// A run with little patience, and one with all of it where the first did not end and is not known to hang there.
 fn shortly(run: &mut dyn FnMut(Patience) -> Ran, module: &str, known: impl Fn(&str) -> bool) -> Ran {
     match run(Patience::Short)? {
-        Ok(short) if hung(&short) && !place(&short, module).is_some_and(|place| known(&place)) => {
+        Ok(short) if was_cut(&short) && !place(&short, module).is_some_and(|place| known(&place)) => {
             run(Patience::Whole)
         }
         short => Ok(short),
     }
+}
+
+/// Whether with more time it might have come to something else: it hung, or a program that still ran was ended.
+fn was_cut(run: &Run) -> bool {
+    hung(run) || run.steps.iter().any(|step| step.verdict == StepVerdict::Timeout.to_string())
 }
 
 fn hung(run: &Run) -> bool {
@@ -98,6 +104,7 @@ pub fn place(run: &Run, module: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Step;
 
     fn run(verdict: &str, standing: &[&str]) -> Run {
         Run {
@@ -111,6 +118,20 @@ mod tests {
             standing: standing.iter().map(|it| (*it).to_owned()).collect(),
             log: Vec::new(),
             took_ms: 1,
+        }
+    }
+
+    fn step(verdict: StepVerdict) -> Step {
+        Step {
+            name: None,
+            title: "run x".into(),
+            of_the_run: false,
+            verdict: verdict.to_string(),
+            bad: true,
+            why: None,
+            failures: Vec::new(),
+            output: String::new(),
+            log: Vec::new(),
         }
     }
 
@@ -185,6 +206,9 @@ mod tests {
         assert_eq!(tried(&[read(), read()]), (hang(), false, vec![Short, Short]), "in another test");
         assert_eq!(tried(&[read(), pass()]), ("pass".to_owned(), true, vec![Short, Short]), "at times");
         assert_eq!(tried(&[pass()]), ("pass".to_owned(), false, vec![Short]));
+        // A program that only takes its time: the guest lives.
+        let slow = || Run { steps: vec![step(StepVerdict::Timeout)], ..fail() };
+        assert_eq!(tried(&[slow(), pass()]), ("pass".to_owned(), false, vec![Short, Whole]));
         assert_eq!(
             tried(&[write(), write(), write()]),
             (hang(), false, vec![Short, Whole, Short]),

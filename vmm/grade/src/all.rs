@@ -1,7 +1,7 @@
 //! All submissions: several at once, the dearest first, going on where an earlier attempt stopped.
 
 use crate::{
-    assignment::{Assignment, Kind},
+    assignment::{Assignment, Kind, Visibility},
     intake::{Entry, Listing},
     output,
     record::{Made, Record, State},
@@ -14,7 +14,9 @@ use base::{cache::Cache, wanted::Wanted};
 use harness::{Abort, Options};
 use host::Choice;
 use std::{
+    any::Any,
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
@@ -35,6 +37,8 @@ pub struct Grading {
     pub out: PathBuf,
     /// Said at the head of the teacher's page.
     pub remarks: Vec<String>,
+    /// Students may see the tests that are for after the due date.
+    pub is_due: bool,
 }
 
 /// What does not fit together between an assignment and the names of what was handed in, which a teacher wants to know before an hour of
@@ -98,7 +102,10 @@ pub fn all(
     let mut students = Vec::new();
     for entry in wanted {
         students.push(entry.student.clone());
-        let read = common.read(entry);
+        let read = match catch_unwind(AssertUnwindSafe(|| common.read(entry.clone()))) {
+            Ok(read) => read,
+            Err(panic) => common.unread(entry, our_fault(&*panic)),
+        };
         match before.get(&read.entry.student) {
             // What is not known is tried again.
             Some(record) if record.key == read.key && record.state != State::NotGraded => {
@@ -120,8 +127,25 @@ pub fn all(
         // Who is gone from the submissions is gone from the tables.
         .filter(|record| !whole || students.contains(&record.student))
         .collect();
-    output::write(assignment, &records, &grading.remarks, &grading.out).map_err(Abort::infra)?;
+    write(assignment, &records, grading)?;
     Ok(Graded { records, kept, stopped })
+}
+
+/// All pages and tables.
+fn write(assignment: &Assignment, records: &[Record], grading: &Grading) -> Result<(), Abort> {
+    let mut records = records.to_vec();
+    if grading.is_due {
+        let tests = records.iter_mut().flat_map(|record| &mut record.tests);
+        let later = tests.filter(|test| test.visibility == Visibility::AfterDueDate.name());
+        later.for_each(|test| Visibility::Visible.name().clone_into(&mut test.visibility));
+    }
+    output::write(assignment, &records, &grading.remarks, &grading.out).map_err(Abort::infra)
+}
+
+/// One submission on which this program breaks is no reason to grade no other.
+fn our_fault(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("a bug of vmm's own, which is not the student's fault: {}", said.unwrap_or("it panicked"))
 }
 
 /// The kernel that all share, built, and the source behind it where students add to that.
@@ -149,14 +173,19 @@ fn work(
     let failed: Mutex<Option<String>> = Mutex::new(None);
     let worker = || -> bool {
         // A guest's memory is the scenario's choice; the host is started for what most of them take.
-        let options = Options { host: grading.host, guests_mib: 256, ..Options::default() };
-        let mut runner = Runner::new(options);
+        let new = || Runner::new(Options { host: grading.host, guests_mib: 256, ..Options::default() });
+        let mut runner = new();
         loop {
             if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                 return false;
             }
             let Some(read) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return false };
-            match common.grade(&read, &mut runner) {
+            let graded = catch_unwind(AssertUnwindSafe(|| common.grade(&read, &mut runner)));
+            let graded = graded.unwrap_or_else(|panic| {
+                runner = new();
+                Ok(common.not_graded(&read, our_fault(&*panic)))
+            });
+            match graded {
                 Ok(record) => match store.keep(&record) {
                     Ok(()) => tell(&record, false),
                     Err(why) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
@@ -182,11 +211,7 @@ fn work(
 ///
 /// # Errors
 /// A folder has no records, or some of another assignment or another version of it; or nothing can be written.
-pub fn merge(
-    assignment: &Assignment,
-    folders: &[PathBuf],
-    out: &std::path::Path,
-) -> Result<Vec<Record>, Abort> {
+pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) -> Result<Vec<Record>, Abort> {
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     for folder in folders {
         let found = Store::read(folder);
@@ -213,12 +238,12 @@ pub fn merge(
         }
         records.extend(found.into_iter().map(|record| (record.student.clone(), record)));
     }
-    let store = Store::open(out).map_err(Abort::infra)?;
+    let store = Store::open(&grading.out).map_err(Abort::infra)?;
     let records: Vec<Record> = records.into_values().collect();
     for record in &records {
         store.keep(record).map_err(Abort::infra)?;
     }
-    output::write(assignment, &records, &[], out).map_err(Abort::infra)?;
+    write(assignment, &records, grading)?;
     Ok(records)
 }
 

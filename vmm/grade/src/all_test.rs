@@ -35,6 +35,50 @@ fn graded(out: &Path, assignment: &Assignment, student: &str) -> PathBuf {
     out
 }
 
+fn nowhere() -> Grading {
+    Grading {
+        host: Choice::Auto,
+        jobs: 1,
+        only: Vec::new(),
+        shard: None,
+        out: PathBuf::new(),
+        remarks: Vec::new(),
+        is_due: false,
+    }
+}
+
+#[test]
+fn what_is_for_after_the_due_date_is_shown_then_and_what_is_hidden_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let assignment = assignment(folder.path(), "pa2", 5);
+    let out = graded(folder.path(), &assignment, "a");
+    let mut record = Store::read(&out).remove(0);
+    record.state = State::Graded;
+    record.tests = ["visible", "after_due_date", "hidden"]
+        .map(|visibility| crate::record::Test {
+            name: format!("the {} one", visibility.replace('_', " ")),
+            visibility: visibility.to_owned(),
+            hint: None,
+            points: Points::NONE,
+            of: assignment.points(),
+            run: None,
+            other: None,
+            not_graded: None,
+        })
+        .into();
+    let page = |is_due: bool| {
+        let grading = Grading { out: out.clone(), is_due, ..nowhere() };
+        write(&assignment, std::slice::from_ref(&record), &grading).map_err(|abort| abort.why).unwrap();
+        fs::read_to_string(out.join("students/a/page.md")).unwrap()
+    };
+    for (is_due, shown) in [(false, [true, false, false]), (true, [true, true, false])] {
+        let page = page(is_due);
+        let found = ["visible", "after_due_date", "hidden"]
+            .map(|it| page.contains(&format!("the {} one", it.replace('_', " "))));
+        assert_eq!(found, shown, "{page}");
+    }
+}
+
 #[test]
 fn grades_of_another_assignment_or_version_are_not_merged() {
     let folder = tempfile::tempdir().unwrap();
@@ -42,13 +86,13 @@ fn grades_of_another_assignment_or_version_are_not_merged() {
         [("pa2", 5), ("pa1", 10), ("pa2", 10)].map(|(name, points)| assignment(folder.path(), name, points));
     let [first, second, older, other] = [(&mine, "a"), (&mine, "b"), (&older, "c"), (&other, "d")]
         .map(|(it, student)| graded(folder.path(), it, student));
-    let out = folder.path().join("out");
-    let both = merge(&mine, &[first.clone(), second], &out).unwrap();
+    let into = |name: &str| Grading { out: folder.path().join(name), ..nowhere() };
+    let both = merge(&mine, &[first.clone(), second], &into("out")).unwrap();
     assert_eq!(both.iter().map(|it| &*it.student).collect::<Vec<_>>(), ["a", "b"]);
     for (wrong, says) in
         [(older, "another version of `pa2`"), (other, "another assignment, `pa1`: that of d")]
     {
-        let why = merge(&mine, &[first.clone(), wrong], &folder.path().join("none")).unwrap_err().why;
+        let why = merge(&mine, &[first.clone(), wrong], &into("none")).unwrap_err().why;
         assert!(why.contains(says), "{why}");
         assert!(!folder.path().join("none").exists(), "nothing is written");
     }

@@ -110,6 +110,8 @@ pub struct Test {
     pub name: String,
     /// The file.
     pub scenario: PathBuf,
+    /// The files and folders that it brings.
+    pub brings: Vec<PathBuf>,
     /// What it is worth.
     pub award: Award,
     /// Who sees it.
@@ -188,6 +190,8 @@ pub struct Limits {
     pub bytes: u64,
     /// For building.
     pub build: Duration,
+    /// For all tests of a student.
+    pub run: Duration,
 }
 
 /// What a student sees of a failure.

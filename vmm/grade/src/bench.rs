@@ -55,7 +55,8 @@ pub fn measure(path: &Path, students: usize, host: Choice) -> Result<String, Abo
         let folder = class.path().join(jobs.to_string());
         let entries = hand_in(&bad, students, &folder).map_err(Abort::infra)?;
         let out = folder.join("out");
-        let grading = Grading { host, jobs, only: Vec::new(), shard: None, out, remarks: Vec::new() };
+        let grading =
+            Grading { host, jobs, only: Vec::new(), shard: None, out, remarks: Vec::new(), is_due: false };
         let started = Instant::now();
         let done = all(&assignment, entries, &grading, &|_, _| ())?;
         if done.stopped {

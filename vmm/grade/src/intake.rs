@@ -10,7 +10,7 @@ mod folder;
 mod listing;
 
 pub(crate) use budget::Budget;
-pub use listing::{Entry, Listing, list, single};
+pub use listing::{Entry, Listing, again, list, single};
 
 use crate::assignment::Limits;
 use std::{collections::BTreeMap, path::Path};

@@ -4,7 +4,7 @@ use std::{fs, io::Write, os::unix::fs::symlink, time::Duration};
 use zip::write::SimpleFileOptions;
 
 fn limits() -> Limits {
-    Limits { files: 20, bytes: 100_000, build: Duration::from_secs(1) }
+    Limits { files: 20, bytes: 100_000, build: Duration::from_secs(1), run: Duration::from_secs(1) }
 }
 
 fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -123,6 +123,45 @@ fn empty_damaged_and_huge_ones_are_told() {
         fs::write(folder.path().join(name), "").unwrap();
     }
     assert!(read(&single(folder.path(), "s"), &limits()).unwrap_err().contains("whole kernel tree"));
+}
+
+#[test]
+fn where_files_are_counted_the_newest_of_each_name_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "doe_12_9_chardev.c",
+        "doe_12_11_chardev-1.c",
+        "doe_12_10_Makefile",
+        "roe_LATE_13_7_a.zip",
+        "roe_13_30_other.tar.gz",
+        "poe_14_1_a-1.c",
+        "poe_14_2_b.c",
+    ] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let rule = Regex::new(r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+)_(?<serial>\d+)_(?<file>.+)$").unwrap();
+    let entries = list(folder.path(), Some(&rule)).unwrap().entries;
+    let came = entries.iter().map(|entry| {
+        let names: Vec<&str> = entry.parts.iter().map(|(_, name)| &**name).collect();
+        (&*entry.student, names.join(" "), entry.notes.join("; "))
+    });
+    assert_eq!(
+        came.collect::<Vec<_>>(),
+        [
+            (
+                "doe_12",
+                "Makefile chardev-1.c".to_owned(),
+                "newer files take the place of doe_12_9_chardev.c".to_owned()
+            ),
+            ("poe_14", "a-1.c b.c".to_owned(), String::new()),
+            (
+                "roe_13",
+                "other.tar.gz".to_owned(),
+                "newer files take the place of roe_LATE_13_7_a.zip".to_owned()
+            ),
+        ]
+    );
+    assert!(entries.iter().all(|entry| entry.conflict.is_none()));
 }
 
 #[test]

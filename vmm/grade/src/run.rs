@@ -15,10 +15,15 @@ use scenario::{
     Scenario, Settings,
     model::{Action, NOBODY},
 };
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// A host that fails gets so many successors.
 const HOSTS: usize = 2;
+/// What a step has once a student's time is up.
+pub const LEAST: Duration = Duration::from_secs(1);
 /// With little patience, a step may take so much less than the scenario says.
 const SHORT: u32 = 4;
 /// Kept of a finding's frames.
@@ -56,7 +61,7 @@ impl Runner {
         Self { options, session: None }
     }
 
-    /// Runs a test. `hangs` are those of the same student's tests before.
+    /// Runs a test. All of a student's tests have so much time `left`; `hangs` are those of the tests before.
     ///
     /// # Errors
     /// The user pressed Ctrl-C.
@@ -65,6 +70,7 @@ impl Runner {
         wanted: &assignment::Test,
         subject: &Subject<'_>,
         assignment: &Assignment,
+        left: Duration,
         hangs: &mut Hangs,
     ) -> Result<Test, Stopped> {
         let mut test = Test {
@@ -86,7 +92,12 @@ impl Runner {
         });
         let scenario = match scenario {
             Ok(mut scenario) => {
-                scenario.steps.iter_mut().for_each(|step| step.action.run_as(NOBODY));
+                for step in &mut scenario.steps {
+                    step.action.run_as(NOBODY);
+                    step.timeout = step.timeout.min(left.max(LEAST));
+                }
+                // Whatever a scenario says of counting: without evidence a grade can be bought.
+                scenario.count = true;
                 Scenario { kernel: subject.kernel.clone(), ..scenario }
             }
             Err(errors) => {

@@ -4,6 +4,7 @@ use crate::{
     assignment::{Award, Penalties, Rule},
     points::Points,
     record::{Build, Part, Penalty, Run, Test},
+    run::is_shown,
 };
 
 use judge::Verdict;
@@ -63,7 +64,12 @@ pub fn choose(first: Run, second: Run, rule: Rule) -> (Run, Option<Run>) {
 
 /// What is deducted, each once.
 pub fn penalties(rules: &Penalties, build: &Build, license_mended: bool, tests: &[Test]) -> Vec<Penalty> {
-    let runs = || tests.iter().filter_map(|test| test.run.as_ref());
+    // What a student may see comes first, and of what he may not only that it is there.
+    let seen = || tests.iter().filter(|test| is_shown(test)).map(|test| (test, true));
+    let all = || seen().chain(tests.iter().filter(|test| !is_shown(test)).map(|test| (test, false)));
+    let runs = || all().filter_map(|(test, shown)| Some((test.run.as_ref()?, shown)));
+    let told =
+        |shown: bool, what: String| if shown { what } else { "in a test that is not shown".to_owned() };
     let mut list = Vec::new();
     let mut deduct = |what: String, points: Option<Points>| {
         list.extend(points.filter(|it| *it > Points::NONE).map(|points| Penalty { what, points }));
@@ -78,27 +84,28 @@ pub fn penalties(rules: &Penalties, build: &Build, license_mended: bool, tests: 
     if license_mended {
         deduct("there is no MODULE_LICENSE; one was put in".to_owned(), rules.license);
     }
-    let finding = runs().flat_map(|run| &run.findings).find(|finding| finding.counts);
-    if let Some(finding) = finding {
-        deduct(format!("the kernel complained: {}", finding.title), rules.splat);
+    let findings =
+        || runs().flat_map(|(run, shown)| run.findings.iter().map(move |finding| (finding, shown)));
+    if let Some((finding, shown)) = findings().find(|(finding, _)| finding.counts) {
+        deduct(format!("the kernel complained: {}", told(shown, finding.title.clone())), rules.splat);
     }
     let failures = || {
-        runs().flat_map(|run| {
+        runs().flat_map(|(run, shown)| {
             let looks = run.steps.iter().filter(|step| step.of_the_run);
-            run.failures.iter().chain(looks.flat_map(|step| &step.failures))
+            let all = run.failures.iter().chain(looks.flat_map(|step| &step.failures));
+            all.map(move |failure| (failure, shown))
         })
     };
     let left = |what: &str| {
         ["modules (", "devices (", "nodes (", "memory ("].iter().any(|place| what.starts_with(place))
     };
-    if let Some(failure) = failures().find(|failure| left(&failure.what)) {
-        deduct(format!("something stayed behind: {}: {}", failure.what, failure.got), rules.leak);
+    if let Some((failure, shown)) = failures().find(|(failure, _)| left(&failure.what)) {
+        let what = told(shown, format!("{}: {}", failure.what, failure.got));
+        deduct(format!("something stayed behind: {what}"), rules.leak);
     }
-    if let Some(failure) = failures().find(|failure| failure.what.starts_with(TAINT)) {
-        deduct(
-            format!("the kernel's taint: expected {}, got {}", failure.expected, failure.got),
-            rules.taint,
-        );
+    if let Some((failure, shown)) = failures().find(|(failure, _)| failure.what.starts_with(TAINT)) {
+        let what = told(shown, format!("expected {}, got {}", failure.expected, failure.got));
+        deduct(format!("the kernel's taint: {what}"), rules.taint);
     }
     list
 }

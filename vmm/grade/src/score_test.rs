@@ -114,6 +114,36 @@ fn a_run_that_was_tampered_with_has_no_points_and_counts_whatever_the_rule() {
 }
 
 #[test]
+fn what_is_deducted_for_a_hidden_test_gives_it_not_away() {
+    let mut left = run("fail", &[]);
+    let failure = |what: &str| Failure {
+        what: what.to_owned(),
+        expected: "secret".to_owned(),
+        got: "secret".to_owned(),
+    };
+    left.failures.extend([failure("devices (/proc/devices)"), failure("taint")]);
+    left.findings.push(Finding { title: "secret".to_owned(), ..splat() });
+    let hidden = Test { visibility: "hidden".to_owned(), ..test(left) };
+    let one = Some(points("1"));
+    let rules = Penalties { splat: one, leak: one, taint: one, ..Penalties::default() };
+    let what = |tests: &[Test]| {
+        let all = penalties(&rules, &Build::default(), false, tests);
+        all.into_iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        what(std::slice::from_ref(&hidden)),
+        [
+            "the kernel complained: in a test that is not shown",
+            "something stayed behind: in a test that is not shown",
+            "the kernel's taint: in a test that is not shown"
+        ]
+    );
+    let mut seen = run("splat", &[]);
+    seen.findings.push(splat());
+    assert_eq!(what(&[hidden, test(seen)])[0], "the kernel complained: WARNING in f");
+}
+
+#[test]
 fn each_thing_is_deducted_once_and_only_where_there_is_a_rule() {
     let mut left = run("fail", &[("look", "fail")]);
     let failure =

@@ -8,7 +8,7 @@ use crate::{
     intake::{self, Entry, Files},
     points::Points,
     record::{Build, Made, Record, State, Test},
-    run::{Runner, Stopped, Subject, millis},
+    run::{self, Runner, Stopped, Subject, millis},
     score,
     source::{
         self, Prepared,
@@ -95,6 +95,16 @@ impl Common<'_> {
             Err(why) => add(why.as_bytes()),
         }
         Read { entry, files, key: crate::hex(&digest.finalize()) }
+    }
+
+    /// A submission that could not be read, by no fault of the student's.
+    pub fn unread(&self, entry: Entry, why: String) -> Read {
+        Read { entry: Entry { conflict: Some(why.clone()), ..entry }, files: Err(why), key: String::new() }
+    }
+
+    /// The record of a submission that was not graded.
+    pub fn not_graded(&self, read: &Read, why: String) -> Record {
+        Record { why: Some(why), tests: self.nothing(), ..self.begin(read) }
     }
 
     /// Grades a submission.
@@ -407,8 +417,17 @@ impl Common<'_> {
         let own_kernel = self.assignment.kind != Kind::Module;
         let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
         let mut hangs = Hangs::default();
+        let (started, limit) = (Instant::now(), self.assignment.limits.run);
         for test in &self.assignment.tests {
-            record.tests.push(runner.test(test, &subject, self.assignment, &mut hangs)?);
+            let left = limit.saturating_sub(started.elapsed());
+            record.tests.push(runner.test(test, &subject, self.assignment, left, &mut hangs)?);
+        }
+        if started.elapsed() > limit {
+            record.notes.push(format!(
+                "the tests took longer than {} s (`limits: run`); steps after that had {} s each",
+                limit.as_secs(),
+                run::LEAST.as_secs()
+            ));
         }
         Ok(())
     }

@@ -44,8 +44,9 @@ const FIELDS: &[&str] = &[
     "seed",
     "check",
 ];
-/// Canvas's names: `lastname[_LATE]_12345_67890_file.c`, the second number growing with every attempt.
-const CANVAS: &str = r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+)_(?<attempt>\d+)_(?<file>.+)$";
+/// Canvas's names: `lastname[_LATE]_12345_67890_file.c` for each file of a submission, the second number growing with every file
+/// (ContentZipper in its lib/content_zipper.rb); of nameless ones `anon_x7Yz1_67890_file.c`.
+const CANVAS: &str = r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+|[0-9A-Za-z]{5})_(?<serial>\d+)_(?<file>.+)$";
 /// Moodle's: `First Last_12345_assignsubmission_file_`, where the number tells people of one name apart.
 const MOODLE: &str = r"^(?<student>.+_\d+)_assignsubmission_file_?(?<file>.*)$";
 
@@ -348,7 +349,8 @@ fn penalties(reader: &mut Reader<'_>, node: &Node) -> Penalties {
 }
 
 fn limits(reader: &mut Reader<'_>, node: Option<&Node>) -> Limits {
-    let mut limits = Limits { files: 1000, bytes: 16 << 20, build: Duration::from_secs(120) };
+    let (build, run) = (Duration::from_secs(120), Duration::from_secs(600));
+    let mut limits = Limits { files: 1000, bytes: 16 << 20, build, run };
     let Some(mut fields) = node.and_then(|node| reader.fields(node, "`limits`")) else { return limits };
     if let Some(node) = fields.take("files") {
         limits.files = reader.int(node, "`files`", 1, 100_000).unwrap_or(1) as usize;
@@ -359,7 +361,10 @@ fn limits(reader: &mut Reader<'_>, node: Option<&Node>) -> Limits {
     if let Some(node) = fields.take("build") {
         limits.build = reader.duration(node, "`build`").unwrap_or(limits.build);
     }
-    fields.end(reader, &["files", "size", "build"]);
+    if let Some(node) = fields.take("run") {
+        limits.run = reader.duration(node, "`run`").unwrap_or(limits.run);
+    }
+    fields.end(reader, &["files", "size", "build", "run"]);
     limits
 }
 
@@ -436,6 +441,11 @@ fn identity(
     }
     for test in tests {
         add(&fs::read(&test.scenario).unwrap_or_default());
+        let brought = test.brings.iter().flat_map(|path| walkdir::WalkDir::new(path).sort_by_file_name());
+        for file in brought.flatten().filter(|file| file.file_type().is_file()) {
+            add(file.path().to_string_lossy().as_bytes());
+            add(&fs::read(file.path()).unwrap_or_default());
+        }
     }
     for (name, text) in teacher {
         add(name.as_bytes());

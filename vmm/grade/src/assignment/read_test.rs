@@ -81,15 +81,16 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
 
 #[test]
 fn canvas_and_moodle_names_are_known() {
-    for (rule, name, student, id, attempt) in [
+    for (rule, name, student, id, serial) in [
         (CANVAS, "doe_LATE_12_345_chardev.c", "doe", Some("12"), Some("345")),
         (CANVAS, "doe_12_345_my_driver.zip", "doe", Some("12"), Some("345")),
+        (CANVAS, "anon_x7Yz1_345_my_driver.zip", "anon", Some("x7Yz1"), Some("345")),
         (MOODLE, "Jane Doe_678_assignsubmission_file_", "Jane Doe_678", None, None),
     ] {
         let regex = regex::Regex::new(rule).unwrap();
         let found = regex.captures(name).unwrap();
         let group = |name: &str| found.name(name).map(|it| it.as_str());
-        assert_eq!((&found["student"], group("id"), group("attempt")), (student, id, attempt));
+        assert_eq!((&found["student"], group("id"), group("serial")), (student, id, serial));
     }
 }
 

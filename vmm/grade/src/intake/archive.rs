@@ -79,8 +79,11 @@ fn zip(name: &str, stem: &str, bytes: Vec<u8>, budget: &mut Budget, depth: usize
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(|error| damaged(name, &error.to_string()))?;
         let inner = entry.name().map_err(|error| damaged(name, &error.to_string()))?.into_owned();
-        budget.count(&inner)?;
         outside(&inner)?;
+        if Budget::is_silent(&inner) {
+            continue;
+        }
+        budget.count(&inner)?;
         if entry.is_dir() {
             continue;
         }
@@ -103,8 +106,11 @@ fn tar(name: &str, stem: &str, bytes: &[u8], budget: &mut Budget, depth: usize) 
     for entry in archive.entries().map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
         let inner = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        budget.count(&inner)?;
         outside(&inner)?;
+        if Budget::is_silent(&inner) {
+            continue;
+        }
+        budget.count(&inner)?;
         match entry.header().entry_type() {
             _ if budget.leaves_out(&inner) => {}
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {

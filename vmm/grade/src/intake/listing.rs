@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 /// A student's submission.
@@ -35,10 +36,13 @@ pub struct Listing {
 struct Found {
     path: PathBuf,
     attempt: String,
+    /// Of the file alone, where an LMS counts files and not attempts.
+    serial: Option<u64>,
     name: String,
 }
 
-/// All submissions of a folder. `attempts` reads their names: `student`, and perhaps `attempt` and `file`.
+/// All submissions of a folder. `attempts` reads their names: `student`, and perhaps `attempt`, or `serial`, which
+/// grows with every file, and `file`.
 ///
 /// # Errors
 /// The folder can't be read, or there is nothing in it that the rule knows.
@@ -57,8 +61,8 @@ pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Listing, String> 
             strays.push(name);
             continue;
         }
-        let (student, attempt, file) = read_name(&name, &path, attempts);
-        students.entry(student).or_default().push(Found { path, attempt, name: file });
+        let (student, found) = read_name(&name, path, attempts);
+        students.entry(student).or_default().push(found);
     }
     strays.sort();
     if let Some(first) = strays.first().filter(|_| students.is_empty()) {
@@ -84,26 +88,72 @@ pub fn single(path: &Path, student: &str) -> Entry {
     Entry { student: student.to_owned(), parts, notes: Vec::new(), conflict: None }
 }
 
-fn read_name(name: &str, path: &Path, attempts: Option<&Regex>) -> (String, String, String) {
+fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Found) {
     let captures = attempts.and_then(|regex| regex.captures(name));
     let Some(captures) = captures else {
-        let endings = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"];
-        let stem = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+        let stem = archive(name).unwrap_or(name);
         let stem = match path.is_file() && stem == name {
             true => Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy()),
             false => stem.into(),
         };
-        return (stem.into_owned(), String::new(), name.to_owned());
+        let found = Found { path, attempt: String::new(), serial: None, name: name.to_owned() };
+        return (stem.into_owned(), found);
     };
     let group = |group: &str| captures.name(group).map(|it| it.as_str()).filter(|it| !it.is_empty());
     let mut student = group("student").unwrap_or(name).to_owned();
     if let Some(id) = group("id") {
         student = format!("{student}_{id}");
     }
-    (student, group("attempt").unwrap_or_default().to_owned(), group("file").unwrap_or(name).to_owned())
+    let found = Found {
+        path,
+        attempt: group("attempt").unwrap_or_default().to_owned(),
+        serial: group("serial").and_then(|serial| serial.parse().ok()),
+        name: group("file").unwrap_or(name).to_owned(),
+    };
+    (student, found)
 }
 
-fn entry(student: String, mut found: Vec<Found>, rule: bool) -> Entry {
+/// An archive's name without its ending.
+fn archive(name: &str) -> Option<&str> {
+    [".tar.gz", ".tgz", ".tar", ".zip", ".gz"].iter().find_map(|ending| name.strip_suffix(ending))
+}
+
+/// Of files that were handed in again, and of archives, the newest; and what does not count.
+fn newest_files(found: Vec<Found>) -> (Vec<Found>, Vec<String>) {
+    let (mut kept, mut older): (Vec<Found>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut sorted = found;
+    sorted.sort_by_key(|it| std::cmp::Reverse(it.serial));
+    // What is handed in again under its name has a number there: `driver-1.c`.
+    let same = |a: &str, b: &str| {
+        let plain = |name: &str| match again(name) {
+            Some((stem, ending)) => format!("{stem}{ending}"),
+            None => name.to_owned(),
+        };
+        archive(a).is_some() && archive(b).is_some() || plain(a) == plain(b)
+    };
+    for it in sorted {
+        match it.serial.is_some()
+            && kept.iter().any(|other| other.serial.is_some() && same(&it.name, &other.name))
+        {
+            true => older.push(it.path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+            false => kept.push(it),
+        }
+    }
+    (kept, older)
+}
+
+/// A name as it was before an LMS or a browser told it from an older file's: its beginning and its ending, without `-1` or ` (1)`.
+pub fn again(name: &str) -> Option<(&str, &str)> {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^(.*[^-_( ])(?:-\d{1,2}|[ _]?\(\d{1,2}\)|__\d{1,2}_)((?:\.\w+)*)$")
+            .expect("a constant that tests use")
+    });
+    let found = NUMBER.captures(name)?;
+    Some((found.get(1)?.as_str(), found.get(2)?.as_str()))
+}
+
+fn entry(student: String, found: Vec<Found>, rule: bool) -> Entry {
+    let (mut found, replaced) = newest_files(found);
     found.sort_by(|a, b| later(&a.attempt, &b.attempt).then_with(|| a.path.cmp(&b.path)));
     let newest = found.last().map(|it| it.attempt.clone()).unwrap_or_default();
     let (mut notes, mut conflict) = (Vec::new(), None);
@@ -113,6 +163,9 @@ fn entry(student: String, mut found: Vec<Found>, rule: bool) -> Entry {
     older.dedup();
     if !older.is_empty() {
         notes.push(format!("attempt {newest} counts; older ones do not: {}", older.join(", ")));
+    }
+    if !replaced.is_empty() {
+        notes.push(format!("newer files take the place of {}", replaced.join(", ")));
     }
     let newest: Vec<&Found> = found.iter().filter(|it| it.attempt == newest).collect();
     // An LMS gives every file of an attempt an entry of its own; without its rule, that is two people's work.

@@ -1,6 +1,6 @@
 //! Files as the kernel's build system wants them: names without blanks, text with Unix line ends, nothing stale.
 
-use crate::intake::Files;
+use crate::intake::{Files, again};
 use globset::GlobSet;
 use std::collections::BTreeMap;
 
@@ -52,9 +52,68 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
     if !ends.is_empty() {
         notes.push(format!("Windows line ends are taken out of {}", ends.join(", ")));
     }
+    numbered(&mut kept, &mut notes);
     (kept, notes)
+}
+
+/// Names that the build system knows, in which nobody puts a number by himself.
+const KNOWN: [&str; 4] = ["Makefile", "Kbuild", "syscall_64.tbl", "syscalls.h"];
+
+/// An LMS or a browser calls a file that comes again `driver-1.c`: it gets its name back where that is a known one, or where the
+/// makefile asks for it.
+fn numbered(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
+    let makefiles = |kept: &BTreeMap<String, Vec<u8>>| {
+        let all = kept.iter().filter(|(path, _)| path.to_ascii_lowercase().contains("makefile"));
+        all.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect::<String>()
+    };
+    let asked = makefiles(kept);
+    let asks = |object: &str| asked.split(|c: char| c.is_whitespace() || c == '=').any(|word| word == object);
+    let paths: Vec<String> = kept.keys().cloned().collect();
+    for path in paths {
+        let (folder, name) = path.rsplit_once('/').map_or(("", &*path), |(folder, name)| (folder, name));
+        let Some((stem, ending)) = again(name) else { continue };
+        let plain = format!("{stem}{ending}");
+        let own = format!("{}.o", name.trim_end_matches(".c"));
+        let is_asked = ending == ".c" && asks(&format!("{stem}.o")) && !asks(&own);
+        let to = if folder.is_empty() { plain.clone() } else { format!("{folder}/{plain}") };
+        if (KNOWN.contains(&&*plain) || is_asked)
+            && !kept.contains_key(&to)
+            && let Some(bytes) = kept.remove(&path)
+        {
+            notes.push(format!("{path} is taken as {to}"));
+            kept.insert(to, bytes);
+        }
+    }
 }
 
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "/._-+".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use globset::{Glob, GlobSetBuilder};
+
+    fn names(all: &[(&str, &str)]) -> Vec<String> {
+        let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        tidy(&Files { files, notes: Vec::new() }, &any).0.into_keys().collect()
+    }
+
+    #[test]
+    fn what_came_again_gets_its_name_back() {
+        assert_eq!(
+            names(&[("a/drv-1.c", ""), ("a/Makefile-2", "obj-m := drv.o other-1.o\n"), ("a/other-1.c", "")]),
+            ["a/Makefile", "a/drv.c", "a/other-1.c"]
+        );
+        assert_eq!(names(&[("drv (1).c", ""), ("Makefile", "obj-m:=drv.o\n")]), ["Makefile", "drv.c"]);
+        assert_eq!(
+            names(&[("syscall_64 (2).tbl", ""), ("syscalls-1.h", "")]),
+            ["syscall_64.tbl", "syscalls.h"]
+        );
+        // Nobody asks for another name, or somebody has it.
+        assert_eq!(names(&[("lab-1.c", ""), ("Makefile", "obj-m += lab-1.o\n")]), ["Makefile", "lab-1.c"]);
+        assert_eq!(names(&[("drv-1.c", ""), ("drv.c", ""), ("Makefile", "obj-m += drv.o")]).len(), 3);
+    }
 }

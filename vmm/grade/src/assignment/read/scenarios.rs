@@ -11,7 +11,10 @@ use scenario::{
     node::{self, Node, Value},
     reader::Reader,
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// `tests`.
 pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
@@ -45,10 +48,12 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
     let hint = fields.take("hint").and_then(|node| reader.text(node, "what to tell who fails it"));
     let (whole, steps, run) = (fields.take("points"), fields.take("steps"), fields.take("run"));
     fields.end(reader, KNOWN);
-    let steps_of = match (&path, scenario) {
+    let (steps_of, brings) = match (&path, scenario) {
         (Some(path), Some(node)) => step_names(reader, path, node, params),
         _ => None,
-    };
+    }
+    .unzip();
+    let brings = brings.unwrap_or_default();
     let award = match (whole, steps, run) {
         (Some(node), None, None) => Award::Whole(points(reader, node)?),
         (None, None, None) => {
@@ -77,17 +82,17 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
         }
     };
     let visibility = visibility.unwrap_or(Visibility::Visible);
-    Some(Test { name: name?, scenario: path?, award, visibility, hint })
+    Some(Test { name: name?, scenario: path?, brings, award, visibility, hint })
 }
 
-/// The names of a scenario's steps. Its own mistakes are shown where it is named; that its parameters have values here is
-/// looked at, too.
+/// The names of a scenario's steps, and the files that it brings. Its own mistakes are shown where it is named; that its parameters
+/// have values here is looked at, too.
 fn step_names(
     reader: &mut Reader<'_>,
     path: &Path,
     node: &Node,
     params: &[(String, Origin)],
-) -> Option<Vec<String>> {
+) -> Option<(Vec<String>, Vec<PathBuf>)> {
     let declared = match scenario::parameters(path) {
         Ok(declared) => declared,
         Err(errors) => {
@@ -103,7 +108,7 @@ fn step_names(
             reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
         }
     }
-    mistakes(reader, path, node, params, &declared);
+    let brings = brought(reader, path, node, params, &declared);
     let text = fs::read_to_string(path).ok()?;
     let tree = node::parse(&Source::new(path, &text)).ok()?;
     let field = |node: &Node, name: &str| match &node.value {
@@ -114,17 +119,19 @@ fn step_names(
     };
     let steps = field(&tree, "steps")?;
     let Value::List(steps) = &steps.value else { return None };
-    Some(steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect())
+    let names = steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect();
+    Some((names, brings))
 }
 
-/// What is wrong with a scenario once its parameters have values, which would otherwise be found only when somebody is graded.
-fn mistakes(
+/// The files and folders that a scenario brings, but for a student's own. What is wrong with it once its parameters have values
+/// would otherwise be found only when somebody is graded.
+fn brought(
     reader: &mut Reader<'_>,
     path: &Path,
     node: &Node,
     params: &[(String, Origin)],
     declared: &[Parameter],
-) {
+) -> Vec<PathBuf> {
     const MODULE: &str = "module";
     // A student's folder, as far as a scenario looks at it.
     let folder = tempfile::tempdir().ok();
@@ -133,7 +140,7 @@ fn mistakes(
         fs::write(folder.path().join("Makefile"), makefile).is_ok()
             && fs::write(folder.path().join(format!("{MODULE}.c")), "").is_ok()
     });
-    let Some(folder) = folder else { return };
+    let Some(folder) = folder else { return Vec::new() };
     let mut values = Settings::new();
     for Parameter { name, kind, default, .. } in declared {
         let some = || match kind {
@@ -153,8 +160,16 @@ fn mistakes(
         };
         values.insert(name.clone(), value);
     }
-    if let Err(errors) = scenario::load_with(path, &values) {
-        in_it(reader, path, node, &errors);
+    match scenario::load_with(path, &values) {
+        Ok(scenario) => {
+            let files = scenario.files.into_iter().map(|file| file.host);
+            let all = files.chain(scenario.modules.into_iter().map(|module| module.path));
+            all.filter(|path| !path.starts_with(folder.path())).collect()
+        }
+        Err(errors) => {
+            in_it(reader, path, node, &errors);
+            Vec::new()
+        }
     }
 }
 

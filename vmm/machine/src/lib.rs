@@ -25,6 +25,7 @@ mod probe;
 mod processor;
 pub mod saved;
 pub mod state;
+pub mod tsc;
 mod vcpu;
 mod vm;
 pub mod x86;

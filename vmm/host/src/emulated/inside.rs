@@ -285,7 +285,7 @@ fn free(folder: &Path) -> u64 {
     statvfs(folder).map_or(u64::MAX, |it| it.blocks_available().saturating_mul(it.fragment_size()))
 }
 
-/// All saved machines, in the order in which they were used.
+/// All saved machines, in the order in which they were used. What somebody is just saving is none yet.
 fn machines(folder: &Path) -> Vec<PathBuf> {
     let used = |path: &Path| {
         fs::metadata(path.join("used")).or_else(|_| fs::metadata(path)).and_then(|it| it.modified())
@@ -294,6 +294,7 @@ fn machines(folder: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
         .filter_map(|entry| Some((used(&entry.path()).ok()?, entry.path())))
         .collect();
     all.sort();
@@ -370,6 +371,8 @@ mod tests {
             let used = File::create(machine.join("used")).unwrap();
             used.set_modified(SystemTime::now() - Duration::from_secs(100 - index as u64)).unwrap();
         }
+        let in_the_making = folder.path().join(".making-x");
+        fs::create_dir(&in_the_making).unwrap();
         let there = || machines(folder.path()).len() as u64;
         // Each takes 64 MiB of 192.
         let free = || (3 - there()) * (64 << 20);
@@ -380,6 +383,7 @@ mod tests {
         // What can't be had is not waited for.
         make_room(folder.path(), u64::MAX, &free);
         assert_eq!(there(), 0);
+        assert!(in_the_making.exists());
     }
 
     #[test]

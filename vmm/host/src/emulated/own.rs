@@ -23,6 +23,9 @@ const OWN_MEMORY_MIB: u32 = 512;
 /// Memory comes in such steps, in MiB, so that guests of similar size share a saved host.
 const STEP_MIB: u32 = 512;
 
+/// The file with the rate of the time stamp counter by which hosts were booted.
+const RATE: &str = "tsc-khz";
+
 /// How many saved hosts are kept, of some 120 MB each.
 const KEPT: usize = 3;
 
@@ -32,6 +35,7 @@ pub(super) struct OwnHost {
     pub(super) folder: PathBuf,
     files: PathBuf,
     initrd: Initrd,
+    rate: u64,
     memory_mib: u32,
     /// Where the booted host is kept.
     saved: PathBuf,
@@ -57,15 +61,17 @@ impl OwnHost {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
-        let saved = files.join(format!("saved-{}", state_key(files, &initrd, memory_mib)?));
+        let rate = rate(files);
+        let saved = files.join(format!("saved-{}", state_key(files, &initrd, memory_mib, rate)?));
         let is_continued = saved.exists();
-        let start = if is_continued { Start::Continue(&saved) } else { Start::Boot(&initrd) };
+        let start = if is_continued { Start::Continue(&saved) } else { Start::Boot(&initrd, rate) };
         let qemu = Qemu::start(files, &folder, memory_mib, &start)?;
         Ok(Self {
             qemu,
             folder,
             files: files.to_owned(),
             initrd,
+            rate,
             memory_mib,
             saved,
             is_continued,
@@ -83,7 +89,8 @@ impl OwnHost {
         let _ = fs::remove_file(&self.saved);
         self.is_continued = false;
         self.qemu.end();
-        self.qemu = Qemu::start(&self.files, &self.folder, self.memory_mib, &Start::Boot(&self.initrd))?;
+        let start = Start::Boot(&self.initrd, self.rate);
+        self.qemu = Qemu::start(&self.files, &self.folder, self.memory_mib, &start)?;
         Ok(())
     }
 
@@ -102,8 +109,25 @@ impl OwnHost {
     }
 }
 
+/// The rate of the time stamp counter, in kHz, which a host has from this machine; the same number each time on the same machine.
+/// A saved host of another rate, from a cache that came from elsewhere, would have a wrong clock.
+fn rate(files: &Path) -> u64 {
+    remembered(&files.join(RATE), machine::tsc::rate_khz())
+}
+
+/// What is in a file, if `measured` is as good as the same; else that, which is in the file from now on.
+fn remembered(file: &Path, measured: u64) -> u64 {
+    let known = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    if let Some(known) = known.filter(|known| known.abs_diff(measured) < measured / 200) {
+        return known;
+    }
+    // Where it can't be kept, hosts are booted each time.
+    let _ = fs::write(file, format!("{measured}\n"));
+    measured
+}
+
 /// Changes with everything that a saved host depends on.
-fn state_key(files: &Path, initrd: &Initrd, memory_mib: u32) -> Result<String, EmulatedError> {
+fn state_key(files: &Path, initrd: &Initrd, memory_mib: u32, rate: u64) -> Result<String, EmulatedError> {
     let emulator =
         ["qemu-system-x86_64", "root/usr/bin/qemu-system-x86_64", "vmlinuz"].map(|name| files.join(name));
     let present: Vec<_> = emulator.into_iter().filter(|path| path.exists()).collect();
@@ -112,6 +136,29 @@ fn state_key(files: &Path, initrd: &Initrd, memory_mib: u32) -> Result<String, E
         super::hex(&initrd.key),
         Qemu::shape(memory_mib).join(" "),
         super::qemu::COMMAND_LINE.join(" "),
+        rate.to_string(),
     ];
     Ok(super::hex_digest(parts.join("\n").as_bytes())[..32].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_stays_what_it_was_until_the_machine_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(RATE);
+        for (measured, wanted) in [
+            (2_500_000, 2_500_000),
+            (2_500_900, 2_500_000),
+            (2_499_100, 2_500_000),
+            (2_100_000, 2_100_000),
+            (2_100_500, 2_100_000),
+        ] {
+            assert_eq!(remembered(&file, measured), wanted);
+        }
+        fs::write(&file, "nonsense").unwrap();
+        assert_eq!(remembered(&file, 7_000), 7_000);
+    }
 }

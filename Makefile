@@ -18,10 +18,12 @@ test: setup
 	cargo test --release -p vmm -- --test-threads=1
 
 # The same, and other kernels: 7.3, which is built, and Debian's own; the kernel's own tests; an array on Slurm, where that is
-# installed; the release in a bare Debian, in a whole machine, and as Gradescope has it; an Intel processor; no figure more than 5 % dearer.
+# installed; pages in a browser; the release in a bare Debian, in a whole machine, and as Gradescope has it; an Intel processor; no figure more than 5 % dearer.
 test-all: test
 	./setup debian-kernel
 	./setup intel
+	./setup browser
+	VMM_TEST_BROWSER=1 cargo test --release -p vmm --test guests -- --test-threads=1 a_browser_shows
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
 		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile guests::warm
 	tests/release/slurm $(RELEASE)/vmm

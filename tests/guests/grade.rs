@@ -310,7 +310,8 @@ fn a_gradescope_container_gets_its_results() {
     );
 }
 
-/// The teacher's page in a browser, where one is installed: it has to show the plot and the matrix, and load nothing.
+/// The pages in a browser, where one is installed (with VMM_TEST_BROWSER one has to be): the teacher's shows the plot and the matrix,
+/// a student's what went wrong, and both load nothing.
 #[test]
 fn a_browser_shows_the_summary() {
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -318,23 +319,31 @@ fn a_browser_shows_the_summary() {
     let found =
         std::env::split_paths(&path).flat_map(|it| names.map(|name| it.join(name))).find(|it| it.is_file());
     let Some(browser) = found else {
+        assert!(std::env::var_os("VMM_TEST_BROWSER").is_none(), "no browser is installed");
         eprintln!("no browser is installed, so none was asked");
         return;
     };
     let folder = TempDir::new().unwrap();
     let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
     hand_in(&submissions, "binary", "hello.ko", b"\x7fELF\0");
+    let oopses = HELLO.replace("return 0;", "*(volatile int *)8 = 1; return 0;");
+    hand_in(&submissions, "oopses", "hello.c", oopses.as_bytes());
     let assignment = assignment();
     grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
-    let page = format!("file://{}/index.html", out.display());
-    let output = std::process::Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &page])
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout);
-    for says in ["<svg", "binary", "hello.ko is a built module", "comes and goes"] {
-        assert!(dom.contains(says), "`{says}` is not in:\n{dom}");
+    for (page, says) in [
+        ("index.html", &["<svg", "binary", "hello.ko is a built module", "comes and goes"][..]),
+        ("students/oopses/page.html", &["NULL pointer dereference", "hello.c:2", "0 of 10 points"][..]),
+    ] {
+        let output = std::process::Command::new(&browser)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr"])
+            .arg(format!("file://{}/{page}", out.display()))
+            .output()
+            .unwrap();
+        let dom = String::from_utf8_lossy(&output.stdout);
+        for says in says {
+            assert!(dom.contains(says), "`{says}` is not in:\n{dom}");
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("Refused to") && !said.contains("CONSOLE"), "{said}");
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("Refused to"), "{said}");
 }

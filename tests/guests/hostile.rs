@@ -137,6 +137,8 @@ fn calls_and_programs_that_are_lied_about_are_seen() {
         ("agent-code", by_step("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),
         ("agent-code, program", by_program("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),
         ("died", lies(exits, ""), "tampered", &["ended with status 139, and it ended with 9"]),
+        // What a guest does is never the machine's fault.
+        ("odd-access", by_step("odd-access"), "fail", &["KVM gave up on the guest"]),
         ("output", by_program("output"), "tampered", &["bytes that came as a program's output"]),
         ("no-syscalls", by_step("no-syscalls"), "tampered", &["MSR_EFER"]),
         ("gate-for-a-moment", by_step("gate-for-a-moment"), "tampered", &["the gate of interrupt 0x13"]),

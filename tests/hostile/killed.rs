@@ -1,6 +1,11 @@
-//! SIGKILL at random moments of a build: nothing stays behind, and the next build is as if there had been none.
+//! SIGKILL at random moments of a build or a run: nothing stays behind, reports are whole, and the next one is as if there had been none.
 
-use super::{build, said};
+use super::{build, said, vmm};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
 use std::{
     fs,
     hash::{BuildHasher, RandomState},
@@ -10,26 +15,87 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
-/// So often; `VMM_TEST_KILLS` says otherwise.
-const TIMES: u64 = 12;
+/// So often each; `VMM_TEST_KILLS` says otherwise.
+const BUILDS: u64 = 12;
+const RUNS: u64 = 6;
+
+fn times(usual: u64) -> u64 {
+    std::env::var("VMM_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// A cache of its own, by whose name its processes are known; kernels and tools are those that there are.
+fn cache() -> TempDir {
+    let (real, cache) = (real_cache(), tempfile::tempdir().unwrap());
+    for name in ["kernels", "sources", "tools", "seals", "emulator"] {
+        symlink(real.join(name), cache.path().join(name)).unwrap();
+    }
+    cache
+}
+
+fn all_end(cache: &Path, what: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !users(cache).is_empty() {
+        assert!(Instant::now() < end, "{what}: {:?} is left", users(cache));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_run_of_which_any_process_is_killed_leaves_a_whole_report_and_nothing_else() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), cache());
+    let report = folder.path().join("report.json");
+    let run = || {
+        let mut command = vmm(&["run", "scenarios/hello.yaml", "--report"]);
+        command.arg(format!("json={}", report.display())).env("VMM_CACHE", cache.path());
+        command
+    };
+    let whole = || {
+        let text = fs::read_to_string(&report).ok()?;
+        Some(serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}:\n{text}")))
+    };
+    for round in 0..times(RUNS) {
+        let _ = fs::remove_file(&report);
+        let mut child = run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let random = RandomState::new().hash_one(round);
+        let after = random % 6000;
+        thread::sleep(Duration::from_millis(after));
+        // It itself, or one of those that it started.
+        let mut victims = vec![child.id()];
+        victims.extend(children(child.id()));
+        let victim = victims[(random >> 32) as usize % victims.len()];
+        let _ = kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL);
+        let status = child.wait().unwrap();
+        let what = format!("{victim} of {victims:?} was killed after {after} ms, {status}");
+        all_end(cache.path(), &what);
+        let report = whole();
+        // A machine that dies is no pass, and nobody's fault but this machine's.
+        if victim != victims[0] && status.code() != Some(0) {
+            assert_eq!(status.code(), Some(3), "{what}: {report:?}");
+        }
+    }
+    let output = run().output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(whole().unwrap()["runs"][0]["verdict"], "pass");
+    assert_eq!(fs::read_dir(cache.path().join("tmp")).unwrap().count(), 0);
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
 
 #[test]
 fn a_build_that_is_killed_at_any_moment_leaves_nothing() {
-    let times = std::env::var("VMM_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(TIMES);
-    let folder = tempfile::tempdir().unwrap();
-    // A cache of its own, by whose name its processes are known; kernels and tools are those that there are.
-    let (real, cache) = (real_cache(), tempfile::tempdir().unwrap());
-    for name in ["kernels", "sources", "tools"] {
-        symlink(real.join(name), cache.path().join(name)).unwrap();
-    }
+    let (folder, cache) = (tempfile::tempdir().unwrap(), cache());
     let build = || {
         let mut command = build(folder.path());
         command.env("VMM_CACHE", cache.path());
         command
     };
     fs::write(folder.path().join("Makefile"), "obj-m := a.o b.o\n").unwrap();
-    for round in 0..times {
+    for round in 0..times(BUILDS) {
         for name in ["a", "b"] {
             let text = format!("#include <linux/module.h>\nMODULE_LICENSE(\"GPL\"); /* {round} */\n");
             fs::write(folder.path().join(format!("{name}.c")), text).unwrap();
@@ -40,11 +106,7 @@ fn a_build_that_is_killed_at_any_moment_leaves_nothing() {
         thread::sleep(Duration::from_millis(after));
         let _ = child.kill();
         child.wait().unwrap();
-        let end = Instant::now() + Duration::from_secs(5);
-        while !builders(cache.path()).is_empty() {
-            assert!(Instant::now() < end, "killed after {after} ms: {:?} is left", builders(cache.path()));
-            thread::sleep(Duration::from_millis(20));
-        }
+        all_end(cache.path(), &format!("killed after {after} ms"));
     }
     let output = build().output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -53,7 +115,7 @@ fn a_build_that_is_killed_at_any_moment_leaves_nothing() {
 }
 
 /// Processes that name the cache, or work there.
-fn builders(cache: &Path) -> Vec<String> {
+fn users(cache: &Path) -> Vec<String> {
     let name = cache.display().to_string();
     let all = fs::read_dir("/proc").unwrap().flatten();
     let known = all.filter_map(|it| {

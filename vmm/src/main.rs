@@ -14,6 +14,7 @@ mod exit;
 mod grade;
 mod host;
 mod init;
+mod input;
 mod kernel;
 mod kernel_tests;
 mod machine;

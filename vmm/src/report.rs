@@ -1,6 +1,6 @@
 //! `vmm report`: reports that were written earlier.
 
-use crate::{cli::Report, exit, run::render, say};
+use crate::{cli::Report, exit, input, run::render, say};
 use clap::{Args, Subcommand};
 use harness::Abort;
 use judge::Verdict;
@@ -12,7 +12,6 @@ use report::{
     terminal::{Detail, Terminal},
 };
 use std::{
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -85,8 +84,11 @@ pub fn report(args: &ReportArgs) -> u8 {
 }
 
 fn read(path: &Path) -> Result<Session, Abort> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Abort::input(format!("{}: can't read this report: {error}", path.display())))?;
+    let cannot = |why: &dyn std::fmt::Display| {
+        Abort::input(format!("{}: can't read this report: {why}", path.display()))
+    };
+    let bytes = input::read(path).map_err(|error| cannot(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is no text"))?;
     json::read(&text).map_err(|error| Abort::input(format!("{}: {error}", path.display())))
 }
 

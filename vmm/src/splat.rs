@@ -1,11 +1,10 @@
 //! `vmm splat`: what a console log of any kernel holds against it.
 
-use crate::exit;
+use crate::{exit, input};
 use clap::Args;
 use std::{
-    fs,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::PathBuf,
 };
 
 /// Find kernel splats (WARN, oops, KASAN, lockdep, stalls, ...) in console logs of any kernel.
@@ -31,7 +30,7 @@ pub fn splat(args: &SplatArgs) -> u8 {
     let mut findings = Vec::new();
     let mut unreadable = false;
     for file in &args.files {
-        match read(file) {
+        match input::read(file) {
             Ok(log) => findings.extend(splat::scan(&log)),
             Err(error) => {
                 eprintln!("error: failed to read {}: {error}", file.display());
@@ -46,13 +45,4 @@ pub fn splat(args: &SplatArgs) -> u8 {
     // A reader that went away (`| head`) has what it wanted.
     let _ = io::stdout().write_all(text.as_bytes());
     exit::code(if unreadable { judge::Verdict::BadInput } else { judge::Verdict::Pass })
-}
-
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut log = Vec::new();
-        io::stdin().read_to_end(&mut log)?;
-        return Ok(log);
-    }
-    fs::read(file)
 }

@@ -15,10 +15,10 @@ use crate::{Abort, many::Case};
 use base::{cache::Cache, interrupt, wanted::Wanted};
 use host::{Choice, Chosen, Host};
 use judge::{Began, Judge, Judged, RunReport, Verdict};
-use plan::{Warm, Watch};
+use plan::Warm;
 use report::Reporters;
 use scenario::model::{Scenario, Watchfulness};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,12 @@ impl Session {
 
     /// The same for one of several kernels, and for one attempt of several, counted from 1.
     pub fn run_case(&mut self, case: &Case, attempt: u32, reporters: &mut Reporters) -> RunReport {
-        let scenario = &*case.scenario;
+        let mut scenario = Cow::Borrowed(&*case.scenario);
+        // Who asks for less is not to be told that it is missing.
+        if let Some(evidence) = self.options.evidence {
+            scenario.to_mut().evidence = evidence;
+        }
+        let scenario = &*scenario;
         let mut judge = Judge::new(scenario);
         let mut end = None;
         let mut tell = |judged: &Judged| {
@@ -137,9 +142,6 @@ impl Session {
         if self.options.starts == Starts::Warm && warm::may(scenario) {
             let (session, reset, keep) = (self.number, self.healthy, self.more);
             plan.warm = Some(Warm { session, reset, keep, verify: self.options.verify_reset, ..warm });
-        }
-        if let (Some(evidence), Watch::Calls { guard, .. }) = (self.options.evidence, &mut plan.watch) {
-            *guard = prepare::guard(evidence);
         }
         tell(&judge.kernel(kernel, names));
         tell(&Judged::Modules(builds, preflight));

@@ -55,7 +55,9 @@ impl fmt::Display for Unseen {
                     "{calls} calls had made-up numbers of their own, beyond the first few thousand, and are not told apart"
                 )
             }
-            Self::Results => write!(f, "results of calls were not seen {WHY}"),
+            Self::Results => f.write_str(
+                "results of calls were not seen: the guest used the debug registers, or its entry code calls do_syscall_64() in an unknown way",
+            ),
             Self::Text(why) => write!(f, "nobody watched over the kernel's text: {why}"),
             Self::GuestBreakpoint => f.write_str(
                 "a breakpoint of the guest's own could not fire: counting needs the debug registers",

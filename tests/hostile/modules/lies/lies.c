@@ -10,6 +10,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/io.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -343,6 +344,18 @@ static int output(void)
 	return 0;
 }
 
+/* Writes to a device by an instruction that KVM can't emulate, so that the machine seems to be at fault. */
+static int odd_access(void)
+{
+	void __iomem *device = ioremap(0xd0000000, PAGE_SIZE);
+
+	if (!device)
+		return -ENOMEM;
+	asm volatile("fnstenv (%0)" : : "r"(device) : "memory");
+	iounmap(device);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*play)(void);
@@ -368,6 +381,7 @@ static const struct {
 	{ "clock", clock },
 	{ "debug-registers", debug_registers },
 	{ "output", output },
+	{ "odd-access", odd_access },
 };
 
 /* Plays the trick that is written here. */

@@ -103,7 +103,10 @@ impl Samples {
         let reset = line("reset to first answer", &self.ready[2]);
         line(&format!("{FILES} files of {} KiB into the guest", FILE >> 10), &self.files);
         line("reset: finding written pages", &self.looking);
-        let copying = line("reset: copying them back", &self.copying);
+        line("reset: copying them back", &self.copying);
+        // The memory's part is both.
+        let both = self.looking.iter().zip(&self.copying).map(|(looking, copying)| *looking + *copying);
+        let memory = Spread::of(both).map(|spread| spread.median);
         let plain = line("as many pages, by memcpy", &self.plain);
         line("reset: processors, chips, devices", &self.state);
         let whole =
@@ -123,7 +126,7 @@ impl Samples {
         };
         bar("a start, of a boot", warm, cold, WARM);
         bar("a reset, of a boot", reset, cold, RESET);
-        bar("copying back, of memcpy", copying, plain, COPY);
+        bar("finding and copying back, of memcpy", memory, plain, COPY);
         bar("vmm run, warm of cold", whole[1], whole[0], 1.0);
         if let Some(fork) = Spread::of(self.fork_kib.iter().copied()) {
             let held = if fork.median < FORK_KIB { "as demanded" } else { "more than demanded" };

@@ -18,7 +18,11 @@ fn outcome(ended: &Value, steps: &[Value]) -> Value {
     let findings: Vec<Value> = list("findings").iter().map(finding).collect();
     assert!(findings.iter().all(|finding| finding[0].is_string() && finding[1].is_string()), "{findings:?}");
     let call = |row: &Value| json!([row["door"], row["nr"], row["by"]["step"], row["by"]["program"]]);
+    // How often a program is interrupted by a signal depends on how quick others were: of two that end at the same time a shell
+    // hears by one or by two.
+    const RT_SIGRETURN: u64 = 15;
     let calls = list("syscalls").iter().filter(|row| row["by"]["step"] != 0 || row["by"]["program"] != 0);
+    let calls = calls.filter(|row| row["nr"] != RT_SIGRETURN);
     let calls: Vec<Value> = calls.map(call).collect();
     let steps: Vec<&Value> = steps.iter().map(|step| &step["verdict"]).collect();
     json!({ "verdict": ended["verdict"], "findings": findings, "syscalls": calls, "steps": steps })

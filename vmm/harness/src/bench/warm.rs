@@ -173,7 +173,7 @@ mod tests {
         for line in [
             "a start, of a boot: 0.050 at the median (as demanded: 0.100)",
             "a reset, of a boot: 0.050 at the median (more than demanded: 0.033)",
-            "copying back, of memcpy: 1.500 at the median (as demanded: 2.000)",
+            "finding and copying back, of memcpy: 1.500 at the median (as demanded: 2.000)",
             "pages written until a reset: 400 to 400, median 400",
             "one more idle guest: 20.0 MiB (more than demanded)",
         ] {

@@ -53,18 +53,13 @@ impl VcpuState {
             format!("MSR {:#x} ({:#x}, now {now})", msr.index, msr.data)
         };
         let msrs = self.msrs.iter().filter(other).map(msr);
-        let lapic = |state: &Self| {
-            let mut lapic = state.lapic.clone()?;
-            // What is left of the timer's time (Intel SDM volume 3, table 11-1).
-            lapic.regs[0x390..0x394].fill(0);
-            Some(lapic)
-        };
+        let lapic = |state: &Self| state.lapic.as_deref().map(without_timer);
         let parts = [
             ("the general registers", same(&self.registers, &now.registers)),
             ("the system registers", same(&self.system, &now.system)),
             ("the floating point state", same(&(&self.fpu, &self.xsave), &(&now.fpu, &now.xsave))),
             ("the extended control registers", same(&self.xcrs, &now.xcrs)),
-            ("the local APIC", same(&lapic(self), &lapic(now))),
+            ("the local APIC", lapic(self) == lapic(now)),
             ("the pending events", same(&self.events, &now.events)),
             ("the run state", same(&self.mp, &now.mp)),
             ("the debug registers", same(&self.debug, &now.debug)),
@@ -72,6 +67,19 @@ impl VcpuState {
         let parts = parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
         parts.chain(msrs).collect()
     }
+}
+
+/// The registers of a local APIC but for how far its timer is (Intel SDM volume 3, table 11-1): what is left of its time, and, once
+/// that is over, its interrupt among those that are requested.
+fn without_timer(lapic: &kvm_lapic_state) -> [u8; 1024] {
+    const LVT_TIMER: usize = 0x320;
+    const REQUESTED: usize = 0x200;
+    const CURRENT_COUNT: usize = 0x390;
+    let mut registers = lapic.regs.map(i8::cast_unsigned);
+    registers[CURRENT_COUNT..CURRENT_COUNT + 4].fill(0);
+    let vector = usize::from(registers[LVT_TIMER]);
+    registers[REQUESTED + vector / 32 * 16 + vector % 32 / 8] &= !(1 << (vector % 8));
+    registers
 }
 
 /// MSR_IA32_SYSENTER_ESP and MSR_IA32_SYSENTER_EIP.
@@ -189,4 +197,25 @@ fn write_msrs(fd: &VcpuFd, msrs: Vec<&kvm_msr_entry>) -> Result<()> {
         rest = rest.get(written + 1..).unwrap_or_default();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_local_apic_only_the_timer_goes_on() {
+        let mut saved = kvm_lapic_state { regs: [0; 1024] };
+        // The timer's vector, as Linux has it: LOCAL_TIMER_VECTOR.
+        saved.regs[0x320] = 0xecu8.cast_signed();
+        let mut later = saved;
+        later.regs[0x390] = 17;
+        later.regs[0x200 + 7 * 16 + 1] = 1 << 4;
+        assert_eq!(without_timer(&later), without_timer(&saved));
+        for (at, value) in [(0x200 + 7 * 16 + 1, 1 << 5), (0x200 + 6 * 16, 1), (0x100 + 7 * 16 + 1, 1 << 4)] {
+            let mut other = later;
+            other.regs[at] = value;
+            assert_ne!(without_timer(&other), without_timer(&saved), "{at:#x}");
+        }
+    }
 }

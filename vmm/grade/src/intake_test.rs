@@ -125,6 +125,18 @@ fn empty_damaged_and_huge_ones_are_told() {
     assert!(read(&single(folder.path(), "s"), &limits()).unwrap_err().contains("whole kernel tree"));
 }
 
+/// The limit is of 20 files.
+#[test]
+fn versions_that_are_kept_count_no_more_in_an_archive_than_in_a_folder() {
+    let names: Vec<String> = (0..50).map(|number| format!("work/.git/objects/{number}")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"object"[..])).collect();
+    files.push(("work/drv.c", b"code"));
+    for (name, bytes) in [("s.zip", zipped(&files)), ("s.tar", tarred(&files))] {
+        let read = handed_in(name, &bytes).unwrap();
+        assert_eq!(read.files.keys().collect::<Vec<_>>(), ["s/work/drv.c"], "{name}");
+    }
+}
+
 #[test]
 fn where_files_are_counted_the_newest_of_each_name_counts() {
     let folder = tempfile::tempdir().unwrap();

@@ -38,6 +38,11 @@ pub fn foreign(bytes: &[u8]) -> Option<&'static str> {
     KNOWN.iter().find(|(signature, _)| bytes.starts_with(signature)).map(|(_, name)| *name)
 }
 
+/// An archive's name without its ending.
+pub fn stem(name: &str) -> Option<&str> {
+    [".tar.gz", ".tgz", ".tar", ".zip", ".gz"].iter().find_map(|ending| name.strip_suffix(ending))
+}
+
 /// Puts what is in an archive beside it, into a folder of its name.
 pub fn unpack(
     kind: Kind,
@@ -46,8 +51,7 @@ pub fn unpack(
     budget: &mut Budget,
     depth: usize,
 ) -> Result<(), String> {
-    let stem = [".tar.gz", ".tgz", ".tar", ".zip", ".gz"].iter().find_map(|ending| name.strip_suffix(ending));
-    let stem = stem.unwrap_or(name);
+    let stem = stem(name).unwrap_or(name);
     match kind {
         Kind::Zip => zip(name, stem, bytes, budget, depth),
         Kind::Tar => tar(name, stem, &bytes, budget, depth),

@@ -1,5 +1,6 @@
 //! Who handed in what: the names of an LMS's export.
 
+use super::archive;
 use base::text::plain;
 use regex::Regex;
 use std::{
@@ -91,7 +92,7 @@ pub fn single(path: &Path, student: &str) -> Entry {
 fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Found) {
     let captures = attempts.and_then(|regex| regex.captures(name));
     let Some(captures) = captures else {
-        let stem = archive(name).unwrap_or(name);
+        let stem = archive::stem(name).unwrap_or(name);
         let stem = match path.is_file() && stem == name {
             true => Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy()),
             false => stem.into(),
@@ -113,11 +114,6 @@ fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Fo
     (student, found)
 }
 
-/// An archive's name without its ending.
-fn archive(name: &str) -> Option<&str> {
-    [".tar.gz", ".tgz", ".tar", ".zip", ".gz"].iter().find_map(|ending| name.strip_suffix(ending))
-}
-
 /// Of files that were handed in again, and of archives, the newest; and what does not count.
 fn newest_files(found: Vec<Found>) -> (Vec<Found>, Vec<String>) {
     let (mut kept, mut older): (Vec<Found>, Vec<String>) = (Vec::new(), Vec::new());
@@ -129,7 +125,7 @@ fn newest_files(found: Vec<Found>) -> (Vec<Found>, Vec<String>) {
             Some((stem, ending)) => format!("{stem}{ending}"),
             None => name.to_owned(),
         };
-        archive(a).is_some() && archive(b).is_some() || plain(a) == plain(b)
+        archive::stem(a).is_some() && archive::stem(b).is_some() || plain(a) == plain(b)
     };
     for it in sorted {
         match it.serial.is_some()

@@ -3,8 +3,8 @@
 use super::same;
 use crate::{Error, Registers, Result, Vm, error::Named};
 use kvm_bindings::{
-    Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_sregs, kvm_vcpu_events,
-    kvm_xcrs, kvm_xsave,
+    Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_segment, kvm_sregs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Cap, VcpuFd};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ impl VcpuState {
         let lapic = |state: &Self| state.lapic.as_deref().map(without_timer);
         let parts = [
             ("the general registers", same(&self.registers, &now.registers)),
-            ("the system registers", same(&self.system, &now.system)),
+            ("the system registers", same(&in_use(&self.system), &in_use(&now.system))),
             ("the floating point state", same(&(&self.fpu, &self.xsave), &(&now.fpu, &now.xsave))),
             ("the extended control registers", same(&self.xcrs, &now.xcrs)),
             ("the local APIC", lapic(self) == lapic(now)),
@@ -67,6 +67,20 @@ impl VcpuState {
         let parts = parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
         parts.chain(msrs).collect()
     }
+}
+
+/// System registers without what means nothing: of a segment that can't be used an Intel processor tells but its selector and its base,
+/// the rest is undefined (Intel SDM volume 3, "Saving Segment Registers and Descriptor-Table Registers").
+fn in_use(registers: &kvm_sregs) -> kvm_sregs {
+    let segment = |segment: kvm_segment| match segment {
+        kvm_segment { unusable: 0, .. } => segment,
+        kvm_segment { base, selector, unusable, .. } => {
+            kvm_segment { base, selector, unusable, ..Default::default() }
+        }
+    };
+    let kvm_sregs { cs, ds, es, fs, gs, ss, tr, ldt, .. } = *registers;
+    let [cs, ds, es, fs, gs, ss, tr, ldt] = [cs, ds, es, fs, gs, ss, tr, ldt].map(segment);
+    kvm_sregs { cs, ds, es, fs, gs, ss, tr, ldt, ..*registers }
 }
 
 /// The registers of a local APIC but for how far its timer is (Intel SDM volume 3, table 11-1): what is left of its time, and, once
@@ -202,6 +216,20 @@ fn write_msrs(fd: &VcpuFd, msrs: Vec<&kvm_msr_entry>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_segment_that_can_not_be_used_only_selector_and_base_count() {
+        let ds = kvm_segment { base: 1, limit: 2, selector: 3, type_: 3, unusable: 1, ..Default::default() };
+        let of = |ds| in_use(&kvm_sregs { ds, ..Default::default() });
+        let taken_back = kvm_segment { limit: 0, type_: 0, ..ds };
+        assert_eq!(of(ds), of(taken_back));
+        for other in [kvm_segment { base: 9, ..ds }, kvm_segment { selector: 9, ..ds }] {
+            assert_ne!(of(ds), of(other));
+        }
+        let used = kvm_segment { unusable: 0, ..ds };
+        assert_ne!(of(used), of(kvm_segment { type_: 0, ..used }));
+        assert_ne!(of(used), of(ds));
+    }
 
     #[test]
     fn of_a_local_apic_only_the_timer_goes_on() {

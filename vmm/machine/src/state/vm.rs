@@ -4,7 +4,7 @@ use super::same;
 use crate::{Result, Vm, error::Named};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data, kvm_irqchip,
-    kvm_pit_state2,
+    kvm_irqchip__bindgen_ty_1, kvm_pit_state2,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +27,30 @@ impl VmState {
                 pit
             })
         };
+        let chips = |state: &Self| state.chips.iter().map(without_timer).collect::<Vec<_>>();
         let parts = [
-            ("the interrupt controllers", same(&self.chips, &now.chips)),
+            ("the interrupt controllers", chips(self) == chips(now)),
             ("the timer", same(&timer(self), &timer(now))),
         ];
         parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
     }
+}
+
+/// The registers of an interrupt controller, but for whether the timer has asked for its interrupt meanwhile: a guest that uses
+/// another timer has it masked, and it stays (`irr` of struct kvm_pic_state and of struct kvm_ioapic_state, arch/x86/include/uapi/asm/kvm.h).
+fn without_timer(chip: &kvm_irqchip) -> Vec<u8> {
+    let mut bytes = postcard::to_allocvec(chip).unwrap_or_default();
+    let registers = bytes.len().saturating_sub(size_of::<kvm_irqchip__bindgen_ty_1>());
+    // Its line leads to the first input of the first PIC, and to the first or, as ACPI has it, the third of the IOAPIC.
+    let requested = match chip.chip_id {
+        KVM_IRQCHIP_PIC_MASTER => (1, 1),
+        KVM_IRQCHIP_IOAPIC => (16, 1 << 0 | 1 << 2),
+        _ => return bytes,
+    };
+    if let Some(byte) = bytes.get_mut(registers + requested.0) {
+        *byte &= !requested.1;
+    }
+    bytes
 }
 
 const CHIPS: [u32; 3] = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
@@ -64,5 +82,37 @@ impl Vm {
             self.fd.set_pit2(pit).named("KVM_SET_PIT2")?;
         }
         self.fd.set_clock(&state.clock).named("KVM_SET_CLOCK")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvm_bindings::{kvm_ioapic_state, kvm_pic_state};
+
+    #[test]
+    fn of_interrupt_controllers_only_the_timers_interrupt_may_come_meanwhile() {
+        let pic = |chip_id, irr| {
+            let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+            chip.chip.pic = kvm_pic_state { irr, imr: 0xfb, ..Default::default() };
+            chip
+        };
+        let ioapic = |irr| {
+            let mut chip = kvm_irqchip { chip_id: KVM_IRQCHIP_IOAPIC, ..Default::default() };
+            chip.chip.ioapic = kvm_ioapic_state { irr, ..Default::default() };
+            chip
+        };
+        let state = |chips: [kvm_irqchip; 3]| VmState { chips: chips.into(), ..VmState::default() };
+        let (master, slave) = (KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE);
+        let saved = state([pic(master, 0x20), pic(slave, 0), ioapic(0)]);
+        let ticked = state([pic(master, 0x21), pic(slave, 0), ioapic(0b101)]);
+        assert_eq!(saved.differences(&ticked), Vec::<String>::new());
+        for other in [
+            state([pic(master, 0x22), pic(slave, 0), ioapic(0)]),
+            state([pic(master, 0x20), pic(slave, 1), ioapic(0)]),
+            state([pic(master, 0x20), pic(slave, 0), ioapic(0b10)]),
+        ] {
+            assert_eq!(saved.differences(&other), ["the interrupt controllers"]);
+        }
     }
 }

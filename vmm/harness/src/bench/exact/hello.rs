@@ -15,18 +15,21 @@ pub struct Run {
     pub reset: bool,
     /// The machine stays, for the next to go back.
     pub keep: bool,
+    /// What it went back to is compared with what was saved: nothing may be left of the run before.
+    pub verify: bool,
 }
 
 /// The third.
 pub const FROM_SAVED: &str = "hello: from a saved machine";
 
 /// In this order.
-pub const RUNS: [Run; 5] = [
-    Run { name: "hello: cold", warm: false, reset: false, keep: false },
-    Run { name: "hello: cold, and saved", warm: true, reset: false, keep: false },
-    Run { name: FROM_SAVED, warm: true, reset: false, keep: false },
-    Run { name: "", warm: true, reset: false, keep: true },
-    Run { name: "hello: after going back", warm: true, reset: true, keep: false },
+pub const RUNS: [Run; 6] = [
+    Run { name: "hello: cold", warm: false, reset: false, keep: false, verify: false },
+    Run { name: "hello: cold, and saved", warm: true, reset: false, keep: false, verify: false },
+    Run { name: FROM_SAVED, warm: true, reset: false, keep: false, verify: false },
+    Run { name: "", warm: true, reset: false, keep: true, verify: false },
+    Run { name: "hello: after going back", warm: true, reset: true, keep: true, verify: false },
+    Run { name: "", warm: true, reset: true, keep: false, verify: true },
 ];
 
 /// What these runs took as a whole, from the machine process's start to the last word of evidence.

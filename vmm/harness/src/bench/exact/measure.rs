@@ -138,7 +138,7 @@ fn prepare(cache: &Cache) -> Result<Work, Abort> {
     let session = 1;
     let runs = RUNS.iter().enumerate().map(|(index, run)| {
         let (reset, keep) = (run.reset, run.keep);
-        let warm = Warm { session, reset, keep, verify: false, ..hello.warm.clone() };
+        let warm = Warm { session, reset, keep, verify: run.verify, ..hello.warm.clone() };
         let warm = run.warm.then_some(warm);
         (Part::Run(index), Job::Plan(Plan { warm, ..hello.plan.clone() }.into()))
     });

@@ -3,17 +3,19 @@
 //! Source: Documentation/arch/x86/boot.rst, "64-bit boot protocol", and zero-page.rst.
 
 mod acpi;
+mod image;
 mod mptable;
 
 pub use acpi::MmioDevice;
 
 use crate::{Error, Memory, Result, Vcpu, layout};
+use image::Image;
 use linux_loader::loader::{
     KernelLoader,
     bootparam::{boot_e820_entry, boot_params},
     elf::Elf,
 };
-use std::{fs::File, path::Path};
+use std::path::Path;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Loads kernel and initramfs, writes the tables that the kernel expects, and returns its entry.
@@ -28,8 +30,9 @@ pub fn load(
     vcpus: u8,
     acpi_devices: &[MmioDevice],
 ) -> Result<GuestAddress> {
-    let mut file = File::open(kernel).map_err(|source| Error::Read { path: kernel.into(), source })?;
-    let loaded = Elf::load(&**memory, None, &mut file, Some(layout::HIGH_MEMORY))
+    let mut image =
+        Image::open(kernel, memory).map_err(|source| Error::Read { path: kernel.into(), source })?;
+    let loaded = Elf::load(&**memory, None, &mut image, Some(layout::HIGH_MEMORY))
         .map_err(|e| Error::NotAKernel { path: kernel.into(), why: e.to_string() })?;
 
     let mut params = boot_params::default();
@@ -71,13 +74,13 @@ fn load_initramfs(
     too_small: &dyn Fn(&'static str) -> Error,
 ) -> Result<(u64, u64)> {
     let unreadable = |source| Error::Read { path: path.into(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
+    let mut image = Image::open(path, memory).map_err(unreadable)?;
+    let size = image.length().map_err(unreadable)?;
     let low_end = memory.iter().next().map_or(0, |low| low.len());
     let at = low_end.checked_sub(size).map(|at| at & !0xfff).filter(|at| *at >= kernel_end);
     let at = at.ok_or_else(|| too_small("the initramfs"))?;
     memory
-        .read_exact_volatile_from(GuestAddress(at), &mut file, size as usize)
+        .read_exact_volatile_from(GuestAddress(at), &mut image, size as usize)
         .map_err(|_| too_small("the initramfs"))?;
     Ok((at, size))
 }

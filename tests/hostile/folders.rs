@@ -9,6 +9,7 @@ use std::{
     io::ErrorKind,
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -93,6 +94,32 @@ fn check(name: &str) {
         let output = build(harmless.path()).output().unwrap();
         assert!(output.status.success(), "after {name}: {}", said(&output));
     }
+}
+
+/// A shell, a runner or an editor may have left it open for `vmm`.
+#[test]
+fn what_was_left_open_for_vmm_is_not_found_in_a_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let left_open = folder.path().join("left-open");
+    fs::write(&left_open, "took-secret").unwrap();
+    let module = folder.path().join("mod");
+    fs::create_dir(&module).unwrap();
+    let makefile = format!(
+        "# {:?}\n$(info open: $(shell ls -l /proc/self/fd; cat <&7))\n$(error that was all)\nobj-m := a.o\n",
+        Instant::now()
+    );
+    fs::write(module.join("Makefile"), makefile).unwrap();
+    fs::write(module.join("a.c"), "").unwrap();
+    let build = build(&module);
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(root())
+        .args(["-c", r#"file=$1; shift; exec 7<"$file"; exec "$@""#, "sh"])
+        .arg(&left_open);
+    let output = shell.arg(build.get_program()).args(build.get_args()).output().unwrap();
+    let text = said(&output);
+    assert!(text.contains("that was all"), "{text}");
+    assert!(!text.contains("left-open") && !text.contains("took-secret"), "{text}");
 }
 
 /// Processes by which some of them would be known; what is being ended may need a moment.

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
             }
         };
     }
+    // Kernels before 5.11 lack it: there a machine process has what others left open.
+    let _ = ::machine::pass_none_on();
     // Usage errors exit with 2.
     let Cli { command, require_jail, project } = Cli::parse();
     project::fall_back_to(brought::project);

@@ -56,12 +56,7 @@ pub struct Ran {
 /// Leads the group and waits for the command; told to end, it tells the whole group, and does not wait for ever. (make
 /// alone would end the shells that it started, but not what they started.) The lock that is its standard input stays
 /// with it: who has the descriptor could unlock it.
-///
-/// Descriptors that somebody handed to us without wanting to end here: bash can close them all, other shells none
-/// beyond 9.
-const LEADER: &str = r#"[ -z "$BASH_VERSION" ] || for fd in /proc/$$/fd/*; do
-fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done
-exec 3<&0 </dev/null
+const LEADER: &str = r#"exec 3<&0 </dev/null
 (trap "" TERM; exec "$@" 3<&-) & child=$!
 trap 'trap "" TERM; kill -TERM 0; { sleep 1; kill -KILL 0; } >/dev/null 2>&1 3<&- & wait $child; exit 143' TERM
 wait $child"#;
@@ -105,8 +100,7 @@ fn led(words: impl IntoIterator<Item = OsString>) -> Command {
 
 fn led_by(script: &str, words: impl IntoIterator<Item = OsString>) -> Command {
     // A session of its own has no terminal that it could type on.
-    let shell = if super::toolchain::find("bash").is_some() { "bash" } else { "sh" };
-    let mut leader: Vec<&str> = vec!["setsid", shell, "-c", script, "sh"];
+    let mut leader: Vec<&str> = vec!["setsid", "sh", "-c", script, "sh"];
     if super::toolchain::find("setpriv").is_some() {
         leader.splice(0..0, ["setpriv", "--pdeathsig", "TERM", "--"]);
     }

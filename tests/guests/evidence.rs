@@ -131,6 +131,21 @@ fn compiled(folder: &Path, name: &str) -> PathBuf {
     program
 }
 
+/// Three times a signal sends it back to its beginning: it is one call, however often it enters.
+#[test]
+fn a_call_that_the_kernel_begins_anew_is_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), "stopped");
+    for (how, call) in [("read", "readv"), ("poll", "poll")] {
+        let ran = run_text(&format!(
+            "files: {{/bin/stopped: {}}}\nsteps:\n  - run: [/bin/stopped, {how}, '3']\nexpect: {{syscalls: {{{call}: 1}}}}\n",
+            program.display()
+        ));
+        ran.ends_with("pass", 0);
+        assert_eq!(ran.calls("restart_syscall"), 0, "{}", ran.text);
+    }
+}
+
 #[test]
 fn breakpoints_of_debuggers_and_profilers_fire_while_calls_are_counted() {
     let folder = tempfile::tempdir().unwrap();

@@ -21,6 +21,8 @@ const MOST_TOLD: usize = 16;
 
 /// Numbers of the 64-bit table (arch/x86/entry/syscalls/syscall_64.tbl).
 const SIGRETURN: u64 = 15;
+/// `restart_syscall`, by which the kernel goes on with a call that a signal interrupted.
+const RESTART: u64 = 219;
 const FORKS: [u64; 4] = [56, 57, 58, 435];
 const EXECS: [u64; 2] = [59, 322];
 const EXITS: [u64; 2] = [60, 231];
@@ -135,11 +137,26 @@ struct Inner {
 struct Task {
     pid: u32,
     inside: Option<Inside>,
+    /// A call that it makes once more: its next one, if it is the same.
+    again: Option<Again>,
+}
+
+/// A call that a signal sent back to its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Again {
+    /// What it was counted as.
+    row: u64,
+    origin: Origin,
+    /// What enters next, unless by `restart_syscall`, and where that returns to.
+    nr: u64,
+    back: u64,
 }
 
 #[derive(Debug)]
 struct Inside {
     nr: u64,
+    /// What it was counted as: the call that it was at first.
+    row: u64,
     /// Where it returns to.
     back: u64,
     origin: Origin,
@@ -245,7 +262,8 @@ impl Pairs {
         unknown && inner.agents.insert(ids.tgid)
     }
 
-    /// A call enters. `by_address` is whose it is if its address, `back`, tells the truth.
+    /// A call enters. `by_address` is whose it is if its address, `back`, tells the truth. Says whose it is, and whether it is a
+    /// new one.
     pub(crate) fn entered(
         &self,
         ids: Option<Ids>,
@@ -253,14 +271,19 @@ impl Pairs {
         nr: u64,
         back: u64,
         by_address: Origin,
-    ) -> Origin {
-        let mut inner = self.inner();
-        let Some(ids) = ids else { return by_address };
+    ) -> (Origin, bool) {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        let Some(ids) = ids else { return (by_address, true) };
         let origin = inner.origin(ids, by_address);
         inner.traced |= origin == Origin::Program && nr == PTRACE[usize::from(door != Door::Syscall64)];
         if door != Door::Syscall64 {
-            return origin;
+            return (origin, true);
         }
+        let task = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
+        let again = task.and_then(|task| task.again.take()).filter(|again| {
+            again.origin == origin && again.back == back && (again.nr == nr || nr == RESTART)
+        });
         let forks = origin != Origin::Program && FORKS.contains(&nr);
         if origin == Origin::Agent && EXECS.contains(&nr) && inner.mains.len() < MOST_TASKS {
             inner.mains.insert(ids.tgid, ids.task);
@@ -271,7 +294,8 @@ impl Pairs {
         }
         // Who executes a program is the agent's no more.
         let quiet = origin == Origin::Agent && !forks && !EXECS.contains(&nr);
-        let inside = Inside { nr, back, origin, forks, reaches: None, quiet };
+        let row = again.map_or(nr, |again| again.row);
+        let inside = Inside { nr, row, back, origin, forks, reaches: None, quiet };
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
             inner.gone.clear();
@@ -280,15 +304,15 @@ impl Pairs {
         }
         inner.forking += usize::from(forks);
         inner.awaited += usize::from(inside.is_awaited());
-        let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: Some(inside) });
-        if let Some(Task { pid, inside: Some(inside) }) = before {
+        let task = Task { pid: ids.pid, inside: Some(inside), again: None };
+        if let Some(Task { pid, inside: Some(inside), .. }) = inner.tasks.insert(ids.task, task) {
             inner.over(&inside);
             // Another task may be where one was that died in its call.
             if pid == ids.pid && !inside.quiet {
                 inner.find(Oddity::Unreturned { nr: inside.nr, pid: ids.tgid });
             }
         }
-        origin
+        (origin, again.is_none())
     }
 
     /// The call that a program has just entered reaches into another process.
@@ -303,14 +327,16 @@ impl Pairs {
 
     /// A call of the 64-bit door returns to `back`; `nr` is the number that was saved for the kernel.
     pub(crate) fn returned(&self, ids: Option<Ids>, nr: u64, back: u64, result: i64) -> Returned {
-        let mut inner = self.inner();
+        let mut guard = self.inner();
+        let inner = &mut *guard;
         inner.returns = true;
         let Some(ids) = ids else { return Returned::Unknown };
         let known = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
         let Some(task) = known else {
             // It was in the kernel when counting began.
             if inner.tasks.len() < MOST_TASKS {
-                let before = inner.tasks.insert(ids.task, Task { pid: ids.pid, inside: None });
+                let task = Task { pid: ids.pid, inside: None, again: None };
+                let before = inner.tasks.insert(ids.task, task);
                 before.and_then(|task| task.inside).inspect(|inside| inner.over(inside));
             }
             return Returned::Unknown;
@@ -319,6 +345,12 @@ impl Pairs {
             inner.find(Oddity::Unentered { nr, pid: ids.tgid });
             return Returned::Unknown;
         };
+        // `syscall` has two bytes; its registers are as they were then (arch_do_signal_or_restart of arch/x86/kernel/signal.c).
+        let again = back == inside.back.wrapping_sub(2);
+        task.again = again.then_some({
+            let Inside { row, origin, nr, back, .. } = inside;
+            Again { row, origin, nr, back }
+        });
         inner.awaited -= usize::from(inside.is_awaited());
         if nr != inside.nr && !renumbers(inside.nr) {
             if inner.traced {
@@ -327,8 +359,7 @@ impl Pairs {
                 inner.find(Oddity::Dispatched { entered: inside.nr, handled: nr, pid: ids.tgid });
             }
         }
-        // `syscall` has two bytes; its registers are as they were then (arch_do_signal_or_restart of arch/x86/kernel/signal.c).
-        if back == inside.back.wrapping_sub(2) {
+        if again {
             if inside.forks {
                 inner.forked();
             }
@@ -354,7 +385,7 @@ impl Pairs {
         if EXECS.contains(&inside.nr) && result == 0 && ids.tgid != 1 {
             inner.leave(ids.tgid);
         }
-        Returned::From(inside.nr, inside.origin)
+        Returned::From(inside.row, inside.origin)
     }
 }
 

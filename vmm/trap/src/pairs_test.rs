@@ -8,7 +8,11 @@ fn ids(task: u64, pid: u32, tgid: u32) -> Option<Ids> {
 }
 
 fn enter(pairs: &Pairs, who: Option<Ids>, nr: u64) -> Origin {
-    pairs.entered(who, Door::Syscall64, nr, BACK, STEP)
+    enter_from(pairs, who, nr, BACK).0
+}
+
+fn enter_from(pairs: &Pairs, who: Option<Ids>, nr: u64, back: u64) -> (Origin, bool) {
+    pairs.entered(who, Door::Syscall64, nr, back, STEP)
 }
 
 #[test]
@@ -33,9 +37,6 @@ fn calls_that_return_as_they_entered_are_nothing_odd() {
         enter(&pairs, one, nr);
         assert_eq!(pairs.returned(one, saved, 0x40_0000, 0), Returned::From(nr, Origin::Program));
     }
-    // The call is made again.
-    enter(&pairs, one, 0);
-    assert_eq!(pairs.returned(one, 0, BACK - 2, 0), Returned::Again);
     enter(&pairs, one, 0);
     // A task that died in its call, and another one in its place.
     enter(&pairs, ids(1, 40, 40), 39);
@@ -43,12 +44,43 @@ fn calls_that_return_as_they_entered_are_nothing_odd() {
     assert_eq!((pairs.take(), pairs.changed()), (vec![], 0));
 }
 
+#[test]
+fn a_call_that_is_made_once_more_is_the_same_call() {
+    let pairs = Pairs::of([20]);
+    let one = ids(1, 30, 30);
+    let new = |nr, back| enter_from(&pairs, one, nr, back).1;
+    let sent_back = |nr| assert_eq!(pairs.returned(one, nr, BACK - 2, nr as i64), Returned::Again);
+    let from = |nr| Returned::From(nr, Origin::Program);
+    assert!(new(0, BACK));
+    sent_back(0);
+    assert!(!new(0, BACK));
+    sent_back(0);
+    assert!(!new(0, BACK));
+    assert_eq!(pairs.returned(one, 0, BACK, 5), from(0));
+    assert!(new(0, BACK), "it had returned");
+    sent_back(0);
+    // Where the kernel goes on by its own call, which is another number.
+    assert!(!new(RESTART, BACK));
+    sent_back(RESTART);
+    assert!(!new(RESTART, BACK));
+    assert_eq!(pairs.returned(one, RESTART, BACK, 0), from(0));
+    for (nr, back) in [(1, BACK), (0, BACK + 8)] {
+        assert!(new(0, BACK));
+        sent_back(0);
+        assert!(new(nr, back), "another call");
+        pairs.returned(one, nr, back, 0);
+        assert!(new(0, BACK), "the next is none that was sent back");
+        pairs.returned(one, 0, BACK, 0);
+    }
+    assert_eq!(pairs.take(), []);
+}
+
 /// The agent's own calls need not be seen to return, but for those that make processes or another program of one.
 #[test]
 fn returns_are_awaited_of_calls_that_tell_something() {
     let pairs = Pairs::of([20]);
     let (agent, program) = (ids(1, 20, 20), ids(2, 50, 50));
-    let housekeeping = |nr| pairs.entered(agent, Door::Syscall64, nr, BACK, Origin::Agent) == Origin::Agent;
+    let housekeeping = |nr| pairs.entered(agent, Door::Syscall64, nr, BACK, Origin::Agent).0 == Origin::Agent;
     assert!(housekeeping(0) && pairs.awaits_returns(), "whether returns are seen at all is not known yet");
     pairs.returned(agent, 0, BACK, 5);
     assert!(!pairs.awaits_returns());

@@ -220,8 +220,10 @@ impl SyscallTrap {
         let (process, ids) = known.map(|(at, task)| (at.process(task), at.ids(task))).unwrap_or_default();
         // Without returns there are no pairs.
         let ids = ids.filter(|_| self.doors.see_results());
-        let origin = self.order.pairs.entered(ids, door, nr, from, self.origin(from));
-        self.tallies.entered(Call { door, nr, origin }, process);
+        let (origin, new) = self.order.pairs.entered(ids, door, nr, from, self.origin(from));
+        if new {
+            self.tallies.entered(Call { door, nr, origin }, process);
+        }
         let memory = self.order.memory.clone();
         let caller = || Caller::of(task, vcpu, r.rsp);
         if origin != Origin::Program {

@@ -3,7 +3,7 @@
 use crate::event::Tampered;
 use board::wire::{ByteCounts, Exit, Sighting};
 use protocol::{Action, Made, Outcome};
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, iter, time::Duration};
 
 /// A status above this may tell of a signal: no program has to have ended by itself then.
 const SIGNALLED: i32 = 128;
@@ -107,10 +107,11 @@ fn chain(made: &[Made], seen: &Sighting) -> Option<Tampered> {
     })
 }
 
-/// The first buffer that is not as the kernel left it.
+/// The first buffer that is not as the kernel left it. Zeros at a buffer's end are not sent: what is not there says that it is zero.
 fn buffer(said: &[Vec<u8>], seen: &[Vec<u8>]) -> Option<Tampered> {
-    said.iter().zip(seen).enumerate().find_map(|(index, (said, seen))| {
-        let at = said.iter().zip(seen).position(|(said, seen)| said != seen)?;
+    seen.iter().enumerate().find_map(|(index, seen)| {
+        let said = said.get(index).map_or(&[][..], Vec::as_slice).iter().chain(iter::repeat(&0));
+        let at = said.zip(seen).position(|(said, seen)| said != seen)?;
         Some(Tampered::Buffer { index, at })
     })
 }
@@ -165,6 +166,13 @@ mod tests {
             compare(&call(), &outcome, &nothing(), &seen(4, b"abXd")),
             Some(Tampered::Buffer { index: 0, at: 2 })
         );
+        for (said, at) in [(vec![b"ab".to_vec()], 2), (vec![], 0)] {
+            let zeros = [said.concat(), vec![0; 2]].concat();
+            let shortened = Outcome::Returned { value: 4, data: said };
+            let told = |there: &[u8]| compare(&call(), &shortened, &nothing(), &seen(4, there));
+            assert_eq!(told(b"abcd"), Some(Tampered::Buffer { index: 0, at }));
+            assert_eq!(told(&zeros), None);
+        }
         let differs = Some(Difference::Number { wanted: 0, seen: 39 });
         let other = Sighting { differs: differs.clone(), ..seen(4, b"abcd") };
         assert_eq!(compare(&call(), &outcome, &nothing(), &other), differs.map(Tampered::Call));

@@ -48,11 +48,31 @@ fn what_has_to_stay_and_is_changed_is_told() {
     play(&changes());
 }
 
+const INTEL: &[&str] = &["--host", "emulated-intel"];
+
 /// Registers and their meaning are the vendor's.
 #[test]
 #[ignore = "needs ./setup intel and minutes: make test-all"]
 fn intel_tells_the_same_of_what_has_to_stay_and_is_changed() {
-    play_with(&changes(), &["--host", "emulated-intel"]);
+    play_with(&changes(), INTEL);
+}
+
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_sees_calls_and_programs_that_are_lied_about() {
+    play_with(&lies_about_calls(), INTEL);
+}
+
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_sees_reports_that_are_hushed_made_up_or_hide_others() {
+    play_with(&[reports(), reports_beside_others()].concat(), INTEL);
+}
+
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_sees_what_leads_elsewhere_and_keeps_clocks_and_registers() {
+    play_with(&[what_leads_elsewhere(), clocks_and_registers()].concat(), INTEL);
 }
 
 fn changes() -> Vec<Case<'static>> {
@@ -125,8 +145,12 @@ fn by_program(trick: &str) -> String {
 
 #[test]
 fn calls_and_programs_that_are_lied_about_are_seen() {
+    play(&lies_about_calls());
+}
+
+fn lies_about_calls() -> Vec<Case<'static>> {
     let exits = "  - {run: [sh, -c, 'exec 3< /proc/lies; exit 9'], expect: {exit: 139}}\n";
-    play(&[
+    vec![
         ("number, step", by_step("number"), "tampered", &["and it handled 110"]),
         ("number, program", by_program("number"), "tampered", &["and it handled 110"]),
         ("way-back, step", by_step("way-back"), "tampered", &["it is in the kernel still"]),
@@ -143,16 +167,20 @@ fn calls_and_programs_that_are_lied_about_are_seen() {
         ("no-syscalls", by_step("no-syscalls"), "tampered", &["MSR_EFER"]),
         ("gate-for-a-moment", by_step("gate-for-a-moment"), "tampered", &["the gate of interrupt 0x13"]),
         ("other-gdt", by_step("other-gdt"), "tampered", &["GDTR of vCPU 0"]),
-    ]);
+    ]
 }
 
 #[test]
 fn reports_that_are_hushed_or_made_up_are_seen() {
+    play(&reports());
+}
+
+fn reports() -> Vec<Case<'static>> {
     let warns = "expect: {splat: {kind: warn}}\n";
     let oopses = "expect: {oops: true}\n";
     let panics = "expect: {panic: true}\n";
     let play_it = |trick: &str| format!("  - {{file: /proc/lies, write: {trick}}}\n");
-    play(&[
+    vec![
         ("silence", by_step("silence"), "tampered", &["suppress_printk was changed from 0x0 to 0x1"]),
         ("hush", by_step("hush"), "splat", &["has counted a warning that is not in its log"]),
         // Without 32-bit doors a breakpoint is left for the taint.
@@ -173,17 +201,21 @@ fn reports_that_are_hushed_or_made_up_are_seen() {
         ("made-up-panic", lies(&play_it("made-up-panic"), panics), "tampered", &["the kernel lives on"]),
         ("made-up-end", lies(&play_it("made-up-end"), panics), "tampered", &["the log tells of"]),
         ("record", by_step("record"), "tampered", &["was changed after it had been read"]),
-    ]);
+    ]
 }
 
 #[test]
 fn clocks_and_registers_that_are_changed_change_nothing() {
+    play(&clocks_and_registers());
+}
+
+fn clocks_and_registers() -> Vec<Case<'static>> {
     let late = "  - {file: /proc/lies, write: clock, expect: {within: 200 ms}}\n";
     let counted = "  - {file: /proc/lies, write: debug-registers}\n  - {syscall: getppid, repeat: 5}\n";
-    play(&[
+    vec![
         ("clock", lies(late, ""), "fail", &["at most 200 ms"]),
         ("debug-registers", lies(counted, "expect: {syscalls: {getppid: 5}}\n"), "pass", &["getppid"]),
-    ]);
+    ]
 }
 
 /// A program of those that are hostile, compiled.
@@ -211,6 +243,10 @@ fn played(trick: &str) -> String {
 
 #[test]
 fn what_leads_elsewhere_is_seen() {
+    play(&what_leads_elsewhere());
+}
+
+fn what_leads_elsewhere() -> Vec<Case<'static>> {
     let getuid = format!("{}  - {{syscall: getuid, expect: 42}}\n", played("own-tables"));
     let device = format!("{}  - syscall: getppid\n", played("device"));
     let given = format!("{}  - syscall: getppid\n", played("given"));
@@ -221,18 +257,22 @@ fn what_leads_elsewhere_is_seen() {
         played("dam-opens")
     );
     let store = format!("evidence: kprobes\n{}", twists(&played("own-store")));
-    play(&[
+    vec![
         ("own-tables", twists(&getuid), "tampered", &["lead to another kernel"]),
         ("device", twists(&device), "tampered", &["a device was made to write to the page of"]),
         ("given", twists(&given), "tampered", &["the kernel's __bug_table was changed"]),
         ("hidden", twists(&hidden), "fail", &["1 more were loaded than removed, and 0 more are in the list"]),
         ("dam", twists(&kept), "tampered", &["begun and is never finished"]),
         ("own-store", store, "tampered", &["was changed from 30 to 58 by own_store"]),
-    ]);
+    ]
 }
 
 #[test]
 fn reports_that_hide_others_or_come_before_another_end_are_seen() {
+    play(&reports_beside_others());
+}
+
+fn reports_beside_others() -> Vec<Case<'static>> {
     let second = format!("{}allow: [{{splat: this one is wanted, reason: a test}}]\n", played("second"));
     let expects = |trick: &str, expect: &str| {
         format!("  - {{file: /proc/twists, write: {trick}, expect: {{{expect}}}}}\n")
@@ -241,12 +281,12 @@ fn reports_that_hide_others_or_come_before_another_end_are_seen() {
     let panics = format!("{warn}{}", expects("panics", "panic: true"));
     let processors = format!("machine: {{cpus: 2}}\n{}", twists(&warn));
     let sleeping = expects("made-up-sleeping", "splat: {kind: sleeping-in-atomic}");
-    play(&[
+    vec![
         ("second", twists(&second), "splat", &["has counted a warning that is not in its log"]),
         ("before a panic", twists(&panics), "tampered", &["the log tells of"]),
         ("on two processors", processors, "tampered", &["the log tells of"]),
         ("of a detector", twists(&sleeping), "tampered", &["the log tells of"]),
-    ]);
+    ]
 }
 
 #[test]
@@ -298,7 +338,8 @@ fn programs_that_pretend_gain_nothing() {
     };
     play(&[
         ("agent", run("agent", "expect: {syscalls: {getppid: 5}}\n"), "pass", &["getppid"]),
-        ("memory", run("memory", ""), "tampered", &["the agent's code at 0x6e000000"]),
+        // Our kernels go around no protection for it (PROC_MEM_NO_FORCE).
+        ("memory", run("memory", ""), "fail", &["exited with 1"]),
     ]);
 }
 

@@ -147,8 +147,8 @@ struct Machine {
     guard: Option<Guard>,
     unguarded: Option<String>,
     shared: Shared,
-    /// Where it is to be saved.
-    files: Option<saved::Files>,
+    /// Where it is to be saved, or why it can't be.
+    files: Option<io::Result<saved::Files>>,
     /// What a saved state depends on.
     identity: u64,
     /// None for one that was booted.
@@ -177,7 +177,7 @@ impl Machine {
                 if let Start::BootToSave(making) = &spec.start {
                     outbox.remember();
                     // Who can't make them says so when they are to be written.
-                    files = saved::Files::create(making).ok();
+                    files = Some(saved::Files::create(making));
                 }
                 let memory = create_memory(spec.memory_mib)?;
                 let line = command_line::build(spec);

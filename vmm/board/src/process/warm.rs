@@ -33,7 +33,8 @@ const MOST_PAGES: u64 = 16 << 10;
 impl Machine {
     /// Writes the machine as it is now into its files, and goes on.
     pub(super) fn save(&mut self, about: About) -> Result<(), String> {
-        let mut files = self.files.take().ok_or("there are no files for it")?;
+        let files = self.files.take().ok_or("there are no files for it")?;
+        let mut files = files.map_err(|error| error.to_string())?;
         self.vcpus.pause()?;
         let saved = self.write(&mut files, about);
         // Whatever came of that, this guest has a run to do.

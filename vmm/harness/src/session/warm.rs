@@ -76,3 +76,67 @@ pub(super) fn number() -> u64 {
         Err(_) => now().as_nanos() as u64 ^ u64::from(std::process::id()) << 32,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use board::wire::Announce;
+    use std::{collections::BTreeMap, time::Duration};
+
+    /// Whatever a guest can be told apart by before its scenario begins gives it a saved machine of its own; where it is to be
+    /// written, and which initramfs holds the rest, does not.
+    #[test]
+    fn a_machine_fits_only_who_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&folder.path().join("cache")).unwrap();
+        let file = folder.path().join("vmlinux");
+        fs::write(&file, "a kernel").unwrap();
+        let machine = Spec {
+            kernel: file.clone(),
+            initramfs: "one".into(),
+            memory_mib: 128,
+            vcpus: 1,
+            announce: Announce::CommandLine,
+            command_line: vec![],
+            landmarks: Default::default(),
+            start: Default::default(),
+        };
+        let kernel = judge::Kernel {
+            release: None,
+            hash: "1".into(),
+            cached: true,
+            build: Duration::ZERO,
+            warnings: vec![],
+        };
+        let key = |machine: &Spec, kernel: &judge::Kernel, base: &[u8]| {
+            fitting(machine, kernel, base, &cache).map(|warm| warm.key).map_err(|why| format!("{why:?}"))
+        };
+        let first = key(&machine, &kernel, b"base").unwrap();
+        let of = |other: Spec| key(&other, &kernel, b"base").unwrap();
+        assert_eq!(of(Spec { initramfs: "other".into(), ..machine.clone() }), first);
+
+        let mut landmarks = machine.landmarks.clone();
+        landmarks.symbols = BTreeMap::from([("prb".to_owned(), 1)]);
+        let mut keys = vec![
+            first,
+            of(Spec { memory_mib: 129, ..machine.clone() }),
+            of(Spec { vcpus: 2, ..machine.clone() }),
+            of(Spec { announce: Announce::Acpi, ..machine.clone() }),
+            of(Spec { command_line: vec!["a b".into()], ..machine.clone() }),
+            of(Spec { command_line: vec!["a".into(), "b".into()], ..machine.clone() }),
+            of(Spec { landmarks, ..machine.clone() }),
+            key(&machine, &judge::Kernel { hash: "2".into(), ..kernel.clone() }, b"base").unwrap(),
+            key(&machine, &kernel, b"other base").unwrap(),
+        ];
+        // Of the same name and length, and another file.
+        fs::rename(&file, folder.path().join("before")).unwrap();
+        fs::write(&file, "a_kernel").unwrap();
+        keys.push(key(&machine, &kernel, b"base").unwrap());
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all, "two of them have one machine");
+        fs::remove_file(&file).unwrap();
+        assert!(key(&machine, &kernel, b"base").is_err());
+    }
+}

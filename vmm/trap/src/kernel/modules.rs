@@ -34,28 +34,28 @@ impl SeenModules {
     /// Looks which modules are loaded now.
     pub fn look(&mut self, state: &KernelState) {
         for module in state.modules().unwrap_or_default() {
-            let known = self
-                .0
-                .iter()
-                .rposition(|seen| seen.name == module.name && seen.regions[0] == module.regions[0]);
-            match known {
-                // A later module may have been where this one is now.
-                Some(index)
-                    if index + 1 < self.0.len()
-                        && self.0[index + 1..].iter().any(|it| overlap(it, &module)) =>
-                {
-                    let seen = self.0.remove(index);
-                    self.0.push(seen);
-                }
-                Some(_) => {}
-                None => {
-                    if self.0.len() >= MOST_SEEN {
-                        self.0.remove(0);
-                    }
-                    let functions = state.functions(&module, MOST_FUNCTIONS).unwrap_or_default();
-                    self.0.push(Seen { name: module.name, regions: module.regions, functions });
-                }
+            self.remember(&module, || state.functions(&module, MOST_FUNCTIONS).unwrap_or_default());
+        }
+    }
+
+    fn remember(&mut self, module: &Module, functions: impl FnOnce() -> Vec<(u64, String)>) {
+        let known =
+            self.0.iter().rposition(|seen| seen.name == module.name && seen.regions[0] == module.regions[0]);
+        let Some(index) = known else {
+            if self.0.len() >= MOST_SEEN {
+                self.0.remove(0);
             }
+            let (name, regions) = (module.name.clone(), module.regions);
+            return self.0.push(Seen { name, regions, functions: functions() });
+        };
+        // It is in the kernel's list for a while before it has its symbols.
+        if self.0[index].functions.is_empty() {
+            self.0[index].functions = functions();
+        }
+        // A later module may have been where this one is now.
+        if self.0[index + 1..].iter().any(|it| overlap(it, module)) {
+            let seen = self.0.remove(index);
+            self.0.push(seen);
         }
     }
 
@@ -133,6 +133,19 @@ mod tests {
             (0xffff_ffff_a030_0004, "other_open+0x4/0x100 [other]"),
         ];
         assert_eq!(names, expected.map(|(at, name)| (at, name.to_owned())).into());
+    }
+
+    #[test]
+    fn a_module_that_was_seen_before_it_had_symbols_is_looked_at_again() {
+        let start = 0xffff_ffff_a020_0000;
+        let module = Module { name: "late".to_owned(), regions: [(start, 0x100), (0, 0)], kallsyms: None };
+        let mut modules = SeenModules::default();
+        modules.remember(&module, Vec::new);
+        assert_eq!(modules.name(start).unwrap(), "unknown+0x0/0x100 [late]");
+        modules.remember(&module, || vec![(start, "late_read".to_owned())]);
+        modules.remember(&module, || panic!("they are known"));
+        assert_eq!(modules.name(start).unwrap(), "late_read+0x0/0x100 [late]");
+        assert_eq!(modules.0.len(), 1);
     }
 
     #[test]

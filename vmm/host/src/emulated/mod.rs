@@ -9,6 +9,7 @@ mod inside;
 mod own;
 mod qemu;
 mod qmp;
+mod room;
 mod slot;
 mod talk;
 

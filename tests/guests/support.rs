@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// The program under test.
 pub const VMM: &str = env!("CARGO_BIN_EXE_vmm");
 
-/// So many guests at once: more would only take each other's time, and steps have time limits.
+/// So many guests at once, each on a host of its own: more would only take each other's time, and steps have time limits.
 const GUESTS_AT_ONCE: usize = 2;
 
 /// The checkout's root.
@@ -238,7 +238,7 @@ pub fn run_command(scenario: &Path, report: &Path) -> Command {
     command
 }
 
-/// Has a command use the host of these tests.
+/// Has a command use the host of this test.
 pub fn on_host(command: &mut Command) -> &mut Command {
     match served_host() {
         Some(folder) => command.env("VMM_HOST_DIR", folder),
@@ -287,18 +287,42 @@ impl Drop for Turn {
     }
 }
 
-/// The folder of the emulated host that all runs share; `None` where this machine's own KVM is sound.
+/// How many tests use each of the hosts.
+static USERS: Mutex<[usize; GUESTS_AT_ONCE]> = Mutex::new([0; GUESTS_AT_ONCE]);
+
+/// One of the hosts, for as long as a test's thread lives.
+struct Host(usize);
+
+impl Host {
+    /// The one that the fewest use: each has one processor.
+    fn choose() -> Self {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = (0..GUESTS_AT_ONCE).min_by_key(|host| users[*host]).expect("there is one at least");
+        users[host] += 1;
+        Self(host)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        USERS.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
+}
+
+/// The folder of the emulated host that this thread's runs share; `None` where this machine's own KVM is sound.
 fn served_host() -> Option<&'static Path> {
-    static HOST: OnceLock<Option<PathBuf>> = OnceLock::new();
-    HOST.get_or_init(|| {
-        if let Some(given) = std::env::var_os("VMM_HOST_DIR") {
-            return Some(given.into());
-        }
+    thread_local!(static CHOSEN: Host = Host::choose());
+    static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    static SOUND: OnceLock<bool> = OnceLock::new();
+    static HOSTS: [OnceLock<PathBuf>; GUESTS_AT_ONCE] = [const { OnceLock::new() }; GUESTS_AT_ONCE];
+    if let Some(given) = GIVEN.get_or_init(|| std::env::var_os("VMM_HOST_DIR").map(Into::into)) {
+        return Some(given);
+    }
+    let sound = SOUND.get_or_init(|| {
         let doctor = Command::new(VMM).args(["doctor", "--quiet", "--host", "kvm"]).status();
-        let sound = doctor.expect("vmm can be started").success();
-        (!sound).then(serve)
-    })
-    .as_deref()
+        doctor.expect("vmm can be started").success()
+    });
+    (!sound).then(|| CHOSEN.with(|chosen| HOSTS[chosen.0].get_or_init(serve).as_path()))
 }
 
 /// Starts an emulated host that ends with this process, however that ends: nothing runs at a test process's

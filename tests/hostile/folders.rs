@@ -3,7 +3,7 @@
 //! The lines of a verdict: `exit CODE`; `says TEXT` and `never TEXT`, of all output and of the build's log; `limits TEXT`, the
 //! value of VMM_LIMITS; `again`, build a harmless module afterwards.
 
-use super::{build, root, said};
+use super::{VMM, build, root, said};
 use std::{
     fs,
     io::ErrorKind,
@@ -65,10 +65,9 @@ fn check(name: &str) {
     let took = started.elapsed();
 
     let text = said(&output);
+    let all = with_log(&text);
     let code: i32 = attack.lines("exit").next().expect("a verdict has its exit code").parse().unwrap();
     assert_eq!(output.status.code(), Some(code), "{name}: {text}");
-    let log = text.split_whitespace().find(|word| word.ends_with(".log"));
-    let all = text.clone() + &log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
     for what in attack.lines("says") {
         assert!(all.contains(what), "{name} does not say {what}: {text}");
     }
@@ -96,6 +95,40 @@ fn check(name: &str) {
     }
 }
 
+/// Where namespaces are forbidden, who asks for all layers gets no build, and learns why.
+#[test]
+fn a_box_that_is_not_whole_is_refused_where_a_whole_one_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Makefile"), "$(error built)\n").unwrap();
+    fs::write(folder.path().join("a.c"), "").unwrap();
+    // In a user namespace that allows no further ones; where there is none to be had this is so already.
+    const FORBID: &str = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let may = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
+    let words: &[&str] = match may.is_ok_and(|status| status.success()) {
+        true => &["unshare", "--user", "--map-root-user", "sh", "-c", FORBID, "sh"],
+        false => &["env"],
+    };
+    let run = |options: &[&str]| {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(VMM).args(options).args(["module", "build"]).arg(folder.path());
+        command.current_dir(root()).output().unwrap()
+    };
+    let (refused, built) = (run(&["--require-jail"]), run(&[]));
+    let text = said(&refused);
+    assert_eq!(refused.status.code(), Some(3), "{text}");
+    assert!(text.contains("--require-jail") && text.contains("forbids user namespaces"), "{text}");
+    assert!(!with_log(&text).contains("*** built"), "{text}");
+    let text = said(&built);
+    assert_eq!(built.status.code(), Some(1), "{text}");
+    assert!(text.contains("by Landlock and limits alone") && with_log(&text).contains("*** built"), "{text}");
+}
+
+/// What a build printed here, and what it printed into its log.
+fn with_log(text: &str) -> String {
+    let log = text.split_whitespace().find(|word| word.ends_with(".log"));
+    text.to_owned() + &log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
+}
+
 /// A shell, a runner or an editor may have left it open for `vmm`.
 #[test]
 fn what_was_left_open_for_vmm_is_not_found_in_a_build() {
@@ -117,7 +150,7 @@ fn what_was_left_open_for_vmm_is_not_found_in_a_build() {
         .args(["-c", r#"file=$1; shift; exec 7<"$file"; exec "$@""#, "sh"])
         .arg(&left_open);
     let output = shell.arg(build.get_program()).args(build.get_args()).output().unwrap();
-    let text = said(&output);
+    let text = with_log(&said(&output));
     assert!(text.contains("that was all"), "{text}");
     assert!(!text.contains("left-open") && !text.contains("took-secret"), "{text}");
 }

@@ -20,7 +20,7 @@ use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use scenario::{EVIDENCE, Settings, model::Watchfulness};
-use std::{path::PathBuf, str::FromStr};
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
 ///
@@ -106,6 +106,26 @@ pub enum Command {
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
+    /// A command that is confined, and ends with all that it started
+    #[command(hide = true)]
+    Confined(ConfinedArgs),
+}
+
+/// What runs in a box where no namespaces are to be had.
+#[derive(Debug, Args)]
+pub struct ConfinedArgs {
+    /// It is the second step
+    #[arg(long)]
+    pub inside: bool,
+    /// It may read this
+    #[arg(long)]
+    pub read: Vec<PathBuf>,
+    /// It may write this
+    #[arg(long)]
+    pub write: Vec<PathBuf>,
+    /// What runs
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 /// Run scenarios and give verdicts.

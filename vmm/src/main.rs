@@ -30,7 +30,8 @@ mod splat;
 use ::host::emulated;
 use base::{interrupt, project};
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfinedArgs};
+use jail::confined::{self, Rules};
 use machine::MachineArgs;
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     match command {
         Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
+        Command::Confined(args) => confined(args),
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
             if let Err(error) = interrupt::install() {
@@ -69,6 +71,22 @@ fn main() -> ExitCode {
             ExitCode::from(user(command))
         }
     }
+}
+
+/// Runs what is not trusted, as the leader of a box asks for it.
+fn confined(args: ConfinedArgs) -> ExitCode {
+    let ConfinedArgs { inside, read: reads, write: writes, command } = args;
+    let rules = Rules { reads, writes };
+    let ended =
+        if inside { Err(confined::inside(&rules, &command)) } else { confined::outside(&rules, &command) };
+    ended.map_or_else(
+        |error| {
+            eprintln!("failed to run {} in its box: {error}", command[0].display());
+            // As a shell has it of what it can't execute.
+            ExitCode::from(126)
+        },
+        ExitCode::from,
+    )
 }
 
 /// Has everything be confined in full from now on. What this machine lacks for that, if it lacks anything.
@@ -101,7 +119,7 @@ fn user(command: Command) -> u8 {
         Command::Machine(args) => machine::machine(&args.command),
         Command::Host(args) => host::host(&args),
         Command::Splat(args) => splat::splat(&args),
-        Command::Probe => unreachable!("this is no user's command"),
+        Command::Probe | Command::Confined(_) => unreachable!("this is no user's command"),
     }
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cell;
+pub mod confined;
 pub mod intake;
 mod landlocked;
 mod limits;

@@ -2,9 +2,14 @@
 //!
 //! `bubblewrap` gives it namespaces of its own (processes, network, users, mounts): it sees compilers and what it was
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
-//! namespaces, Landlock remains, and limits; what it hides from its parents may then live on for a while. That is said.
+//! namespaces, Landlock remains, limits, and a process that all others in it are below ([`crate::confined`]). That is said.
 
-use crate::{Budget, Refused, Walls, limits::Bytes, restrict};
+use crate::{
+    Budget, Refused, Walls,
+    confined::{self, Rules},
+    limits::Bytes,
+    restrict,
+};
 use nix::sys::signal::Signal;
 use std::{
     env,
@@ -37,7 +42,7 @@ impl Way {
         match self {
             Self::Namespaces => None,
             Self::Landlock(why) => Some(format!(
-                "builds are confined by Landlock and limits alone: {why}; what they start and hide may outlive them"
+                "builds are confined by Landlock and limits alone: {why}; what they start can use UDP, and see the names of other processes"
             )),
             Self::Limits(why) => Some(format!(
                 "builds are not confined, but for limits: {why}; a Makefile can do here whatever you can"
@@ -106,7 +111,8 @@ pub struct Sandbox {
 }
 
 /// Devices that programs expect.
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+pub(crate) const DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// Where compilers and their libraries are; links among them lead to others.
 const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"];
@@ -170,9 +176,12 @@ impl Sandbox {
     /// The words that stand before a command, so that it runs inside.
     pub fn prefix(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        if *way() == Way::Namespaces {
-            words.push("bwrap".into());
-            words.extend(self.namespaces());
+        match way() {
+            Way::Namespaces => {
+                words.push("bwrap".into());
+                words.extend(self.namespaces());
+            }
+            Way::Landlock(_) | Way::Limits(_) => words.extend(self.rules().prefix().into_iter().flatten()),
         }
         // The leader's bubblewrap shall outlive SIGTERM, until what runs inside has made order.
         words.extend(["env", "--default-signal=TERM"].map(OsString::from));
@@ -200,20 +209,31 @@ impl Sandbox {
         }
     }
 
-    /// Confines this thread, where no namespace does. What it starts from now on is inside.
+    /// Makes what has to be there before anything runs inside.
+    pub fn prepare(&self) {
+        if matches!(way(), Way::Landlock(_)) {
+            // Nothing is hidden below a folder that is not there.
+            let _ = fs::create_dir(self.temporary());
+        }
+    }
+
+    /// Whether who starts the command has to [`Self::enter`] before: nothing in [`Self::prefix`] does.
+    pub fn is_open(&self) -> bool {
+        matches!(way(), Way::Landlock(_)) && confined::program().is_none()
+    }
+
+    /// Confines this thread, for what it starts from now on. The thread is inside as well.
     ///
     /// # Errors
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
-        if !matches!(way(), Way::Landlock(_)) {
-            return Ok(());
-        }
-        // Nothing is hidden below a folder that is not there.
-        let _ = fs::create_dir(self.temporary());
-        let reads: Vec<PathBuf> = self.readable().chain(["/proc", "/etc"].map(PathBuf::from)).collect();
-        restrict(&reads, &self.writes, &DEVICES.map(PathBuf::from))
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let Rules { reads, writes } = self.rules();
+        restrict(&reads, &writes, &DEVICES.map(PathBuf::from)).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn rules(&self) -> Rules {
+        let reads = self.readable().chain([PathBuf::from("/proc")]).collect();
+        Rules { reads, writes: self.writes.clone() }
     }
 
     /// Removes what nobody wants of what ran inside, where it lies beside what somebody wants. All that ran has to have ended.

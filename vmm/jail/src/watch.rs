@@ -150,6 +150,23 @@ impl Watch {
     }
 }
 
+/// All processes that this one has started, and those that they have.
+pub(crate) fn below(id: u32) -> Vec<u32> {
+    let all = processes();
+    let mut family = vec![id];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        family.extend(
+            all.iter()
+                .filter(|(id, it)| it.parent == parent && !family.contains(id))
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>(),
+        );
+        at += 1;
+    }
+    family.split_off(1)
+}
+
 fn over(what: String, name: &'static str, value: &'static str) -> Refused {
     Refused::Overrun { what, name, value }
 }

@@ -279,12 +279,10 @@ impl Group {
         let Some(sandbox) = sandbox else {
             return Ok(Self { child: command.spawn()?, watch: None, sandbox: None, _starter: None });
         };
-        let (child, starter) = match way() {
-            Way::Landlock(_) => {
-                let (child, starter) = start_inside(command, sandbox.clone())?;
-                (child, Some(starter))
-            }
-            _ => (command.spawn()?, None),
+        sandbox.prepare();
+        let (child, starter) = match sandbox.is_open() {
+            true => start_inside(command, sandbox.clone()).map(|(child, starter)| (child, Some(starter)))?,
+            false => (command.spawn()?, None),
         };
         let watch = Watch::new(child.id(), sandbox.budget, sandbox.writes().to_vec());
         Ok(Self { child, watch: Some(watch), sandbox: Some(sandbox.clone()), _starter: starter })

@@ -26,6 +26,16 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         for check in &examination.0 {
             line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
         }
+        if examination.is_sound() && std::fs::read_to_string(HUGE).is_ok_and(|all| has_small_pages(&all)) {
+            let fix = format!("for faster boots: `echo advise | sudo tee {HUGE}`");
+            line(
+                &mut text,
+                "pages of guest memory",
+                true,
+                "have 4 KiB; guests boot slower by a third than in 2 MiB",
+                Some(&fix),
+            );
+        }
     }
     let mut files_of = |name: &str, folder: &str, check: &dyn Fn(&Path) -> Result<(), String>| {
         let files = Cache::open().map(|cache| cache.root().join(folder)).map_err(|error| error.to_string());
@@ -87,6 +97,14 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
     exit::code(if sound { Verdict::Pass } else { Verdict::Infra })
 }
 
+/// Whether memory that is shared by a file, as guests' is, has pages of 2 MiB (Linux Documentation/admin-guide/mm/transhuge.rst).
+const HUGE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
+/// What is chosen stands in brackets, among all that could be.
+fn has_small_pages(all: &str) -> bool {
+    ["[never]", "[deny]"].iter().any(|small| all.contains(small))
+}
+
 fn heading(text: &mut String, name: &str, verdict: &str) {
     let _ = writeln!(text, "{name} {verdict}");
 }
@@ -96,5 +114,17 @@ fn line(text: &mut String, name: &str, good: bool, found: &str, fix: Option<&str
     let _ = writeln!(text, "  {mark}  {name:<22}{found}");
     if let Some(fix) = fix {
         let _ = writeln!(text, "       {:<22}{fix}", "to mend it:");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_small_where_no_others_were_chosen() {
+        assert!(has_small_pages("always within_size advise [never] deny force\n"));
+        assert!(!has_small_pages("always within_size [advise] never deny force\n"));
+        assert!(!has_small_pages(""));
     }
 }

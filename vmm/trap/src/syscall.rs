@@ -243,7 +243,10 @@ impl SyscallTrap {
             Origin::Program => {
                 let pid = process.map(|process| process.pid);
                 let who = Who { task, pid };
-                self.order.witness.calls(who, (door, nr, &args), || user_space(vcpu, &memory));
+                // What it wants written is known from the first time.
+                if new {
+                    self.order.witness.calls(who, (door, nr, &args), || user_space(vcpu, &memory));
+                }
                 if door == Door::Syscall64
                     && let Some(ids) = ids
                     && let Some(other) = programs::reaches(nr, &args, || user_space(vcpu, &memory))

@@ -211,7 +211,7 @@ impl Sandbox {
 
     /// Makes what has to be there before anything runs inside.
     pub fn prepare(&self) {
-        if matches!(way(), Way::Landlock(_)) {
+        if *way() != Way::Namespaces {
             // Nothing is hidden below a folder that is not there.
             let _ = fs::create_dir(self.temporary());
         }
@@ -238,7 +238,7 @@ impl Sandbox {
 
     /// Removes what nobody wants of what ran inside, where it lies beside what somebody wants. All that ran has to have ended.
     pub fn tidy(&self) {
-        if matches!(way(), Way::Landlock(_)) && !self.writes.is_empty() {
+        if *way() != Way::Namespaces && !self.writes.is_empty() {
             // It can be there no more.
             let _ = fs::remove_dir_all(self.temporary());
         }

@@ -21,6 +21,7 @@ use judge::Verdict;
 use kernel::KernelError;
 use plan::{Op, Plan, Role, Warm, What};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fmt::Display,
     fs, io,
@@ -46,11 +47,16 @@ pub fn measure(table: &Table) -> Result<String, Abort> {
     let cache = Cache::open()?;
     let chosen = host::choose(Choice::EmulatedIntel, cache.root().join("emulator"))?;
     let Work { parts, jobs, files, guests_mib, stages: _kept } = prepare(&cache)?;
-    let mut taken = Taken::default();
-    let mut take = |job: usize, said| taken.take(parts[job], said);
+    let taken = RefCell::new(Taken::default());
+    let mut take = |job: usize, said| taken.borrow_mut().take(parts[job], said);
+    // Minutes are left when the first job fails.
+    let stop = || interrupt::requested() || taken.borrow().failed.is_some();
     let intel = cache.root().join("intel");
-    emulated_intel::work(&intel, &jobs, files, guests_mib, &interrupt::requested, &mut take)
-        .map_err(HostError::from)?;
+    let worked = emulated_intel::work(&intel, &jobs, files, guests_mib, &stop, &mut take);
+    let taken = taken.into_inner();
+    if taken.failed.is_none() {
+        worked.map_err(HostError::from)?;
+    }
     let figures = taken.figures().map_err(|why| Abort::infra(format!("failed to measure: {why}")))?;
     let named = |path: &Path, error: &dyn Display| Abort::input(format!("{}: {error}", path.display()));
     let head = format!("instructions, on {}\n", chosen.description);
@@ -174,7 +180,11 @@ impl Taken {
     fn take(&mut self, part: Part, said: Said) {
         match (part, said) {
             (Part::Steps, Said::Event(event)) => self.step(*event),
-            (Part::Run(run), Said::Event(event)) => self.whole.take(run, &event),
+            (Part::Run(run), Said::Event(event)) => {
+                if let Some(why) = self.whole.take(run, &event) {
+                    self.failed.get_or_insert(why);
+                }
+            }
             (Part::Boot, Said::Boot(Sample::Vmm { ready, .. })) => {
                 self.others.add("boot to the hello", ready)
             }

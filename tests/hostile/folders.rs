@@ -45,7 +45,23 @@ impl Attack {
     }
 }
 
+/// Words before a command that have it find no namespaces: in a user namespace that allows no further ones. Where there is none to be had,
+/// it is so already.
+fn without_namespaces() -> &'static [&'static str] {
+    const FORBID: &str = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let may = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
+    match may.is_ok_and(|status| status.success()) {
+        true => &["unshare", "--user", "--map-root-user", "sh", "-c", FORBID, "sh"],
+        false => &["env"],
+    }
+}
+
 fn check(name: &str) {
+    check_by(&["env"], name);
+}
+
+/// The same with a build that is started by these words.
+fn check_by(words: &[&str], name: &str) {
     let attack = Attack::of(&root().join("tests/hostile/folders").join(name));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -53,7 +69,9 @@ fn check(name: &str) {
     let makefile = fs::read_to_string(attack.at("Makefile")).unwrap();
     fs::write(attack.at("Makefile"), makefile.replace("$(PORT)", &port.to_string())).unwrap();
 
-    let mut command = build(&attack.at(""));
+    let build = build(&attack.at(""));
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(build.get_program()).args(build.get_args()).current_dir(root());
     // A mark that makes each try a build of its own: what is in the cache attacks nobody.
     fs::write(attack.at("mark.h"), format!("{:?}", Instant::now())).unwrap();
     command.env("SECRET_TOKEN", "took-secret");
@@ -90,7 +108,7 @@ fn check(name: &str) {
         let source =
             format!("#include <linux/module.h>\nMODULE_LICENSE(\"GPL\"); /* {:?} */\n", Instant::now());
         fs::write(harmless.path().join("fine.c"), source).unwrap();
-        let output = build(harmless.path()).output().unwrap();
+        let output = super::build(harmless.path()).output().unwrap();
         assert!(output.status.success(), "after {name}: {}", said(&output));
     }
 }
@@ -101,13 +119,7 @@ fn a_box_that_is_not_whole_is_refused_where_a_whole_one_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("Makefile"), "$(error built)\n").unwrap();
     fs::write(folder.path().join("a.c"), "").unwrap();
-    // In a user namespace that allows no further ones; where there is none to be had this is so already.
-    const FORBID: &str = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
-    let may = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
-    let words: &[&str] = match may.is_ok_and(|status| status.success()) {
-        true => &["unshare", "--user", "--map-root-user", "sh", "-c", FORBID, "sh"],
-        false => &["env"],
-    };
+    let words = without_namespaces();
     let run = |options: &[&str]| {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(VMM).args(options).args(["module", "build"]).arg(folder.path());
@@ -183,6 +195,14 @@ macro_rules! attacks {
             assert_eq!(tried.to_vec(), all);
         }
     };
+}
+
+/// Those that a box without namespaces sees another way.
+#[test]
+fn where_namespaces_are_forbidden_nothing_gets_out_either() {
+    for name in ["includes-passwd", "kills-all", "reads-secrets", "stays-behind", "writes-everywhere"] {
+        check_by(without_namespaces(), name);
+    }
 }
 
 attacks! {

@@ -296,7 +296,7 @@ fn twenty_megabytes_of_files_arrive() {
         fs::write(content.join(format!("{number:03}")), bytes).unwrap();
     }
     let path = folder.path().join("files.yaml");
-    let text = "name: files\nmachine: {memory: 256 MiB}\nfiles: {/opt/content: content}\nsteps:\n  - run: [/bin/sh, -c, \"cat /opt/content/* | md5sum; ls /opt/content | wc -l\"]\n";
+    let text = "name: files\nmachine: {memory: 256 MiB}\ntimeout: 120 s\nfiles: {/opt/content: content}\nsteps:\n  - run: [/bin/sh, -c, \"cat /opt/content/* | md5sum; ls /opt/content | wc -l\"]\n";
     fs::write(&path, text).unwrap();
     let (cold, warm) = (run_with(&path, &["--cold"]), run_with(&path, &[]));
     let warm = if warm.report()["start"]["from"] == "boot" { run_with(&path, &[]) } else { warm };

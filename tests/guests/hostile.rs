@@ -293,7 +293,10 @@ fn reports_beside_others() -> Vec<Case<'static>> {
 fn programs_with_the_kernels_help_gain_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let program = compiled(folder.path(), "more");
-    let with = |steps: &str| format!("files: {{/bin/more: {}}}\n{}", program.display(), twists(steps));
+    // Three hundred processes take their time.
+    let with = |steps: &str| {
+        format!("timeout: 60 s\nfiles: {{/bin/more: {}}}\n{}", program.display(), twists(steps))
+    };
     let run = |script: &str| format!("  - run: [sh, -c, '{script}']\n");
     let ended = "ended with status 0, and it ended with 1";
     let covered = run("echo output > /proc/twists; head -c 1000 /dev/zero > /dev/null");

@@ -27,7 +27,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
             line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
         }
         if examination.is_sound() && std::fs::read_to_string(HUGE).is_ok_and(|all| has_small_pages(&all)) {
-            let fix = format!("for faster boots: `echo advise | sudo tee {HUGE}`");
+            let fix = format!("`echo advise | sudo tee {HUGE}`");
             line(
                 &mut text,
                 "pages of guest memory",

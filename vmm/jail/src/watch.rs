@@ -116,17 +116,7 @@ impl Watch {
                 .filter(|(id, began)| all.get(id).is_some_and(|it| it.began == **began))
                 .map(|(id, _)| *id),
         );
-        loop {
-            let new: Vec<u32> = all
-                .iter()
-                .filter(|(id, process)| !family.contains(id) && family.contains(&process.parent))
-                .map(|(id, _)| *id)
-                .collect();
-            if new.is_empty() {
-                break;
-            }
-            family.extend(new);
-        }
+        add_descendants(&mut family, &all);
         self.seen = family.iter().filter_map(|id| Some((*id, all.get(id)?.began))).collect();
         let pages: u64 = family.iter().filter_map(|id| Some(all.get(id)?.pages)).sum();
         (self.seen.len() as u64, pages * page())
@@ -151,20 +141,25 @@ impl Watch {
 }
 
 /// All processes that this one has started, and those that they have.
-pub(crate) fn below(id: u32) -> Vec<u32> {
-    let all = processes();
-    let mut family = vec![id];
-    let mut at = 0;
-    while let Some(parent) = family.get(at).copied() {
-        family.extend(
-            all.iter()
-                .filter(|(id, it)| it.parent == parent && !family.contains(id))
-                .map(|(id, _)| *id)
-                .collect::<Vec<_>>(),
-        );
-        at += 1;
+pub(crate) fn below(id: u32) -> HashSet<u32> {
+    let mut family = HashSet::from([id]);
+    add_descendants(&mut family, &processes());
+    family.remove(&id);
+    family
+}
+
+fn add_descendants(family: &mut HashSet<u32>, all: &HashMap<u32, Process>) {
+    loop {
+        let new: Vec<u32> = all
+            .iter()
+            .filter(|(id, process)| !family.contains(id) && family.contains(&process.parent))
+            .map(|(id, _)| *id)
+            .collect();
+        if new.is_empty() {
+            break;
+        }
+        family.extend(new);
     }
-    family.split_off(1)
 }
 
 fn over(what: String, name: &'static str, value: &'static str) -> Refused {

@@ -263,7 +263,7 @@ impl Machine {
             origin,
         };
         if machine.origin.is_some() {
-            let taken = machine.take_state().and_then(|()| machine.take_devices());
+            let taken = machine.take_state();
             taken.map_err(|why| NoMachine::Unusable(format!("its state is not taken back: {why}")))?;
             *machine.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = started;
         }
@@ -474,7 +474,7 @@ impl Machine {
 }
 
 fn wire_up(
-    vm: &Vm,
+    vm: &Arc<Vm>,
     outbox: &Outbox,
     shared: &Shared,
     serial_log: Option<Arc<Mutex<SerialLog>>>,

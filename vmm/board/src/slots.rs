@@ -90,7 +90,7 @@ pub type DeviceStates = BTreeMap<String, Vec<u8>>;
 
 impl Devices {
     /// Makes them, and a bus that they are on.
-    pub fn wire(vm: &Vm, connections: Connections) -> Result<(Self, Bus), machine::Error> {
+    pub fn wire(vm: &Arc<Vm>, connections: Connections) -> Result<(Self, Bus), machine::Error> {
         let connect = |gsi| {
             let line = vm.interrupt_line(gsi)?;
             Ok(Arc::new(move || line.raise()) as Interrupt)

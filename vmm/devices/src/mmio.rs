@@ -274,10 +274,6 @@ impl<D: VirtioDevice> Stateful for VirtioMmio<D> {
         self.queues = queues;
         self.registers = state.registers;
         self.errors = state.errors;
-        if self.registers.interrupt != 0 {
-            // Its edge may have been on its way. A driver that has seen it already finds nothing to do.
-            (self.interrupt)();
-        }
         Ok(())
     }
 

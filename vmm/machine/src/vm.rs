@@ -64,7 +64,6 @@ impl Vm {
         for (capability, name) in [
             (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
             (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
-            (Cap::Irqfd, "KVM_CAP_IRQFD"),
             (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
             (Cap::SetGuestDebug, "KVM_CAP_SET_GUEST_DEBUG"),
             (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
@@ -239,8 +238,14 @@ impl Vm {
     }
 
     /// An interrupt line to the given input of the interrupt controllers.
-    pub fn interrupt_line(&self, gsi: u32) -> Result<InterruptLine> {
-        InterruptLine::new(&self.fd, gsi)
+    ///
+    /// # Errors
+    /// Without interrupt controllers.
+    pub fn interrupt_line(self: &Arc<Self>, gsi: u32) -> Result<InterruptLine> {
+        match self.chips {
+            true => Ok(InterruptLine::new(self.clone(), gsi)),
+            false => Err(Error::Missing("interrupt controllers")),
+        }
     }
 }
 

@@ -70,7 +70,9 @@ impl Machine {
     pub(super) fn take_state(&mut self) -> Result<(), String> {
         let Some(origin) = &self.origin else { return Err("it was booted".to_owned()) };
         let state = &origin.saved.machine;
-        // Chips and clock first: a local APIC may hold an interrupt that they know of.
+        // The devices first: one may raise its interrupt, and whether it has come is for the controllers to know.
+        self.devices.restore(&state.devices).map_err(|name| format!("the state of its {name} is none"))?;
+        // Chips and clock before vCPUs: a local APIC may hold an interrupt that they know of.
         self.vm.restore(&state.vm).map_err(|error| error.to_string())?;
         self.vcpus.load(&state.vcpus)?;
         if !self.log.set_state(state.log.clone()) {
@@ -87,13 +89,6 @@ impl Machine {
         self.shared.own_breakpoints.store(false, Ordering::Relaxed);
         *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Ok(())
-    }
-
-    /// Puts the devices into theirs, once memory is as it was: one may raise its interrupt.
-    pub(super) fn take_devices(&mut self) -> Result<(), String> {
-        let Some(origin) = &self.origin else { return Err("it was booted".to_owned()) };
-        let states = &origin.saved.machine.devices;
-        self.devices.restore(states).map_err(|name| format!("the state of its {name} is none"))
     }
 
     /// Tells again what had been told.
@@ -143,9 +138,6 @@ impl Machine {
         if verify && let Some(at) = origin.original.first_difference(&self.memory) {
             return Err(format!("its memory at {:#x} is not as it was saved", at.0));
         }
-        let start = Instant::now();
-        self.take_devices()?;
-        let state = state + start.elapsed();
         if verify {
             self.verify()?;
         }

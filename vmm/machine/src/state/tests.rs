@@ -134,6 +134,18 @@ fn floating_point_and_debug_registers_come_back() {
     assert_ne!(again.0.floating_point(2), [7; 16]);
 }
 
+#[test]
+fn an_interrupt_has_come_when_its_line_was_raised() {
+    let Some(guest) = Guest::new() else { return };
+    let line = guest.vm.interrupt_line(5).unwrap();
+    for _ in 0..100 {
+        let before = guest.vm.save().unwrap();
+        line.raise();
+        assert_eq!(before.differences(&guest.vm.save().unwrap()), ["the interrupt controllers"]);
+        guest.vm.restore(&before).unwrap();
+    }
+}
+
 /// So that a test can tell them apart.
 impl VcpuState {
     /// XMM registers follow the eight of the FPU in either form (Intel SDM volume 1, table 13-1: byte 160 on).

@@ -68,7 +68,7 @@ impl VcpuState {
 
     /// The registers of the local APIC that are others, by their offsets.
     fn lapic_differences(&self, now: &Self) -> Vec<String> {
-        let registers = |state: &Self| state.lapic.as_deref().map(without_timer);
+        let registers = |state: &Self| state.lapic.as_deref().map(lasting);
         let (then, now) = match (registers(self), registers(now)) {
             (Some(then), Some(now)) => (then, now),
             (None, None) => return Vec::new(),
@@ -101,13 +101,18 @@ fn in_use(registers: &kvm_sregs) -> kvm_sregs {
 }
 
 /// The registers of a local APIC but for how far its timer is (Intel SDM volume 3, table 11-1): what is left of its time, and, once
-/// that is over, its interrupt among those that are requested.
-fn without_timer(lapic: &kvm_lapic_state) -> [u8; 1024] {
+/// that is over, its interrupt among those that are requested. The processor's priority is not kept but computed, of those that are in
+/// service and the task's (section 11.8.3.1). KVM does so whenever it matters; what it has in that register after KVM_SET_LAPIC is of those
+/// that were in service before.
+fn lasting(lapic: &kvm_lapic_state) -> [u8; 1024] {
+    const PROCESSOR_PRIORITY: usize = 0xa0;
     const LVT_TIMER: usize = 0x320;
     const REQUESTED: usize = 0x200;
     const CURRENT_COUNT: usize = 0x390;
     let mut registers = lapic.regs.map(i8::cast_unsigned);
-    registers[CURRENT_COUNT..CURRENT_COUNT + 4].fill(0);
+    for computed in [CURRENT_COUNT, PROCESSOR_PRIORITY] {
+        registers[computed..computed + 4].fill(0);
+    }
     let vector = usize::from(registers[LVT_TIMER]);
     registers[REQUESTED + vector / 32 * 16 + vector % 32 / 8] &= !(1 << (vector % 8));
     registers
@@ -249,18 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn of_a_local_apic_only_the_timer_goes_on() {
+    fn of_a_local_apic_the_timer_and_what_is_computed_may_differ() {
         let mut saved = kvm_lapic_state { regs: [0; 1024] };
         // The timer's vector, as Linux has it: LOCAL_TIMER_VECTOR.
         saved.regs[0x320] = 0xecu8.cast_signed();
         let mut later = saved;
         later.regs[0x390] = 17;
         later.regs[0x200 + 7 * 16 + 1] = 1 << 4;
-        assert_eq!(without_timer(&later), without_timer(&saved));
-        for (at, value) in [(0x200 + 7 * 16 + 1, 1 << 5), (0x200 + 6 * 16, 1), (0x100 + 7 * 16 + 1, 1 << 4)] {
+        later.regs[0xa0] = 0xe0u8.cast_signed();
+        assert_eq!(lasting(&later), lasting(&saved));
+        for (at, value) in
+            [(0x200 + 7 * 16 + 1, 1 << 5), (0x200 + 6 * 16, 1), (0x100 + 7 * 16 + 1, 1 << 4), (0x80, 0x10)]
+        {
             let mut other = later;
             other.regs[at] = value;
-            assert_ne!(without_timer(&other), without_timer(&saved), "{at:#x}");
+            assert_ne!(lasting(&other), lasting(&saved), "{at:#x}");
         }
     }
 }

@@ -10,7 +10,7 @@ use nix::{
 };
 use std::{
     fs::{self, File, FileType, Metadata},
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -246,6 +246,40 @@ pub fn read_text(path: &Path) -> Result<String, Refused> {
 pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, Refused> {
     named(path)?;
     read(path, most)
+}
+
+/// A file below a folder that programs of others wrote to: wherever links lead on the way, it has to lie below the folder.
+///
+/// # Errors
+/// [`Refused::LeadsOut`], or there is none.
+pub fn within(folder: &Path, name: &str) -> Result<PathBuf, Refused> {
+    let path = folder.join(name);
+    let real =
+        |path: &Path| fs::canonicalize(path).map_err(|source| Refused::Io { path: path.to_owned(), source });
+    let (home, target) = (real(folder)?, real(&path)?);
+    match target.starts_with(&home) {
+        true => Ok(target),
+        false => Err(Refused::LeadsOut { path, target, folder: folder.to_owned() }),
+    }
+}
+
+/// As [`read_text`], of a file that is [`within`] a folder.
+///
+/// # Errors
+/// As both.
+pub fn read_within(folder: &Path, name: &str) -> Result<String, Refused> {
+    read_text(&within(folder, name)?)
+}
+
+/// Puts text into a file of a folder that programs of others wrote to: into a new one, whatever had its name.
+///
+/// # Errors
+/// It can't be written.
+pub fn write_anew(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => File::create_new(path)?.write_all(text.as_bytes()),
+    }
 }
 
 /// Whether a file that somebody named is to be followed where it leads.

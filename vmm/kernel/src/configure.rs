@@ -13,6 +13,7 @@ use super::{
     tree::Tree,
 };
 use base::{cache::CacheError, progress::note};
+use jail::intake;
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
@@ -52,22 +53,24 @@ impl Slot<'_> {
         let loaded = &prepared.loaded;
         let inputs = self.inputs(prepared, tree);
         let done = self.root.join("configured");
-        let outcome = || Some(format!("{inputs} {}\n", hex(Sha256::digest(fs::read(&config).ok()?))));
+        // What made it may have been others' makefiles, and a link or a pipe may be there now.
+        let read = || intake::read_within(&self.build, ".config").map_err(CacheError::from);
+        let write = |text: &str| intake::write_anew(&config, text).map_err(CacheError::io("write", &config));
+        let outcome = || Some(format!("{inputs} {}\n", hex(Sha256::digest(read().ok()?))));
         let before = fs::read_to_string(&done).ok();
         if before.is_some() && before == outcome() {
             return Ok(());
         }
         if let Some(text) = &loaded.base.config {
-            fs::write(&config, text).map_err(CacheError::io("write", &config))?;
+            write(text)?;
         }
         for target in recipe.base.targets() {
             self.make_target(&[target], &recipe.base)?;
         }
-        let base = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-        let merged = config::merge(&base, &loaded.requests);
-        fs::write(&config, merged).map_err(CacheError::io("write", &config))?;
+        let merged = config::merge(&read()?, &loaded.requests);
+        write(&merged)?;
         self.make_target(&["olddefconfig"], &Base::Tiny)?;
-        let made = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
+        let made = read()?;
         let mut lost = config::lost(&loaded.requests, &made, &self.source);
         // Kconfig only knows that Rust isn't available; the kernel has a script that knows why. What it misses is
         // missing on this machine, and no fault of a configuration: most of what is run here needs no Rust.

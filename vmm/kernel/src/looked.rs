@@ -32,9 +32,10 @@ impl Looked {
         while let Some(folder) = todo.pop() {
             for entry in fs::read_dir(build.join(&folder)).into_iter().flatten().flatten() {
                 let (name, path) = (entry.file_name(), entry.path());
-                if entry.file_type().is_ok_and(|it| it.is_dir()) {
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() {
                     todo.push(folder.join(name));
-                } else if path.extension().is_some_and(|it| it == "cmd") {
+                } else if kind.is_file() && path.extension().is_some_and(|it| it == "cmd") {
                     looked.folders.insert(folder.display().to_string());
                     let text = fs::read(&path).unwrap_or_default();
                     looked.command(&String::from_utf8_lossy(&text), &folder, source);

@@ -70,18 +70,21 @@ pub(super) fn assemble(
     facts: &Facts,
 ) -> Result<(), KernelError> {
     let text = |path: PathBuf| fs::read_to_string(&path).map_err(CacheError::io("read", &path));
+    // A build can make of anything a link, or a pipe.
+    let built = |name: &str| intake::read_within(build, name).map_err(CacheError::from);
     for (name, kept) in [("vmlinux", "vmlinux"), ("System.map", "System.map"), (".config", "config")] {
-        let (from, to) = (build.join(name), stage.join(kept));
-        // A build can make a link of anything.
-        intake::named(&from).map_err(CacheError::from)?;
-        fs::copy(&from, &to).map_err(CacheError::io("keep", &from))?;
+        let from = intake::within(build, name).and_then(|path| intake::open(&path, u64::MAX));
+        let (mut from, to) = (from.map_err(CacheError::from)?, stage.join(kept));
+        fs::File::create(&to)
+            .and_then(|mut to| io::copy(&mut from, &mut to))
+            .map_err(CacheError::io("write", &to))?;
     }
 
     let tables = source.join("arch/x86/entry/syscalls");
     let table =
         SyscallTable::parse(&text(tables.join("syscall_64.tbl"))?, &text(tables.join("syscall_32.tbl"))?)?;
     save(&stage.join("syscalls.json"), &table)?;
-    let release = text(build.join("include/config/kernel.release"))?.trim().to_owned();
+    let release = built("include/config/kernel.release")?.trim().to_owned();
     save(
         &stage.join("kernel.json"),
         &Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() },
@@ -94,11 +97,11 @@ pub(super) fn assemble(
         let mut parts = ["Makefile", "include", "scripts", "arch/x86"].into_iter();
         parts.try_for_each(|part| keep_tree(source, part, &stage.join("source"), wanted_source, keep))
     };
-    let built =
+    let objects =
         || keep_tree(build, "", &stage.join("build"), wanted_build, |from, to| fs::copy(from, to).map(drop));
     // Each takes a part of a second, of which a short build has but few.
     thread::scope(|scope| {
-        let (headers, built) = (scope.spawn(headers), scope.spawn(built));
+        let (headers, built) = (scope.spawn(headers), scope.spawn(objects));
         strip(stage)?;
         let ended =
             |it: thread::Result<Result<(), CacheError>>| it.unwrap_or_else(|it| panic::resume_unwind(it));
@@ -112,7 +115,7 @@ pub(super) fn assemble(
     link("../vmlinux", "vmlinux")?;
     link("../source", "source")?;
     // The makefile in a build folder leads to the source by its path, which was the slot's.
-    let makefile = text(build.join("Makefile"))?
+    let makefile = built("Makefile")?
         .replace(&source.display().to_string(), &place.join("source").display().to_string())
         .replace(&build.display().to_string(), &place.join("build").display().to_string());
     let path = stage.join("build/Makefile");
@@ -192,6 +195,10 @@ fn keep_tree(
             fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
         }
         if entry.path_is_symlink() {
+            // One that leads out of it is no part of a kernel.
+            if name.to_str().is_none_or(|name| intake::within(from, name).is_err()) {
+                continue;
+            }
             let link = fs::read_link(entry.path()).map_err(CacheError::io("read", entry.path()))?;
             symlink(link, &target).map_err(CacheError::io("make the link", &target))?;
         } else if entry.file_type().is_file() {

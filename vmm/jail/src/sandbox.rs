@@ -202,7 +202,7 @@ impl Sandbox {
     }
 
     /// Where it may leave what is of no use afterwards.
-    fn temporary(&self) -> PathBuf {
+    pub fn temporary(&self) -> PathBuf {
         match (way(), self.writes.first()) {
             (Way::Namespaces, _) | (_, None) => PathBuf::from("/tmp"),
             (_, Some(folder)) => folder.join(".tmp"),

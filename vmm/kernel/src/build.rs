@@ -1,7 +1,7 @@
 //! Building a kernel with its own build system, in a folder that stays.
 
 use super::{
-    Base, BuildFailed, KernelError, Prepared, diagnose, patch, product,
+    Base, BuildFailed, KernelError, Prepared, apart, diagnose, patch, product,
     recipe::{Loaded, Recipe},
     run,
     sources::Sources,
@@ -16,7 +16,7 @@ use base::{
 use jail::{Budget, Limits, Sandbox, intake};
 use std::{
     borrow::Cow,
-    fs,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -37,6 +37,8 @@ pub(super) struct Slot<'a> {
     pub toolchain: &'a Toolchain,
     /// The source is read there, and `build` written.
     pub sandbox: Sandbox,
+    /// See [`Recipe::apart`].
+    apart: bool,
 }
 
 /// Brings a recipe's build folder to its state, configured; then does `work` there. `name` is the log's.
@@ -60,8 +62,8 @@ pub(super) fn in_slot<T>(
     let root = cache.work(slot);
     let tools = ["tools", "ccache"].map(|name| cache.root().join(name));
     fs::create_dir_all(&tools[1]).map_err(CacheError::io("make the folder", &tools[1]))?;
-    let sandbox =
-        Sandbox::new(Budget::KERNEL).map_err(CacheError::from)?.read(&root).read(&tools[0]).write(&tools[1]);
+    let sandbox = Sandbox::new(Budget::KERNEL).map_err(CacheError::from)?.read(&root).read(&tools[0]);
+    let sandbox = if recipe.apart { sandbox.read(&tools[1]) } else { sandbox.write(&tools[1]) };
     let slot = Slot {
         source: root.join("source"),
         sandbox: sandbox.write(root.join("build")),
@@ -70,12 +72,18 @@ pub(super) fn in_slot<T>(
         root,
         log,
         toolchain,
+        apart: recipe.apart,
     };
+    apart::put_back(&slot.root)?;
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
+    if recipe.apart {
+        apart::set_aside(&slot.root)?;
+    }
     let result = slot.source(loaded, sources, cache).and_then(|tree| {
         slot.configure(recipe, prepared, &tree)?;
         work(&slot)
     });
+    apart::put_back(&slot.root)?;
     if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result {
         // Objects may be cut off, and whoever has to free space should not have to look for ours.
         cache::remove(&slot.root)?;
@@ -177,7 +185,13 @@ impl Slot<'_> {
 
     /// Installs the kernel's own modules into `entry`, as `lib/modules/RELEASE`.
     fn install_modules(&self, entry: &Path) -> Result<(), KernelError> {
-        let order = fs::read_to_string(self.build.join("modules.order")).unwrap_or_default();
+        let order = match intake::read_within(&self.build, "modules.order") {
+            Ok(order) => order,
+            Err(error) if error.as_io().is_some_and(|it| it.kind() == io::ErrorKind::NotFound) => {
+                return Ok(());
+            }
+            Err(error) => return Err(CacheError::from(error).into()),
+        };
         if order.trim().is_empty() {
             return Ok(());
         }
@@ -246,6 +260,11 @@ impl Slot<'_> {
         let mut make = run::boxed(sandbox, "nice");
         make.args(["-n", "10", "make"]);
         self.arguments(&mut make);
+        if self.apart {
+            // It finds there what others compiled, and leaves nothing (ccache(1)).
+            make.env("CCACHE_READONLY", "true").env("CCACHE_NOSTATS", "true");
+            make.env("CCACHE_TEMPDIR", sandbox.temporary());
+        }
         make.arg(jobs()).args(run::together()).args(targets).current_dir(&self.root);
         make
     }

@@ -87,6 +87,7 @@ pub fn setup() -> Setup {
         base: Base::Tiny,
         fragments: vec![folder.path().join("a.config")],
         compiler: Compiler::Gcc,
+        apart: false,
     };
     let cache = Cache::at(&folder.path().join("cache")).unwrap();
     Setup { folder, cache, recipe }

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apart;
 mod base_config;
 mod build;
 pub mod check;

@@ -41,6 +41,9 @@ pub struct Recipe {
     pub fragments: Vec<PathBuf>,
     /// The compiler.
     pub compiler: Compiler,
+    /// Others wrote a part of it, and what they leave behind is for nobody: neither in the build folder nor in ccache. The kernel is
+    /// the same.
+    pub apart: bool,
 }
 
 /// What `show` tells of a recipe, as far as [`super::Facts`] has it not.

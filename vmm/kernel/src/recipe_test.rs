@@ -30,6 +30,7 @@ fn standard(project: &str) -> Recipe {
         base: Base::Tiny,
         fragments: vec![patches.join("config/base.config")],
         compiler: Compiler::Gcc,
+        apart: false,
     }
 }
 

@@ -5,7 +5,13 @@ use crate::{
     *,
 };
 use base::cache::{Cache, Fault, Kind};
-use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 #[test]
 fn a_kernel_is_built_once_and_then_found() {
@@ -45,6 +51,85 @@ fn only_what_changed_is_built_again() {
     write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
     assert!(!setup.ensure().unwrap().cached);
     assert_eq!(setup.compiled(), 2);
+}
+
+#[test]
+fn what_others_makefiles_leave_behind_is_for_nobody() {
+    let mut setup = setup();
+    let kernel = setup.ensure().unwrap();
+    let makefile = fs::read_to_string(setup.tree("Makefile")).unwrap();
+    let code = fs::read_to_string(setup.tree("main.c")).unwrap();
+    let times =
+        || ["Makefile", "main.c"].map(|name| fs::metadata(setup.tree(name)).unwrap().modified().unwrap());
+    let before = times();
+    let spoil = "@touch $(O)/spoiled; ! touch $$CCACHE_DIR/spoiled 2>/dev/null; echo main.o >> $(O)/made";
+    write(&setup.tree("Makefile"), &makefile.replace("@echo main.o >> $(O)/made", spoil));
+    write(&setup.tree("main.c"), "int main(void) { return 3; }\n");
+    setup.recipe.apart = true;
+    let theirs = setup.ensure().unwrap();
+    assert!(!theirs.cached && theirs.hash != kernel.hash);
+    let slot = || {
+        let all = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten().map(|it| it.path());
+        all.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let [root] = &slot()[..] else { panic!("{:?}", slot()) };
+    let spoiled = |folder: &Path| folder.join("spoiled").exists();
+    assert!(!spoiled(&root.join("build")) && !spoiled(&setup.cache.root().join("ccache")));
+    assert_eq!(setup.compiled(), 1);
+    assert_eq!(fs::read(root.join("source/main.c")).unwrap(), code.as_bytes());
+
+    // One that is killed leaves its own folder, and what was set aside.
+    let kept = root.with_extension(format!("{}.kept", root.extension().unwrap().to_str().unwrap()));
+    fs::rename(root, &kept).unwrap();
+    write(&root.join("build/spoiled"), "");
+    for ((name, text), time) in [("Makefile", &makefile), ("main.c", &code)].into_iter().zip(before) {
+        write(&setup.tree(name), text);
+        fs::File::options().write(true).open(setup.tree(name)).unwrap().set_modified(time).unwrap();
+    }
+    fs::remove_dir_all(kernel.vmlinux.parent().unwrap()).unwrap();
+    let recipe = Recipe { apart: false, ..setup.recipe.clone() };
+    let again = ensure(&recipe, &setup.cache).unwrap();
+    assert_eq!((again.hash, again.cached), (kernel.hash, false));
+    assert!(!spoiled(&root.join("build")) && !kept.exists());
+    assert_eq!(setup.compiled(), 1, "nothing was compiled again");
+}
+
+#[test]
+fn a_build_that_makes_links_and_pipes_of_its_files_is_told_so() {
+    // What is made where; with what the message has.
+    let cases = [
+        ("tinyconfig:\n", "\t@ln -s SECRET $(O)/.config; exit 0\nunused:\n", "which is outside of"),
+        ("tinyconfig:\n", "\t@mkfifo $(O)/.config\nunused:\n", "a pipe"),
+        ("olddefconfig:\n", "\t@rm $(O)/.config; mkfifo $(O)/.config\nunused:\n", "a pipe"),
+        (
+            "vmlinux: $(O)/vmlinux $(O)/.config\n",
+            "\t@ln -s SECRET $(O)/System.map\nunused:\n",
+            "which is outside of",
+        ),
+        ("vmlinux: $(O)/vmlinux $(O)/.config\n", "\t@mkfifo $(O)/modules.order\n", "a pipe"),
+        (
+            "\t@echo 6.12.3-fake > $(O)/include/config/kernel.release\n",
+            "\t@ln -sf SECRET $(O)/include/config/kernel.release\n",
+            "which is outside of",
+        ),
+        (
+            "\t@echo 'ffffffff81000000 T _text' > $(O)/System.map\n",
+            "\t@rm -r $(O)/include/config; ln -s FOLDER $(O)/include/config\n",
+            "which is outside of",
+        ),
+    ];
+    for (line, instead, says) in cases {
+        let setup = setup();
+        let secret = setup.folder.path().join("secrets/kernel.release");
+        write(&secret, "CONFIG_SECRET=y\n");
+        let folder = secret.parent().unwrap().display().to_string();
+        let instead = instead.replace("SECRET", &secret.display().to_string()).replace("FOLDER", &folder);
+        assert!(MAKEFILE.contains(line), "{line}");
+        write(&setup.tree("Makefile"), &MAKEFILE.replacen(line, &format!("{line}{instead}"), 1));
+        let error = setup.error();
+        assert!(error.to_string().contains(says), "{instead}: {error}");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "CONFIG_SECRET=y\n", "{instead}");
+    }
 }
 
 #[test]
@@ -175,6 +260,7 @@ fn build_until_killed() {
         base: Base::Tiny,
         fragments: vec![],
         compiler: Compiler::Gcc,
+        apart: false,
     };
     ensure(&recipe, &Cache::at(&folder.join("cache")).unwrap()).unwrap();
 }

@@ -172,6 +172,7 @@ pub fn meant(wanted: &Wanted, project: &Path, kernels: &Path) -> Result<Meant, W
         base,
         fragments,
         compiler: wanted.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
+        apart: false,
     }))
 }
 

@@ -6,7 +6,9 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    time::Duration,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -345,5 +347,166 @@ fn a_browser_shows_the_summary() {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("Refused to") && !said.contains("CONSOLE"), "{said}");
+    }
+}
+
+/// The assignment of these tests, with something more in it, in a folder of its own.
+fn assignment_with(folder: &Path, more: &str) -> PathBuf {
+    for file in ["assignment.yaml", "loads.yaml"] {
+        fs::copy(assignment().with_file_name(file), folder.join(file)).unwrap();
+    }
+    let path = folder.join("assignment.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    // What is said once more takes the place of what was said.
+    let said_twice =
+        |line: &&str| more.lines().all(|other| line.split(':').next() != other.split(':').next());
+    let text: Vec<&str> = text.lines().filter(said_twice).chain(more.lines()).collect();
+    fs::write(&path, text.join("\n")).unwrap();
+    path
+}
+
+const SLOW: &[u8] = b"obj-m := hello.o\nX := $(shell sleep 1000)\n";
+
+#[test]
+fn a_build_that_is_slow_beside_others_is_tried_again_alone() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    for student in ["a", "b"] {
+        hand_in(&submissions, student, "hello.c", HELLO.as_bytes());
+        hand_in(&submissions, student, "Makefile", SLOW);
+    }
+    let path = assignment_with(folder.path(), "limits: {build: 2 s}");
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out), "-j", "2"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let again = |text: &str| text.matches("it is tried again at the end, alone").count();
+    assert_eq!(again(&ran.text), 2, "{}", ran.text);
+    for student in ["a", "b"] {
+        let row = row(&out, student);
+        assert!(row.contains(",unusable,0,10,") && again(&row) == 0, "{row}");
+    }
+    // Nobody is beside the only one.
+    let alone = folder.path().join("alone");
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&alone)]);
+    assert_eq!((ran.code, again(&ran.text)), (Some(0), 0), "{}", ran.text);
+}
+
+#[test]
+fn a_grading_that_is_stopped_keeps_what_it_has_and_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    // Who handed in more comes first.
+    for name in ["a.txt", "b.txt"] {
+        hand_in(&submissions, "first", name, b"");
+    }
+    hand_in(&submissions, "first", "hello.ko", b"\x7fELF\0");
+    hand_in(&submissions, "second", "hello.c", HELLO.as_bytes());
+    hand_in(&submissions, "second", "Makefile", SLOW);
+    let path = assignment_with(folder.path(), "");
+    let line = ["grade", words(&path), words(&submissions), "--out", words(&out)];
+    let mut grading = Command::new(support::VMM);
+    support::on_host(&mut grading).args(line).stdin(Stdio::null());
+    let grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let records = || fs::read_dir(out.join("records")).map_or(0, Iterator::count);
+    let started = Instant::now();
+    while records() == 0 && started.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    // The build has begun, or is about to.
+    thread::sleep(Duration::from_secs(1));
+    let pid = nix::unistd::Pid::from_raw(grading.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let asked = Instant::now();
+    let ended = grading.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{said}{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(row(&out, "first").contains(",unusable,"), "{said}");
+    assert_eq!(records(), 1, "{said}");
+
+    fs::remove_file(submissions.join("second/Makefile")).unwrap();
+    let ran = support::command(&line, &[]);
+    ran.says("1 as before");
+    assert!(row(&out, "second").starts_with("second,graded,10"), "{}", ran.text);
+}
+
+#[test]
+fn a_table_says_which_module_is_meant_and_students_see_what_they_may() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    let silent = HELLO.replace("pr_info(\"hello, world\\n\");", "");
+    hand_in(&submissions, "two", "draft.c", silent.as_bytes());
+    hand_in(&submissions, "two", "final.c", HELLO.as_bytes());
+    hand_in(&submissions, "silent", "hello.c", silent.as_bytes());
+    fs::write(folder.path().join("table.csv"), "student,module\ntwo,final\n").unwrap();
+    let path = assignment_with(folder.path(), "table: table.csv\nshow: names");
+    let (path, given) = (words(&path), words(&submissions));
+    let ran = grade(&[path, given, "--out", words(&out), "--only", "two"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "two").starts_with("two,graded,10,10,0,10"), "{}", ran.text);
+    assert!(!fs::read_to_string(out.join("grades.csv")).unwrap().contains("silent"), "{}", ran.text);
+
+    let ran = grade(&[path, given, "--out", words(&out)]);
+    ran.says("1 as before");
+    assert!(row(&out, "silent").starts_with("silent,graded,0,"), "{}", ran.text);
+    let page = |name: &str| fs::read_to_string(out.join("students/silent").join(name)).unwrap();
+    for name in ["page.md", "page.html", "results.json"] {
+        assert!(
+            page(name).contains("comes and goes") && !page(name).contains("hello, world"),
+            "{}",
+            page(name)
+        );
+    }
+    assert!(page("teacher.html").contains("hello, world"), "{}", page("teacher.html"));
+}
+
+#[test]
+fn an_assignment_that_is_not_sound_is_told_so() {
+    let folder = TempDir::new().unwrap();
+    hand_in(folder.path(), "reference", "hello.c", HELLO.as_bytes());
+    hand_in(folder.path(), "silent", "hello.c", HELLO.replace("hello, world", "good bye").as_bytes());
+    let out = folder.path().join("out");
+    let check = |points: &str| {
+        let more = format!(
+            "check: {{reference: reference, bad: {{silent: {{points: {points}, fails: [comes and goes]}}}}}}"
+        );
+        grade(&["check", words(&assignment_with(folder.path(), &more)), "--out", words(&out)])
+    };
+    let wrong = check("5");
+    assert_eq!(wrong.code, Some(1), "{}", wrong.text);
+    wrong.says("silent");
+    let right = check("0");
+    assert_eq!(right.code, Some(0), "{}", right.text);
+    right.says("the assignment is sound");
+}
+
+/// A patch that adds a file to `kernel/`, and to its makefile the lines.
+fn kernel_patch(lines: &[&str]) -> String {
+    let added: String = lines.iter().map(|line| format!("+{line}\n")).collect();
+    format!(
+        "--- a/kernel/Makefile\n+++ b/kernel/Makefile\n@@ -1,2 +1,{} @@\n{added} # SPDX-License-Identifier: GPL-2.0\n #\n",
+        2 + lines.len()
+    )
+}
+
+#[test]
+#[ignore = "builds kernels: make test-all"]
+fn what_one_students_kernel_leaves_behind_does_not_reach_the_next() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    // Everything that the build folder and ccache have is to be this one's.
+    let spoil = "SPOILED := $(shell find $(objtree) $(CCACHE_DIR) -name '*.o' -exec sh -c 'echo spoiled > $$0' {} \\; 2>/dev/null; echo spoiled > $(objtree)/spoiled)";
+    hand_in(&submissions, "z", "1.patch", kernel_patch(&[spoil]).as_bytes());
+    for student in ["b", "c"] {
+        let line = format!("# by {student}");
+        hand_in(&submissions, student, "1.patch", kernel_patch(&[&line]).as_bytes());
+    }
+    fs::write(folder.path().join("boots.yaml"), "steps:\n  - syscall: getpid\n").unwrap();
+    let path = folder.path().join("assignment.yaml");
+    fs::write(&path, "kind: patch\ntests:\n  - {scenario: boots.yaml, points: 10}\nlimits: {build: 900 s}\n")
+        .unwrap();
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    for student in ["b", "c"] {
+        assert!(row(&out, student).starts_with(&format!("{student},graded,10,")), "{}", ran.text);
     }
 }

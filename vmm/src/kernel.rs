@@ -49,6 +49,9 @@ Examples:
         kernel: Option<String>,
         #[command(flatten)]
         recipe: RecipeArgs,
+        /// Others wrote a part of it, and their makefiles may do anything: leave nothing in the build folder and in ccache
+        #[arg(long)]
+        apart: bool,
     },
     /// List the kernels that were built
     List,
@@ -186,7 +189,9 @@ pub fn kernel(args: &KernelArgs) -> u8 {
         Err(error) => return failed(&error, error.fault()),
     };
     let result = match &args.command {
-        Command::Build { kernel, recipe } => build(&recipe.wanted(kernel.as_ref(), None), &cache),
+        Command::Build { kernel, recipe, apart } => {
+            build(&recipe.wanted(kernel.as_ref(), None), *apart, &cache)
+        }
         Command::List => store::list(&cache).map(|list| say(&table::list(&list))).map_err(KernelError::from),
         Command::Show { hash } => store::find(&cache, hash).map(|kernel| say(&table::show(&kernel))),
         Command::Gc { keep, older, dry_run } => {
@@ -216,8 +221,12 @@ fn meant(wanted: &Wanted, cache: &Cache) -> Result<Meant, KernelError> {
     Ok(kernel::wanted::meant(wanted, &project::find(None)?, &cache.place(Kind::Kernel, ""))?)
 }
 
-fn build(wanted: &Wanted, cache: &Cache) -> Result<(), KernelError> {
-    let kernel = kernel::get(&meant(wanted, cache)?, cache)?;
+fn build(wanted: &Wanted, apart: bool, cache: &Cache) -> Result<(), KernelError> {
+    let mut meant = meant(wanted, cache)?;
+    if let Meant::Recipe(recipe) = &mut meant {
+        recipe.apart = apart;
+    }
+    let kernel = kernel::get(&meant, cache)?;
     let Kernel { release, hash, vmlinux, build, config, .. } = &kernel;
     let state = if kernel.cached { "cached" } else { "built" };
     say(&format!(

@@ -18,7 +18,10 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -91,8 +94,15 @@ pub fn all(
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     let cache = Cache::open()?;
     let (base, kernel) = base(assignment, &cache)?;
-    let common =
-        Common { assignment, kernel, cache, base, own_kernels: Mutex::default(), building: Mutex::default() };
+    let common = Common {
+        assignment,
+        kernel,
+        cache,
+        base,
+        own_kernels: Mutex::default(),
+        building: Mutex::default(),
+        alone: AtomicBool::default(),
+    };
     let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
     let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
     let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
@@ -117,7 +127,16 @@ pub fn all(
     }
     // Taken from the end.
     queue.sort_by_key(|(took, read)| (*took, read.files.as_ref().map_or(0, |files| files.files.len())));
-    let stopped = work(&common, queue.into_iter().map(|(_, read)| read).collect(), grading, &store, tell)?;
+    let queue: Vec<Read> = queue.into_iter().map(|(_, read)| read).collect();
+    let work = |queue: Vec<Read>, jobs: usize| {
+        let jobs = jobs.min(queue.len());
+        common.alone.store(jobs <= 1, Ordering::Relaxed);
+        work(&common, queue, jobs, grading.host, &store, tell)
+    };
+    let (mut stopped, late) = work(queue, grading.jobs)?;
+    if !stopped {
+        (stopped, _) = work(late, 1)?;
+    }
     let whole = grading.only.is_empty();
     let records: Vec<Record> = store
         .records()
@@ -161,19 +180,20 @@ fn base(assignment: &Assignment, cache: &Cache) -> Result<(Option<Base>, String)
     Ok((Some(base), kernel))
 }
 
+/// Grades all of a queue, so many at once. Says whether the user has stopped it, and who is owed another attempt.
 fn work(
     common: &Common<'_>,
     queue: Vec<Read>,
-    grading: &Grading,
+    jobs: usize,
+    host: Choice,
     store: &Store,
     tell: &(dyn Fn(&Record, bool) + Sync),
-) -> Result<bool, Abort> {
-    let jobs = grading.jobs.min(queue.len());
-    let queue = Mutex::new(queue);
+) -> Result<(bool, Vec<Read>), Abort> {
+    let (queue, late) = (Mutex::new(queue), Mutex::new(Vec::new()));
     let failed: Mutex<Option<String>> = Mutex::new(None);
     let worker = || -> bool {
         // A guest's memory is the scenario's choice; the host is started for what most of them take.
-        let new = || Runner::new(Options { host: grading.host, guests_mib: 256, ..Options::default() });
+        let new = || Runner::new(Options { host, guests_mib: 256, ..Options::default() });
         let mut runner = new();
         loop {
             if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
@@ -186,10 +206,15 @@ fn work(
                 Ok(common.not_graded(&read, our_fault(&*panic)))
             });
             match graded {
-                Ok(record) => match store.keep(&record) {
-                    Ok(()) => tell(&record, false),
-                    Err(why) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
-                },
+                Ok(record) => {
+                    match store.keep(&record) {
+                        Ok(()) => tell(&record, false),
+                        Err(why) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
+                    }
+                    if record.late {
+                        late.lock().unwrap_or_else(PoisonError::into_inner).push(read);
+                    }
+                }
                 Err(Stopped) => return true,
             }
         }
@@ -202,7 +227,7 @@ fn work(
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(why) => Err(Abort::infra(why)),
-        None => Ok(stopped),
+        None => Ok((stopped, late.into_inner().unwrap_or_else(PoisonError::into_inner))),
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Built {
     Done(Build),
     /// The student's fault.
     Failed(Build),
+    /// It took longer than it may: the student's fault, or that of all that ran beside it.
+    TooLong(Build),
     /// This machine's.
     Infra(String),
 }
@@ -48,13 +50,13 @@ pub fn module(folder: &Path, kernel: &str, limit: Duration, shown: &Path) -> Res
     })
 }
 
-/// Builds a kernel of which students wrote a part.
+/// Builds a kernel of which students wrote a part; `apart` where that can be a makefile.
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub fn kernel(wanted: &Wanted, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+pub fn kernel(wanted: &Wanted, apart: bool, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
     let mut command = vmm();
-    command.args(["kernel", "build"]).args(&wanted.kernel);
+    command.args(["kernel", "build"]).args(apart.then_some("--apart")).args(&wanted.kernel);
     let options = [
         ("--source", &wanted.source),
         ("--revision", &wanted.revision),
@@ -108,7 +110,7 @@ fn command_of(
         Ok(End::TooLong) => {
             let why =
                 format!("the build took longer than {} s, and was ended\n{}", limit.as_secs(), cut(&said));
-            Ok(Built::Failed(build(Some(why))))
+            Ok(Built::TooLong(build(Some(why))))
         }
         Ok(End::Stopped) => Err(Stopped),
         Err(error) => Ok(Built::Infra(format!("a build can't be started: {error}"))),

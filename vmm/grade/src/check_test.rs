@@ -52,6 +52,8 @@ fn record(name: &str, got: &str) -> Record {
         points: points(got),
         of: points("10"),
         took_ms: 0,
+
+        late: false,
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Record {
     pub of: Points,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+    /// The build used up its time while others ran beside it, and is owed another attempt.
+    #[serde(skip)]
+    pub late: bool,
 }
 
 /// The assignment by which a record was made.

@@ -18,7 +18,12 @@ use base::{cache::Cache, wanted::Wanted};
 use building::Subjects;
 use scenario::Settings;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, path::Path, sync::Mutex, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, atomic::AtomicBool},
+    time::Instant,
+};
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
 const FORMAT: &str = "grade 2";
@@ -37,6 +42,8 @@ pub struct Common<'a> {
     pub own_kernels: Mutex<BTreeMap<String, usize>>,
     /// One of them is built at a time, since all are built in one folder; and whether that folder has been brought up to date.
     pub building: Mutex<bool>,
+    /// Nothing else of this grading runs beside.
+    pub alone: AtomicBool,
 }
 
 /// What a student handed in, read; and what its record is known by.
@@ -131,6 +138,7 @@ impl Common<'_> {
             points: Points::NONE,
             of: self.assignment.points(),
             took_ms: 0,
+            late: false,
         }
     }
 

@@ -56,6 +56,19 @@ pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<Sources, 
     Ok((patches, files.into_iter().map(|file| file.map(text)).collect()))
 }
 
+/// Brings the build folder of a kernel to its state, so that one that differs little is soon built there. One that is not built here
+/// has none.
+///
+/// # Errors
+/// As [`hash`].
+pub fn ready(wanted: &Wanted, near: &Path) -> Result<(), Abort> {
+    let cache = Cache::open()?;
+    match meant(wanted, Some(near), &cache)? {
+        Meant::Recipe(recipe) => Ok(kernel::ready(&recipe, &cache)?),
+        Meant::Built(_) | Meant::Foreign { .. } => Ok(()),
+    }
+}
+
 /// Takes a kernel out of the cache: nobody will ask for it again, and hundreds of them fill a disk.
 ///
 /// # Errors

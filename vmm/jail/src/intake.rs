@@ -277,7 +277,7 @@ pub fn read_within(folder: &Path, name: &str) -> Result<String, Refused> {
 /// It can't be written.
 pub fn write_anew(path: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => File::create_new(path)?.write_all(text.as_bytes()),
     }
 }

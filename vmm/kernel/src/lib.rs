@@ -54,7 +54,7 @@ pub use config::ConfigError;
 pub use error::{BuildFailed, KernelError};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
-pub use kernel::{Kernel, ensure, get, hash, patched, slot, source, time_make};
+pub use kernel::{Kernel, ensure, get, hash, patched, ready, slot, source, time_make};
 use kernel::{Prepared, prepare};
 pub use looked::Looked;
 pub use product::{Facts, Manifest};

@@ -13,17 +13,13 @@ use crate::{
     },
     syscall::{self, Base},
 };
-use base::{cache::Stage, text::plain, wanted::Wanted};
+use base::{cache::Stage, interrupt, text::plain, wanted::Wanted};
 use harness::kernel::{Patch, Sources};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::PoisonError,
-    time::Duration,
+    sync::{PoisonError, atomic::Ordering},
 };
-
-/// A whole kernel is built in this time, also on a slow machine.
-const WHOLE: Duration = Duration::from_secs(20 * 60);
 
 /// What was built, and what its tests take.
 pub(super) struct Subjects {
@@ -76,7 +72,7 @@ impl Common<'_> {
         };
         let built = build::module(&folder, &self.kernel, self.assignment.limits.build, stage.path())?;
         let subjects = Subjects { prepared, folder, stage, kernel: self.kernel.clone() };
-        Ok(taken(built, record).map(|()| subjects))
+        Ok(self.taken(built, record).map(|()| subjects))
     }
 
     /// A kernel with what a student added.
@@ -199,14 +195,17 @@ impl Common<'_> {
         let wanted =
             Wanted { series: Some(stage.path().display().to_string()), ..self.assignment.kernel.clone() };
         let built = {
-            let mut fresh = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-            let limit = self.assignment.limits.build;
+            let mut is_ready = self.building.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever comes first may find another kernel's objects there, and is not to pay for that.
-            let built = build::kernel(&wanted, if *fresh { limit } else { limit.max(WHOLE) }, stage.path())?;
-            *fresh |= matches!(built, Built::Done(_));
-            built
+            if !*is_ready && let Err(why) = self.ready() {
+                return if interrupt::requested() { Err(Stopped) } else { Ok(Err((State::NotGraded, why))) };
+            }
+            *is_ready = true;
+            // What is added to a kernel as a system call is no makefile of theirs.
+            let apart = !matches!(self.assignment.kind, Kind::Syscall(..));
+            build::kernel(&wanted, apart, self.assignment.limits.build, stage.path())?
         };
-        if let Err(why) = taken(built, record) {
+        if let Err(why) = self.taken(built, record) {
             // A student knows the file by its name, and not where it was put.
             let errors = record.build.errors.take();
             record.build.errors = errors.map(|errors| errors.replace(syscall::PLACE, ""));
@@ -228,6 +227,41 @@ impl Common<'_> {
         Ok(Ok(Subjects { prepared, folder, stage, kernel }))
     }
 
+    /// Brings the build folder to the state of the kernel that all share.
+    fn ready(&self) -> Result<(), String> {
+        let stage = self.cache.stage().map_err(|error| format!("failed to {error}"))?;
+        let mut wanted = self.assignment.kernel.clone();
+        if let Some(base) = &self.base {
+            base.series(None, stage.path())?;
+            wanted.series = Some(stage.path().display().to_string());
+        }
+        harness::kernel::ready(&wanted, &self.assignment.path).map_err(|abort| abort.why)
+    }
+
+    /// Keeps what a build said; whether there is something to test.
+    fn taken(&self, built: Built, record: &mut Record) -> Outcome {
+        match built {
+            Built::Done(build) => {
+                record.build = build;
+                Ok(())
+            }
+            Built::TooLong(build) if !self.alone.load(Ordering::Relaxed) => {
+                record.build = build;
+                record.late = true;
+                let limit = self.assignment.limits.build.as_secs();
+                let why = format!(
+                    "the build took longer than {limit} s beside others; it is tried again at the end, alone"
+                );
+                Err((State::NotGraded, why))
+            }
+            Built::Failed(build) | Built::TooLong(build) => {
+                record.build = build;
+                Err((State::Unusable, "it does not build".to_owned()))
+            }
+            Built::Infra(why) => Err((State::NotGraded, why)),
+        }
+    }
+
     /// A student's own kernel is not kept.
     pub(super) fn give_back(&self, kernel: &str) {
         let mut all = self.own_kernels.lock().unwrap_or_else(PoisonError::into_inner);
@@ -238,21 +272,6 @@ impl Common<'_> {
             // A failure to make room is no reason to lose a grade.
             let _ = harness::kernel::forget(kernel);
         }
-    }
-}
-
-/// Keeps what a build said; whether there is something to test.
-fn taken(built: Built, record: &mut Record) -> Outcome {
-    match built {
-        Built::Done(build) => {
-            record.build = build;
-            Ok(())
-        }
-        Built::Failed(build) => {
-            record.build = build;
-            Err((State::Unusable, "it does not build".to_owned()))
-        }
-        Built::Infra(why) => Err((State::NotGraded, why)),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::{IntelError, image};
 use crate::emulated::{tail, tied_to_us};
-use nix::pty::openpty;
+use nix::{
+    pty::openpty,
+    sys::personality::{self, Persona},
+};
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
@@ -14,6 +17,10 @@ use std::{
 /// What the host's serial ports are written to, in the run's folder.
 const CONSOLE: &str = "console";
 pub(super) const EVENTS: &str = "events";
+/// What it says of itself, is told of its machine, and told to do.
+const LOG: &str = "log";
+const CONFIGURATION: &str = "bochsrc";
+const COMMANDS: &str = "commands";
 
 /// A running Bochs. Dropping it kills and reaps it.
 pub(super) struct Bochs {
@@ -29,9 +36,10 @@ impl Bochs {
             let path = folder.join(name);
             fs::write(&path, text).map_err(IntelError::io("write", &path)).map(|()| path)
         };
-        let configuration = write("bochsrc", &configuration(files, folder, memory_mib))?;
+        // Bochs runs in the folder: where that is would change how far apart things are in its memory.
+        write(CONFIGURATION, &configuration(files, memory_mib))?;
         // Debian's build begins in its debugger, which has to be told to go on.
-        let commands = write("commands", "c\n")?;
+        write(COMMANDS, "c\n")?;
         let program = files.join("bochs");
         // Its display is a terminal. Nobody looks at it, but it must be there, and be read.
         let pair = openpty(None, None)
@@ -40,13 +48,13 @@ impl Bochs {
         let side =
             || pair.slave.try_clone().map(Stdio::from).map_err(IntelError::io("open", Path::new("/dev/pts")));
         let mut command = tied_to_us(&program);
-        command.arg("-q").arg("-f").arg(&configuration).arg("-rc").arg(&commands);
+        command.args(["-q", "-f", CONFIGURATION, "-rc", COMMANDS]);
         command.env("TERM", "xterm").current_dir(folder).stdin(side()?).stdout(side()?).stderr(side()?);
-        let child = command.spawn().map_err(IntelError::io("start", &program))?;
+        let child = unrandomized(|| command.spawn()).map_err(IntelError::io("start", &program))?;
         drop((pair.slave, command));
         // It ends with an error once Bochs has closed the other side.
         thread::spawn(move || io::copy(&mut screen, &mut io::sink()));
-        Ok(Self { child, log: folder.join("log"), console: folder.join(CONSOLE) })
+        Ok(Self { child, log: folder.join(LOG), console: folder.join(CONSOLE) })
     }
 
     /// An error that says what the host said, if it runs no more.
@@ -72,6 +80,20 @@ impl Drop for Bochs {
     }
 }
 
+/// Starts something whose memory lies where it always lies: some of what Bochs does goes by its own addresses, and then no two
+/// runs take the same number of instructions. A container that forbids it gets figures that differ by hundredths of a percent.
+fn unrandomized<T>(start: impl FnOnce() -> T) -> T {
+    let before = personality::get();
+    if let Ok(before) = before {
+        let _ = personality::set(before | Persona::ADDR_NO_RANDOMIZE);
+    }
+    let started = start();
+    if let Ok(before) = before {
+        let _ = personality::set(before);
+    }
+    started
+}
+
 /// What a file has behind a position; nothing while it is not there.
 pub(super) fn read_from(path: &Path, position: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -87,8 +109,7 @@ pub(super) fn read_from(path: &Path, position: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The machine (bochsrc(5)), and why.
-fn configuration(files: &Path, folder: &Path, memory_mib: u32) -> String {
-    let at = |name: &str| folder.join(name).display().to_string();
+fn configuration(files: &Path, memory_mib: u32) -> String {
     [
         "display_library: term".to_owned(),
         format!("memory: guest={memory_mib}, host={memory_mib}"),
@@ -97,14 +118,14 @@ fn configuration(files: &Path, folder: &Path, memory_mib: u32) -> String {
         "cpu: model=corei7_skylake_x, count=1, ips=1000000000, reset_on_triple_fault=0, ignore_bad_msrs=1"
             .to_owned(),
         "clock: sync=none, time0=1000000000".to_owned(),
-        format!("romimage: file={}", at(image::ROM)),
+        format!("romimage: file={}", image::ROM),
         // It wants one, and nothing runs it.
         format!("vgaromimage: file={}", files.join("vgabios.bin").display()),
-        format!("optramimage1: file={}, address=0x0", at(image::MEMORY)),
+        format!("optramimage1: file={}, address=0x0", image::MEMORY),
         "pci: enabled=0".to_owned(),
-        format!("com1: enabled=1, mode=file, dev={}", at(CONSOLE)),
-        format!("com2: enabled=1, mode=file, dev={}", at(EVENTS)),
-        format!("log: {}", at("log")),
+        format!("com1: enabled=1, mode=file, dev={CONSOLE}"),
+        format!("com2: enabled=1, mode=file, dev={EVENTS}"),
+        format!("log: {LOG}"),
         "error: action=ignore".to_owned(),
         "info: action=ignore".to_owned(),
         "panic: action=fatal".to_owned(),

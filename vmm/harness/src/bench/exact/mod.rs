@@ -1,7 +1,8 @@
 //! Figures without noise: on the emulated Intel host, whose clock counts instructions, one a nanosecond.
 //!
-//! Caches and pipelines are not in them: they rank work, not hardware. Two runs of one build differ by some hundredths of a
-//! percent, since the kernels draw random numbers for hashes and addresses.
+//! Caches and pipelines are not in them: they rank work, not hardware. Two runs of one build come to the same, to the last instruction,
+//! where the emulator's memory may lie where it always lies (personality(2), ADDR_NO_RANDOMIZE), which some containers forbid: there they
+//! differ by some hundredths of a percent.
 
 mod hello;
 mod measure;

@@ -15,7 +15,7 @@ use crate::{
     syscall::Base,
 };
 use base::{cache::Cache, wanted::Wanted};
-use building::Subjects;
+use building::{Nothing, Subjects};
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
@@ -168,10 +168,10 @@ impl Common<'_> {
             Err(error) => return Ok(Err((State::NotGraded, format!("failed to {error}")))),
         };
         let own = table.and_then(|table| table.get("module")).map(String::as_str);
-        let built = self.build(files, own, stage, record)?;
-        let subjects = match built {
+        let subjects = match self.build(files, own, stage, record) {
             Ok(subjects) => subjects,
-            Err(why) => return Ok(Err(why)),
+            Err(Nothing::Because(state, why)) => return Ok(Err((state, why))),
+            Err(Nothing::Stopped) => return Err(Stopped),
         };
         let Subjects { prepared, folder, kernel, .. } = &subjects;
         let mut params = match self.params(&read.entry.student, prepared, folder, &mut record.notes) {

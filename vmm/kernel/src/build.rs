@@ -76,15 +76,16 @@ pub(super) fn in_slot<T>(
     };
     apart::put_back(&slot.root)?;
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
-    if recipe.apart {
-        apart::set_aside(&slot.root)?;
-    }
-    let result = slot.source(loaded, sources, cache).and_then(|tree| {
+    let aside = if recipe.apart { apart::set_aside(&slot.root) } else { Ok(()) };
+    let result = aside.map_err(KernelError::from).and_then(|()| {
+        let tree = slot.source(loaded, sources, cache)?;
         slot.configure(recipe, prepared, &tree)?;
         work(&slot)
     });
     apart::put_back(&slot.root)?;
-    if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result {
+    if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result
+        && !recipe.apart
+    {
         // Objects may be cut off, and whoever has to free space should not have to look for ours.
         cache::remove(&slot.root)?;
     }

@@ -17,6 +17,7 @@ mod guests {
     mod explain;
     mod findings;
     mod grade;
+    mod grade_kernels;
     mod hostile;
     mod intel;
     mod interrupt;

@@ -21,142 +21,26 @@ fn assignment() -> PathBuf {
     root().join("tests/fixtures/grade/assignment.yaml")
 }
 
-fn course(name: &str) -> PathBuf {
-    root().join("scenarios/courses").join(name).join("assignment.yaml")
-}
-
 /// A student's folder with one file.
-fn hand_in(submissions: &Path, student: &str, name: &str, content: &[u8]) {
+pub(super) fn hand_in(submissions: &Path, student: &str, name: &str, content: &[u8]) {
     fs::create_dir_all(submissions.join(student)).unwrap();
     fs::write(submissions.join(student).join(name), content).unwrap();
 }
 
-fn grade(words: &[&str]) -> Ran {
+pub(super) fn grade(words: &[&str]) -> Ran {
     let all: Vec<&str> = ["grade"].into_iter().chain(words.iter().copied()).collect();
     support::command(&all, &[])
 }
 
 /// A student's line of the table.
-fn row(out: &Path, student: &str) -> String {
+pub(super) fn row(out: &Path, student: &str) -> String {
     let table = fs::read_to_string(out.join("grades.csv")).unwrap();
     let row = table.lines().find(|line| line.starts_with(&format!("{student},")));
     row.unwrap_or_else(|| panic!("{student} is not in:\n{table}")).to_owned()
 }
 
-fn words(path: &Path) -> &str {
+pub(super) fn words(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-#[test]
-#[ignore = "takes many minutes, and kernels of its own: make test-all"]
-fn the_course_on_drivers_grades_its_solutions_as_written_beside_them() {
-    let out = TempDir::new().unwrap();
-    let ran = grade(&["check", words(&course("pa2")), "--out", words(out.path()), "-j", "2"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.text);
-}
-
-#[test]
-#[ignore = "takes many minutes, and kernels of its own: make test-all"]
-fn the_course_on_system_calls_grades_its_solutions_as_written_beside_them() {
-    let out = TempDir::new().unwrap();
-    let ran = grade(&["check", words(&course("pa1")), "--out", words(out.path()), "-j", "2"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.text);
-}
-
-/// What differs when the whole kernel is built: a table, a header and a makefile, as TASK.md has them changed.
-fn as_a_patch(code: &str) -> String {
-    let behind = |path: &str, line: &str, new: &str| {
-        let source = root().join("kernel-patches/6.12/0001-x86-add-the-system-call-csci_add.patch");
-        let patch = fs::read_to_string(source).unwrap();
-        let of_file = patch.split(&format!("+++ b/{path}\n")).nth(1).unwrap();
-        let head = of_file.lines().next().unwrap();
-        let new_start: u32 = head.split('+').nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-        let lines = of_file.lines().skip(1).take_while(|line| !line.starts_with("diff "));
-        let at = lines.filter(|line| !line.starts_with('-')).position(|found| found.contains(line)).unwrap();
-        let line = of_file.lines().find(|found| found.contains(line)).unwrap();
-        let start = new_start as usize + at;
-        format!("--- a/{path}\n+++ b/{path}\n@@ -{start},1 +{start},2 @@\n {}\n+{new}\n", &line[1..])
-    };
-    let lines: String = code.lines().map(|line| format!("+{line}\n")).collect();
-    [
-        behind("arch/x86/entry/syscalls/syscall_64.tbl", "sys_csci_add", "600\t64\taverage\tsys_average"),
-        behind("arch/x86/kernel/Makefile", "newSysCall.o", "obj-y += average.o"),
-        behind(
-            "include/linux/syscalls.h",
-            "sys_csci_add",
-            "asmlinkage long sys_average(const long __user *numbers, int count, long __user *result);",
-        ),
-        format!(
-            "--- /dev/null\n+++ b/arch/x86/kernel/average.c\n@@ -0,0 +1,{} @@\n{lines}",
-            code.lines().count()
-        ),
-    ]
-    .concat()
-}
-
-#[test]
-#[ignore = "takes many minutes, and kernels of its own: make test-all"]
-fn a_call_alone_comes_to_what_a_kernel_built_as_a_whole_does() {
-    let folder = TempDir::new().unwrap();
-    let top = folder.path();
-    let pa1 = course("pa1").parent().unwrap().to_owned();
-    let written = fs::read_to_string(pa1.join("assignment.yaml")).unwrap();
-    // No other numbers for each of the two assignments, and nothing to check.
-    let alone = written.split("\ncheck:\n").next().unwrap();
-    let alone = alone.replace("{draw: int, at-least: 100, at-most: 9999}", "4711");
-    let (before, rest) = alone.split_once("\ncalls:").unwrap();
-    let (_, behind) = rest.split_once("\nparams:").unwrap();
-    let whole = format!("{before}\nlimits: {{build: 20 min}}\nparams:{behind}")
-        .replace("kind: syscall", "kind: patch");
-    for (name, text) in [("alone", &alone), ("whole", &whole)] {
-        let text = text.replace("scenario: tests/", &format!("scenario: {}/tests/", pa1.display()));
-        fs::write(top.join(name).with_extension("yaml"), text).unwrap();
-    }
-    let students = ["reference", "no-efault", "off-by-one", "reads-directly", "writes-too-much"];
-    for student in students {
-        let own = top.join("alone").join(student);
-        fs::create_dir_all(&own).unwrap();
-        for file in ["Makefile", "average.c", "syscall_64.tbl", "syscalls.h"] {
-            fs::copy(pa1.join("reference").join(file), own.join(file)).unwrap();
-        }
-        let patch = pa1.join("bad").join(format!("{student}.patch"));
-        if patch.exists() {
-            let patch = fs::File::open(patch).unwrap();
-            let mut command = std::process::Command::new("patch");
-            let status = command.args(["-p1", "-s", "-d"]).arg(&own).stdin(patch).status().unwrap();
-            assert!(status.success());
-        }
-        let code = fs::read_to_string(own.join("average.c")).unwrap();
-        hand_in(&top.join("whole"), student, "call.patch", as_a_patch(&code).as_bytes());
-    }
-    let mut came = Vec::new();
-    for name in ["alone", "whole"] {
-        let out = top.join(format!("{name}-out"));
-        let assignment = top.join(name).with_extension("yaml");
-        let ran = grade(&[words(&assignment), words(&top.join(name)), "--out", words(&out)]);
-        assert_eq!(ran.code, Some(0), "{}", ran.text);
-        came.push(students.map(|student| came_to(&out, student)));
-    }
-    assert_eq!(came[0], came[1]);
-    assert!(came[0][0].iter().all(|line| line.starts_with("pass ")), "{:?}", came[0][0]);
-    assert!(came[0][1..].iter().all(|student| *student != came[0][0]), "{came:?}");
-}
-
-/// The verdict of each test and of each of its steps, with the points.
-fn came_to(out: &Path, student: &str) -> Vec<String> {
-    let all =
-        fs::read_dir(out.join("records")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    let record = all.map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
-    let record = record.into_iter().find(|record| record["student"] == student).unwrap();
-    let line = |test: &Value| {
-        let run = &test["run"];
-        let steps: Vec<&str> =
-            run["steps"].as_array().unwrap().iter().map(|step| step["verdict"].as_str().unwrap()).collect();
-        let findings: Vec<&Value> =
-            run["findings"].as_array().unwrap().iter().map(|it| &it["title"]).collect();
-        format!("{} {} {steps:?} {findings:?}", run["verdict"].as_str().unwrap(), run["points"])
-    };
-    record["tests"].as_array().unwrap().iter().map(line).collect()
 }
 
 #[test]
@@ -477,36 +361,4 @@ fn an_assignment_that_is_not_sound_is_told_so() {
     let right = check("0");
     assert_eq!(right.code, Some(0), "{}", right.text);
     right.says("the assignment is sound");
-}
-
-/// A patch that adds a file to `kernel/`, and to its makefile the lines.
-fn kernel_patch(lines: &[&str]) -> String {
-    let added: String = lines.iter().map(|line| format!("+{line}\n")).collect();
-    format!(
-        "--- a/kernel/Makefile\n+++ b/kernel/Makefile\n@@ -1,2 +1,{} @@\n{added} # SPDX-License-Identifier: GPL-2.0\n #\n",
-        2 + lines.len()
-    )
-}
-
-#[test]
-#[ignore = "builds kernels: make test-all"]
-fn what_one_students_kernel_leaves_behind_does_not_reach_the_next() {
-    let folder = TempDir::new().unwrap();
-    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
-    // Everything that the build folder and ccache have is to be this one's.
-    let spoil = "SPOILED := $(shell find $(objtree) $(CCACHE_DIR) -name '*.o' -exec sh -c 'echo spoiled > $$0' {} \\; 2>/dev/null; echo spoiled > $(objtree)/spoiled)";
-    hand_in(&submissions, "z", "1.patch", kernel_patch(&[spoil]).as_bytes());
-    for student in ["b", "c"] {
-        let line = format!("# by {student}");
-        hand_in(&submissions, student, "1.patch", kernel_patch(&[&line]).as_bytes());
-    }
-    fs::write(folder.path().join("boots.yaml"), "steps:\n  - syscall: getpid\n").unwrap();
-    let path = folder.path().join("assignment.yaml");
-    fs::write(&path, "kind: patch\ntests:\n  - {scenario: boots.yaml, points: 10}\nlimits: {build: 900 s}\n")
-        .unwrap();
-    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
-    assert_eq!(ran.code, Some(0), "{}", ran.text);
-    for student in ["b", "c"] {
-        assert!(row(&out, student).starts_with(&format!("{student},graded,10,")), "{}", ran.text);
-    }
 }

@@ -313,6 +313,90 @@ fn a_grading_that_is_stopped_keeps_what_it_has_and_goes_on() {
     assert!(row(&out, "second").starts_with("second,graded,10"), "{}", ran.text);
 }
 
+/// A disk that is full where the second student's record is to be written.
+#[test]
+fn a_disk_that_fills_in_the_middle_loses_nothing_of_what_was_graded() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "first", "hello.ko", b"\x7fELF\0");
+    // Who handed in more comes first.
+    hand_in(&submissions, "first", "a.txt", b"");
+    hand_in(&submissions, "second", "hello.c", HELLO.as_bytes());
+    fs::create_dir_all(out.join("records")).unwrap();
+    symlink("/dev/full", out.join("records/second.new")).unwrap();
+    let assignment = assignment();
+    let line = [words(&assignment), words(&submissions), "--out", words(&out)];
+    let ran = grade(&line);
+    assert_eq!(ran.code, Some(3), "{}", ran.text);
+    ran.says("No space left on device");
+    ran.says("what was graded so far is kept");
+    let ran = grade(&line);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    ran.says("1 as before");
+    assert!(row(&out, "first").contains(",unusable,"), "{}", ran.text);
+    assert!(row(&out, "second").starts_with("second,graded,10"), "{}", ran.text);
+}
+
+/// All processes that one has started, and those that they have.
+fn descendants(of: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten().flatten();
+    let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = texts
+        .flat_map(|text| text.split_whitespace().filter_map(|it| it.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    children.iter().flat_map(|child| [vec![*child], descendants(*child)].concat()).collect()
+}
+
+#[test]
+fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "a", "hello.c", HELLO.as_bytes());
+    let path = assignment_with(folder.path(), "");
+    let scenario = folder.path().join("loads.yaml");
+    let text = fs::read_to_string(&scenario).unwrap();
+    // Time to die in.
+    fs::write(&scenario, text.replace("run: [id, -u]\n    user", "run: [sh, -c, sleep 3; id -u]\n    user"))
+        .unwrap();
+    let line = ["grade", words(&path), words(&submissions), "--out", words(&out), "--host", "emulated"];
+    let mut grading = Command::new(support::VMM);
+    // A host of its own, not the one that the tests share.
+    let grading = grading.args(line).env_remove("VMM_HOST_DIR").stdin(Stdio::null());
+    let mut grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let emulator = || {
+        let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        descendants(grading.id()).into_iter().find(|pid| name(pid).starts_with("qemu-system"))
+    };
+    let started = Instant::now();
+    let first = loop {
+        match emulator() {
+            Some(pid) => break pid,
+            None => assert!(started.elapsed() < Duration::from_secs(60), "no host was started"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    thread::sleep(Duration::from_secs(1));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(first.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    let another = loop {
+        if let Some(pid) = emulator().filter(|pid| *pid != first) {
+            break Some(pid);
+        }
+        if grading.try_wait().unwrap().is_some() {
+            break None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let ended = grading.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+    assert!(another.is_some(), "it went on without a host: {said}");
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    assert!(row(&out, "a").starts_with("a,graded,10"), "{said}");
+}
+
 #[test]
 fn a_table_says_which_module_is_meant_and_students_see_what_they_may() {
     let folder = TempDir::new().unwrap();

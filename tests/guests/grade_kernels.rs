@@ -41,9 +41,14 @@ fn as_a_patch(code: &str) -> String {
         let new_start: u32 = head.split('+').nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
         let lines = of_file.lines().skip(1).take_while(|line| !line.starts_with("diff "));
         let at = lines.filter(|line| !line.starts_with('-')).position(|found| found.contains(line)).unwrap();
-        let line = of_file.lines().find(|found| found.contains(line)).unwrap();
-        let start = new_start as usize + at;
-        format!("--- a/{path}\n+++ b/{path}\n@@ -{start},1 +{start},2 @@\n {}\n+{new}\n", &line[1..])
+        let mut lines = of_file.lines().skip_while(|found| !found.contains(line));
+        let line = &lines.next().unwrap()[1..];
+        // None at the file's end.
+        let behind: String =
+            lines.take(1).filter(|it| it.starts_with(' ')).map(|it| format!("{it}\n")).collect();
+        let (start, count) = (new_start as usize + at, 1 + behind.lines().count());
+        let head = format!("@@ -{start},{count} +{start},{} @@", count + 1);
+        format!("--- a/{path}\n+++ b/{path}\n{head}\n {line}\n+{new}\n{behind}")
     };
     let lines: String = code.lines().map(|line| format!("+{line}\n")).collect();
     [

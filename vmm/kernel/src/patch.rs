@@ -98,7 +98,26 @@ impl std::fmt::Display for Reject {
         for (number, line) in &self.found {
             write!(f, "\n    {number:5} {line}")?;
         }
+        if self.fits_but_for_its_end() {
+            write!(
+                f,
+                "\n  These lines are there. But the hunk ends with its change, which means the end of the file; \
+                 make the patch with `git diff` or `diff -u`, which keep lines of the file behind a change."
+            )?;
+        }
         Ok(())
+    }
+}
+
+impl Reject {
+    /// Whether what it expects is there, and only lines behind its change are missing: git and patch then look at the end of the file alone.
+    fn fits_but_for_its_end(&self) -> bool {
+        let [_, lines @ ..] = &self.wanted[..] else { return false };
+        let old: Vec<&str> =
+            lines.iter().filter_map(|line| line.strip_prefix(' ').or(line.strip_prefix('-'))).collect();
+        lines.last().is_some_and(|line| line.starts_with(['+', '-']))
+            && !old.is_empty()
+            && self.found.windows(old.len()).any(|there| there.iter().map(|(_, line)| line).eq(&old))
     }
 }
 

@@ -68,6 +68,16 @@ fn the_first_of_several_hunks_is_shown_and_the_others_counted() {
     assert!(reject.wanted.contains(&"-gone".to_owned()), "{reject:?}");
 }
 
+/// By hand, or with `diff -U0` mended by hand.
+#[test]
+fn a_hunk_without_lines_behind_its_change_is_told_why_it_does_not_apply() {
+    let cut = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -4,1 +4,2 @@\n four\n+new\n";
+    let error = setup(ORIGINAL, &[("1.patch", cut)]).apply().unwrap_err().to_string();
+    assert!(error.contains("the hunk ends with its change, which means the end of the file"), "{error}");
+    let other = setup("one\n2\n3\n4\n5\n", &[("1.patch", cut)]).apply().unwrap_err().to_string();
+    assert!(!other.contains("ends with its change"), "{other}");
+}
+
 #[test]
 fn a_hunk_may_have_moved_but_its_surroundings_count() {
     let moved = setup(&format!("new\nnew\n{ORIGINAL}"), &[("1.patch", PATCH)]);

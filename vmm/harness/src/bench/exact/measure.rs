@@ -109,6 +109,12 @@ struct Work {
 fn prepare(cache: &Cache) -> Result<Work, Abort> {
     let project = project::find(None).map_err(KernelError::from);
     let project = project.map_err(|error| Abort::fault(&error, error.fault()))?;
+    if !project.join("modules/hello").is_dir() {
+        return Err(Abort::input(format!(
+            "{}: the benchmark runs scenarios/hello.yaml and modules/hello of this project, which are not here; run it in its checkout",
+            project.display()
+        )));
+    }
     let stage = cache.stage()?;
     let cannot = |error: io::Error| Abort::infra(format!("failed to prepare the benchmark: {error}"));
     let prepared = |path: &Path| -> Result<Prepared, Abort> {

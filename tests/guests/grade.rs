@@ -328,7 +328,7 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_of_what_was_graded() {
     let line = [words(&assignment), words(&submissions), "--out", words(&out)];
     let ran = grade(&line);
     assert_eq!(ran.code, Some(3), "{}", ran.text);
-    ran.says("No space left on device");
+    ran.says("no space left on device");
     ran.says("what was graded so far is kept");
     let ran = grade(&line);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
@@ -363,9 +363,10 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
     // A host of its own, not the one that the tests share.
     let grading = grading.args(line).env_remove("VMM_HOST_DIR").stdin(Stdio::null());
     let mut grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = grading.id();
     let emulator = || {
         let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        descendants(grading.id()).into_iter().find(|pid| name(pid).starts_with("qemu-system"))
+        descendants(pid).into_iter().find(|pid| name(pid).starts_with("qemu-system"))
     };
     let started = Instant::now();
     let first = loop {

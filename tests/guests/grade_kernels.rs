@@ -44,8 +44,11 @@ fn as_a_patch(code: &str) -> String {
         let mut lines = of_file.lines().skip_while(|found| !found.contains(line));
         let line = &lines.next().unwrap()[1..];
         // None at the file's end.
-        let behind: String =
-            lines.take(1).filter(|it| it.starts_with(' ')).map(|it| format!("{it}\n")).collect();
+        let behind: String = lines
+            .take(1)
+            .filter(|it| !it.starts_with("diff "))
+            .map(|it| format!(" {}\n", &it[1..]))
+            .collect();
         let (start, count) = (new_start as usize + at, 1 + behind.lines().count());
         let head = format!("@@ -{start},{count} +{start},{} @@", count + 1);
         format!("--- a/{path}\n+++ b/{path}\n{head}\n {line}\n+{new}\n{behind}")

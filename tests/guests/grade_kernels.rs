@@ -118,6 +118,51 @@ fn a_call_alone_comes_to_what_a_kernel_built_as_a_whole_does() {
     assert!(came[0][1..].iter().all(|student| *student != came[0][0]), "{came:?}");
 }
 
+/// By a diff of four files of the kernel; and as files, the header among them with nothing but what was added.
+#[test]
+#[ignore = "needs a kernel of its own: make test-all"]
+fn types_in_the_kernels_headers_and_calls_in_its_files_are_built_and_graded() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    let reference = course("pa1").with_file_name("reference");
+    let read = |name: &str| fs::read_to_string(reference.join(name)).unwrap();
+    let header = "#define MOST 1000\n\nstruct average_of {\n\tlong sum;\n\tint count;\n};\n";
+    let code = read("average.c")
+        .replace("#define MOST 1000\n", "")
+        .replace("long sum = 0;", "struct average_of all = { .sum = 0, .count = count };")
+        .replace("check_add_overflow(sum, number, &sum)", "check_add_overflow(all.sum, number, &all.sum)")
+        .replace("put_user(sum / count,", "put_user(all.sum / all.count,");
+    assert!(!code.contains("sum, number, &sum") && code.contains("all.count"), "{code}");
+    let hunk = |path: &str, before: &[&str], added: &str| {
+        let before: String = before.iter().map(|line| format!(" {line}\n")).collect();
+        let added: String = added.lines().map(|line| format!("+{line}\n")).collect();
+        let (old, new) = (before.lines().count(), before.lines().count() + added.lines().count());
+        format!(
+            "diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -100,{old} +100,{new} @@\n{before}{added}"
+        )
+    };
+    let function = &code[code.find("SYSCALL_DEFINE3").unwrap()..];
+    let diff = [
+        hunk("include/linux/kernel.h", &["#include <asm/byteorder.h>"], header),
+        hunk("kernel/sys.c", &["\treturn 0;", "}", "#endif /* CONFIG_COMPAT */"], function),
+        hunk("arch/x86/entry/syscalls/syscall_64.tbl", &[], "333\tcommon\taverage\t\t__x64_sys_average"),
+        hunk("include/linux/syscalls.h", &[], read("syscalls.h").lines().last().unwrap()),
+    ]
+    .concat();
+    hand_in(&submissions, "diff", "average.diff", diff.as_bytes());
+    for name in ["Makefile", "syscall_64.tbl", "syscalls.h"] {
+        hand_in(&submissions, "files", name, read(name).as_bytes());
+    }
+    hand_in(&submissions, "files", "average.c", code.as_bytes());
+    hand_in(&submissions, "files", "include/linux/kernel.h", header.as_bytes());
+    let ran = grade(&[words(&course("pa1")), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    for student in ["diff", "files"] {
+        let row = row(&out, student);
+        assert!(row.starts_with(&format!("{student},graded,100,100,")), "{row}\n{}", ran.text);
+    }
+}
+
 /// The verdict of each test and of each of its steps, with the points; or why there are none.
 fn came_to(out: &Path, student: &str) -> Vec<String> {
     let all =

@@ -49,8 +49,8 @@ pub enum Sample {
         /// Of this, until the guest's first instruction.
         setup: Duration,
         /// From there until the kernel started `/init`, by the guest's own clock; unknown where the log could
-        /// not be read. The clock of the log begins late, but the kernel says at which time of kvm-clock, which began
-        /// with the VM.
+        /// not be read. The clock of the log begins late and falls behind, but the kernel says by how much against kvm-clock,
+        /// which began with the VM.
         kernel: Option<Duration>,
         /// Exits to user space until ready.
         exits: u64,
@@ -103,7 +103,9 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
         Event::Log(record) if record.text.starts_with("Run /init as init") => {
             kernel = Some(before_log + record.time);
         }
-        Event::Log(record) => before_log = log_began(&record.text).unwrap_or(before_log),
+        Event::Log(record) => {
+            before_log += log_began(&record.text).or_else(|| log_lost(&record.text)).unwrap_or_default();
+        }
         _ => {}
     })
     .map_err(|error| error.to_string())?;
@@ -125,6 +127,14 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
 fn log_began(line: &str) -> Option<Duration> {
     let nanos = line.strip_prefix("kvm-clock: using sched offset of ")?.strip_suffix(" cycles")?;
     nanos.parse().ok().map(Duration::from_nanos)
+}
+
+/// What the log's clock has lost while it went by the timer's ticks, if this line says it: __sched_clock_offset in
+/// kernel/sched/clock.c, the last of four numbers, which takes it away.
+fn log_lost(line: &str) -> Option<Duration> {
+    let (_, offset) =
+        line.strip_prefix("sched_clock: Marking stable (")?.strip_suffix(')')?.rsplit_once(", -")?;
+    offset.parse().ok().map(Duration::from_nanos)
 }
 
 fn qemu(qemu: &Qemu, machine: &Spec) -> io::Result<Duration> {
@@ -186,5 +196,8 @@ mod tests {
         assert_eq!(began, Some(Duration::from_nanos(304_869_125)));
         assert_eq!(log_began("kvm-clock: Using msrs 4b564d01 and 4b564d00"), None);
         assert_eq!(log_began("kvm-clock: using sched offset of -1 cycles"), None);
+        let stable = "sched_clock: Marking stable (680417433, 125021726)->(1273003809, -467564650)";
+        assert_eq!(log_lost(stable), Some(Duration::from_nanos(467_564_650)));
+        assert_eq!(log_lost("sched_clock: Marking stable (1, 2)->(3, 4)"), None);
     }
 }

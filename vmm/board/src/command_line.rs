@@ -23,6 +23,9 @@ const WORDS: &[&str] = &[
     // Under KVM the time stamp counter is what the host says it is.
     "tsc=reliable",
     "no_timer_check",
+    // On one processor the kernel would take each of its lock prefixes away, some thousand of them one by one: an eighth of
+    // its boot on an emulated host. They do no harm there.
+    "noreplace-smp",
     // Random numbers need not wait for events.
     "random.trust_cpu=on",
     // Whoever waits for all readers (each rmmod does) waits microseconds rather than ticks of the timer; what is freed too

@@ -195,5 +195,9 @@ fn the_summary_lists_trouble_first_and_counts_one_mistake_of_many_once() {
     );
     assert!(page.contains("4 students: 3 graded, 1 not graded; 15 points can be had."));
     assert!(at("a remark") < at("Tampered"));
+    let table = read("grades.csv");
+    let remarks = |student: &str| table.lines().find(|line| line.starts_with(student)).unwrap().to_owned();
+    assert!(remarks("s8,").contains("tampered: secret"), "{table}");
+    assert!(remarks("s9,").contains("unstable: io") && !remarks("s1,").contains("tampered"), "{table}");
     assert!(page.contains("students/s1/teacher.html"));
 }

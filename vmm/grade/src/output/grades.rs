@@ -2,7 +2,8 @@
 
 use crate::{
     assignment::Assignment,
-    record::{Record, State},
+    record::{Record, State, Test},
+    score::is_tampered,
 };
 
 /// The table.
@@ -28,12 +29,12 @@ pub fn render(assignment: &Assignment, records: &[Record]) -> Result<String, Str
             let points = test.filter(|test| test.not_graded.is_none()).map(|test| test.points.to_string());
             cells.push(points.unwrap_or_default());
         }
-        let unstable = record
-            .tests
-            .iter()
-            .filter(|test| test.other.is_some())
-            .map(|it| format!("unstable: {}", it.name));
-        let remarks: Vec<String> = record.why.iter().cloned().chain(unstable).collect();
+        let named = |what: &'static str, is: fn(&Test) -> bool| {
+            record.tests.iter().filter(move |test| is(test)).map(move |test| format!("{what}: {}", test.name))
+        };
+        let tampered = named("tampered", |test| test.run.iter().chain(&test.other).any(is_tampered));
+        let unstable = named("unstable", |test| test.other.is_some());
+        let remarks: Vec<String> = tampered.chain(record.why.iter().cloned()).chain(unstable).collect();
         cells.push(harmless(&remarks.join("; ").replace('\n', " ")));
         table.write_record(&cells).map_err(wrong)?;
     }

@@ -21,10 +21,11 @@ fn assignment() -> PathBuf {
     root().join("tests/fixtures/grade/assignment.yaml")
 }
 
-/// A student's folder with one file.
+/// A file in a student's folder.
 pub(super) fn hand_in(submissions: &Path, student: &str, name: &str, content: &[u8]) {
-    fs::create_dir_all(submissions.join(student)).unwrap();
-    fs::write(submissions.join(student).join(name), content).unwrap();
+    let path = submissions.join(student).join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
 }
 
 pub(super) fn grade(words: &[&str]) -> Ran {

@@ -9,6 +9,7 @@ use functions::Function;
 use regex::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::LazyLock,
 };
 
@@ -209,7 +210,9 @@ impl Added {
         for (path, text) in std::mem::take(&mut self.headers) {
             let found = candidates(&path).into_iter().find_map(|name| originals.get_key_value(&name));
             let within = found.and_then(|(place, original)| {
-                let part = || (place == SYSCALLS).then(|| Within::of_part(place, &text, original));
+                // At its place in the kernel's source it is the kernel's; elsewhere it may be one of the student's own.
+                let is_part = place == SYSCALLS || Path::new(&path).ends_with(place);
+                let part = || is_part.then(|| Within::of_part(place, &text, original));
                 Within::of_copy(place, &text, original).or_else(part)
             });
             match within {

@@ -310,7 +310,7 @@ impl Drop for Host {
 }
 
 /// The folder of the emulated host that this thread's runs share; `None` where this machine's own KVM is sound.
-fn served_host() -> Option<&'static Path> {
+pub fn served_host() -> Option<&'static Path> {
     thread_local!(static CHOSEN: Host = Host::choose());
     static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
     static SOUND: OnceLock<bool> = OnceLock::new();

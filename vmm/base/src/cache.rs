@@ -59,6 +59,27 @@ pub enum CacheError {
         /// The system's answer.
         source: io::Error,
     },
+    /// What leads a tool was killed, which nothing that the tool runs can do.
+    #[error(
+        "run a build to its end: somebody on this machine killed it (signal {signal}); run it again\n  what it had said by then is in {}",
+        log.display()
+    )]
+    Killed {
+        /// By which signal.
+        signal: i32,
+        /// Its output.
+        log: PathBuf,
+    },
+    /// A tool failed while the kernel ended processes for want of memory: what it found is not known.
+    #[error(
+        "run a build to its end: this machine ran out of memory, and its kernel ended processes (dmesg names them); \
+         run it again with fewer at once (-j), or where there is more memory\n  what it had said by then is in {}",
+        log.display()
+    )]
+    OutOfMemory {
+        /// Its output.
+        log: PathBuf,
+    },
     /// What was handed in is not taken.
     #[error(transparent)]
     Refused(Refused),

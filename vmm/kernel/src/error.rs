@@ -138,7 +138,13 @@ impl BuildFailed {
             let lines = vec![ran.lines.last()?.clone()];
             Some(diagnose::FirstError { lines, ..diagnose::FirstError::default() })
         });
-        Self { what: what.into(), first, log: log.to_owned() }
+        let mut failed = Self { what: what.into(), first, log: log.to_owned() };
+        // As the shell has it that leads the build.
+        if let Some(signal) = ran.status.code().and_then(|code| code.checked_sub(128)).filter(|it| *it > 0) {
+            let line = format!("make was ended by signal {signal}");
+            failed.first.get_or_insert_default().advice.push(line);
+        }
+        failed
     }
 
     /// Adds what else may be why.

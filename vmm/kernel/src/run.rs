@@ -19,6 +19,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -120,7 +121,8 @@ fn speak_plainly(command: &mut Command) {
 /// `lock`, if given, is held until the command and its last descendant are gone.
 ///
 /// # Errors
-/// It can't be started, the log can't be written, or the user pressed Ctrl-C.
+/// It can't be started, the log can't be written, or the user pressed Ctrl-C. It was killed, or failed while the machine
+/// was out of memory.
 pub fn run(
     command: Command,
     log: &Path,
@@ -169,6 +171,7 @@ fn run_to_end(
     let (reader, writer) = io::pipe().map_err(CacheError::io("make a pipe for", &program))?;
     let both = writer.try_clone().map_err(CacheError::io("make a pipe for", &program))?;
     command.stdin(stdin).stdout(writer).stderr(both);
+    let killed_before = killed_for_memory();
     let mut group = Group::start(command, sandbox).map_err(start)?;
 
     // Bounded: a build that shouts faster than the disk takes it has to wait.
@@ -207,7 +210,19 @@ fn run_to_end(
         }
     }
     let status = group.child.wait().map_err(CacheError::io("wait for", &program))?;
-    Ok(Ran { status, lines: kept.into() })
+    let log = log.to_owned();
+    match status.signal() {
+        Some(signal) => Err(CacheError::Killed { signal, log }),
+        None if !status.success() && killed_for_memory() > killed_before => Err(CacheError::OutOfMemory { log }),
+        None => Ok(Ran { status, lines: kept.into() }),
+    }
+}
+
+/// So many processes the kernel has ended for want of memory since it started (`oom_kill` in /proc/vmstat, since Linux 4.13). What a
+/// compiler says of it proves nothing: whoever is built can print the same.
+fn killed_for_memory() -> u64 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
 }
 
 /// Passes lines on, with the number of bytes that were read for each; what is too long is cut.

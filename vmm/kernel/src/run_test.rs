@@ -1,5 +1,5 @@
 use super::*;
-use base::cache::Cache;
+use base::cache::{Cache, Fault};
 
 fn sh(script: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();
@@ -23,6 +23,17 @@ fn both_outputs_are_kept_in_their_order() {
 fn the_exit_code_is_the_commands() {
     assert_eq!(sh("exit 7").status.code(), Some(7));
     assert!(!sh("kill -KILL $$").status.success());
+}
+
+#[test]
+fn that_the_leader_was_killed_is_no_failure_of_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tied("sh");
+    // Nothing inside of a box could do that: there it is none of its processes.
+    command.args(["-c", "echo begun; kill -KILL $PPID"]);
+    let error = run(command, &folder.path().join("log"), None, |_| ()).unwrap_err();
+    assert!(matches!(error, CacheError::Killed { signal: 9, .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Machine);
 }
 
 #[test]

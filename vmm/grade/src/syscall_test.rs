@@ -27,7 +27,8 @@ fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
     ]);
     let assignment = assignment(more);
     let submission = Submission::read(&assignment, &Files { files, notes: Vec::new() }, &base)?;
-    let kernel = [("kernel/sys.c", SYS), ("include/linux/syscalls.h", HEADER)];
+    let kernel =
+        [("kernel/sys.c", SYS), ("include/linux/syscalls.h", HEADER), ("include/linux/kernel.h", KERNEL_H)];
     let asked = submission.asked();
     let has = |path: &str| kernel.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
     let originals = asked.into_iter().filter_map(|path| Some((path.clone(), has(&path)?))).collect();
@@ -36,6 +37,8 @@ fn prepared(more: &str, all: &[(&str, &str)]) -> Result<HandedIn, String> {
 
 /// A file that the kernel has.
 const SYS: &str = "#include <linux/fs.h>\nstatic int users;\nSYSCALL_DEFINE0(read)\n{\n\treturn users;\n}\nint end(void)\n{\n\treturn 0;\n}\n";
+
+const KERNEL_H: &str = "#define READ 0\n#define WRITE 1\nstruct completion;\nstruct user;\nint num_to_str(char *buf, int size);\n";
 
 fn text(handed_in: &HandedIn, file: &str) -> String {
     String::from_utf8_lossy(&handed_in.files[file]).into_owned()
@@ -62,6 +65,15 @@ fn types_in_a_header_of_the_kernels_stand_in_front_of_the_code_that_needs_them()
         );
         assert!(text(&handed_in, "stats.c").starts_with(&wanted), "{}", text(&handed_in, "stats.c"));
         assert_eq!(handed_in.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
+    }
+    // At its place it is the kernel's, in part as well; elsewhere it may only be called like it.
+    let code = CODE.replace("SYSCALL_", "#include \"kernel.h\"\nSYSCALL_");
+    for (path, is_kernels) in
+        [("include/linux/kernel.h", true), ("k/include/linux/kernel.h", true), ("kernel.h", false)]
+    {
+        let handed_in = prepared("", &[("stats.c", &code), (path, types)]).unwrap();
+        assert_eq!(text(&handed_in, "stats.c").contains("struct stats {"), is_kernels, "{path}");
+        assert_eq!(handed_in.files.contains_key("kernel.h"), !is_kernels, "{path}");
     }
     // What the kernel's own types were made to have is no student's to give; it is said.
     let diff = format!(

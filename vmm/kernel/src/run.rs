@@ -213,7 +213,9 @@ fn run_to_end(
     let log = log.to_owned();
     match status.signal() {
         Some(signal) => Err(CacheError::Killed { signal, log }),
-        None if !status.success() && killed_for_memory() > killed_before => Err(CacheError::OutOfMemory { log }),
+        None if !status.success() && killed_for_memory() > killed_before => {
+            Err(CacheError::OutOfMemory { log })
+        }
         None => Ok(Ran { status, lines: kept.into() }),
     }
 }

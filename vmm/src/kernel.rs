@@ -4,6 +4,7 @@ mod patch;
 pub mod table;
 
 use crate::{
+    gc::GcArgs,
     machine,
     say::{failed, out as say},
 };
@@ -20,7 +21,7 @@ use kernel::{
     store::{self, Rule},
     wanted::Meant,
 };
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 /// Build kernels, and look after those that were built.
 #[derive(Debug, Args)]
@@ -65,17 +66,7 @@ Examples:
 Examples:
   vmm kernel gc --keep 3                 all but the three most recently used
   vmm kernel gc --older 30d --dry-run    what was not used for thirty days: only say it")]
-    Gc {
-        /// Keep so many of the most recently used ones
-        #[arg(long, value_name = "N", required_unless_present = "older")]
-        keep: Option<usize>,
-        /// Remove only what was not used for so long: 12h, 30d, 8w
-        #[arg(long, value_name = "TIME", value_parser = age)]
-        older: Option<Duration>,
-        /// Only say what would go
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Gc(GcArgs),
     /// Print the hash that a kernel has, or would have, without building it
     Hash {
         /// A series: what --kernel of `vmm run` takes
@@ -168,20 +159,6 @@ impl RecipeArgs {
     }
 }
 
-/// A number with its unit.
-pub fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || "expected a number with h, d or w, such as 30d".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let hours = match unit {
-        'h' => 1,
-        'd' => 24,
-        'w' => 24 * 7,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    number.checked_mul(hours * 3600).map(Duration::from_secs).ok_or_else(wrong)
-}
-
 /// Does what was asked for, and returns the exit code.
 pub fn kernel(args: &KernelArgs) -> u8 {
     let cache = match Cache::open() {
@@ -194,7 +171,7 @@ pub fn kernel(args: &KernelArgs) -> u8 {
         }
         Command::List => store::list(&cache).map(|list| say(&table::list(&list))).map_err(KernelError::from),
         Command::Show { hash } => store::find(&cache, hash).map(|kernel| say(&table::show(&kernel))),
-        Command::Gc { keep, older, dry_run } => {
+        Command::Gc(GcArgs { keep, older, dry_run }) => {
             gc(Rule { keep: *keep, older: *older }, *dry_run, &cache).map_err(KernelError::from)
         }
         Command::Hash { kernel, recipe } => meant(&recipe.wanted(kernel.as_ref(), None), &cache)
@@ -282,19 +259,4 @@ fn menu(wanted: &Wanted, save: Option<&std::path::Path>, cache: &Cache) -> Resul
         None => say(&changes),
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::age;
-    use std::time::Duration;
-
-    #[test]
-    fn an_age_has_a_unit() {
-        assert_eq!(age("2d"), Ok(Duration::from_secs(2 * 86_400)));
-        assert_eq!(age("12h"), Ok(Duration::from_secs(12 * 3600)));
-        for wrong in ["", "d", "12", "1y", "-1d", "1ü", "99999999999999999999d", "18446744073709551615w"] {
-            assert!(age(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! `vmm machine`: the machines that were saved, so that later runs need no boot.
 
 use crate::{
-    kernel::{age, table},
+    gc::GcArgs,
+    kernel::table,
     say::{self, failed, out},
 };
 use base::{cache::Cache, text};
@@ -10,11 +11,7 @@ use harness::{
     Abort,
     machines::{self, Saved},
 };
-use std::{
-    fmt::Write,
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{fmt::Write, process::ExitCode, time::SystemTime};
 
 /// Look after the machines that were saved.
 ///
@@ -41,17 +38,7 @@ pub enum Command {
 Examples:
   vmm machine gc --keep 3                 all but the three most recently used
   vmm machine gc --older 30d --dry-run    what was not used for thirty days: only say it")]
-    Gc {
-        /// Keep so many of the most recently used ones
-        #[arg(long, value_name = "N", required_unless_present = "older")]
-        keep: Option<usize>,
-        /// Remove only what was not used for so long: 12h, 30d, 8w
-        #[arg(long, value_name = "TIME", value_parser = age)]
-        older: Option<Duration>,
-        /// Only say what would go
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Gc(GcArgs),
     /// One machine, driven over the standard input
     #[command(hide = true)]
     Serve,
@@ -79,7 +66,7 @@ pub fn machine(command: &Command) -> u8 {
         Command::Show { name } => {
             return say::outcome(machines::find(&cache, name).map(|one| show(&one)).map_err(Abort::input));
         }
-        Command::Gc { keep, older, dry_run } => machines::list(&cache).and_then(|all| {
+        Command::Gc(GcArgs { keep, older, dry_run }) => machines::list(&cache).and_then(|all| {
             let goes = machines::choose(all, *keep, *older);
             if !dry_run {
                 machines::remove(&goes)?;

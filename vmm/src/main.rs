@@ -11,6 +11,7 @@ mod brought;
 mod cli;
 mod doctor;
 mod exit;
+mod gc;
 mod grade;
 mod host;
 mod init;

@@ -16,8 +16,7 @@ use harness::{Abort, Options};
 use judge::Verdict;
 use regex::Regex;
 use std::{
-    env, fs, io,
-    io::Read,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -204,14 +203,7 @@ impl BisectArgs {
 }
 
 fn read(file: &Path) -> Result<String, Abort> {
-    let text = match file.to_str() {
-        Some("-") => {
-            let mut text = String::new();
-            io::stdin().lock().read_to_string(&mut text).map(|_| text)
-        }
-        _ => fs::read_to_string(file),
-    };
-    text.map_err(|error| {
+    base::input::read_text(file).map_err(|error| {
         Abort::input(format!("failed to read {}: {}", file.display(), base::text::plain(&error)))
     })
 }

@@ -151,7 +151,7 @@ fn all(
     let (entries, remarks) = match student {
         Some(student) => (vec![grade::single(submissions, student)], Vec::new()),
         None => {
-            let listing = grade::list(submissions, assignment.attempts.as_ref())
+            let listing = grade::list(submissions, assignment.attempts.as_ref(), &how.out)
                 .map_err(|why| Abort::input(format!("failed to {why}")))?;
             let remarks = grade::remarks(&assignment, &listing);
             (listing.entries, remarks)

@@ -15,7 +15,6 @@ mod gc;
 mod grade;
 mod host;
 mod init;
-mod input;
 mod kernel;
 mod kernel_tests;
 mod machine;

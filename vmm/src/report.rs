@@ -1,6 +1,6 @@
 //! `vmm report`: reports that were written earlier.
 
-use crate::{cli::Report, exit, input, run::render, say};
+use crate::{cli::Report, exit, run::render, say};
 use clap::{Args, Subcommand};
 use harness::Abort;
 use judge::Verdict;
@@ -87,7 +87,7 @@ fn read(path: &Path) -> Result<Session, Abort> {
     let cannot = |why: &dyn std::fmt::Display| {
         Abort::input(format!("{}: can't read this report: {why}", path.display()))
     };
-    let bytes = input::read(path).map_err(|error| cannot(&error))?;
+    let bytes = base::input::read(path).map_err(|error| cannot(&error))?;
     let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is no text"))?;
     json::read(&text).map_err(|error| Abort::input(format!("{}: {error}", path.display())))
 }

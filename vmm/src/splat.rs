@@ -1,6 +1,6 @@
 //! `vmm splat`: what a console log of any kernel holds against it.
 
-use crate::{exit, input};
+use crate::exit;
 use clap::Args;
 use std::{
     io::{self, Write},
@@ -30,7 +30,7 @@ pub fn splat(args: &SplatArgs) -> u8 {
     let mut findings = Vec::new();
     let mut unreadable = false;
     for file in &args.files {
-        match input::read(file) {
+        match base::input::read(file) {
             Ok(log) => findings.extend(splat::scan(&log)),
             Err(error) => {
                 eprintln!("error: failed to read {}: {error}", file.display());

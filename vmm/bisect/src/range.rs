@@ -77,7 +77,7 @@ impl Range {
             let cannot = |error| {
                 Abort::input(format!("failed to read {}: {}", path.display(), base::text::plain(&error)))
             };
-            std::fs::read_to_string(path).map_err(cannot)
+            base::input::read_text(path).map_err(cannot)
         };
         let (without, with) = (read(good)?, read(bad)?);
         let difference = kernel::config::difference(&without, &with);

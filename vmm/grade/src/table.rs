@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, path::Path};
 /// What is wrong with it, and in which line.
 pub fn read(path: &Path) -> Result<BTreeMap<String, BTreeMap<String, String>>, String> {
     let wrong = |error: csv::Error| format!("{}: {error}", path.display());
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(wrong)?;
+    let text = base::input::read_text(path)
+        .map_err(|error| format!("{}: {}", path.display(), base::text::plain(&error)))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let heads = reader.headers().map_err(wrong)?.clone();
     if heads.get(0) != Some("student") {
         return Err(format!("{}: the first column is to be called `student`", path.display()));

@@ -63,7 +63,7 @@ impl Assignment {
             let why = "this is a folder; name the assignment's file, like pa2/assignment.yaml";
             return Err(Diagnostics::file(path, why));
         }
-        let text = fs::read_to_string(path).map_err(cannot)?;
+        let text = base::input::read_text(path).map_err(cannot)?;
         let source = Source::new(path, &text);
         let tree = node::parse(&source).map_err(|errors| Diagnostics::new(source.clone(), errors))?;
         let mut reader = Reader::new(&source);
@@ -294,7 +294,7 @@ fn teacher(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {
             continue;
         }
         let Some(path) = existing(reader, node, "the teacher's file") else { continue };
-        match fs::read_to_string(&path) {
+        match base::input::read_text(&path) {
             Ok(text) => files.push((name.to_owned(), text)),
             Err(error) => {
                 let why = format!("can't read {}: {}", path.display(), plain(&error));

@@ -9,7 +9,7 @@ use scenario::{
     node::{self, Node},
     reader::Reader,
 };
-use std::{fs, path::Path};
+use std::path::Path;
 
 const FIELDS: &[&str] = &["scenario", "step", "fingerprint", "verdict", "reason", "owner", "until"];
 
@@ -42,7 +42,7 @@ impl Quarantine {
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Abort> {
-        let text = fs::read_to_string(path)
+        let text = base::input::read_text(path)
             .map_err(|error| Abort::input(format!("--quarantine {}: {error}", path.display())))?;
         Self::parse(&Source::new(path, &text)).map_err(|errors| Abort::input(errors.to_string()))
     }

@@ -1,7 +1,7 @@
 //! How long scenarios took in a former run.
 
 use crate::Abort;
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// Times by a case's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ impl Times {
     /// It can't be read, or is none.
     pub fn of_report(path: &Path) -> Result<Self, Abort> {
         let cannot = |why: &dyn std::fmt::Display| Abort::input(format!("--times {}: {why}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| cannot(&error))?;
+        let text = base::input::read_text(path).map_err(|error| cannot(&error))?;
         let session = report::json::read(&text).map_err(|error| cannot(&error))?;
         let time = |run: report::record::Run| {
             let id = match run.began.variant.as_str() {

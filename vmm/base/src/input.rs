@@ -20,6 +20,15 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// As [`read`], of text.
+///
+/// # Errors
+/// As [`read`], or it is no UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
 fn bounded(reader: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(most + 1).read_to_end(&mut bytes)?;

@@ -16,7 +16,13 @@ pub fn escape(text: &str) -> String {
             '\t' => shown.push_str("\\t"),
             '\r' => shown.push_str("\\r"),
             // Bidirectional controls reorder what a person reads.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            // The last two are no characters, and XML has no way to say them.
+            '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
                 shown.push_str(&format!("\\u{{{:x}}}", c as u32));
             }
             c if c.is_control() => shown.push_str(&format!("\\x{:02x}", c as u32)),
@@ -62,9 +68,10 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_can_steer_a_terminal() {
-        let hostile: String = (0..=0xff).map(char::from).chain(['\u{202e}', '\u{2066}']).collect();
+        let hostile: String =
+            (0..=0xff).map(char::from).chain(['\u{202e}', '\u{2066}', '\u{ffff}']).collect();
         let shown = escape(&hostile);
-        assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}' && c != '\u{2066}'));
+        assert!(shown.chars().all(|c| !c.is_control() && !['\u{202e}', '\u{2066}', '\u{ffff}'].contains(&c)));
         assert!(shown.contains("\\x1b") && shown.contains("\\x9b"), "{shown}");
         assert_eq!(escape("größe 1"), "größe 1");
     }

@@ -148,6 +148,19 @@ fn several_calls_come_in_their_order() {
     assert!(seen(&[(7, Some(0)), (7, Some(0))]).0);
 }
 
+#[test]
+fn the_kernel_takes_32_bits_of_a_number() {
+    let memory = memory();
+    for (asked, entered, differs) in
+        [(0x1_0000_0027, 0x27, false), (u64::MAX, u64::MAX, false), (0x1_0000_0027, 0x28, true)]
+    {
+        let witness = Witness::default();
+        witness.expect(Some(Expected::Rounds { calls: vec![wanted(asked, vec![])], times: 1 }), Some(1));
+        witness.entered(Door::Syscall64, entered, &[0; 6], Caller::Task(1), || user(&memory));
+        assert_eq!(witness.sighting().differs.is_some(), differs, "{asked:#x}");
+    }
+}
+
 /// A file that is opened, read to its end and closed.
 fn chain() -> Witness {
     let link = |nr, args, until| Link { call: wanted(nr, args), only: None, until };

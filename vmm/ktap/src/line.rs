@@ -4,6 +4,7 @@ use crate::{
     result::Outcome,
     totals::{self, Totals},
 };
+use std::borrow::Cow;
 
 /// Longer descriptions are cut, in bytes.
 const LONGEST: usize = 512;
@@ -33,6 +34,7 @@ pub enum Line {
 ///
 /// What is indented belongs to a test further out. That is done by spaces, or, by kselftest's runner, by `# `.
 pub fn parse(line: &str) -> Option<(usize, Line)> {
+    let line = uncoloured(line);
     let mut rest = line.trim_end();
     let mut column = 0;
     while column <= DEEPEST {
@@ -55,6 +57,21 @@ pub fn parse(line: &str) -> Option<(usize, Line)> {
         }
     }
     None
+}
+
+/// A line without what sets a terminal's colours and moves its cursor: control sequences as of ECMA-48, section 5.4.
+fn uncoloured(line: &str) -> Cow<'_, str> {
+    let (mut shown, mut rest) = (String::new(), line);
+    while let Some((before, behind)) = rest.split_once("\x1b[") {
+        shown.push_str(before);
+        // Parameters and what comes between, then one letter or sign.
+        rest = behind.trim_start_matches(|c| (' '..='?').contains(&c));
+        rest = rest.strip_prefix(|c| ('@'..='~').contains(&c)).unwrap_or(rest);
+    }
+    match shown.is_empty() && rest.len() == line.len() {
+        true => Cow::Borrowed(line),
+        false => Cow::Owned(shown + rest),
+    }
 }
 
 fn diagnosis(text: &str) -> Option<Line> {

@@ -49,6 +49,12 @@ fn plain_results_with_plan_directives_and_noise() {
 }
 
 #[test]
+fn colours_change_nothing() {
+    assert_eq!(tests("\x1b[1;31mnot ok 1 - x\x1b[0m\n\x1b[32mok\x1b[m 2 y\n"), ["x: fail", "y: pass"]);
+    assert!(read("\x1b[Knot ok 1 - x").is_bad() && !read("\x1b[").is_bad());
+}
+
+#[test]
 fn less_or_more_than_the_plan_is_bad_wherever_the_plan_stands() {
     assert!(!read("TAP version 13\nok 1 a\nok 2 b\n1..2\n").is_bad());
     bad("TAP version 13\n1..3\nok 1 a\nok 2 b\n", "2 results, where 3 were planned");

@@ -95,10 +95,16 @@ fn syntax_error(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
             message.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(message, |m| m.1)
         }
     };
-    let message = if message.contains("budget breached") {
-        "more values than any scenario has (an alias counts as often as it is used)"
-    } else {
-        message
+    // What was too much is a variant's name.
+    let message = match message.split_once("budget breached: ") {
+        Some((_, what)) if what.starts_with("Documents") => {
+            "a file is one document: take out this `---`, and what is behind it"
+        }
+        Some((_, what)) if what.contains("Depth") || what.starts_with("FlowNesting") => {
+            "values in values, deeper than any scenario has"
+        }
+        Some(_) => "more values than any scenario has (an alias counts as often as it is used)",
+        None => message,
     };
     match span {
         Some(span) => Diagnostic::new(&span, format!("not valid YAML: {message}")),

@@ -77,14 +77,21 @@ impl Reader<'_> {
         if let Value::Scalar { text, plain: true } = &what.value
             && text == "true"
         {
-            let every = kind.name();
-            return self.error(
-                Diagnostic::new(&what.span, format!("this would allow every {every}, those of tomorrow too"))
-                    .help("name the one that is meant, by text or by `{kind: warn, function: foo}`"),
-            );
+            return self.allows_every(what, kind);
         }
         let pattern = self.pattern_of(what, kind)?;
+        if pattern.is_of_everything() {
+            return self.allows_every(what, kind);
+        }
         Some(Allow { kind, pattern, reason: reason?, line: self.line(&node.span) })
+    }
+
+    fn allows_every<T>(&mut self, what: &Node, kind: EndingKind) -> Option<T> {
+        let every = kind.name();
+        self.error(
+            Diagnostic::new(&what.span, format!("this would allow every {every}, those of tomorrow too"))
+                .help("name the one that is meant, by text or by `{kind: warn, function: foo}`"),
+        )
     }
 
     fn no_reason<T>(&mut self, node: &Node) -> Option<T> {

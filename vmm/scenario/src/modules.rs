@@ -104,10 +104,11 @@ impl Reader<'_> {
         let name = self.text(node, "a module's name like `chardev`")?;
         if name.is_empty()
             || name.len() > 55
-            || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            || name.starts_with('.')
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         {
             // 56 bytes with the NUL: MODULE_NAME_LEN, include/linux/module.h.
-            return self.expected(node, "a module's name: up to 55 letters, digits, `_` and `-`");
+            return self.expected(node, "a module's name: up to 55 letters, digits, `_`, `-` and `.`");
         }
         let known: Vec<&str> =
             self.modules.iter().flat_map(|module| &module.names).map(String::as_str).collect();

@@ -56,7 +56,8 @@ impl ParameterKind {
             // 56 bytes with the NUL: MODULE_NAME_LEN, include/linux/module.h.
             Self::Name => {
                 (1..=55).contains(&value.len())
-                    && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+                    && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+                    && !value.starts_with('.')
             }
             Self::Path => value.starts_with('/') && value.len() < 4096 && !value.contains('\0'),
             Self::Text => !value.contains('\0'),
@@ -67,7 +68,7 @@ impl ParameterKind {
             }
             _ if fits => None,
             Self::Int => Some("a number like `42` or `0x2a`"),
-            Self::Name => Some("a name: up to 55 letters, digits, `_` and `-`"),
+            Self::Name => Some("a name: up to 55 letters, digits, `_`, `-` and `.`"),
             Self::Path => Some("an absolute path like `/dev/chardev0`"),
             Self::Text => Some("text without a NUL"),
         }
@@ -136,10 +137,11 @@ impl Reader<'_> {
     /// The tree with the values of its parameters: given ones, and defaults for the others.
     pub fn with_values(&mut self, tree: Node, given: &Settings) -> Node {
         let declared = self.declared(&tree);
-        let mut values: BTreeMap<&str, (String, bool)> = BTreeMap::new();
+        let mut values = Values::new();
         for parameter in &declared {
             let Parameter { name, kind, default, span, about } = parameter;
             self.names.params.insert(name.clone(), span.clone());
+            let given_as = |text: &String| Given { text: text.clone(), kind: *kind, used: false };
             match (given.get(name), default) {
                 (Some(value), _) => {
                     if let Some(expected) = kind.refuses(value) {
@@ -147,9 +149,9 @@ impl Reader<'_> {
                             format!("the parameter `{name}` was set to `{value}`, expected {expected}");
                         self.errors.push(Diagnostic::new(span, text).label("declared here"));
                     }
-                    values.insert(name, (value.clone(), false));
+                    values.insert(name, given_as(value));
                 }
-                (None, Some(value)) => _ = values.insert(name, (value.clone(), false)),
+                (None, Some(value)) => _ = values.insert(name, given_as(value)),
                 (None, None) => {
                     let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
                     let text = format!("the parameter `{name}`{about} has no value");
@@ -169,43 +171,68 @@ impl Reader<'_> {
             Node { value: Value::Map(entries), span } => {
                 let put = |(key, value): (Node, Node)| match key.text() {
                     Some("params") => (key, value),
-                    _ => (put(key, &mut values), put(value, &mut values)),
+                    _ => (put(key, &mut values, false), put(value, &mut values, false)),
                 };
                 let entries = entries.into_iter().map(put).collect();
                 Node { value: Value::Map(entries), span }
             }
             other => other,
         };
-        for (name, _) in values.iter().filter(|(_, (_, used))| !used) {
+        for (name, _) in values.iter().filter(|(_, given)| !given.used) {
             self.notes.push(format!("the parameter `{name}` is declared, and nothing uses it"));
         }
         tree
     }
 }
 
+/// What stands for a parameter.
+struct Given {
+    text: String,
+    kind: ParameterKind,
+    used: bool,
+}
+
+impl Given {
+    /// The value, where it is to stand in an expression or in anything else. In an expression a name stands for itself; a text may be a part of it.
+    fn take(&mut self, in_regex: bool) -> String {
+        self.used = true;
+        match self.kind {
+            ParameterKind::Name | ParameterKind::Path if in_regex => regex::escape(&self.text),
+            _ => self.text.clone(),
+        }
+    }
+}
+
+type Values<'a> = BTreeMap<&'a str, Given>;
+
+/// The fields whose texts are regular expressions.
+const EXPRESSIONS: [&str; 2] = ["match", "matches"];
+
 /// A node in which `$name`, alone, and `${name}`, anywhere, are values.
-fn put(node: Node, values: &mut BTreeMap<&str, (String, bool)>) -> Node {
+fn put(node: Node, values: &mut Values<'_>, in_regex: bool) -> Node {
     let value = match node.value {
         Value::Scalar { text, plain } => {
             let alone = reference(&text).and_then(|name| values.get_mut(name));
-            match alone {
-                Some((value, used)) => {
-                    *used = true;
-                    Value::Scalar { text: value.clone(), plain }
-                }
-                None => Value::Scalar { text: filled(&text, values), plain },
-            }
+            let text = match alone {
+                Some(given) => given.take(in_regex),
+                None => filled(&text, values, in_regex),
+            };
+            Value::Scalar { text, plain }
         }
-        Value::List(list) => Value::List(list.into_iter().map(|node| put(node, values)).collect()),
-        Value::Map(entries) => Value::Map(
-            entries.into_iter().map(|(key, value)| (put(key, values), put(value, values))).collect(),
-        ),
+        Value::List(list) => Value::List(list.into_iter().map(|node| put(node, values, in_regex)).collect()),
+        Value::Map(entries) => {
+            let entry = |(key, value): (Node, Node)| {
+                let in_regex = key.text().is_some_and(|key| EXPRESSIONS.contains(&key));
+                (put(key, values, false), put(value, values, in_regex))
+            };
+            Value::Map(entries.into_iter().map(entry).collect())
+        }
         Value::Null => Value::Null,
     };
     Node { value, span: node.span }
 }
 
-fn filled(text: &str, values: &mut BTreeMap<&str, (String, bool)>) -> String {
+fn filled(text: &str, values: &mut Values<'_>, in_regex: bool) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -213,10 +240,7 @@ fn filled(text: &str, values: &mut BTreeMap<&str, (String, bool)>) -> String {
         let Some(end) = behind.find('}') else { break };
         out.push_str(before);
         match values.get_mut(&behind[2..end]) {
-            Some((value, used)) => {
-                *used = true;
-                out.push_str(value);
-            }
+            Some(given) => out.push_str(&given.take(in_regex)),
             // A step's result, for whom reads the field.
             None => out.push_str(&behind[..=end]),
         }

@@ -25,6 +25,15 @@ fn with(text: &str, settings: &[(&str, &str)]) -> Result<Scenario, String> {
 }
 
 #[test]
+fn in_an_expression_a_name_stands_for_itself() {
+    let text = "params:\n  device: {type: name, default: my.drv-1}\n  more: 'a|b'\nsteps:\n  - file: /proc/devices\n    \
+                expect: {data: {matches: '^ ${device}$'}}\n  - file: /x\n    expect: {data: {matches: '^(${more})$', contains: 'my.drv'}}\n";
+    let scenario = parse_with(Source::new(Path::new("a.yaml"), text), &crate::Settings::new()).unwrap();
+    let said = format!("{:?}", scenario.steps);
+    assert!(said.contains(r"^ my\\.drv\\-1$") && said.contains("^(a|b)$"), "{said}");
+}
+
+#[test]
 fn values_stand_wherever_values_and_keys_can() {
     let scenario =
         with(TEXT, &[("major", "0x105"), ("call", "csci_add"), ("greeting", "hi: [there]")]).unwrap();

@@ -153,6 +153,16 @@ pub struct Pattern {
     pub function: Option<String>,
 }
 
+impl Pattern {
+    /// Whether there is nothing that it would not be true of.
+    pub fn is_of_everything(&self) -> bool {
+        self.kind.is_none()
+            && self.function.as_ref().is_none_or(String::is_empty)
+            && self.contains.as_ref().is_none_or(String::is_empty)
+            && self.matches.as_ref().is_none_or(|regex| regex.is_match(""))
+    }
+}
+
 /// A trouble of the kernel's that is no failure.
 #[derive(Clone, Debug)]
 pub struct Allow {

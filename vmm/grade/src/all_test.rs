@@ -108,7 +108,7 @@ fn names_that_fit_nowhere_are_told_before_anything_is_graded() {
         fs::write(submissions.join(name), "").unwrap();
     }
     let assignment = assignment(folder.path(), "pa2", 5);
-    let listing = intake::list(&submissions, assignment.attempts.as_ref()).unwrap();
+    let listing = intake::list(&submissions, assignment.attempts.as_ref(), Path::new("grades")).unwrap();
     let wanted = [
         "left out, since their names are not as `attempts:` has it: Notes.txt",
         "the table has a line for `row`, who handed in nothing (did you mean `roe`?)",

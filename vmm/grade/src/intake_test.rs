@@ -1,6 +1,6 @@
 use super::*;
 use flate2::{Compression, write::GzEncoder};
-use std::{fs, io::Write, os::unix::fs::symlink, time::Duration};
+use std::{fs, io::Write, os::unix::fs::symlink, path::Path, time::Duration};
 use zip::write::SimpleFileOptions;
 
 fn limits() -> Limits {
@@ -152,7 +152,7 @@ fn where_files_are_counted_the_newest_of_each_name_counts() {
         fs::write(folder.path().join(name), "").unwrap();
     }
     let rule = Regex::new(r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+)_(?<serial>\d+)_(?<file>.+)$").unwrap();
-    let entries = list(folder.path(), Some(&rule)).unwrap().entries;
+    let entries = list(folder.path(), Some(&rule), Path::new("grades")).unwrap().entries;
     let came = entries.iter().map(|entry| {
         let names: Vec<&str> = entry.parts.iter().map(|(_, name)| &**name).collect();
         (&*entry.student, names.join(" "), entry.notes.join("; "))
@@ -183,7 +183,7 @@ fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
         fs::write(folder.path().join(name), "").unwrap();
     }
     let rule = Regex::new(r"^(?<student>[^_]+_\d+)_(?<attempt>\d+)_(?<file>.+)$").unwrap();
-    let entries = list(folder.path(), Some(&rule)).unwrap().entries;
+    let entries = list(folder.path(), Some(&rule), Path::new("grades")).unwrap().entries;
     let names: Vec<&str> = entries[0].parts.iter().map(|(_, name)| &**name).collect();
     assert_eq!((entries.len(), &*entries[0].student, names), (2, "doe_12", vec!["Makefile", "a.c"]));
     assert_eq!(entries[0].notes, ["attempt 10 counts; older ones do not: 9"]);
@@ -193,11 +193,11 @@ fn of_several_attempts_the_newest_counts_and_two_of_one_name_are_told() {
     fs::create_dir(folder.path().join("s1")).unwrap();
     fs::write(folder.path().join("s1.zip"), "").unwrap();
     fs::write(folder.path().join("s2 (copy).tar.gz"), "").unwrap();
-    let entries = list(folder.path(), None).unwrap().entries;
+    let entries = list(folder.path(), None, Path::new("grades")).unwrap().entries;
     assert!(entries[0].conflict.as_ref().unwrap().contains("s1, s1.zip"));
     assert_eq!((&*entries[1].student, entries.len()), ("s2 (copy)", 2));
     let empty = tempfile::tempdir().unwrap();
-    assert!(list(empty.path(), None).unwrap_err().contains("nothing in"));
+    assert!(list(empty.path(), None, Path::new("grades")).unwrap_err().contains("nothing in"));
 }
 use regex::Regex;
 
@@ -229,10 +229,10 @@ fn what_the_rule_does_not_know_is_nobodys_submission() {
     for name in ["notes of mine.txt", "grades.xlsx", ".hidden"] {
         fs::write(folder.path().join(name), "").unwrap();
     }
-    let why = list(folder.path(), Some(&rule)).unwrap_err();
+    let why = list(folder.path(), Some(&rule), Path::new("grades")).unwrap_err();
     assert!(why.contains("`attempts:` has it; there is grades.xlsx"), "{why}");
     fs::write(folder.path().join("doe_1_a.c"), "").unwrap();
-    let listing = list(folder.path(), Some(&rule)).unwrap();
+    let listing = list(folder.path(), Some(&rule), Path::new("grades")).unwrap();
     assert_eq!((listing.entries.len(), &*listing.entries[0].student), (1, "doe"));
     assert_eq!(listing.strays, ["grades.xlsx", "notes of mine.txt"]);
 }
@@ -256,4 +256,19 @@ fn archives_of_other_kinds_are_told_by_name() {
     // Beside the work it is no harm.
     let files = handed_in("a.zip", &zipped(&[("a.c", b"int a;"), ("old.rar", rar)])).unwrap();
     assert_eq!((files.files.len(), files.notes.len()), (1, 1));
+}
+
+#[test]
+fn grades_are_no_submissions() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["anna", "grades"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let students = |out: &Path| {
+        let listing = list(folder.path(), None, out)?;
+        Ok::<_, String>(listing.entries.into_iter().map(|entry| entry.student).collect::<Vec<_>>())
+    };
+    assert_eq!(students(&folder.path().join("grades")).unwrap(), ["anna"]);
+    assert_eq!(students(Path::new("/nowhere")).unwrap(), ["anna", "grades"]);
+    assert!(students(&folder.path().join("anna/..")).unwrap_err().contains("--out"));
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use base::{cache::Cache, wanted::Wanted};
 use building::{Nothing, Subjects};
-use scenario::Settings;
+use scenario::{ParameterKind, Settings};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -252,6 +252,7 @@ impl Common<'_> {
             }
             params.extend(value.map(|value| (name.clone(), value)));
         }
+        self.fit(student, &params)?;
         // What the source does not tell may have a default in each scenario that asks for it.
         for test in &self.assignment.tests {
             for open in scenario::parameters(&test.scenario).unwrap_or_default() {
@@ -266,6 +267,36 @@ impl Common<'_> {
             }
         }
         Ok(params)
+    }
+
+    /// Whether the tests take what the source says. What others say was looked at before anybody's was graded.
+    fn fit(&self, student: &str, params: &Settings) -> Result<(), String> {
+        let mut kinds: Vec<_> = self
+            .assignment
+            .tests
+            .iter()
+            .flat_map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
+            .map(|it| (it.name, it.kind))
+            .collect();
+        // A test may give it to a shell, whatever type it says.
+        let devices = self.assignment.params.iter().filter(|(_, origin)| matches!(origin, Origin::Device));
+        kinds.extend(devices.map(|(name, _)| (name.clone(), ParameterKind::Name)));
+        for (name, origin) in &self.assignment.params {
+            let Some(value) =
+                params.get(name).filter(|_| origin.is_the_students() && !self.in_table(student, name))
+            else {
+                continue;
+            };
+            let expected =
+                kinds.iter().filter(|(of, _)| of == name).find_map(|(_, kind)| kind.refuses(value));
+            if let Some(expected) = expected {
+                let value = base::text::escape(value);
+                return Err(format!(
+                    "the source has `{value}` as its `{name}`, and the tests can look only for {expected}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn in_table(&self, student: &str, name: &str) -> bool {

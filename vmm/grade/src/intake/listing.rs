@@ -42,19 +42,27 @@ struct Found {
     name: String,
 }
 
-/// All submissions of a folder. `attempts` reads their names: `student`, and perhaps `attempt`, or `serial`, which
+/// All submissions of a folder, but for `out`, where grades lie. `attempts` reads their names: `student`, and perhaps `attempt`, or `serial`, which
 /// grows with every file, and `file`.
 ///
 /// # Errors
-/// The folder can't be read, or there is nothing in it that the rule knows.
-pub fn list(folder: &Path, attempts: Option<&Regex>) -> Result<Listing, String> {
+/// The folder can't be read, there is nothing in it that the rule knows, or the grades would lie between the submissions.
+pub fn list(folder: &Path, attempts: Option<&Regex>, out: &Path) -> Result<Listing, String> {
     let cannot = |error: std::io::Error| format!("read {}: {}", folder.display(), plain(&error));
     let mut students: BTreeMap<String, Vec<Found>> = BTreeMap::new();
     let mut strays = Vec::new();
+    let out = fs::canonicalize(out).ok();
+    if out.is_some() && out == fs::canonicalize(folder).ok() {
+        return Err(format!(
+            "keep grades apart from submissions: both are to be in {}; name another folder by --out",
+            folder.display()
+        ));
+    }
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') || name == "__MACOSX" {
+        let is_out = || out.is_some() && fs::canonicalize(&path).ok() == out;
+        if name.starts_with('.') || name == "__MACOSX" || is_out() {
             continue;
         }
         // A list of marks, a note of somebody's: whoever hands something in has a name that the rule knows.

@@ -103,19 +103,19 @@ fn defines(line: &str) -> Option<&str> {
     line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("define")?.split_whitespace().next()
 }
 
-/// The name that a driver registers, with macros looked up. `text` has no comments.
+/// The name that a driver registers, with macros looked up. It may be anything: a shell would do what it says. `text` has no comments.
 pub fn device(text: &str, module: &str) -> Option<String> {
     // A macro's value may stand on the next line.
     let text = &*text.replace("\\\n", " ");
     static REGISTERS: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r#"\b(?:__)?register_chrdev\s*\(\s*[^,]+,\s*(?:\d+\s*,\s*\d+\s*,\s*)?([^,;()]+?)\s*,|\b(?:alloc|register)_chrdev_region\s*\((?:[^;()]|\([^()]*\))*,\s*([^,;()]+?)\s*\)"#,
+            r#"\b(?:__)?register_chrdev\s*\(\s*[^,]+,\s*(?:\d+\s*,\s*\d+\s*,\s*)?((?:"[^"\n]*"|[^,;()"])+?)\s*,|\b(?:alloc|register)_chrdev_region\s*\((?:[^;()]|\([^()]*\))*,\s*((?:"[^"\n]*"|[^,;()"])+?)\s*\)"#,
         )
     });
     let found = REGISTERS.captures(text)?;
     let name = words(text, found.get(1).or_else(|| found.get(2))?.as_str(), module, &mut 20)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    (!name.is_empty() && name.chars().all(plain)).then_some(name)
+    // Of an escape sequence only the compiler knows what it is.
+    (!name.is_empty() && !name.contains('\\')).then_some(name)
 }
 
 /// The text that an expression stands for: pieces one behind the other, each a literal or the name of something. Macros may name others, `left` of
@@ -211,7 +211,8 @@ mod tests {
             ("#define NAME \\\n\t\"next\"\nregister_chrdev(0, NAME, &f)", Some("next"), Some("0")),
             ("register_chrdev(0, KBUILD_MODNAME, &f)", Some("mod"), Some("0")),
             ("alloc_chrdev_region(&dev, 0, 4, THIS_MODULE->name)", Some("mod"), Some("0")),
-            ("register_chrdev(0, \"$(reboot)\", &f)", None, Some("0")),
+            ("register_chrdev(0, \"my $(dev)\", &f)", Some("my $(dev)"), Some("0")),
+            ("register_chrdev(0, \"my\\x2b\", &f)", None, Some("0")),
             (
                 "#define P \"my\"\n#define NAME P \"-\" \"drv\"\nregister_chrdev(0, NAME, &f)",
                 Some("my-drv"),

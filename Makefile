@@ -3,8 +3,8 @@
 # Static binaries name their target, so they lie below its folder.
 RELEASE := target/x86_64-unknown-linux-gnu/release
 SCENARIO ?= scenarios/chardev.yaml
-# So many of the guests' tests at a time, 2 at most, each on a host of its own: where two processors are fast, that is nearly twice as fast.
-GUESTS ?= 1
+# So many of the guests' tests at a time, 2 at most, each on a host of its own: two processors take half the time.
+GUESTS ?= $(shell test "$$(nproc)" -lt 2 && echo 1 || echo 2)
 
 DEBIAN_KERNEL := $(or $(VMM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmm)/tools/debian-kernel
 

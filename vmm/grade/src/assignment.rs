@@ -103,13 +103,6 @@ pub enum Origin {
     DrawInt(i64, i64),
 }
 
-impl Origin {
-    /// Whether a student can make it say anything.
-    pub fn is_the_students(&self) -> bool {
-        matches!(self, Self::Module | Self::Device | Self::Major | Self::Source(_))
-    }
-}
-
 /// A scenario, and what it is worth. It has a machine of its own.
 #[derive(Clone, Debug)]
 pub struct Test {

@@ -1,26 +1,24 @@
 //! One student, from what was handed in to the record.
 
 mod building;
+mod params;
 
 use crate::{
     again::Hangs,
-    assignment::{Assignment, Kind, Origin},
-    draw,
+    assignment::{Assignment, Kind},
     intake::{self, Entry, Files},
     points::Points,
     record::{Build, Made, Record, State, Test},
     run::{self, Runner, Stopped, Subject, millis},
     score,
-    source::{self, Prepared},
     syscall::Base,
 };
 use base::{cache::Cache, wanted::Wanted};
 use building::{Nothing, Subjects};
-use scenario::{ParameterKind, Settings};
+use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Mutex, atomic::AtomicBool},
     time::Instant,
 };
@@ -174,14 +172,14 @@ impl Common<'_> {
             Err(Nothing::Stopped) => return Err(Stopped),
         };
         let Subjects { prepared, folder, kernel, .. } = &subjects;
-        let mut params = match self.params(&read.entry.student, prepared, folder, &mut record.notes) {
+        let student = &read.entry.student;
+        let mut params = match params::of(self.assignment, student, prepared, folder, &mut record.notes) {
             Ok(params) => params,
             Err(why) => {
                 self.give_back(kernel);
                 return Ok(Err((State::Unusable, why)));
             }
         };
-        params.extend(table.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
         let tested = self.tests(&params, &subjects, runner, record);
         self.give_back(kernel);
         tested?;
@@ -222,85 +220,6 @@ impl Common<'_> {
             ));
         }
         Ok(())
-    }
-
-    /// The values of the scenarios' parameters.
-    fn params(
-        &self,
-        student: &str,
-        prepared: &Prepared,
-        folder: &Path,
-        notes: &mut Vec<String>,
-    ) -> Result<Settings, String> {
-        let seed = &self.assignment.seed;
-        let mut params = Settings::new();
-        for (name, origin) in &self.assignment.params {
-            let value = match origin {
-                Origin::Folder => Some(folder.display().to_string()),
-                Origin::Module => Some(prepared.module.clone()),
-                Origin::Device => source::device(&prepared.text, &prepared.module),
-                Origin::Major => source::major(&prepared.text),
-                Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
-                Origin::Fixed(value) => Some(value.clone()),
-                Origin::DrawText(length) => Some(draw::text(seed, student, name, *length)),
-                Origin::DrawInt(low, high) => Some(draw::int(seed, student, name, *low, *high).to_string()),
-            };
-            if value.is_none() && !self.in_table(student, name) {
-                notes.push(format!(
-                    "the source does not tell its `{name}`: the tests take their own, if they have one"
-                ));
-            }
-            params.extend(value.map(|value| (name.clone(), value)));
-        }
-        self.fit(student, &params)?;
-        // What the source does not tell may have a default in each scenario that asks for it.
-        for test in &self.assignment.tests {
-            for open in scenario::parameters(&test.scenario).unwrap_or_default() {
-                let known = params.contains_key(&open.name) || open.default.is_some();
-                if !known && !self.in_table(student, &open.name) {
-                    let about = open.about.map_or(String::new(), |about| format!(" ({about})"));
-                    return Err(format!(
-                        "the source does not tell its `{}`{about}; the assignment's table can say it",
-                        open.name
-                    ));
-                }
-            }
-        }
-        Ok(params)
-    }
-
-    /// Whether the tests take what the source says. What others say was looked at before anybody's was graded.
-    fn fit(&self, student: &str, params: &Settings) -> Result<(), String> {
-        let mut kinds: Vec<_> = self
-            .assignment
-            .tests
-            .iter()
-            .flat_map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
-            .map(|it| (it.name, it.kind))
-            .collect();
-        // A test may give it to a shell, whatever type it says.
-        let devices = self.assignment.params.iter().filter(|(_, origin)| matches!(origin, Origin::Device));
-        kinds.extend(devices.map(|(name, _)| (name.clone(), ParameterKind::Name)));
-        for (name, origin) in &self.assignment.params {
-            let Some(value) =
-                params.get(name).filter(|_| origin.is_the_students() && !self.in_table(student, name))
-            else {
-                continue;
-            };
-            let expected =
-                kinds.iter().filter(|(of, _)| of == name).find_map(|(_, kind)| kind.refuses(value));
-            if let Some(expected) = expected {
-                let value = base::text::escape(value);
-                return Err(format!(
-                    "the source has `{value}` as its `{name}`, and the tests can look only for {expected}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn in_table(&self, student: &str, name: &str) -> bool {
-        self.assignment.table.get(student).is_some_and(|table| table.contains_key(name))
     }
 }
 

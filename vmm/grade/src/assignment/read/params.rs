@@ -3,6 +3,7 @@
 use crate::assignment::{Origin, Test};
 use base::diagnostic::Diagnostic;
 use scenario::{
+    Parameter,
     node::{Node, Value},
     reader::Reader,
 };
@@ -19,31 +20,39 @@ pub fn params(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, Origin)> {
 }
 
 /// The parameters of all scenarios; `None` if one of them has a mistake, which is told elsewhere.
-fn known(tests: &[Test]) -> Option<Vec<String>> {
-    let mut known: Vec<String> = Vec::new();
+fn known(tests: &[Test]) -> Option<Vec<Parameter>> {
+    let mut known = Vec::new();
     for test in tests {
-        known.extend(scenario::parameters(&test.scenario).ok()?.into_iter().map(|parameter| parameter.name));
+        known.extend(scenario::parameters(&test.scenario).ok()?);
     }
     Some(known)
 }
 
-/// Tells of a table's columns that no scenario has.
+/// Tells of a table's columns that no scenario has, and of values that none takes.
 pub fn columns(
     reader: &mut Reader<'_>,
     node: &Node,
     table: &BTreeMap<String, BTreeMap<String, String>>,
     tests: &[Test],
 ) {
-    let Some(mut known) = known(tests).filter(|_| !tests.is_empty()) else { return };
+    let Some(declared) = known(tests).filter(|_| !tests.is_empty()) else { return };
+    for (student, (name, value)) in
+        table.iter().flat_map(|(student, row)| row.iter().map(move |it| (student, it)))
+    {
+        let kinds = declared.iter().filter(|it| it.name == *name).map(|it| it.kind);
+        if let Some(expected) = kinds.into_iter().find_map(|kind| kind.refuses(value)) {
+            let why = format!("the table gives {student} `{value}` as `{name}`, expected {expected}");
+            reader.error::<()>(Diagnostic::new(&node.span, why));
+        }
+    }
     // It says which of several modules is meant, too.
-    known.push("module".to_owned());
+    let known: Vec<&str> = declared.iter().map(|it| &*it.name).chain(["module"]).collect();
     let columns: BTreeSet<&String> = table.values().flat_map(BTreeMap::keys).collect();
-    for column in columns.into_iter().filter(|column| !known.contains(column)) {
+    for column in columns.into_iter().filter(|column| !known.contains(&column.as_str())) {
         let why = format!(
             "the table has a column `{column}`, and no scenario of the tests has a parameter of this name"
         );
-        let near = known.iter().map(String::as_str);
-        reader.error::<()>(Diagnostic::new(&node.span, why).nearest(column, near));
+        reader.error::<()>(Diagnostic::new(&node.span, why).nearest(column, known.iter().copied()));
     }
 }
 
@@ -53,9 +62,9 @@ pub fn unused(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) {
     let Value::Map(fields) = &node.value else { return };
     let names = fields.iter().filter_map(|(key, _)| Some((key.text()?, &key.span)));
     for (name, span) in names {
-        if !tests.is_empty() && !known.iter().any(|known| known == name) {
+        if !tests.is_empty() && !known.iter().any(|known| known.name == name) {
             let why = format!("no scenario of the tests has a parameter `{name}`");
-            let near = known.iter().map(String::as_str);
+            let near = known.iter().map(|known| &*known.name);
             reader.error::<()>(Diagnostic::new(span, why).nearest(name, near));
         }
     }

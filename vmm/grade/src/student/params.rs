@@ -1,0 +1,85 @@
+//! The values of the scenarios' parameters, for one student.
+
+use crate::{
+    assignment::{Assignment, Origin},
+    draw,
+    source::{self, Prepared},
+};
+use base::text::escape;
+use scenario::{Parameter, ParameterKind, Settings};
+use std::path::Path;
+
+/// What the assignment's table says, and what it says that the source tells. Of what neither tells there is a note.
+///
+/// # Errors
+/// For the student: the tests can't look for what the source says, or need what nobody says.
+pub fn of(
+    assignment: &Assignment,
+    student: &str,
+    prepared: &Prepared,
+    folder: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Settings, String> {
+    let declared: Vec<Parameter> = assignment
+        .tests
+        .iter()
+        .flat_map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
+        .collect();
+    let mut params: Settings =
+        assignment.table.get(student).cloned().unwrap_or_default().into_iter().collect();
+    for (name, origin) in &assignment.params {
+        if params.contains_key(name) {
+            continue;
+        }
+        let seed = &assignment.seed;
+        let value = match origin {
+            Origin::Folder => Some(folder.display().to_string()),
+            Origin::Module => Some(prepared.module.clone()),
+            Origin::Device => source::device(&prepared.text, &prepared.module),
+            Origin::Major => source::major(&prepared.text),
+            Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
+            Origin::Fixed(value) => Some(value.clone()),
+            Origin::DrawText(length) => Some(draw::text(seed, student, name, *length)),
+            Origin::DrawInt(low, high) => Some(draw::int(seed, student, name, *low, *high).to_string()),
+        };
+        let Some(value) = value else {
+            notes.push(format!(
+                "the source does not tell its `{name}`: the tests take their own, if they have one"
+            ));
+            continue;
+        };
+        if let Some(expected) = refused(origin, name, &value, &declared) {
+            let value = escape(&value);
+            return Err(format!(
+                "the source has `{value}` as its `{name}`, and the tests can look only for {expected}"
+            ));
+        }
+        params.insert(name.clone(), value);
+    }
+    // What nobody tells may have a default in each scenario that asks for it.
+    let open = declared.iter().find(|it| it.default.is_none() && !params.contains_key(&it.name));
+    match open {
+        Some(Parameter { name, about, .. }) => {
+            let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
+            Err(format!("the source does not tell its `{name}`{about}; the assignment's table can say it"))
+        }
+        None => Ok(params),
+    }
+}
+
+/// What the tests take instead of what a source says. What others say was looked at when the assignment was read.
+fn refused(origin: &Origin, name: &str, value: &str, declared: &[Parameter]) -> Option<&'static str> {
+    let kinds = declared.iter().filter(|it| it.name == name).map(|it| it.kind);
+    match origin {
+        // A test may give it to a shell, whatever type it has.
+        Origin::Device => kinds.chain([ParameterKind::Name]).find_map(|kind| kind.refuses(value)),
+        Origin::Module | Origin::Major | Origin::Source(_) => {
+            kinds.into_iter().find_map(|kind| kind.refuses(value))
+        }
+        Origin::Folder | Origin::Fixed(_) | Origin::DrawText(_) | Origin::DrawInt(..) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "params_test.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+use std::{collections::BTreeMap, fs};
+use tempfile::TempDir;
+
+fn assignment() -> (TempDir, Assignment) {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = "params:\n  device: {type: name, default: x}\n  note: {default: y}\n  size: {type: int, about: of the buffer}\nsteps:\n\
+                    - {mkdir: '/${device}', name: '${note} ${size}'}\n";
+    fs::write(folder.path().join("t.yaml"), scenario).unwrap();
+    fs::write(folder.path().join("table.csv"), "student,device,size\neve,other,7\n").unwrap();
+    let path = folder.path().join("a.yaml");
+    let text = "kind: module\ntable: table.csv\nparams: {device: {from: device}, note: {from: device}, size: {source: 'SIZE (\\w+)'}}\n\
+                tests: [{scenario: t.yaml, points: 1}]\n";
+    fs::write(&path, text).unwrap();
+    let assignment = Assignment::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    (folder, assignment)
+}
+
+fn given(student: &str, source: &str) -> (Result<Settings, String>, Vec<String>) {
+    let prepared = Prepared {
+        files: BTreeMap::new(),
+        root: String::new(),
+        module: "mod".into(),
+        text: source.into(),
+        license_mended: false,
+        notes: Vec::new(),
+    };
+    let (_folder, assignment) = assignment();
+    let mut notes = Vec::new();
+    (of(&assignment, student, &prepared, Path::new("/f"), &mut notes), notes)
+}
+
+#[test]
+fn the_table_goes_before_the_source_and_the_source_before_defaults() {
+    let (params, notes) = given("anna", "SIZE 5 register_chrdev(0, \"my.drv\", &f)");
+    let params = params.unwrap();
+    assert_eq!((&*params["device"], &*params["size"], notes.len()), ("my.drv", "5", 0));
+    let (params, notes) = given("eve", "SIZE many register_chrdev(0, \"my drv\", &f)");
+    assert!(params.unwrap_err().contains("`my drv` as its `note`") && notes.is_empty());
+    let (params, notes) = given("eve", "");
+    let params = params.unwrap();
+    assert_eq!((&*params["device"], &*params["size"], params.get("note")), ("other", "7", None));
+    assert!(notes.len() == 1 && notes[0].contains("`note`"), "{notes:?}");
+}
+
+#[test]
+fn what_the_tests_can_t_take_is_told_to_the_student() {
+    for (source, says) in [
+        (
+            "SIZE 5 register_chrdev(0, \"a; reboot\", &f)",
+            "`a; reboot` as its `device`, and the tests can look only for a name",
+        ),
+        ("SIZE 5 register_chrdev(0, \"gerät\", &f)", "`gerät` as its `device`"),
+        (
+            "SIZE many register_chrdev(0, \"a\", &f)",
+            "`many` as its `size`, and the tests can look only for a number",
+        ),
+        ("register_chrdev(0, \"a\", &f)", "does not tell its `size` (of the buffer)"),
+    ] {
+        let why = given("anna", source).0.unwrap_err();
+        assert!(why.contains(says), "{why}");
+    }
+}

@@ -59,7 +59,7 @@ pub enum CacheError {
         /// The system's answer.
         source: io::Error,
     },
-    /// What leads a tool was killed, which nothing that the tool runs can do.
+    /// What leads a tool was killed, which nothing that runs in a whole box can do; where there is none, it is no pass either.
     #[error(
         "run a build to its end: somebody on this machine killed it (signal {signal}); run it again\n  what it had said by then is in {}",
         log.display()

@@ -16,7 +16,7 @@ fn ended(scenario: &str, verdict: &str) -> Ran {
 #[test]
 fn loop_with_interrupts_off_is_found_where_it_spins() {
     let ran = ended("deaf.yaml", "hang-spinning");
-    ran.says("[deaf], interrupts off");
+    ran.says("deaf.c:11, interrupts off");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
-const FORMAT: &str = "module 4";
+const FORMAT: &str = "module 5";
 /// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
 const EXPORTS: &str = "Module.symvers";
 /// Stands for the user's folder in warnings that are kept.
@@ -265,7 +265,7 @@ impl Work<'_> {
             let tables: Vec<_> = self.others.iter().map(|table| table.display().to_string()).collect();
             make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", tables.join(" ")));
         }
-        make.args(makefile::outer_variables(&copy, self.root, &sandbox, &log)?);
+        make.args(makefile::with_debug_info(makefile::outer_variables(&copy, self.root, &sandbox, &log)?));
         // Makefiles ask PWD where they are: what an author's own make was started in.
         make.arg(jobs()).args(run::together()).arg("modules").current_dir(&copy).env("PWD", &copy);
         let ran = run::run_in(&sandbox, make, &log, Some(lock), |_| ())?;

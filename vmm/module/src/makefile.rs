@@ -104,6 +104,19 @@ fn assignments(command: &str, folder: &Path) -> Vec<String> {
     .collect()
 }
 
+/// Adds what makes the compilers write down which line each instruction comes from, whatever the kernel was built with: an
+/// oops in a module is told with the line of its author (Documentation/kbuild/kbuild.rst, "KCFLAGS" and "KRUSTFLAGS").
+pub fn with_debug_info(mut variables: Vec<String>) -> Vec<String> {
+    for (name, flag) in [("KCFLAGS", "-g"), ("KRUSTFLAGS", "-Cdebuginfo=1")] {
+        // Of two flags the last one holds: the author's.
+        match variables.iter_mut().find(|it| it.split_once('=').is_some_and(|(its, _)| its == name)) {
+            Some(own) => own.insert_str(name.len() + 1, &format!("{flag} ")),
+            None => variables.push(format!("{name}={flag}")),
+        }
+    }
+    variables
+}
+
 /// Flags in a folder's makefiles that this kernel does not read, a line each. `shown` is the folder as people know it.
 pub fn old_flags(folder: &Path, shown: &Path, release: &str) -> Vec<String> {
     /// The version that took them away, and what is read instead.
@@ -174,6 +187,16 @@ mod tests {
         assert_eq!(variables, [format!("INC={}/mod/inc", folder.path().display())]);
         let plain = "obj-m := a.o\nall:\n\tmake -C /lib/modules/$(shell uname -r)/build M=$(PWD) modules\n";
         assert!(outer(plain).1.is_empty());
+    }
+
+    #[test]
+    fn debug_info_is_asked_for_beside_an_authors_own_flags() {
+        let asked = |own: &[&str]| with_debug_info(own.iter().map(|&it| it.to_owned()).collect());
+        assert_eq!(asked(&[]), ["KCFLAGS=-g", "KRUSTFLAGS=-Cdebuginfo=1"]);
+        assert_eq!(
+            asked(&["A=b", "KCFLAGS=-DA -DB"]),
+            ["A=b", "KCFLAGS=-g -DA -DB", "KRUSTFLAGS=-Cdebuginfo=1"]
+        );
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Source {
         self.0.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
     }
 
+    /// Whether somebody may still write, as far as was read.
+    pub fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Hands over all that is in the pipe now.
     ///
     /// Reads at most 4 MiB in a go: a program that writes without end must not keep PID 1 here.

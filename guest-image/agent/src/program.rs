@@ -7,16 +7,25 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    poll::PollFd,
+    poll::{PollFd, PollTimeout, poll},
     unistd::{self, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve},
 };
 use protocol::{FromAgent, Outcome, Reply, Stream};
-use std::{ffi::CString, path::Path};
+use std::{
+    ffi::CString,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 
 /// So many pieces of 16 KiB are taken of each output at a time: as much as a pipe holds by default.
 const PIECES: usize = 4;
+
+/// Whoever was put into the background gives its output to somebody else within this time, if at all: a guest may be slow.
+const GIVES_AWAY: Duration = Duration::from_millis(500);
+/// Output that comes meanwhile is read so often.
+const READS: usize = 16;
 
 /// A program that was started and has not been reaped yet.
 pub struct Program {
@@ -120,11 +129,12 @@ impl Program {
     }
 
     /// The answer, once the process has ended. What is still in its pipes is said before; what its own children print
-    /// later is lost.
-    pub fn end(mut self, end: End, say: impl FnMut(&FromAgent)) -> Reply {
+    /// later is lost, and the answer says that they may.
+    pub fn end(mut self, end: End, mut say: impl FnMut(&FromAgent)) -> Reply {
         // A pipe may have been made larger than it is by default (pipe(7): 1 MiB, for who is not root).
-        self.pass(16 * PIECES, say);
         let nanos = self.clock.now().saturating_sub(self.started);
+        self.pass(16 * PIECES, &mut say);
+        self.wait_for_the_end(say);
         let outcome = match <[u8; 4]>::try_from(&self.errno[..]) {
             Ok(errno) => Outcome::Refused { why: self.explain(Errno::from_raw(i32::from_le_bytes(errno))) },
             Err(_) => Outcome::Exited {
@@ -132,9 +142,32 @@ impl Program {
                     End::Exited(code) => code,
                     End::Killed(signal) => 128 + signal,
                 },
+                open: self.open(),
             },
         };
         Reply { id: self.id, outcome, nanos }
+    }
+
+    /// A moment for whoever was started in the background and gives its output away only then, or is about to end.
+    fn wait_for_the_end(&mut self, mut say: impl FnMut(&FromAgent)) {
+        let last = Instant::now() + GIVES_AWAY;
+        for _ in 0..READS {
+            // The end of a stream is seen behind its last bytes.
+            self.pass(1, &mut say);
+            let mut fds: Vec<PollFd<'_>> =
+                [&self.stdout, &self.stderr].into_iter().filter_map(Source::interest).collect();
+            let left = PollTimeout::try_from(last.saturating_duration_since(Instant::now()))
+                .unwrap_or(PollTimeout::ZERO);
+            if fds.is_empty() || left == PollTimeout::ZERO || poll(&mut fds, left) == Ok(0) {
+                return;
+            }
+        }
+    }
+
+    /// Where somebody may still print.
+    fn open(&self) -> Vec<Stream> {
+        let outputs = [(&self.stdout, Stream::Stdout), (&self.stderr, Stream::Stderr)];
+        outputs.into_iter().filter(|(source, _)| source.is_open()).map(|(_, stream)| stream).collect()
     }
 
     fn explain(&self, errno: Errno) -> String {

@@ -259,7 +259,7 @@ impl Agent {
             return self.fail_call(match end {
                 End::Killed(signal) => Outcome::Died { signal },
                 // The call was an exit, or an execve of a program that has now ended.
-                End::Exited(code) => Outcome::Exited { code },
+                End::Exited(code) => Outcome::Exited { code, open: Vec::new() },
             });
         }
         Ok(())

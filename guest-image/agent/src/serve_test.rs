@@ -10,7 +10,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use protocol::{Action, Arg, Call, Door, Frames, FromAgent, Outcome, Reply, Request, encode};
+use protocol::{Action, Arg, Call, Door, Frames, FromAgent, Outcome, Reply, Request, Stream, encode};
 use std::{
     fs::File,
     io::{Read, Write},
@@ -79,7 +79,7 @@ impl Guest {
     /// A program's exit status and what it printed, to either stream.
     fn run(&mut self, script: &str, stdin: &[u8]) -> (i32, String, String) {
         match self.ask(run(script, stdin)) {
-            Outcome::Exited { code } => {
+            Outcome::Exited { code, .. } => {
                 let [stdout, stderr] = std::mem::take(&mut self.printed);
                 (code, stdout, stderr)
             }
@@ -162,7 +162,7 @@ fn what_kills_the_worker_is_an_answer_and_the_next_call_works() {
 #[test]
 fn a_call_that_exits_says_so() {
     let mut guest = Guest::boot();
-    assert_eq!(guest.call(libc::SYS_exit_group, &[Arg::Int(3)]), Outcome::Exited { code: 3 });
+    assert_eq!(guest.call(libc::SYS_exit_group, &[Arg::Int(3)]), Outcome::Exited { code: 3, open: vec![] });
     assert!(guest.value(libc::SYS_getpid, &[]) > 0);
 }
 
@@ -170,7 +170,7 @@ fn a_call_that_exits_says_so() {
 fn a_call_that_executes_a_program_brings_back_its_status() {
     let mut guest = Guest::boot();
     let outcome = guest.call(libc::SYS_execve, &[path("/bin/false"), Arg::Int(0), Arg::Int(0)]);
-    assert_eq!(outcome, Outcome::Exited { code: 1 });
+    assert_eq!(outcome, Outcome::Exited { code: 1, open: vec![] });
     assert!(guest.value(libc::SYS_getpid, &[]) > 0);
 }
 
@@ -231,7 +231,20 @@ fn programs_get_their_input_and_environment_and_bring_back_output_and_status() {
     assert_eq!(guest.run(script, b"some input"), expected);
     assert_eq!(guest.run("kill -KILL $$", b""), printed(137, "", ""));
     let by_name = Action::Run { argv: vec!["true".into()], env: vec![], stdin: vec![], user: None };
-    assert_eq!(guest.ask(by_name), Outcome::Exited { code: 0 });
+    assert_eq!(guest.ask(by_name), Outcome::Exited { code: 0, open: vec![] });
+}
+
+#[test]
+fn a_program_says_whether_somebody_may_still_print_where_it_did() {
+    let mut guest = Guest::boot();
+    let mut open = |script: &str| match guest.ask(run(script, b"")) {
+        Outcome::Exited { code: 0, open } => open,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(open("sleep 3 & echo early"), [Stream::Stdout, Stream::Stderr]);
+    assert_eq!(open("sleep 3 2>/dev/null & echo early"), [Stream::Stdout]);
+    assert_eq!(open("sleep 3 >/dev/null 2>&1 & echo early"), []);
+    assert_eq!(open("sleep 0.1 & wait; echo done"), []);
 }
 
 #[test]
@@ -266,7 +279,7 @@ fn output_comes_as_it_is_printed_and_none_of_it_is_lost() {
     };
     assert_eq!(printed, b"early\n");
     guest.send(Action::End { request: id });
-    assert_eq!(guest.receive().outcome, Outcome::Exited { code: 137 });
+    assert!(matches!(guest.receive().outcome, Outcome::Exited { code: 137, .. }));
 }
 
 /// A flood must not fill PID 1's memory while nobody takes it, and can be ended all the same.
@@ -280,7 +293,7 @@ fn a_flood_of_output_waits_for_its_reader_and_can_be_ended() {
     let memory: u64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(memory < 64 << 10, "{memory} KiB");
     guest.send(Action::End { request: id });
-    assert_eq!(guest.receive().outcome, Outcome::Exited { code: 137 });
+    assert!(matches!(guest.receive().outcome, Outcome::Exited { code: 137, .. }));
 }
 
 #[test]
@@ -325,7 +338,7 @@ fn one_program_at_a_time() {
     let first = guest.send(run("read line; echo $line; sleep 0.2", b"first\n"));
     assert_eq!(guest.ask(run("true", b"")), Outcome::Refused { why: "a program is still running".into() });
     let reply = guest.receive();
-    assert_eq!((reply.id, reply.outcome), (first, Outcome::Exited { code: 0 }));
+    assert_eq!((reply.id, reply.outcome), (first, Outcome::Exited { code: 0, open: vec![] }));
     assert_eq!(guest.printed[0], "first\n");
 }
 
@@ -352,7 +365,7 @@ fn a_program_is_ended_with_all_that_it_started_and_its_output_comes_back() {
     std::thread::sleep(Duration::from_millis(300));
     let end = guest.send(Action::End { request: id });
     let reply = guest.receive();
-    assert_eq!((reply.id, reply.outcome), (id, Outcome::Exited { code: 137 }));
+    assert!(reply.id == id && matches!(reply.outcome, Outcome::Exited { code: 137, .. }));
     let [children, stderr] = std::mem::take(&mut guest.printed);
     assert_eq!(stderr, "go\n");
     let children: Vec<i32> = children.lines().map(|pid| pid.parse().unwrap()).collect();

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// The agent's descriptor of proc, for openat(2): nobody can mount anything over it. It lies above those of the worker's pipes.
 pub const OWN_PROC: i32 = 1010;
@@ -268,6 +268,8 @@ pub enum Outcome {
     Exited {
         /// Its exit status; 128 plus the signal's number where a signal ended it, as in a shell.
         code: i32,
+        /// A process that it left behind may still print here.
+        open: Vec<Stream>,
     },
     /// That was done: [`Action::Wake`] or [`Action::Place`].
     Done,

@@ -15,6 +15,9 @@ pub struct Output {
     behind: u64,
     /// The newest of them, and up to as many again.
     tail: Vec<u8>,
+    /// More may have come later, which nobody read.
+    #[serde(default)]
+    open: bool,
 }
 
 impl Output {
@@ -43,6 +46,16 @@ impl Output {
     /// Whether there was more than the head.
     pub fn is_cut(&self) -> bool {
         self.behind > 0
+    }
+
+    /// Somebody could still write when it was read for the last time.
+    pub fn leave_open(&mut self) {
+        self.open = true;
+    }
+
+    /// Whether more may have come later, which nobody read.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// So many bytes came in all.

@@ -13,7 +13,7 @@ use crate::{
 use board::wire::Sighting;
 use chain::{Asked, Reading};
 use plan::{Op, Operand, PlanStep, Role, What};
-use protocol::{Action, Call, Outcome};
+use protocol::{Action, Call, Outcome, Stream};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -282,8 +282,14 @@ impl StepRun<'_, '_, '_> {
         let took = self.took;
         match outcome {
             Outcome::Returned { value, data } => StepOutcome::Returned { value, data, took, cut: false },
-            Outcome::Exited { code } => {
-                let [stdout, stderr] = self.guest.printed();
+            Outcome::Exited { code, open } => {
+                let [mut stdout, mut stderr] = self.guest.printed();
+                for stream in open {
+                    match stream {
+                        Stream::Stdout => stdout.leave_open(),
+                        Stream::Stderr => stderr.leave_open(),
+                    }
+                }
                 StepOutcome::Exited { code, stdout, stderr, took }
             }
             Outcome::Died { signal } => StepOutcome::Died { signal },

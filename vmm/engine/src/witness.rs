@@ -38,7 +38,7 @@ pub fn compare(
             _ if seen.fewer => Some(Tampered::Fewer { seen: seen.entered }),
             _ => buffer(data, seen.buffers.as_deref()?),
         },
-        (Action::Run { .. }, Outcome::Exited { code }) => exit(*code, seen).or_else(|| {
+        (Action::Run { .. }, Outcome::Exited { code, .. }) => exit(*code, seen).or_else(|| {
             let made_up = printed.beyond(&seen.written).saturating_sub(seen.unread);
             let known = made_up > 0 && !seen.unbounded;
             known.then(|| Tampered::Printed { made_up, said: printed.length() })
@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_program_that_nobody_saw_end_has_not_ended_so() {
-        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, &nothing(), seen);
+        let said = |code, seen: &Sighting| {
+            compare(&run(), &Outcome::Exited { code, open: vec![] }, &nothing(), seen)
+        };
         let told = |said, seen| Some(Tampered::Exit { said, seen });
         assert_eq!(said(0, &saw(&[(9, 1), (9, 0)])), None);
         assert_eq!(said(0, &saw(&[(9, 1)])), told(0, Some(1)));
@@ -244,7 +246,9 @@ mod tests {
 
     #[test]
     fn a_program_that_ended_itself_has_not_died_of_its_own_fault() {
-        let said = |code, seen: &Sighting| compare(&run(), &Outcome::Exited { code }, &nothing(), seen);
+        let said = |code, seen: &Sighting| {
+            compare(&run(), &Outcome::Exited { code, open: vec![] }, &nothing(), seen)
+        };
         assert_eq!(said(139, &saw(&[])), None);
         assert_eq!(said(139, &saw(&[(9, 139)])), None, "a status like any other");
         assert_eq!(said(139, &saw(&[(9, 0)])), Some(Tampered::Exit { said: 139, seen: Some(0) }));
@@ -264,7 +268,7 @@ mod tests {
                 main: *main,
             });
             let seen = Sighting { exits: exits.collect(), more_exits: true, ..seen };
-            compare(&run(), &Outcome::Exited { code }, &nothing(), &seen)
+            compare(&run(), &Outcome::Exited { code, open: vec![] }, &nothing(), &seen)
         };
         let told = Some(Tampered::Exit { said: 0, seen: Some(1) });
         assert_eq!(said(0, &[(0, false, false), (1, true, false)]), told, "a thread's end");
@@ -289,7 +293,7 @@ mod tests {
             counts
         };
         let said = |printed: &[u8], seen: &Sighting| {
-            compare(&run(), &Outcome::Exited { code: 0 }, &counts(printed), seen)
+            compare(&run(), &Outcome::Exited { code: 0, open: vec![] }, &counts(printed), seen)
         };
         let wrote = Sighting { written: counts(b"no 17 of 43"), ..saw(&[(9, 0)]) };
         assert_eq!(said(b"43 of 17", &wrote), None);

@@ -10,19 +10,30 @@ pub struct Came<'a> {
     head: &'a [u8],
     /// What is behind a gap, or behind the head.
     tail: &'a [u8],
-    /// It goes on behind the head; in how many bytes in all, if that is known.
-    cut: Option<Option<u64>>,
+    /// Why that is not all.
+    lacks: Option<Lacks>,
+}
+
+/// What is not there.
+#[derive(Clone, Copy, Debug)]
+enum Lacks {
+    /// What is between head and tail, or behind the head, of so many bytes in all.
+    Part(u64),
+    /// What is behind the head.
+    Rest,
+    /// What was printed after nobody listened any more.
+    Later,
 }
 
 impl<'a> Came<'a> {
     /// All of it.
     pub fn whole(bytes: &'a [u8]) -> Self {
-        Self { head: bytes, tail: &[], cut: None }
+        Self { head: bytes, tail: &[], lacks: None }
     }
 
     /// The beginning of something longer.
     pub fn beginning(bytes: &'a [u8]) -> Self {
-        Self { head: bytes, tail: &[], cut: Some(None) }
+        Self { head: bytes, tail: &[], lacks: Some(Lacks::Rest) }
     }
 
     /// All of it, or its beginning.
@@ -42,19 +53,26 @@ impl<'a> Came<'a> {
 
     /// What can't be known, in words; `None` if all is known.
     pub fn unknown(self) -> Option<String> {
-        let length = self.cut?;
         let kept = (self.head.len() + self.tail.len()) as u64;
-        Some(match length {
-            Some(length) => format!("not known: it was cut, {kept} of its {length} bytes are there"),
-            None => format!("not known: it was cut behind {kept} bytes"),
+        Some(match self.lacks? {
+            Lacks::Part(length) => format!("not known: it was cut, {kept} of its {length} bytes are there"),
+            Lacks::Rest => format!("not known: it was cut behind {kept} bytes"),
+            Lacks::Later => {
+                "not known: a process that the program left behind could still print here when it ended; \
+                             `wait` for it, or give it another output (`>/dev/null 2>&1`)"
+                    .to_owned()
+            }
         })
     }
 }
 
 impl<'a> From<&'a Output> for Came<'a> {
     fn from(output: &'a Output) -> Self {
-        let cut = output.is_cut().then_some(Some(output.length()));
-        Self { head: output.head(), tail: output.tail(), cut }
+        let lacks = match output.is_cut() {
+            true => Some(Lacks::Part(output.length())),
+            false => output.is_open().then_some(Lacks::Later),
+        };
+        Self { head: output.head(), tail: output.tail(), lacks }
     }
 }
 
@@ -99,18 +117,18 @@ fn equals(text: &[u8], came: Came<'_>, ends: Ends) -> Option<(String, String)> {
         Ends::LineEnd => came.head.strip_suffix(b"\n").unwrap_or(came.head),
         Ends::Exact => came.head,
     };
-    if came.cut.is_none() && (came.head == text || trimmed == text) {
-        return None;
+    if came.head == text || trimmed == text {
+        return came.unknown().map(|unknown| (quote_long(text), unknown));
     }
     let at = text.iter().zip(came.head).take_while(|(wanted, got)| wanted == got).count();
     let short = |bytes: &[u8]| bytes.len() <= SHORT;
     if short(text) && short(came.head) || at == 0 && came.head.is_empty() {
         return Some((quote_long(text), missing(came)));
     }
-    let length = match came.cut {
-        None => came.head.len().to_string(),
-        Some(Some(length)) => length.to_string(),
-        Some(None) => format!("more than {}", came.head.len()),
+    let length = match came.lacks {
+        None | Some(Lacks::Later) => came.head.len().to_string(),
+        Some(Lacks::Part(length)) => length.to_string(),
+        Some(Lacks::Rest) => format!("more than {}", came.head.len()),
     };
     Some((
         format!("{} ({} bytes)", quote_around(text, at), text.len()),
@@ -191,6 +209,20 @@ mod tests {
         assert!(!holds(Text::Equals(long.head().to_vec()), came()));
         let file = Came::beginning(b"abc");
         assert_eq!(failure(Text::Lacks("x".into()), file).1, "not known: it was cut behind 3 bytes");
+    }
+
+    #[test]
+    fn what_is_printed_behind_the_programs_end_is_not_known() {
+        let mut output = Output::from("ready\n");
+        output.leave_open();
+        let came = || Came::from(&output);
+        assert!(holds(Text::Contains("ready".into()), came()));
+        for want in [Text::Lacks("BUG".into()), Text::Equals("ready\n".into())] {
+            let (_, got) = failure(want, came());
+            assert!(got.starts_with("not known: a process that the program left behind"), "{got}");
+        }
+        // What differs so far differs.
+        assert_eq!(failure(Text::Lacks("ready".into()), came()).1, "it at byte 0: \"ready\\n\"");
     }
 
     #[test]

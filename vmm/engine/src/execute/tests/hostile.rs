@@ -33,7 +33,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
             let made = made.into_iter().map(|(link, value, data, nanos)| Made { link, value, data, nanos });
             Outcome::Chained(made.collect())
         }),
-        1 => any::<i32>().prop_map(|code| Outcome::Exited { code }),
+        1 => any::<i32>().prop_map(|code| Outcome::Exited { code, open: vec![] }),
         1 => Just(Outcome::Done),
         1 => any::<i32>().prop_map(|signal| Outcome::Died { signal }),
         1 => ".{0,20}".prop_map(|why| Outcome::Refused { why }),

@@ -44,7 +44,7 @@ fn what_takes_too_long_is_ended_with_its_output_and_the_run_goes_on() {
         }
         assert_eq!(machine.request().map(|it| it.action), Some(Action::End { request: id }));
         machine.say(FromAgent::Printed { id, stream: Stream::Stdout, bytes: b"last".into() });
-        machine.reply(id, Outcome::Exited { code: 137 });
+        machine.reply(id, Outcome::Exited { code: 137, open: vec![] });
 
         let first = machine.request().unwrap().id;
         machine.reply(first, Outcome::Returned { value: 2, data: vec![b"ab".into()] });

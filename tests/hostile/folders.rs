@@ -135,6 +135,27 @@ fn a_box_that_is_not_whole_is_refused_where_a_whole_one_is_asked_for() {
     assert!(text.contains("by Landlock and limits alone") && with_log(&text).contains("*** built"), "{text}");
 }
 
+/// A container's or a batch system's limits are no fault of what is built.
+#[test]
+fn who_may_take_less_than_a_build_is_told_so_and_builds_with_fewer_files_to_open() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Makefile"), "$(error built)\n").unwrap();
+    fs::write(folder.path().join("a.c"), "").unwrap();
+    let with = |limit: &str| {
+        let build = build(folder.path());
+        let mut shell = Command::new("sh");
+        shell.current_dir(root()).args(["-c", &format!(r#"ulimit {limit}; exec "$@""#), "sh"]);
+        shell.arg(build.get_program()).args(build.get_args()).output().unwrap()
+    };
+    let fewer = with("-n 1024");
+    let text = with_log(&said(&fewer));
+    assert!(fewer.status.code() == Some(1) && text.contains("*** built"), "{text}");
+    let short = with("-t 100");
+    let text = said(&short);
+    assert_eq!(short.status.code(), Some(3), "{text}");
+    assert!(text.contains("100 seconds of the processor (`ulimit -H -t`)"), "{text}");
+}
+
 /// What a build printed here, and what it printed into its log.
 fn with_log(text: &str) -> String {
     let log = text.split_whitespace().find(|word| word.ends_with(".log"));

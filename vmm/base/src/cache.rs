@@ -104,7 +104,7 @@ impl CacheError {
         match self {
             Self::Interrupted => Fault::Interrupted,
             Self::Refused(Refused::Overrun { .. }) => Fault::Build,
-            Self::Refused(Refused::NoBox { .. }) => Fault::Machine,
+            Self::Refused(Refused::NoBox { .. } | Refused::Limited { .. }) => Fault::Machine,
             Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }

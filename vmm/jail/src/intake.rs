@@ -90,6 +90,21 @@ pub enum Refused {
         /// What is missing.
         lacks: String,
     },
+    /// This process may take less than a build may.
+    #[error(
+        "give a build its limits: this process may have at most {have} {what} (`ulimit -H -{letter}`), and a build needs to be allowed {need}; \
+         raise that limit where this program is started (a container's `--ulimit`, a batch system's job)"
+    )]
+    Limited {
+        /// Of what.
+        what: &'static str,
+        /// The hard limit.
+        have: u64,
+        /// What a build is limited to.
+        need: u64,
+        /// The shell's letter for it.
+        letter: char,
+    },
     /// The environment's variable makes no sense.
     #[error(
         "understand VMM_LIMITS={text}: expected names and values such as files=50000,file=128MiB,total=4GiB (also depth; \

@@ -10,7 +10,10 @@ use crate::{
     limits::Bytes,
     restrict,
 };
-use nix::sys::signal::Signal;
+use nix::sys::{
+    resource::{Resource, getrlimit},
+    signal::Signal,
+};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -131,7 +134,10 @@ impl Sandbox {
     /// A box is required and can't be had in full, or the environment's limits make no sense.
     pub fn new(budget: Budget) -> Result<Self, Refused> {
         demanded()?;
-        Ok(Self { budget: budget.wanted()?, ..Self::empty() })
+        let own = Self { budget: budget.wanted()?, ..Self::empty() };
+        let hard = |limit: &Limit| getrlimit(limit.resource).map_or(u64::MAX, |(_, hard)| hard);
+        own.kernel_limits().iter().try_for_each(|limit| limit.fits(hard(limit)))?;
+        Ok(own)
     }
 
     fn empty() -> Self {
@@ -277,18 +283,58 @@ impl Sandbox {
         words
     }
 
-    /// The kernel's own limits, for each process (prlimit(1)).
+    /// The kernel's own limits, for each process, in prlimit(1)'s words.
     fn limits(&self) -> Vec<OsString> {
+        let limits = self.kernel_limits();
+        let words = limits.iter().map(|limit| {
+            // Who has fewer files to open can build all the same.
+            let hard = getrlimit(limit.resource).map_or(u64::MAX, |(_, hard)| hard);
+            format!("--{}={}", limit.name, limit.most.min(hard))
+        });
+        ["prlimit".to_owned(), "--core=0".to_owned()]
+            .into_iter()
+            .chain(words)
+            .chain(["--".to_owned()])
+            .map(OsString::from)
+            .collect()
+    }
+
+    fn kernel_limits(&self) -> [Limit; 5] {
         let Budget { time, processes, memory, disk, .. } = self.budget;
         // One process alone may map more than it uses. Who takes too much is to be seen, and told: one that meets this limit
         // between two looks of the watch would only end, and the build with another message, or go on without it.
         let space = memory.saturating_mul(2).saturating_add(BETWEEN_LOOKS);
-        let words = format!(
-            "prlimit --core=0 --fsize={} --as={space} --cpu={} --nproc={processes} --nofile=4096 --",
-            disk.min(4 << 30),
-            time.as_secs().saturating_mul(2),
-        );
-        words.split(' ').map(OsString::from).collect()
+        let seconds = time.as_secs().saturating_mul(2);
+        let limit =
+            |resource, name, what, letter, least, most| Limit { resource, name, what, letter, least, most };
+        let file = disk.min(4 << 30);
+        [
+            limit(Resource::RLIMIT_FSIZE, "fsize", "bytes in a file", 'f', file, file),
+            limit(Resource::RLIMIT_AS, "as", "bytes of address space", 'v', space, space),
+            limit(Resource::RLIMIT_CPU, "cpu", "seconds of the processor", 't', seconds, seconds),
+            limit(Resource::RLIMIT_NPROC, "nproc", "processes", 'u', processes, processes),
+            limit(Resource::RLIMIT_NOFILE, "nofile", "open files", 'n', 256, 4096),
+        ]
+    }
+}
+
+/// One of the kernel's limits on a process of a build.
+struct Limit {
+    resource: Resource,
+    /// prlimit(1)'s name for it.
+    name: &'static str,
+    what: &'static str,
+    letter: char,
+    /// What a build can't do without: less would be told as its own fault.
+    least: u64,
+    most: u64,
+}
+
+impl Limit {
+    /// Whether a process whose own hard limit is this can set it.
+    fn fits(&self, hard: u64) -> Result<(), Refused> {
+        let Self { what, letter, least: need, .. } = *self;
+        if hard < need { Err(Refused::Limited { what, have: hard, need, letter }) } else { Ok(()) }
     }
 }
 
@@ -324,5 +370,22 @@ fn demanded() -> Result<(), Refused> {
     match way().lacks() {
         Some(lacks) if is_required() => Err(Refused::NoBox { lacks }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_take_less_than_a_build_is_told_so_and_not_who_builds() {
+        let limits = Sandbox { budget: Budget::MODULE, ..Sandbox::empty() }.kernel_limits();
+        for limit in &limits {
+            assert!(limit.fits(u64::MAX).is_ok() && limit.fits(limit.least).is_ok());
+            let why = limit.fits(limit.least - 1).unwrap_err().to_string();
+            assert!(why.contains(&format!("`ulimit -H -{}`", limit.letter)), "{why}");
+        }
+        // What containers often set.
+        assert!(limits.iter().find(|limit| limit.name == "nofile").unwrap().fits(1024).is_ok());
     }
 }

@@ -102,6 +102,36 @@ fn paths_that_lead_out_are_refused() {
     assert!(why.contains("the link b.c leads out of the submission, to /etc/passwd"), "{why}");
 }
 
+/// What can't be written as it is called is its author's to mend, and not this machine's trouble.
+#[test]
+fn names_that_no_folder_can_hold_are_refused() {
+    let long = "n".repeat(256);
+    let deep = "d/".repeat(600);
+    for (files, says) in [
+        (["hello.c", "hello.c/y.h"], "x/hello.c is there as a file and as a folder"),
+        (["hello.c/y.h", "hello.c"], "x/hello.c is there as a file and as a folder"),
+        (["a.c", &long], "at most 255 bytes"),
+        (["a.c", &format!("{deep}b.c")], "with all its folders 1024"),
+    ] {
+        let why = handed_in("x.zip", &zipped(&files.map(|name| (name, &b"x"[..])))).unwrap_err();
+        assert!(why.contains(says) && why.len() < 200, "{why}");
+    }
+    // Whose names only begin alike.
+    assert!(handed_in("x.zip", &zipped(&[("a", b"x"), ("a.c", b"x"), ("a-b/c", b"x")])).is_ok());
+}
+
+#[test]
+fn archives_of_what_nobody_wants_are_unpacked_so_often_and_no_more() {
+    let rubbish = gzipped(&tarred(&[(".DS_Store", &vec![0; 90_000])]));
+    let of = |count: usize| {
+        let names: Vec<String> = (0..count).map(|index| format!("{index}.tar.gz")).collect();
+        let files = names.iter().map(|name| (&**name, &*rubbish)).chain([("a.c", &b"x"[..])]);
+        handed_in("x.zip", &zipped(&files.collect::<Vec<_>>()))
+    };
+    assert_eq!(of(3).unwrap().files.len(), 1);
+    assert!(of(6).unwrap_err().contains("larger than 97 KiB"));
+}
+
 #[test]
 fn what_is_no_file_is_refused_and_never_waited_for() {
     let folder = tempfile::tempdir().unwrap();

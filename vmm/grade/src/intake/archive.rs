@@ -57,6 +57,7 @@ pub fn unpack(
         Kind::Tar => tar(name, stem, &bytes, budget, depth),
         Kind::Gzip => {
             let content = bounded(flate2::read::GzDecoder::new(&*bytes), name, budget)?;
+            budget.passes(content.len() as u64)?;
             match self::kind("", &content) {
                 Some(Kind::Tar) => tar(name, stem, &content, budget, depth),
                 _ => budget.add(stem, content, depth),

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// Archives in archives: an LMS packs what a student packed, and no more.
 const NESTED: usize = 3;
+/// So many times what a submission may hold is unpacked at most: what nobody means to hand in is no part of it.
+const UNPACKED: u64 = 4;
 /// What editors and file managers leave, and versions that are kept; nobody means to hand these in.
 const SILENT: &[&str] =
     &["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".svn", ".vscode", ".idea"];
@@ -21,6 +23,8 @@ pub struct Budget {
     limits: Limits,
     bytes: u64,
     seen: usize,
+    /// So many bytes were unpacked, whatever became of them.
+    unpacked: u64,
     kernel_tree: bool,
     /// The files so far.
     pub files: BTreeMap<String, Vec<u8>>,
@@ -32,7 +36,15 @@ impl Budget {
     /// Nothing yet.
     pub fn new(limits: &Limits) -> Self {
         let limits = limits.clone();
-        Self { limits, bytes: 0, seen: 0, kernel_tree: false, files: BTreeMap::new(), notes: Vec::new() }
+        Self {
+            limits,
+            bytes: 0,
+            seen: 0,
+            unpacked: 0,
+            kernel_tree: false,
+            files: BTreeMap::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Counts one more name, of whatever it is.
@@ -42,6 +54,18 @@ impl Budget {
         match self.seen <= self.limits.files {
             true => Ok(()),
             false => Err(self.too_much(format!("it holds more than {} files", self.limits.files))),
+        }
+    }
+
+    /// Counts what an archive was unpacked to, also where nobody wants what is in it.
+    ///
+    /// # Errors
+    /// It is more than anybody's work.
+    pub fn passes(&mut self, bytes: u64) -> Result<(), String> {
+        self.unpacked = self.unpacked.saturating_add(bytes);
+        match self.unpacked <= UNPACKED.saturating_mul(self.limits.bytes) {
+            true => Ok(()),
+            false => Err(self.too_large()),
         }
     }
 
@@ -104,12 +128,37 @@ impl Budget {
             return Err(self.too_large());
         }
         let path = clean(name).ok_or_else(|| format!("the path {name} leads out of the submission"))?;
+        if path.len() > LONGEST_PATH || path.split('/').any(|part| part.len() > LONGEST_NAME) {
+            let start: String = path.chars().take(60).collect();
+            return Err(format!(
+                "the name {start}... is too long: a name has at most {LONGEST_NAME} bytes, with all its folders {LONGEST_PATH}"
+            ));
+        }
+        if let Some(both) = self.file_and_folder(&path) {
+            return Err(format!("{both} is there as a file and as a folder; rename one of them"));
+        }
         if self.files.insert(path.clone(), bytes).is_some() {
             self.notes.push(format!("{path} is there twice; the later one counts"));
         }
         Ok(())
     }
+
+    /// A name that would be a file's and a folder's, if this path came to what is there.
+    fn file_and_folder(&self, path: &str) -> Option<String> {
+        let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        if let Some(file) = above.find(|above| self.files.contains_key(*above)) {
+            return Some(file.to_owned());
+        }
+        let below = format!("{path}/");
+        let (next, _) = self.files.range(below.clone()..).next()?;
+        next.starts_with(&below).then(|| path.to_owned())
+    }
 }
+
+/// What Linux takes as a file's name (NAME_MAX of include/uapi/linux/limits.h), in bytes.
+const LONGEST_NAME: usize = 255;
+/// A quarter of PATH_MAX: it comes to lie below a folder.
+const LONGEST_PATH: usize = 1024;
 
 /// A relative path without `.` and empty parts; `None` for one that leads out.
 fn clean(name: &str) -> Option<String> {

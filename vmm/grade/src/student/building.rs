@@ -17,6 +17,7 @@ use base::{cache::Stage, interrupt, text::plain, wanted::Wanted};
 use harness::kernel::{Patch, Sources};
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{PoisonError, atomic::Ordering},
 };
@@ -244,17 +245,20 @@ impl Common<'_> {
 }
 
 fn write(prepared: &Prepared, folder: &Path) -> Result<(), Nothing> {
-    let all = || {
-        for (path, bytes) in &prepared.files {
-            let path = folder.join(path);
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
+    for (name, bytes) in &prepared.files {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).and_then(|()| fs::write(&path, bytes)).map_err(|error| {
+            // What the name is to blame for is whose it is; the assignment's own files were there before.
+            match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => unusable(format!(
+                    "{name} can't be put beside the assignment's files: a folder of that name is handed in where there is a file, \
+                     or a file where there is a folder"
+                )),
+                ErrorKind::InvalidFilename => unusable(format!("{name} can't be a file's name: it is too long")),
+                _ => not_graded(format!("{} can't be written: {}", folder.display(), plain(&error))),
             }
-            fs::write(path, bytes)?;
-        }
-        Ok(())
-    };
-    all().map_err(|error: std::io::Error| {
-        not_graded(format!("{} can't be written: {}", folder.display(), plain(&error)))
-    })
+        })?;
+    }
+    Ok(())
 }

@@ -15,14 +15,14 @@ pub fn out(text: &str) {
 
 /// What went wrong, on standard error. Diagnostics of a file begin with the word already.
 pub fn error(why: &dyn Display) {
-    let why = why.to_string();
+    let why = base::text::escape_lines(&why.to_string());
     let word = if why.starts_with("error") { "" } else { "error: " };
     let _ = writeln!(io::stderr(), "{word}{why}");
 }
 
 /// What a person should look at, on standard error.
 pub fn warning(why: &dyn Display) {
-    let _ = writeln!(io::stderr(), "warning: {why}");
+    let _ = writeln!(io::stderr(), "warning: {}", base::text::escape_lines(&why.to_string()));
 }
 
 /// Says what came of a command, and returns its exit code.

@@ -32,6 +32,12 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
+/// The same of several lines: their ends and tabs stay.
+pub fn escape_lines(text: &str) -> String {
+    let line = |line: &str| line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// An I/O error in the system's words, without the number.
 pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
@@ -74,6 +80,11 @@ mod tests {
         assert!(shown.chars().all(|c| !c.is_control() && !['\u{202e}', '\u{2066}', '\u{ffff}'].contains(&c)));
         assert!(shown.contains("\\x1b") && shown.contains("\\x9b"), "{shown}");
         assert_eq!(escape("größe 1"), "größe 1");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(escape_lines("a\tb\x1b\r\n\nc\u{202e}"), "a\tb\\x1b\\r\n\nc\\u{202e}");
     }
 
     #[test]

@@ -140,7 +140,11 @@ impl Report {
 
     /// For a mail.
     pub fn markdown(&self) -> String {
-        let plain = |text: &str| base::text::escape(text).replace('|', "\\|").replace('`', "'");
+        // Whatever a commit's author wrote is text.
+        let plain = |text: &str| {
+            let text = base::text::escape(text).replace('`', "'").replace('&', "&amp;").replace('<', "&lt;");
+            text.replace('|', "\\|").replace('[', "\\[")
+        };
         let row = |(name, text): (&str, String)| format!("| {name} | {} |\n", plain(&text));
         let title = match &self.commits[..] {
             [about] => format!("{}: {}", self.what(), plain(&about.subject)),

@@ -20,7 +20,7 @@ svg { max-width: 100%; height: auto } rect { fill: #4a78b5 } text { font: 11px s
 
 /// A whole document.
 pub fn document(title: &str, body: &Markup) -> String {
-    html! {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -32,8 +32,9 @@ pub fn document(title: &str, body: &Markup) -> String {
             }
             body { (body) }
         }
-    }
-    .into_string()
+    };
+    // What a person reads is in the order in which it stands: nothing of a student's or a guest's turns it round.
+    base::text::escape_lines(&page.into_string())
 }
 
 /// A student's page.

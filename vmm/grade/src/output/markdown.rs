@@ -46,8 +46,8 @@ fn escape(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
+            // Escaped for a terminal, and then for Markdown.
+            c => out.push_str(&base::text::escape(c.encode_utf8(&mut [0; 4])).replace('\\', "\\\\")),
         }
     }
     out

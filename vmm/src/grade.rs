@@ -37,8 +37,8 @@ pub struct GradeArgs {
     /// A folder with what was handed in
     #[arg(required = true, value_name = "SUBMISSIONS")]
     submissions: Option<PathBuf>,
-    /// SUBMISSIONS is this one student's
-    #[arg(long, value_name = "NAME")]
+    /// SUBMISSIONS is this one student's, who may see what is printed
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     student: Option<String>,
     /// Grade these students only; as often as you like
     #[arg(long, value_name = "STUDENT")]
@@ -61,7 +61,7 @@ struct How {
     /// Where guests run
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
-    /// Print each student's page
+    /// Print each student's page: the teacher's, with --student the student's
     #[arg(long, short)]
     verbose: bool,
     /// Let students see the tests that are marked `after-due-date`
@@ -165,13 +165,15 @@ fn all(
     let tell = |record: &Record, kept: bool| {
         say::out(&line(record, kept));
         if verbose {
-            say::out(&grade::page(&assignment, record));
+            say::out(&grade::page(&assignment, record, student.is_some()));
         }
     };
     let graded = grade::all(&assignment, entries, &grading, &tell)?;
     if graded.stopped || interrupt::requested() {
+        graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
         return Err(Abort::interrupted());
     }
+    graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
     say::out(&summary(&graded.records, graded.kept, &how.out));
     Ok(verdict(&graded.records))
 }
@@ -202,7 +204,7 @@ fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool
     |record: &Record, kept: bool| {
         say::out(&line(record, kept));
         if how.verbose {
-            say::out(&grade::page(assignment, record));
+            say::out(&grade::page(assignment, record, false));
         }
     }
 }

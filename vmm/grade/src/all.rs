@@ -6,7 +6,7 @@ use crate::{
     output,
     record::{Made, Record, State},
     run::{Runner, Stopped},
-    store::Store,
+    store::{Found, Store},
     student::{Common, Read},
     syscall::Base,
 };
@@ -71,6 +71,8 @@ pub struct Graded {
     pub kept: usize,
     /// The user pressed Ctrl-C.
     pub stopped: bool,
+    /// Who else has a record there and is not among them, and why.
+    pub left_out: Vec<String>,
 }
 
 /// Grades submissions, and writes all pages and tables. `tell` hears of each student as it is done.
@@ -92,6 +94,7 @@ pub fn all(
         }
     }
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
+    store.is_shard(grading.shard).map_err(Abort::infra)?;
     let cache = Cache::open()?;
     let (base, kernel) = base(assignment, &cache)?;
     let common = Common {
@@ -107,7 +110,7 @@ pub fn all(
     let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
     let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
     let before: BTreeMap<String, Record> =
-        store.records().into_iter().map(|record| (record.student.clone(), record)).collect();
+        store.found().records.into_iter().map(|record| (record.student.clone(), record)).collect();
     let (mut queue, mut kept) = (Vec::new(), 0);
     let mut students = Vec::new();
     for entry in wanted {
@@ -138,16 +141,33 @@ pub fn all(
         (stopped, _) = work(late, 1)?;
     }
     let whole = grading.only.is_empty();
-    let records: Vec<Record> = store
-        .records()
+    let Found { records, damaged, .. } = store.found();
+    let (records, others): (Vec<Record>, Vec<Record>) = records
         .into_iter()
         // Who changed the assignment's name, or the folder, has two in one.
         .filter(|record| record.assignment.name == assignment.name)
         // Who is gone from the submissions is gone from the tables.
         .filter(|record| !whole || students.contains(&record.student))
-        .collect();
-    write(assignment, &records, grading)?;
-    Ok(Graded { records, kept, stopped })
+        // Points of two versions are not points of the same.
+        .partition(|record| record.assignment.identity == assignment.identity);
+    let mut left_out = Vec::new();
+    if !others.is_empty() {
+        let names: Vec<&str> = others.iter().map(|record| record.student.as_str()).collect();
+        left_out.push(format!(
+            "graded by an earlier version of the assignment, and not in the tables until graded again (the same command{}): {}",
+            if whole { "" } else { " without --only" },
+            names.join(", ")
+        ));
+    }
+    if !damaged.is_empty() && !whole {
+        left_out.push(format!(
+            "these records can't be read, so whose they are is not in the tables; without --only they are graded again: {}",
+            damaged.join(", ")
+        ));
+    }
+    let remarks = [&grading.remarks[..], &left_out].concat();
+    write(assignment, &records, &Grading { remarks, ..grading.clone() })?;
+    Ok(Graded { records, kept, stopped, left_out })
 }
 
 /// All pages and tables.
@@ -238,9 +258,19 @@ fn work(
 /// A folder has no records, or some of another assignment or another version of it; or nothing can be written.
 pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) -> Result<Vec<Record>, Abort> {
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
+    let mut shards = Vec::new();
     for folder in folders {
-        let found = Store::read(folder);
-        if found.is_empty() {
+        let Found { records: found, damaged, shard } = Store::read(folder);
+        if let Some(file) = damaged.first() {
+            let why = format!(
+                "{} has a record that can't be read, {file}: grade these submissions again (the same command), and merge again",
+                folder.display()
+            );
+            return Err(Abort::input(why));
+        }
+        shards.push(shard);
+        // A part may have no submission in it.
+        if found.is_empty() && shard.is_none() {
             let why =
                 format!("{} has no grades; name a folder that `vmm grade --out` wrote", folder.display());
             return Err(Abort::input(why));
@@ -263,6 +293,7 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
         }
         records.extend(found.into_iter().map(|record| (record.student.clone(), record)));
     }
+    whole(&shards)?;
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     let records: Vec<Record> = records.into_values().collect();
     for record in &records {
@@ -270,6 +301,27 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
     }
     write(assignment, &records, grading)?;
     Ok(records)
+}
+
+/// Whether these parts of the submissions are all of them. A folder that is no part may have whatever is missing.
+fn whole(shards: &[Option<(usize, usize)>]) -> Result<(), Abort> {
+    let Some(parts) = shards.iter().copied().collect::<Option<Vec<_>>>() else { return Ok(()) };
+    let Some((_, of)) = parts.first().copied() else { return Ok(()) };
+    if let Some((part, other)) = parts.iter().find(|(_, other)| *other != of) {
+        return Err(Abort::input(format!(
+            "these are parts of different gradings: {part}/{other} is not one of {of}"
+        )));
+    }
+    let missing: Vec<String> =
+        (1..=of).filter(|part| !parts.contains(&(*part, of))).map(|part| format!("{part}/{of}")).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Abort::input(format!(
+            "not all parts are there, and whoever is in another would be in no table: name the folder{} of shard {}, too",
+            if missing.len() == 1 { "" } else { "s" },
+            missing.join(", ")
+        ))),
+    }
 }
 
 #[cfg(test)]

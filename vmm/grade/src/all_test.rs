@@ -53,7 +53,7 @@ fn what_is_for_after_the_due_date_is_shown_then_and_what_is_hidden_never() {
     let folder = tempfile::tempdir().unwrap();
     let assignment = assignment(folder.path(), "pa2", 5);
     let out = graded(folder.path(), &assignment, "a");
-    let mut record = Store::read(&out).remove(0);
+    let mut record = Store::read(&out).records.remove(0);
     record.state = State::Graded;
     record.tests = ["visible", "after_due_date", "hidden"]
         .map(|visibility| crate::record::Test {
@@ -97,6 +97,33 @@ fn grades_of_another_assignment_or_version_are_not_merged() {
         assert!(why.contains(says), "{why}");
         assert!(!folder.path().join("none").exists(), "nothing is written");
     }
+}
+
+#[test]
+fn parts_that_are_missing_or_damaged_are_not_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let assignment = assignment(folder.path(), "pa2", 5);
+    let [first, second] = ["a", "b"].map(|student| graded(folder.path(), &assignment, student));
+    let shard = |out: &Path, part: usize| Store::open(out).unwrap().is_shard(Some((part, 2))).unwrap();
+    shard(&first, 1);
+    shard(&second, 2);
+    let into = || Grading { out: folder.path().join("out"), ..nowhere() };
+    let why = merge(&assignment, std::slice::from_ref(&first), &into()).unwrap_err().why;
+    assert!(why.contains("of shard 2/2"), "{why}");
+    assert_eq!(merge(&assignment, &[first.clone(), second.clone()], &into()).unwrap().len(), 2);
+    fs::write(second.join("records/b.json"), "{").unwrap();
+    let why = merge(&assignment, &[first, second], &into()).unwrap_err().why;
+    assert!(why.contains("can't be read, b.json"), "{why}");
+}
+
+#[test]
+fn two_gradings_do_not_write_to_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Store::open(folder.path()).unwrap();
+    let why = Store::open(folder.path()).err().unwrap();
+    assert!(why.contains("another `vmm grade` writes to"), "{why}");
+    drop(first);
+    assert!(Store::open(folder.path()).is_ok());
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn compare(assignment: &Assignment, record: &Record, wanted: &Wanted<'_>) -> Vec
                 ));
             }
             if let Some(says) = &bad.says
-                && !output::text(assignment, record).replace('\\', "").contains(says)
+                && !output::text(assignment, record, false).replace('\\', "").contains(says)
             {
                 problems.push(format!("{name}: its page does not say `{says}`"));
             }

@@ -38,9 +38,9 @@ pub use record::{Record, State};
 
 use std::fmt::Write;
 
-/// A student's page for the teacher, as text.
-pub fn page(assignment: &Assignment, record: &Record) -> String {
-    output::text(assignment, record)
+/// A student's page as text, for the teacher or with what the student may see.
+pub fn page(assignment: &Assignment, record: &Record, for_student: bool) -> String {
+    output::text(assignment, record, for_student)
 }
 
 /// Bytes as digits.

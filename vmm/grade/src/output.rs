@@ -53,9 +53,10 @@ pub fn write(
     store::write(&out.join("index.html"), summary::render(assignment, records, remarks).as_bytes())
 }
 
-/// The teacher's page of a student, as text.
-pub fn text(assignment: &Assignment, record: &Record) -> String {
-    markdown::render(&page::of(assignment, record, Reader::Teacher))
+/// A student's page as text, for the teacher or with what the student may see.
+pub fn text(assignment: &Assignment, record: &Record, for_student: bool) -> String {
+    let reader = if for_student { Reader::Student } else { Reader::Teacher };
+    markdown::render(&page::of(assignment, record, reader))
 }
 
 /// What the build said, alone.

@@ -4,44 +4,74 @@ use crate::record::Record;
 use base::text::plain;
 use sha2::{Digest, Sha256};
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
 /// The folder of records in a folder of grades.
 const FOLDER: &str = "records";
 
-/// A folder of records.
+/// Beside the records: which part of the submissions they are, as `--shard` has it.
+const SHARD: &str = "shard";
+/// Is locked by who writes.
+const LOCK: &str = "lock";
+
+/// A folder of records, which nobody else writes to meanwhile.
 pub struct Store {
     folder: PathBuf,
+    _lock: File,
+}
+
+/// What a folder of records holds.
+#[derive(Default)]
+pub struct Found {
+    /// Sorted by student.
+    pub records: Vec<Record>,
+    /// What should be records and can't be read, by their files' names.
+    pub damaged: Vec<String>,
+    /// The part of the submissions that they are, and of how many.
+    pub shard: Option<(usize, usize)>,
 }
 
 impl Store {
     /// Makes it where it is missing.
     ///
     /// # Errors
-    /// It can't be made, in words that follow "failed to".
+    /// It can't be made, or another grading writes there, with what to do.
     pub fn open(out: &Path) -> Result<Self, String> {
         let folder = out.join(FOLDER);
         fs::create_dir_all(&folder)
             .map_err(|error| format!("can't make the folder {}: {}", folder.display(), plain(&error)))?;
-        Ok(Self { folder })
+        let path = folder.join(LOCK);
+        let lock = File::create(&path)
+            .map_err(|error| format!("can't write {}: {}", path.display(), plain(&error)))?;
+        // Where a file system has no locks, nobody is kept out.
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "another `vmm grade` writes to {}: wait until it has ended, or give this one another folder by --out",
+                out.display()
+            )),
+            _ => Ok(Self { folder, _lock: lock }),
+        }
     }
 
-    /// All records of a folder of grades.
-    pub fn read(out: &Path) -> Vec<Record> {
-        Self { folder: out.join(FOLDER) }.records()
+    /// What is in a folder of grades.
+    pub fn read(out: &Path) -> Found {
+        read(&out.join(FOLDER))
     }
 
-    /// All records, sorted by student. What can't be read is made again.
-    pub fn records(&self) -> Vec<Record> {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        let paths = entries.flatten().map(|entry| entry.path());
-        let json = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
-        let read = |path: PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
-        let mut records: Vec<Record> = json.filter_map(read).collect();
-        records.sort_by(|a, b| a.student.cmp(&b.student));
-        records
+    /// What is in it by now.
+    pub fn found(&self) -> Found {
+        read(&self.folder)
+    }
+
+    /// Keeps which part of the submissions is graded here.
+    ///
+    /// # Errors
+    /// It can't be written, with what to do.
+    pub fn is_shard(&self, shard: Option<(usize, usize)>) -> Result<(), String> {
+        let text = shard.map_or(String::new(), |(part, of)| format!("{part}/{of}\n"));
+        write(&self.folder.join(SHARD), text.as_bytes())
     }
 
     /// Keeps a record, in the place of an earlier one.
@@ -53,6 +83,23 @@ impl Store {
         let text = serde_json::to_vec_pretty(record).unwrap_or_default();
         write(&path, &text)
     }
+}
+
+fn read(folder: &Path) -> Found {
+    let mut found = Found::default();
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|it| it == "json")) {
+        match fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            Some(record) => found.records.push(record),
+            None => found.damaged.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+        }
+    }
+    found.records.sort_by(|a, b| a.student.cmp(&b.student));
+    found.damaged.sort();
+    let shard = fs::read_to_string(folder.join(SHARD)).unwrap_or_default();
+    found.shard =
+        shard.trim().split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    found
 }
 
 /// Writes a file that is whole at every moment.
@@ -78,11 +125,17 @@ pub fn file_name(student: &str) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || "-_.@+".contains(c) { c } else { '_' })
         .take(80)
         .collect();
-    if plain == student && !plain.starts_with('.') {
+    // One that looks like what is made here could be another's.
+    if plain == student && !plain.is_empty() && !plain.starts_with('.') && !ends_with_hash(&plain) {
         return plain;
     }
     let hash = crate::hex(&Sha256::digest(student.as_bytes()));
     format!("{}-{}", plain.trim_start_matches('.'), &hash[..8])
+}
+
+fn ends_with_hash(name: &str) -> bool {
+    let end = name.rsplit_once('-').map_or("", |(_, end)| end);
+    end.len() == 8 && end.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -96,5 +149,7 @@ mod tests {
         let names: std::collections::BTreeSet<String> = odd.iter().map(|it| file_name(it)).collect();
         assert_eq!(names.len(), odd.len());
         assert!(names.iter().all(|name| !name.contains('/') && !name.starts_with('.')), "{names:?}");
+        // Nobody can take another's place by its file's name.
+        assert!(names.iter().all(|name| !names.contains(&file_name(name)) || name == "a_b"), "{names:?}");
     }
 }

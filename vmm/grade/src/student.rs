@@ -86,7 +86,7 @@ impl Common<'_> {
 
     /// The record of a submission that was not graded.
     pub fn not_graded(&self, read: &Read, why: String) -> Record {
-        Record { why: Some(why), tests: self.nothing(), ..self.begin(read) }
+        Record { tests: self.nothing(Some(&why)), why: Some(why), ..self.begin(read) }
     }
 
     /// Grades a submission.
@@ -108,7 +108,7 @@ impl Common<'_> {
             Err((state, why)) => (state, Some(why)),
         };
         if state != State::Graded && record.tests.is_empty() {
-            record.tests = self.nothing();
+            record.tests = self.nothing(why.as_ref().filter(|_| state == State::NotGraded));
         }
         let earned: Points = record.tests.iter().map(|test| test.points).sum();
         let lost: Points = record.penalties.iter().map(|penalty| penalty.points).sum();
@@ -140,8 +140,8 @@ impl Common<'_> {
         }
     }
 
-    /// All tests, none of them run.
-    fn nothing(&self) -> Vec<Test> {
+    /// All tests, none of them run; why their points are not known, if they are not.
+    fn nothing(&self, not_graded: Option<&String>) -> Vec<Test> {
         let test = |test: &crate::assignment::Test| Test {
             name: test.name.clone(),
             visibility: test.visibility.name().to_owned(),
@@ -150,7 +150,7 @@ impl Common<'_> {
             of: test.award.points(),
             run: None,
             other: None,
-            not_graded: None,
+            not_graded: not_graded.cloned(),
         };
         self.assignment.tests.iter().map(test).collect()
     }

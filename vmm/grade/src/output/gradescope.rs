@@ -2,7 +2,7 @@
 
 use super::{markdown, page};
 use crate::{
-    assignment::{Assignment, Show},
+    assignment::{Assignment, Show, Visibility},
     record::{Record, State},
 };
 use page::Reader;
@@ -57,12 +57,19 @@ pub fn render(assignment: &Assignment, record: &Record) -> String {
     let tests: Vec<Value> = tests.into_iter().chain(deducted).collect();
     pretty(&json!({
         "score": record.points.number(),
-        "execution_time": record.took_ms / 1000,
+        "execution_time": shown_time(record) / 1000,
         "output": words(&head),
         "output_format": "md",
         "stdout_visibility": "hidden",
         "tests": tests,
     }))
+}
+
+/// In milliseconds. What a hidden test took would tell of it: one that fails runs twice.
+fn shown_time(record: &Record) -> u64 {
+    let shown = record.tests.iter().filter(|test| test.visibility == Visibility::Visible.name());
+    let runs = shown.flat_map(|test| test.run.iter().chain(&test.other));
+    record.build.took_ms + runs.map(|run| run.took_ms).sum::<u64>()
 }
 
 fn is_heading_of(block: &page::Block, test: &str) -> bool {

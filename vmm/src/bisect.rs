@@ -1,7 +1,7 @@
 //! `vmm bisect`: which commit, patch or symbol it was.
 
 use crate::{
-    cli::{Format, Report, Where},
+    cli::{self, Format, Report, Where},
     exit,
     kernel::RecipeArgs,
     say,
@@ -15,8 +15,9 @@ use clap::{Args, Subcommand};
 use harness::{Abort, Options};
 use judge::Verdict;
 use regex::Regex;
+use report::target::Target;
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
@@ -183,22 +184,30 @@ impl BisectArgs {
                 return Err(Abort::input("a bisection's report is json=FILE or md=FILE"));
             }
         }
+        if let Some(complaint) = cli::one_file(&self.report) {
+            return Err(Abort::input(complaint));
+        }
+        // Known now, and not at the end of a night's search.
+        let targets = self.report.iter().map(|Report { file, .. }| Target::at(file).map_err(Abort::input));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
         let path = self.scenario.as_ref().or(self.scenario_option.as_ref());
         let path = path.ok_or_else(|| Abort::input("name the scenario that fails"))?;
         let scenario = scenario::load(path).map_err(|errors| Abort::input(errors.to_string()))?;
         let report = command::bisect(&self.request()?, &scenario, &mut |line| {
             say::out(&format!("{}\n", base::text::escape(line)));
         })?;
-        for Report { format, file } in &self.report {
+        // First of all, whatever becomes of files.
+        say::out(&format!("\n{}", report.text()));
+        for (Report { format, .. }, target) in self.report.iter().zip(targets) {
             let text = match format {
                 Format::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
                 _ => report.markdown(),
             };
-            fs::write(file, text).map_err(|error| {
-                Abort::infra(format!("failed to write {}: {}", file.display(), base::text::plain(&error)))
-            })?;
+            target
+                .write(text.as_bytes())
+                .map_err(|error| Abort::infra(format!("failed to write a report: {error}")))?;
         }
-        Ok(format!("\n{}", report.text()))
+        Ok(String::new())
     }
 }
 

@@ -225,10 +225,23 @@ impl HowArgs {
         if let Some(complaint) = self.many.complaint() {
             return Some(complaint);
         }
-        let twice = |at: usize| self.report[..at].iter().any(|other| other.file == self.report[at].file);
-        let twice = (0..self.report.len()).find(|at| twice(*at))?;
-        Some(format!("two reports can't be written to one file: {}", self.report[twice].file.display()))
+        one_file(&self.report)
     }
+}
+
+/// Why reports can't be written where they are to be: two of them have one file, by whatever names.
+pub fn one_file(reports: &[Report]) -> Option<String> {
+    let whole = |path: &PathBuf| {
+        let folder =
+            path.parent().filter(|it| !it.as_os_str().is_empty()).map_or(PathBuf::from("."), PathBuf::from);
+        let there = path
+            .canonicalize()
+            .or_else(|_| Ok(folder.canonicalize()?.join(path.file_name().unwrap_or_default())));
+        there.unwrap_or_else(|_: std::io::Error| path.clone())
+    };
+    let files: Vec<PathBuf> = reports.iter().map(|report| whole(&report.file)).collect();
+    let twice = (0..files.len()).find(|at| files[..*at].contains(&files[*at]))?;
+    Some(format!("two reports can't be written to one file: {}", reports[twice].file.display()))
 }
 
 fn evidence(text: &str) -> Result<Watchfulness, String> {
@@ -245,6 +258,13 @@ impl RunArgs {
     /// What all kernels have in common.
     pub fn common(&self) -> Wanted {
         self.recipe.wanted(None, self.modules.as_ref())
+    }
+
+    /// What whoever repeats one of the runs has to say again; the kernel has a name of its own then.
+    pub fn again(&self) -> Vec<String> {
+        let set = self.set.iter().flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
+        let evidence = EVIDENCE.iter().filter(|(_, evidence)| Some(*evidence) == self.evidence);
+        set.chain(evidence.flat_map(|(name, _)| ["--evidence".to_owned(), (*name).to_owned()])).collect()
     }
 
     /// What the scenario's parameters are.

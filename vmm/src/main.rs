@@ -24,6 +24,7 @@ mod module;
 mod repeat;
 mod report;
 mod run;
+mod runner;
 mod say;
 mod splat;
 
@@ -68,7 +69,13 @@ fn main() -> ExitCode {
                 eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
-            ExitCode::from(user(command))
+            if let Err(error) = runner::stop(&command) {
+                eprintln!("error: failed to keep what others wrote from GitHub's runner: {error}");
+                return ExitCode::from(exit::code(judge::Verdict::Infra));
+            }
+            let code = user(command);
+            runner::resume();
+            ExitCode::from(code)
         }
     }
 }
@@ -138,5 +145,6 @@ fn probe() -> ExitCode {
 
 /// Ends the program as clap does.
 fn usage(complaint: &str) -> ! {
+    runner::resume();
     Cli::command().error(clap::error::ErrorKind::ArgumentConflict, complaint).exit()
 }

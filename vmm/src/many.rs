@@ -62,6 +62,8 @@ pub struct Planned {
     pub shard: Option<Shard>,
     pub quarantine: Quarantine,
     pub policy: Policy,
+    /// The options that whoever repeats one of the runs needs, too.
+    pub options: Vec<String>,
 }
 
 impl ManyArgs {
@@ -98,7 +100,7 @@ impl ManyArgs {
             until_fail: self.until_fail,
             fail_on_flaky: self.fail_on.contains(&FailOn::Flaky),
         };
-        Ok(Planned { cases, shard, quarantine, policy })
+        Ok(Planned { cases, shard, quarantine, policy, options: Vec::new() })
     }
 
     /// The quarantine file, which is no scenario though it may lie among them.

@@ -4,7 +4,7 @@ use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
     exit,
     many::Planned,
-    repeat, say,
+    repeat, runner, say,
 };
 use ::bisect::{
     Seen,
@@ -18,13 +18,11 @@ use judge::{Began, Judge, Judged, Verdict};
 use regex::Regex;
 use report::{
     Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
-    markdown, record::Shard, summary::Summary, terminal::Terminal,
+    markdown, summary::Summary, terminal::Terminal,
 };
 use scenario::Scenario;
 use std::{
-    env,
-    fs::File,
-    io::{self, Read},
+    env, io,
     path::{Path, PathBuf},
 };
 
@@ -59,7 +57,7 @@ pub fn carry_out(
     if let Some(times) = how.table(&planned) {
         return repeat::repeat(&planned.cases, options, how.detail(), times);
     }
-    let reporters = reporters(how, &planned.cases, planned.shard.clone());
+    let reporters = reporters(how, &planned);
     let jobs = usize::from(how.many.jobs).min(planned.cases.len());
     let sessions =
         || -> Result<Vec<_>, Abort> { (0..jobs.max(1)).map(|_| Session::open(options.clone())).collect() };
@@ -86,10 +84,13 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     if !bad.is_empty() {
         return Err(Abort::input(bad.join("\n")));
     }
-    args.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
+    let planned =
+        args.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))?;
+    Ok(Planned { options: args.again(), ..planned })
 }
 
-fn reporters(how: &HowArgs, cases: &[Case], shard: Option<Shard>) -> Result<Reporters, Abort> {
+fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
+    let Planned { cases, shard, options, .. } = planned;
     let mut reporters = Reporters::default();
     let whole = |path: &Path| path.canonicalize().ok();
     for Report { file, .. } in &how.report {
@@ -99,15 +100,13 @@ fn reporters(how: &HowArgs, cases: &[Case], shard: Option<Shard>) -> Result<Repo
             return Err(Abort::input(why));
         }
     }
-    if env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") {
+    if let Some(token) = runner::token() {
         let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
-        let token =
-            token().map_err(|error| Abort::infra(format!("failed to draw a random word: {error}")))?;
-        reporters.add(GitHub::new(Box::new(io::stdout()), summary, token));
+        reporters.add(GitHub::new(Box::new(io::stdout()), summary, token.to_owned()));
     }
     reporters.add(Terminal::stdout().with(how.detail()));
     // Behind it, so that the terminal has shown what a file can't take.
-    let mut files = Files::new(shard);
+    let mut files = Files::new(shard.clone());
     for Report { format, file } in &how.report {
         match render(*format) {
             Some(render) => files.add(file, render).map_err(Abort::input)?,
@@ -116,7 +115,7 @@ fn reporters(how: &HowArgs, cases: &[Case], shard: Option<Shard>) -> Result<Repo
     }
     reporters.add(files);
     if let Some(folder) = &how.many.artifacts {
-        reporters.add(Artifacts::create(folder).map_err(Abort::input)?);
+        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone()));
     }
     reporters.add(Summary::new(Box::new(io::stdout())));
     Ok(reporters)
@@ -144,13 +143,6 @@ fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     });
     let codes: Vec<u8> = codes.collect();
     if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
-}
-
-/// A word that a guest can't guess.
-fn token() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn all(mut planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {

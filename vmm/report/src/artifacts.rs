@@ -16,6 +16,7 @@ pub struct Artifacts {
     session: Session,
     /// Which scenario it is, counted from 1.
     count: usize,
+    options: Vec<String>,
 }
 
 impl Artifacts {
@@ -27,13 +28,20 @@ impl Artifacts {
         let cannot = |error: io::Error| format!("can't write artifacts to {}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(cannot)?;
         tempfile::tempdir_in(folder).map_err(cannot)?;
-        Ok(Self { folder: folder.to_owned(), session: Session::default(), count: 0 })
+        Ok(Self { folder: folder.to_owned(), session: Session::default(), count: 0, options: Vec::new() })
+    }
+
+    /// The options of the command that change what a run is; who repeats it needs them as well.
+    #[must_use]
+    pub fn with(mut self, options: Vec<String>) -> Self {
+        self.options = options;
+        self
     }
 
     /// A folder is there whole, or not at all.
     fn write(&self, run: &Run) -> io::Result<()> {
         let stage = tempfile::Builder::new().prefix(".artifacts-").tempdir_in(&self.folder)?;
-        fill(stage.path(), run)?;
+        fill(stage.path(), run, &self.options)?;
         fs::set_permissions(stage.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let place = self.folder.join(name(self.count, run));
         if place.exists() {
@@ -64,11 +72,12 @@ impl Reporter for Artifacts {
 
 /// `003-chardev@7.3`: in the order of the run, and for people.
 fn name(count: usize, run: &Run) -> String {
+    // A file's name has at most 255 bytes.
     let plain = |text: &str| -> String {
-        text.chars()
-            .map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '_' })
-            .take(80)
-            .collect()
+        let mut plain: String =
+            text.chars().map(|c| if c.is_alphanumeric() || "._-+".contains(c) { c } else { '_' }).collect();
+        plain.truncate((0..=80).rev().find(|at| plain.is_char_boundary(*at)).unwrap_or(0));
+        plain
     };
     let variant = match run.began.variant.as_str() {
         "" => String::new(),
@@ -77,7 +86,7 @@ fn name(count: usize, run: &Run) -> String {
     format!("{count:03}-{}{variant}", plain(&run.began.scenario))
 }
 
-fn fill(folder: &Path, run: &Run) -> io::Result<()> {
+fn fill(folder: &Path, run: &Run, options: &[String]) -> io::Result<()> {
     let log: String = run
         .log
         .iter()
@@ -101,13 +110,19 @@ fn fill(folder: &Path, run: &Run) -> io::Result<()> {
         }
     }
     let mut repeat = format!("vmm run {}", quoted(&run.path()));
+    options.iter().for_each(|option| repeat += &format!(" {}", quoted(option)));
     if let Some(kernel) = &run.kernel {
         let release = kernel.release.as_deref().unwrap_or("unknown");
         let text = format!("{release}\n{}\n# its files: vmm kernel show {}\n", kernel.hash, kernel.hash);
         fs::write(folder.join("kernel"), text)?;
         repeat += &format!(" --kernel {}", kernel.hash);
     }
-    fs::write(folder.join("repeat.sh"), format!("#!/bin/sh\n# The same run again.\nexec {repeat} \"$@\"\n"))?;
+    fs::write(
+        folder.join("repeat.sh"),
+        format!(
+            "#!/bin/sh\n# The same run again, from the folder where it was started.\nexec {repeat} \"$@\"\n"
+        ),
+    )?;
     fs::set_permissions(folder.join("repeat.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let files = run.builds.iter().flat_map(|build| build.modules.iter().zip(&build.files));
     for (module, file) in files.filter(|(_, file)| file.is_file()) {

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Writes lines of JSON.
 pub struct Events {
     out: File,
+    path: PathBuf,
     scenario: String,
     passed: usize,
     ended: usize,
@@ -30,12 +31,13 @@ impl Events {
             File::create(path).map_err(cannot)?;
         }
         let out = OpenOptions::new().append(true).create(true).open(path).map_err(cannot)?;
-        Ok(Self { out, scenario: String::new(), passed: 0, ended: 0 })
+        Ok(Self { out, path: path.to_owned(), scenario: String::new(), passed: 0, ended: 0 })
     }
 
     fn tell(&mut self, value: &Value) -> io::Result<()> {
         // In one piece: whoever follows never sees half a line.
-        self.out.write_all(format!("{value}\n").as_bytes())
+        let written = self.out.write_all(format!("{value}\n").as_bytes());
+        written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 }
 

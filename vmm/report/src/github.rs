@@ -1,7 +1,7 @@
 //! For GitHub Actions: annotations where people look at code, and the job's summary.
 //!
 //! Commands are lines of the log that begin with `::` (docs.github.com, "Workflow commands for GitHub Actions"). What a guest
-//! printed must not become one: this reporter stops them before a scenario's output begins, and lets them in only for its own.
+//! printed must not become one: whoever makes this reporter has stopped them, and it lets them in only for its own.
 
 use crate::{
     Reporter, failure, markdown,
@@ -24,13 +24,13 @@ pub struct GitHub {
     out: Box<dyn Write + Send>,
     /// `$GITHUB_STEP_SUMMARY`.
     summary: Option<PathBuf>,
-    /// The word that lets commands in again; nobody in a guest can know it.
+    /// The word by which commands were stopped, and that lets them in again; nobody in a guest can know it.
     token: String,
     session: Session,
 }
 
 impl GitHub {
-    /// Commands go to `out`, which is the job's log; `token` must be a word that can't be guessed.
+    /// Commands go to `out`, which is the job's log, where they were stopped by `token`.
     pub fn new(out: Box<dyn Write + Send>, summary: Option<PathBuf>, token: String) -> Self {
         Self { out, summary, token, session: Session::default() }
     }
@@ -68,8 +68,7 @@ impl GitHub {
 impl Reporter for GitHub {
     fn begin(&mut self, all: &[Began]) -> io::Result<()> {
         self.session = Session::planned(all);
-        writeln!(self.out, "::stop-commands::{}", self.token)?;
-        self.out.flush()
+        Ok(())
     }
 
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
@@ -81,6 +80,7 @@ impl Reporter for GitHub {
         writeln!(self.out, "::{}::", self.token)?;
         self.session.finished = true;
         self.annotate()?;
+        writeln!(self.out, "::stop-commands::{}", self.token)?;
         self.out.flush()?;
         self.summarise()
     }
@@ -131,7 +131,8 @@ fn error(place: Option<(&str, usize)>, title: &str, text: &str) -> String {
 
 fn command(kind: &str, place: Option<(&str, usize)>, title: &str, text: &str) -> String {
     let place = place.map_or(String::new(), |(file, line)| format!("file={},line={line},", property(file)));
-    format!("::{kind} {place}title={}::{}", property(title), data(text.trim_end()))
+    let text = base::text::escape_lines(text.trim_end());
+    format!("::{kind} {place}title={}::{}", property(title), data(&text))
 }
 
 /// As the runner's own toolkit escapes a command's data.

@@ -61,12 +61,16 @@ impl Target {
     pub fn write(&self, report: &[u8]) -> io::Result<()> {
         match self {
             Self::File(path) => {
-                // A temporary file is its owner's alone; a report is read by others.
-                let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
+                // A temporary file is its owner's alone; a report is read by whom the umask lets, or by who could before.
+                let before = fs::metadata(path).ok().map(|meta| meta.permissions());
+                let all: fs::Permissions = PermissionsExt::from_mode(0o666);
                 let write = || -> io::Result<()> {
-                    let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(folder(path))?;
+                    let mut new = tempfile::Builder::new();
+                    let mut file = new.prefix(".report-").permissions(all).tempfile_in(folder(path))?;
                     file.write_all(report)?;
-                    file.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
+                    if let Some(before) = before {
+                        file.as_file().set_permissions(before)?;
+                    }
                     file.persist(path).map_err(|error| error.error)?;
                     Ok(())
                 };

@@ -353,10 +353,10 @@ fn github_gets_annotations_at_lines_and_a_guest_can_make_none() {
     github.finish().unwrap();
     let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!((lines[0], lines[1]), ("::stop-commands::secret", "::secret::"));
+    assert_eq!((lines[0], lines[4]), ("::secret::", "::stop-commands::secret"));
     let expected = "::error file=scenarios/test.yaml,line=5,title=bad%2C <b>|`@x` [6.12]%3A it # fails";
-    assert!(lines[2].starts_with(expected), "{text}");
-    assert!(lines[2].contains("%0A") && lines.len() == 5, "{text}");
+    assert!(lines[1].starts_with(expected), "{text}");
+    assert!(lines[1].contains("%0A") && lines.len() == 5, "{text}");
     let summary = std::fs::read_to_string(summary).unwrap();
     assert!(summary.starts_with("before\n## vmm: 2 of 5 scenarios passed"), "{summary}");
 }

@@ -72,6 +72,7 @@ fn what_is_no_report_or_another_versions_is_refused() {
 fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut artifacts = crate::artifacts::Artifacts::create(&folder.path().join("a/b")).unwrap();
+    artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()]);
     let (began, all) = session();
     artifacts.begin(&began).unwrap();
     all.iter().for_each(|judged| artifacts.event(judged).unwrap());
@@ -83,7 +84,9 @@ fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     names.sort();
     assert_eq!(names, ["001-good@6.12", "002-bad___b____x_@6.12", "003-good@7.3", "004-bad___b____x_@7.3"]);
     let read = |name: &str| std::fs::read_to_string(place("002-bad___b____x_@6.12").join(name)).unwrap();
-    assert!(read("repeat.sh").contains("exec vmm run scenarios/test.yaml --kernel 3f9c1a2b7d"));
+    assert!(
+        read("repeat.sh").contains("exec vmm run scenarios/test.yaml --set 'whom=a b' --kernel 3f9c1a2b7d")
+    );
     assert!(read("verdict").starts_with("fail\n1 of 1 steps failed"));
     let report = json::read(&read("report.json")).unwrap();
     assert_eq!(report.runs.len(), 1);

@@ -29,9 +29,11 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
-const FORMAT: &str = "module 5";
+const FORMAT: &str = "module 6";
 /// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
 const EXPORTS: &str = "Module.symvers";
+/// The folder of modules as they were built, with their debug info.
+const WHOLE: &str = "whole";
 /// Stands for the user's folder in warnings that are kept.
 const FOLDER: &str = "{folder}";
 
@@ -143,8 +145,10 @@ impl ModuleError {
 pub struct Module {
     /// The file's name without `.ko`. The kernel itself shows `-` as `_`.
     pub name: String,
-    /// The file.
+    /// The file for a guest, without debug info, which is most of a module's bytes.
     pub ko: PathBuf,
+    /// As it was built.
+    pub whole: PathBuf,
     /// What the compiler warned of while the folder was built; the same for all modules of a folder.
     pub warnings: Vec<String>,
     /// It was there already.
@@ -305,12 +309,16 @@ impl Work<'_> {
             });
         }
         let stage = self.cache.stage()?;
-        let mut modules = Vec::new();
-        for ko in built {
-            let name = ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            keep(&ko, &stage.path().join(&name))?;
-            modules.push(name);
-        }
+        let name = |ko: &PathBuf| ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let whole = stage.path().join(WHOLE);
+        fs::create_dir(&whole).map_err(CacheError::io("make the folder", &whole))?;
+        built.iter().try_for_each(|ko| keep(ko, &whole.join(name(ko))))?;
+        // Who has no strip has large modules.
+        let mut strip = run::boxed(&sandbox, "strip");
+        strip.arg("--strip-debug").args(&built).current_dir(&copy);
+        run::run_in(&sandbox, strip, &log, Some(lock), |_| ())?;
+        built.iter().try_for_each(|ko| keep(ko, &stage.path().join(name(ko))))?;
+        let mut modules: Vec<String> = built.iter().map(name).collect();
         modules.sort();
         let exports = copy.join(EXPORTS);
         // A link would be the author's, not modpost's.
@@ -429,9 +437,10 @@ fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Built> {
     let here = folder.display().to_string();
     let warnings: Vec<String> = manifest.warnings.iter().map(|text| text.replace(FOLDER, &here)).collect();
     let module = |file: &String| {
-        let ko = Some(entry.join(file)).filter(|path| path.is_file())?;
+        let there = |folder: &Path| Some(folder.join(file)).filter(|path| path.is_file());
+        let (ko, whole) = (there(entry)?, there(&entry.join(WHOLE))?);
         let name = file.trim_end_matches(".ko").to_owned();
-        Some(Module { name, ko, warnings: warnings.clone(), cached })
+        Some(Module { name, ko, whole, warnings: warnings.clone(), cached })
     };
     let modules = manifest.modules.iter().map(module).collect::<Option<_>>()?;
     let exports = entry.join(EXPORTS);

@@ -48,7 +48,7 @@ pub(crate) fn prepare(
             warnings: Vec::new(),
         };
         match source.kind {
-            ModuleKind::Object => files.push((index, path.clone(), path.clone(), Way::Given)),
+            ModuleKind::Object => files.push((index, path.clone(), path.clone(), path.clone(), Way::Given)),
             ModuleKind::Folder => {
                 let folder = text::path(path);
                 let built = module::build(&folder, &exports, kernel, cache)
@@ -59,7 +59,7 @@ pub(crate) fn prepare(
                 build.warnings = built.first().map(|module| module.warnings.clone()).unwrap_or_default();
                 for module in built {
                     let shown = folder.join(format!("{}.ko", module.name));
-                    files.push((index, module.ko, shown, Way::Built));
+                    files.push((index, module.whole, module.ko, shown, Way::Built));
                 }
             }
         }
@@ -68,7 +68,7 @@ pub(crate) fn prepare(
 
     let start = Instant::now();
     let (mut candidates, mut problems) = (Vec::new(), Vec::new());
-    for (_, path, shown, way) in &files {
+    for (_, _, path, shown, way) in &files {
         match Candidate::load(path, shown, *way) {
             Ok(candidate) => candidates.push(candidate),
             Err(problem) => problems.push(problem),
@@ -78,9 +78,10 @@ pub(crate) fn prepare(
     let preflight = start.elapsed();
     refuse(&problems)?;
 
-    for ((index, path, ..), candidate) in files.iter().zip(&candidates) {
+    for ((index, whole, ..), candidate) in files.iter().zip(&candidates) {
         let build = &mut builds[*index];
-        build.files.push(path.clone());
+        // Lines are read from it.
+        build.files.push(whole.clone());
         build.modules.push(candidate.name.clone());
         let about = problems.iter().filter(|problem| problem.shown == candidate.shown);
         build.warnings.extend(about.map(Problem::to_string));

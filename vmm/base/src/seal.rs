@@ -12,9 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders of an entry whose files are sealed, too. What else lies deeper is a build folder: make looks after itself, in a
-/// box.
-const INSIDE: [&str; 1] = ["early"];
+/// Folders of an entry whose files are sealed, too: a kernel's early modules, modules with their debug info. What else lies deeper is a
+/// build folder: make looks after itself, in a box.
+const INSIDE: [&str; 2] = ["early", "whole"];
 
 /// What is known of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -136,11 +136,14 @@ fn prepare(cache: &Cache) -> Result<Work, Abort> {
     let path = project.join("scenarios/hello.yaml");
     let text = fs::read_to_string(&path).map_err(cannot)?;
     let hello = prepared(&path)?;
-    let module = hello.builds.first().and_then(|build| build.files.first());
-    let module = module.ok_or_else(|| Abort::infra("hello has no module".to_owned()))?;
+    // What a guest gets, and not what lines are read from.
+    let of_cache = session::kernel_wanted(&Wanted::default(), &path, cache)?;
+    let built = module::build(&project.join("modules/hello"), &[], &of_cache, cache)
+        .map_err(|error| Abort::fault(&error, error.fault()))?;
+    let module = built.modules.first().ok_or_else(|| Abort::infra("hello has no module".to_owned()))?;
     let agent = base::program::path().map_err(cannot)?.with_file_name("vmm-agent");
     let kernel = hello.plan.machine.kernel.parent().unwrap_or(Path::new(""));
-    let mut files = process::files(&text, module, &agent, kernel).map_err(cannot)?;
+    let mut files = process::files(&text, &module.ko, &agent, kernel).map_err(cannot)?;
     // Where QEMU was never set up, nothing stands beside ours.
     let qemu = emulated::qemu_files(&cache.root().join("emulator")).ok().map(|(qemu, its)| {
         files.extend(its);

@@ -124,7 +124,7 @@ fn a_grading_goes_on_where_it_was_and_shards_come_together() {
     let shard = |number: usize| {
         let out = folder.path().join(format!("shard-{number}"));
         let ran = grade(&[path, given, "--out", words(&out), "--shard", &format!("{number}/2")]);
-        ran.says("1 students: 1 graded");
+        ran.says("1 student: 1 graded");
         out
     };
     let (first, second) = (shard(1), shard(2));

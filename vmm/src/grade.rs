@@ -259,7 +259,8 @@ fn summary(records: &[Record], kept: usize, out: &Path) -> String {
         parts.extend((number > 0).then(|| format!("{number} {what}")));
     }
     let out = base::text::escape(&out.display().to_string());
-    format!("\n{} students: {}; see {out}/index.html\n", records.len(), parts.join(", "))
+    let students = if records.len() == 1 { "student" } else { "students" };
+    format!("\n{} {students}: {}; see {out}/index.html\n", records.len(), parts.join(", "))
 }
 
 fn shard(text: &str) -> Result<(usize, usize), String> {

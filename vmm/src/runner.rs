@@ -13,7 +13,7 @@ use std::{
 /// The word that lets commands in again, once they are stopped.
 static TOKEN: OnceLock<String> = OnceLock::new();
 
-/// Stops commands, where there is a runner, for a subcommand that prints what others wrote. Says why it can't.
+/// Stops commands, where there is a runner, for a subcommand that prints what others wrote.
 ///
 /// # Errors
 /// No random word can be drawn.
@@ -28,10 +28,8 @@ pub fn stop(command: &Command) -> io::Result<()> {
             | Command::Grade(_)
     );
     if of_others && env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") {
-        let token = TOKEN.get_or_init(|| draw().unwrap_or_default());
-        if token.is_empty() {
-            return Err(io::Error::other("/dev/urandom can't be read"));
-        }
+        let token = draw()?;
+        let token = TOKEN.get_or_init(|| token);
         say::out(&format!("::stop-commands::{token}\n"));
     }
     Ok(())

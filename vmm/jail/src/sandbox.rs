@@ -135,8 +135,7 @@ impl Sandbox {
     pub fn new(budget: Budget) -> Result<Self, Refused> {
         demanded()?;
         let own = Self { budget: budget.wanted()?, ..Self::empty() };
-        let hard = |limit: &Limit| getrlimit(limit.resource).map_or(u64::MAX, |(_, hard)| hard);
-        own.kernel_limits().iter().try_for_each(|limit| limit.fits(hard(limit)))?;
+        own.kernel_limits().iter().try_for_each(|limit| limit.fits(limit.hard()))?;
         Ok(own)
     }
 
@@ -286,11 +285,7 @@ impl Sandbox {
     /// The kernel's own limits, for each process, in prlimit(1)'s words.
     fn limits(&self) -> Vec<OsString> {
         let limits = self.kernel_limits();
-        let words = limits.iter().map(|limit| {
-            // Who has fewer files to open can build all the same.
-            let hard = getrlimit(limit.resource).map_or(u64::MAX, |(_, hard)| hard);
-            format!("--{}={}", limit.name, limit.most.min(hard))
-        });
+        let words = limits.iter().map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
         ["prlimit".to_owned(), "--core=0".to_owned()]
             .into_iter()
             .chain(words)
@@ -312,7 +307,8 @@ impl Sandbox {
             limit(Resource::RLIMIT_FSIZE, "fsize", "bytes in a file", 'f', file, file),
             limit(Resource::RLIMIT_AS, "as", "bytes of address space", 'v', space, space),
             limit(Resource::RLIMIT_CPU, "cpu", "seconds of the processor", 't', seconds, seconds),
-            limit(Resource::RLIMIT_NPROC, "nproc", "processes", 'u', processes, processes),
+            // Who has fewer of these can build all the same: a small machine's users have less than 4096 processes.
+            limit(Resource::RLIMIT_NPROC, "nproc", "processes", 'u', processes.min(256), processes),
             limit(Resource::RLIMIT_NOFILE, "nofile", "open files", 'n', 256, 4096),
         ]
     }
@@ -331,6 +327,11 @@ struct Limit {
 }
 
 impl Limit {
+    /// What this process, and all that it starts, can't go beyond.
+    fn hard(&self) -> u64 {
+        getrlimit(self.resource).map_or(u64::MAX, |(_, hard)| hard)
+    }
+
     /// Whether a process whose own hard limit is this can set it.
     fn fits(&self, hard: u64) -> Result<(), Refused> {
         let Self { what, letter, least: need, .. } = *self;

@@ -89,6 +89,12 @@ impl Verdict {
     pub fn is_against(self) -> bool {
         !matches!(self, Self::Pass | Self::BadInput | Self::Infra | Self::Interrupted)
     }
+
+    /// Whether somebody may say that it does not count: that it is known, or that another attempt went well. Nothing excuses a
+    /// guest that lied.
+    pub fn is_excusable(self) -> bool {
+        self.is_against() && self != Self::Tampered
+    }
 }
 
 impl From<Fault> for Verdict {

@@ -43,9 +43,11 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec
                 run(Next { number: attempts.len() as u32 + 1, after_infra });
             let then = match verdict {
                 Verdict::Infra if hosts < FRESH_HOSTS => Then::FreshHost,
-                // What does not build will not build the next time.
+                // What does not build will not build the next time, and who lied once is not asked again.
                 verdict
-                    if verdict.is_against() && verdict != Verdict::BuildFailed && retried < policy.retry =>
+                    if verdict.is_excusable()
+                        && verdict != Verdict::BuildFailed
+                        && retried < policy.retry =>
                 {
                     Then::Retried
                 }
@@ -70,7 +72,7 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{BadInput, BuildFailed, Fail, Infra, Interrupted, Pass};
+    use Verdict::{BadInput, BuildFailed, Fail, Infra, Interrupted, Pass, Tampered};
     use judge::Settled;
 
     /// The last verdict goes on for ever.
@@ -96,6 +98,8 @@ mod tests {
         assert_eq!(came(&[Fail]), (Fail, false, 3));
         assert_eq!(came(&[BuildFailed, Pass]), (BuildFailed, false, 1), "it would not build again either");
         assert_eq!(came(&[Fail, Interrupted]), (Interrupted, false, 2));
+        assert_eq!(came(&[Tampered, Pass]), (Tampered, false, 1), "who lied once is not asked again");
+        assert_eq!(came(&[Fail, Tampered, Pass]), (Tampered, false, 2));
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Quarantine {
     }
 
     fn excuses_on(&self, today: Date, report: &RunReport) -> Option<&Quarantined> {
-        let fits = |entry: &&Entry| entry.until >= today && entry.fits(report);
+        let fits =
+            |entry: &&Entry| entry.until >= today && report.verdict.is_excusable() && entry.fits(report);
         self.entries.iter().find(fits).map(|entry| &entry.known)
     }
 
@@ -145,11 +146,11 @@ fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {
     });
     let verdict = fields.take("verdict").and_then(|node| {
         let text = reader.text(node, "a verdict")?;
-        match Verdict::named(&text).filter(|verdict| verdict.is_against()) {
+        match Verdict::named(&text).filter(|verdict| verdict.is_excusable()) {
             Some(verdict) => Some((verdict, node)),
             None => {
                 let against = Verdict::names().into_iter();
-                let against = against.filter(|name| Verdict::named(name).is_some_and(Verdict::is_against));
+                let against = against.filter(|name| Verdict::named(name).is_some_and(Verdict::is_excusable));
                 reader.error(
                     Diagnostic::new(
                         &node.span,
@@ -222,6 +223,7 @@ mod tests {
             ("2026-12-31", "soon", "a day, like"),
             ("  verdict: fail\n", "", "at least one of"),
             ("verdict: fail", "verdict: infra", "that can be excused"),
+            ("verdict: fail", "verdict: tampered", "that can be excused"),
             ("verdict: fail", "verdict: fial", "did you mean `fail`?"),
             ("verdict: fail", "fingerprint: abc", "16 hexadecimal digits"),
             ("owner", "onwer", "unknown field"),
@@ -241,6 +243,18 @@ mod tests {
         };
         let excused = |day_: &str, report: &RunReport| quarantine.excuses_on(day(day_), report).is_some();
         assert!(excused("2026-12-31", &report("hello", Verdict::Fail)));
+        let of_a_step = read(&GOOD.replace("verdict: fail", "step: '1'")).unwrap();
+        let scenario = scenario::fixture::scenario("name: hello\nsteps:\n- sleep: 1 s\n");
+        let steps = judge::fixture::run(&scenario, &judge::fixture::good_run(&scenario)).steps;
+        let of_any = |verdict| {
+            let mut report = report("hello", verdict);
+            report.failures.clear();
+            report.steps = steps.clone();
+            report.steps[0].verdict = judge::StepVerdict::Fail;
+            of_a_step.excuses_on(day("2026-01-01"), &report).is_some()
+        };
+        assert!(of_any(Verdict::Fail));
+        assert!(!of_any(Verdict::Tampered), "nothing excuses a guest that lied");
         assert!(!excused("2027-01-01", &report("hello", Verdict::Fail)), "its day is over");
         assert!(!excused("2026-12-31", &report("hello", Verdict::Panic)), "that is another failure");
         assert!(!excused("2026-12-31", &report("other", Verdict::Fail)));

@@ -53,5 +53,5 @@ pub use reason::{Reason, Unmet};
 pub use subtests::{Place, Subtest};
 pub use tail::BoundedLog;
 pub use tampered::Tampered;
-pub use unknown::Unseen;
+pub use unknown::{Unseen, untold_calls};
 pub use verdict::{StepVerdict, Verdict};

@@ -457,6 +457,49 @@ fn no_number_holds_for_calls_that_were_not_seen() {
 }
 
 #[test]
+fn no_exact_number_holds_where_a_tracer_changed_some() {
+    let changed = || Evidence { changed: 1, ..Evidence::default() };
+    let report = counted("2", 0, changed());
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(report.failures[0].got.contains("as a tracer's are"), "{:?}", report.failures);
+    assert_eq!(counted("{at-least: 2}", 0, changed()).verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_the_list_of_modules_says_holds_for_nothing_where_calls_were_not_seen() {
+    let scenario = scenario(CHARDEV);
+    let with = |evidence: Evidence| {
+        let mut events = good_run(&scenario);
+        for event in &mut events {
+            match event {
+                Event::Ended(ended) => ended.evidence = evidence.clone(),
+                Event::StepEnded { index, outcome: StepOutcome::Returned { data, .. } } => {
+                    if let scenario::model::Action::Look { at, .. } = &scenario.steps[*index].action {
+                        *data = vec![Vec::new(); at.len()];
+                    }
+                }
+                _ => {}
+            }
+        }
+        run(&scenario, &events)
+    };
+    let of_modules = |report: &RunReport| {
+        let failed = |it: &&crate::Failure| it.what.starts_with("modules (");
+        report.failures.iter().find(failed).map(|it| it.got.clone())
+    };
+    assert_eq!(of_modules(&with(Evidence::default())), None);
+    for uncounted in [Uncounted::Calls(Door::Int80), Uncounted::Results] {
+        let report = with(Evidence { uncounted: vec![uncounted], ..Evidence::default() });
+        let got = of_modules(&report).unwrap_or_else(|| panic!("{:?}", report.failures));
+        assert!(got.starts_with("not known: "), "{got}");
+        assert_eq!(report.verdict, Verdict::Fail);
+    }
+    // Breakpoints that are the guest's own count nothing.
+    let report = with(Evidence { uncounted: vec![Uncounted::GuestBreakpoint], ..Evidence::default() });
+    assert_eq!(of_modules(&report), None);
+}
+
+#[test]
 fn a_script_is_called_by_its_first_line() {
     let scenario = scenario("steps:\n- script: |\n    # why\n    ls /sys | grep \"${X}\"\n    true\n");
     let Judged::Began(began) = Judge::new(&scenario).begin() else { panic!("no beginning") };

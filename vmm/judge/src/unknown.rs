@@ -66,6 +66,11 @@ impl fmt::Display for Unseen {
     }
 }
 
+/// How many calls had numbers that are not told apart, in words; `None` if there are none.
+pub fn untold_calls(unknown: &[Unseen]) -> Option<String> {
+    unknown.iter().find(|unseen| matches!(unseen, Unseen::Overflow(_))).map(Unseen::to_string)
+}
+
 /// All that was not seen.
 #[derive(Debug, Default)]
 pub struct Unknown(pub Vec<Unseen>);

@@ -3,7 +3,8 @@
 use board::wire::SeenCall;
 use engine::event::Booted;
 use judge::{
-    Attempt, Began, BoundedLog, Build, Judged, JudgedStep, Kernel, RunReport, Settled, Subtest, Then, Verdict,
+    Attempt, Began, BoundedLog, Build, Judged, JudgedStep, Kernel, RunReport, Settled, Subtest, Then,
+    Verdict, untold_calls,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -238,7 +239,9 @@ impl Run {
 
     /// What a reader should know of the verdict beside the reason: other attempts, and the quarantine.
     pub fn remarks(&self) -> Vec<String> {
-        self.settled.as_ref().map(remarks).unwrap_or_default()
+        let untold = self.report.as_ref().and_then(|report| untold_calls(&report.unknown));
+        let of_attempts = self.settled.as_ref().map(remarks).unwrap_or_default();
+        of_attempts.into_iter().chain(untold).collect()
     }
 
     /// The guest's time from the agent's hello to the end.

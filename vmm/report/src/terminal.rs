@@ -9,7 +9,7 @@ use board::wire::Door;
 use engine::event::{Booted, Start};
 use judge::{
     Began, Build, Excuse, Failure, Judged, JudgedStep, Kernel, RunReport, Settled, StepVerdict, SyscallRow,
-    Verdict,
+    Verdict, untold_calls,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -334,17 +334,18 @@ impl Terminal {
         let label = report.verdict.to_string().to_uppercase();
         let label = self.paint(if good { GOOD } else { BAD }, &label);
         let name = escape(&report.scenario);
+        let untold = untold_calls(&report.unknown).map_or(String::new(), |calls| format!("; {calls}"));
         if !good {
             // A compiler says several lines. Indented, none of them looks like a verdict.
             let reason: Vec<String> = report.reason.to_string().lines().map(escape).collect();
-            return writeln!(self.out, "{label}  {name}: {}", reason.join("\n  "));
+            return writeln!(self.out, "{label}  {name}: {}{untold}", reason.join("\n  "));
         }
         let (steps, expectations) = (report.steps.len(), report.expectations);
         let skipped = report.steps.iter().filter(|step| step.verdict == StepVerdict::Skipped).count();
         let skipped = if skipped > 0 { format!(" ({skipped} skipped)") } else { String::new() };
         writeln!(
             self.out,
-            "{label}  {name}: {steps} step{}{skipped}, {expectations} expectation{}, {:.1} s",
+            "{label}  {name}: {steps} step{}{skipped}, {expectations} expectation{}, {:.1} s{untold}",
             if steps == 1 { "" } else { "s" },
             if expectations == 1 { "" } else { "s" },
             report.ran.as_secs_f64()

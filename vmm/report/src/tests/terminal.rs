@@ -52,6 +52,24 @@ fn where_a_guest_began_is_said_and_what_was_wrong_with_what_was_saved() {
 }
 
 #[test]
+fn calls_that_are_not_told_apart_are_in_the_verdicts_line() {
+    let scenario = scenario(SYSCALL);
+    let mut events = good_run(&scenario);
+    for event in &mut events {
+        if let Event::Counted(rows) = event {
+            let mut beyond = rows[0].clone();
+            (beyond.nr, beyond.count) = (u64::MAX, 4097);
+            rows.push(beyond);
+        }
+    }
+    let all = judged(&scenario, &events);
+    let told = "4097 calls had made-up numbers of their own";
+    let text = shown(&all, false);
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("PASS ") && last.contains(told), "{text}");
+}
+
+#[test]
 fn what_goes_wrong_is_shown_with_what_was_printed_and_logged() {
     let text = shown(&troubled(), false);
     assert!(!text.contains('\u{1b}'));

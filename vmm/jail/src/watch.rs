@@ -78,7 +78,7 @@ impl Watch {
     /// # Errors
     /// It takes too much of something.
     pub fn look(&mut self) -> Result<(), Refused> {
-        let Budget { time, processes, memory, disk, .. } = self.budget;
+        let Budget { time, processes, memory, .. } = self.budget;
         if self.started.elapsed() > time {
             let what = format!("it has not ended within {} s", time.as_secs());
             return Err(over(what, "time", "SECONDS"));
@@ -97,13 +97,24 @@ impl Watch {
         }
         if now > self.next_disk {
             let now = Instant::now();
-            let written: u64 = self.writes.iter().map(|folder| written(folder, disk)).sum();
+            let looked = self.look_at_the_disk();
             self.next_disk = Instant::now() + DISK_EVERY.max(now.elapsed() * REST);
-            if written > disk {
-                return Err(over(format!("it has written more than {}", Bytes(disk)), "disk", "SIZE"));
-            }
+            looked?;
         }
         Ok(())
+    }
+
+    /// Looks at what is left of it on the disk: it may have ended between two looks.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn look_at_the_disk(&self) -> Result<(), Refused> {
+        let most = self.budget.disk;
+        let written: u64 = self.writes.iter().map(|folder| written(folder, most)).sum();
+        match written > most {
+            true => Err(over(format!("it has written more than {}", Bytes(most)), "disk", "SIZE")),
+            false => Ok(()),
+        }
     }
 
     /// How many processes there are, and how much memory they have, in bytes.

@@ -11,7 +11,7 @@ use super::{
     Kernel, KernelError, Manifest, kallsyms,
     product::{self, Facts},
     run,
-    sources::hex,
+    sources::{hex, unpacking},
     toolchain::{self, Compiler, Missing},
 };
 use crate::{symbols::Symbols, syscall_table::SyscallTable};
@@ -20,7 +20,7 @@ use base::{
     unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;
-use jail::{Budget, Limits, Refused, Sandbox, intake};
+use jail::{Limits, Refused, Sandbox, intake};
 use modules::Modules;
 use sha2::{Digest, Sha256};
 use std::{
@@ -148,7 +148,8 @@ fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
     }
     let not = |why: String| ForeignError::NotAKernel { path: file.to_owned(), why };
     let package = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.read(&package).write(to);
+    let bytes = fs::metadata(&package).map_or(0, |meta| meta.len());
+    let sandbox = Sandbox::new(unpacking(bytes)).map_err(CacheError::from)?.read(&package).write(to);
     let mut command = run::boxed(&sandbox, "dpkg-deb");
     command.arg("-x").arg(&package).arg(to).current_dir(to);
     let log = to.join("unpack.log");

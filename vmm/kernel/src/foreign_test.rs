@@ -107,3 +107,27 @@ fn an_image_in_its_build_folder_has_the_configuration_and_the_modules_there() {
     fs::create_dir(&stage).unwrap();
     assert!(assemble(parts(), &stage).unwrap_err().to_string().contains("has virtio_mmio neither"));
 }
+
+#[test]
+fn a_package_that_fills_disks_is_ended_and_told() {
+    if toolchain::find("dpkg-deb").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (content, package) = (folder.path().join("content"), folder.path().join("kernel.deb"));
+    fs::create_dir_all(content.join("DEBIAN")).unwrap();
+    let control = "Package: kernel\nVersion: 1\nArchitecture: amd64\nMaintainer: x <x@x.x>\nDescription: x\n";
+    fs::write(content.join("DEBIAN/control"), control).unwrap();
+    // One more than may come out of a small one.
+    for number in 0..2 {
+        let file = fs::File::create(content.join(format!("zeros{number}"))).unwrap();
+        file.set_len(200 << 20).unwrap();
+    }
+    let mut build = std::process::Command::new("dpkg-deb");
+    let build = build.args(["-Zgzip", "-b"]).arg(&content).arg(&package).output().unwrap();
+    assert!(build.status.success(), "{build:?}");
+    let to = folder.path().join("to");
+    fs::create_dir(&to).unwrap();
+    let error = super::package(&package, &to).map(drop).unwrap_err();
+    assert!(error.to_string().contains("256 MiB"), "{error}");
+}

@@ -3,7 +3,12 @@
 //! A zstd-compressed tar archive: first `manifest.json` with every file and its digest, then the files below `entry/`. What
 //! has another digest, is not in the manifest or is missing makes the whole worthless.
 
-use crate::{KernelError, Manifest as About, kernel::Kernel, sources::hex, store};
+use crate::{
+    KernelError, Manifest as About,
+    kernel::Kernel,
+    sources::{self, hex},
+    store,
+};
 use base::cache::{Cache, CacheError, Kind};
 use ruzstd::{
     decoding::StreamingDecoder,
@@ -196,12 +201,19 @@ fn append(tar: &mut Builder<Vec<u8>>, name: &str, bytes: &[u8], mode: u32) -> io
 /// # Errors
 /// It is none, or it was changed; then nothing is imported.
 pub fn import(cache: &Cache, file: &Path, digest: Option<&str>) -> Result<Parcel, KernelError> {
+    // What can't be measured is no file, and little comes out of it.
+    let bytes = fs::metadata(file).map_or(0, |meta| meta.len());
+    import_up_to(cache, file, digest, sources::most_unpacked(bytes))
+}
+
+/// The same, if no more than so many bytes come out of it.
+fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> Result<Parcel, KernelError> {
     let other = |why: String| ParcelError::Other { path: file.to_owned(), why };
     let changed = |why: String| ParcelError::Changed { path: file.to_owned(), why };
     let input = File::open(file).map_err(|error| other(error.to_string()))?;
     let decoder =
         StreamingDecoder::new(io::BufReader::new(input)).map_err(|error| other(error.to_string()))?;
-    let mut archive = Archive::new(decoder);
+    let mut archive = Archive::new(Bounded { inner: decoder, most, left: most });
     let mut entries = archive.entries().map_err(|error| other(error.to_string()))?;
     let mut first = match entries.next() {
         Some(first) => first.map_err(|error| other(error.to_string()))?,
@@ -249,16 +261,25 @@ pub fn import(cache: &Cache, file: &Path, digest: Option<&str>) -> Result<Parcel
         fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         match (item, entry.header().entry_type()) {
             (Item::File { sha256, program }, EntryType::Regular) => {
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes).map_err(|error| changed(error.to_string()))?;
-                if hex(Sha256::digest(&bytes)) != sha256 {
+                let mut digest = Sha256::new();
+                let mut out = File::create(&target).map_err(CacheError::io("write", &target))?;
+                let mut buffer = vec![0; 1 << 18];
+                loop {
+                    let count = entry.read(&mut buffer).map_err(|error| changed(error.to_string()))?;
+                    if count == 0 {
+                        break;
+                    }
+                    digest.update(&buffer[..count]);
+                    out.write_all(&buffer[..count]).map_err(CacheError::io("write", &target))?;
+                }
+                if hex(digest.finalize()) != sha256 {
                     return Err(changed(format!("{shown} has another content")).into());
                 }
                 if shown == MAKEFILE {
+                    let bytes = fs::read(&target).map_err(CacheError::io("read", &target))?;
                     let text = String::from_utf8_lossy(&bytes).replace(PLACE, &place.display().to_string());
-                    bytes = text.into_bytes();
+                    fs::write(&target, text).map_err(CacheError::io("write", &target))?;
                 }
-                fs::write(&target, bytes).map_err(CacheError::io("write", &target))?;
                 let mode = if program { 0o755 } else { 0o644 };
                 fs::set_permissions(&target, PermissionsExt::from_mode(mode))
                     .map_err(CacheError::io("write", &target))?;
@@ -291,6 +312,24 @@ pub fn import(cache: &Cache, file: &Path, digest: Option<&str>) -> Result<Parcel
         stage.commit(&place)?;
     }
     Ok(Parcel { hash, release, digest: found, cached })
+}
+
+/// So many bytes, and an error behind them.
+struct Bounded<R> {
+    inner: R,
+    most: u64,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            let most = self.most;
+            io::Error::other(format!("more than {most} bytes come out of it, and of no kernel would"))
+        })?;
+        Ok(count)
+    }
 }
 
 /// Whether a path leads to something below where it begins.

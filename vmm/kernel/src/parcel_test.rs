@@ -109,3 +109,17 @@ fn links_stay_in_the_entry() {
         assert_eq!(is_inside(Path::new(path)), good, "{path}");
     }
 }
+
+#[test]
+fn a_file_that_is_far_larger_than_any_kernel_is_not_unpacked_to_its_end() {
+    let (_setup, file, _) = exported();
+    let (_folder, cache) = elsewhere();
+    // Of zeros many take few bytes; its manifest may list it.
+    let vast =
+        changed(&file, |name, bytes| Some(if name == "entry/vmlinux" { vec![0; 8 << 20] } else { bytes }));
+    let error = import_up_to(&cache, &vast, None, 4 << 20).unwrap_err();
+    assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+    assert!(error.to_string().contains("more than 4194304 bytes come out of it"), "{error}");
+    assert!(cache.keys(Kind::Kernel).unwrap().is_empty());
+    assert!(import_up_to(&cache, &file, None, 4 << 20).is_ok(), "a kernel's own size is well below");
+}

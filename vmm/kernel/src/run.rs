@@ -147,7 +147,9 @@ pub fn run_in(
     if let Some(lacks) = way().lacks() {
         SAID.call_once(|| note(&lacks));
     }
-    run_to_end(command, Some(sandbox), log, lock, on_line)
+    let ran = run_to_end(command, Some(sandbox), log, lock, on_line)?;
+    sandbox.wrote_too_much(ran.status)?;
+    Ok(ran)
 }
 
 fn run_to_end(
@@ -210,6 +212,7 @@ fn run_to_end(
         }
     }
     let status = group.child.wait().map_err(CacheError::io("wait for", &program))?;
+    group.watch.as_ref().map_or(Ok(()), Watch::look_at_the_disk)?;
     let log = log.to_owned();
     match status.signal() {
         Some(signal) => Err(CacheError::Killed { signal, log }),
@@ -279,6 +282,14 @@ impl Fed {
     /// It does.
     pub fn look(&mut self) -> Result<(), Refused> {
         self.0.watch.as_mut().map_or(Ok(()), Watch::look)
+    }
+
+    /// The same once it has ended, of what it has written.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn ended(&self) -> Result<(), Refused> {
+        self.0.watch.as_ref().map_or(Ok(()), Watch::look_at_the_disk)
     }
 }
 

@@ -175,6 +175,17 @@ const LEAST: u64 = 256 << 20;
 /// Of what tar says, the first reason is shown.
 const MOST_WORDS: u64 = 64 << 10;
 
+/// What may come out of an archive of this size, in bytes. No kernel packs down to a hundredth: what does is made to fill disks.
+pub(super) fn most_unpacked(bytes: u64) -> u64 {
+    bytes.saturating_mul(RATIO).max(LEAST)
+}
+
+/// What a tool may take that unpacks an archive of this size; 0 where that is not known.
+pub(super) fn unpacking(bytes: u64) -> Budget {
+    let disk = if bytes > 0 { Budget::TOOL.disk.min(most_unpacked(bytes)) } else { Budget::TOOL.disk };
+    Budget { disk, ..Budget::TOOL }
+}
+
 /// Feeds a tarball to tar, so that we can count. It runs in a box: there it makes no device, and writes nowhere else.
 pub(super) fn unpack(
     mut input: impl Read,
@@ -186,12 +197,7 @@ pub(super) fn unpack(
     let total = if bytes == 0 { Total::Unknown } else { Total::Known(bytes) };
     let progress = Progress::start(&format!("unpacking {what}"), Unit::Bytes, total);
     let start = CacheError::io("start", Path::new("tar"));
-    let mut budget = Budget::TOOL;
-    if bytes > 0 {
-        // No kernel packs down to a hundredth: what does is made to fill disks.
-        budget.disk = budget.disk.min(bytes.saturating_mul(RATIO).max(LEAST));
-    }
-    let sandbox = Sandbox::new(budget).map_err(CacheError::from)?.write(to);
+    let sandbox = Sandbox::new(unpacking(bytes)).map_err(CacheError::from)?.write(to);
     let mut command = run::boxed_and_fed(&sandbox, "tar");
     command.args(["--extract", "--file=-", "--no-same-owner", "--no-same-permissions"]).args(compression);
     // What it says is little: a name and a reason, and it ends.
@@ -230,6 +236,7 @@ pub(super) fn unpack(
         }
         tar.look().map_err(CacheError::from)?;
     };
+    tar.ended().map_err(CacheError::from)?;
     if status.success() {
         return Ok(());
     }

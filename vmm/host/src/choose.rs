@@ -190,8 +190,6 @@ pub enum Host {
     Kvm(Machines),
     /// In an emulator.
     Emulated(Box<EmulatedHost>),
-    /// In an emulator with an Intel processor, which is started for each plan; where its files are.
-    Intel(PathBuf),
 }
 
 impl Chosen {
@@ -203,7 +201,7 @@ impl Chosen {
     pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
         Ok(match &self.kind {
             Kind::Kvm => Host::Kvm(Machines::default()),
-            Kind::Intel => Host::Intel(self.files.clone()),
+            Kind::Intel => Host::Emulated(Box::new(EmulatedHost::intel(&self.files, guests_mib))),
             Kind::Emulated => Host::Emulated(Box::new(EmulatedHost::start(&self.files, guests_mib)?)),
             Kind::Served(folder) => Host::Emulated(Box::new(EmulatedHost::join(&self.files, folder, stop)?)),
         })
@@ -224,7 +222,6 @@ impl Host {
         match self {
             Self::Kvm(machines) => machines.execute(plan, stop, sink).map_err(HostError::Engine),
             Self::Emulated(host) => Ok(host.execute(plan, stop, sink)?),
-            Self::Intel(files) => Ok(emulated_intel::execute(files, plan, stop, sink)?),
         }
     }
 }

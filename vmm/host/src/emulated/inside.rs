@@ -4,7 +4,7 @@
 //! to report a failure to but its console, which the harness outside keeps and shows.
 
 use super::{
-    MODULES, PORT_PREFIX,
+    BLOBS, MODULES, PORT_PREFIX,
     room::{free, keep_blobs, keep_machines, make_room},
     talk::{Blob, CALL_LENGTH, Call, FILES, FromHost, Key, ToHost, files},
 };
@@ -20,16 +20,15 @@ use nix::{
 use plan::Plan;
 use std::{
     cell::{Cell, RefCell},
+    ffi::CString,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 use tempfile::TempPath;
-
-/// Where files that were sent are kept: in memory, like everything here.
-const BLOBS: &str = "/blobs";
 
 /// Where saved machines are: they live as long as this host, and travel in its own saved state.
 const MACHINES: &str = "/machines";
@@ -39,6 +38,9 @@ const IDLE: Duration = Duration::from_millis(10);
 
 /// A client that is alive has no longer pauses than this in what it sends.
 const STALL: Duration = Duration::from_secs(2);
+
+/// The same where this host's clock is not the client's: what takes that a second may be an hour here.
+const AGES: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A client that takes nothing for so long is not there.
 const UNREAD: Duration = Duration::from_secs(60);
@@ -57,21 +59,33 @@ pub fn init() -> io::Result<()> {
         set_up(&emulated_intel::MODULES)?;
         return emulated_intel::run_inside();
     }
+    let key =
+        super::key_from_hex(fs::read_to_string("/vmm-host")?.trim()).ok_or(io::ErrorKind::InvalidData)?;
+    if let Ok(modules) = fs::read_to_string(emulated_intel::WIRE_MODULES) {
+        set_up(&modules.lines().collect::<Vec<_>>())?;
+        serve(&File::from(OwnedFd::from(emulated_intel::stream()?)), "the wire", &key, AGES);
+        return Ok(());
+    }
     set_up(&MODULES)?;
     if Path::new(super::bench::ORDER).exists() {
         return super::bench::inside();
     }
-    let key =
-        super::key_from_hex(fs::read_to_string("/vmm-host")?.trim()).ok_or(io::ErrorKind::InvalidData)?;
     let ports = ports()?;
     thread::scope(|scope| {
         for port in ports {
-            scope.spawn(move || serve(&port, &key));
+            scope.spawn(move || {
+                let name = port.display().to_string();
+                match OpenOptions::new().read(true).write(true).open(&port) {
+                    Ok(file) => serve(&file, &name, &key, STALL),
+                    Err(error) => eprintln!("failed to open {name}: {error}"),
+                }
+            });
         }
     });
     Ok(())
 }
 
+/// Mounts what there always is, and loads modules: each by its name, and parameters behind it.
 fn set_up(modules: &[&str]) -> io::Result<()> {
     for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
@@ -82,9 +96,11 @@ fn set_up(modules: &[&str]) -> io::Result<()> {
     let _ = fs::write("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always");
     fs::create_dir_all(BLOBS)?;
     for module in modules {
-        let path = format!("/modules/{module}");
+        let (name, parameters) = module.split_once(' ').unwrap_or((module, ""));
+        let path = format!("/modules/{name}");
+        let parameters = CString::new(parameters)?;
         File::open(&path)
-            .and_then(|file| Ok(finit_module(&file, c"", ModuleInitFlags::empty())?))
+            .and_then(|file| Ok(finit_module(&file, &parameters, ModuleInitFlags::empty())?))
             .map_err(|error| failed(&format!("load {path}"), error))?;
     }
     Ok(())
@@ -117,30 +133,31 @@ fn ports() -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// Serves one client after the other.
-fn serve(port: &Path, key: &Key) {
-    let file = match OpenOptions::new().read(true).write(true).open(port) {
-        Ok(file) => file,
-        Err(error) => return eprintln!("failed to open {}: {error}", port.display()),
-    };
+/// Serves one client after the other, each of which says something within `patience` where it has to.
+fn serve(port: &File, name: &str, key: &Key, patience: Duration) {
     // A plan may go on with the machine of the plan before.
     let mut machines = Machines::default();
     loop {
-        match conversation(&file, key, &mut machines) {
+        match conversation(port, key, &mut machines, patience) {
             Ok(()) | Err(LinkError::Closed) => {}
-            Err(error) => eprintln!("{}: {error}", port.display()),
+            Err(error) => eprintln!("{name}: {error}"),
         }
         thread::sleep(IDLE);
     }
 }
 
-fn conversation(port: &File, key: &Key, machines: &mut Machines) -> Result<(), LinkError> {
+fn conversation(
+    port: &File,
+    key: &Key,
+    machines: &mut Machines,
+    patience: Duration,
+) -> Result<(), LinkError> {
     let mut link = Link::new(port.try_clone()?)?;
-    if !answer_call(&mut link, key)? {
+    if !answer_call(&mut link, key, patience)? {
         return Ok(());
     }
     let link = RefCell::new(link);
-    let answer = match take_order(&link, Path::new(BLOBS)) {
+    let answer = match take_order(&link, Path::new(BLOBS), patience) {
         Ok((plan, _luggage)) => run(&plan, &link, machines),
         Err(Refusal::Link(error)) => return Err(error),
         Err(Refusal::Say(why)) => FromHost::Failed(why),
@@ -193,9 +210,9 @@ impl From<LinkError> for Refusal {
 
 /// Takes in a plan and the files that it needs. Its luggage is of no use to later ones, and goes with what comes back beside it;
 /// others may bring just the same meanwhile, so it has a name of its own.
-fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), Refusal> {
-    let slow = || Refusal::Say(format!("received nothing for {} s", STALL.as_secs()));
-    let offer = link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)?;
+fn take_order(link: &RefCell<Link>, folder: &Path, patience: Duration) -> Result<(Plan, TempPath), Refusal> {
+    let slow = || Refusal::Say(format!("received nothing for {} s", patience.as_secs()));
+    let offer = link.borrow_mut().receive(Instant::now() + patience)?.ok_or_else(slow)?;
     let ToHost::Offer(blobs) = offer else {
         return Err(Refusal::Say("received a plan without its files".to_owned()));
     };
@@ -218,10 +235,10 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
     say(link, &FromHost::Need(needed));
     for ((blob, place), needed) in blobs.iter().zip(&places).zip(needed) {
         if needed {
-            take(&mut link.borrow_mut(), blob, place, folder)?;
+            take(&mut link.borrow_mut(), blob, place, folder, patience)?;
         }
     }
-    match link.borrow_mut().receive(Instant::now() + STALL)?.ok_or_else(slow)? {
+    match link.borrow_mut().receive(Instant::now() + patience)?.ok_or_else(slow)? {
         ToHost::Run(mut plan) => {
             files(&mut plan).into_iter().zip(places).for_each(|(file, place)| *file = place);
             if let Some(warm) = &mut plan.warm {
@@ -236,7 +253,7 @@ fn take_order(link: &RefCell<Link>, folder: &Path) -> Result<(Plan, TempPath), R
 }
 
 /// Drops bytes until somebody calls, and answers. Says whether the caller went on to speak.
-fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
+fn answer_call(link: &mut Link, key: &Key, patience: Duration) -> Result<bool, LinkError> {
     let mut stream: Vec<u8> = Vec::new();
     let mut answered = None;
     let mut deadline = None;
@@ -249,7 +266,7 @@ fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
             if answered != Some(call) {
                 link.send_raw(&[call.bytes(), key].concat());
                 answered = Some(call);
-                deadline = Some(Instant::now() + STALL);
+                deadline = Some(Instant::now() + patience);
             }
             stream = rest.to_vec();
         } else if answered.is_some() && !Call::may_begin(&stream) {
@@ -266,7 +283,13 @@ fn answer_call(link: &mut Link, key: &Key) -> Result<bool, LinkError> {
 }
 
 /// Takes a file's bytes in. It has its name only once it is whole.
-fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(), Refusal> {
+fn take(
+    link: &mut Link,
+    blob: &Blob,
+    place: &Path,
+    folder: &Path,
+    patience: Duration,
+) -> Result<(), Refusal> {
     let cant_keep = |error: io::Error| {
         Refusal::Say(format!("failed to keep a file of {} bytes in the host's memory: {error}", blob.length))
     };
@@ -274,9 +297,9 @@ fn take(link: &mut Link, blob: &Blob, place: &Path, folder: &Path) -> Result<(),
     let mut partial = tempfile::NamedTempFile::new_in(folder).map_err(cant_keep)?;
     let mut left = blob.length;
     while left > 0 {
-        let bytes = link.receive_raw(Instant::now() + STALL)?;
+        let bytes = link.receive_raw(Instant::now() + patience)?;
         if bytes.is_empty() {
-            return Err(Refusal::Say(format!("received nothing for {} s", STALL.as_secs())));
+            return Err(Refusal::Say(format!("received nothing for {} s", patience.as_secs())));
         }
         let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         partial.write_all(&bytes[..length]).map_err(cant_keep)?;
@@ -349,7 +372,7 @@ mod tests {
         client.send_raw(&call.bytes()[..10]);
         thread::scope(|scope| {
             scope.spawn(|| {
-                assert!(answer_call(&mut host, &KEY).unwrap());
+                assert!(answer_call(&mut host, &KEY, STALL).unwrap());
                 let first = host.receive::<ToHost>(soon()).unwrap().unwrap();
                 assert!(matches!(first, ToHost::Offer(_)));
             });
@@ -365,7 +388,7 @@ mod tests {
     fn a_second_caller_is_answered_though_nobody_saw_the_first_one_hang_up() {
         let (mut client, mut host) = pair();
         thread::scope(|scope| {
-            let first = scope.spawn(|| answer_call(&mut host, &KEY).unwrap());
+            let first = scope.spawn(|| answer_call(&mut host, &KEY, STALL).unwrap());
             for _ in 0..2 {
                 let call = Call::new().unwrap();
                 client.send_raw(call.bytes());
@@ -387,7 +410,7 @@ mod tests {
             client.send(&ToHost::Offer([blob(&kernel), blob(&initramfs), blob(b"luggage")]));
             client.flush(soon()).unwrap();
             let order = thread::scope(|scope| {
-                let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path()));
+                let order = scope.spawn(|| take_order(&RefCell::new(host), folder.path(), STALL));
                 let need = client.receive::<FromHost>(soon()).unwrap().unwrap();
                 let FromHost::Need(all) = need else { panic!("{need:?}") };
                 // What a scenario brings is each run's own, though others bring the same.
@@ -455,7 +478,7 @@ mod tests {
     }
 
     fn take_order_of(link: RefCell<Link>, folder: &Path) -> String {
-        match take_order(&link, folder) {
+        match take_order(&link, folder, STALL) {
             Ok(_) => panic!("it was taken"),
             Err(Refusal::Say(why)) => why,
             Err(Refusal::Link(error)) => panic!("{error}"),

@@ -17,20 +17,24 @@ pub use bench::{bench_boot, qemu_files};
 pub use inside::{init, is_init};
 pub(crate) use qemu::{tail, tied_to_us};
 pub use slot::{EmulatedHost, Serving};
+pub(crate) use talk::Key;
 
+use crate::emulated_intel::IntelError;
 use base::cache::CacheError;
 use std::{
     io,
     path::{Path, PathBuf},
     process::ExitStatus,
 };
-use talk::Key;
 
 /// A file in a host's initrd: where, mode, content.
 pub type HostFile = (String, u32, Vec<u8>);
 
 /// Names of our ports begin with this.
 const PORT_PREFIX: &str = "vmm.slot.";
+
+/// Where files that were sent to a host are kept: in memory, like everything there.
+const BLOBS: &str = "/blobs";
 
 /// So many runs at once.
 pub const SLOTS: usize = 4;
@@ -108,12 +112,21 @@ pub enum EmulatedError {
     /// The machine inside could not be started.
     #[error("run the plan in the emulated host: {0}")]
     Failed(String),
+    /// The one with an Intel processor.
+    #[error(transparent)]
+    Intel(Box<IntelError>),
     /// The conversation broke off or went wrong.
     #[error("talk to the emulated host: {0}; it said last:\n  {1}")]
     Talk(String, String),
     /// The caller gave up.
     #[error("finish: interrupted")]
     Interrupted,
+}
+
+impl From<IntelError> for EmulatedError {
+    fn from(error: IntelError) -> Self {
+        Self::Intel(Box::new(error))
+    }
 }
 
 impl EmulatedError {

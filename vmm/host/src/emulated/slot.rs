@@ -1,12 +1,13 @@
 //! The harness's side: starting a host or finding one that is served, and one run in one of its slots.
 
 use super::{
-    EmulatedError, SLOTS,
+    BLOBS, EmulatedError, HostFile, SLOTS,
     initrd::{self, Initrd},
     own::OwnHost,
     qemu::socket,
-    talk::{Blob, Call, FromHost, Key, ToHost, files},
+    talk::{Blob, Call, FILES, FromHost, Key, ToHost, files},
 };
+use crate::emulated_intel::{IntelHost, SILENCE};
 use base::stage::of_ones_own;
 use engine::{
     event::{Event, Start},
@@ -52,6 +53,8 @@ pub struct EmulatedHost {
 enum Slot {
     /// A host of our own.
     Own(Box<OwnHost>),
+    /// The same with an Intel processor.
+    Intel(Box<IntelHost>),
     /// One slot of a host that somebody else keeps; held by the lock on its file.
     Shared { folder: PathBuf, number: usize, _lock: File },
 }
@@ -65,6 +68,13 @@ impl EmulatedHost {
     pub fn start(files: &Path, guests_mib: u32) -> Result<Self, EmulatedError> {
         let own = OwnHost::start(files, None, guests_mib)?;
         Ok(Self { key: own.key(), slot: Slot::Own(Box::new(own)), called: false })
+    }
+
+    /// Will start a host with an Intel processor, once there is a plan for it. `files` is where `./setup intel` puts what it prepares.
+    pub fn intel(files: &Path, guests_mib: u32) -> Self {
+        // It has its key when it is started.
+        let slot = Slot::Intel(Box::new(IntelHost::new(files, guests_mib)));
+        Self { slot, key: Key::default(), called: false }
     }
 
     /// Takes a slot of the host that `vmm host serve` keeps in `folder`, waiting until one is free.
@@ -119,6 +129,19 @@ impl EmulatedHost {
         let [kernel, initramfs, luggage] = files(&mut plan).map(&mut load);
         let offer = [kernel?, initramfs?, luggage?];
 
+        if let Slot::Intel(intel) = &mut self.slot {
+            // What a scenario brings is of no use to another one, so that is sent.
+            let lasting = offer.iter().zip(&bytes).take(FILES - 1);
+            let has: Vec<HostFile> = lasting
+                .filter_map(|(blob, bytes)| {
+                    let place = blob.place(Path::new(BLOBS))?.display().to_string();
+                    Some((place, 0o444, bytes.clone()))
+                })
+                .collect();
+            if let Some(key) = intel.wake(plan.machine.memory_mib, &has)? {
+                self.key = key;
+            }
+        }
         let mut link = self.call(stop)?;
         link.send(&ToHost::Offer(offer));
         let FromHost::Need(needed) = self.next(&mut link, ANSWER, stop)? else {
@@ -146,8 +169,10 @@ impl EmulatedHost {
             }
         }
         drop(link);
-        if made && let Slot::Own(own) = &mut self.slot {
-            own.save();
+        match &mut self.slot {
+            Slot::Own(own) if made => own.save(),
+            Slot::Intel(intel) => intel.rest(),
+            _ => {}
         }
         Ok(())
     }
@@ -181,13 +206,20 @@ impl EmulatedHost {
 
     /// Connects, and calls until the host answers.
     fn try_call(&mut self, stop: &dyn Fn() -> bool) -> Result<Link, EmulatedError> {
-        let (path, limit) = match &self.slot {
-            Slot::Own(own) => (socket(&own.folder, 0), if own.is_continued { CONTINUE } else { START }),
-            Slot::Shared { folder, number, .. } => (socket(folder, *number), ANSWER),
+        let limit = match &self.slot {
+            Slot::Own(own) if own.is_continued => CONTINUE,
+            Slot::Own(_) => START,
+            Slot::Shared { .. } => ANSWER,
+            Slot::Intel(_) => SILENCE,
         };
         let deadline = Instant::now() + limit;
         let stream = loop {
-            match UnixStream::connect(&path) {
+            let connected = match &self.slot {
+                Slot::Own(own) => UnixStream::connect(socket(&own.folder, 0)),
+                Slot::Shared { folder, number, .. } => UnixStream::connect(socket(folder, *number)),
+                Slot::Intel(intel) => intel.connect(),
+            };
+            match connected {
                 Ok(stream) => break stream,
                 // QEMU has not come to it yet.
                 Err(_) if self.is_own() && Instant::now() < deadline => {
@@ -214,7 +246,11 @@ impl EmulatedHost {
             }
             if let Some((key, rest)) = call.answered(&stream) {
                 if key != self.key {
-                    return Err(EmulatedError::OtherBuild(path.parent().unwrap_or(&path).to_owned()));
+                    let folder = match &self.slot {
+                        Slot::Shared { folder, .. } => folder.clone(),
+                        _ => PathBuf::new(),
+                    };
+                    return Err(EmulatedError::OtherBuild(folder));
                 }
                 link.unread(rest);
                 return Ok(link);
@@ -229,6 +265,8 @@ impl EmulatedHost {
         limit: Duration,
         stop: &dyn Fn() -> bool,
     ) -> Result<FromHost, EmulatedError> {
+        // What a plan may take is in the time of that host.
+        let limit = if matches!(self.slot, Slot::Intel(_)) { SILENCE } else { limit };
         let deadline = Instant::now() + limit;
         loop {
             match link.receive(deadline.min(Instant::now() + LOOK)) {
@@ -250,15 +288,16 @@ impl EmulatedHost {
         }
         match &mut self.slot {
             Slot::Own(own) => own.qemu.check(),
+            Slot::Intel(intel) => Ok(intel.check()?),
             Slot::Shared { .. } => Ok(()),
         }
     }
 
     fn broken(&mut self, error: &dyn std::fmt::Display) -> EmulatedError {
-        if let Slot::Own(own) = &mut self.slot {
+        if self.is_own() {
             // A connection breaks a moment before its process is seen to be gone.
             thread::sleep(Duration::from_millis(100));
-            if let Err(died) = own.qemu.check() {
+            if let Err(died) = self.look(&|| false) {
                 return died;
             }
         }
@@ -273,16 +312,18 @@ impl EmulatedHost {
         match &self.slot {
             Slot::Shared { folder, .. } => EmulatedError::NotServed { folder: folder.clone(), source },
             Slot::Own(own) => EmulatedError::io("connect to QEMU in", &own.folder)(source),
+            Slot::Intel(intel) => EmulatedError::Talk(source.to_string(), intel.tail()),
         }
     }
 
     fn is_own(&self) -> bool {
-        matches!(self.slot, Slot::Own(_))
+        matches!(self.slot, Slot::Own(_) | Slot::Intel(_))
     }
 
     fn tail(&self) -> String {
         match &self.slot {
             Slot::Own(own) => own.qemu.tail(),
+            Slot::Intel(intel) => intel.tail(),
             Slot::Shared { folder, .. } => format!("(see {})", folder.join("console").display()),
         }
     }

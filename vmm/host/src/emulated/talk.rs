@@ -26,7 +26,7 @@ const MAGIC: [u8; 8] = *b"\xff\xff\xff\xffvmm\x01";
 pub(super) const CALL_LENGTH: usize = 24;
 
 /// Says which build of `vmm` this is: both sides must be the same one, their messages have no versions.
-pub(super) type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 /// The beginning of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

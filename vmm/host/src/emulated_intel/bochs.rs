@@ -1,10 +1,14 @@
 //! The Bochs process.
 
-use super::{IntelError, image};
+use super::{IntelError, image, wire};
 use crate::emulated::{tail, tied_to_us};
 use nix::{
     pty::openpty,
-    sys::personality::{self, Persona},
+    sys::{
+        personality::{self, Persona},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
 };
 use std::{
     fs::{self, File},
@@ -17,6 +21,8 @@ use std::{
 /// What the host's serial ports are written to, in the run's folder.
 const CONSOLE: &str = "console";
 pub(super) const EVENTS: &str = "events";
+/// Its disk, there.
+pub(super) const DISK: &str = "disk";
 /// What it says of itself, is told of its machine, and told to do.
 const LOG: &str = "log";
 const CONFIGURATION: &str = "bochsrc";
@@ -38,6 +44,9 @@ impl Bochs {
         };
         // Bochs runs in the folder: where that is would change how far apart things are in its memory.
         write(CONFIGURATION, &configuration(files, memory_mib))?;
+        let disk = folder.join(DISK);
+        let made = File::create(&disk).and_then(|file| file.set_len(wire::DISK));
+        made.map_err(IntelError::io("make", &disk))?;
         // Debian's build begins in its debugger, which has to be told to go on.
         write(COMMANDS, "c\n")?;
         let program = files.join("bochs");
@@ -55,6 +64,22 @@ impl Bochs {
         // It ends with an error once Bochs has closed the other side.
         thread::spawn(move || io::copy(&mut screen, &mut io::sink()));
         Ok(Self { child, log: folder.join(LOG), console: folder.join(CONSOLE) })
+    }
+
+    /// Has it stand still until it is to go on. Nothing in it can notice: its clock counts instructions.
+    pub(super) fn stand_still(&self) {
+        // Where it is gone, that is told when it is to go on.
+        let _ = kill(self.pid(), Signal::SIGSTOP);
+    }
+
+    pub(super) fn go_on(&self) -> Result<(), IntelError> {
+        let fail = |error: nix::Error| IntelError::io("wake", Path::new("Bochs"))(error.into());
+        kill(self.pid(), Signal::SIGCONT).map_err(fail)
+    }
+
+    /// It has not been waited for, so no other process has its number.
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
     }
 
     /// An error that says what the host said, if it runs no more.
@@ -123,7 +148,14 @@ fn configuration(files: &Path, memory_mib: u32) -> String {
         format!("vgaromimage: file={}", files.join("vgabios.bin").display()),
         format!("optramimage1: file={}, address=0x0", image::MEMORY),
         "pci: enabled=0".to_owned(),
+        "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14".to_owned(),
         format!("com1: enabled=1, mode=file, dev={CONSOLE}"),
+        format!(
+            "ata0-master: type=disk, path={DISK}, mode=flat, cylinders={}, heads={}, spt={}",
+            wire::CYLINDERS,
+            wire::HEADS,
+            wire::SECTORS_A_TRACK
+        ),
         format!("com2: enabled=1, mode=file, dev={EVENTS}"),
         format!("log: {LOG}"),
         "error: action=ignore".to_owned(),

@@ -1,21 +1,27 @@
 //! A KVM host on an Intel processor, under emulation: Bochs has VMX with nested paging, which QEMU's TCG has not.
 //!
-//! It runs one instruction after the other, some fifty million a second, so a host is made for one run and small: there is no
-//! firmware, no boot loader and no kernel that unpacks itself. All of its memory is laid out here (`image`), with
-//! kernel, this very program as init, and in the initrd the plan and the guest's files. What happens comes out as on any
-//! emulated host, by a serial port that Bochs writes to a file.
+//! It runs one instruction after the other, some fifty million a second, so a host is small: there is no firmware, no boot loader
+//! and no kernel that unpacks itself. All of its memory is laid out here (`image`), with kernel, this very program as init, and in
+//! the initrd the first guest's files. Plans go in, and what happens comes out, as with any emulated host (`own`); in place of a port there is
+//! a disk (`wire`).
+//!
+//! Where instructions are counted nothing comes from outside once it runs: all that such a host does is in its initrd, and what comes of
+//! it goes to a serial port that Bochs writes to a file ([`work`]).
 
 mod bochs;
 mod image;
 mod inside;
+mod own;
+mod wire;
 
 pub(crate) use inside::{ORDER, run as run_inside};
+pub(crate) use own::{IntelHost, WIRE_MODULES, stream};
 
 use crate::{
     boot_bench::{BootBench, Sample},
-    emulated::{HostFile, initrd},
+    emulated::HostFile,
 };
-use base::{cache::CacheError, stage::Stage};
+use base::cache::CacheError;
 use bochs::Bochs;
 use engine::event::Event;
 use inside::FromHost;
@@ -23,7 +29,7 @@ use plan::Plan;
 use protocol::Frames;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -32,14 +38,8 @@ use std::{
 /// What turns Debian's cloud kernel into a KVM host on Intel, in the order of loading.
 pub(crate) const MODULES: [&str; 3] = ["irqbypass.ko", "kvm.ko", "kvm-intel.ko"];
 
-/// The host's own memory, in MiB, beside its guests': the kernel, and everything in the initrd twice.
-const OWN_MEMORY_MIB: u32 = 512;
-
-/// Below 1 GiB lies all that the boot reads; more than 3 GiB has a gap for devices, which the boot ROM knows nothing of.
-const MOST_MEMORY_MIB: u32 = 3 << 10;
-
 /// A host that says nothing for so long does nothing. Its guests' time limits are in its own time.
-const SILENCE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// How often the caller is asked whether to give up, and Bochs looked after.
 const LOOK: Duration = Duration::from_millis(50);
@@ -132,32 +132,12 @@ impl IntelError {
 /// # Errors
 /// [`IntelError::Missing`].
 pub fn check(files: &Path) -> Result<(), IntelError> {
-    let modules = MODULES.map(|name| files.join("modules").join(name));
+    own::modules(files)?;
     let others = ["bochs", "vgabios.bin", "vmlinuz"].map(|name| files.join(name));
-    match others.into_iter().chain(modules).find(|path| !path.exists()) {
+    match others.into_iter().find(|path| !path.exists()) {
         Some(path) => Err(IntelError::Missing(path)),
         None => Ok(()),
     }
-}
-
-/// Carries out a plan in a host of its own, as [`engine::execute`] does here.
-///
-/// # Errors
-/// The host failed, or `stop` said so; never the guest's fault.
-pub fn execute(
-    files: &Path,
-    plan: &Plan,
-    stop: &dyn Fn() -> bool,
-    sink: &mut dyn FnMut(Event),
-) -> Result<(), IntelError> {
-    // Such a host is made for this plan alone: there is no saved machine in it, and nobody to make one for.
-    let plan = Plan { warm: None, ..plan.clone() };
-    let guests_mib = plan.machine.memory_mib;
-    work(files, &[Job::Plan(plan.into())], Vec::new(), guests_mib, stop, &mut |_, said| {
-        if let Said::Event(event) = said {
-            sink(*event);
-        }
-    })
 }
 
 /// Does several jobs, one after the other, in one host of their own: what one leaves, such as a saved machine, the next one
@@ -165,7 +145,7 @@ pub fn execute(
 /// a job is told once it is done, with its number, counted from 0.
 ///
 /// # Errors
-/// As [`execute`].
+/// The host failed, or `stop` said so; never the guest's fault.
 pub fn work(
     files: &Path,
     jobs: &[Job],
@@ -174,19 +154,10 @@ pub fn work(
     stop: &dyn Fn() -> bool,
     sink: &mut dyn FnMut(usize, Said),
 ) -> Result<(), IntelError> {
-    let tmp = files.with_file_name("tmp");
-    fs::create_dir_all(&tmp).map_err(IntelError::io("make the folder", &tmp))?;
-    let folder = Stage::new(&tmp)?;
-    let bytes: usize = more.iter().map(|(_, _, bytes)| bytes.len()).sum();
-    let own_mib = OWN_MEMORY_MIB + u32::try_from(2 * (bytes >> 20)).unwrap_or(u32::MAX / 2);
-    let memory_mib = own_mib.saturating_add(guests_mib).next_multiple_of(64);
-    if memory_mib > MOST_MEMORY_MIB {
-        return Err(IntelError::Image(format!("guests of {guests_mib} MiB are too large for it")));
-    }
-    let initrd = folder.path().join("initrd");
+    let folder = own::folder(files)?;
     let modules = MODULES.map(|name| files.join("modules").join(name));
-    initrd::of(&modules, &initrd, &[inside::files(jobs)?, more].concat())?;
-    image::write(files, &initrd, memory_mib, folder.path())?;
+    let more = [inside::files(jobs)?, more].concat();
+    let (_, memory_mib) = own::boots_from(files, &modules, &more, guests_mib, folder.path())?;
     let mut bochs = Bochs::start(files, folder.path(), memory_mib)?;
     let events = folder.path().join(bochs::EVENTS);
     let (mut frames, mut read, mut heard, mut done) = (Frames::new(), 0, Instant::now(), 0);

@@ -165,7 +165,7 @@ fn all(
     let tell = |record: &Record, kept: bool| {
         say::out(&line(record, kept));
         if verbose {
-            say::out(&grade::page(&assignment, record, student.is_some()));
+            say::out(&grade::page(&assignment, record, student.is_some(), how.after_due_date));
         }
     };
     let graded = grade::all(&assignment, entries, &grading, &tell)?;
@@ -204,7 +204,7 @@ fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool
     |record: &Record, kept: bool| {
         say::out(&line(record, kept));
         if how.verbose {
-            say::out(&grade::page(assignment, record, false));
+            say::out(&grade::page(assignment, record, false, how.after_due_date));
         }
     }
 }

@@ -65,6 +65,10 @@ fn main() -> ExitCode {
                 eprintln!("error: failed to prepare for Ctrl-C: {error}");
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
+            if let Some(short) = jail::short_of_addresses() {
+                eprintln!("error: failed to start: {short}");
+                return ExitCode::from(exit::code(judge::Verdict::Infra));
+            }
             if require_jail && let Some(lacks) = jailed() {
                 eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
                 return ExitCode::from(exit::code(judge::Verdict::Infra));

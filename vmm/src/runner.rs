@@ -26,6 +26,10 @@ pub fn stop(command: &Command) -> io::Result<()> {
             | Command::Bisect(_)
             | Command::Explain(_)
             | Command::Grade(_)
+            | Command::Kernel(_)
+            | Command::Module(_)
+            | Command::Report(_)
+            | Command::Splat(_)
     );
     if of_others && env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") {
         let token = draw()?;

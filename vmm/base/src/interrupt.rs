@@ -4,7 +4,7 @@
 //! looks at it a few times a second, ends what it started and returns an error.
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, TERM_SIGNALS},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ, TERM_SIGNALS},
     iterator::Signals,
     low_level,
 };
@@ -43,6 +43,8 @@ pub fn install() -> std::io::Result<()> {
     }
     flag::register_usize(SIGHUP, Arc::clone(&SIGNAL), SIGHUP.unsigned_abs() as usize)?;
     flag::register(SIGHUP, Arc::clone(&REQUESTED))?;
+    // A file that may not become so long (`ulimit -f`) is an error of whoever writes it, and no end without a word.
+    flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {

@@ -54,7 +54,15 @@ impl Stage {
         let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_dir());
         Self::running_in(&match runtime {
             Some(folder) => folder.join("vmm"),
-            None => env::temp_dir().join(format!("vmm-{}", Uid::effective())),
+            None => {
+                let temporary = env::temp_dir();
+                if !temporary.is_dir() {
+                    let why = "it is not there; have TMPDIR or XDG_RUNTIME_DIR name one that is";
+                    let use_it = CacheError::io("use the folder for temporary files", &temporary);
+                    return Err(use_it(io::Error::other(why)));
+                }
+                temporary.join(format!("vmm-{}", Uid::effective()))
+            }
         })
     }
 

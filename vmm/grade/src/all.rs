@@ -172,13 +172,16 @@ pub fn all(
 
 /// All pages and tables.
 fn write(assignment: &Assignment, records: &[Record], grading: &Grading) -> Result<(), Abort> {
-    let mut records = records.to_vec();
-    if grading.is_due {
-        let tests = records.iter_mut().flat_map(|record| &mut record.tests);
-        let later = tests.filter(|test| test.visibility == Visibility::AfterDueDate.name());
-        later.for_each(|test| Visibility::Visible.name().clone_into(&mut test.visibility));
-    }
+    let records: Vec<Record> = records.iter().map(|record| as_seen(record, grading.is_due)).collect();
     output::write(assignment, &records, &grading.remarks, &grading.out).map_err(Abort::infra)
+}
+
+/// A record of which, once the due date is over, students see what they did not before.
+pub(crate) fn as_seen(record: &Record, is_due: bool) -> Record {
+    let mut record = record.clone();
+    let later = record.tests.iter_mut().filter(|test| test.visibility == Visibility::AfterDueDate.name());
+    later.filter(|_| is_due).for_each(|test| Visibility::Visible.name().clone_into(&mut test.visibility));
+    record
 }
 
 /// One submission on which this program breaks is no reason to grade no other.

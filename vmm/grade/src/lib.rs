@@ -38,9 +38,9 @@ pub use record::{Record, State};
 
 use std::fmt::Write;
 
-/// A student's page as text, for the teacher or with what the student may see.
-pub fn page(assignment: &Assignment, record: &Record, for_student: bool) -> String {
-    output::text(assignment, record, for_student)
+/// A student's page as text, for the teacher or with what the student may see, which is more once the due date is over.
+pub fn page(assignment: &Assignment, record: &Record, for_student: bool, is_due: bool) -> String {
+    output::text(assignment, &all::as_seen(record, is_due), for_student)
 }
 
 /// Bytes as digits.

@@ -1,6 +1,7 @@
 //! How much may be handed in, and how much what is built of it may take. All of it can be raised.
 
 use crate::Refused;
+use nix::sys::resource::{Resource, getrlimit};
 use std::{env, fmt, time::Duration};
 
 const MIB: u64 = 1 << 20;
@@ -126,7 +127,8 @@ fn amounts(text: &str) -> Result<Vec<(&str, u64)>, Refused> {
         if !NAMES.contains(&name) {
             return Err(bad());
         }
-        Ok((name, size(value).ok_or_else(bad)?))
+        // Who may take nothing is no build.
+        Ok((name, size(value).filter(|amount| *amount > 0).ok_or_else(bad)?))
     };
     parts.map(amount).collect()
 }
@@ -139,6 +141,21 @@ fn size(text: &str) -> Option<u64> {
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
         .unwrap_or((text, 1));
     digits.trim().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// What this program needs of addresses at least, in bytes: each of its threads takes some, and a guest's memory.
+const ADDRESSES: u64 = GIB;
+
+/// Why this process has no room for threads, if it has none: to start one would be its end.
+pub fn short_of_addresses() -> Option<String> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (limit < ADDRESSES).then(|| {
+        format!(
+            "this process may use {} of addresses (`ulimit -v`), and needs {} and its guests' memory: raise that limit",
+            Bytes(limit),
+            Bytes(ADDRESSES)
+        )
+    })
 }
 
 /// A size for people.
@@ -164,7 +181,7 @@ mod tests {
         assert_eq!((limits.files, limits.total, limits.file), (50_000, 4 << 30, Limits::MODULE.file));
         let budget = Budget::MODULE.with(text).unwrap();
         assert_eq!((budget.time.as_secs(), budget.memory, budget.disk), (300, 8 << 30, Budget::MODULE.disk));
-        for text in ["files", "files=many", "nonsense=1", "total=99999999999GiB", "file=-1"] {
+        for text in ["files", "files=many", "nonsense=1", "total=99999999999GiB", "file=-1", "files=0"] {
             let said = Limits::MODULE.with(text).unwrap_err().to_string();
             assert!(said.contains("expected names and values"), "{said}");
             assert!(Budget::MODULE.with(text).is_err());

@@ -51,9 +51,11 @@ pub fn measure(path: &Path, students: usize, host: Choice) -> Result<String, Abo
     }
     let mut rows = Vec::new();
     let mut graded = Vec::new();
-    for jobs in [1, 2] {
+    // The first has one student, and is no sample: a kernel may have to be built, and machines are saved.
+    for (jobs, students) in [(0, 1), (1, students), (2, students)] {
         let folder = class.path().join(jobs.to_string());
         let entries = hand_in(&bad, students, &folder).map_err(Abort::infra)?;
+        let jobs = jobs.max(1);
         let out = folder.join("out");
         let grading =
             Grading { host, jobs, only: Vec::new(), shard: None, out, remarks: Vec::new(), is_due: false };
@@ -65,6 +67,7 @@ pub fn measure(path: &Path, students: usize, host: Choice) -> Result<String, Abo
         rows.push(row(jobs, started.elapsed(), &done.records));
         graded = done.records;
     }
+    rows.remove(0);
     let mut text = format!("{}, {students} students\n", assignment.title);
     text += &table(&rows, matches!(assignment.kind, Kind::Module));
     if matches!(assignment.kind, Kind::Module) {

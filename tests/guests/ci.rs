@@ -229,3 +229,38 @@ fn a_repository_made_by_init_is_green_and_its_broken_twin_is_red_at_the_right_li
     let annotation = format!("::error file=vmm/first.yaml,line={line},title=first%3A insmod helloModule");
     assert!(text.contains(&annotation), "{annotation} is not in:\n{text}");
 }
+
+#[test]
+fn github_s_runner_takes_no_commands_from_a_guest() {
+    let _turn = Turn::take();
+    let folder = TempDir::new().unwrap();
+    let scenario = folder.path().join("says.yaml");
+    let says =
+        "steps:\n  - {run: [sh, -c, 'echo ::error::from a guest; echo \"##[error]from a guest\"; exit 1']}\n";
+    fs::write(&scenario, says).unwrap();
+    let mut run = Command::new(VMM);
+    on_host(&mut run).arg("run").arg(&scenario).env("GITHUB_ACTIONS", "true");
+    let output = run.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let first = text.lines().next().and_then(|line| line.strip_prefix("::stop-commands::"));
+    let token = first.unwrap_or_else(|| panic!("{text}"));
+    let back = format!("::{token}::");
+    assert!(
+        text.contains("  ::error::from a guest\n") && text.contains("  ##[error]from a guest\n"),
+        "{text}"
+    );
+    // Where it is let in, each line is a command of ours; of the guest's words that one is a part.
+    let (mut is_let_in, mut ours) = (false, 0);
+    for line in text.lines() {
+        if line == back {
+            is_let_in = true;
+        } else if line.starts_with("::stop-commands::") {
+            is_let_in = false;
+        } else if is_let_in {
+            assert!(line.starts_with("::error file="), "{line}\nin:\n{text}");
+            ours += 1;
+        }
+    }
+    assert!(is_let_in && ours == 1, "{text}");
+}

@@ -1,6 +1,9 @@
 //! `vmm grade`: what students hand in, and what comes of it.
 
-use super::support::{self, Ran, root};
+use super::{
+    interrupt,
+    support::{self, Ran, root},
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -291,7 +294,8 @@ fn a_grading_that_is_stopped_keeps_what_it_has_and_goes_on() {
     let path = assignment_with(folder.path(), "");
     let line = ["grade", words(&path), words(&submissions), "--out", words(&out)];
     let mut grading = Command::new(support::VMM);
-    support::on_host(&mut grading).args(line).stdin(Stdio::null());
+    support::on_host(&mut grading).args(line);
+    let mut grading = interrupt::in_own_session(&grading);
     let grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let is_record = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|it| it == "json");
     let records =
@@ -302,13 +306,16 @@ fn a_grading_that_is_stopped_keeps_what_it_has_and_goes_on() {
     }
     // The build has begun, or is about to.
     thread::sleep(Duration::from_secs(1));
-    let pid = nix::unistd::Pid::from_raw(grading.id().cast_signed());
+    let leader = grading.id();
+    let pid = nix::unistd::Pid::from_raw(leader.cast_signed());
+    assert!(!interrupt::session(leader).is_empty());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     let asked = Instant::now();
     let ended = grading.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert_eq!(ended.status.code(), Some(130), "{said}{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < interrupt::SOON, "{:?}", asked.elapsed());
+    assert_eq!(interrupt::session(leader), [""; 0], "something is left");
     assert!(row(&out, "first").contains(",unusable,"), "{said}");
     assert_eq!(records(), 1, "{said}");
 
@@ -371,7 +378,8 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
     let line = ["grade", words(&path), words(&submissions), "--out", words(&out), "--host", "emulated"];
     let mut grading = Command::new(support::VMM);
     // A host of its own, not the one that the tests share.
-    let grading = grading.args(line).env_remove("VMM_HOST_DIR").stdin(Stdio::null());
+    let grading = grading.args(line).env_remove("VMM_HOST_DIR").env("SECRET_TOKEN", "took-secret");
+    let grading = grading.stdin(Stdio::null());
     let mut grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = grading.id();
     let emulator = || {
@@ -387,6 +395,13 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
         thread::sleep(Duration::from_millis(20));
     };
     thread::sleep(Duration::from_secs(1));
+    // Meanwhile it can be looked at: a filter of system calls in each of its threads, and nothing of our environment.
+    for task in fs::read_dir(format!("/proc/{first}/task")).unwrap().flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+    }
+    let environment = fs::read(format!("/proc/{first}/environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("took-secret"));
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(first.cast_signed()),
         nix::sys::signal::Signal::SIGKILL,

@@ -23,7 +23,8 @@ fn play_with(cases: &[Case<'_>], options: &[&str]) {
     let scenarios = ran.whole_report()["scenarios"].as_array().unwrap();
     assert_eq!(scenarios.len(), cases.len(), "{}", ran.text);
     let wrong = cases.iter().zip(scenarios).filter(|((_, _, verdict, says), scenario)| {
-        scenario["verdict"] != *verdict || !says.iter().all(|words| scenario.to_string().contains(words))
+        !verdict.split(" or ").any(|verdict| scenario["verdict"] == verdict)
+            || !says.iter().all(|words| scenario.to_string().contains(words))
     });
     let told = wrong.map(|((name, _, verdict, says), scenario)| {
         format!(
@@ -72,7 +73,7 @@ fn intel_sees_reports_that_are_hushed_made_up_or_hide_others() {
 #[test]
 #[ignore = "needs ./setup intel and minutes: make test-all"]
 fn intel_sees_what_leads_elsewhere_and_keeps_clocks_and_registers() {
-    play_with(&[what_leads_elsewhere(), clocks_and_registers()].concat(), INTEL);
+    play_with(&[what_leads_elsewhere(), clocks_and_registers(), what_is_bent()].concat(), INTEL);
 }
 
 fn changes() -> Vec<Case<'static>> {
@@ -289,6 +290,45 @@ fn reports_beside_others() -> Vec<Case<'static>> {
     ]
 }
 
+/// A scenario with the module that bends things, and these steps.
+fn bends(steps: &str) -> String {
+    format!("modules: [{}/tests/hostile/modules/bends]\nsteps:\n  - insmod: bends\n{steps}", root().display())
+}
+
+#[test]
+fn what_is_bent_on_its_way_or_in_a_single_bit_is_seen() {
+    play(&what_is_bent());
+}
+
+fn what_is_bent() -> Vec<Case<'static>> {
+    let trick = |name: &str, then: &str| bends(&format!("  - {{file: /proc/bends, write: {name}}}\n{then}"));
+    let next = "  - syscall: getppid\n";
+    let umask = "  - {syscall: umask, args: [83]}\n";
+    let value = format!("{}{umask}", trick("value", umask));
+    let overflow = "  - {syscall: csci_add, args: [0x7fffffffffffffff, 1, {out: 8}]}\n";
+    let data = "  - {file: /proc/version, expect: {data: {contains: Minix}}}\n";
+    let status = "  - {run: [sh, -c, 'exit 77'], expect: {exit: 0}}\n";
+    vec![
+        ("value", value, "tampered", &["returned 83, and the agent says 84"]),
+        ("errno", trick("errno", overflow), "tampered", &["the agent says"]),
+        ("data", trick("data", data), "tampered", &["differs"]),
+        ("status", trick("status", status), "tampered", &["ended with status"]),
+        ("other-log", trick("other-log", next), "tampered", &["prb was changed"]),
+        // It may be looked at while the log is off.
+        ("hush-oops", trick("hush-oops", next), "oops or tampered", &[]),
+        ("smep", trick("smep", next), "tampered", &["CR4 of vCPU 0 was changed"]),
+        ("smap", trick("smap", next), "tampered", &["CR4 of vCPU 0 was changed"]),
+        ("gate-0x80", trick("gate-0x80", next), "tampered", &["the gate of interrupt 0x80 was changed"]),
+    ]
+}
+
+/// Who watches less sees less, and says so.
+#[test]
+fn with_basic_evidence_less_is_seen() {
+    let trick = forged("  - {file: /proc/forges, write: write-protection}\n  - syscall: getppid\n");
+    play_with(&[("write protection", trick, "pass", &["getppid"])], &["--evidence", "basic"]);
+}
+
 #[test]
 fn programs_with_the_kernels_help_gain_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,6 +366,13 @@ fn programs_that_pretend_gain_nothing_by_themselves() {
         ("number", run("number", "") + "expect: {syscalls: {getppid: 5}}\n", "pass", &["getppid"]),
         ("skips", run("skips", ", expect: {stdout: 42}"), "fail", &["42"]),
         ("traces", traced, "tampered", &["reached into process"]),
+        (
+            "floods",
+            run("floods", "") + "expect: {syscalls: {getppid: 5}}\n",
+            "pass",
+            &["made-up numbers of their own"],
+        ),
+        ("weak", run("weak", ""), "pass", &[]),
     ]);
 }
 

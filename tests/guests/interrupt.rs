@@ -13,9 +13,12 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// Two seconds after a signal everything has ended, and half a second for a busy machine.
+pub(super) const SOON: Duration = Duration::from_millis(2500);
+
 /// The same command as the leader of a session: whatever it starts stays in that, also in process groups of
 /// its own.
-fn in_own_session(command: &Command) -> Command {
+pub(super) fn in_own_session(command: &Command) -> Command {
     let mut leader = Command::new("setsid");
     leader.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
     leader.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -24,7 +27,7 @@ fn in_own_session(command: &Command) -> Command {
 
 /// The processes of a session, as /proc/PID/stat has them (proc_pid_stat(5)): number, name in parentheses, state, parent,
 /// group, session.
-fn session(leader: u32) -> Vec<String> {
+pub(super) fn session(leader: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let session = leader.to_string();
@@ -35,7 +38,7 @@ fn session(leader: u32) -> Vec<String> {
 }
 
 /// Waits until it has ended by itself; a run that does not end is ended and is a failure.
-fn wait(child: &mut Child, limit: Duration) {
+pub(super) fn wait(child: &mut Child, limit: Duration) {
     let deadline = Instant::now() + limit;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -75,7 +78,7 @@ fn ended_by(signal: Signal, code: i32, reason: &str) {
 
     assert!(!session(leader).is_empty(), "what is looked for below is there now");
     kill(Pid::from_raw(leader.try_into().unwrap()), signal).unwrap();
-    wait(&mut child, Duration::from_secs(10));
+    wait(&mut child, SOON);
 
     let ran = finished(&child.wait_with_output().unwrap(), &report, started);
     ran.ends_with("interrupted", code);
@@ -85,4 +88,27 @@ fn ended_by(signal: Signal, code: i32, reason: &str) {
     assert_eq!(session(leader), [""; 0], "these were left");
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["report.json"], "nothing half-written");
+}
+
+#[test]
+fn host_that_is_served_ends_with_all_that_it_started() {
+    if super::support::served_host().is_none() {
+        return;
+    }
+    let _turn = Turn::take();
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("host");
+    let mut serve = Command::new(super::support::VMM);
+    serve.args(["host", "serve", "--socket"]).arg(&place);
+    let mut child = in_own_session(&serve).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let leader = child.id();
+    let started = Instant::now();
+    // Its process and the emulator.
+    while session(leader).len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(50));
+    }
+    kill(Pid::from_raw(leader.try_into().unwrap()), Signal::SIGTERM).unwrap();
+    wait(&mut child, SOON);
+    assert_eq!(session(leader), [""; 0], "something is left");
 }

@@ -74,6 +74,18 @@ fn a_socket() {
 }
 
 #[test]
+fn a_device() {
+    use nix::sys::stat::{SFlag, makedev, mknod};
+    let made = |at: &Path| {
+        // As only root may.
+        mknod(&at.join("x.h"), SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 5)).is_ok()
+    };
+    if made(tempfile::tempdir().unwrap().path()) {
+        refused(|at| assert!(made(at)), "it is a device");
+    }
+}
+
+#[test]
 fn a_terabyte_of_nothing() {
     refused(|at| File::create(at.join("x.h")).unwrap().set_len(1 << 40).unwrap(), "VMM_LIMITS=file=");
 }
@@ -87,6 +99,10 @@ fn many_files_much_in_them_and_folders_in_folders() {
         (0..5).for_each(|index| File::create(at.join(index.to_string())).unwrap().set_len(60 << 20).unwrap());
     };
     refused(much, "VMM_LIMITS=total=");
+    // Who says that it may be so many has it so; it does not build all the same.
+    let folder = module(many);
+    let raised = build(folder.path()).env("VMM_LIMITS", "files=20000").output().unwrap();
+    assert_eq!(raised.status.code(), Some(1), "{}", said(&raised));
     let deep = |at: &Path| fs::create_dir_all(at.join("d/".repeat(70))).unwrap();
     refused(deep, "VMM_LIMITS=depth=");
 }
@@ -139,7 +155,22 @@ fn a_command_that_waits_for_what_never_comes_ends_when_it_is_told_to() {
     let pipe = folder.path().join("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).unwrap();
     let pipe = pipe.display().to_string();
-    for arguments in [&["splat", &*pipe][..], &["run", &pipe], &["splat", "-"]] {
+    let submissions = folder.path().display().to_string();
+    // A makefile that does not hear it.
+    let deaf = module(|at| {
+        fs::write(at.join("Makefile"), "X := $(shell trap '' TERM INT; sleep 1000)\n").unwrap();
+    });
+    let deaf = deaf.path().display().to_string();
+    for arguments in [
+        &["splat", &*pipe][..],
+        &["run", &pipe],
+        &["splat", "-"],
+        &["grade", &pipe, &submissions],
+        &["kernel", "import", &pipe],
+        &["report", "show", &pipe],
+        &["report", "merge", &pipe],
+        &["module", "build", &deaf],
+    ] {
         for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
             let mut child = Command::new(VMM)
                 .args(arguments)
@@ -185,4 +216,23 @@ fn a_folder_of_somebody_else_is_no_place_for_a_host_or_a_cache() {
         "{}",
         said(&output)
     );
+    // Nor is a host that somebody may have put there.
+    let mut run = vmm(&["run", "scenarios/hello.yaml", "--host", "emulated"]);
+    let output = run.env("VMM_HOST_DIR", &place).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("others may write to it"), "{}", said(&output));
+
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let theirs = folder.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)).unwrap();
+    let place = theirs.display().to_string();
+    for mut command in [vmm(&["host", "serve", "--socket", &place]), vmm(&["kernel", "list"])] {
+        let output = command.env("VMM_CACHE", &place).output().unwrap();
+        assert!(!output.status.success(), "{}", said(&output));
+        assert!(said(&output).contains("the user's with number 65534"), "{}", said(&output));
+    }
 }

@@ -3,7 +3,7 @@
 //! The lines of a verdict: `exit CODE`; `says TEXT` and `never TEXT`, of all output and of the build's log; `limits TEXT`, the
 //! value of VMM_LIMITS; `again`, build a harmless module afterwards.
 
-use super::{VMM, build, root, said};
+use super::{VMM, build, killed::real_cache, root, said};
 use std::{
     fs,
     io::ErrorKind,
@@ -96,6 +96,9 @@ fn check_by(words: &[&str], name: &str) {
     for folder in ["/root", "/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", "/usr/bin"] {
         assert!(!Path::new(folder).join("vmm-was-here").exists(), "{name} wrote to {folder}");
     }
+    for folder in below(&real_cache(), 3) {
+        assert!(!folder.join("vmm-was-here").exists(), "{name} wrote to {}", folder.display());
+    }
     let canary: Vec<_> = fs::read_dir(attack.folder.path().join("canary")).unwrap().collect();
     assert!(canary.is_empty(), "{name} wrote outside of its folder: {canary:?}");
     let own: Vec<_> = fs::read_dir(attack.at("")).unwrap().flatten().map(|it| it.file_name()).collect();
@@ -133,6 +136,21 @@ fn a_box_that_is_not_whole_is_refused_where_a_whole_one_is_asked_for() {
     let text = said(&built);
     assert_eq!(built.status.code(), Some(1), "{text}");
     assert!(text.contains("by Landlock and limits alone") && with_log(&text).contains("*** built"), "{text}");
+}
+
+#[test]
+fn doctor_says_which_layers_there_are_and_why_one_is_not() {
+    let doctor = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        said(&command.args(&words[1..]).arg(VMM).arg("doctor").current_dir(root()).output().unwrap())
+    };
+    let text = doctor(&["env"]);
+    for layer in ["namespaces", "landlock", "seccomp"] {
+        assert!(text.lines().any(|line| line.trim_start().split(' ').any(|it| it == layer)), "{text}");
+    }
+    let text = doctor(without_namespaces());
+    let bad = text.lines().find(|line| line.contains("BAD") && line.contains("namespaces"));
+    assert!(bad.is_some_and(|line| line.contains("forbid")), "{text}");
 }
 
 /// A container's or a batch system's limits are no fault of what is built.
@@ -186,6 +204,15 @@ fn what_was_left_open_for_vmm_is_not_found_in_a_build() {
     let text = with_log(&said(&output));
     assert!(text.contains("that was all"), "{text}");
     assert!(!text.contains("left-open") && !text.contains("took-secret"), "{text}");
+}
+
+/// A folder, and those in it, so deep; not all that was ever unpacked.
+fn below(folder: &Path, deep: usize) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_owned()];
+    let sub = fs::read_dir(folder).into_iter().flatten().flatten().filter(|_| deep > 0);
+    let sub = sub.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()) && it.file_name() != "sources");
+    all.extend(sub.flat_map(|it| below(&it.path(), deep - 1)));
+    all
 }
 
 /// Processes by which some of them would be known; what is being ended may need a moment.

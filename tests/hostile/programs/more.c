@@ -6,9 +6,12 @@
  *   threads  has had a thread, which ended with status 0, and ends itself with 1 with /proc/twists open
  *   skips    says that it skipped what it should do
  *   traces   leaves a tracer behind in the agent's worker
+ *   floods   makes calls with 6,000 different numbers that no kernel has, and then five of getppid
+ *   weak     gives up all rights but the user's number, 0, and wants to see the agent's memory or to trace it
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,6 +87,38 @@ static int traces(void)
 	return 0;
 }
 
+static int floods(void)
+{
+	int made = 0;
+
+	for (long number = 2000; number < 8000; number++)
+		syscall(number);
+	for (int i = 0; i < 5; i++)
+		made += syscall(SYS_getppid) == 1;
+	return made == 5 ? 0 : 1;
+}
+
+/* Ends with 0 if nothing was let through. */
+static int weak(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[2] = { 0 };
+	int agent = worker(), pids[] = { 1, agent };
+
+	if (!agent || syscall(SYS_capset, &head, none) || geteuid())
+		return 2;
+	for (int i = 0; i < 2; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/mem", pids[i]);
+		if (open(path, O_RDONLY) >= 0 || open(path, O_RDWR) >= 0)
+			return 3;
+		if (!ptrace(PTRACE_SEIZE, pids[i], 0, 0))
+			return 4;
+	}
+	return 0;
+}
+
 int main(int count, char **words)
 {
 	const char *what = count > 1 ? words[1] : "";
@@ -96,5 +131,9 @@ int main(int count, char **words)
 		return puts("SKIP: it has better things to do") < 0 ? 1 : 4;
 	if (!strcmp(what, "traces"))
 		return traces();
+	if (!strcmp(what, "floods"))
+		return floods();
+	if (!strcmp(what, "weak"))
+		return weak();
 	return 9;
 }

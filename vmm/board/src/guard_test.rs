@@ -127,6 +127,35 @@ fn registers_and_gates_have_to_stay_and_flags_that_protect_nothing_do_not() {
 }
 
 #[test]
+fn every_bit_that_protects_and_every_table_s_place_is_compared() {
+    let memory = memory();
+    let before = controls();
+    let mut changed = Vec::new();
+    for bit in (0..64).map(|bit| 1u64 << bit) {
+        // Without paging it is down.
+        if CR0 & bit != 0 && bit != 1 << 31 {
+            changed.push(("CR0", Controls { cr0: CR0 & !bit, ..before }));
+        }
+        if CR4 & bit != 0 {
+            changed.push(("CR4", Controls { cr4: CR4 & !bit, ..before }));
+        }
+        if EFER & bit != 0 {
+            changed.push(("EFER", Controls { efer: EFER & !bit, ..before }));
+        }
+    }
+    assert_eq!(changed.len(), 8);
+    changed.push(("IDTR.limit", Controls { idt: (IDT_AT, 0x7ff), ..before }));
+    changed.push(("GDTR", Controls { gdt: (9, 2), ..before }));
+    for (register, now) in changed {
+        let mut guard = guard(&memory, false);
+        assert_eq!(guard.compare(&[(0, before)]), []);
+        let told = guard.compare(&[(0, now)]);
+        let is_it = matches!(&told[..], [Tampering::Register { vcpu: 0, name, .. }] if name == register);
+        assert!(is_it, "{register} {now:?}: {told:?}");
+    }
+}
+
+#[test]
 fn the_image_has_to_stay_where_it_is_mapped() {
     let memory = memory();
     let mut guard = guard(&memory, false);
@@ -171,7 +200,8 @@ fn guard_of_variables(memory: &Memory) -> Guard {
     memory.write_obj((PLACE + 4 * PAGE) | 3, GuestAddress(0x4000 + 4 * 8)).unwrap();
     let space = AddressSpace::new(memory.clone(), ROOT, 0);
     let mut landmarks = landmarks();
-    for (at, name) in (0..).zip(["suppress_printk", "tainted_mask", "warn_count"]) {
+    let names = ["suppress_printk", "tainted_mask", "warn_count", "oops_count", "prb"];
+    for (at, name) in (0..).zip(names) {
         landmarks.symbols.insert(name.to_owned(), VARIABLES_AT + at * 8);
     }
     all_is_loaded(memory);
@@ -201,6 +231,12 @@ fn variables_are_compared_as_they_may_change() {
     assert_eq!(told(), [Tampering::Taint { from: 3, to: 2, rip: None, by: None }]);
     put(16, 1);
     assert_eq!(told(), variable("warn_count", 2, 1));
+    put(24, 1);
+    assert_eq!(told(), []);
+    put(24, 0);
+    assert_eq!(told(), variable("oops_count", 1, 0));
+    put(32, 0x5000);
+    assert_eq!(told(), variable("prb", 0, 0x5000), "the log is elsewhere");
     // Another page behind the address.
     memory.write_obj::<u64>(0x18_0003, GuestAddress(0x4000 + 4 * 8)).unwrap();
     let moved =

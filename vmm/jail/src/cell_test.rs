@@ -17,6 +17,24 @@ fn attempt(name: &str) -> ExitStatus {
     command.env(ASKED, name).output().unwrap().status
 }
 
+/// What there is of rights and limits once they are given up.
+fn of_nobody() {
+    let status = fs::read_to_string("/proc/self/status");
+    assert!(status.is_err(), "no file can be read");
+    let limit = |of| nix::sys::resource::getrlimit(of).unwrap();
+    assert_eq!(limit(Resource::RLIMIT_CORE), (0, 0));
+    assert_eq!(limit(Resource::RLIMIT_DATA), (DATA, DATA));
+    assert_eq!(limit(Resource::RLIMIT_FSIZE), (WORDS, WORDS));
+    // Who starts it as root sees that it is nobody from then on; others it is anyway.
+    assert!(!Uid::effective().is_root() && nix::unistd::getgroups().unwrap().is_empty());
+    assert!(nix::sys::prctl::get_no_new_privs().unwrap());
+    // Where Landlock has no scopes, filters keep it from that.
+    if restrict(&[], &[], &[]).unwrap() == Walls::All {
+        let parent = nix::unistd::Pid::parent();
+        assert_eq!(nix::sys::signal::kill(parent, None), Err(nix::Error::EPERM));
+    }
+}
+
 /// Ends with the filter's signal, or, if the attempt was let through, as any test.
 #[test]
 #[ignore = "the other tests start it"]
@@ -29,8 +47,10 @@ fn in_a_process_of_its_own() {
     let files =
         fs::read("/etc/hostname").is_ok() || fs::read_dir("/").is_ok_and(|mut it| it.next().is_some());
     assert!(!files);
-    if what == "files" {
-        return;
+    match what {
+        "files" => return,
+        "rights" => return of_nobody(),
+        _ => {}
     }
     lock(work).unwrap();
     match what {
@@ -49,7 +69,9 @@ fn in_a_process_of_its_own() {
         "accept" => drop(listener.accept()),
         "kill" => drop(nix::sys::signal::kill(nix::unistd::Pid::this(), None)),
         "chmod" => drop(fs::set_permissions("/tmp/x", std::os::unix::fs::PermissionsExt::from_mode(0o777))),
-        "rights" => drop(setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))),
+        "user" => drop(setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))),
+        // It asks by a request of terminals (ioctl_tty(2), TCGETS).
+        "device" => drop(std::io::IsTerminal::is_terminal(&std::io::stdin())),
         "mount" => drop(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)),
         other => panic!("{other}?"),
     }
@@ -61,13 +83,20 @@ fn a_thread_does_its_work_and_nothing_else() {
     for work in ["vcpu", "serve"] {
         assert!(attempt(&format!("work:{work}")).success(), "{work}");
         assert!(attempt(&format!("files:{work}")).success(), "{work}");
-        for what in ["program", "thread", "socket", "accept", "kill", "chmod", "rights", "mount"] {
+        for what in ["program", "thread", "socket", "accept", "kill", "chmod", "user", "mount", "device"] {
             let status = attempt(&format!("{what}:{work}"));
             assert_eq!(status.signal(), Some(libc::SIGSYS), "{what} in {work}: {status}");
         }
     }
     for work in ["vcpu", "serve"] {
         assert!(attempt(&format!("open:{work}")).success(), "{work}");
+    }
+}
+
+#[test]
+fn who_has_given_up_has_no_rights_and_limits() {
+    if Uid::effective().is_root() {
+        assert!(attempt("rights:vcpu").success());
     }
 }
 

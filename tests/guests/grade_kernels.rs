@@ -10,9 +10,46 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
+use walkdir::WalkDir;
 
 fn course(name: &str) -> PathBuf {
     root().join("scenarios/courses").join(name).join("assignment.yaml")
+}
+
+/// A course on the kernel that there is anyway, without these solutions, whose mistakes only the course's own kernel finds.
+fn on_the_default_kernel(name: &str, without: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join(name);
+    for file in WalkDir::new(course(name).parent().unwrap()) {
+        let file = file.unwrap();
+        let to = copy.join(file.path().strip_prefix(course(name).parent().unwrap()).unwrap());
+        match file.file_type().is_dir() {
+            true => fs::create_dir(to).unwrap(),
+            false => drop(fs::copy(file.path(), to).unwrap()),
+        }
+    }
+    let path = copy.join("assignment.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let is_left = |line: &&str| {
+        *line != "kernel: {fragments: [course]}"
+            && !without.iter().any(|name| line.contains(&format!("bad/{name}.patch")))
+    };
+    let left: Vec<&str> = text.lines().filter(is_left).collect();
+    assert_eq!(left.len() + 1 + without.len(), text.lines().count());
+    fs::write(&path, left.join("\n")).unwrap();
+    let out = folder.path().join("out");
+    let ran = grade(&["check", words(&path), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+}
+
+#[test]
+fn drivers_of_the_course_get_on_the_default_kernel_what_is_written_beside_them() {
+    on_the_default_kernel("pa2", &["sleeps-under-spinlock"]);
+}
+
+#[test]
+fn system_calls_of_the_course_get_on_the_default_kernel_what_is_written_beside_them() {
+    on_the_default_kernel("pa1", &[]);
 }
 
 #[test]

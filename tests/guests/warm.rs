@@ -176,9 +176,77 @@ fn other_kernels_come_to_the_same() {
     }
 }
 
+/// Runs these with a saved machine there that `first` has made. A host that lives for one command alone has it from the same.
+#[track_caller]
+fn behind(first: &Path, scenarios: &[&Path], options: &[&str]) -> (Ran, Vec<Value>) {
+    if !options.contains(&"emulated-intel") {
+        run_with(first, options);
+        return run_events(scenarios, options);
+    }
+    let first = copy(first, "first-of-all.yaml");
+    let all: Vec<&Path> = [&*first].into_iter().chain(scenarios.iter().copied()).collect();
+    let (ran, mut events) = run_events(&all, options);
+    events.retain(|event| event["scenario"] != first.display().to_string());
+    (ran, events)
+}
+
+const INTEL: &[&str] = &["--host", "emulated-intel"];
+
+/// Cold in one host, and one after the other in another one, where they start from what was saved or go back to it.
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_guests_come_to_the_same_cold_warm_and_after_a_reset() {
+    let of_fixtures =
+        ["panics", "oopses", "warns", "bugs", "warn-allowed", "moves", "two-cpus", "count", "deadlocks"];
+    let fixtures = of_fixtures.map(|name| fixture(&format!("{name}.yaml")));
+    let of_shipped = ["hello", "syscall", "chardev", "memfs", "modsyscall", "modprobe"];
+    let all: Vec<PathBuf> =
+        of_shipped.iter().map(|name| shipped(&format!("{name}.yaml"))).chain(fixtures).collect();
+    let paths: Vec<&Path> = all.iter().map(PathBuf::as_path).collect();
+    let (cold, of_cold) = run_events(&paths, &[INTEL, &["--cold"]].concat());
+    assert!(starts(&of_cold).iter().all(|from| *from == "boot"), "{}", cold.text);
+    // Twice, so that each comes behind one that went well.
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let mut mixed = Vec::new();
+    for (number, path) in all.iter().enumerate() {
+        let before = before(path, folder.path());
+        let own = before.with_file_name(format!("before-{number}.yaml"));
+        fs::rename(before, &own).expect("renamed");
+        mixed.extend([own, path.clone()]);
+    }
+    let mixed: Vec<&Path> = mixed.iter().map(PathBuf::as_path).collect();
+    let (warm, of_warm) = run_events(&mixed, &[INTEL, &["--verify-reset"]].concat());
+    for way in ["saved", "reset"] {
+        assert!(starts(&of_warm).iter().filter(|from| **from == way).count() > 3, "{way}: {}", warm.text);
+    }
+    for path in &all {
+        let of = |events: &[Value]| {
+            let its: Vec<&Value> =
+                events.iter().filter(|event| event["scenario"] == path.display().to_string()).collect();
+            let ended = its.iter().find(|event| event["event"] == "ended").expect("it ended");
+            let steps: Vec<Value> =
+                its.iter().filter(|event| event["event"] == "step").map(|step| (*step).clone()).collect();
+            outcome(ended, &steps)
+        };
+        assert_eq!(of(&of_warm), of(&of_cold), "{}:\n{}\n{}", path.display(), warm.text, cold.text);
+    }
+}
+
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_machines_are_left_clean_and_alike_in_nothing_but_what_was_saved() {
+    nothing_is_left(INTEL);
+    forks_differ(INTEL);
+    goes_back_unless_it_went_wrong(INTEL);
+}
+
 /// A word that one scenario leaves wherever it can, and the next one looks for.
 #[test]
 fn nothing_of_one_scenario_is_left_in_the_next() {
+    nothing_is_left(&[]);
+}
+
+fn nothing_is_left(options: &[&str]) {
     const LEAVES: &str = r#"name: leaves
 steps:
   - run: [/bin/sh, -c, "echo left-be-hind > /tmp/mark; echo left-be-hind > /dev/kmsg; echo left-be-hind; hostname left-be-hind; sysctl -w kernel.domainname=left-be-hind; mkdir /left-be-hind; (while true; do sleep 1; done) &"]
@@ -198,10 +266,9 @@ steps:
         path
     };
     let (leaves, looks) = (write("leaves.yaml", LEAVES), write("looks.yaml", LOOKS));
-    // So that there is a saved machine.
-    run_with(&looks, &[]);
+    let verified = [options, &["--verify-reset"]].concat();
     let again = copy(&looks, "again.yaml");
-    let (ran, events) = run_events(&[&leaves, &looks, &again], &["--verify-reset"]);
+    let (ran, events) = behind(&looks, &[&leaves, &looks, &again], &verified);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
     let from = starts(&events);
     assert_eq!(from, ["saved", "reset", "reset"], "{}", ran.text);
@@ -214,6 +281,10 @@ steps:
 
 #[test]
 fn forks_draw_different_numbers_and_know_the_time_and_their_clocks_and_timers_go_on() {
+    forks_differ(&[]);
+}
+
+fn forks_differ(options: &[&str]) {
     const DRAWS: &str = r#"name: draws
 steps:
   - run: [/bin/sh, -c, "cat /proc/sys/kernel/random/uuid; date +%s; cat /proc/uptime; sleep 0.2; cat /proc/uptime; cat /proc/sys/kernel/random/boot_id"]
@@ -221,12 +292,11 @@ steps:
     let folder = TempDir::new().expect("a temporary folder can be made");
     let path = folder.path().join("draws.yaml");
     fs::write(&path, DRAWS).expect("written");
-    run_with(&path, &[]);
     let others = ["second.yaml", "third.yaml"].map(|name| copy(&path, name));
     // So that a clock that only goes on would be seen in the next one.
     let slow = folder.path().join("slow.yaml");
     fs::write(&slow, format!("{DRAWS}  - sleep: 8 s\n")).expect("written");
-    let (ran, events) = run_events(&[&slow, &others[0], &others[1]], &[]);
+    let (ran, events) = behind(&path, &[&slow, &others[0], &others[1]], options);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
     assert_eq!(starts(&events), ["saved", "reset", "reset"], "{}", ran.text);
     let printed: Vec<Vec<String>> = events
@@ -239,7 +309,11 @@ steps:
     numbers.sort();
     numbers.dedup();
     assert_eq!(numbers.len(), 3, "{printed:?}");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // An emulated Intel host has a time of its own, and hands that on.
+    let now = match options {
+        [] => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
+        _ => 1_000_000_000,
+    };
     let uptime = |line: &str| line.split(' ').next().unwrap().parse::<f64>().unwrap();
     let began = uptime(&printed[0][2]);
     for lines in &printed {
@@ -257,15 +331,18 @@ steps:
 /// What went wrong in a guest may be anywhere in it: the next scenario gets another one.
 #[test]
 fn nobody_goes_back_after_a_run_that_went_wrong() {
+    goes_back_unless_it_went_wrong(&[]);
+}
+
+fn goes_back_unless_it_went_wrong(options: &[&str]) {
     let folder = TempDir::new().expect("a temporary folder can be made");
     let [before, between, after] = ["before", "between", "after"].map(|name| {
         let path = folder.path().join(format!("{name}.yaml"));
         fs::write(&path, format!("name: {name}\nsteps:\n  - syscall: getpid\n")).expect("written");
         path
     });
-    run_with(&before, &[]);
     let [warns, oopses] = ["warns.yaml", "oopses.yaml"].map(fixture);
-    let (ran, events) = run_events(&[&before, &warns, &between, &oopses, &after], &[]);
+    let (ran, events) = behind(&before, &[&before, &warns, &between, &oopses, &after], options);
     assert_eq!(starts(&events), ["saved", "reset", "saved", "reset", "saved"], "{}", ran.text);
     ran.says("after: 1 step");
 }

@@ -87,7 +87,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
     };
     heading(&mut text, "layers around what others wrote", &verdict);
     for layer in &layers {
-        let found = layer.lacks.as_deref().unwrap_or("confines what is built, parsed or run");
+        let found = layer.lacks.as_deref().unwrap_or("confines what is built or run");
         line(&mut text, layer.name, layer.lacks.is_none(), found, None);
     }
     if !args.quiet {

@@ -273,6 +273,8 @@ impl Original {
             for at in pages.iter().filter(|at| (first..end).contains(*at)) {
                 self.copy(memory, slot, ((at - first) / PAGE as u64) as usize)?;
             }
+            // This was no write of a device's: the next guest has made none.
+            region.get_mmap().bitmap().reset();
         }
         Ok(PutBack { pages: pages.len() as u64, looking, copying: start.elapsed() })
     }
@@ -289,7 +291,6 @@ impl Original {
         let fail = |why: String| Error::Memory { mib: self.kept.mib, why };
         let region = memory.iter().nth(slot).ok_or_else(|| fail("a slot that is none".to_owned()))?;
         let at = page * PAGE;
-        // By way of the mapping: this is no write that has to be remembered.
         let mapping = region.get_mmap();
         let target = VolatileMemory::get_slice(&*mapping, at, PAGE).map_err(|e| fail(e.to_string()))?;
         if self.kept.is_hole(self.number(slot, page)) {

@@ -48,6 +48,7 @@ fn drivers_of_the_course_get_on_the_default_kernel_what_is_written_beside_them()
 }
 
 #[test]
+#[ignore = "builds a kernel: make test-all"]
 fn system_calls_of_the_course_get_on_the_default_kernel_what_is_written_beside_them() {
     on_the_default_kernel("pa1", &[]);
 }

@@ -207,6 +207,7 @@ impl Common<'_> {
         let own_kernel = self.assignment.kind != Kind::Module;
         let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
         let mut hangs = Hangs::default();
+        runner.another_student();
         let (started, limit) = (Instant::now(), self.assignment.limits.run);
         for test in &self.assignment.tests {
             let left = limit.saturating_sub(started.elapsed());

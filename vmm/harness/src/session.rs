@@ -69,6 +69,11 @@ impl Session {
         self.more = more;
     }
 
+    /// The next run gets a machine that nobody has used.
+    pub fn fresh_machine(&mut self) {
+        self.healthy = false;
+    }
+
     /// Runs one scenario, and tells how it goes.
     ///
     /// [`interrupt::install`] makes Ctrl-C end a run in order. Whatever happens, there is a report.

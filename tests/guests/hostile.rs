@@ -308,6 +308,8 @@ fn what_is_bent() -> Vec<Case<'static>> {
     let overflow = "  - {syscall: csci_add, args: [0x7fffffffffffffff, 1, {out: 8}]}\n";
     let data = "  - {file: /proc/version, expect: {data: {contains: Minix}}}\n";
     let status = "  - {run: [sh, -c, 'exit 77'], expect: {exit: 0}}\n";
+    let allowed = "allow: [{splat: {kind: ubsan}, reason: known}]\n";
+    let renumbered = bends("  - run: [sh, -c, 'echo renumbered > /proc/bends']\n");
     vec![
         ("value", value, "tampered", &["returned 83, and the agent says 84"]),
         ("errno", trick("errno", overflow), "tampered", &["the agent says"]),
@@ -316,6 +318,14 @@ fn what_is_bent() -> Vec<Case<'static>> {
         ("other-log", trick("other-log", next), "tampered", &["prb was changed"]),
         // It may be looked at while the log is off.
         ("hush-oops", trick("hush-oops", next), "oops or tampered", &[]),
+        ("flood", trick("flood", next) + allowed, "splat", &["WARNING in flood"]),
+        (
+            "cover",
+            trick("cover", next) + allowed,
+            "splat",
+            &["taint W tells of a warning that is not in its log"],
+        ),
+        ("renumbered", renumbered, "tampered", &["has not the number that it had when it called"]),
         ("smep", trick("smep", next), "tampered", &["CR4 of vCPU 0 was changed"]),
         ("smap", trick("smap", next), "tampered", &["CR4 of vCPU 0 was changed"]),
         ("gate-0x80", trick("gate-0x80", next), "tampered", &["the gate of interrupt 0x80 was changed"]),

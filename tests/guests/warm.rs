@@ -347,6 +347,28 @@ fn goes_back_unless_it_went_wrong(options: &[&str]) {
     ran.says("after: 1 step");
 }
 
+/// Where one changes the kernel's text, and may, the next one finds it as it was, and answers for nothing.
+#[test]
+fn nobody_answers_for_what_another_changed() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let [first, probes, innocent] = ["first", "probes", "innocent"].map(|name| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        let module = root().join("tests/hostile/modules/probes");
+        let text = match name {
+            "probes" => format!(
+                "name: {name}\nmodules: [{}]\nevidence: kprobes\nsteps:\n  - insmod: probes\n  - rmmod: probes\n",
+                module.display()
+            ),
+            _ => format!("name: {name}\nsteps:\n  - syscall: getpid\n"),
+        };
+        fs::write(&path, text).expect("written");
+        path
+    });
+    let (ran, events) = behind(&first, &[&probes, &innocent], &["--verify-reset"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert_eq!(starts(&events), ["saved", "reset"], "{}", ran.text);
+}
+
 #[test]
 fn what_is_demanded_cold_boots() {
     let text = fs::read_to_string(shipped("syscall.yaml")).expect("it can be read");

@@ -95,6 +95,8 @@ pub enum Tampered {
     },
     /// The log tells of a panic, and the kernel lives on.
     Panic,
+    /// The kernel's own variable says that it has panicked, so that it logs nothing more, and it lives on.
+    Muted,
     /// The log tells of this, and neither the kernel's taint nor its own count of reports does.
     Finding {
         /// Its title.

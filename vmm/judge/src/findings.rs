@@ -10,7 +10,8 @@ use scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use splat::{Kind, Scanner};
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// So many different findings of one gravity are kept: a kernel in trouble repeats itself.
+/// So many different findings of one gravity are kept, of those that are excused and of those that are not: a kernel in trouble repeats
+/// itself.
 const MAX_KEPT: usize = 100;
 
 /// The findings of a run, as they come.
@@ -31,7 +32,7 @@ const MAX_SYMBOLS: usize = 4096;
 impl Findings {
     /// Takes what the kernel logged in this step. `text` is the record's, with paths as the user knows them.
     /// What a program wrote into the log is no word of the kernel's.
-    pub fn log(&mut self, record: &LogRecord, text: &str, step: Option<usize>) {
+    pub fn log(&mut self, record: &LogRecord, text: &str, step: Option<usize>, scenario: &Scenario) {
         if record.user {
             return;
         }
@@ -40,11 +41,15 @@ impl Findings {
         }
         // Level and time tell the scanner that the kernel itself says this.
         let head = format!("<{}>[{:12.6}] ", record.level, record.time.as_secs_f64());
-        for line in text.split('\n') {
-            self.lines = self.scanner.line(format!("{head}{}", self.named(line)).as_bytes());
+        for (index, line) in text.split('\n').enumerate() {
+            let line = format!("{head}{}", self.named(line));
+            self.lines = match index {
+                0 => self.scanner.line(line.as_bytes()),
+                _ => self.scanner.goes_on(line.as_bytes()),
+            };
         }
         for splat in self.scanner.settled() {
-            let finding = self.finding(splat);
+            let finding = self.finding(splat, scenario);
             add(&mut self.settled, finding);
         }
     }
@@ -80,19 +85,20 @@ impl Findings {
     }
 
     /// All findings as they stand now, in the order in which they began.
-    pub fn now(&self) -> Vec<Finding> {
+    pub fn now(&self, scenario: &Scenario) -> Vec<Finding> {
         let mut all = self.settled.clone();
         for splat in self.scanner.unsettled() {
-            add(&mut all, self.finding(splat));
+            add(&mut all, self.finding(splat, scenario));
         }
         all.sort_by_key(|finding| finding.splat.lines.first);
         all
     }
 
-    fn finding(&self, splat: splat::Finding) -> Finding {
+    fn finding(&self, splat: splat::Finding, scenario: &Scenario) -> Finding {
         let after = self.steps.partition_point(|(line, _)| *line <= splat.lines.first);
         let step = after.checked_sub(1).and_then(|index| self.steps[index].1);
-        Finding { gravity: Gravity::of(&splat), splat, step, count: 1, excuse: None }
+        let finding = Finding { gravity: Gravity::of(&splat), splat, step, count: 1, excuse: None };
+        Finding { excuse: excuse(scenario, &finding), ..finding }
     }
 }
 
@@ -104,7 +110,11 @@ fn add(all: &mut Vec<Finding>, new: Finding) {
     };
     if let Some(old) = all.iter_mut().find(again) {
         old.count = old.count.saturating_add(1);
-    } else if all.iter().filter(|old| old.gravity == new.gravity).count() < MAX_KEPT {
+        return;
+    }
+    // However many are excused, one that is not finds room.
+    let like = |old: &&Finding| old.gravity == new.gravity && old.excuse.is_some() == new.excuse.is_some();
+    if all.iter().filter(like).count() < MAX_KEPT {
         all.push(new);
     }
 }

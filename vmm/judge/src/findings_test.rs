@@ -406,6 +406,78 @@ fn reports_that_the_kernel_counted_and_did_not_log_are_no_pass() {
     assert_eq!(counted(WARN, 4, 0).verdict, Verdict::Pass, "it is in the log, and allowed");
 }
 
+const UBSAN: &str = "UBSAN: array-index-out-of-bounds in drivers/NAME.c:12:3\nindex 7 is out of range for type 'int [4]'\nCPU: 0 UID: 0 PID: 20 Comm: sh Not tainted 6.12.0 #1\nCall Trace:\n <TASK>\n NAME_work+0x1/0x10 [old]\n </TASK>\n---[ end trace ]---\n";
+
+#[test]
+fn however_many_reports_are_allowed_another_one_finds_room() {
+    let flood: String = (0..150).map(|number| UBSAN.replace("NAME", &format!("old{number}"))).collect();
+    let allowed = format!("allow: {{splat: {{kind: ubsan}}, reason: known}}\n{PLAIN}");
+    let report = first(&allowed, records(&flood), returned());
+    assert_eq!(report.verdict, Verdict::Pass);
+    assert!(report.findings.len() > 90 && report.findings.len() <= 100, "{}", report.findings.len());
+    let report = first(&allowed, records(&(flood + WARN)), returned());
+    assert_eq!(report.verdict, Verdict::Splat);
+}
+
+#[test]
+fn a_report_that_is_not_counted_stands_for_none_that_is() {
+    let came = |log: &str, warnings, taint: u64| {
+        let reports = |warnings| {
+            Event::Reports(Reports { warnings: Some(warnings), oopses: Some(0), panicked: Some(false) })
+        };
+        let mut events = vec![reports(0), Event::Taint(1 << 12), booted()];
+        let told = vec![Event::Taint(1 << 12 | taint), reports(warnings)];
+        events.extend(step(0, [records(log), told].concat(), returned()));
+        events.extend(step(1, vec![], returned()));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(&format!("allow: {{splat: {{kind: ubsan}}, reason: known}}\n{PLAIN}")), &events)
+    };
+    let log = UBSAN.replace("NAME", "old");
+    assert_eq!(came(&log, 0, 0).verdict, Verdict::Pass);
+    // The kernel counts that one, too, but leaves no taint for it.
+    assert_eq!(came(&log, 1, 0).verdict, Verdict::Pass);
+    let covered = came(&log, 1, 1 << 9);
+    assert_eq!(covered.verdict, Verdict::Splat);
+    assert!(covered.reason.to_string().contains("taint W tells of a warning"), "{}", covered.reason);
+    let counted = came(&log, 2, 0);
+    assert!(counted.reason.to_string().contains("has counted a warning"), "{}", counted.reason);
+    let damaged = came(&log, 0, 1 << 5);
+    assert_eq!(damaged.verdict, Verdict::Splat);
+    assert!(damaged.reason.to_string().contains("damaged memory"), "{}", damaged.reason);
+}
+
+#[test]
+fn a_kernel_that_says_it_has_panicked_and_lives_on_is_no_pass() {
+    let came = |panicked| {
+        let reports = |panicked| Event::Reports(Reports { panicked, ..Reports::default() });
+        let mut events = vec![reports(Some(false)), booted()];
+        events.extend(step(0, vec![reports(panicked)], returned()));
+        events.extend(step(1, vec![], returned()));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(PLAIN), &events).verdict
+    };
+    assert_eq!([Some(false), None].map(came), [Verdict::Pass; 2]);
+    assert_eq!(came(Some(true)), Verdict::Tampered);
+}
+
+#[test]
+fn lines_within_a_record_begin_no_report_and_no_test() {
+    let log = |text: &str| {
+        let text = text.to_owned();
+        vec![Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text })]
+    };
+    let name =
+        format!("process 'x\n{}KTAP version 1\n1..1\nok 1 all\n' launched", UBSAN.replace("NAME", "old"));
+    let report = first(PLAIN, log(&name), returned());
+    assert_eq!((report.verdict, report.findings.len()), (Verdict::Pass, 0));
+    assert!(report.steps.iter().all(|step| step.subtests.is_empty()));
+    // What begins with a record goes on in it.
+    let report = first(PLAIN, log(WARN.split_once("] ").map_or(WARN, |(_, text)| text)), returned());
+    assert_eq!(report.findings.len(), 0, "it begins with a line that cuts");
+    let whole = UBSAN.replace("NAME", "old");
+    assert_eq!(first(PLAIN, log(&whole), returned()).findings.len(), 1);
+}
+
 #[test]
 fn wanted_panics_have_to_be_the_kernels_own() {
     let panicked = |panicked| {

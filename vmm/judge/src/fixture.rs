@@ -172,7 +172,12 @@ pub struct Known;
 
 impl Names for Known {
     fn syscall(&self, door: Door, nr: u64) -> Option<String> {
-        Table.name(nr).filter(|_| door == Door::Syscall64).map(str::to_owned)
+        match door {
+            Door::Syscall64 => Table.name(nr).map(str::to_owned),
+            // The number of the same call in the table of 32-bit programs.
+            Door::Int80 if nr == 64 => Some("getppid".to_owned()),
+            _ => None,
+        }
     }
 
     fn symbol(&self, address: u64) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The judge of a run: takes events one by one, and gives judged values.
 
 mod calls;
+mod reports;
 mod run;
 mod step;
 
@@ -260,14 +261,15 @@ impl Judge {
     }
 
     fn logged(&mut self, record: &LogRecord) {
-        self.findings.log(record, &self.names.line(&record.text), self.current);
+        self.findings.log(record, &self.names.line(&record.text), self.current, &self.scenario);
         if self.current.is_some() {
             self.said.push(record);
         }
         // What a program wrote there is no test of the kernel's.
         if !record.user {
             let ktap = if self.current.is_some() { &mut self.step_ktap } else { &mut self.run_ktap };
-            record.text.split('\n').for_each(|line| ktap.line(line));
+            // What goes on in a record is a name with a newline in it, as likely as not.
+            record.text.split('\n').take(1).for_each(|line| ktap.line(line));
         }
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {

@@ -96,6 +96,12 @@ impl fmt::Display for Tampered {
                     "system call {nr} of process {pid} entered the kernel and never returned, and the process went on"
                 )?;
             }
+            Seen::Guest(Tampering::Odd(Oddity::Renumbered { pid, now })) => {
+                write!(f, "a task of process {pid} has not the number that it had when it called")?;
+                if pid != now {
+                    write!(f, ", and is one of {now} now")?;
+                }
+            }
             Seen::Guest(Tampering::Odd(Oddity::Reached { pid, agent })) => {
                 write!(f, "process {pid} reached into process {agent}, which is the agent's")?;
             }
@@ -169,6 +175,9 @@ impl fmt::Display for Tampered {
                 write!(f, "no program wrote {made_up} of the {said} bytes that came as a program's output")?;
             }
             Seen::Panic => f.write_str("the log tells of a panic, and the kernel lives on")?,
+            Seen::Muted => {
+                write!(f, "the kernel's panic_cpu says that it has panicked, so that it logs nothing more, and it lives on")?;
+            }
             Seen::Finding { title } => {
                 write!(
                     f,

@@ -457,6 +457,39 @@ fn no_number_holds_for_calls_that_were_not_seen() {
 }
 
 #[test]
+fn no_number_of_errors_holds_where_calls_came_through_other_doors() {
+    let came = |door: Door, expect: &str| {
+        let row = SyscallCount {
+            door,
+            nr: if door == Door::Int80 { 64 } else { 110 },
+            origin: Origin::Program,
+            count: 2,
+            errors: Default::default(),
+            results: Default::default(),
+            processes: Vec::new(),
+            untold_errors: 0,
+            untold_results: 0,
+            untold_processes: 0,
+        };
+        let why = RunEnd::Completed;
+        let end =
+            Ended { why, evidence: Evidence::default(), ran: Duration::from_secs(1), steps: Vec::new() };
+        let events = [
+            booted(),
+            Event::StepStarted { index: 0 },
+            returned(0),
+            Event::Counted(vec![row]),
+            Event::Ended(end),
+        ];
+        run(&scenario(&format!("{SLEEP}expect:\n  syscalls: {{getppid: {expect}}}\n")), &events).verdict
+    };
+    assert_eq!(came(Door::Syscall64, "{errors: {EFAULT: 0}}"), Verdict::Pass);
+    assert_eq!(came(Door::Int80, "2"), Verdict::Pass);
+    assert_eq!(came(Door::Int80, "{errors: {EFAULT: 0}}"), Verdict::Fail);
+    assert_eq!(came(Door::Int80, "{returns: []}"), Verdict::Fail);
+}
+
+#[test]
 fn no_exact_number_holds_where_a_tracer_changed_some() {
     let changed = || Evidence { changed: 1, ..Evidence::default() };
     let report = counted("2", 0, changed());

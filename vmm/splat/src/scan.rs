@@ -95,6 +95,18 @@ impl Scanner {
         self.number
     }
 
+    /// Takes a line that goes on in the record of the one before. It begins no report: a kernel's reports begin with a record of
+    /// their own, and names with newlines in them, of files or processes, are anybody's words.
+    pub fn goes_on(&mut self, raw: &[u8]) -> u64 {
+        self.number += 1;
+        let line = Line::parse(raw);
+        let owner = self.open.iter_mut().rev().find(|report| report.owns(line.caller));
+        if let Some(owner) = owner {
+            owner.feed(&line, self.number);
+        }
+        self.number
+    }
+
     /// Findings that no further line can change, each handed out once.
     pub fn settled(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.done)

@@ -63,6 +63,13 @@ pub enum Oddity {
         /// Who called.
         pid: u32,
     },
+    /// A task has not the number that it had when it called, or its process has not.
+    Renumbered {
+        /// The one that its process had.
+        pid: u32,
+        /// The one that it has now.
+        now: u32,
+    },
     /// A program has reached into the agent: traced it, or written to its memory.
     Reached {
         /// Who did.
@@ -136,6 +143,8 @@ struct Inner {
 #[derive(Debug)]
 struct Task {
     pid: u32,
+    /// Its process's number.
+    tgid: u32,
     inside: Option<Inside>,
     /// A call that it makes once more: its next one, if it is the same.
     again: Option<Again>,
@@ -304,8 +313,14 @@ impl Pairs {
         }
         inner.forking += usize::from(forks);
         inner.awaited += usize::from(inside.is_awaited());
-        let task = Task { pid: ids.pid, inside: Some(inside), again: None };
-        if let Some(Task { pid, inside: Some(inside), .. }) = inner.tasks.insert(ids.task, task) {
+        let task = Task { pid: ids.pid, tgid: ids.tgid, inside: Some(inside), again: None };
+        let before = inner.tasks.insert(ids.task, task);
+        if let Some(Task { pid, tgid, .. }) = &before
+            && (*pid, true) == (ids.pid, *tgid != ids.tgid)
+        {
+            inner.find(Oddity::Renumbered { pid: *tgid, now: ids.tgid });
+        }
+        if let Some(Task { pid, inside: Some(inside), .. }) = before {
             inner.over(&inside);
             // Another task may be where one was that died in its call.
             if pid == ids.pid && !inside.quiet {
@@ -331,11 +346,20 @@ impl Pairs {
         let inner = &mut *guard;
         inner.returns = true;
         let Some(ids) = ids else { return Returned::Unknown };
+        // Who executes a program from another thread has its process's number from then on (de_thread of fs/exec.c). Where a task has
+        // died in its call another one may be: that enters first.
+        let renumbered = inner.tasks.get(&ids.task).filter(|task| {
+            let inside = task.inside.as_ref().filter(|inside| !EXECS.contains(&inside.nr));
+            inside.is_some() && (task.pid, task.tgid) != (ids.pid, ids.tgid)
+        });
+        if let Some(pid) = renumbered.map(|task| task.tgid) {
+            inner.find(Oddity::Renumbered { pid, now: ids.tgid });
+        }
         let known = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
         let Some(task) = known else {
             // It was in the kernel when counting began.
             if inner.tasks.len() < MOST_TASKS {
-                let task = Task { pid: ids.pid, inside: None, again: None };
+                let task = Task { pid: ids.pid, tgid: ids.tgid, inside: None, again: None };
                 let before = inner.tasks.insert(ids.task, task);
                 before.and_then(|task| task.inside).inspect(|inside| inner.over(inside));
             }

@@ -139,6 +139,29 @@ fn numbers_that_a_tracer_may_have_changed_are_counted() {
 }
 
 #[test]
+fn tasks_keep_their_numbers_unless_they_execute_a_program() {
+    let odd = |later: Option<Ids>, nr: u64| {
+        let pairs = Pairs::of([20]);
+        enter(&pairs, ids(1, 31, 30), nr);
+        pairs.returned(later, nr, BACK, 0);
+        pairs.take()
+    };
+    assert_eq!(odd(ids(1, 31, 30), 39), []);
+    let renumbered = |now| vec![Oddity::Renumbered { pid: 30, now }];
+    assert_eq!(odd(ids(1, 12_345, 30), 39), renumbered(30));
+    assert_eq!(odd(ids(1, 31, 28), 39), renumbered(28));
+    // A thread that executes a program has its process's number from then on.
+    assert_eq!(odd(ids(1, 30, 30), 59), []);
+    // Nor does it change between two calls.
+    let pairs = Pairs::of([20]);
+    for tgid in [30, 28] {
+        enter(&pairs, ids(1, 31, tgid), 39);
+        pairs.returned(ids(1, 31, tgid), 39, BACK, 0);
+    }
+    assert_eq!(pairs.take(), renumbered(28));
+}
+
+#[test]
 fn only_the_agents_own_processes_are_the_agent() {
     let pairs = Pairs::of([20]);
     let (agent, worker, child) = (ids(1, 1, 1), ids(2, 20, 20), ids(3, 21, 21));

@@ -18,12 +18,15 @@
 #include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/unistd.h>
 #include <linux/vmalloc.h>
 #include <asm/desc.h>
 #include <asm/processor-flags.h>
+#include <asm/ptrace.h>
 #include <asm/special_insns.h>
 
 static void *function(const char *name)
@@ -198,6 +201,61 @@ static int hush_oops(void)
 	return 0;
 }
 
+/* --- Reports behind others ------------------------------------------------- */
+
+/* What a detector says that counts nothing, with names of its own. */
+static void made_up(int number)
+{
+	printk(KERN_ERR "------------[ cut here ]------------\n");
+	printk(KERN_ERR "UBSAN: array-index-out-of-bounds in drivers/old/old%d.c:12:3\n", number);
+	printk(KERN_ERR "index 7 is out of range for type 'int [4]'\n");
+	printk(KERN_DEFAULT "CPU: 0 UID: 0 PID: 20 Comm: init Not tainted 6.12.0 #1\n");
+	printk(KERN_DEFAULT "Call Trace:\n <TASK>\n old%d_probe+0x1/0x10 [bends]\n </TASK>\n", number);
+	printk(KERN_ERR "---[ end trace ]---\n");
+}
+
+/* More than anybody keeps, and then a warning. */
+static int flood(void)
+{
+	int i;
+
+	for (i = 0; i < 110; i++) {
+		made_up(i);
+		msleep(3);
+	}
+	WARN(1, "behind all of them\n");
+	return 0;
+}
+
+/* One, and a warning that is not logged. */
+static int cover(void)
+{
+	int *suppress = suppress_printk_of(function("vprintk_emit"));
+
+	if (!suppress)
+		return -ENOENT;
+	made_up(0);
+	WRITE_ONCE(*suppress, 1);
+	barrier();
+	WARN(1, "under it\n");
+	barrier();
+	WRITE_ONCE(*suppress, 0);
+	return 0;
+}
+
+/* --- Numbers of tasks ------------------------------------------------------ */
+
+static pid_t was;
+
+/* Another call is handled, and returns as a task's that nobody knows. */
+static int renumbered(void)
+{
+	task_pt_regs(current)->orig_ax = __NR_getppid;
+	was = current->pid;
+	current->pid = 12345;
+	return 0;
+}
+
 /* --- Single bits ----------------------------------------------------------- */
 
 static void set_cr4(unsigned long value)
@@ -249,6 +307,9 @@ static const struct {
 	{ "status", status },
 	{ "other-log", other_log },
 	{ "hush-oops", hush_oops },
+	{ "flood", flood },
+	{ "cover", cover },
+	{ "renumbered", renumbered },
 	{ "smep", smep },
 	{ "smap", smap },
 	{ "gate-0x80", gate_0x80 },
@@ -271,8 +332,16 @@ static ssize_t bends_write(struct file *file, const char __user *from, size_t si
 	return -EINVAL;
 }
 
+static int bends_release(struct inode *inode, struct file *file)
+{
+	if (was && current->pid == 12345)
+		current->pid = was;
+	return 0;
+}
+
 static const struct proc_ops bends_ops = {
 	.proc_write = bends_write,
+	.proc_release = bends_release,
 };
 
 static int __init bends_init(void)

@@ -5,19 +5,16 @@ use super::step::wanted;
 use crate::check;
 use crate::entry::EntryWrite;
 use crate::findings::excuse;
-use crate::judged::{Excuse, Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
+use crate::judged::{Failure, Finding, Gravity, Judged, JudgedStep, RunReport, SyscallRow};
 use crate::places;
 use crate::reason::{Reason, Unmet};
 use crate::standing::{self, Hang, describe};
 use crate::subtests::Results;
-use crate::tampered::Tampered;
 use crate::unknown::Unknown;
 use crate::verdict::{StepVerdict, Verdict};
-use base::taint;
 use board::wire::{Blame, EndReason, Evidence, LogRecord};
 use engine::event::{Ended, RunEnd};
 use scenario::model::{Ktap, Watchfulness};
-use splat::Kind;
 use std::time::Duration;
 
 /// So many lines of the log explain a verdict.
@@ -113,7 +110,7 @@ impl Judge {
     }
 
     fn judged_findings(&self) -> Vec<Finding> {
-        let mut findings = self.findings.now();
+        let mut findings = self.findings.now(&self.scenario);
         for finding in &mut findings {
             finding.excuse = excuse(&self.scenario, finding);
             places::add(&mut finding.splat, &*self.names);
@@ -334,91 +331,8 @@ impl Judge {
         (Verdict::Pass, Reason::None)
     }
 
-    /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
-    /// flooded, or somebody tampered with it.
-    fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
-        let added = self.taint.added().unwrap_or(0);
-        let worst = report.findings.iter().map(|finding| finding.gravity).max();
-        [('D', "an oops", Gravity::Oops, Verdict::Oops), ('W', "a warning", Gravity::Splat, Verdict::Splat)]
-            .into_iter()
-            .find(|(letter, _, gravity, _)| {
-                added & taint::bit(&letter.to_string()).unwrap_or(0) != 0
-                    && worst.is_none_or(|worst| worst < *gravity)
-            })
-            .map(|(letter, what, _, verdict)| {
-                (verdict, Reason::Taint { letter, what: what.into(), log_lost: report.log_lost })
-            })
-            .or_else(|| self.uncounted(report))
-    }
-
-    /// The same of a report that the kernel has counted.
-    fn uncounted(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
-        let [before, after] = &self.reports;
-        let more = |before: Option<u32>, after: Option<u32>| {
-            before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
-        };
-        // One that is seen excuses no other. Not all that are as grave are counted.
-        let seen = |gravity| {
-            let findings = report.findings.iter().filter(|finding| finding.gravity >= gravity);
-            findings.fold(0, |sum: u64, finding| sum.saturating_add(finding.count))
-        };
-        let all = [
-            (more(before.oopses, after.oopses), "an oops", Gravity::Oops, Verdict::Oops),
-            (more(before.warnings, after.warnings), "a warning", Gravity::Splat, Verdict::Splat),
-        ];
-        let hushed = |(more, _, gravity, _): &(u64, &str, Gravity, Verdict)| *more > seen(*gravity);
-        let (_, what, _, verdict) = all.into_iter().find(hushed)?;
-        Some((verdict, Reason::Counted { what: what.into(), log_lost: report.log_lost }))
-    }
-
-    /// A finding that the scenario wants, and that only the log tells of. A kernel that warns or dies says so in its taint and counts
-    /// it: right behind its last line, so that of several processors one may not have got to it when the run ended.
-    fn made_up(&self, why: &RunEnd, report: &RunReport) -> Option<Tampered> {
-        let (taint, [before, after]) = (self.taint.after, &self.reports);
-        let completed = *why == RunEnd::Completed;
-        // Of a machine that ended while it ran, others may have been at it.
-        let last = self.steps.iter().rposition(|step| step.verdict != StepVerdict::NotRun);
-        let settled = |finding: &&Finding| {
-            let alone = self.scenario.machine.vcpus == 1;
-            finding.excuse == Some(Excuse::Expected) && (completed || alone || finding.step < last)
-        };
-        // Where it is not known it says nothing.
-        let has = |letters: &str| {
-            let bit = |letter: char| taint::bit(&letter.to_string()).unwrap_or(0);
-            taint.is_none_or(|taint| letters.chars().any(|letter| taint & bit(letter) != 0))
-        };
-        let made_up = |finding: &&Finding| {
-            let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
-            let warns = finding.splat.kind == Kind::Warn && finding.splat.excerpt.iter().any(says);
-            match finding.gravity {
-                // One that ends in a panic is not counted any more.
-                Gravity::Oops if completed => !has("D") || !grown(before.oopses, after.oopses),
-                Gravity::Oops => !has("D") && !grown(before.oopses, after.oopses),
-                // WARN_TAINT() has another letter for what the firmware or the processor did.
-                Gravity::Splat if warns && completed => {
-                    !has("WIS") || !grown(before.warnings, after.warnings)
-                }
-                Gravity::Splat if warns => !has("WIS") && !grown(before.warnings, after.warnings),
-                Gravity::Splat => tainted_by(finding.splat.kind).is_some_and(|letters| !has(letters)),
-                _ => false,
-            }
-        };
-        let panic = |finding: &&Finding| {
-            finding.excuse == Some(Excuse::Expected)
-                && finding.gravity == Gravity::Panic
-                && after.panicked == Some(false)
-        };
-        let found = match why {
-            RunEnd::Panicked | RunEnd::Machine(EndReason::Reset) => report.findings.iter().find(panic),
-            _ => None,
-        };
-        let found = found.or_else(|| report.findings.iter().filter(settled).find(made_up))?;
-        let what = engine::event::Tampered::Finding { title: found.splat.title.clone() };
-        Some(Tampered::of(&what, found.step, &self.scenario, &*self.names))
-    }
-
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {
-        let findings = self.findings.now();
+        let findings = self.findings.now(&self.scenario);
         let panic = findings.iter().find(|finding| finding.gravity == Gravity::Panic);
         let reason = match (panic, why) {
             (Some(panic), _) => reason_of(panic),
@@ -448,23 +362,6 @@ impl Judge {
             .filter(|_| self.hang != Some(Hang::Spinning))
             .or_else(|| self.standing.first().cloned());
         (verdict, Reason::Hung { step, place })
-    }
-}
-
-/// Whether a counter went up, as far as that is known.
-fn grown(before: Option<u32>, after: Option<u32>) -> bool {
-    before.zip(after).is_none_or(|(before, after)| after > before)
-}
-
-/// What a kernel's taint has after a report of this kind (calls of `add_taint` in mm/kasan/report.c, mm/kfence/report.c,
-/// mm/kmsan/report.c, mm/page_alloc.c, mm/slub.c, kernel/sched/core.c and kernel/watchdog.c).
-fn tainted_by(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Kasan | Kind::Kfence | Kind::Kmsan | Kind::BadPage => Some("B"),
-        Kind::Slab => Some("BW"),
-        Kind::SleepingInAtomic | Kind::SchedulingWhileAtomic => Some("W"),
-        Kind::SoftLockup => Some("L"),
-        _ => None,
     }
 }
 

@@ -251,7 +251,7 @@ impl Judge {
     fn giver(&self, name: &str) -> String {
         if let Some(index) = self.gone.get(name) {
             let line = self.scenario.steps[*index].line;
-            let findings = self.findings.now();
+            let findings = self.findings.now(&self.scenario);
             let oops = findings
                 .iter()
                 .find(|finding| finding.step == Some(*index) && finding.gravity >= Gravity::Oops)
@@ -307,9 +307,11 @@ impl Judge {
         others: &[String],
     ) -> bool {
         match ending.kind {
-            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => {
-                self.findings.now().iter().any(|finding| concerns(finding) && meets(ending, finding))
-            }
+            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => self
+                .findings
+                .now(&self.scenario)
+                .iter()
+                .any(|finding| concerns(finding) && meets(ending, finding)),
             EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
                 self.hang.is_some_and(|hang| hang.is(ending.kind))
                     && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
@@ -322,7 +324,7 @@ impl Judge {
 
     /// What came instead of an expected end: the troubles that there were, or how it ended otherwise.
     pub(super) fn seen(&self, concerns: impl Fn(&Finding) -> bool, otherwise: &str) -> String {
-        let findings = self.findings.now();
+        let findings = self.findings.now(&self.scenario);
         let mut seen: Vec<String> = findings
             .iter()
             .filter(|finding| concerns(finding))

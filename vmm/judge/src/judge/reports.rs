@@ -1,0 +1,159 @@
+//! What the kernel itself says of its troubles, by its taint and its counts, against what its log tells: reports that are not there, and
+//! some that nobody but the log knows of.
+
+use super::Judge;
+use crate::judged::{Excuse, Finding, Gravity, RunReport};
+use crate::reason::Reason;
+use crate::tampered::Tampered;
+use crate::verdict::{StepVerdict, Verdict};
+use base::taint;
+use board::wire::EndReason;
+use engine::event::RunEnd;
+use splat::Kind;
+
+impl Judge {
+    /// A taint that the kernel gives itself when it is in trouble, though no finding tells of any: the log was
+    /// flooded, or somebody tampered with it.
+    pub(super) fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
+        let added = self.taint.added().unwrap_or(0);
+        let told = |letter: char| {
+            report.findings.iter().any(|finding| match letter {
+                'D' => finding.gravity >= Gravity::Oops,
+                'W' if warned(finding) => true,
+                // No other report leaves it.
+                _ => tainted_by(finding.splat.kind).is_some_and(|letters| letters.contains(letter)),
+            })
+        };
+        [
+            ('D', "an oops", Verdict::Oops),
+            ('W', "a warning", Verdict::Splat),
+            ('B', "damaged memory", Verdict::Splat),
+            ('L', "a processor that is stuck", Verdict::Splat),
+        ]
+        .into_iter()
+        .find(|(letter, ..)| added & taint::bit(&letter.to_string()).unwrap_or(0) != 0 && !told(*letter))
+        .map(|(letter, what, verdict)| {
+            (verdict, Reason::Taint { letter, what: what.into(), log_lost: report.log_lost })
+        })
+        .or_else(|| self.uncounted(report))
+    }
+
+    /// The same of a report that the kernel has counted.
+    fn uncounted(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
+        let [before, after] = &self.reports;
+        let more = |before: Option<u32>, after: Option<u32>| {
+            before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
+        };
+        // One that is seen excuses no other, and what is not counted stands for none.
+        let seen = |gravity| {
+            let is_one = |finding: &&Finding| match gravity {
+                Gravity::Oops => finding.gravity >= gravity && died(finding),
+                _ => warned(finding) || is_counted(finding.splat.kind),
+            };
+            let findings = report.findings.iter().filter(is_one);
+            findings.fold(0, |sum: u64, finding| sum.saturating_add(finding.count))
+        };
+        let all = [
+            (more(before.oopses, after.oopses), "an oops", Gravity::Oops, Verdict::Oops),
+            (more(before.warnings, after.warnings), "a warning", Gravity::Splat, Verdict::Splat),
+        ];
+        let hushed = |(more, _, gravity, _): &(u64, &str, Gravity, Verdict)| *more > seen(*gravity);
+        let (_, what, _, verdict) = all.into_iter().find(hushed)?;
+        Some((verdict, Reason::Counted { what: what.into(), log_lost: report.log_lost }))
+    }
+
+    /// A finding that the scenario wants, and that only the log tells of. A kernel that warns or dies says so in its taint and counts
+    /// it: right behind its last line, so that of several processors one may not have got to it when the run ended.
+    pub(super) fn made_up(&self, why: &RunEnd, report: &RunReport) -> Option<Tampered> {
+        let (taint, [before, after]) = (self.taint.after, &self.reports);
+        let completed = *why == RunEnd::Completed;
+        // Of a machine that ended while it ran, others may have been at it.
+        let last = self.steps.iter().rposition(|step| step.verdict != StepVerdict::NotRun);
+        let settled = |finding: &&Finding| {
+            let alone = self.scenario.machine.vcpus == 1;
+            // What came before the steps was counted before they began.
+            let counts = match &finding.excuse {
+                Some(Excuse::Expected) => true,
+                Some(Excuse::Allowed(_)) => finding.step.is_some(),
+                None => false,
+            };
+            counts && (completed || alone || finding.step < last)
+        };
+        // Where it is not known it says nothing.
+        let has = |letters: &str| {
+            let bit = |letter: char| taint::bit(&letter.to_string()).unwrap_or(0);
+            taint.is_none_or(|taint| letters.chars().any(|letter| taint & bit(letter) != 0))
+        };
+        let made_up = |finding: &&Finding| {
+            let warns = finding.splat.kind == Kind::Warn && warned(finding);
+            match finding.gravity {
+                // One that ends in a panic is not counted any more.
+                Gravity::Oops if completed => !has("D") || !grown(before.oopses, after.oopses),
+                Gravity::Oops => !has("D") && !grown(before.oopses, after.oopses),
+                // WARN_TAINT() has another letter for what the firmware or the processor did.
+                Gravity::Splat if warns && completed => {
+                    !has("WIS") || !grown(before.warnings, after.warnings)
+                }
+                Gravity::Splat if warns => !has("WIS") && !grown(before.warnings, after.warnings),
+                Gravity::Splat => tainted_by(finding.splat.kind).is_some_and(|letters| !has(letters)),
+                _ => false,
+            }
+        };
+        let panic = |finding: &&Finding| {
+            finding.excuse == Some(Excuse::Expected)
+                && finding.gravity == Gravity::Panic
+                && after.panicked == Some(false)
+        };
+        if completed && after.panicked == Some(true) {
+            return Some(Tampered::of(&engine::event::Tampered::Muted, None, &self.scenario, &*self.names));
+        }
+        let found = match why {
+            RunEnd::Panicked | RunEnd::Machine(EndReason::Reset) => report.findings.iter().find(panic),
+            _ => None,
+        };
+        let found = found.or_else(|| report.findings.iter().filter(settled).find(made_up))?;
+        let what = engine::event::Tampered::Finding { title: found.splat.title.clone() };
+        Some(Tampered::of(&what, found.step, &self.scenario, &*self.names))
+    }
+}
+
+/// Whether a counter went up, as far as that is known.
+fn grown(before: Option<u32>, after: Option<u32>) -> bool {
+    before.zip(after).is_none_or(|(before, after)| after > before)
+}
+
+/// Whether the kernel counts reports of this kind with its warnings (calls of `check_panic_on_warn` of kernel/panic.c, beside that in
+/// `__warn`).
+fn is_counted(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Kasan | Kind::Kcsan | Kind::Kfence | Kind::Kmsan | Kind::Ubsan | Kind::SchedulingWhileAtomic
+    )
+}
+
+/// Whether it begins, or has in it, what `__warn` of kernel/panic.c prints, which counts it.
+fn warned(finding: &Finding) -> bool {
+    let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
+    finding.splat.excerpt.iter().any(says)
+}
+
+/// Whether it is one of those that every architecture's die() numbers: `Oops: 0002 [#1]`, whatever was reported first.
+fn died(finding: &Finding) -> bool {
+    let numbered = |line: &String| {
+        let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
+        number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    finding.gravity == Gravity::Oops || finding.splat.excerpt.iter().any(numbered)
+}
+
+/// What a kernel's taint has after a report of this kind (calls of `add_taint` in mm/kasan/report.c, mm/kfence/report.c,
+/// mm/kmsan/report.c, mm/page_alloc.c, mm/slub.c, kernel/sched/core.c and kernel/watchdog.c).
+fn tainted_by(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Kasan | Kind::Kfence | Kind::Kmsan | Kind::BadPage => Some("B"),
+        Kind::Slab => Some("BW"),
+        Kind::SleepingInAtomic | Kind::SchedulingWhileAtomic => Some("W"),
+        Kind::SoftLockup => Some("L"),
+        _ => None,
+    }
+}

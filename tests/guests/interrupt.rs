@@ -31,8 +31,13 @@ pub(super) fn session(leader: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let session = leader.to_string();
+    // One that has ended may wait for this machine's init to notice (state Z).
     let is_in_it = |stat: &String| {
-        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.split_whitespace().nth(3) == Some(&*session))
+        let fields = |rest: &str| {
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            fields.first() != Some(&"Z") && fields.get(3) == Some(&&*session)
+        };
+        stat.rsplit_once(')').is_some_and(|(_, rest)| fields(rest))
     };
     stats.filter(is_in_it).collect()
 }

@@ -130,7 +130,7 @@ pub fn choose(choice: Choice, files: PathBuf) -> Result<Chosen, HostError> {
     }
     let examination = kvm::examine();
     let Some(failure) = examination.first_failure() else {
-        let description = format!("this machine's KVM ({})", examination.summary());
+        let description = format!("this machine's KVM ({}{})", examination.summary(), kvm::finds_less());
         return Ok(Chosen { kind: Kind::Kvm, description, slow: false, files });
     };
     let (why, fix) = (failure.found.clone(), failure.fix.clone());

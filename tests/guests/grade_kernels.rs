@@ -36,7 +36,9 @@ fn on_the_default_kernel(name: &str, without: &[&str]) {
     };
     let left: Vec<&str> = text.lines().filter(is_left).collect();
     assert_eq!(left.len() + 1 + without.len(), text.lines().count());
-    fs::write(&path, left.join("\n")).unwrap();
+    // The line in their file is told on the course's own kernel alone.
+    let text = left.join("\n").replace("[Bad arguments], says: 'average.c:'", "[Bad arguments]");
+    fs::write(&path, text).unwrap();
     let out = folder.path().join("out");
     let ran = grade(&["check", words(&path), "--out", words(&out)]);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
@@ -48,7 +50,6 @@ fn drivers_of_the_course_get_on_the_default_kernel_what_is_written_beside_them()
 }
 
 #[test]
-#[ignore = "builds a kernel: make test-all"]
 fn system_calls_of_the_course_get_on_the_default_kernel_what_is_written_beside_them() {
     on_the_default_kernel("pa1", &[]);
 }

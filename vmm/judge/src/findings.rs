@@ -121,14 +121,9 @@ fn add(all: &mut Vec<Finding>, new: Finding) {
 
 impl Gravity {
     fn of(finding: &splat::Finding) -> Self {
-        // Every architecture's die() numbers its oopses: `Oops: 0002 [#1]`, whatever was reported first.
-        let died = |line: &String| {
-            let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
-            number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
-        };
         if finding.panicked.is_some() || finding.kind == Kind::Panic {
             Self::Panic
-        } else if finding.kind == Kind::Oops || finding.excerpt.iter().any(died) {
+        } else if died(finding) {
             Self::Oops
         } else if finding.kind.is_kernel_fault() {
             Self::Splat
@@ -136,6 +131,15 @@ impl Gravity {
             Self::Harmless
         }
     }
+}
+
+/// Whether it is an oops, whatever was reported first: every architecture's die() numbers its own, `Oops: 0002 [#1]`.
+pub fn died(finding: &splat::Finding) -> bool {
+    let numbered = |line: &String| {
+        let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
+        number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    finding.kind == Kind::Oops || finding.excerpt.iter().any(numbered)
 }
 
 /// Why a scenario does not hold a finding against the kernel, if it does not.

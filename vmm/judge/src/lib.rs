@@ -31,9 +31,13 @@ mod unknown;
 mod verdict;
 
 #[cfg(test)]
+mod calls_test;
+#[cfg(test)]
 mod check_test;
 #[cfg(test)]
 mod findings_test;
+#[cfg(test)]
+mod reports_test;
 #[cfg(test)]
 mod subtests_test;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! some that nobody but the log knows of.
 
 use super::Judge;
+use crate::findings::died;
 use crate::judged::{Excuse, Finding, Gravity, RunReport};
 use crate::reason::Reason;
 use crate::tampered::Tampered;
@@ -47,7 +48,7 @@ impl Judge {
         // One that is seen excuses no other, and what is not counted stands for none.
         let seen = |gravity| {
             let is_one = |finding: &&Finding| match gravity {
-                Gravity::Oops => finding.gravity >= gravity && died(finding),
+                Gravity::Oops => died(&finding.splat),
                 _ => warned(finding) || is_counted(finding.splat.kind),
             };
             let findings = report.findings.iter().filter(is_one);
@@ -135,15 +136,6 @@ fn is_counted(kind: Kind) -> bool {
 fn warned(finding: &Finding) -> bool {
     let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
     finding.splat.excerpt.iter().any(says)
-}
-
-/// Whether it is one of those that every architecture's die() numbers: `Oops: 0002 [#1]`, whatever was reported first.
-fn died(finding: &Finding) -> bool {
-    let numbered = |line: &String| {
-        let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
-        number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
-    };
-    finding.gravity == Gravity::Oops || finding.splat.excerpt.iter().any(numbered)
 }
 
 /// What a kernel's taint has after a report of this kind (calls of `add_taint` in mm/kasan/report.c, mm/kfence/report.c,

@@ -235,6 +235,7 @@ fn order() -> Box<Order> {
         pairs: trap::Pairs::default(),
         agent_text: None,
         alone: false,
+        forgets: false,
     })
 }
 

@@ -149,6 +149,8 @@ struct Machine {
     shared: Shared,
     /// Where it is to be saved, or why it can't be.
     files: Option<io::Result<saved::Files>>,
+    /// [`Spec::forgets`].
+    forgets: bool,
     /// What a saved state depends on.
     identity: u64,
     /// None for one that was booted.
@@ -259,6 +261,7 @@ impl Machine {
             unguarded: None,
             shared,
             files,
+            forgets: spec.forgets,
             identity,
             origin,
         };

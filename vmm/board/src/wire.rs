@@ -34,6 +34,8 @@ pub struct Spec {
     pub landmarks: Landmarks,
     /// Where its life begins.
     pub start: Start,
+    /// The processor may forget that it has stopped at a breakpoint, and stop there once more ([`trap::Order::forgets`]).
+    pub forgets: bool,
 }
 
 /// Where the life of a machine begins.

@@ -249,6 +249,18 @@ impl Pairs {
         self.inner().mains.get(&ids.tgid) == Some(&ids.task)
     }
 
+    /// Whether this task is in the kernel with this call, whose return would be seen.
+    pub(crate) fn is_inside(&self, ids: Ids, nr: u64) -> bool {
+        let inner = self.inner();
+        let inside = inner.known(ids).and_then(|task| task.inside.as_ref());
+        inside.is_some_and(|inside| inside.nr == nr && inside.is_awaited())
+    }
+
+    /// Whether this task is known, and in the kernel with no call.
+    pub(crate) fn is_outside(&self, ids: Ids) -> bool {
+        self.inner().known(ids).is_some_and(|task| task.inside.is_none())
+    }
+
     /// A process's page tables are not as the kernel's own.
     pub(crate) fn strange_tables(&self, pid: u32) {
         self.inner().find(Oddity::Tables { pid });
@@ -428,6 +440,10 @@ impl Inner {
         self.newcomers.insert(ids.tgid);
         self.agents.insert(ids.tgid);
         by_address
+    }
+
+    fn known(&self, ids: Ids) -> Option<&Task> {
+        self.tasks.get(&ids.task).filter(|task| task.pid == ids.pid)
     }
 
     /// Whether no process but PID 1 is known for the agent's.

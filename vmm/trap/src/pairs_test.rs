@@ -227,3 +227,23 @@ fn tasks_without_end_are_forgotten() {
     assert!(pairs.inner().tasks.len() <= MOST_TASKS);
     assert_eq!(pairs.take(), []);
 }
+
+/// A stop that a processor tells twice changes nothing of what is known; what a task does anew is not taken for one.
+#[test]
+fn a_stop_that_comes_twice_is_told_from_another_call() {
+    let pairs = Pairs::of([20]);
+    let (one, other) = (ids(1, 30, 30).unwrap(), ids(1, 31, 31).unwrap());
+    assert!(!pairs.is_outside(one) && !pairs.is_inside(one, 39), "nobody knows it");
+    pairs.returned(Some(one), 0, BACK, 5);
+    assert!(pairs.is_outside(one));
+    enter(&pairs, Some(one), 39);
+    assert!(pairs.is_inside(one, 39) && !pairs.is_inside(one, 1) && !pairs.is_outside(one));
+    assert!(!pairs.is_inside(other, 39) && !pairs.is_outside(other), "it has another number");
+    pairs.returned(Some(one), 39, BACK, 30);
+    assert!(pairs.is_outside(one) && !pairs.is_inside(one, 39));
+    // Of the agent's own the return may go by unseen: the next one may be another call.
+    let agent = ids(2, 20, 20);
+    pairs.entered(agent, Door::Syscall64, 7, BACK, Origin::Agent);
+    assert!(!pairs.is_inside(agent.unwrap(), 7));
+    assert_eq!(pairs.take(), []);
+}

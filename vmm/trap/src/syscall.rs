@@ -71,6 +71,9 @@ pub struct Order {
     /// There is no other vCPU, so that a call returns where it entered: no breakpoint is needed for returns while none is
     /// waited for.
     pub alone: bool,
+    /// The processor forgets RFLAGS.RF where a nested page fault comes before the instruction at a breakpoint, and stops
+    /// there once more; as Bochs 2.7 does. (One that keeps to Intel's SDM, volume 3, section 18.3.1.1, does not.)
+    pub forgets: bool,
 }
 
 /// Why system calls can't be trapped.
@@ -91,6 +94,8 @@ pub struct SyscallTrap {
     current: Option<Current>,
     trace: Option<Trace>,
     tallies: Tallies,
+    /// Where it stopped last.
+    stopped: Option<Registers>,
     /// What had no register for a while.
     uncounted: BTreeSet<Place>,
     /// A call came that may have breakpoints of the guest's own as its consequence.
@@ -108,8 +113,9 @@ impl SyscallTrap {
         let sides = [Some(order.space.clone()), order.space.user_side()];
         let image = sides.into_iter().flatten().filter_map(|side| side.top_entry(IMAGE));
         let image = image.filter(|entry| entry & 1 != 0).collect();
-        let uncounted = BTreeSet::new();
-        let mut trap = Self { order, doors, current: None, trace, tallies, uncounted, debugs: false, image };
+        let (current, stopped, uncounted) = (None, None, BTreeSet::new());
+        let mut trap =
+            Self { order, doors, current, trace, tallies, stopped, uncounted, debugs: false, image };
         trap.moved(vcpu)?;
         Ok(trap)
     }
@@ -171,6 +177,8 @@ impl SyscallTrap {
             own::hand_on(vcpu, registers, dr6)?;
             return Ok(None);
         };
+        // In a loop of one call all registers may be as they were, too: what else is known of the task decides.
+        let again = self.stopped.replace(*registers) == Some(*registers) && self.order.forgets;
         // A breakpoint matches before the fetch faults, so user code that jumps here gets this far too;
         // it has interrupts on, and no way to clear them. The kernel at these places has not, by MSR_FMASK or the
         // interrupt gate.
@@ -179,8 +187,8 @@ impl SyscallTrap {
         let stepped = place == Place::Entry(Door::Syscall64) && registers.rflags & TRAP_FLAG != 0;
         if registers.rflags & INTERRUPT_FLAG == 0 && !stepped {
             seen = match place {
-                Place::Entry(door) => self.entered(vcpu, door, registers),
-                Place::Results => self.returned(vcpu, registers.rsp),
+                Place::Entry(door) => self.entered(vcpu, door, registers, again),
+                Place::Results => self.returned(vcpu, registers.rsp, again),
             };
         }
         vcpu.set_registers(&Registers { rflags: registers.rflags | RESUME_FLAG, ..*registers })?;
@@ -195,7 +203,13 @@ impl SyscallTrap {
         Ok(seen)
     }
 
-    fn entered(&mut self, vcpu: &dyn Processor, door: Door, registers: &Registers) -> Option<Seen> {
+    fn entered(
+        &mut self,
+        vcpu: &dyn Processor,
+        door: Door,
+        registers: &Registers,
+        again: bool,
+    ) -> Option<Seen> {
         let r = registers;
         let (from, args) = match door {
             Door::Syscall64 => (r.rcx, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]),
@@ -220,6 +234,9 @@ impl SyscallTrap {
         let (process, ids) = known.map(|(at, task)| (at.process(task), at.ids(task))).unwrap_or_default();
         // Without returns there are no pairs.
         let ids = ids.filter(|_| self.doors.see_results());
+        if again && ids.is_some_and(|ids| self.order.pairs.is_inside(ids, nr)) {
+            return None;
+        }
         let (origin, new) = self.order.pairs.entered(ids, door, nr, from, self.origin(from));
         if new {
             self.tallies.entered(Call { door, nr, origin }, process);
@@ -296,7 +313,7 @@ impl SyscallTrap {
     }
 
     /// The stack pointer is at the caller's saved registers.
-    fn returned(&mut self, vcpu: &dyn Processor, pt_regs: u64) -> Option<Seen> {
+    fn returned(&mut self, vcpu: &dyn Processor, pt_regs: u64, again: bool) -> Option<Seen> {
         // At one go: each read walks the guest's page tables.
         let mut saved = [0; (PT_REGS_SP - PT_REGS_AX) as usize + 8];
         self.order.space.read(GuestVirtualAddress(pt_regs.wrapping_add(PT_REGS_AX)), &mut saved)?;
@@ -307,6 +324,9 @@ impl SyscallTrap {
         let (nr, result) = (number(word(PT_REGS_ORIG_AX)), word(PT_REGS_AX) as i64);
         let (task, back) = (self.current.as_ref().and_then(Current::task), word(PT_REGS_IP));
         let ids = self.current.as_ref().zip(task).and_then(|(at, task)| at.ids(task));
+        if again && ids.is_some_and(|ids| self.order.pairs.is_outside(ids)) {
+            return None;
+        }
         // A result belongs to the row that its call was counted in.
         let (row, origin) = match self.order.pairs.returned(ids, nr, back, result) {
             Returned::Unknown => (nr, self.origin(back)),

@@ -102,8 +102,20 @@ impl Machine {
         let (witness, pairs) = (self.witness.clone(), self.pairs.clone());
         let agent_text = watched.then(|| self.agent_text.clone());
         let alone = self.vcpus.count() == 1;
-        let order =
-            Order { space, memory, landmarks, agent, results, trace, witness, pairs, agent_text, alone };
+        let forgets = self.forgets;
+        let order = Order {
+            space,
+            memory,
+            landmarks,
+            agent,
+            results,
+            trace,
+            witness,
+            pairs,
+            agent_text,
+            alone,
+            forgets,
+        };
         all_did(self.vcpus.ask(|done| Ask::Trap { order: Box::new(order.clone()), done }))
     }
 }

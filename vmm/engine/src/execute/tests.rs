@@ -32,6 +32,7 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         landmarks: Default::default(),
         announce: Default::default(),
         start: Default::default(),
+        forgets: false,
     };
     let watch = Watch::Calls { results: true, trace: None, guard: None };
     Plan { machine, luggage: Default::default(), warm: None, boot_timeout: LONG, steps, watch }

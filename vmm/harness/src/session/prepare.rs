@@ -120,6 +120,7 @@ pub(crate) fn the_rest(
         announce: kernel.announce,
         landmarks,
         start: Default::default(),
+        forgets: false,
     };
     let folders = scenario.modules.iter().filter(|source| source.kind == ModuleKind::Folder);
     let home =

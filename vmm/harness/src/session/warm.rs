@@ -100,6 +100,7 @@ mod tests {
             command_line: vec![],
             landmarks: Default::default(),
             start: Default::default(),
+            forgets: false,
         };
         let kernel = judge::Kernel {
             release: None,

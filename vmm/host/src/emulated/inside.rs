@@ -246,6 +246,7 @@ fn take_order(link: &RefCell<Link>, folder: &Path, patience: Duration) -> Result
                 // Of a saved machine all of its memory may be there.
                 keep_machines(Path::new(MACHINES), &warm.key, u64::from(plan.machine.memory_mib) << 20);
             }
+            plan.machine.forgets = Path::new(emulated_intel::WIRE_MODULES).exists();
             Ok((*plan, luggage))
         }
         ToHost::Offer(_) => Err(Refusal::Say("received a second offer".to_owned())),
@@ -352,6 +353,7 @@ mod tests {
             landmarks: Default::default(),
             announce: Default::default(),
             start: Default::default(),
+            forgets: false,
         };
         let (luggage, boot_timeout) = ("/mine/luggage".into(), Duration::from_secs(1));
         Plan { machine, luggage, warm: None, boot_timeout, steps: vec![], watch: Watch::Nothing }

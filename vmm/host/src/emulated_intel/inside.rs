@@ -61,6 +61,7 @@ pub(super) fn files(jobs: &[Job]) -> Result<Vec<HostFile>, IntelError> {
     for job in &mut order {
         match job {
             Job::Plan(plan) => {
+                plan.machine.forgets = true;
                 [&mut plan.machine.kernel, &mut plan.machine.initramfs, &mut plan.luggage]
                     .into_iter()
                     .try_for_each(&mut take)?;

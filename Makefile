@@ -28,7 +28,7 @@ test-all: test
 	./setup browser
 	VMM_TEST_BROWSER=1 cargo test --release -p vmm --test guests -- --test-threads=1 a_browser_shows
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
-		cargo test --release -p vmm --test guests -- --test-threads=1 --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile guests::robustness guests::warm
+		cargo test --release -p vmm --test guests -- --test-threads=$(GUESTS) --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile guests::robustness guests::warm
 	! unshare --user --map-root-user true || \
 		unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$$@"' sh \
 		cargo test --release -p vmm --test hostile -- --test-threads=1

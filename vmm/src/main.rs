@@ -49,6 +49,10 @@ fn main() -> ExitCode {
     }
     // Kernels before 5.11 lack it: there a machine process has what others left open.
     let _ = ::machine::pass_none_on();
+    // As the engine starts it, each time there is a guest: all other commands need not be known for that.
+    if std::env::args_os().skip(1).eq(["machine", "serve"]) {
+        return machine::serve();
+    }
     // Usage errors exit with 2.
     let Cli { command, require_jail, project } = Cli::parse();
     project::fall_back_to(brought::project);

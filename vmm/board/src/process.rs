@@ -20,13 +20,14 @@ use crate::{
     },
 };
 use jail::cell::{self, Files, Work};
-use machine::{AddressSpace, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
+use machine::{AddressSpace, Blank, Bus, GuestVirtualAddress, Memory, Vm, boot, create_memory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Frames;
 use std::{
     io::{self, ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use trap::{Agent, AgentText, KernelLog, KernelState, Landmarks, Pairs, SeenModules, Witness};
@@ -64,6 +65,8 @@ pub enum ServeError {
 /// Serves one machine over the socket that is this process's standard input.
 pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
     let started = Instant::now();
+    // Mostly that waits, and so does this thread until it is told what is wanted.
+    let blank = thread::Builder::new().spawn(Blank::new);
     let mut socket = UnixStream::from(socket.as_fd().try_clone_to_owned()?);
     socket.peer_addr()?;
     let mut frames = Frames::new();
@@ -78,7 +81,7 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
         }
     };
     let outbox = Outbox::new(socket.try_clone()?);
-    let ended = match Machine::create(&spec, &outbox, started) {
+    let ended = match Machine::create(&spec, &outbox, started, blank) {
         Ok(machine) => match cell::lock(Work::Serve) {
             Ok(()) => machine.serve(&mut socket, &mut frames),
             Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
@@ -158,7 +161,16 @@ struct Machine {
 }
 
 impl Machine {
-    fn create(spec: &Spec, outbox: &Outbox, started: Instant) -> Result<Self, NoMachine> {
+    fn create(
+        spec: &Spec,
+        outbox: &Outbox,
+        started: Instant,
+        blank: io::Result<JoinHandle<machine::Result<Blank>>>,
+    ) -> Result<Self, NoMachine> {
+        let made = || {
+            let blank = blank.map_err(machine::Error::Threads)?;
+            blank.join().unwrap_or_else(|_| Err(machine::Error::Threads(ErrorKind::Other.into())))
+        };
         let count = spec.vcpus.clamp(1, 32);
         let mut files = None;
         let (vm, memory, origin, entry) = match &spec.start {
@@ -168,7 +180,7 @@ impl Machine {
                     return Err(NoMachine::Unusable("it is another machine".to_owned()));
                 }
                 let (memory, original) = machine::saved::load(file, &saved.memory)?;
-                let vm = Vm::logged(memory.clone())?;
+                let vm = Vm::logged(made()?, memory.clone())?;
                 if vm.identity()? != saved.identity {
                     let why = "it was saved on another processor, or by another KVM";
                     return Err(NoMachine::Unusable(why.to_owned()));
@@ -188,8 +200,8 @@ impl Machine {
                     Announce::Acpi => slots::virtio_devices().collect(),
                 };
                 let entry = boot::load(&memory, &spec.kernel, &spec.initramfs, &line, count, &acpi_devices)?;
-                // After the loading: kvm-clock, which guests go by, begins with the VM.
-                (Vm::new(memory.clone())?, memory, None, Some(entry))
+                // After the loading: kvm-clock, which guests go by, begins here.
+                (Vm::new(made()?, memory.clone())?, memory, None, Some(entry))
             }
         };
         let identity = vm.identity()?;

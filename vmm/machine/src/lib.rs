@@ -43,5 +43,5 @@ pub use memory::{Memory, create as create_memory, holds};
 pub use probe::{Findings, probe};
 pub use processor::{Controls, Processor, Standing};
 pub use vcpu::Vcpu;
-pub use vm::Vm;
+pub use vm::{Blank, Vm};
 pub use x86::Registers;

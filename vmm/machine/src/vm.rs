@@ -3,10 +3,10 @@
 use crate::{Error, InterruptLine, Memory, Result, Vcpu, cpuid, error::Named, layout};
 use kvm_bindings::{
     KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
-    KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
+    KVM_MSR_EXIT_REASON_FILTER, KVM_PIT_SPEAKER_DUMMY, kvm_clock_data, kvm_enable_cap, kvm_pit_config,
     kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd};
 use std::{
     collections::BTreeMap,
     hash::Hasher,
@@ -16,49 +16,30 @@ use std::{
 use twox_hash::XxHash64;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
-/// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
-/// alive.
-pub struct Vm {
+/// What of a machine depends on nothing that is asked of it: interrupt controllers, timer and first vCPU. KVM waits while it
+/// makes them, for readers of its lists (RCU), by up to some 20 ms: time for something else.
+pub struct Blank {
     kvm: Kvm,
-    pub(crate) fd: VmFd,
-    /// With interrupt controllers and timer.
-    chips: bool,
-    /// Of each memory slot that the guest can write to.
-    flags: u32,
-    slots: Mutex<Slots>,
-    /// Outlives the fd's memory slots: KVM accesses it by address.
-    memory: Memory,
+    fd: VmFd,
+    first: Option<VcpuFd>,
 }
 
-impl Vm {
-    /// Opens KVM and makes a machine with this memory and KVM's own PIC, IOAPIC, local APICs and PIT.
-    pub fn new(memory: Memory) -> Result<Self> {
-        Self::with_chips(memory, 0)
-    }
-
-    /// The same, and KVM keeps a log of the pages that the guest writes to.
-    pub fn logged(memory: Memory) -> Result<Self> {
-        Self::with_chips(memory, KVM_MEM_LOG_DIRTY_PAGES)
-    }
-
-    fn with_chips(memory: Memory, flags: u32) -> Result<Self> {
-        let mut vm = Self::with_memory(memory, flags)?;
-        vm.fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
-        vm.fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
-        vm.fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
+impl Blank {
+    /// Opens KVM and makes a machine with KVM's own PIC, IOAPIC, local APICs and PIT.
+    pub fn new() -> Result<Self> {
+        let mut blank = Self::bare()?;
+        let fd = &blank.fd;
+        fd.set_identity_map_address(layout::KVM_IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
+        fd.set_tss_address(layout::KVM_TSS).named("KVM_SET_TSS_ADDR")?;
+        fd.create_irq_chip().named("KVM_CREATE_IRQCHIP")?;
         // With the dummy speaker KVM answers port 0x61, which the kernel reads to calibrate its timers.
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
-        vm.fd.create_pit2(pit).named("KVM_CREATE_PIT2")?;
-        vm.chips = true;
-        Ok(vm)
+        fd.create_pit2(pit).named("KVM_CREATE_PIT2")?;
+        blank.first = Some(fd.create_vcpu(0).named("KVM_CREATE_VCPU")?);
+        Ok(blank)
     }
 
-    /// A machine without interrupt controllers, where HLT ends KVM_RUN: enough for the probe.
-    pub(crate) fn bare(memory: Memory) -> Result<Self> {
-        Self::with_memory(memory, 0)
-    }
-
-    fn with_memory(memory: Memory, flags: u32) -> Result<Self> {
+    fn bare() -> Result<Self> {
         let kvm = Kvm::new().map_err(Error::Open)?;
         let fd = kvm.create_vm().named("KVM_CREATE_VM")?;
         for (capability, name) in [
@@ -72,6 +53,47 @@ impl Vm {
                 return Err(Error::Missing(name));
             }
         }
+        Ok(Self { kvm, fd, first: None })
+    }
+}
+
+/// A virtual machine: memory, interrupt controllers and timer in the kernel, and room for vCPUs, each of which keeps it
+/// alive.
+pub struct Vm {
+    kvm: Kvm,
+    pub(crate) fd: VmFd,
+    /// With interrupt controllers and timer.
+    chips: bool,
+    /// Of each memory slot that the guest can write to.
+    flags: u32,
+    slots: Mutex<Slots>,
+    /// The first vCPU, which is made already.
+    first: Mutex<Option<VcpuFd>>,
+    /// Outlives the fd's memory slots: KVM accesses it by address.
+    memory: Memory,
+}
+
+impl Vm {
+    /// Gives a machine this memory. Its clock begins here.
+    pub fn new(blank: Blank, memory: Memory) -> Result<Self> {
+        let vm = Self::with_memory(blank, memory, 0)?;
+        // A KVM that can't has let it begin a little earlier, with the machine.
+        let _ = vm.fd.set_clock(&kvm_clock_data::default());
+        Ok(vm)
+    }
+
+    /// The same, and KVM keeps a log of the pages that the guest writes to. What the clock says is a part of its state.
+    pub fn logged(blank: Blank, memory: Memory) -> Result<Self> {
+        Self::with_memory(blank, memory, KVM_MEM_LOG_DIRTY_PAGES)
+    }
+
+    /// A machine without interrupt controllers, where HLT ends KVM_RUN: enough for the probe.
+    pub(crate) fn bare(memory: Memory) -> Result<Self> {
+        Self::with_memory(Blank::bare()?, memory, 0)
+    }
+
+    fn with_memory(blank: Blank, memory: Memory, flags: u32) -> Result<Self> {
+        let Blank { kvm, fd, first } = blank;
         if flags & KVM_MEM_LOG_DIRTY_PAGES != 0 {
             // Looking at the log does not clear it then, and no page is protected anew: who writes to it again takes no
             // further fault, and is in the log all the same. A KVM that can't clears it, which is as right and slower.
@@ -80,7 +102,8 @@ impl Vm {
             manual.args[0] = MANUAL_PROTECT;
             let _ = fd.enable_cap(&manual);
         }
-        let vm = Self { kvm, fd, chips: false, flags, slots: Mutex::default(), memory };
+        let (chips, slots) = (first.is_some(), Mutex::default());
+        let vm = Self { kvm, fd, chips, flags, slots, first: Mutex::new(first), memory };
         vm.divide(&mut vm.slots(), &[])?;
         Ok(vm)
     }
@@ -210,7 +233,11 @@ impl Vm {
     /// Makes vCPU number `index` of `count`. The first one starts; the others wait for the kernel to
     /// wake them (INIT and SIPI, which KVM does).
     pub fn vcpu(self: &Arc<Self>, index: u8, count: u8) -> Result<Vcpu> {
-        let fd = self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?;
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| index == 0);
+        let fd = match first {
+            Some(fd) => fd,
+            None => self.fd.create_vcpu(u64::from(index)).named("KVM_CREATE_VCPU")?,
+        };
         let mut cpuid = cpuid::for_vcpu(&self.kvm, index, count)?;
         // Who can't be asked says nothing of it.
         if let Ok(khz) = fd.get_tsc_khz() {

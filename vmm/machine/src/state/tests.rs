@@ -2,7 +2,7 @@
 //! one that only interprets kernels does.
 
 use super::*;
-use crate::{Exit, Memory, Processor, Space, Vcpu, Vm, boot, create_memory, x86::GS_BASES};
+use crate::{Blank, Exit, Memory, Processor, Space, Vcpu, Vm, boot, create_memory, x86::GS_BASES};
 use std::{fs::File, sync::Arc};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -42,7 +42,7 @@ impl Guest {
             return None;
         }
         let memory = create_memory(32).unwrap();
-        let vm = Arc::new(Vm::new(memory.clone()).unwrap());
+        let vm = Arc::new(Vm::new(Blank::new().unwrap(), memory.clone()).unwrap());
         let vcpu = vm.vcpu(0, 1).unwrap();
         boot::write_tables(&memory).unwrap();
         memory.write_slice(GUEST, CODE).unwrap();

@@ -2,6 +2,8 @@
 //!
 //! A process that started from a saved machine, and has ended its plan in order, can go back to where it began. It is kept
 //! for the next plan that wants the same machine in the same session; nobody else gets it.
+//!
+//! What no plan decides about a machine can be there before a plan is ([`Machines::get_ready`]).
 
 use crate::{
     EngineError,
@@ -19,6 +21,8 @@ use std::{fs, io, path::Path, time::Instant};
 #[derive(Default)]
 pub struct Machines {
     kept: Option<Kept>,
+    /// One that waits for its first order.
+    spare: Option<(MachineProcess, Link)>,
 }
 
 struct Kept {
@@ -30,6 +34,20 @@ struct Kept {
 }
 
 impl Machines {
+    /// Starts a machine process for the next plan that needs a new one, so that it is there when the plan is.
+    pub fn get_ready(&mut self) {
+        if self.spare.is_none() {
+            // If that fails, it will once more when it is needed, and is told then.
+            self.spare = MachineProcess::start().ok();
+        }
+    }
+
+    fn process(&mut self) -> Result<(MachineProcess, Link), EngineError> {
+        // One that has ended meanwhile is no use to anybody.
+        let spare = self.spare.take().filter(|(_, link)| !link.is_closed());
+        spare.map_or_else(|| MachineProcess::start().map_err(EngineError::Start), Ok)
+    }
+
     /// Carries out a plan. Unless it is kept, its machine process is gone when this returns.
     ///
     /// `stop` is asked every 50 ms or so whether to give up; `sink` gets every event as it happens, and
@@ -56,7 +74,7 @@ impl Machines {
         if !folder.is_dir() {
             return self.cold(plan, Some(warm), None, stop, sink);
         }
-        let process = MachineProcess::start().map_err(EngineError::Start)?;
+        let process = self.process()?;
         let Some(unusable) = self.carry_out(plan, process, Way::Saved(warm), None, stop, sink)? else {
             // When it was used last is nobody's concern where nothing can be written.
             let _ = fs::write(folder.join("used"), "");
@@ -83,7 +101,7 @@ impl Machines {
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Event),
     ) -> Result<(), EngineError> {
-        let process = MachineProcess::start().map_err(EngineError::Start)?;
+        let process = self.process()?;
         self.carry_out(plan, process, Way::Boot(save), note, stop, sink).map(drop)
     }
 

@@ -200,7 +200,11 @@ impl Chosen {
     /// It can't be started or found, or `stop` said so.
     pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
         Ok(match &self.kind {
-            Kind::Kvm => Host::Kvm(Machines::default()),
+            Kind::Kvm => {
+                let mut machines = Machines::default();
+                machines.get_ready();
+                Host::Kvm(machines)
+            }
             Kind::Intel => Host::Emulated(Box::new(EmulatedHost::intel(&self.files, guests_mib))),
             Kind::Emulated => Host::Emulated(Box::new(EmulatedHost::start(&self.files, guests_mib)?)),
             Kind::Served(folder) => Host::Emulated(Box::new(EmulatedHost::join(&self.files, folder, stop)?)),

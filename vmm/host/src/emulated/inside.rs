@@ -142,6 +142,8 @@ fn serve(port: &File, name: &str, key: &Key, patience: Duration) {
             Ok(()) | Err(LinkError::Closed) => {}
             Err(error) => eprintln!("{name}: {error}"),
         }
+        // While nobody waits.
+        machines.get_ready();
         thread::sleep(IDLE);
     }
 }

@@ -187,7 +187,7 @@ impl Chosen {
 /// A host that runs plans.
 pub enum Host {
     /// Here.
-    Kvm(Machines),
+    Kvm(Box<Machines>),
     /// In an emulator.
     Emulated(Box<EmulatedHost>),
 }
@@ -201,7 +201,7 @@ impl Chosen {
     pub fn start(&self, guests_mib: u32, stop: &dyn Fn() -> bool) -> Result<Host, HostError> {
         Ok(match &self.kind {
             Kind::Kvm => {
-                let mut machines = Machines::default();
+                let mut machines = Box::<Machines>::default();
                 machines.get_ready();
                 Host::Kvm(machines)
             }

@@ -178,6 +178,13 @@ struct Inside {
 }
 
 impl Inside {
+    /// If it returns to its own `syscall`, of two bytes: its registers are as they were then (arch_do_signal_or_restart of
+    /// arch/x86/kernel/signal.c).
+    fn again(&self, back: u64) -> Option<Again> {
+        let Self { row, origin, nr, .. } = *self;
+        (back == self.back.wrapping_sub(2)).then_some(Again { row, origin, nr, back: self.back })
+    }
+
     /// Whether its return is of interest, and will come.
     fn is_awaited(&self) -> bool {
         !self.quiet && !EXITS.contains(&self.nr)
@@ -360,15 +367,21 @@ impl Pairs {
         let Some(ids) = ids else { return Returned::Unknown };
         // Who executes a program from another thread has its process's number from then on (de_thread of fs/exec.c). Where a task has
         // died in its call another one may be: that enters first.
-        let renumbered = inner.tasks.get(&ids.task).filter(|task| {
+        let task = inner.tasks.get_mut(&ids.task);
+        let renumbered = task.as_ref().filter(|task| {
             let inside = task.inside.as_ref().filter(|inside| !EXECS.contains(&inside.nr));
             inside.is_some() && (task.pid, task.tgid) != (ids.pid, ids.tgid)
         });
-        if let Some(pid) = renumbered.map(|task| task.tgid) {
+        let renumbered = renumbered.map(|task| task.tgid);
+        let known = task.filter(|task| task.pid == ids.pid).map(|task| {
+            let inside = task.inside.take();
+            task.again = inside.as_ref().and_then(|inside| inside.again(back));
+            (inside, task.again.is_some())
+        });
+        if let Some(pid) = renumbered {
             inner.find(Oddity::Renumbered { pid, now: ids.tgid });
         }
-        let known = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
-        let Some(task) = known else {
+        let Some((inside, again)) = known else {
             // It was in the kernel when counting began.
             if inner.tasks.len() < MOST_TASKS {
                 let task = Task { pid: ids.pid, tgid: ids.tgid, inside: None, again: None };
@@ -377,16 +390,10 @@ impl Pairs {
             }
             return Returned::Unknown;
         };
-        let Some(inside) = task.inside.take() else {
+        let Some(inside) = inside else {
             inner.find(Oddity::Unentered { nr, pid: ids.tgid });
             return Returned::Unknown;
         };
-        // `syscall` has two bytes; its registers are as they were then (arch_do_signal_or_restart of arch/x86/kernel/signal.c).
-        let again = back == inside.back.wrapping_sub(2);
-        task.again = again.then_some({
-            let Inside { row, origin, nr, back, .. } = inside;
-            Again { row, origin, nr, back }
-        });
         inner.awaited -= usize::from(inside.is_awaited());
         if nr != inside.nr && !renumbers(inside.nr) {
             if inner.traced {

@@ -178,7 +178,7 @@ impl SyscallTrap {
             return Ok(None);
         };
         // In a loop of one call all registers may be as they were, too: what else is known of the task decides.
-        let again = self.stopped.replace(*registers) == Some(*registers) && self.order.forgets;
+        let again = self.order.forgets && self.stopped.replace(*registers) == Some(*registers);
         // A breakpoint matches before the fetch faults, so user code that jumps here gets this far too;
         // it has interrupts on, and no way to clear them. The kernel at these places has not, by MSR_FMASK or the
         // interrupt gate.

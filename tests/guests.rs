@@ -12,6 +12,7 @@ mod guests {
     mod bisect;
     mod ci;
     mod devices;
+    mod emulator;
     mod evidence;
     mod expectations;
     mod explain;

@@ -1,7 +1,7 @@
 //! `vmm grade`: what students hand in, and what comes of it.
 
 use super::{
-    interrupt,
+    emulator, interrupt,
     support::{self, Ran, root},
 };
 use serde_json::Value;
@@ -382,13 +382,13 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
     let grading = grading.stdin(Stdio::null());
     let mut grading = grading.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = grading.id();
-    let emulator = || {
+    let its_emulator = || {
         let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         descendants(pid).into_iter().find(|pid| name(pid).starts_with("qemu-system"))
     };
     let started = Instant::now();
     let first = loop {
-        match emulator() {
+        match its_emulator() {
             Some(pid) => break pid,
             None => assert!(started.elapsed() < Duration::from_secs(60), "no host was started"),
         }
@@ -398,8 +398,16 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
     // Meanwhile it can be looked at: a filter of system calls in each of its threads, and nothing of our environment.
     for task in fs::read_dir(format!("/proc/{first}/task")).unwrap().flatten() {
         let status = fs::read_to_string(task.path().join("status")).unwrap();
-        assert!(status.contains("Seccomp:\t2"), "{status}");
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
+            assert!(status.contains(line), "{line}: {status}");
+        }
     }
+    assert!(emulator::writes(first, "inside"), "it saves the host");
+    let outside = tempfile::tempdir().unwrap();
+    assert!(
+        !emulator::writes(first, outside.path().join("outside").to_str().unwrap()),
+        "the rest is none of its business"
+    );
     let environment = fs::read(format!("/proc/{first}/environ")).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("took-secret"));
     nix::sys::signal::kill(
@@ -408,7 +416,7 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
     )
     .unwrap();
     let another = loop {
-        if let Some(pid) = emulator().filter(|pid| *pid != first) {
+        if let Some(pid) = its_emulator().filter(|pid| *pid != first) {
             break Some(pid);
         }
         if grading.try_wait().unwrap().is_some() {

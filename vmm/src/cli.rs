@@ -117,12 +117,21 @@ pub struct ConfinedArgs {
     /// It is the second step
     #[arg(long)]
     pub inside: bool,
+    /// It has no rights of a superuser
+    #[arg(long, requires = "inside")]
+    pub rightless: bool,
     /// It may read this
-    #[arg(long)]
-    pub read: Vec<PathBuf>,
+    #[arg(long = "read")]
+    pub reads: Vec<PathBuf>,
     /// It may write this
+    #[arg(long = "write")]
+    pub writes: Vec<PathBuf>,
+    /// It may write this, and make sockets there
     #[arg(long)]
-    pub write: Vec<PathBuf>,
+    pub sockets: Vec<PathBuf>,
+    /// It may read and write this file
+    #[arg(long = "device")]
+    pub devices: Vec<PathBuf>,
     /// What runs
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,

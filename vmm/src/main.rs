@@ -32,7 +32,7 @@ use ::host::emulated;
 use base::{interrupt, project};
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, ConfinedArgs};
-use jail::confined::{self, Rules};
+use jail::{Rules, confined};
 use machine::MachineArgs;
 use std::process::ExitCode;
 
@@ -90,10 +90,12 @@ fn main() -> ExitCode {
 
 /// Runs what is not trusted, as the leader of a box asks for it.
 fn confined(args: ConfinedArgs) -> ExitCode {
-    let ConfinedArgs { inside, read: reads, write: writes, command } = args;
-    let rules = Rules { reads, writes };
-    let ended =
-        if inside { Err(confined::inside(&rules, &command)) } else { confined::outside(&rules, &command) };
+    let ConfinedArgs { inside, rightless, reads, writes, sockets, devices, command } = args;
+    let rules = Rules { reads, writes, sockets, devices };
+    let ended = match inside {
+        true => Err(confined::inside(&rules, rightless, &command)),
+        false => confined::outside(&rules, &command),
+    };
     ended.map_or_else(
         |error| {
             eprintln!("failed to run {} in its box: {error}", command[0].display());

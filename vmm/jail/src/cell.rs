@@ -3,7 +3,7 @@
 //! First files, network and rights ([`give_up`]), once all is open that the process needs. Then, for each thread, all
 //! system calls but the few of its work ([`lock`]): any other ends the process.
 
-use crate::{Walls, restrict};
+use crate::{Rules, Walls, restrict};
 use nix::{
     libc::{self, PROT_EXEC},
     sys::resource::{Resource, setrlimit},
@@ -13,7 +13,7 @@ use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
     apply_filter,
 };
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io};
 
 /// Whether a process still has files to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,7 @@ pub fn give_up(files: Files) -> io::Result<()> {
             .and_then(|()| setresgid(nobody.0, nobody.0, nobody.0))
             .and_then(|()| setresuid(nobody.1, nobody.1, nobody.1));
     }
-    let nothing: [PathBuf; 0] = [];
-    restrict(&nothing, &nothing, &nothing).map(drop).map_err(io::Error::other)
+    restrict(&Rules::default()).map(drop).map_err(io::Error::other)
 }
 
 /// From now on this thread makes only the system calls of its work. Any other ends the process with SIGSYS.
@@ -190,7 +189,7 @@ pub fn layers() -> Vec<Layer> {
         // On a thread of its own: there is no way back.
         std::thread::spawn(lock).join().unwrap_or_else(|_| Some("it can't be tried out".to_owned()))
     };
-    let landlock = apart(|| match restrict(&[], &[], &[]) {
+    let landlock = apart(|| match restrict(&Rules::default()) {
         Ok(Walls::All) => None,
         Ok(Walls::Some) => {
             Some("this kernel knows only an older form: neither sockets nor signals are confined".to_owned())

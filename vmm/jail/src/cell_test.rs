@@ -29,7 +29,7 @@ fn of_nobody() {
     assert!(!Uid::effective().is_root() && nix::unistd::getgroups().unwrap().is_empty());
     assert!(nix::sys::prctl::get_no_new_privs().unwrap());
     // Where Landlock has no scopes, filters keep it from that.
-    if restrict(&[], &[], &[]).unwrap() == Walls::All {
+    if restrict(&Rules::default()).unwrap() == Walls::All {
         let parent = nix::unistd::Pid::parent();
         assert_eq!(nix::sys::signal::kill(parent, None), Err(nix::Error::EPERM));
     }

@@ -4,7 +4,7 @@
 //! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. [`inside`], its child, goes behind the walls
 //! and becomes the command: no thread of ours stays there that a signal could be sent to.
 
-use crate::{restrict, sandbox::DEVICES, watch};
+use crate::{Rules, restrict, watch};
 use nix::{
     sys::{
         prctl,
@@ -13,6 +13,7 @@ use nix::{
     },
     unistd::{Pid, dup2_stdin},
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::{
     env,
     ffi::OsString,
@@ -28,26 +29,25 @@ use std::{
 /// The hidden command of this program's that does it, and the option of the second step.
 const COMMAND: &str = "confined";
 const INSIDE: &str = "--inside";
+/// Its option for who is to have no rights.
+const RIGHTLESS: &str = "--rightless";
 
 /// So long what runs inside may make order after SIGTERM.
 const GRACE: Duration = Duration::from_millis(800);
 /// So many times it is looked for what is left.
 const LOOKS: usize = 400;
 
-/// What may be read and what written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    /// Files and folders.
-    pub reads: Vec<PathBuf>,
-    /// Folders.
-    pub writes: Vec<PathBuf>,
-}
-
 impl Rules {
     fn words(&self) -> impl Iterator<Item = OsString> {
-        let reads = self.reads.iter().map(|path| ("--read", path));
-        let all = reads.chain(self.writes.iter().map(|path| ("--write", path)));
-        all.flat_map(|(option, path)| [option.into(), path.into()])
+        let paths =
+            |option, paths: &'_ [PathBuf]| paths.iter().map(move |path| (option, path.clone())).collect();
+        let all: [Vec<(&str, PathBuf)>; 4] = [
+            paths("--read", &self.reads),
+            paths("--write", &self.writes),
+            paths("--sockets", &self.sockets),
+            paths("--device", &self.devices),
+        ];
+        all.into_iter().flatten().flat_map(|(option, path)| [option.into(), path.into()])
     }
 
     /// The words that stand before a command; none in a program that is not `vmm`, as a unit test's.
@@ -55,6 +55,12 @@ impl Rules {
         let program = program()?;
         let words = [program.into(), COMMAND.into()].into_iter().chain(self.words());
         Some(words.chain(["--".into()]).collect())
+    }
+
+    /// The same for a program that is trusted until a guest gets hold of it, and then has no rights either: it is not looked after.
+    pub fn emulators_prefix(&self) -> Option<Vec<OsString>> {
+        let words = [program()?.into(), COMMAND.into(), INSIDE.into(), RIGHTLESS.into()];
+        Some(words.into_iter().chain(self.words()).chain(["--".into()]).collect())
     }
 }
 
@@ -124,9 +130,19 @@ fn reap(main: Pid) -> Option<u8> {
 }
 
 /// Goes behind the walls, and becomes the command. Returns why it did not.
-pub fn inside(rules: &Rules, command: &[OsString]) -> io::Error {
-    if let Err(error) = restrict(&rules.reads, &rules.writes, &DEVICES.map(PathBuf::from)) {
+pub fn inside(rules: &Rules, rightless: bool, command: &[OsString]) -> io::Error {
+    if let Err(error) = restrict(rules) {
         return io::Error::other(error);
+    }
+    if rightless {
+        // They don't come back with the command, though it be root's: the walls are for who gains none any more. A container may forbid even
+        // to give them up.
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        let _ = set_capabilities(None, none);
     }
     match command {
         [program, arguments @ ..] => Command::new(program).args(arguments).exec(),
@@ -140,9 +156,17 @@ mod tests {
 
     #[test]
     fn rules_stand_before_the_command() {
-        let rules = Rules { reads: vec!["/usr".into(), "/a b".into()], writes: vec!["/w".into()] };
+        let rules = Rules {
+            reads: vec!["/usr".into(), "/a b".into()],
+            writes: vec!["/w".into()],
+            sockets: vec!["/s".into()],
+            devices: vec!["/d".into()],
+        };
         let words: Vec<OsString> = rules.words().collect();
-        assert_eq!(words, ["--read", "/usr", "--read", "/a b", "--write", "/w"]);
-        assert_eq!(rules.prefix(), None, "this is no vmm");
+        assert_eq!(
+            words,
+            ["--read", "/usr", "--read", "/a b", "--write", "/w", "--sockets", "/s", "--device", "/d"]
+        );
+        assert!(rules.prefix().is_none() && rules.emulators_prefix().is_none(), "this is no vmm");
     }
 }

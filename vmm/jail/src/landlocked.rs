@@ -20,26 +20,40 @@ pub enum Walls {
     None,
 }
 
-/// Restricts this thread, and whatever it starts from now on: it may read `reads`, write `writes`, use `devices` as files,
-/// and nothing else. Files that are open stay so.
+/// What may still be done with files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Files and folders that may be read.
+    pub reads: Vec<PathBuf>,
+    /// Folders that may be written to.
+    pub writes: Vec<PathBuf>,
+    /// Such in which sockets may be made, too.
+    pub sockets: Vec<PathBuf>,
+    /// Files that may be read and written to.
+    pub devices: Vec<PathBuf>,
+}
+
+/// Restricts this thread, and whatever it starts from now on, to what is allowed. Files that are open stay so.
 ///
 /// # Errors
 /// A kernel that knows Landlock does not take the rules.
-pub fn restrict(reads: &[PathBuf], writes: &[PathBuf], devices: &[PathBuf]) -> Result<Walls, RulesetError> {
+pub fn restrict(rules: &Rules) -> Result<Walls, RulesetError> {
     // What is newer than a kernel is left out there.
     const KNOWN: ABI = ABI::V6;
     let file = (AccessFs::from_read(KNOWN) | AccessFs::from_write(KNOWN)) & AccessFs::from_file(KNOWN);
-    // Nothing that is made here is to be a device, a pipe or a socket that others could take for a file.
-    let all = AccessFs::from_all(KNOWN) & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::MakeSock);
+    // Nothing that is made here is to be a device or a socket that others could take for a file.
+    let with_sockets = AccessFs::from_all(KNOWN) & !(AccessFs::MakeBlock | AccessFs::MakeChar);
+    let all = with_sockets & !(AccessFs::MakeBlock | AccessFs::MakeSock);
     let status: RestrictionStatus = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?
-        .add_rules(path_beneath_rules(reads, AccessFs::from_read(KNOWN)))?
-        .add_rules(path_beneath_rules(writes, all))?
-        .add_rules(path_beneath_rules(devices, file))?
+        .add_rules(path_beneath_rules(&rules.reads, AccessFs::from_read(KNOWN)))?
+        .add_rules(path_beneath_rules(&rules.writes, all))?
+        .add_rules(path_beneath_rules(&rules.sockets, with_sockets))?
+        .add_rules(path_beneath_rules(&rules.devices, file))?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Walls::All,

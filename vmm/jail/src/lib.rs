@@ -14,7 +14,7 @@ mod sandbox;
 mod watch;
 
 pub use intake::Refused;
-pub use landlocked::{Walls, restrict};
+pub use landlocked::{Rules, Walls, restrict};
 pub use limits::{Budget, Limits, short_of_addresses};
 pub use sandbox::{Sandbox, Way, is_required, require, way};
 pub use watch::Watch;

@@ -4,12 +4,7 @@
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
 //! namespaces, Landlock remains, limits, and a process that all others in it are below ([`crate::confined`]). That is said.
 
-use crate::{
-    Budget, Refused, Walls,
-    confined::{self, Rules},
-    limits::Bytes,
-    restrict,
-};
+use crate::{Budget, Refused, Rules, Walls, confined, limits::Bytes, restrict};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::Signal,
@@ -75,7 +70,7 @@ pub fn way() -> &'static Way {
             Err(why) => why,
         };
         // On a thread that does nothing else: there is no way back.
-        match thread::spawn(|| restrict(&[], &[], &[])).join() {
+        match thread::spawn(|| restrict(&Rules::default())).join() {
             Ok(Ok(Walls::All | Walls::Some)) => Way::Landlock(why),
             _ => Way::Limits(format!("{why}, and its kernel has no Landlock")),
         }
@@ -232,13 +227,17 @@ impl Sandbox {
     /// # Errors
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
-        let Rules { reads, writes } = self.rules();
-        restrict(&reads, &writes, &DEVICES.map(PathBuf::from)).map(drop).map_err(|error| error.to_string())
+        restrict(&self.rules()).map(drop).map_err(|error| error.to_string())
     }
 
     fn rules(&self) -> Rules {
         let reads = self.readable().chain([PathBuf::from("/proc")]).collect();
-        Rules { reads, writes: self.writes.clone() }
+        Rules {
+            reads,
+            writes: self.writes.clone(),
+            devices: DEVICES.map(PathBuf::from).into(),
+            ..Rules::default()
+        }
     }
 
     /// Removes what nobody wants of what ran inside, where it lies beside what somebody wants. All that ran has to have ended.
@@ -246,6 +245,17 @@ impl Sandbox {
         if *way() != Way::Namespaces && !self.writes.is_empty() {
             // It can be there no more.
             let _ = fs::remove_dir_all(self.temporary());
+        }
+    }
+
+    /// For a program of this machine's own, which reads `reads` and makes files and sockets in `folders`.
+    pub fn rules_of_emulator(reads: Vec<PathBuf>, folders: Vec<PathBuf>) -> Rules {
+        let system = SYSTEM.iter().chain(&CONFIGURATION).map(PathBuf::from).chain(programs());
+        Rules {
+            reads: system.chain(reads).filter(|path| path.exists()).collect(),
+            sockets: folders,
+            devices: DEVICES.map(PathBuf::from).into(),
+            ..Rules::default()
         }
     }
 

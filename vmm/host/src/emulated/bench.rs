@@ -56,8 +56,12 @@ pub fn bench_boot(
     let order = serde_json::to_vec(&order).expect("plain data");
     more.push((ORDER.to_owned(), 0o444, order));
     let initrd = initrd::with(files, folder.path().join("initrd"), &more)?;
-    let mut host =
-        Emulator::start(files, folder.path(), memory_mib, &Start::Boot(&initrd, machine::tsc::rate_khz()))?;
+    let mut host = Emulator::start(
+        files,
+        &[folder.path().to_owned()],
+        memory_mib,
+        &Start::Boot(&initrd, machine::tsc::rate_khz()),
+    )?;
     let mut told = 0;
     loop {
         // Whether it still runs has to be known before what it wrote last is read.

@@ -9,7 +9,7 @@ use super::{
     qemu::{Qemu, Start},
     qmp,
 };
-use base::stage::Stage;
+use base::stage::{Stage, sweep};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,6 +39,8 @@ pub(super) struct OwnHost {
     memory_mib: u32,
     /// Where the booted host is kept.
     saved: PathBuf,
+    /// Where it is saved before it is kept; a cache that can't be written to keeps none.
+    saves: Option<Stage>,
     /// It was continued from there.
     pub(super) is_continued: bool,
     _temporary: Option<Stage>,
@@ -65,9 +67,12 @@ impl OwnHost {
         let saved = files.join(format!("saved-{}", state_key(files, &initrd, memory_mib, rate)?));
         let is_continued = saved.exists();
         let start = if is_continued { Start::Continue(&saved) } else { Start::Boot(&initrd, rate) };
-        let qemu = Qemu::start(files, &folder, memory_mib, &start)?;
+        // Where QEMU may write, and on the disk where the host will be kept.
+        let saves = sweep(files).and_then(|()| Stage::new(files)).ok();
+        let qemu = Qemu::start(files, &folders(&folder, saves.as_ref()), memory_mib, &start)?;
         Ok(Self {
             qemu,
+            saves,
             folder,
             files: files.to_owned(),
             initrd,
@@ -90,16 +95,18 @@ impl OwnHost {
         self.is_continued = false;
         self.qemu.end();
         let start = Start::Boot(&self.initrd, self.rate);
-        self.qemu = Qemu::start(&self.files, &self.folder, self.memory_mib, &start)?;
+        let folders = folders(&self.folder, self.saves.as_ref());
+        self.qemu = Qemu::start(&self.files, &folders, self.memory_mib, &start)?;
         Ok(())
     }
 
     /// Keeps the host as it is now, with nobody connected to it. A host that can't be kept is booted
     /// again the next time, so a failure costs seconds and is not worth a word.
     pub(super) fn save(&mut self) {
+        let Some(saves) = &self.saves else { return };
         // The host has to notice that nobody is connected.
         thread::sleep(Duration::from_millis(100));
-        let saved = tempfile::Builder::new().prefix("saving-").tempfile_in(&self.files).and_then(|file| {
+        let saved = tempfile::NamedTempFile::new_in(saves.path()).and_then(|file| {
             qmp::save(&self.qemu.monitor(), file.path())?;
             file.persist(&self.saved).map_err(|error| error.error)
         });
@@ -107,6 +114,11 @@ impl OwnHost {
             initrd::keep_newest(&self.files, |name| name.starts_with("saved-"), KEPT);
         }
     }
+}
+
+/// Where QEMU may write; the first is for its sockets.
+fn folders(own: &Path, saves: Option<&Stage>) -> Vec<PathBuf> {
+    [own].into_iter().chain(saves.map(Stage::path)).map(Path::to_owned).collect()
 }
 
 /// The rate of the time stamp counter, in kHz, which a host has from this machine; the same number each time on the same machine.

@@ -1,7 +1,9 @@
 //! The QEMU process of an emulated host.
 
 use super::{EmulatedError, PORT_PREFIX, SLOTS, initrd::Initrd, qmp::Pulse};
+use jail::Sandbox;
 use std::{
+    ffi::OsString,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -44,19 +46,19 @@ pub(super) enum Start<'a> {
 }
 
 impl Qemu {
-    /// Starts a host whose ports are the sockets `slot.N` in `folder`.
+    /// Starts a host whose ports are the sockets `slot.N` in the first of `folders`; nowhere else but in these it makes files.
     pub(super) fn start(
         files: &Path,
-        folder: &Path,
+        folders: &[PathBuf],
         memory_mib: u32,
         start: &Start,
     ) -> Result<Self, EmulatedError> {
         super::check(files)?;
-        let program = files.join("qemu-system-x86_64");
+        let (program, folder) = (files.join("qemu-system-x86_64"), folders[0].as_path());
         let (console, errors) = (folder.join("console"), folder.join("errors"));
         let stderr = File::create(&errors).map_err(EmulatedError::io("write", &errors))?;
         let (monitor, pulse) = (folder.join("monitor"), folder.join("pulse"));
-        let mut command = tied_to_us(&program);
+        let mut command = tied_to_us(&program, files, folders.to_vec());
         command
             .args(Self::shape(memory_mib))
             // It starts no program and changes no right of its own from now on: a guest that breaks out finds that little.
@@ -155,13 +157,19 @@ pub(super) fn socket(folder: &Path, slot: usize) -> PathBuf {
 /// A command that dies with the thread that starts it, even when that is killed, and that Ctrl-C at the
 /// terminal does not reach: we end it ourselves once everything is in order. `setpriv` is part of
 /// util-linux; a system without it runs the command untied.
-pub(crate) fn tied_to_us(program: &Path) -> Command {
+///
+/// It reads the machine's programs and `files`, writes to `folders`, reaches no network, and has no rights of a superuser
+/// though that be who starts it: a guest may get hold of it. Only a kernel without Landlock, or a program that is not called `vmm`, has
+/// no such walls.
+pub(crate) fn tied_to_us(program: &Path, files: &Path, folders: Vec<PathBuf>) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has_setpriv = std::env::split_paths(&path).any(|folder| folder.join("setpriv").exists());
-    let mut command = if has_setpriv { Command::new("setpriv") } else { Command::new(program) };
-    if has_setpriv {
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    }
+    let tied = if has_setpriv { &["setpriv", "--pdeathsig", "KILL", "--"][..] } else { &[] };
+    let walls = Sandbox::rules_of_emulator(vec![files.to_owned()], folders).emulators_prefix();
+    let mut words =
+        tied.iter().map(OsString::from).chain(walls.into_iter().flatten()).chain([program.into()]);
+    let mut command = Command::new(words.next().expect("there is the program"));
+    command.args(words);
     // Nothing of the environment is its business; a script that starts it needs its tools.
     command.env_clear().env("PATH", path).process_group(0);
     command

@@ -56,7 +56,7 @@ impl Bochs {
         let mut screen = File::from(pair.master);
         let side =
             || pair.slave.try_clone().map(Stdio::from).map_err(IntelError::io("open", Path::new("/dev/pts")));
-        let mut command = tied_to_us(&program);
+        let mut command = tied_to_us(&program, files, vec![folder.to_owned()]);
         command.args(["-q", "-f", CONFIGURATION, "-rc", COMMANDS]);
         command.env("TERM", "xterm").current_dir(folder).stdin(side()?).stdout(side()?).stderr(side()?);
         let child = unrandomized(|| command.spawn()).map_err(IntelError::io("start", &program))?;

@@ -394,7 +394,7 @@ fn a_host_that_dies_is_replaced_and_costs_nobody_a_point() {
         }
         thread::sleep(Duration::from_millis(20));
     };
-    thread::sleep(Duration::from_secs(1));
+    drop(emulator::monitor(first));
     // Meanwhile it can be looked at: a filter of system calls in each of its threads, and nothing of our environment.
     for task in fs::read_dir(format!("/proc/{first}/task")).unwrap().flatten() {
         let status = fs::read_to_string(task.path().join("status")).unwrap();

@@ -378,7 +378,7 @@ fn programs_that_pretend_gain_nothing_by_themselves() {
         ("traces", traced, "tampered", &["reached into process"]),
         (
             "floods",
-            run("floods", "") + "expect: {syscalls: {getppid: 5}}\n",
+            run("floods", ", timeout: 60 s") + "expect: {syscalls: {getppid: 5}}\n",
             "pass",
             &["made-up numbers of their own"],
         ),

@@ -3,6 +3,7 @@
 use crate::{
     bench::BenchArgs,
     bisect::BisectArgs,
+    confined::ConfinedArgs,
     grade::GradeArgs,
     init::InitArgs,
     kernel::{KernelArgs, RecipeArgs},
@@ -20,7 +21,7 @@ use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use scenario::{EVIDENCE, Settings, model::Watchfulness};
-use std::{ffi::OsString, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
 ///
@@ -109,32 +110,6 @@ pub enum Command {
     /// A command that is confined, and ends with all that it started
     #[command(hide = true)]
     Confined(ConfinedArgs),
-}
-
-/// What runs in a box where no namespaces are to be had.
-#[derive(Debug, Args)]
-pub struct ConfinedArgs {
-    /// It is the second step
-    #[arg(long)]
-    pub inside: bool,
-    /// It has no rights of a superuser
-    #[arg(long, requires = "inside")]
-    pub rightless: bool,
-    /// It may read this
-    #[arg(long = "read")]
-    pub reads: Vec<PathBuf>,
-    /// It may write this
-    #[arg(long = "write")]
-    pub writes: Vec<PathBuf>,
-    /// It may write this, and make sockets there
-    #[arg(long)]
-    pub sockets: Vec<PathBuf>,
-    /// It may read and write this file
-    #[arg(long = "device")]
-    pub devices: Vec<PathBuf>,
-    /// What runs
-    #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
 }
 
 /// Run scenarios and give verdicts.

@@ -9,6 +9,7 @@ mod bench;
 mod bisect;
 mod brought;
 mod cli;
+mod confined;
 mod doctor;
 mod exit;
 mod gc;
@@ -31,8 +32,7 @@ mod splat;
 use ::host::emulated;
 use base::{interrupt, project};
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Command, ConfinedArgs};
-use jail::{Rules, confined};
+use cli::{Cli, Command};
 use machine::MachineArgs;
 use std::process::ExitCode;
 
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     match command {
         Command::Machine(MachineArgs { command: machine::Command::Serve }) => machine::serve(),
         Command::Probe => probe(),
-        Command::Confined(args) => confined(args),
+        Command::Confined(args) => confined::run(args),
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
             if let Err(error) = interrupt::install() {
@@ -86,24 +86,6 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-/// Runs what is not trusted, as the leader of a box asks for it.
-fn confined(args: ConfinedArgs) -> ExitCode {
-    let ConfinedArgs { inside, rightless, reads, writes, sockets, devices, command } = args;
-    let rules = Rules { reads, writes, sockets, devices };
-    let ended = match inside {
-        true => Err(confined::inside(&rules, rightless, &command)),
-        false => confined::outside(&rules, &command),
-    };
-    ended.map_or_else(
-        |error| {
-            eprintln!("failed to run {} in its box: {error}", command[0].display());
-            // As a shell has it of what it can't execute.
-            ExitCode::from(126)
-        },
-        ExitCode::from,
-    )
 }
 
 /// Has everything be confined in full from now on. What this machine lacks for that, if it lacks anything.

@@ -6,6 +6,7 @@ use crate::points::Points;
 use base::wanted::Wanted;
 use globset::GlobSet;
 use regex::Regex;
+use scenario::Draw;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// What students are to do, and what it is worth.
@@ -97,10 +98,8 @@ pub enum Origin {
     Source(Regex),
     /// The same for everybody.
     Fixed(String),
-    /// Drawn anew for each student: so many letters and digits.
-    DrawText(usize),
-    /// Drawn anew for each student: from the first to the last, both included.
-    DrawInt(i64, i64),
+    /// Drawn anew for each student.
+    Draw(Draw),
 }
 
 /// A scenario, and what it is worth. It has a machine of its own.

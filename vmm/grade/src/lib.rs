@@ -13,7 +13,6 @@ mod assignment;
 pub mod bench;
 mod build;
 mod check;
-mod draw;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod intake;

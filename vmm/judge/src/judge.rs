@@ -143,6 +143,7 @@ impl Judge {
             variant: String::new(),
             attempt: 1,
             notes: self.scenario.notes.clone(),
+            drawn: self.scenario.drawn.clone(),
             steps: self.steps.clone(),
         })
     }

@@ -10,6 +10,7 @@ use super::unknown::Unseen;
 use super::verdict::{StepVerdict, Verdict};
 use board::wire::{Door, LogRecord, SeenCall};
 use engine::event::Booted;
+use scenario::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub struct Began {
     pub attempt: u32,
     /// What its author should know of it.
     pub notes: Vec<String>,
+    /// Parameters whose values were drawn, and what came.
+    pub drawn: Settings,
     /// All steps, none of them run.
     pub steps: Vec<JudgedStep>,
 }

@@ -110,6 +110,9 @@ fn fill(folder: &Path, run: &Run, options: &[String]) -> io::Result<()> {
         }
     }
     let mut repeat = format!("vmm run {}", quoted(&run.path()));
+    // A value that was drawn is given now. What the command gave was not drawn.
+    let drawn = run.began.drawn.iter().map(|(name, value)| format!("{name}={value}"));
+    drawn.for_each(|set| repeat += &format!(" --set {}", quoted(&set)));
     options.iter().for_each(|option| repeat += &format!(" {}", quoted(option)));
     if let Some(kernel) = &run.kernel {
         let release = kernel.release.as_deref().unwrap_or("unknown");

@@ -356,7 +356,7 @@ impl Terminal {
 impl Reporter for Terminal {
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
         match judged {
-            Judged::Began(Began { path, notes, scenario, variant, attempt, .. }) => {
+            Judged::Began(Began { path, notes, drawn, scenario, variant, attempt, .. }) => {
                 if !self.path.as_os_str().is_empty() {
                     writeln!(self.out)?;
                 }
@@ -371,6 +371,7 @@ impl Reporter for Terminal {
                     self.head("attempt", &attempt.to_string())?;
                 }
                 notes.iter().try_for_each(|note| self.head("warning", note))?;
+                drawn.iter().try_for_each(|(name, value)| self.head("drawn", &format!("{name}={value}")))?;
             }
             Judged::Host(host) => self.head("host", host)?,
             Judged::Kernel(kernel) => self.kernel(kernel)?,

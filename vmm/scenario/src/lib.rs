@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod argument;
+mod draw;
 pub mod errno;
 mod expect;
 mod findings;
@@ -37,6 +38,7 @@ pub use model::{
 };
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
+pub use draw::Draw;
 pub use params::{Parameter, ParameterKind, Settings};
 pub use value::placeholders;
 
@@ -235,6 +237,7 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
         expect,
         allow,
         notes: std::mem::take(&mut reader.notes),
+        drawn: std::mem::take(&mut reader.drawn),
         source: reader.source.clone(),
     })
 }

@@ -10,6 +10,7 @@ pub use expect::{
 };
 pub use place::{Place, When};
 
+use super::params::Settings;
 use base::{diagnostic::Source, wanted::Wanted};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub struct Scenario {
     pub expect: RunExpect,
     /// Splats that are no failure, in whatever step.
     pub allow: Vec<Allow>,
+    /// Parameters whose values were drawn, and what came.
+    pub drawn: Settings,
     /// What is not wrong with it, and not as its author may think.
     pub notes: Vec<String>,
     /// The text, for messages that come later.

@@ -3,6 +3,7 @@
 //! Values are put into the tree before anything of it is read. So a parameter can stand wherever a value or a key can, and
 //! whoever reads a field never learns that there was one.
 
+use super::draw::Draw;
 use super::node::{Node, Value};
 use super::reader::Reader;
 use super::value::{is_name, parse_int, reference};
@@ -22,6 +23,8 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Its value where nobody gives one; without it somebody must.
     pub default: Option<String>,
+    /// How its value is drawn where nobody gives one.
+    pub draw: Option<Draw>,
     /// What it is for.
     pub about: Option<String>,
     /// Where it is declared.
@@ -96,29 +99,43 @@ impl Reader<'_> {
     }
 
     fn parameter(&mut self, name: &str, key: &Range<usize>, node: &Node) -> Option<Parameter> {
-        let (kind, default, about) = match &node.value {
-            Value::Null => (ParameterKind::Text, None, None),
+        let (kind, default, draw, about) = match &node.value {
+            Value::Null => (ParameterKind::Text, None, None, None),
             Value::Scalar { text, plain } => {
                 let kind = match text {
                     text if *plain && parse_int(text).is_some() => ParameterKind::Int,
                     text if text.starts_with('/') => ParameterKind::Path,
                     _ => ParameterKind::Text,
                 };
-                (kind, Some((text.clone(), &node.span)), None)
+                (kind, Some((text.clone(), &node.span)), None, None)
             }
             Value::Map(_) => {
                 let mut fields = self.fields(node, &format!("the parameter `{name}`"))?;
                 let kind = match fields.take("type") {
-                    Some(node) => self.choice(node, "a parameter's type", KINDS)?,
-                    None => ParameterKind::Text,
+                    Some(node) => Some(self.choice(node, "a parameter's type", KINDS)?),
+                    None => None,
                 };
                 let default = match fields.take("default") {
                     Some(node) => Some((self.text(node, "a value")?, &node.span)),
                     None => None,
                 };
+                let drawn = fields.take("draw");
+                if let (Some(node), Some((_, default))) = (drawn, &default) {
+                    let text =
+                        format!("the parameter `{name}` has a default and is drawn; it can be one of both");
+                    return self.error(Diagnostic::new(&node.span, text).other(default, "the default"));
+                }
+                let draw = match drawn {
+                    Some(node) => Some(Draw::read(self, node, &mut fields)?),
+                    None => None,
+                };
+                let kind = kind.unwrap_or(match draw {
+                    Some(Draw::Int(..)) => ParameterKind::Int,
+                    _ => ParameterKind::Text,
+                });
                 let about = fields.take("about").and_then(|node| self.text(node, "what it is for"));
-                fields.end(self, &["type", "default", "about"]);
-                (kind, default, about)
+                fields.end(self, &[&["type", "default", "about"], &Draw::FIELDS[..]].concat());
+                (kind, default, draw, about)
             }
             Value::List(_) => {
                 return self.expected(node, "a parameter's default, or `{type: int, default: 42}`");
@@ -130,20 +147,27 @@ impl Reader<'_> {
             let text = format!("the parameter `{name}` has the value `{value}`, expected {expected}");
             return self.error(Diagnostic::new(span, text));
         }
+        // What is drawn is of one kind; whether it fits does not hang on what comes.
+        if let Some(expected) = draw.and_then(|draw| kind.refuses(&draw.value("", "", name))) {
+            let text = format!(
+                "what is drawn for the parameter `{name}` is not of its type, which takes {expected}"
+            );
+            return self.error(Diagnostic::new(key, text));
+        }
         let default = default.map(|(value, _)| value);
-        Some(Parameter { name: name.to_owned(), kind, default, about, span: key.clone() })
+        Some(Parameter { name: name.to_owned(), kind, default, draw, about, span: key.clone() })
     }
 
-    /// The tree with the values of its parameters: given ones, and defaults for the others.
+    /// The tree with the values of its parameters: given ones, and for the others defaults or what is drawn.
     pub fn with_values(&mut self, tree: Node, given: &Settings) -> Node {
         let declared = self.declared(&tree);
         let mut values = Values::new();
         for parameter in &declared {
-            let Parameter { name, kind, default, span, about } = parameter;
+            let Parameter { name, kind, default, draw, span, about } = parameter;
             self.names.params.insert(name.clone(), span.clone());
             let given_as = |text: &String| Given { text: text.clone(), kind: *kind, used: false };
-            match (given.get(name), default) {
-                (Some(value), _) => {
+            match (given.get(name), default, draw) {
+                (Some(value), _, _) => {
                     if let Some(expected) = kind.refuses(value) {
                         let text =
                             format!("the parameter `{name}` was set to `{value}`, expected {expected}");
@@ -151,8 +175,13 @@ impl Reader<'_> {
                     }
                     values.insert(name, given_as(value));
                 }
-                (None, Some(value)) => _ = values.insert(name, given_as(value)),
-                (None, None) => {
+                (None, Some(value), _) => _ = values.insert(name, given_as(value)),
+                (None, None, Some(draw)) => {
+                    let value = draw.anew(name);
+                    values.insert(name, given_as(&value));
+                    self.drawn.insert(name.clone(), value);
+                }
+                (None, None, None) => {
                     let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
                     let text = format!("the parameter `{name}`{about} has no value");
                     let help = format!("give it one with `--set {name}=VALUE`, or a default here");

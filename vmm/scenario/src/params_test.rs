@@ -47,6 +47,32 @@ fn values_stand_wherever_values_and_keys_can() {
 }
 
 #[test]
+fn a_drawn_value_is_another_one_each_time_and_is_told() {
+    const DRAWN: &str = "params:\n  word: {draw: text, about: what is written}\n  major: {draw: int, at-least: 240, at-most: 254}\n\
+                         steps:\n  - {run: [/bin/echo, $word]}\n  - {mknod: /dev/x, char: [$major, 0]}\n";
+    let (one, other) = (with(DRAWN, &[]).unwrap(), with(DRAWN, &[]).unwrap());
+    assert_ne!(one.drawn["word"], other.drawn["word"]);
+    assert_eq!((one.drawn["word"].len(), one.drawn.len()), (12, 2));
+    assert!((240..=254).contains(&one.drawn["major"].parse().unwrap()), "{:?}", one.drawn);
+    assert!(format!("{:?}", one.steps[0].action).contains(&one.drawn["word"]));
+    // Given again, it is the same run.
+    let given = with(DRAWN, &[("word", &one.drawn["word"]), ("major", &one.drawn["major"])]).unwrap();
+    assert!(given.drawn.is_empty());
+    assert_eq!(format!("{:?}", given.steps), format!("{:?}", one.steps));
+    for (text, wrong) in [
+        ("{draw: text, default: x}", "has a default and is drawn"),
+        ("{draw: text, type: int}", "is not of its type, which takes a number"),
+        ("{draw: int, at-least: 3, at-most: 2}", "there is no such number"),
+        ("{draw: int}", "at-least"),
+        ("{draw: word}", "what to draw"),
+    ] {
+        let text = format!("params: {{a: {text}}}\nsteps: [{{run: [/bin/echo, $a]}}]");
+        let errors = with(&text, &[]).unwrap_err();
+        assert!(errors.contains(wrong), "{errors}");
+    }
+}
+
+#[test]
 fn a_value_that_is_missing_or_of_another_type_is_shown_where_it_is_declared() {
     let errors = with(TEXT, &[("major", "many"), ("greeting", "x")]).unwrap_err();
     assert!(

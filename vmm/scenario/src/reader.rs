@@ -3,6 +3,7 @@
 use super::model::{ModuleSource, Span};
 use super::names::Names;
 use super::node::{Node, Value};
+use super::params::Settings;
 use base::diagnostic::{Diagnostic, Source};
 
 /// The errors so far. A reader that returns `None` has put at least one in here.
@@ -13,6 +14,8 @@ pub struct Reader<'a> {
     pub errors: Vec<Diagnostic>,
     /// What is not wrong, and not as its author may think.
     pub notes: Vec<String>,
+    /// The parameters whose values were drawn.
+    pub drawn: Settings,
     /// The names that steps gave so far.
     pub names: Names,
     /// What `modules` names.
@@ -22,7 +25,14 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// No errors yet.
     pub fn new(source: &'a Source) -> Self {
-        Self { source, errors: Vec::new(), notes: Vec::new(), names: Names::default(), modules: Vec::new() }
+        Self {
+            source,
+            errors: Vec::new(),
+            notes: Vec::new(),
+            drawn: Settings::new(),
+            names: Names::default(),
+            modules: Vec::new(),
+        }
     }
 
     /// Notes an error; `None` so that it can end a reader.

@@ -2,7 +2,6 @@
 
 use crate::{
     assignment::{Assignment, Origin},
-    draw,
     source::{self, Prepared},
 };
 use base::text::escape;
@@ -39,8 +38,7 @@ pub fn of(
             Origin::Major => source::major(&prepared.text),
             Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
             Origin::Fixed(value) => Some(value.clone()),
-            Origin::DrawText(length) => Some(draw::text(seed, student, name, *length)),
-            Origin::DrawInt(low, high) => Some(draw::int(seed, student, name, *low, *high).to_string()),
+            Origin::Draw(draw) => Some(draw.value(seed, student, name)),
         };
         let Some(value) = value else {
             notes.push(format!(
@@ -55,6 +53,12 @@ pub fn of(
             ));
         }
         params.insert(name.clone(), value);
+    }
+    // What a scenario would draw at each run: here it stays the same for a student.
+    for Parameter { name, draw, .. } in &declared {
+        if let Some(draw) = draw.filter(|_| !params.contains_key(name)) {
+            params.insert(name.clone(), draw.value(&assignment.seed, student, name));
+        }
     }
     // What nobody tells may have a default in each scenario that asks for it.
     let open = declared.iter().find(|it| it.default.is_none() && !params.contains_key(&it.name));
@@ -76,7 +80,7 @@ fn refused(origin: &Origin, name: &str, value: &str, declared: &[Parameter]) -> 
         Origin::Module | Origin::Major | Origin::Source(_) => {
             kinds.into_iter().find_map(|kind| kind.refuses(value))
         }
-        Origin::Folder | Origin::Fixed(_) | Origin::DrawText(_) | Origin::DrawInt(..) => None,
+        Origin::Folder | Origin::Fixed(_) | Origin::Draw(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@ use judge::{
     Outcome, Place, Reason, RunReport, Settled, StepResult, StepVerdict, Subtest, SyscallRow, Taint, Then,
     Verdict,
 };
+use scenario::Settings;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -86,6 +87,11 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+fn drawn(value: &Value) -> Settings {
+    let values = value.as_object().into_iter().flatten();
+    values.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
 fn duration(value: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(value.as_f64()? / 1e3).ok()
 }
@@ -109,6 +115,7 @@ fn run(value: &Value) -> Result<Run> {
         variant: text_of(value, "variant")?,
         attempt: 1,
         notes: texts(&scenario["warnings"]),
+        drawn: drawn(&scenario["drawn"]),
         steps: planned.collect(),
     });
     let word = text_of(value, "verdict")?;

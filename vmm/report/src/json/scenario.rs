@@ -37,6 +37,7 @@ pub(super) fn object(run: &Run) -> Value {
             "name": run.began.scenario,
             "path": run.began.path.display().to_string(),
             "warnings": run.began.notes,
+            "drawn": run.began.drawn,
         },
         "variant": run.began.variant,
         "flaky": settled.is_some_and(|settled| settled.is_flaky()),

@@ -75,7 +75,15 @@ fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()]);
     let (began, all) = session();
     artifacts.begin(&began).unwrap();
-    all.iter().for_each(|judged| artifacts.event(judged).unwrap());
+    // What was drawn for a run is given to it again.
+    let drawn = |judged: &Judged| match judged {
+        Judged::Began(began) => Judged::Began(judge::Began {
+            drawn: [("word".to_owned(), "k3 m9".to_owned())].into(),
+            ..began.clone()
+        }),
+        other => other.clone(),
+    };
+    all.iter().for_each(|judged| artifacts.event(&drawn(judged)).unwrap());
     let place = |name: &str| folder.path().join("a/b").join(name);
     let mut names: Vec<String> = std::fs::read_dir(place(""))
         .unwrap()
@@ -84,12 +92,12 @@ fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     names.sort();
     assert_eq!(names, ["001-good@6.12", "002-bad___b____x_@6.12", "003-good@7.3", "004-bad___b____x_@7.3"]);
     let read = |name: &str| std::fs::read_to_string(place("002-bad___b____x_@6.12").join(name)).unwrap();
-    assert!(
-        read("repeat.sh").contains("exec vmm run scenarios/test.yaml --set 'whom=a b' --kernel 3f9c1a2b7d")
-    );
+    assert!(read("repeat.sh").contains(
+        "exec vmm run scenarios/test.yaml --set 'word=k3 m9' --set 'whom=a b' --kernel 3f9c1a2b7d"
+    ));
     assert!(read("verdict").starts_with("fail\n1 of 1 steps failed"));
     let report = json::read(&read("report.json")).unwrap();
-    assert_eq!(report.runs.len(), 1);
+    assert_eq!((report.runs.len(), &*report.runs[0].began.drawn["word"]), (1, "k3 m9"));
     assert!(
         crate::artifacts::Artifacts::create(&place("001-good@6.12/verdict")).is_err(),
         "a file is no folder"

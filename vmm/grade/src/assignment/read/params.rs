@@ -3,7 +3,7 @@
 use crate::assignment::{Origin, Test};
 use base::diagnostic::Diagnostic;
 use scenario::{
-    Parameter,
+    Draw, Parameter,
     node::{Node, Value},
     reader::Reader,
 };
@@ -111,32 +111,12 @@ fn origin(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Origin> {
             }
             Origin::Source(regex)
         }
-        (None, None, Some(node)) => {
-            match reader.choice(node, "what to draw", &[("text", true), ("int", false)])? {
-                true => {
-                    let length = fields.take("length");
-                    Origin::DrawText(
-                        length.map_or(Some(12), |it| reader.int(it, "`length`", 1, 4096))? as usize
-                    )
-                }
-                false => {
-                    let mut bound = |name| {
-                        let node = fields.need(reader, name)?;
-                        reader.int(node, name, i64::MIN.into(), i64::MAX.into()).map(|number| number as i64)
-                    };
-                    let (low, high) = (bound("at-least"), bound("at-most"));
-                    if low? > high? {
-                        return reader.error(Diagnostic::new(&node.span, "there is no such number"));
-                    }
-                    Origin::DrawInt(low?, high?)
-                }
-            }
-        }
+        (None, None, Some(node)) => Origin::Draw(Draw::read(reader, node, &mut fields)?),
         _ => {
             let why = format!("the parameter `{name}` needs one of `from`, `source` and `draw`");
             return reader.error(Diagnostic::new(&node.span, why));
         }
     };
-    fields.end(reader, &["from", "source", "draw", "length", "at-least", "at-most"]);
+    fields.end(reader, &[&["from", "source"], &Draw::FIELDS[..]].concat());
     Some(origin)
 }

@@ -152,8 +152,7 @@ fn brought(
             Some(Origin::Folder) => folder.path().display().to_string(),
             Some(Origin::Module) => MODULE.to_owned(),
             Some(Origin::Fixed(value)) => value.clone(),
-            Some(Origin::DrawText(length)) => "a".repeat(*length),
-            Some(Origin::DrawInt(low, _)) => low.to_string(),
+            Some(Origin::Draw(draw)) => draw.value("", "", name),
             Some(Origin::Device | Origin::Major | Origin::Source(_)) | None => {
                 default.clone().unwrap_or_else(|| some().to_owned())
             }

@@ -56,6 +56,7 @@ fn source(path: &Path, kind: ModuleKind) -> ModuleSource {
 
 fn gather(sources: Vec<ModuleSource>, kernel: Option<&str>) -> Result<(String, Modules), Abort> {
     let cache = Cache::open()?;
+    session::look_at_modules(&sources)?;
     let near = sources.first().map_or(Path::new("."), |source| &source.path).to_owned();
     let kernel = session::kernel_named(kernel, &near, &cache)?;
     let modules = session::prepare_modules(&sources, &kernel, &Facts::of(&kernel), &cache)?;

@@ -7,7 +7,7 @@ mod modules;
 mod prepare;
 mod warm;
 
-pub(crate) use modules::{Modules, prepare as prepare_modules};
+pub(crate) use modules::{Modules, look as look_at_modules, prepare as prepare_modules};
 pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
 pub use warm::Starts;
 

@@ -171,6 +171,22 @@ struct Manifest {
     warnings: Vec<String>,
 }
 
+/// What is wrong with a folder whatever kernel it is for: so that nobody waits for a kernel to hear of it.
+///
+/// # Errors
+/// See [`ModuleError`].
+pub fn look(folder: &Path) -> Result<(), ModuleError> {
+    looked(folder).map(drop)
+}
+
+fn looked(shown: &Path) -> Result<(PathBuf, &'static str, Tree), ModuleError> {
+    let folder = fs::canonicalize(shown).ok().filter(|it| it.is_dir());
+    let folder = folder.ok_or_else(|| ModuleError::NoFolder(shown.into()))?;
+    let makefile = makefile(shown)?;
+    let tree = Tree::scan(&folder, Limits::MODULE)?;
+    Ok((folder, makefile, tree))
+}
+
 /// Finds the modules of a folder in the cache, or builds them for this kernel. They may use symbols of `others`, which are
 /// tables of exports ([`Built::exports`]).
 ///
@@ -183,10 +199,8 @@ pub fn build(
     cache: &Cache,
 ) -> Result<Built, ModuleError> {
     let shown = folder;
-    let folder =
-        &fs::canonicalize(folder).ok().filter(|it| it.is_dir()).ok_or(ModuleError::NoFolder(shown.into()))?;
-    let makefile = makefile(shown)?;
-    let tree = Tree::scan(folder, Limits::MODULE)?;
+    let (folder, makefile, tree) = looked(shown)?;
+    let folder = &folder;
     let around = Around::find(folder, &tree)?;
     let hash = content_hash(folder, &tree, &around, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)

@@ -10,4 +10,4 @@ mod build;
 mod makefile;
 pub mod preflight;
 
-pub use build::{Built, Module, ModuleError, build};
+pub use build::{Built, Module, ModuleError, build, look};

@@ -7,7 +7,10 @@ use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource, Scenario};
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Modules that the kernel will take.
 pub(crate) struct Modules {
@@ -25,6 +28,16 @@ pub(crate) fn needs(scenario: &Scenario, facts: &Facts) -> Result<(), Abort> {
         None => Ok(()),
         Some(diagnostics) => Err(Abort::input(diagnostics.to_string())),
     }
+}
+
+/// What is wrong with files and folders whatever kernel they are for. Cheap, so it comes before a kernel is built.
+pub(crate) fn look(sources: &[ModuleSource]) -> Result<(), Abort> {
+    let of = |kind| sources.iter().filter(move |source| source.kind == kind).map(|source| &source.path);
+    for folder in of(ModuleKind::Folder) {
+        module::look(&text::path(folder)).map_err(|error| Abort::fault(&error, error.fault()))?;
+    }
+    let load = |path: &PathBuf| Candidate::load(path, path, Way::Given).err();
+    refuse(&of(ModuleKind::Object).filter_map(load).collect::<Vec<_>>())
 }
 
 /// Builds or finds every module, and looks whether the kernel will take them, all together.

@@ -60,6 +60,7 @@ impl Built {
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
 pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
     let start = Instant::now();
+    modules::look(&scenario.modules)?;
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
     let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
     let kernel = kernel_wanted(&wanted, &scenario.path, cache)?;

@@ -103,10 +103,11 @@ impl Findings {
 }
 
 fn add(all: &mut Vec<Finding>, new: Finding) {
+    // Two warnings in one function have one fingerprint, and may be told apart by their places or by what excuses one of them.
     let again = |old: &&mut Finding| {
         old.splat.fingerprint == new.splat.fingerprint
-            && (old.step, old.gravity) == (new.step, new.gravity)
-            && old.splat.title == new.splat.title
+            && (old.step, old.gravity, &old.excuse) == (new.step, new.gravity, &new.excuse)
+            && (&old.splat.title, &old.splat.file_line) == (&new.splat.title, &new.splat.file_line)
     };
     if let Some(old) = all.iter_mut().find(again) {
         old.count = old.count.saturating_add(1);

@@ -138,6 +138,24 @@ fn a_splat_is_allowed_where_it_is_named_and_nowhere_else() {
 }
 
 #[test]
+fn a_warning_that_is_allowed_covers_no_other_in_the_same_function() {
+    let allowed = format!("allow: {{splat: still busy, reason: known}}\n{PLAIN}");
+    let other = WARN.replace("foo: queue 3 still busy", "foo: lost");
+    assert_ne!(other, WARN);
+    let elsewhere = WARN.replace("foo_main.c:217", "foo_main.c:230");
+    for (log, verdict, kept) in [
+        (format!("{WARN}{WARN}"), Verdict::Pass, 1),
+        (format!("{WARN}{elsewhere}"), Verdict::Pass, 2),
+        // A kernel without names of files has no lines.
+        (format!("{WARN}{other}"), Verdict::Splat, 2),
+        (format!("{other}{WARN}"), Verdict::Splat, 2),
+    ] {
+        let report = first(&allowed, records(&log), returned());
+        assert_eq!((report.verdict, report.findings.len()), (verdict, kept), "{}", report.reason);
+    }
+}
+
+#[test]
 fn an_expected_end_passes_when_it_comes_and_fails_when_it_does_not() {
     let cases = [("splat", WARN), ("oops", OOPS), ("oops", BUG)];
     for (word, log) in cases {

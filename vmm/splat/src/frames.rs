@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+/// Longest name of a function (KSYM_NAME_LEN of include/linux/kallsyms.h).
+const LONGEST: usize = 512;
+
 /// One entry of a call trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
@@ -187,13 +190,28 @@ fn frame(found: &regex::Captures<'_>) -> Frame {
 /// A symbol as a person knows it: Rust names demangled and without their hash, suffixes of the optimiser dropped.
 pub fn base_name(symbol: &str) -> String {
     let symbol = symbol.trim_end_matches('.');
-    let demangled = match rustc_demangle::try_demangle(symbol) {
-        Ok(name) => return format!("{name:#}"),
-        Err(_) => symbol,
-    };
-    // `.isra.0`, `.part.3`, `.constprop.1`, `.cold`, `.llvm.123`, `.lto_priv.0`: all begin at the first dot.
-    match demangled.find('.') {
-        Some(dot) if dot > 0 => demangled[..dot].to_owned(),
-        _ => demangled.to_owned(),
+    if let Some(name) = demangled(symbol) {
+        return name;
     }
+    // `.isra.0`, `.part.3`, `.constprop.1`, `.cold`, `.llvm.123`, `.lto_priv.0`: all begin at the first dot.
+    let name = match symbol.find('.') {
+        Some(dot) if dot > 0 => &symbol[..dot],
+        _ => symbol,
+    };
+    name.chars().take(LONGEST).collect()
+}
+
+/// A Rust symbol's name. A dozen characters can stand for a megabyte, since they may refer to themselves: what does not end is no name.
+fn demangled(symbol: &str) -> Option<String> {
+    struct Short(String);
+    impl std::fmt::Write for Short {
+        fn write_str(&mut self, part: &str) -> std::fmt::Result {
+            self.0.push_str(part);
+            if self.0.len() > LONGEST { Err(std::fmt::Error) } else { Ok(()) }
+        }
+    }
+    let name = rustc_demangle::try_demangle(symbol).ok().filter(|_| symbol.len() <= LONGEST)?;
+    let mut short = Short(String::new());
+    std::fmt::write(&mut short, format_args!("{name:#}")).ok()?;
+    Some(short.0)
 }

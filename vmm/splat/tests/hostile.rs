@@ -138,3 +138,17 @@ fn what_goes_to_a_terminal_holds_no_control_characters() {
         "{text:?}"
     );
 }
+
+#[test]
+fn names_that_grow_without_end_when_they_are_demangled_cost_nothing() {
+    let begun = std::time::Instant::now();
+    let long = format!("x{}", "_y".repeat(1500));
+    for name in ["_RMC0FGZZZ_Eu", "_RMC0FGZZZZZ_Eu", &long] {
+        let mut log = String::from("[    1.0000] INFO: task a:1 blocked for more than 122 seconds.\n");
+        log += "[    1.0000] task:a state:D stack:0 pid:1\n[    1.0000] Call Trace:\n";
+        log += &format!("[    1.0000]  {name}+0x1/0x2\n").repeat(50);
+        let [finding]: [splat::Finding; 1] = splat::scan(log.as_bytes()).try_into().expect("one");
+        assert!(finding.frames.iter().all(|frame| frame.function.len() <= 512), "{name}");
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}

@@ -18,6 +18,8 @@ pub struct Names {
     /// Sorted, and none begins with another: of those up to a name only the last can be its beginning.
     prefixes: Vec<&'static str>,
     suffixes: HashSet<&'static str>,
+    /// The length of the longest of them, so that a long name costs no more than a short one.
+    longest_suffix: usize,
     inner: Vec<&'static str>,
     ends: Vec<(&'static str, &'static str)>,
 }
@@ -28,6 +30,7 @@ impl Names {
             exact: HashSet::new(),
             prefixes: Vec::new(),
             suffixes: HashSet::new(),
+            longest_suffix: 0,
             inner: Vec::new(),
             ends: Vec::new(),
         };
@@ -43,6 +46,7 @@ impl Names {
                 Some(ends) => names.ends.push(ends),
             }
         }
+        names.longest_suffix = names.suffixes.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
         names.prefixes.sort_unstable();
         names.prefixes.dedup_by(|later, kept| later.starts_with(*kept));
         names
@@ -55,9 +59,10 @@ impl Names {
             after.checked_sub(1).is_some_and(|last| name.starts_with(self.prefixes[last]))
         };
         let ends = |start: usize| name.get(start..).is_some_and(|end| self.suffixes.contains(end));
+        let latest = name.len().saturating_sub(self.longest_suffix);
         self.exact.contains(name)
             || starts()
-            || !self.suffixes.is_empty() && (0..name.len()).any(ends)
+            || (latest..name.len()).any(ends)
             || self.inner.iter().any(|inner| name.contains(inner))
             || self.ends.iter().any(|(start, end)| {
                 name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)

@@ -39,15 +39,8 @@ impl Findings {
         if self.steps.last().is_none_or(|(_, last)| *last != step) {
             self.steps.push((self.lines + 1, step));
         }
-        // Level and time tell the scanner that the kernel itself says this.
-        let head = format!("<{}>[{:12.6}] ", record.level, record.time.as_secs_f64());
-        for (index, line) in text.split('\n').enumerate() {
-            let line = format!("{head}{}", self.named(line));
-            self.lines = match index {
-                0 => self.scanner.line(line.as_bytes()),
-                _ => self.scanner.goes_on(line.as_bytes()),
-            };
-        }
+        let text = self.named(text).into_owned();
+        self.lines = self.scanner.record(&text, None);
         for splat in self.scanner.settled() {
             let finding = self.finding(splat, scenario);
             add(&mut self.settled, finding);
@@ -59,17 +52,19 @@ impl Findings {
         if self.symbols.len() + symbols.len() > MAX_SYMBOLS {
             self.symbols.clear();
         }
-        self.symbols.extend(symbols.iter().map(|(address, name)| (*address, name.clone())));
+        // A newline would take the name's end off its line.
+        let plain = |name: &String| name.chars().filter(|c| !c.is_control()).collect();
+        self.symbols.extend(symbols.iter().map(|(address, name)| (*address, plain(name))));
     }
 
-    /// The line as the kernel would have printed it, had it known the function.
-    fn named<'l>(&self, line: &'l str) -> Cow<'l, str> {
+    /// The text as the kernel would have printed it, had it known the function.
+    fn named<'l>(&self, text: &'l str) -> Cow<'l, str> {
         const ADDRESS: &str = "0xffffffff";
-        if self.symbols.is_empty() || !line.contains(ADDRESS) {
-            return Cow::Borrowed(line);
+        if self.symbols.is_empty() || !text.contains(ADDRESS) {
+            return Cow::Borrowed(text);
         }
         let mut named = String::new();
-        let mut rest = line;
+        let mut rest = text;
         while let Some(at) = rest.find(ADDRESS) {
             let (before, from) = rest.split_at(at);
             let digits =

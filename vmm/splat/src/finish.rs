@@ -71,7 +71,7 @@ fn title(report: &Report, inside: &str, other: Option<&str>) -> String {
 }
 
 /// A message without what differs from run to run.
-fn steady(text: &str) -> String {
+pub fn steady(text: &str) -> String {
     let text = text.trim().trim_end_matches([':', '.', ',']).to_owned();
     VARIES
         .replace_all(&text, |found: &regex::Captures<'_>| {

@@ -6,7 +6,8 @@
 //!
 //! How a log flows through: `line` strips what consoles put before a message; `patterns` (data) says which
 //! messages begin a report; `scan` hands every line to the report that it belongs to; `report` collects it; `blame` finds the function
-//! that it is named after; `finish` turns it into a [`Finding`]. A log that is not at its end yet goes line by line into a [`Scanner`].
+//! that it is named after; `finish` turns it into a [`Finding`]. A log that is not at its end yet goes line by line, or record
+//! by record, into a [`Scanner`].
 
 #![forbid(unsafe_code)]
 
@@ -27,5 +28,6 @@ mod task;
 pub use finding::{Finding, Lines};
 pub use frames::{Frame, base_name};
 pub use kind::Kind;
+pub use line::Caller;
 pub use render::render;
 pub use scan::{Scanner, scan};

@@ -30,6 +30,8 @@ pub struct Line<'a> {
     pub dirty: bool,
     /// Whether the text sits behind another message on the same line, which began without a newline.
     pub glued: bool,
+    /// Whether it is a record of the kernel's, in which no other message can be.
+    pub whole: bool,
 }
 
 /// `[   12.345678]`, perhaps with the CPU of some vendors (`@1`), followed by up to one caller id.
@@ -98,10 +100,30 @@ impl<'a> Line<'a> {
         Line { text: Cow::Owned(line.text.into_owned()), ..line }
     }
 
+    /// A line of a record as the kernel keeps it: nothing stands before the message.
+    pub fn record(text: &'a str, caller: Option<Caller>) -> Line<'a> {
+        let raw = &text.as_bytes()[..text.len().min(MAX_LINE)];
+        let plain = ESCAPE.replace_all(raw, &b""[..]);
+        let (text, dirty) = match plain {
+            Cow::Borrowed(plain) => printable(plain),
+            Cow::Owned(plain) => {
+                let (text, dirty) = printable(&plain);
+                (Cow::Owned(text.into_owned()), dirty)
+            }
+        };
+        Line { text, caller, from_kernel: true, dirty, glued: false, whole: true }
+    }
+
     fn stripped(raw: &'a [u8]) -> Line<'a> {
         let mut rest = raw;
-        let mut line =
-            Line { text: Cow::Borrowed(""), caller: None, from_kernel: false, dirty: false, glued: false };
+        let mut line = Line {
+            text: Cow::Borrowed(""),
+            caller: None,
+            from_kernel: false,
+            dirty: false,
+            glued: false,
+            whole: false,
+        };
         // A CI system's time may stand before a logger's.
         for _ in 0..MAX_PREFIXES {
             rest = rest.trim_ascii_start();
@@ -145,9 +167,16 @@ impl<'a> Line<'a> {
     /// What follows the next time stamp inside this message: a message that began in the middle of the line
     /// because the one before lost its newline.
     pub fn glued_on(&self) -> Option<Line<'_>> {
-        let found = STAMP.captures(self.text.as_bytes())?;
+        let found = STAMP.captures(self.text.as_bytes()).filter(|_| !self.whole)?;
         let (text, dirty) = printable(&self.text.as_bytes()[found[0].len() + found.get(0)?.start()..]);
-        Some(Line { text, caller: caller(&found).or(self.caller), from_kernel: true, dirty, glued: true })
+        Some(Line {
+            text,
+            caller: caller(&found).or(self.caller),
+            from_kernel: true,
+            dirty,
+            glued: true,
+            whole: false,
+        })
     }
 }
 

@@ -25,14 +25,15 @@ pub enum Role {
     Trap,
     /// A further line of a report of the same kind, or else begins one.
     More,
-    /// Begins a report if it is certain that the kernel printed it: user programs say such things too.
+    /// Begins a report if it is certain that the kernel printed it: user programs say such things too. Within a WARN it is only the
+    /// message.
     Guess,
     /// What some kernels print just before the report proper: stays the first line of the WARN, BUG or oops that follows at once, or
     /// else is a report of its own.
     Herald,
     /// Begins a report, but within a WARN it is only the message.
     Alone,
-    /// A part of a report whose head is lost: begins one where none is open.
+    /// A part of a report whose head is lost: begins one where none is open that has such parts.
     Orphan,
     /// `Kernel panic`: the end of the report that caused it, or else begins one.
     Panic,

@@ -199,6 +199,24 @@ impl Report {
         self.stacks.iter().map(|stack| stack.frames.len()).sum()
     }
 
+    /// Whether the next line is the message of this `WARN()`: old kernels print it behind the head.
+    pub fn waits_for_message(&self, number: u64) -> bool {
+        let warns = matches!(self.pattern.kind, Kind::Warn | Kind::Refcount)
+            && self.pattern.role == Role::Begin
+            && self.pattern.key == "WARNING: ";
+        warns && self.frame_count() == 0 && !self.ended && self.lines.last + 1 == number
+    }
+
+    /// Whether a line that is a part of some report, which may have lost its head, is a part of this one.
+    pub fn has_part(&self, part: &Pattern) -> bool {
+        let family = match part.kind {
+            // The unwinder complains while it prints a trace, whosever it is.
+            Kind::Warn => self.header_seen || self.pattern.role == Role::Orphan,
+            _ => false,
+        };
+        !self.ended && (family || self.pattern.kind == part.kind && self.pattern.kind != Kind::Warn)
+    }
+
     /// Learns from a line; returns whether it belongs to a report at all.
     fn inspect(&mut self, line: &Line<'_>) -> bool {
         let text: &str = &line.text;

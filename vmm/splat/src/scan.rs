@@ -38,6 +38,16 @@ static HEAD: LazyLock<Vec<OnceLock<Regex>>> =
 const CUT_HERE: &str = "[ cut here ]";
 /// Lines between that and a head: more are no message.
 const MAX_PREFACE: usize = 8;
+/// The same with what others print in between.
+const MAX_PREFACE_TIME: u64 = 200;
+
+/// What one task or CPU printed since its last [`CUT_HERE`].
+struct Preface {
+    caller: Option<Caller>,
+    /// The number of the line with the cut.
+    began: u64,
+    lines: Vec<String>,
+}
 
 /// Finds the splats in a console log, in the order in which they begin.
 ///
@@ -74,7 +84,7 @@ pub struct Scanner {
     /// Of the latest line, counted from 1.
     number: u64,
     /// What came since the last [`CUT_HERE`], until a report begins or it is too much for a message.
-    preface: Option<Vec<String>>,
+    preface: Option<Preface>,
 }
 
 impl Scanner {
@@ -87,7 +97,7 @@ impl Scanner {
     pub fn line(&mut self, raw: &[u8]) -> u64 {
         self.number += 1;
         if !self.idle() || KEYS.is_match(raw) {
-            self.look(raw, self.number);
+            self.look(&Line::parse(raw), self.number);
         }
         if self.number.is_multiple_of(128) {
             self.retire(self.number);
@@ -95,16 +105,43 @@ impl Scanner {
         self.number
     }
 
-    /// Takes a line that goes on in the record of the one before. It begins no report: a kernel's reports begin with a record of
-    /// their own, and names with newlines in them, of files or processes, are anybody's words.
-    pub fn goes_on(&mut self, raw: &[u8]) -> u64 {
+    /// Takes a record of the kernel's log as the kernel keeps it, without time and level, and returns the number of its last line.
+    /// It begins at most one report, with its first line: a kernel's reports begin with a record of their own, and names with
+    /// newlines or time stamps in them, of files or tasks, are anybody's words.
+    pub fn record(&mut self, text: &str, caller: Option<Caller>) -> u64 {
+        let begun = self.number / 128;
+        let mut lines = text.split('\n');
+        let first = lines.next().unwrap_or_default();
         self.number += 1;
-        let line = Line::parse(raw);
-        let owner = self.open.iter_mut().rev().find(|report| report.owns(line.caller));
-        if let Some(owner) = owner {
-            owner.feed(&line, self.number);
+        if self.idle() && !KEYS.is_match(text) {
+            self.number += lines.count() as u64;
+        } else {
+            let line = Line::record(first, caller);
+            let joined = if first.len() < text.len() { text.replace('\n', " ") } else { String::new() };
+            let whole = Line::record(&joined, caller);
+            // The name of a task may have a newline, and what makes this a head or the likeness of one comes behind it.
+            let by_all = match_of(&whole)
+                .is_some_and(|(pattern, _)| pattern.role == Role::Not || match_of(&line).is_none());
+            if by_all {
+                self.look(&whole, self.number);
+                self.number += lines.count() as u64;
+            } else {
+                self.look(&line, self.number);
+                lines.for_each(|line| self.goes_on(&Line::record(line, caller)));
+            }
+        }
+        if self.number / 128 > begun {
+            self.retire(self.number);
         }
         self.number
+    }
+
+    fn goes_on(&mut self, line: &Line<'_>) {
+        self.number += 1;
+        let number = self.number;
+        if let Some(owner) = self.owner(line.caller) {
+            owner.feed(line, number);
+        }
     }
 
     /// Findings that no further line can change, each handed out once.
@@ -133,28 +170,36 @@ impl Scanner {
     }
 }
 
-/// The first pattern that matches the message.
+/// The first pattern that matches the message, if that begins a report.
 fn head<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> {
+    match_of(line)
+        .filter(|(pattern, _)| pattern.role != Role::Not && (pattern.role != Role::Guess || line.from_kernel))
+}
+
+/// The first pattern that matches the message.
+fn match_of<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> {
     let text = line.text.as_bytes();
     let mut candidates: Vec<usize> =
         KEYS.find_overlapping_iter(text).map(|hit| hit.pattern().as_usize()).collect();
     candidates.sort_unstable();
     candidates.dedup();
-    let (pattern, found) = candidates.into_iter().find_map(|index| {
+    candidates.into_iter().find_map(|index| {
         let pattern = *PATTERNS.get(index)?;
         let compiled = || RegexBuilder::new(pattern.head).unicode(false).build().expect("a constant pattern");
         Some((pattern, HEAD[index].get_or_init(compiled).captures(text)?))
-    })?;
-    let none = pattern.role == Role::Not || pattern.role == Role::Guess && !line.from_kernel;
-    (!none).then_some((pattern, found))
+    })
+}
+
+/// Whether a line is the cut and nothing else. A task's name has room for all of it but the dashes.
+fn is_cut(text: &str) -> bool {
+    text.starts_with("----") && text.ends_with("----") && text.trim_matches('-') == CUT_HERE
 }
 
 impl Scanner {
-    fn look(&mut self, raw: &[u8], number: u64) {
-        let line = Line::parse(raw);
-        if KEYS.is_match(raw) {
-            if let Some((pattern, found)) = head(&line)
-                && self.head(pattern, &found, &line, number)
+    fn look(&mut self, line: &Line<'_>, number: u64) {
+        if KEYS.is_match(line.text.as_bytes()) {
+            if let Some((pattern, found)) = head(line)
+                && self.head(pattern, &found, line, number)
             {
                 return;
             }
@@ -166,28 +211,35 @@ impl Scanner {
                 return;
             }
         }
-        self.foreword(&line);
+        self.foreword(line, number);
         let owner = match self.owner(line.caller) {
             Some(owner) => owner,
-            None => match self.open.iter_mut().rev().find_map(|report| report.adopt(&line).then_some(report))
-            {
-                Some(owner) => owner,
-                None => return,
-            },
+            None => {
+                match self.open.iter_mut().rev().find_map(|report| report.adopt(line).then_some(report)) {
+                    Some(owner) => owner,
+                    None => return,
+                }
+            }
         };
-        owner.feed(&line, number);
+        owner.feed(line, number);
     }
 
     /// Keeps what may be the message of a `WARN()`, which comes before its head.
-    fn foreword(&mut self, line: &Line<'_>) {
-        if line.text.contains(CUT_HERE) {
-            self.preface = Some(Vec::new());
-        } else if let Some(lines) = &mut self.preface {
-            match lines.len() < MAX_PREFACE {
-                true => lines.push(line.text.chars().take(EXCERPT_WIDTH).collect()),
-                false => self.preface = None,
+    fn foreword(&mut self, line: &Line<'_>, number: u64) {
+        if is_cut(&line.text) {
+            self.preface = Some(Preface { caller: line.caller, began: number, lines: Vec::new() });
+        } else if let Some(preface) = &mut self.preface {
+            let own = preface.caller == line.caller;
+            if own && preface.lines.len() == MAX_PREFACE || number - preface.began > MAX_PREFACE_TIME {
+                self.preface = None;
+            } else if own {
+                preface.lines.push(line.text.chars().take(EXCERPT_WIDTH).collect());
             }
         }
+    }
+
+    fn in_preface(&self, caller: Option<Caller>) -> bool {
+        self.preface.as_ref().is_some_and(|preface| preface.caller == caller)
     }
 
     /// The latest report that lines of this caller belong to.
@@ -203,16 +255,20 @@ impl Scanner {
         line: &Line<'_>,
         number: u64,
     ) -> bool {
+        let in_preface = self.in_preface(line.caller);
+        let owner = self.owner(line.caller);
         let ordinary = match pattern.role {
-            Role::Alone | Role::Orphan if self.owner(line.caller).is_some_and(|owner| !owner.ended) => true,
-            Role::Alone => self.preface.is_some(),
+            Role::Alone | Role::Guess => {
+                in_preface || owner.is_some_and(|owner| owner.waits_for_message(number))
+            }
+            Role::Orphan => owner.is_some_and(|owner| owner.has_part(pattern)),
             _ => false,
         };
         if ordinary {
             return false;
         }
         if self.owner(line.caller).is_some_and(|owner| owner.absorb(pattern, found, line, number)) {
-            self.preface = None;
+            self.preface.take_if(|_| in_preface);
             return true;
         }
         // A panic may be printed by another CPU than the one that had the trouble.
@@ -223,11 +279,11 @@ impl Scanner {
         }
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
-        if let Some(mut preface) = self.preface.take()
+        if let Some(Preface { mut lines, .. }) = self.preface.take_if(|_| in_preface)
             && matches!(pattern.kind, Kind::Warn | Kind::Bug | Kind::Refcount)
         {
-            preface.append(&mut report.excerpt);
-            report.excerpt = preface;
+            lines.append(&mut report.excerpt);
+            report.excerpt = lines;
         }
         if line.glued {
             report.hurt("two messages on one line");

@@ -2,14 +2,14 @@
 
 use crate::kind::Kind::Bug;
 use crate::patterns::Place::{No, Trace as OnTrace};
-use crate::patterns::Role::{Begin, Guess};
+use crate::patterns::Role::{Alone, Guess};
 use crate::patterns::Trace::Maybe;
 use crate::patterns::{Pattern, p};
 
 pub static PATTERNS: &[Pattern] = &[
     p(
         Bug,
-        Begin,
+        Alone,
         "BUG: ",
         r"^BUG: Dentry .* still in use",
         "BUG: Dentry still in use",

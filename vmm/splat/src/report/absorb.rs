@@ -1,5 +1,6 @@
 //! Lines that begin a report elsewhere and are part of this one: the trap after its announcement, the panic that follows.
 
+use crate::finish::steady;
 use crate::kind::Kind;
 use crate::line::Line;
 use crate::patterns::{Pattern, Place, Role, Trace};
@@ -25,6 +26,8 @@ impl Report {
                     || self.caught_early(pattern.kind)
                     || self.heralds(pattern, number)
             }
+            // Whom the kernel kills comes behind all that it says of its memory.
+            Role::More if same && pattern.kind == Kind::Oom => pattern.title == self.pattern.title,
             Role::More => same && !self.ended && (!traced || pattern.kind != Kind::Kmemleak),
             // The CPU faults at the very access that KASAN has just complained about.
             Role::Begin | Role::Herald | Role::Alone | Role::Orphan => {
@@ -37,13 +40,14 @@ impl Report {
                     // x86 says two lines about a jump into data, and powerpc about a bad pointer.
                     || same && pattern.kind == Kind::Oops && !traced && !self.trapped && self.quiet == 0 && self.lines.last + 1 == number
             }
-            Role::Not | Role::Guess => {
+            Role::Guess => {
                 self.panicked.is_none()
                     && self.lines.last + 1 == number
                     && !traced
-                    && pattern.role == Role::Guess
                     && same
+                    && self.says_the_same(found)
             }
+            Role::Not => false,
         };
         if !taken {
             return false;
@@ -82,6 +86,12 @@ impl Report {
                 || self.pattern.kind == Kind::RustPanic
                 || matches!(self.pattern.kind, Kind::Oops | Kind::Bug) && text.contains("Attempted to kill")
                 || self.pattern.kind == Kind::Oom && text.contains("ut of memory"))
+    }
+
+    /// Whether a head says what this one's says, but for numbers and addresses.
+    fn says_the_same(&self, found: &regex::bytes::Captures<'_>) -> bool {
+        let what = found.name("what").map(|what| String::from_utf8_lossy(what.as_bytes()));
+        what.as_deref().map(steady) == self.what.as_deref().map(steady)
     }
 
     fn caught_early(&self, next: Kind) -> bool {

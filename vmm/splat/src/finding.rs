@@ -36,6 +36,12 @@ pub struct Finding {
     pub comm: Option<String>,
     /// The reason given, if the kernel panicked because of this splat.
     pub panicked: Option<String>,
+    /// Whether the kernel's `die()` printed a line of it, which counts an oops. Not written down: who judges has the log.
+    #[serde(skip)]
+    pub trapped: bool,
+    /// Whether the kernel's `__warn()` printed a line of it, which counts a warning.
+    #[serde(skip)]
+    pub warned: bool,
     /// Where in the log.
     pub lines: Lines,
     /// The report's own lines without the console's prefixes; at most [`Finding::MAX_EXCERPT`] lines.

@@ -50,6 +50,8 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
         pid: report.task.pid,
         comm: report.task.comm,
         panicked: report.panicked,
+        trapped: report.trapped,
+        warned: report.warned,
         lines: report.lines,
         excerpt: report.excerpt,
     }

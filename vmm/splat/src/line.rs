@@ -164,6 +164,11 @@ impl<'a> Line<'a> {
         line
     }
 
+    /// The same, to keep.
+    pub fn into_owned(self) -> Line<'static> {
+        Line { text: Cow::Owned(self.text.into_owned()), ..self }
+    }
+
     /// What follows the next time stamp inside this message: a message that began in the middle of the line
     /// because the one before lost its newline.
     pub fn glued_on(&self) -> Option<Line<'_>> {

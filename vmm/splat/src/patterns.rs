@@ -23,6 +23,8 @@ pub enum Role {
     Begin,
     /// The CPU exception's own line: part of the report whose first line announced it, or else begins one.
     Trap,
+    /// What has the shape of such a line and may be anybody's: begins a report only if registers follow.
+    Shape,
     /// A further line of a report of the same kind, or else begins one.
     More,
     /// Begins a report if it is certain that the kernel printed it: user programs say such things too. Within a WARN it is only the
@@ -39,6 +41,13 @@ pub enum Role {
     Panic,
     /// Looks like a report and is none.
     Not,
+}
+
+impl Role {
+    /// Whether it is the line of a CPU exception.
+    pub fn is_trap(self) -> bool {
+        matches!(self, Role::Trap | Role::Shape)
+    }
 }
 
 /// Where the title's function comes from, best source first; the call trace always comes last.

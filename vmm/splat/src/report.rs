@@ -78,7 +78,10 @@ pub struct Report {
     /// Registers that were printed above the trace that comes next.
     above: Option<Frame>,
     header_seen: bool,
-    trapped: bool,
+    /// Whether the line of a trap has come, with the count of oopses.
+    pub trapped: bool,
+    /// Whether the head of a `WARN()` has come.
+    pub warned: bool,
     /// Whether nothing has come but a [`Role::Herald`].
     heralding: bool,
     /// Whether the head is of an inlined function, and the one that it is in comes next.
@@ -128,7 +131,8 @@ impl Report {
             origin: Origin::Own,
             above: None,
             header_seen: pattern.trace == Trace::Bare,
-            trapped: pattern.role == Role::Trap,
+            trapped: pattern.role.is_trap(),
+            warned: false,
             heralding: pattern.role == Role::Herald,
             inlined_head: line.text.ends_with("[inline]"),
             expect_at: false,
@@ -205,6 +209,11 @@ impl Report {
             && self.pattern.role == Role::Begin
             && self.pattern.key == "WARNING: ";
         warns && self.frame_count() == 0 && !self.ended && self.lines.last + 1 == number
+    }
+
+    /// Whether the line with CPU and task is still to come.
+    pub fn waits_for_context(&self) -> bool {
+        !self.ended && self.pattern.trace != Trace::Maybe && self.context_lines == 0 && self.frame_count() == 0
     }
 
     /// Whether a line that is a part of some report, which may have lost its head, is a part of this one.
@@ -448,6 +457,8 @@ impl Report {
 
     fn keep(&mut self, line: &Line<'_>, number: u64) {
         self.lines.last = number;
+        // The excerpt may end before it comes.
+        self.warned |= line.text.starts_with("WARNING: ") && line.text.contains("CPU");
         if self.excerpt.len() < Finding::MAX_EXCERPT {
             self.excerpt.push(line.text.chars().take(EXCERPT_WIDTH).collect());
         }

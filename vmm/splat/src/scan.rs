@@ -6,9 +6,11 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use crate::finish::finish;
+use crate::frames::Pc;
 use crate::line::{Caller, Line};
 use crate::patterns::{PATTERNS, Pattern, Role};
 use crate::report::{Closed, EXCERPT_WIDTH, Report};
+use crate::task::Task;
 use crate::{Finding, Kind};
 
 /// Reports that can be open at the same time, one for every CPU or task that prints. More are no log but an attack.
@@ -49,6 +51,15 @@ struct Preface {
     lines: Vec<String>,
 }
 
+/// Lines between what has the shape of a trap's line and the registers.
+const MAX_PRESUMED: usize = 4;
+
+/// What may be the line of a trap, and the lines of its task or CPU that came since.
+struct Presumed {
+    caller: Option<Caller>,
+    lines: Vec<(Line<'static>, u64)>,
+}
+
 /// Finds the splats in a console log, in the order in which they begin.
 ///
 /// Any bytes will do: whatever the console or logger put before the messages is taken off, and a report that is torn or
@@ -85,6 +96,7 @@ pub struct Scanner {
     number: u64,
     /// What came since the last [`CUT_HERE`], until a report begins or it is too much for a message.
     preface: Option<Preface>,
+    presumed: Option<Presumed>,
 }
 
 impl Scanner {
@@ -166,7 +178,7 @@ impl Scanner {
 
     /// Whether a line without a key would change nothing.
     fn idle(&self) -> bool {
-        self.open.is_empty() && self.preface.is_none()
+        self.open.is_empty() && self.preface.is_none() && self.presumed.is_none()
     }
 }
 
@@ -188,6 +200,14 @@ fn match_of<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> 
         let compiled = || RegexBuilder::new(pattern.head).unicode(false).build().expect("a constant pattern");
         Some((pattern, HEAD[index].get_or_init(compiled).captures(text)?))
     })
+}
+
+/// Whether a line is of those that follow the line of a trap: where it was, and in whose context.
+fn is_of_oops(text: &str) -> bool {
+    Task::is_context(text)
+        || text.starts_with("CPU: ") && text.contains("ainted")
+        || text.starts_with("Modules linked in:")
+        || Pc::parse(text).is_some()
 }
 
 /// Whether a line is the cut and nothing else. A task's name has room for all of it but the dashes.
@@ -212,6 +232,7 @@ impl Scanner {
             }
         }
         self.foreword(line, number);
+        self.confirm(line, number);
         let owner = match self.owner(line.caller) {
             Some(owner) => owner,
             None => {
@@ -277,6 +298,40 @@ impl Scanner {
         {
             return true;
         }
+        if pattern.role == Role::Shape {
+            self.presumed = Some(Presumed { caller: line.caller, lines: Vec::new() });
+            return false;
+        }
+        self.begin(pattern, found, line, number);
+        true
+    }
+
+    /// Begins the report of a line that has the shape of a trap's, once registers or what stands above them follow.
+    fn confirm(&mut self, line: &Line<'_>, number: u64) {
+        let Some(mut presumed) = self.presumed.take_if(|presumed| presumed.caller == line.caller) else {
+            return;
+        };
+        if !presumed.lines.is_empty() && is_of_oops(&line.text) {
+            // The context may be that of a report which waits for it.
+            if self.owner(line.caller).is_some_and(|owner| owner.waits_for_context()) {
+                return;
+            }
+            let mut lines = presumed.lines.iter();
+            let Some((head, first)) = lines.next() else { return };
+            let Some((pattern, found)) = match_of(head) else { return };
+            self.begin(pattern, &found, head, *first);
+            for (line, number) in lines {
+                self.owner(line.caller).into_iter().for_each(|owner| owner.feed(line, *number));
+            }
+        } else if presumed.lines.len() < MAX_PRESUMED {
+            presumed.lines.push((line.clone().into_owned(), number));
+            self.presumed = Some(presumed);
+        }
+    }
+
+    fn begin(&mut self, pattern: &'static Pattern, found: &Captures<'_>, line: &Line<'_>, number: u64) {
+        let in_preface = self.in_preface(line.caller);
+        self.presumed.take_if(|presumed| presumed.caller == line.caller);
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
         if let Some(Preface { mut lines, .. }) = self.preface.take_if(|_| in_preface)
@@ -293,7 +348,6 @@ impl Scanner {
             let oldest = self.open.remove(0);
             self.done.push(finish(oldest, Closed::Interrupted));
         }
-        true
     }
 
     /// A new report of the same stream ends the one before.

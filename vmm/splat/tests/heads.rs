@@ -67,3 +67,59 @@ fn two_bugs_in_a_row_are_one_only_if_they_say_the_same() {
     assert_eq!(kinds("BUG: queue 3 is lost\nBUG: queue 4 is lost\n"), [Kind::Bug]);
     assert_eq!(kinds("BUG: queue 3 is lost\nBUG: list is empty\n"), [Kind::Bug, Kind::Bug]);
 }
+
+#[test]
+fn what_only_looks_like_an_oops_or_a_warning_is_none() {
+    for line in [
+        "mymod: packet id: 1024 [#5]",
+        "Request [#12] done",
+        "WARNING: chan:3 overrun",
+        "WARNING: at 10:20 the disk was slow",
+    ] {
+        assert_eq!(kinds(&format!("{line}\nsomething else\n")), [], "{line}");
+        assert_eq!(kinds(line), [], "{line}");
+        // A report that comes soon afterwards is no reason to take it for one, nor does it harm one that it comes into.
+        let warning = "WARNING: CPU: 0 PID: 7 at a/b.c:1 foo+0x1/0x2\n";
+        assert_eq!(kinds(&format!("{line}\n{CUT}{warning}{TRACE}")), [Kind::Warn], "{line}");
+        let found = findings(&format!("{CUT}{warning}{line}\n{TRACE}"));
+        assert_eq!((found.len(), found[0].kind), (1, Kind::Warn), "{line}");
+        assert!(!found[0].corrupted && !found[0].trapped, "{line}: {:?}", found[0].damage);
+    }
+    for head in ["int3: 0000 [#1] PREEMPT SMP\n", "Kernel access of bad area [#1]\n"] {
+        let [finding] = &findings(&format!("{head}Modules linked in:\n{TRACE}"))[..] else { panic!("{head}") };
+        assert_eq!((finding.kind, finding.trapped, finding.lines.first), (Kind::Oops, true, 1), "{head}");
+    }
+}
+
+#[test]
+fn a_number_in_a_message_makes_no_oops_of_a_warning() {
+    let head = "WARNING: CPU: 0 PID: 7 at a/b.c:1 foo+0x1/0x2\n";
+    let found = findings(&format!("{CUT}queue [#12] is stuck\n{head}{TRACE}"));
+    assert_eq!((found.len(), found[0].trapped, found[0].warned), (1, false, true));
+}
+
+#[test]
+fn a_warning_far_behind_in_a_report_is_still_told() {
+    let head = "BUG kmalloc-64 (Tainted: G O): Object corrupt\n";
+    let dump = "Object   ffff888004a1b400: 6b 6b 6b 6b 6b 6b 6b 6b  kkkkkkkk\n".repeat(128);
+    let warning = "WARNING: mm/slub.c:1 at object_err+0x1/0x2, CPU#0: x/7\n";
+    let found = findings(&format!("{head}{dump}{warning}{TRACE}"));
+    assert_eq!((found.len(), found[0].kind, found[0].warned), (1, Kind::Slab, true));
+}
+
+#[test]
+fn an_oops_long_after_a_report_of_kasan_is_its_own() {
+    let kasan = "BUG: KASAN: null-ptr-deref in foo+0x1/0x2\nRead of size 8 at addr 0000000000000000 by task x/7\n";
+    let oops = "BUG: kernel NULL pointer dereference, address: 0000000000000000\n";
+    let log = |between: usize| format!("{kasan}{TRACE}{}{oops}{TRACE}", "something else\n".repeat(between));
+    assert_eq!(kinds(&log(1)), [Kind::Kasan]);
+    assert_eq!(kinds(&log(60)), [Kind::Kasan, Kind::Oops]);
+}
+
+#[test]
+fn a_module_may_begin_with_a_digit() {
+    let head = "WARNING: CPU: 0 PID: 7 at a/b.c:1 hello+0x1/0x2 [01_hello]\n";
+    let trace = TRACE.replace("foo_init+0x1/0x2", "hello+0x1/0x2 [01_hello]");
+    let found = findings(&format!("{head}{trace}"));
+    assert!(found[0].frames.iter().any(|frame| frame.module.as_deref() == Some("01_hello")), "{found:?}");
+}

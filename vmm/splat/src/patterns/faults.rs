@@ -2,7 +2,7 @@
 
 use crate::kind::Kind::{Bug, Lockdep, Oops, Panic, Refcount, RustPanic, Warn};
 use crate::patterns::Place::{Head, No, Pc, Trace as OnTrace};
-use crate::patterns::Role::{Begin, Trap};
+use crate::patterns::Role::{Begin, Shape, Trap};
 use crate::patterns::Trace::{Maybe, Needed};
 use crate::patterns::{Pattern, Role, p};
 
@@ -70,7 +70,26 @@ pub static PATTERNS: &[Pattern] = &[
         Needed,
         "DEBUG_LOCKS_WARN_ON",
     ),
-    p(Warn, Begin, "WARNING: ", warn_at!(r"\S+"), "WARNING{in}", Head, Needed, "WARN() and its relatives"),
+    p(
+        Warn,
+        Begin,
+        "WARNING: ",
+        r"^WARNING: (?:CPU: (?<cpu>\d+) )?(?:PID: (?<pid>\d+) )?at (?<file>\S+\.(?:c|h|S|rs):\d+)(?: (?<func>[\w.$]+)\+0x)?",
+        "WARNING{in}",
+        Head,
+        Needed,
+        "WARN() and its relatives",
+    ),
+    p(
+        Warn,
+        Begin,
+        "WARNING: ",
+        r"^WARNING: (?:\[.{0,400}\] )?(?<file>\S+\.(?:c|h|S|rs):\d+) at (?:(?<func>[\w.$]+)\+0x)?",
+        "WARNING{in}",
+        Head,
+        Needed,
+        "the same since 6.17",
+    ),
     p(
         Warn,
         Begin,
@@ -316,16 +335,26 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Oops,
         Trap,
-        " [#",
-        r"^(?:Oops: )*(?<what>[A-Za-z][\w/ #-]{1,60}?)(?:(?:[,:(]| for | at ).{0,200}?)?: [0-9a-f]{4,16}(?: ilc:\d)? \[#\d{1,6}\]",
+        "Oops: ",
+        r"^(?:Oops: )+(?<what>[A-Za-z][\w/ #-]{1,60}?)(?:(?:[,:(]| for | at ).{0,200}?)?: [0-9a-f]{4,16}(?: ilc:\d)? \[#\d{1,6}\]",
         "{what}{in}",
         Pc,
         Needed,
-        "the head of any die(), by its shape: words, an error code, the count of oopses",
+        "the head of any die() on x86 since 6.11, by its shape: words, an error code, the count of oopses",
     ),
     p(
         Oops,
-        Trap,
+        Shape,
+        " [#",
+        r"^(?<what>[A-Za-z][\w/ #-]{1,60}?)(?:(?:[,:(]| for | at ).{0,200}?)?: [0-9a-f]{4,16}(?: ilc:\d)? \[#\d{1,6}\]",
+        "{what}{in}",
+        Pc,
+        Needed,
+        "the same without a word that says so, before and elsewhere",
+    ),
+    p(
+        Oops,
+        Shape,
         "[#",
         r"^(?<what>[A-Z][\w/ -]{2,60}?)(?: in kernel (?:code|mode))?(?:: ?)?\[#\d{1,6}\]:?(?: |$)",
         "{what}{in}",

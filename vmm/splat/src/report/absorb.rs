@@ -21,9 +21,9 @@ impl Report {
         let traced = self.frame_count() > 0;
         let taken = match pattern.role {
             Role::Panic => self.absorbs_panic(&line.text),
-            Role::Trap => {
+            Role::Trap | Role::Shape => {
                 self.announces_trap(number) && !self.trapped && !traced && !self.ended
-                    || self.caught_early(pattern.kind)
+                    || self.caught_early(pattern.kind, number)
                     || self.heralds(pattern, number)
             }
             // Whom the kernel kills comes behind all that it says of its memory.
@@ -31,7 +31,7 @@ impl Report {
             Role::More => same && !self.ended && (!traced || pattern.kind != Kind::Kmemleak),
             // The CPU faults at the very access that KASAN has just complained about.
             Role::Begin | Role::Herald | Role::Alone | Role::Orphan => {
-                self.caught_early(pattern.kind)
+                self.caught_early(pattern.kind, number)
                     || self.heralds(pattern, number)
                     || self.says_again(pattern, found, line, number)
                     || self.slab_ends_in(pattern, found)
@@ -57,7 +57,7 @@ impl Report {
         }
         self.heralding &= pattern.kind == Kind::Slab;
         match pattern.role {
-            Role::Trap => self.trapped = true,
+            Role::Trap | Role::Shape => self.trapped = true,
             Role::Panic if self.panicked.is_none() => {
                 self.panicked = Some(
                     found
@@ -94,10 +94,12 @@ impl Report {
         what.as_deref().map(steady) == self.what.as_deref().map(steady)
     }
 
-    fn caught_early(&self, next: Kind) -> bool {
+    fn caught_early(&self, next: Kind, number: u64) -> bool {
+        const NEAR: u64 = 40;
         next == Kind::Oops
             && self.pattern.kind == Kind::Kasan
             && !self.trapped
+            && number - self.lines.last <= NEAR
             && matches!(
                 self.what.as_deref(),
                 Some("null-ptr-deref" | "user-memory-access" | "wild-memory-access" | "maybe")
@@ -138,7 +140,7 @@ impl Report {
         let follows = match next.role {
             Role::Begin => matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab),
             // Not each is followed by a trap: one that comes by itself is another trouble.
-            Role::Trap => self.pattern.place == Place::Pc,
+            Role::Trap | Role::Shape => self.pattern.place == Place::Pc,
             _ => false,
         };
         self.heralding && follows && self.frame_count() == 0 && number - self.lines.last <= NEAR

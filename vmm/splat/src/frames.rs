@@ -80,7 +80,8 @@ static SOURCE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 static MODULE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^ \[(?<module>[0-9A-Za-z_][0-9A-Za-z_-]*)(?: [0-9a-f]{16,64})?\]").expect("a constant pattern")
+    Regex::new(r"^ \[(?<module>[0-9A-Za-z_][0-9A-Za-z_-]*)(?: [0-9a-f]{16,64})?\]")
+        .expect("a constant pattern")
 });
 
 static PC: LazyLock<Regex> = LazyLock::new(|| {

@@ -111,6 +111,7 @@ const fn p(
 pub static PATTERNS: LazyLock<Vec<&'static Pattern>> = LazyLock::new(|| {
     [
         lookalikes::PATTERNS,
+        memory::OF_A_TASK,
         sanitizers::PATTERNS,
         locks::PATTERNS,
         stalls::PATTERNS,

@@ -213,7 +213,10 @@ impl Report {
 
     /// Whether the line with CPU and task is still to come.
     pub fn waits_for_context(&self) -> bool {
-        !self.ended && self.pattern.trace != Trace::Maybe && self.context_lines == 0 && self.frame_count() == 0
+        !self.ended
+            && self.pattern.trace != Trace::Maybe
+            && self.context_lines == 0
+            && self.frame_count() == 0
     }
 
     /// Whether a line that is a part of some report, which may have lost its head, is a part of this one.

@@ -6,6 +6,30 @@ use crate::patterns::Role::{Begin, Herald, More, Orphan};
 use crate::patterns::Trace::{Bare, Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
+/// Those that begin with the name of a task, which may be the head of any other.
+pub static OF_A_TASK: &[Pattern] = &[
+    p(
+        Oom,
+        Begin,
+        "page allocation failure",
+        r"^(?<comm>.{1,64}): page allocation failure(?:: order:|\. order:)",
+        "page allocation failure{in}",
+        OnTrace,
+        Maybe,
+        "an allocation failed: the guest ran out of memory, or out of large pieces of it",
+    ),
+    p(
+        Oom,
+        Begin,
+        "oom-killer",
+        r"^(?<comm>.{1,64}) invoked oom-killer: ",
+        "out of memory",
+        No,
+        Maybe,
+        "the guest ran out of memory",
+    ),
+];
+
 pub static PATTERNS: &[Pattern] = &[
     // memory management
     p(
@@ -49,6 +73,26 @@ pub static PATTERNS: &[Pattern] = &[
         "a broken page table entry",
     ),
     p(
+        BadPage,
+        Begin,
+        "pagealloc: ",
+        r"^pagealloc: (?<what>memory corruption|single bit error)",
+        "pagealloc: {what}",
+        No,
+        Maybe,
+        "a page was written to while free (CONFIG_PAGE_POISONING); its trace is of whom it is given to",
+    ),
+    p(
+        BadPage,
+        Begin,
+        "swap ",
+        r"^\w{1,40}: (?<what>(?:Bad|Unused) swap (?:file|offset) entry) [0-9a-f]+",
+        "{what}",
+        No,
+        Maybe,
+        "a page table that names a place in the swap which is none",
+    ),
+    p(
         Slab,
         Herald,
         " overwritten] 0x",
@@ -67,6 +111,16 @@ pub static PATTERNS: &[Pattern] = &[
         OnTrace,
         Needed,
         "SLUB's consistency checks",
+    ),
+    p(
+        Slab,
+        Begin,
+        "BUG ",
+        r"^BUG (?<cache>[^()]{1,64}?) \((?:Not t|T)ainted[^)]*\): (?<what>[\w /<>-]{3,60})",
+        "BUG: {what} ({cache}){in}",
+        OnTrace,
+        Needed,
+        "the same in other words, or of a cache with a space in its name",
     ),
     p(
         Slab,
@@ -159,26 +213,6 @@ pub static PATTERNS: &[Pattern] = &[
         "a reference to a network device was leaked",
     ),
     // out of memory
-    p(
-        Oom,
-        Begin,
-        "page allocation failure",
-        r"^(?<comm>.{1,64}): page allocation failure(?:: order:|\. order:)",
-        "page allocation failure{in}",
-        OnTrace,
-        Maybe,
-        "an allocation failed: the guest ran out of memory, or out of large pieces of it",
-    ),
-    p(
-        Oom,
-        Begin,
-        "oom-killer",
-        r"^(?<comm>.{1,64}) invoked oom-killer: ",
-        "out of memory",
-        No,
-        Maybe,
-        "the guest ran out of memory",
-    ),
     p(
         Oom,
         More,

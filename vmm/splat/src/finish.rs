@@ -15,9 +15,15 @@ const TITLE: usize = 160;
 
 /// What differs from run to run: addresses, and numbers that stand alone.
 static VARIES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?<hex>\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{8,16}\b)|(?<lead>^|[ \t=#(:/\[,-])(?<num>-?[0-9]+)\b")
-        .expect("a constant pattern")
+    Regex::new(
+        r#"(?<hex>\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{8,16}\b)|(?<lead>^|[ \t=#(:/\[,'"<>+.@-])(?<num>-?[0-9]+)\b"#,
+    )
+    .expect("a constant pattern")
 });
+
+/// One of the copies of a cache, which a kernel takes by a seed of its boot (CONFIG_RANDOM_KMALLOC_CACHES).
+static RANDOM_CACHE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(kmalloc-rnd-)[0-9]+(-)").expect("a constant pattern"));
 
 /// A finding from `report`.
 pub fn finish(mut report: Report, why: Closed) -> Finding {
@@ -65,7 +71,7 @@ fn title(report: &Report, inside: &str, other: Option<&str>) -> String {
         .pattern
         .title
         .replace("{what}", &what)
-        .replace("{cache}", report.cache.as_deref().unwrap_or("?"))
+        .replace("{cache}", &RANDOM_CACHE.replace(report.cache.as_deref().unwrap_or("?"), "${1}N${2}"))
         .replace("{access}", access)
         .replace("{in}", inside)
         .replace("{other}", &other);
@@ -77,7 +83,16 @@ pub fn steady(text: &str) -> String {
     let text = text.trim().trim_end_matches([':', '.', ',']).to_owned();
     VARIES
         .replace_all(&text, |found: &regex::Captures<'_>| {
-            if found.name("hex").is_some() { "ADDR".to_owned() } else { format!("{}N", &found["lead"]) }
+            match found.name("hex").map(|hex| hex.as_str()) {
+                // A number may be as long as an address of 32 bits.
+                Some(hex) if hex.len() < 16 && hex.bytes().all(|digit| digit.is_ascii_digit()) => {
+                    "N".to_owned()
+                }
+                Some(_) => "ADDR".to_owned(),
+                // One address in two thousand has no letter.
+                None if found["num"].len() == 16 => format!("{}ADDR", &found["lead"]),
+                None => format!("{}N", &found["lead"]),
+            }
         })
         .into_owned()
 }

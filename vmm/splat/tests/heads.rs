@@ -86,7 +86,9 @@ fn what_only_looks_like_an_oops_or_a_warning_is_none() {
         assert!(!found[0].corrupted && !found[0].trapped, "{line}: {:?}", found[0].damage);
     }
     for head in ["int3: 0000 [#1] PREEMPT SMP\n", "Kernel access of bad area [#1]\n"] {
-        let [finding] = &findings(&format!("{head}Modules linked in:\n{TRACE}"))[..] else { panic!("{head}") };
+        let [finding] = &findings(&format!("{head}Modules linked in:\n{TRACE}"))[..] else {
+            panic!("{head}")
+        };
         assert_eq!((finding.kind, finding.trapped, finding.lines.first), (Kind::Oops, true, 1), "{head}");
     }
 }
@@ -109,7 +111,8 @@ fn a_warning_far_behind_in_a_report_is_still_told() {
 
 #[test]
 fn an_oops_long_after_a_report_of_kasan_is_its_own() {
-    let kasan = "BUG: KASAN: null-ptr-deref in foo+0x1/0x2\nRead of size 8 at addr 0000000000000000 by task x/7\n";
+    let kasan =
+        "BUG: KASAN: null-ptr-deref in foo+0x1/0x2\nRead of size 8 at addr 0000000000000000 by task x/7\n";
     let oops = "BUG: kernel NULL pointer dereference, address: 0000000000000000\n";
     let log = |between: usize| format!("{kasan}{TRACE}{}{oops}{TRACE}", "something else\n".repeat(between));
     assert_eq!(kinds(&log(1)), [Kind::Kasan]);
@@ -122,4 +125,140 @@ fn a_module_may_begin_with_a_digit() {
     let trace = TRACE.replace("foo_init+0x1/0x2", "hello+0x1/0x2 [01_hello]");
     let found = findings(&format!("{head}{trace}"));
     assert!(found[0].frames.iter().any(|frame| frame.module.as_deref() == Some("01_hello")), "{found:?}");
+}
+
+#[test]
+fn a_panic_of_a_drivers_own_is_no_consequence_of_an_old_warning() {
+    let warning =
+        format!("{CUT}WARNING: CPU: 0 PID: 7 at a/b.c:1 foo+0x1/0x2\n{TRACE}---[ end trace 0 ]---\n");
+    let panicked = |why: &str| kinds(&format!("{warning}Kernel panic - not syncing: {why}\n"));
+    for own in ["mydrv: BUG! queue lost", "mydrv: Oops, no workqueue", "BUG! but not that one"] {
+        assert_eq!(panicked(own), [Kind::Warn, Kind::Panic], "{own}");
+    }
+    for consequence in
+        ["panic_on_warn set ...", "kernel: panic_on_warn set ...", "UBSAN: panic_on_warn set ...", "BUG!"]
+    {
+        assert_eq!(panicked(consequence), [Kind::Warn], "{consequence}");
+    }
+}
+
+#[test]
+fn a_task_may_be_named_as_a_report_begins() {
+    for name in ["BUG: foo", "BUG: KASAN: uaf", "Oops: 0000 [#1]", "WARNING: at a.c"] {
+        for line in [
+            "NAME[123]: segfault at 0 ip 0000000000401000 sp 00007ffe00000000 error 6 in prog[400000+1000]",
+            "traps: NAME[123] general protection fault ip:401000 sp:7ffe00000000 error:0 in prog[400000+1000]",
+            "NAME[123] trap int3 ip:401000 sp:7ffe00000000 error:0",
+            "NAME[123] bad frame in rt_sigreturn frame:00007ffe00000000 ip:401000 sp:7ffe00000000 orax:f",
+            "NAME[123]: unhandled signal 11 code 0x1 at 0x0000000000000000 in prog[400000+1000]",
+            "NAME/123: potentially unexpected fatal signal 11.",
+            "NAME (123): drop_caches: 3",
+            "NAME (123) used greatest stack depth: 11000 bytes left",
+        ] {
+            assert_eq!(kinds(&line.replace("NAME", name)), [], "{line} of {name}");
+        }
+        let asks = format!("{name} invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0");
+        assert_eq!(kinds(&asks), [Kind::Oom], "{name}");
+    }
+    assert_eq!(kinds("BUG: soft lockup - CPU#1 stuck for 22s! [foo:123]"), [Kind::SoftLockup]);
+}
+
+#[test]
+fn complaints_in_a_subsystems_own_words_are_found() {
+    for (line, kind, title) in [
+        (
+            "eth0: NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5024 ms",
+            Kind::Warn,
+            "NETDEV WATCHDOG: transmit queue timed out",
+        ),
+        (
+            "eth0 (unregistering): NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5024 ms",
+            Kind::Warn,
+            "NETDEV WATCHDOG: transmit queue timed out",
+        ),
+        (
+            "e1000 0000:00:03.0 eth0: NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5024 ms",
+            Kind::Warn,
+            "NETDEV WATCHDOG: transmit queue timed out",
+        ),
+        ("pagealloc: memory corruption", Kind::BadPage, "pagealloc: memory corruption"),
+        ("pagealloc: single bit error", Kind::BadPage, "pagealloc: single bit error"),
+        ("BUG at mas_validate_limits:7480 (1)", Kind::Bug, "maple tree: BUG in mas_validate_limits"),
+        ("WARN at mas_validate_limits:7480 (1)", Kind::Warn, "maple tree: WARN in mas_validate_limits"),
+        (
+            "neighbour: Destroying alive neighbour 00000000a1b2c3d4",
+            Kind::Bug,
+            "neighbour: destroying a neighbour that is alive",
+        ),
+        (
+            "IPv4: Attempt to release TCP socket in state 1 00000000a1b2c3d4",
+            Kind::Bug,
+            "attempt to release TCP socket in state",
+        ),
+        (
+            "IPv4: Attempt to release alive inet socket 00000000a1b2c3d4",
+            Kind::Bug,
+            "attempt to release alive inet socket",
+        ),
+        ("get_swap_device: Bad swap file entry 3fffffffffff", Kind::BadPage, "Bad swap file entry"),
+        ("Leaked locks on dev=0x0:0x2a ino=0x1:", Kind::Bug, "leaked file locks"),
+        ("Leaked POSIX lock on dev=0x0:0x2a ino=0x1 fl_owner=0", Kind::Bug, "leaked file lock"),
+        (
+            "kmemleak: Cannot insert 0xffff888003f2a800 into the object search tree (overlaps existing)",
+            Kind::Bug,
+            "kmemleak: gave up, as two objects overlap",
+        ),
+        (
+            "kmemleak: Cannot allocate a kmemleak_object structure",
+            Kind::Bug,
+            "kmemleak: gave up, as it has no memory",
+        ),
+        ("ODEBUG: Out of memory. ODEBUG disabled", Kind::Bug, "ODEBUG: gave up, as it has no memory"),
+        ("BUG kmalloc-64 (Tainted: G O): inuse 33 > max 32", Kind::Slab, "BUG: inuse N > max N (kmalloc-64)"),
+        (
+            "BUG kmalloc-64 (Not tainted): objects 33 > max 32",
+            Kind::Slab,
+            "BUG: objects N > max N (kmalloc-64)",
+        ),
+        (
+            "BUG kmalloc-64 (Not tainted): page slab pointer corrupt.",
+            Kind::Slab,
+            "BUG: page slab pointer corrupt (kmalloc-64)",
+        ),
+        (
+            "BUG my cache (Tainted: G    B   W  O       ): Object already free",
+            Kind::Slab,
+            "BUG: Object already free (my cache)",
+        ),
+        (
+            "bad: scheduling from the idle thread!",
+            Kind::SchedulingWhileAtomic,
+            "bad: scheduling from the idle thread",
+        ),
+    ] {
+        let found = findings(line);
+        let found: Vec<(Kind, &str)> = found.iter().map(|it| (it.kind, it.title.as_str())).collect();
+        assert_eq!(found, [(kind, title)], "{line}");
+    }
+    for line in
+        ["kmemleak: Kernel memory leak detector disabled", "mymod: BUG at foo:12 (1)", "mymod: Leaked locks"]
+    {
+        assert_eq!(kinds(line), [], "{line}");
+    }
+}
+
+#[test]
+fn a_title_has_nothing_of_one_boot_alone() {
+    for (line, title) in [
+        (
+            "BUG kmalloc-rnd-05-64 (Not tainted): Poison overwritten",
+            "BUG: Poison overwritten (kmalloc-rnd-N-64)",
+        ),
+        ("BUG: lost 12345678 of them", "BUG: lost N of them"),
+        ("BUG: lost deadbeef", "BUG: lost ADDR"),
+        ("BUG: lost 1234567890123456", "BUG: lost ADDR"),
+        ("BUG: queue '7' of 1.25 <3> +4 eth@5", "BUG: queue 'N' of N.N <N> +N eth@N"),
+    ] {
+        assert_eq!(findings(line)[0].title, title, "{line}");
+    }
 }

@@ -39,11 +39,14 @@ pub static ACCESS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?<access>Read|Write)(?: of size [0-9]+| at addr)").expect("a constant pattern")
 });
 
-/// Panics that say which other trouble they follow, so they are no finding of their own.
+/// Panics that say which other trouble they follow, so they are no finding of their own: the reason begins so. Whoever finds the
+/// trouble may name himself before it (`check_panic_on_warn()` of kernel/panic.c).
 pub static CONSEQUENCE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?:Fatal exception|panic_on_[0-9A-Za-z_]+|kernel\.panic_on|Oops|BUG!|hung_task|blocked tasks|softlockup|soft lockup|[hH]ard LOCKUP|RCU Stall|RCU stall|kasan|KASAN|KFENCE|kfence|UBSAN|Machine halted|Fatal error|System (?:is )?dead|Hard LOCKUP|workqueue)",
-    )
+    Regex::new(concat!(
+        r"^(?:Kernel panic - not syncing: )?",
+        r"(?:Fatal exception|(?:[\w -]{1,40}: )?(?:panic_on_|system warned too often)|kernel\.panic_on_|Oops|BUG!$|hung_task|blocked tasks|softlockup|soft lockup|[hH]ard LOCKUP",
+        r"|RCU Stall|RCU stall|k[am]san\.|kasan|KASAN|KFENCE|kfence|UBSAN|Machine halted|Fatal error|System (?:is )?dead|workqueue)",
+    ))
     .expect("a constant pattern")
 });
 

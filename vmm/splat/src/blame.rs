@@ -112,6 +112,8 @@ pub struct Blame {
     /// The second side of a data race.
     pub other: Option<String>,
     pub frames: Vec<Frame>,
+    /// So many of them are of what is named; what comes behind them is what an interrupt interrupted.
+    pub own: usize,
 }
 
 /// Finds who is to blame for `report`.
@@ -145,25 +147,28 @@ fn ordinary(report: &Report) -> Blame {
     }
     let head = report.head.as_ref().filter(|_| place == Place::Head);
     let at = report.at.as_ref().filter(|_| place == Place::At).map(|frame| frame.function.as_str());
+    let (first, own) = first_own(head, &stack, kind);
     let function = match place {
         Place::No => None,
         _ => at
             .filter(|at| !LOCKS.has(at) && !MACHINERY.has(at))
             .map(|at| call_of(at).unwrap_or_else(|| at.to_owned()))
-            .or_else(|| first_own(head, &stack, kind))
+            .or(first)
             .or_else(|| at.map(str::to_owned)),
     };
-    Blame { function, other: report.other.clone(), frames: stack.frames, ..Blame::default() }
+    Blame { function, other: report.other.clone(), frames: stack.frames, own, ..Blame::default() }
 }
 
-/// The best function of `head` and `stack`, without crossing into what an interrupt interrupted.
-fn first_own(head: Option<&Frame>, stack: &Stack, kind: Kind) -> Option<String> {
+/// The best function of `head` and `stack`, without crossing into what an interrupt interrupted, and how many frames that leaves.
+fn first_own(head: Option<&Frame>, stack: &Stack, kind: Kind) -> (Option<String>, usize) {
+    let mut own = 0;
     let mut best: Option<(Rank, String)> =
         head.and_then(|head| Some((rank(head, kind)?, head.function.clone())));
     for (index, segment) in segments(stack).into_iter().enumerate() {
         if index > 0 && best.as_ref().is_some_and(|(rank, _)| *rank < Rank::Machinery) {
             break;
         }
+        own += segment.len();
         for frame in segment {
             let Some(rank) = rank(frame, kind) else { continue };
             if best.as_ref().is_none_or(|(known, _)| rank < *known) {
@@ -171,12 +176,12 @@ fn first_own(head: Option<&Frame>, stack: &Stack, kind: Kind) -> Option<String> 
             }
         }
     }
-    let (rank, name) = best?;
-    match rank {
+    let name = best.and_then(|(rank, name)| match rank {
         Rank::Machinery => None,
         Rank::Call => call_of(&name),
         _ => Some(name),
-    }
+    });
+    (name, own)
 }
 
 /// The rank of a frame that can be named. An inlined one can't: whether it is there depends on who printed the trace, and the
@@ -258,11 +263,12 @@ fn stalled(report: &Report) -> Blame {
         && let Some(pc) = report.pc_frame()
     {
         found.frames = vec![pc.clone()];
-        found.function = first_own(None, &Stack::of(found.frames.clone()), kind);
+        found.function = first_own(None, &Stack::of(found.frames.clone()), kind).0;
     }
     if report.pattern.place == Place::No {
         found.function = None;
     }
+    found.own = found.frames.len();
     found
 }
 
@@ -325,19 +331,34 @@ fn told(frames: &[Frame], kind: Kind) -> Option<String> {
 /// The two sides of a data race: where the head names a helper, the function in that side's trace which matters.
 fn raced(report: &Report) -> Blame {
     let kind = report.pattern.kind;
+    let stack = |name: &str| {
+        let begins = |stack: &&Stack| stack.frames.first().is_some_and(|top| top.function == name);
+        // Both sides may be in one function.
+        let names =
+            |stack: &&Stack| stack.frames.iter().map(|frame| frame.function.clone()).collect::<Vec<_>>();
+        report.stacks.iter().filter(begins).min_by_key(names)
+    };
     let side = |name: &str| {
-        let stack =
-            report.stacks.iter().find(|stack| stack.frames.first().is_some_and(|top| top.function == name));
-        stack.and_then(|stack| first_own(None, stack, kind)).unwrap_or_else(|| name.to_owned())
+        let own = stack(name).and_then(|stack| first_own(None, stack, kind).0);
+        (own.unwrap_or_else(|| name.to_owned()), stack(name))
     };
     let mut blame = ordinary(report);
     let sides = (report.head.as_ref().map(|head| side(&head.function)), report.other.as_deref().map(side));
-    (blame.function, blame.other) = match sides {
-        // The kernel sorts them, so that who came first makes no difference.
-        (Some(one), Some(other)) if other < one => (Some(other), Some(one)),
-        (Some(one), other) => (Some(one), other),
-        (None, _) => (blame.function, None),
+    // Who came first is chance.
+    let (first, second) = match sides {
+        (Some(one), Some(other)) if other.0 < one.0 => (Some(other), Some(one)),
+        sides => sides,
     };
+    if let Some((name, stack)) = first {
+        blame.function = Some(name);
+        if let Some(stack) = stack {
+            blame.own = first_own(None, stack, kind).1;
+            blame.frames = stack.frames.clone();
+        }
+        blame.other = second.map(|(name, _)| name);
+    } else {
+        blame.other = None;
+    }
     blame
 }
 

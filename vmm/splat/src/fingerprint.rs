@@ -8,7 +8,7 @@ use crate::{Frame, Kind, blame};
 /// kthread) makes no difference.
 const DEPTH: usize = 5;
 
-/// 16 hex digits over kind, function and leading frames. Offsets, addresses, modules, lines and inlined frames stay out: they change with
+/// 16 hex digits over kind, function and leading frames, of those that no interrupt separates from the function. Offsets, addresses, modules, lines and inlined frames stay out: they change with
 /// the compiler, the load address and whether there is debug info.
 pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Frame]) -> String {
     let mut hash = Sha256::new();

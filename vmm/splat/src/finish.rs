@@ -31,7 +31,7 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     if report.pattern.role == Role::Panic && report.absorbs_nothing() {
         report.hurt("the report that led to this panic is missing");
     }
-    let Blame { function, unknown, other, frames } = blame(&report);
+    let Blame { function, unknown, other, frames, own } = blame(&report);
     let inside = match &function {
         Some(name) => format!(" in {name}"),
         None if unknown => match &report.last_unloaded {
@@ -43,7 +43,7 @@ pub fn finish(mut report: Report, why: Closed) -> Finding {
     let title = title(&report, &inside, other.as_deref());
     let kind = report.pattern.kind;
     Finding {
-        fingerprint: fingerprint(kind, &title, function.as_deref(), &frames),
+        fingerprint: fingerprint(kind, &title, function.as_deref(), &frames[..own.min(frames.len())]),
         kind,
         title,
         function,

@@ -312,3 +312,36 @@ fn a_trace_is_told_from_where_it_tells_something() {
         assert_eq!(finding.telling_frames()[0].function, first, "{finding:?}");
     }
 }
+
+#[test]
+fn what_an_interrupt_interrupted_is_not_in_the_fingerprint() {
+    let head = "WARNING: CPU: 0 PID: 7 at lib/x.c:12 foo_timer+0x12/0x340";
+    let of = |rest: &str| {
+        let frames = format!("foo_timer call_timer_fn run_timer_softirq __do_softirq {rest}");
+        finding(head, &frames).fingerprint
+    };
+    let one = of("asm_sysvec_apic_timer_interrupt /IRQ TASK RIP:bystander bystander_caller vfs_write");
+    assert_eq!(one, of("asm_sysvec_apic_timer_interrupt /IRQ TASK RIP:another another_caller"));
+    assert_ne!(one, of("another_caller"));
+}
+
+#[test]
+fn a_data_race_has_one_fingerprint_whoever_came_first() {
+    let side = |name: &str, access: &str| {
+        format!(
+            "{access} to 0xffff888003f2a800 of 4 bytes by task 7 on cpu 0:\n {name}+0x1/0x2\n {name}_caller+0x1/0x2\n\n"
+        )
+    };
+    let race = |one: (&str, &str), other: (&str, &str)| {
+        let head = "==================================================================\nBUG: KCSAN: data-race in add / get\n\n";
+        let log = format!(
+            "{head}{}{}Reported by Kernel Concurrency Sanitizer on:\nCPU: 0 PID: 7 Comm: x Not tainted 6.12.0 #1\n==================================================================\n",
+            side(one.0, one.1),
+            side(other.0, other.1)
+        );
+        let [finding]: [splat::Finding; 1] = splat::scan(log.as_bytes()).try_into().expect("one");
+        (finding.title, finding.fingerprint, finding.frames)
+    };
+    let (add, get) = (("add", "write"), ("get", "read"));
+    assert_eq!(race(add, get), race(get, add));
+}

@@ -5,6 +5,7 @@
 //! prints: the scanner keeps open reports only, and what repeats itself is counted, not kept.
 
 use super::judged::{Excuse, Finding, Gravity};
+use crate::noted::Noted;
 use board::wire::LogRecord;
 use scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
 use splat::{Kind, Scanner};
@@ -22,6 +23,11 @@ pub struct Findings {
     steps: Vec<(u64, Option<usize>)>,
     lines: u64,
     settled: Vec<Finding>,
+    /// What the kernel must have noted of all that is settled, kept or not.
+    noted: Noted,
+    /// So many lines had come when the kernel's own counts came last, and when those came that the steps began with.
+    counted: u64,
+    before: u64,
     /// Names of addresses that the kernel could not name.
     symbols: BTreeMap<u64, String>,
 }
@@ -43,6 +49,7 @@ impl Findings {
         self.lines = self.scanner.record(&text, None);
         for splat in self.scanner.settled() {
             let finding = self.finding(splat, scenario);
+            self.noted.add(&finding, self.before);
             add(&mut self.settled, finding);
         }
     }
@@ -77,6 +84,25 @@ impl Findings {
         }
         named.push_str(rest);
         Cow::Owned(named)
+    }
+
+    /// The kernel's counts came: they hold what was logged before.
+    pub fn counted(&mut self) {
+        self.counted = self.lines;
+    }
+
+    /// The steps begin: what the kernel's counts hold already explains nothing that is counted later.
+    pub fn begin(&mut self) {
+        self.before = self.counted;
+    }
+
+    /// What the kernel must have noted since [`Findings::begin`].
+    pub fn noted(&self, scenario: &Scenario) -> Noted {
+        let mut noted = self.noted.clone();
+        for splat in self.scanner.unsettled() {
+            noted.add(&self.finding(splat, scenario), self.before);
+        }
+        noted
     }
 
     /// All findings as they stand now, in the order in which they began.
@@ -129,13 +155,9 @@ impl Gravity {
     }
 }
 
-/// Whether it is an oops, whatever was reported first: every architecture's die() numbers its own, `Oops: 0002 [#1]`.
+/// Whether it is an oops, whatever was reported first.
 pub fn died(finding: &splat::Finding) -> bool {
-    let numbered = |line: &String| {
-        let number = line.split_once(" [#").and_then(|(_, rest)| rest.split_once(']'));
-        number.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
-    };
-    finding.kind == Kind::Oops || finding.excerpt.iter().any(numbered)
+    finding.kind == Kind::Oops || finding.trapped
 }
 
 /// Why a scenario does not hold a finding against the kernel, if it does not.

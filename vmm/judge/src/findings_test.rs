@@ -404,6 +404,18 @@ fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
     assert_eq!(first(PLAIN, seen, died()).findings.len(), 1);
 }
 
+#[test]
+fn a_report_in_a_record_with_a_newline_is_found_and_one_in_a_name_is_not() {
+    let one = |text: &str| {
+        let text = text.to_owned();
+        let record = LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text };
+        first(PLAIN, vec![Event::Log(record)], returned()).verdict
+    };
+    assert_eq!(one("INFO: task a\nb:55 blocked for more than 122 seconds."), Verdict::Splat);
+    let name = "'/tmp/[1.000]WARNING: possible recursive locking detected'";
+    assert_eq!(one(&format!("process {name} started with executable stack")), Verdict::Pass);
+}
+
 pub(crate) const UBSAN: &str = "UBSAN: array-index-out-of-bounds in drivers/NAME.c:12:3\nindex 7 is out of range for type 'int [4]'\nCPU: 0 UID: 0 PID: 20 Comm: sh Not tainted 6.12.0 #1\nCall Trace:\n <TASK>\n NAME_work+0x1/0x10 [old]\n </TASK>\n---[ end trace ]---\n";
 
 #[test]

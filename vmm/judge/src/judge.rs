@@ -184,6 +184,7 @@ impl Judge {
                 self.booted = Some(booted.clone());
                 self.taint.before = self.taint.after;
                 self.reports[0] = self.reports[1];
+                self.findings.begin();
                 vec![Judged::Booted(booted.clone())]
             }
             Event::StepStarted { index } => {
@@ -206,6 +207,7 @@ impl Judge {
             }
             Event::Reports(reports) => {
                 self.reports[1] = *reports;
+                self.findings.counted();
                 Vec::new()
             }
             Event::Tampered(what) => {

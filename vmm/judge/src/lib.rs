@@ -19,6 +19,7 @@ mod judge;
 mod judged;
 mod names;
 mod needs;
+mod noted;
 mod places;
 mod quote;
 mod reason;

@@ -152,3 +152,62 @@ fn reports_before_another_end_have_to_be_the_kernels_own() {
     assert_eq!((ended(1 << 12, 0), ended(1 << 12 | 1 << 9, 1)), (Verdict::Tampered, Verdict::Pass));
     assert_eq!(ended(1 << 12, 1), Verdict::Pass, "panic_on_warn comes before the taint");
 }
+
+/// The taint and the counts of a run in which one step logs this.
+fn told(text: &str, before: &str, log: &str, taint: u64, warnings: [u32; 2]) -> RunReport {
+    let reports = |warnings| {
+        Event::Reports(Reports { warnings: Some(warnings), oopses: Some(0), panicked: Some(false) })
+    };
+    let mut events = records(before);
+    events.extend([reports(warnings[0]), Event::Taint(1 << 12), booted()]);
+    let end_of_step = vec![Event::Taint(1 << 12 | taint), reports(warnings[1])];
+    events.extend(step(0, [records(log), end_of_step].concat(), returned()));
+    events.extend(step(1, vec![], returned()));
+    events.push(end(RunEnd::Completed));
+    run(&scenario(text), &events)
+}
+
+#[test]
+fn reports_that_are_allowed_explain_their_counts_however_many_there_are() {
+    let flood: String = (0..150).map(|number| UBSAN.replace("NAME", &format!("old{number}"))).collect();
+    let allowed = format!("allow: {{splat: {{kind: ubsan}}, reason: known}}\n{PLAIN}");
+    let report = told(&allowed, "", &flood, 0, [0, 150]);
+    assert_eq!(report.verdict, Verdict::Pass, "{}", report.reason);
+    assert_eq!(told(&allowed, "", &flood, 0, [0, 151]).verdict, Verdict::Splat);
+}
+
+#[test]
+fn a_warning_from_before_the_steps_explains_none_that_comes_later() {
+    let allowed = format!("allow: {{splat: foo_ioctl, reason: known}}\n{PLAIN}");
+    assert_eq!(told(&allowed, WARN, "", 0, [1, 1]).verdict, Verdict::Pass);
+    let hushed = told(&allowed, WARN, "", 0, [1, 2]);
+    assert_eq!(hushed.reason.to_string(), "the kernel has counted a warning that is not in its log");
+    assert_eq!(told(&allowed, WARN, WARN, 1 << 9, [1, 2]).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_kind_of_report_that_leaves_no_taint_is_not_made_up() {
+    let wanted = |kind: &str, log: &str, taint| {
+        let text = format!("steps:\n- sleep: 1 s\n  expect: {{splat: {{kind: {kind}}}}}\n- sleep: 1 s\n");
+        told(&text, "", log, taint, [0, 0]).verdict
+    };
+    for (kind, log) in [
+        ("bad-page", "BUG: Bad rss-counter state mm:00000000a1b2c3d4 type:MM_FILEPAGES val:1"),
+        ("bad-page", "BUG: non-zero pgtables_bytes on freeing mm: 4096"),
+        ("bad-page", "mm/pgtable-generic.c:50: bad pmd 00000000a1b2c3d4(8000000012345678)"),
+        ("bad-page", "BUG: mempool element poison mismatch"),
+        ("scheduling-while-atomic", "bad: scheduling from the idle thread!\nCall Trace:\n f+0x1/0x2\n"),
+    ] {
+        assert_eq!(wanted(kind, log, 0), Verdict::Pass, "{log}");
+    }
+    let state = "BUG: Bad page state in process x  pfn:12345\nCall Trace:\n f+0x1/0x2\n";
+    assert_eq!([0, 1 << 5].map(|taint| wanted("bad-page", state, taint)), [Verdict::Tampered, Verdict::Pass]);
+}
+
+#[test]
+fn the_message_of_a_warning_makes_no_oops_of_it() {
+    let log = WARN.replace("queue 3 still busy", "queue [#12] still busy");
+    assert_ne!(log, WARN);
+    let report = told(PLAIN, "", &log, 1 << 9, [0, 1]);
+    assert_eq!((report.verdict, report.findings[0].gravity), (Verdict::Splat, Gravity::Splat));
+}

@@ -2,8 +2,8 @@
 //! some that nobody but the log knows of.
 
 use super::Judge;
-use crate::findings::died;
 use crate::judged::{Excuse, Finding, Gravity, RunReport};
+use crate::noted::tainted_by;
 use crate::reason::Reason;
 use crate::tampered::Tampered;
 use crate::verdict::{StepVerdict, Verdict};
@@ -17,14 +17,7 @@ impl Judge {
     /// flooded, or somebody tampered with it.
     pub(super) fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         let added = self.taint.added().unwrap_or(0);
-        let told = |letter: char| {
-            report.findings.iter().any(|finding| match letter {
-                'D' => finding.gravity >= Gravity::Oops,
-                'W' if warned(finding) => true,
-                // No other report leaves it.
-                _ => tainted_by(finding.splat.kind).is_some_and(|letters| letters.contains(letter)),
-            })
-        };
+        let told = self.findings.noted(&self.scenario).taint;
         [
             ('D', "an oops", Verdict::Oops),
             ('W', "a warning", Verdict::Splat),
@@ -32,7 +25,9 @@ impl Judge {
             ('L', "a processor that is stuck", Verdict::Splat),
         ]
         .into_iter()
-        .find(|(letter, ..)| added & taint::bit(&letter.to_string()).unwrap_or(0) != 0 && !told(*letter))
+        .find(|(letter, ..)| {
+            added & taint::bit(&letter.to_string()).unwrap_or(0) != 0 && !told.contains(letter)
+        })
         .map(|(letter, what, verdict)| {
             (verdict, Reason::Taint { letter, what: what.into(), log_lost: report.log_lost })
         })
@@ -46,13 +41,10 @@ impl Judge {
             before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
         };
         // One that is seen excuses no other, and what is not counted stands for none.
-        let seen = |gravity| {
-            let is_one = |finding: &&Finding| match gravity {
-                Gravity::Oops => died(&finding.splat),
-                _ => warned(finding) || is_counted(finding.splat.kind),
-            };
-            let findings = report.findings.iter().filter(is_one);
-            findings.fold(0, |sum: u64, finding| sum.saturating_add(finding.count))
+        let noted = self.findings.noted(&self.scenario);
+        let seen = |gravity| match gravity {
+            Gravity::Oops => noted.oopses,
+            _ => noted.warnings,
         };
         let all = [
             (more(before.oopses, after.oopses), "an oops", Gravity::Oops, Verdict::Oops),
@@ -86,7 +78,7 @@ impl Judge {
             taint.is_none_or(|taint| letters.chars().any(|letter| taint & bit(letter) != 0))
         };
         let made_up = |finding: &&Finding| {
-            let warns = finding.splat.kind == Kind::Warn && warned(finding);
+            let warns = finding.splat.kind == Kind::Warn && finding.splat.warned;
             match finding.gravity {
                 // One that ends in a panic is not counted any more.
                 Gravity::Oops if completed => !has("D") || !grown(before.oopses, after.oopses),
@@ -96,7 +88,7 @@ impl Judge {
                     !has("WIS") || !grown(before.warnings, after.warnings)
                 }
                 Gravity::Splat if warns => !has("WIS") && !grown(before.warnings, after.warnings),
-                Gravity::Splat => tainted_by(finding.splat.kind).is_some_and(|letters| !has(letters)),
+                Gravity::Splat => tainted_by(&finding.splat).is_some_and(|letters| !has(letters)),
                 _ => false,
             }
         };
@@ -121,31 +113,4 @@ impl Judge {
 /// Whether a counter went up, as far as that is known.
 fn grown(before: Option<u32>, after: Option<u32>) -> bool {
     before.zip(after).is_none_or(|(before, after)| after > before)
-}
-
-/// Whether the kernel counts reports of this kind with its warnings (calls of `check_panic_on_warn` of kernel/panic.c, beside that in
-/// `__warn`).
-fn is_counted(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Kasan | Kind::Kcsan | Kind::Kfence | Kind::Kmsan | Kind::Ubsan | Kind::SchedulingWhileAtomic
-    )
-}
-
-/// Whether it begins, or has in it, what `__warn` of kernel/panic.c prints, which counts it.
-fn warned(finding: &Finding) -> bool {
-    let says = |line: &String| line.contains("WARNING: ") && line.contains("CPU");
-    finding.splat.excerpt.iter().any(says)
-}
-
-/// What a kernel's taint has after a report of this kind (calls of `add_taint` in mm/kasan/report.c, mm/kfence/report.c,
-/// mm/kmsan/report.c, mm/page_alloc.c, mm/slub.c, kernel/sched/core.c and kernel/watchdog.c).
-fn tainted_by(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Kasan | Kind::Kfence | Kind::Kmsan | Kind::BadPage => Some("B"),
-        Kind::Slab => Some("BW"),
-        Kind::SleepingInAtomic | Kind::SchedulingWhileAtomic => Some("W"),
-        Kind::SoftLockup => Some("L"),
-        _ => None,
-    }
 }

@@ -135,6 +135,7 @@ mod tests {
             time: Duration::MAX,
             level: 7,
             user: false,
+            caller: None,
             text: "\u{fffd}".repeat(4096),
         };
         let got = received(|outbox| outbox.log((0..8192).map(line).collect()));

@@ -3,7 +3,7 @@
 //! The kernel prints `<6>[    1.234567] text` (console_msg_format=syslog, Documentation/admin-guide/kernel-parameters.txt).
 //! Lines are kept until somebody takes them, the newest of them if nobody does.
 
-use crate::wire::LogRecord;
+use crate::wire::{Caller, LogRecord};
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,7 +12,7 @@ const LINES: usize = 8192;
 /// What is longer is cut into lines of so many bytes; the kernel's own are not (PRINTK_MESSAGE_MAX is 2048).
 const LENGTH: usize = 4096;
 /// Of a line without a level: that of most.
-const INFO: u8 = 6;
+const INFO: u32 = 6;
 
 /// Makes records of what is printed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ impl SerialLog {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        let (level, rest) = level(&line).unwrap_or((INFO, &line));
-        let (time, text) = time(rest).unwrap_or((self.time, rest));
+        let (number, rest) = number(&line).unwrap_or((INFO, &line));
+        let (time, caller, text) = time(rest).unwrap_or((self.time, None, rest));
         self.time = time;
         if self.records.len() == LINES {
             self.records.pop_front();
@@ -70,26 +70,43 @@ impl SerialLog {
         self.records.push_back(LogRecord {
             seq: self.next_seq,
             time,
-            level,
-            user: false,
+            level: (number & 7) as u8,
+            user: number >> 3 != 0,
+            caller,
             text: text.to_owned(),
         });
         self.next_seq += 1;
     }
 }
 
-/// `<6>` and the rest. Beside the level the number has the facility.
-fn level(line: &str) -> Option<(u8, &str)> {
+/// `<6>` and the rest. Above the level's three bits the number has the facility, which is another one than the kernel's, 0, for what a
+/// program wrote.
+fn number(line: &str) -> Option<(u32, &str)> {
     let (number, rest) = line.strip_prefix('<')?.split_once('>')?;
-    Some(((number.parse::<u32>().ok()? & 7) as u8, rest))
+    Some((number.parse().ok()?, rest))
 }
 
-/// `[    1.234567] ` and the rest.
-fn time(line: &str) -> Option<(Duration, &str)> {
-    let (number, rest) = line.strip_prefix('[')?.split_once("] ")?;
+/// `[    1.234567] ` and the rest, perhaps with who printed it: `[    1.234567][   T12] `.
+fn time(line: &str) -> Option<(Duration, Option<Caller>, &str)> {
+    let (number, rest) = line.strip_prefix('[')?.split_once(']')?;
     let (seconds, micros) = number.trim_start().split_once('.')?;
     let micros = micros.parse().ok().filter(|micros| *micros < 1_000_000)?;
-    Some((Duration::from_secs(seconds.parse().ok()?) + Duration::from_micros(micros), rest))
+    let time = Duration::from_secs(seconds.parse().ok()?) + Duration::from_micros(micros);
+    let (caller, rest) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, rest)) => (caller(name.trim()), rest),
+        None => (None, rest),
+    };
+    Some((time, caller, rest.strip_prefix(' ')?))
+}
+
+/// As CONFIG_PRINTK_CALLER has it.
+fn caller(name: &str) -> Option<Caller> {
+    let id = |digits: &str| digits.parse().ok();
+    match name.split_at_checked(1)? {
+        ("T", digits) => id(digits).map(Caller::Task),
+        ("C", digits) => id(digits).map(Caller::Cpu),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +114,14 @@ mod tests {
     use super::*;
 
     fn record(seq: u64, micros: u64, level: u8, text: &str) -> LogRecord {
-        LogRecord { seq, time: Duration::from_micros(micros), level, user: false, text: text.to_owned() }
+        LogRecord {
+            seq,
+            time: Duration::from_micros(micros),
+            level,
+            user: false,
+            caller: None,
+            text: text.to_owned(),
+        }
     }
 
     #[test]
@@ -117,6 +141,21 @@ mod tests {
         assert_eq!(found, whole);
         assert_eq!(log.take_last(), [record(3, 13_000_001, 0, "cut")]);
         assert_eq!(log.take_last(), []);
+    }
+
+    #[test]
+    fn who_wrote_a_line_is_told() {
+        let mut log = SerialLog::default();
+        log.push(b"<4>[    1.000000] BUG: x\n<12>[    1.000000] BUG: x\n<4>[    1.000000][   T12] x\n<4>[    1.000000][    C3] [x]\n");
+        let taken = log.take();
+        let who: Vec<_> = taken.iter().map(|record| (record.user, record.level, record.caller)).collect();
+        let caller = |caller| (false, 4, caller);
+        assert_eq!(
+            who,
+            [caller(None), (true, 4, None), caller(Some(Caller::Task(12))), caller(Some(Caller::Cpu(3)))]
+        );
+        let texts: Vec<&str> = taken.iter().map(|record| record.text.as_str()).collect();
+        assert_eq!(texts, ["BUG: x", "BUG: x", "x", "[x]"]);
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub use end::{Blame, EndReason, Evidence, MissingVcpu, SyscallCount, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
-    ByteCounts, Child, Difference, Door, Exit, Expected, Function, Landmarks, LogRecord, Oddity, Origin,
-    Sight, Sighting, Sleeper, Still, Stop, Walk,
+    ByteCounts, Caller, Child, Difference, Door, Exit, Expected, Function, Landmarks, LogRecord, Oddity,
+    Origin, Sight, Sighting, Sleeper, Still, Stop, Walk,
 };
 
 /// What machine to build and boot.

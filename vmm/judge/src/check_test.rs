@@ -149,7 +149,7 @@ fn a_failed_step_has_what_its_program_printed_and_what_the_kernel_logged() {
         for line in 0..40 {
             let seq = (40 * index + line) as u64;
             let text = format!("step {index} line {line}");
-            events.push(Event::Log(LogRecord { seq, time: TOOK, level: 6, user: false, text }));
+            events.push(Event::Log(LogRecord { seq, time: TOOK, level: 6, user: false, caller: None, text }));
         }
         events.push(Event::StepEnded { index, outcome: exited(code, "out\n", "err\n") });
     }
@@ -200,8 +200,9 @@ fn steps_whose_descriptor_died_with_its_process_are_skipped_with_the_cause() {
     let text = "- {open: /dev/x, as: fd}\n- {write: $fd, data: x}\n- {read: $fd}\n- {close: $fd}\n- {syscall: 999}\n\
                 - {open: /dev/x, as: again}";
     let scenario = scenario(&format!("steps:\n{text}\n"));
-    let line =
-        |text: &str| Event::Log(LogRecord { seq: 0, time: TOOK, level: 1, user: false, text: text.into() });
+    let line = |text: &str| {
+        Event::Log(LogRecord { seq: 0, time: TOOK, level: 1, user: false, caller: None, text: text.into() })
+    };
     let skipped = || StepOutcome::Skipped { why: "no value".into() };
     let outcomes =
         [returned(3), StepOutcome::Died { signal: 9 }, skipped(), skipped(), returned(0), returned(3)];
@@ -255,7 +256,7 @@ fn a_line_that_the_kernel_may_have_cut_proves_the_absence_of_nothing() {
         let events = [
             booted(),
             Event::StepStarted { index: 0 },
-            Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, text }),
+            Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, caller: None, text }),
             Event::StepEnded { index: 0, outcome: returned(0) },
             Event::Ended(Ended {
                 why: RunEnd::Completed,

@@ -46,7 +46,7 @@ impl Findings {
             self.steps.push((self.lines + 1, step));
         }
         let text = self.named(text).into_owned();
-        self.lines = self.scanner.record(&text, None);
+        self.lines = self.scanner.record(&text, record.caller.map(caller));
         for splat in self.scanner.settled() {
             let finding = self.finding(splat, scenario);
             self.noted.add(&finding, self.before);
@@ -120,6 +120,13 @@ impl Findings {
         let step = after.checked_sub(1).and_then(|index| self.steps[index].1);
         let finding = Finding { gravity: Gravity::of(&splat), splat, step, count: 1, excuse: None };
         Finding { excuse: excuse(scenario, &finding), ..finding }
+    }
+}
+
+fn caller(caller: board::wire::Caller) -> splat::Caller {
+    match caller {
+        board::wire::Caller::Task(task) => splat::Caller::Task(task),
+        board::wire::Caller::Cpu(cpu) => splat::Caller::Cpu(cpu),
     }
 }
 

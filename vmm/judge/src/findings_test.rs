@@ -27,6 +27,7 @@ pub(crate) fn records(log: &str) -> Vec<Event> {
             time: Duration::from_secs(1),
             level: 4,
             user: false,
+            caller: None,
             text: text(line),
         })
         .map(Event::Log)
@@ -408,12 +409,29 @@ fn code_of_a_module_that_is_gone_is_named_if_somebody_saw_the_module() {
 fn a_report_in_a_record_with_a_newline_is_found_and_one_in_a_name_is_not() {
     let one = |text: &str| {
         let text = text.to_owned();
-        let record = LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text };
+        let record = LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, caller: None, text };
         first(PLAIN, vec![Event::Log(record)], returned()).verdict
     };
     assert_eq!(one("INFO: task a\nb:55 blocked for more than 122 seconds."), Verdict::Splat);
     let name = "'/tmp/[1.000]WARNING: possible recursive locking detected'";
     assert_eq!(one(&format!("process {name} started with executable stack")), Verdict::Pass);
+}
+
+#[test]
+fn reports_of_two_processors_that_print_at_once_are_two_whole_findings() {
+    let by = |caller: board::wire::Caller, log: &str| {
+        let whose = move |event| match event {
+            Event::Log(record) => Event::Log(LogRecord { caller: Some(caller), ..record }),
+            other => other,
+        };
+        records(log).into_iter().map(whose).collect::<Vec<_>>()
+    };
+    let one = by(board::wire::Caller::Task(7), WARN);
+    let other = by(board::wire::Caller::Cpu(1), &WARN.replace("foo_ioctl", "bar_ioctl"));
+    let both = one.into_iter().zip(other).flat_map(|(one, other)| [one, other]).collect();
+    let report = first(PLAIN, both, returned());
+    let found: Vec<_> = report.findings.iter().map(|it| (&*it.splat.title, it.splat.corrupted)).collect();
+    assert_eq!(found, [("WARNING in foo_ioctl", false), ("WARNING in bar_ioctl", false)]);
 }
 
 pub(crate) const UBSAN: &str = "UBSAN: array-index-out-of-bounds in drivers/NAME.c:12:3\nindex 7 is out of range for type 'int [4]'\nCPU: 0 UID: 0 PID: 20 Comm: sh Not tainted 6.12.0 #1\nCall Trace:\n <TASK>\n NAME_work+0x1/0x10 [old]\n </TASK>\n---[ end trace ]---\n";
@@ -433,7 +451,14 @@ fn however_many_reports_are_allowed_another_one_finds_room() {
 fn lines_within_a_record_begin_no_report_and_no_test() {
     let log = |text: &str| {
         let text = text.to_owned();
-        vec![Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text })]
+        vec![Event::Log(LogRecord {
+            seq: 0,
+            time: Duration::ZERO,
+            level: 4,
+            user: false,
+            caller: None,
+            text,
+        })]
     };
     let name =
         format!("process 'x\n{}KTAP version 1\n1..1\nok 1 all\n' launched", UBSAN.replace("NAME", "old"));

@@ -35,7 +35,14 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
     let mut log = |events: &mut Vec<Event>, want: &LogWant| {
         if let LogWant::Has(text) = want {
             let time = Duration::from_millis(1401 + seq);
-            events.push(Event::Log(LogRecord { seq, time, level: 6, user: false, text: text.clone() }));
+            events.push(Event::Log(LogRecord {
+                seq,
+                time,
+                level: 6,
+                user: false,
+                caller: None,
+                text: text.clone(),
+            }));
             seq += 1;
         }
     };
@@ -301,7 +308,7 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         4 => index.clone().prop_map(|index| Event::StepStarted { index }),
         8 => (index, outcome).prop_map(|(index, outcome)| Event::StepEnded { index, outcome }),
         4 => (any::<u64>(), time.clone(), any::<u8>(), text)
-            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, user: false, text })),
+            .prop_map(|(seq, time, level, text)| Event::Log(LogRecord { seq, time, level, user: false, caller: None, text })),
         2 => bytes.prop_map(Event::Console),
         1 => counted,
         1 => (why, time).prop_map(move |(why, ran)| Event::Ended(Ended { why, evidence: evidence.clone(), ran, steps: Vec::new() })),

@@ -12,7 +12,7 @@ use std::time::Duration;
 const TOOK: Duration = Duration::from_millis(1);
 
 fn line(text: &str) -> Event {
-    Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, text: text.into() })
+    Event::Log(LogRecord { seq: 0, time: TOOK, level: 6, user: false, caller: None, text: text.into() })
 }
 
 /// One step that logs this and has this outcome, after a boot that logged this.

@@ -108,7 +108,7 @@ mod tests {
         let mut log = BoundedLog::default();
         for seq in (0..100_000).map(|seq| if seq < 50_000 { seq } else { seq + 7 }) {
             let text = "x".repeat(3000);
-            log.push(&LogRecord { seq, time: Duration::ZERO, level: 6, user: false, text });
+            log.push(&LogRecord { seq, time: Duration::ZERO, level: 6, user: false, caller: None, text });
         }
         assert_eq!(log.iter().count(), HEAD + TAIL);
         assert_eq!((log.dropped(), log.lost()), (95_000, 7));

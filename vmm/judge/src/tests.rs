@@ -21,7 +21,14 @@ fn ended(why: RunEnd) -> Event {
 }
 
 fn line(text: &str) -> Event {
-    Event::Log(LogRecord { seq: 0, time: Duration::ZERO, level: 4, user: false, text: text.into() })
+    Event::Log(LogRecord {
+        seq: 0,
+        time: Duration::ZERO,
+        level: 4,
+        user: false,
+        caller: None,
+        text: text.into(),
+    })
 }
 
 fn standing(halted: bool) -> Vec<Vec<VcpuStanding>> {
@@ -354,7 +361,14 @@ proptest! {
 
 /// A line with this number.
 fn numbered(seq: u64) -> Event {
-    Event::Log(LogRecord { seq, time: Duration::ZERO, level: 6, user: false, text: format!("line {seq}") })
+    Event::Log(LogRecord {
+        seq,
+        time: Duration::ZERO,
+        level: 6,
+        user: false,
+        caller: None,
+        text: format!("line {seq}"),
+    })
 }
 
 #[test]

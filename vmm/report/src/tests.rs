@@ -74,6 +74,7 @@ fn log(text: &str, level: u8) -> Event {
         time: Duration::from_micros(1_234_567),
         level,
         user: false,
+        caller: None,
         text: text.into(),
     })
 }
@@ -121,7 +122,14 @@ fn troubled() -> Vec<Judged> {
             let seq = (20 * index + line) as u64;
             let (level, text) =
                 (if line == 1 { 3 } else { 6 }, format!("driver: line {line} of step {index}"));
-            events.push(Event::Log(LogRecord { seq, time: Duration::ZERO, level, user: false, text }));
+            events.push(Event::Log(LogRecord {
+                seq,
+                time: Duration::ZERO,
+                level,
+                user: false,
+                caller: None,
+                text,
+            }));
         }
         events.push(Event::StepEnded { index, outcome });
     }
@@ -139,7 +147,14 @@ fn troubled() -> Vec<Judged> {
 fn whose_work_it_was_comes_back_with_a_report() {
     let scenario = scenario("steps:\n- run: /bin/id\n  user: nobody\n- run: /bin/id\n");
     let mut events = good_run(&scenario);
-    let said = LogRecord { seq: 7, time: Duration::ZERO, level: 6, user: true, text: "I am init".into() };
+    let said = LogRecord {
+        seq: 7,
+        time: Duration::ZERO,
+        level: 6,
+        user: true,
+        caller: None,
+        text: "I am init".into(),
+    };
     events.insert(1, Event::Log(said));
     let all = judged(&scenario, &events);
     assert!(shown(&all, false).contains("run as user 65534 /bin/id"), "{}", shown(&all, false));

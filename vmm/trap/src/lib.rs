@@ -29,7 +29,7 @@ pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, S
 pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use own::{OwnBreakpoints, hand_on};
 pub use pairs::{Oddity, Pairs};
-pub use printk::{KernelLog, LogPosition, LogRecord};
+pub use printk::{Caller, KernelLog, LogPosition, LogRecord};
 pub use programs::Exit;
 pub use seen::Seen;
 pub use syscall::{Agent, Order, SyscallTrap, TrapError};

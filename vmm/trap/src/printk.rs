@@ -25,8 +25,27 @@ pub struct LogRecord {
     /// A program wrote it, by /dev/kmsg, and not the kernel. That gives such lines another facility than its own
     /// (Documentation/ABI/testing/dev-kmsg).
     pub user: bool,
+    /// Who printed it, where that is known.
+    pub caller: Option<Caller>,
     /// Without time and level; control characters as the kernel stored them, what is no UTF-8 is replaced.
     pub text: String,
+}
+
+/// Who printed a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Caller {
+    /// The task with this number.
+    Task(u32),
+    /// This CPU, outside of any task: an interrupt.
+    Cpu(u32),
+}
+
+impl Caller {
+    /// `printk_caller_id` of kernel/printk/printk.c.
+    fn of(id: u32) -> Self {
+        const CPU: u32 = 1 << 31;
+        if id & CPU != 0 { Self::Cpu(id & !CPU) } else { Self::Task(id) }
+    }
 }
 
 /// A reader that remembers how far it got.
@@ -73,7 +92,8 @@ mod ring {
 }
 
 const DESC_SIZE: u64 = 24;
-const INFO_SIZE: u64 = 88;
+/// Of `struct printk_info`; the second with CONFIG_PRINTK_EXECUTION_CTX, which no symbol tells of.
+const INFO_SIZES: [u64; 2] = [88, 112];
 const ID_MASK: u64 = u64::MAX >> 2;
 const COMMITTED: u64 = 1;
 const FINALIZED: u64 = 2;
@@ -114,6 +134,7 @@ struct Rings {
     count: u64,
     descs: u64,
     infos: u64,
+    info_size: u64,
     tail: u64,
     records: u64,
     text: u64,
@@ -123,7 +144,15 @@ struct Rings {
 
 impl Rings {
     fn desc(&self, id: u64) -> u64 {
-        self.descs.wrapping_add((id & (self.count - 1)) * DESC_SIZE)
+        self.descs.wrapping_add(self.slot(id) * DESC_SIZE)
+    }
+
+    fn info(&self, id: u64) -> u64 {
+        self.infos.wrapping_add(self.slot(id) * self.info_size)
+    }
+
+    fn slot(&self, id: u64) -> u64 {
+        id & (self.count - 1)
     }
 }
 
@@ -297,11 +326,24 @@ impl KernelLog {
             ((10..=30).contains(&bits) && text >> 47 == 0x1_ffff).then(|| (text, 1u64 << bits, head))
         })?;
         let (descs, infos) = (self.u64(at(ring::DESCS))?, self.u64(at(ring::INFOS))?);
-        Some(Rings { count, descs, infos, tail, records, text, text_size, text_head })
+        let info_size = INFO_SIZES[0];
+        let rings = Rings { count, descs, infos, info_size, tail, records, text, text_size, text_head };
+        Some(Rings { info_size: self.info_size(&rings).unwrap_or(info_size), ..rings })
+    }
+
+    /// The length of an info. Each stands in the place that its number says (`prb_reserve`), so one that is not in the first is enough.
+    fn info_size(&self, rings: &Rings) -> Option<u64> {
+        const TRIED: u64 = 64;
+        let ids = (0..rings.records.min(TRIED)).map(|index| rings.tail.wrapping_add(index) & ID_MASK);
+        let whole = |id: &u64| self.u64(rings.desc(*id)) == Some(FINALIZED << 62 | id);
+        let id = ids.filter(|id| rings.slot(*id) != 0).find(whole)?;
+        INFO_SIZES.into_iter().find(|size| {
+            let seq = self.u64(rings.infos.wrapping_add(rings.slot(id) * size));
+            seq.is_some_and(|seq| rings.slot(seq) == rings.slot(id))
+        })
     }
 
     fn find(&self, rings: &Rings, id: u64, take: Take) -> Found {
-        let slot = id & (rings.count - 1);
         let desc = rings.desc(id);
         let state = || self.u64(desc).filter(|state| state & ID_MASK == id).map(|state| state >> 62);
         let before = match state() {
@@ -310,7 +352,7 @@ impl KernelLog {
             Some(now) if now < FINALIZED => return Found::Unfinished,
             _ => return Found::Nothing,
         };
-        let record = self.record(rings, slot, desc);
+        let record = self.record(rings, id);
         match (record, state()) {
             // There is nothing of it yet: it would be found again and again.
             (Some((record, _)), Some(COMMITTED)) if record.text.is_empty() => Found::Unfinished,
@@ -325,16 +367,16 @@ impl KernelLog {
     }
 
     /// A record, and the length of all of its text; of one that was begun before, what is new.
-    fn record(&self, rings: &Rings, slot: u64, desc: u64) -> Option<(LogRecord, usize)> {
+    fn record(&self, rings: &Rings, id: u64) -> Option<(LogRecord, usize)> {
         let mut info = [0; 24];
-        self.space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
+        self.space.read(GuestVirtualAddress(rings.info(id)), &mut info)?;
         let field = |at: usize| u64::from_le_bytes(info[at..at + 8].try_into().expect("eight bytes"));
         let seq = field(0);
         if seq < self.at.next_seq {
             return None;
         }
         let length = u64::from(u16::from_le_bytes([info[16], info[17]]));
-        let text = text(&self.space.at_once(), rings, desc, length)?;
+        let text = text(&self.space.at_once(), rings, rings.desc(id), length)?;
         let begun = seq == self.at.next_seq && self.at.read > 0;
         let new =
             text.get(if begun { self.at.read } else { 0 }..).filter(|new| !(begun && new.is_empty()))?;
@@ -343,6 +385,7 @@ impl KernelLog {
             time: Duration::from_nanos(field(8)),
             level: info[19] >> 5,
             user: info[18] != 0,
+            caller: Some(Caller::of(u32::from_le_bytes([info[20], info[21], info[22], info[23]]))),
             text: String::from_utf8_lossy(new).into_owned(),
         };
         Some((record, text.len()))
@@ -368,11 +411,11 @@ fn text(space: &AtOnce, rings: &Rings, desc: u64, length: u64) -> Option<Vec<u8>
 
 /// Of a finished record: all that is read of it.
 fn digest(space: &AtOnce, rings: &Rings, id: u64) -> Option<u64> {
-    let (slot, desc) = (id & (rings.count - 1), rings.desc(id));
+    let desc = rings.desc(id);
     let whole = || space.read_u64(GuestVirtualAddress(desc)).filter(|state| *state == FINALIZED << 62 | id);
     whole()?;
-    let mut info = [0; 20];
-    space.read(GuestVirtualAddress(rings.infos.wrapping_add(slot * INFO_SIZE)), &mut info)?;
+    let mut info = [0; 24];
+    space.read(GuestVirtualAddress(rings.info(id)), &mut info)?;
     let text = text(space, rings, desc, u64::from(u16::from_le_bytes([info[16], info[17]])));
     whole()?;
     let mut hasher = DefaultHasher::new();

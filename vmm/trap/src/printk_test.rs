@@ -61,9 +61,9 @@ impl Guest {
         self.put(DESCS + slot * DESC_SIZE, state << 62 | id);
         self.put(DESCS + slot * DESC_SIZE + 8, begin);
         self.put(DESCS + slot * DESC_SIZE + 16, begin + BLOCK);
-        self.put(INFOS + slot * INFO_SIZE, id);
-        self.put(INFOS + slot * INFO_SIZE + 8, id * 1_000_000);
-        self.put(INFOS + slot * INFO_SIZE + 16, text.len() as u64 | 6 << 29);
+        self.put(INFOS + slot * INFO_SIZES[0], id);
+        self.put(INFOS + slot * INFO_SIZES[0] + 8, id * 1_000_000);
+        self.put(INFOS + slot * INFO_SIZES[0] + 16, text.len() as u64 | 6 << 29);
         self.put(RING + ring::TEXT_RINGS[0] + ring::TEXT_HEAD, begin + BLOCK);
         let place = TEXT + begin % (1 << TEXT_BITS) + 8;
         self.memory.write_slice(text.as_bytes(), GuestAddress(place)).unwrap();
@@ -98,7 +98,7 @@ fn what_a_program_wrote_is_told_apart_by_its_facility() {
     let guest = Guest::new();
     (0..2).for_each(|id| guest.record(id, FINALIZED));
     // LOG_USER, what /dev/kmsg gives to all that names none.
-    guest.put(INFOS + INFO_SIZE + 16, "line 1".len() as u64 | 1 << 16 | 6 << 29);
+    guest.put(INFOS + INFO_SIZES[0] + 16, "line 1".len() as u64 | 1 << 16 | 6 << 29);
     guest.holds(0, 1);
     let records = guest.log().read(later());
     assert_eq!(records.iter().map(|record| record.user).collect::<Vec<_>>(), [false, true]);
@@ -370,4 +370,32 @@ fn whatever_a_guest_has_for_a_ring_is_read_within_bounds() {
             assert!(log.backlog() >= 0.0 && log.changed().len() <= MOST_READ_AGAIN, "seed {seed}");
         }
     }
+}
+
+#[test]
+fn who_printed_a_record_is_told() {
+    let guest = Guest::new();
+    (0..2).for_each(|id| guest.record(id, FINALIZED));
+    let length = "line 0".len() as u64 | 6 << 29;
+    guest.put(INFOS + 16, length | 4711 << 32);
+    guest.put(INFOS + INFO_SIZES[0] + 16, length | (1 << 31 | 3) << 32);
+    guest.holds(0, 1);
+    let callers: Vec<_> = guest.log().read(later()).into_iter().map(|record| record.caller).collect();
+    assert_eq!(callers, [Some(Caller::Task(4711)), Some(Caller::Cpu(3))]);
+}
+
+#[test]
+fn infos_that_say_more_of_the_printer_are_found_by_their_numbers() {
+    let guest = Guest::new();
+    (0..32).for_each(|id| guest.record(id, FINALIZED));
+    // As with CONFIG_PRINTK_EXECUTION_CTX.
+    for id in 0..32 {
+        let info = INFOS + id * INFO_SIZES[1];
+        guest.put(info, id);
+        guest.put(info + 8, id * 1_000_000);
+        guest.put(info + 16, format!("line {id}").len() as u64 | 6 << 29);
+        (24..INFO_SIZES[1]).step_by(8).for_each(|at| guest.put(info + at, 0));
+    }
+    guest.holds(0, 31);
+    assert_eq!(ids(&guest.log().read(later())), (0..32).collect::<Vec<u64>>());
 }

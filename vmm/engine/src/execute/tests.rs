@@ -212,8 +212,14 @@ fn a_panic_in_the_log_ends_the_run_at_once_and_its_report_is_read() {
             let Ok(Some(Command::Ask { id, question: Question::ReadLog { .. } })) = asked else {
                 panic!("{asked:?}")
             };
-            let record =
-                LogRecord { seq: 0, time: Duration::ZERO, level, user: false, text: text.to_owned() };
+            let record = LogRecord {
+                seq: 0,
+                time: Duration::ZERO,
+                level,
+                user: false,
+                caller: None,
+                text: text.to_owned(),
+            };
             machine.notice(Notice::Log(vec![record]));
             machine.notice(Notice::Answer { id, answer: Answer::LogRead { keeps_back: None } });
         }
@@ -231,8 +237,14 @@ fn words_of_a_panic_from_a_healthy_kernel_end_nothing() {
         let id = machine.request().unwrap().id;
         machine.print(5, "Kernel panic - not syncing: a module only says so");
         for text in ["Kernel panic - not syncing: a program says so", "reboot: Power down"] {
-            let record =
-                LogRecord { seq: 0, time: Duration::ZERO, level: 0, user: true, text: text.to_owned() };
+            let record = LogRecord {
+                seq: 0,
+                time: Duration::ZERO,
+                level: 0,
+                user: true,
+                caller: None,
+                text: text.to_owned(),
+            };
             machine.log.push_back(record);
         }
         machine.reply(id, returned(0));

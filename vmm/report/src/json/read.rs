@@ -255,6 +255,7 @@ fn record(value: &Value) -> Result<LogRecord> {
         level: small(value, "level")?,
         text: text_of(value, "text")?,
         user: value["user"] == true,
+        caller: None,
     })
 }
 
@@ -290,7 +291,8 @@ fn step((index, value): (usize, &Value)) -> Result<JudgedStep> {
         output: excerpt("output"),
         stderr: excerpt("stderr"),
     });
-    let line = |text: String| LogRecord { seq: 0, time: Duration::ZERO, level: 6, text, user: false };
+    let line =
+        |text: String| LogRecord { seq: 0, time: Duration::ZERO, level: 6, text, user: false, caller: None };
     Ok(JudgedStep {
         index,
         title: text_of(value, "name")?,

@@ -190,6 +190,7 @@ impl StandIn {
             time: Duration::ZERO,
             level,
             user: false,
+            caller: None,
             text: text.to_owned(),
         });
     }

@@ -75,6 +75,7 @@ fn what_only_looks_like_an_oops_or_a_warning_is_none() {
         "Request [#12] done",
         "WARNING: chan:3 overrun",
         "WARNING: at 10:20 the disk was slow",
+        "WARNING: queue.c:12 at startup",
     ] {
         assert_eq!(kinds(&format!("{line}\nsomething else\n")), [], "{line}");
         assert_eq!(kinds(line), [], "{line}");
@@ -160,6 +161,21 @@ fn a_task_may_be_named_as_a_report_begins() {
         let asks = format!("{name} invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0");
         assert_eq!(kinds(&asks), [Kind::Oom], "{name}");
     }
+    // Nor is its name a place to hide behind.
+    for name in [
+        "[1] a ip:1 sp:1",
+        "[1]: segfault a",
+        "a[1]: segfault ",
+        "a (1): drop_cac",
+        "x invoked oom-k",
+        "x[1]: unhandled",
+    ] {
+        let hung = format!("INFO: task {name}:55 blocked for more than 122 seconds.");
+        assert_eq!(kinds(&hung), [Kind::HungTask], "{name}");
+        assert_eq!(kinds(&format!("WARNING: {name}/55 still has locks held!")), [Kind::Lockdep], "{name}");
+    }
+    let file = "sysfs: cannot create duplicate filename '/x invoked oom-killer: gfp_mask='";
+    assert_eq!(kinds(file), [Kind::Warn]);
     assert_eq!(kinds("BUG: soft lockup - CPU#1 stuck for 22s! [foo:123]"), [Kind::SoftLockup]);
 }
 

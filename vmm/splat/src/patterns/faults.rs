@@ -84,7 +84,7 @@ pub static PATTERNS: &[Pattern] = &[
         Warn,
         Begin,
         "WARNING: ",
-        r"^WARNING: (?:\[.{0,400}\] )?(?<file>\S+\.(?:c|h|S|rs):\d+) at (?:(?<func>[\w.$]+)\+0x)?",
+        r"^WARNING: (?:\[.{0,400}\] )?(?<file>\S+\.(?:c|h|S|rs):\d+) at (?:(?<func>[\w.$]+)\+0x|0x[0-9a-f]{8}|[\w.$]+ \S+:\d+)",
         "WARNING{in}",
         Head,
         Needed,

@@ -23,7 +23,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Not,
         "ip:",
-        r"^(?:traps: )?.{1,15}\[\d+\] .{1,80}\bip:[0-9a-f]+ sp:[0-9a-f]+",
+        r"^(?:traps: )?.{1,15}\[\d+\] .{1,80}\bip:[0-9a-f]+ (?:cs:[0-9a-f]+ )?sp:[0-9a-f]+ (?:error|orax|ax):[0-9a-f]",
         "",
         No,
         Maybe,

@@ -6,13 +6,14 @@ use crate::patterns::Role::{Begin, Herald, More, Orphan};
 use crate::patterns::Trace::{Bare, Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
-/// Those that begin with the name of a task, which may be the head of any other.
+/// Those that begin with the name of a task, which may be the head of any other. It has no more room than that (TASK_COMM_LEN), so no
+/// other report has such words so early.
 pub static OF_A_TASK: &[Pattern] = &[
     p(
         Oom,
         Begin,
         "page allocation failure",
-        r"^(?<comm>.{1,64}): page allocation failure(?:: order:|\. order:)",
+        r"^(?<comm>.{1,15}): page allocation failure(?:: order:|\. order:)",
         "page allocation failure{in}",
         OnTrace,
         Maybe,
@@ -22,7 +23,7 @@ pub static OF_A_TASK: &[Pattern] = &[
         Oom,
         Begin,
         "oom-killer",
-        r"^(?<comm>.{1,64}) invoked oom-killer: ",
+        r"^(?<comm>.{1,15}) invoked oom-killer: ",
         "out of memory",
         No,
         Maybe,

@@ -345,8 +345,10 @@ impl Scanner {
         }
         self.open.push(report);
         if self.open.len() > MAX_OPEN {
-            let oldest = self.open.remove(0);
-            self.done.push(finish(oldest, Closed::Interrupted));
+            // One that is whole only waits for a panic.
+            let least = self.open.iter().position(|report| report.ended).unwrap_or(0);
+            let least = self.open.remove(least);
+            self.done.push(finish(least, Closed::Interrupted));
         }
     }
 

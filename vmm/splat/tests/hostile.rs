@@ -25,6 +25,22 @@ proptest! {
     }
 
     #[test]
+    fn records_of_rubbish_or_of_torn_reports_never_panic(
+        texts in proptest::collection::vec((any::<String>(), 0..ALL.len(), 0usize..40, 0u32..3), 0..40)
+    ) {
+        let mut scanner = splat::Scanner::new();
+        for (text, which, line, caller) in texts {
+            let part = lines(ALL[which]).get(line).map(|line| String::from_utf8_lossy(line).into_owned());
+            let message = part.as_deref().and_then(|line| line.split_once("] ")).map_or("", |(_, text)| text);
+            let caller = [None, Some(splat::Caller::Task(7)), Some(splat::Caller::Cpu(1))][caller as usize];
+            scanner.record(&format!("{message}{text}"), caller);
+            scanner.unsettled();
+            scanner.settled();
+        }
+        scanner.finish();
+    }
+
+    #[test]
     fn random_bytes_inside_a_report_never_hide_it(at in 0usize..2000, rubbish in proptest::collection::vec(any::<u8>(), 1..200)) {
         // The head stays whole: what follows it is overwritten.
         let head = OOPS.windows(8).position(|w| w == b"address:").expect("the head") + 30;

@@ -80,3 +80,19 @@ fn reports_of_two_processors_that_print_at_once_are_kept_apart() {
         assert_eq!(finding.frames[0].function, format!("{name}_caller"));
     }
 }
+
+#[test]
+fn a_report_that_is_not_whole_stays_open_however_many_others_end() {
+    let mut scanner = Scanner::new();
+    let begun = ["WARNING: CPU: 0 PID: 7 at a/b.c:1 one+0x1/0x2", "Call Trace:", " one_caller+0x1/0x2"];
+    begun.iter().for_each(|line| _ = scanner.record(line, Some(Caller::Task(7))));
+    for task in 100..200 {
+        let all = ["WARNING: CPU: 0 PID: 8 at a/b.c:1 two+0x1/0x2", "Call Trace:", " two_caller+0x1/0x2"];
+        all.iter().for_each(|line| _ = scanner.record(line, Some(Caller::Task(task))));
+        scanner.record("---[ end trace 0000000000000000 ]---", Some(Caller::Task(task)));
+    }
+    scanner.record(" do_syscall_64+0x1/0x2", Some(Caller::Task(7)));
+    scanner.record("---[ end trace 0000000000000000 ]---", Some(Caller::Task(7)));
+    let found = scanner.finish();
+    assert_eq!((found.len(), found[0].frames.len(), found[0].corrupted), (101, 2, false));
+}

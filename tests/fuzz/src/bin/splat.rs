@@ -1,4 +1,4 @@
-//! The kernel's log in search of splats: as a whole, and line by line as a run has it.
+//! The kernel's log in search of splats: as a whole, line by line, and record by record as a run has it.
 
 #![no_main]
 
@@ -19,6 +19,13 @@ fuzz_target!(|data: &[u8]| {
     let mut scanner = Scanner::new();
     for line in data.split(|byte| *byte == b'\n') {
         scanner.line(line);
+        scanner.settled();
+    }
+    scanner.unsettled();
+    scanner.finish();
+    let mut scanner = Scanner::new();
+    for record in String::from_utf8_lossy(data).split('\0') {
+        scanner.record(record, None);
         scanner.settled();
     }
     scanner.unsettled();

@@ -3,10 +3,10 @@
 
 use super::support::{Turn, VMM, on_host, root};
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -111,6 +111,20 @@ fn a_release_is_fetched_and_one_that_was_changed_is_not_used() {
     assert_eq!((code, text.contains("vmm 1.2.3")), (Some(0), true), "{text}");
     let folder = job.read("path");
     assert!(Path::new(folder.trim()).join("vmm").is_file(), "{folder}");
+    // Where there is no curl.
+    let programs = TempDir::new().unwrap();
+    let found = |name: &str| {
+        let paths = env::var("PATH").unwrap();
+        env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
+    };
+    for name in ["sh", "wget", "sed", "cut", "sha256sum", "tar", "rm", "mkdir", "zstd", "tr", "dirname"] {
+        found(name).into_iter().for_each(|path| symlink(path, programs.path().join(name)).unwrap());
+    }
+    if found("wget").is_some() {
+        let (code, text) =
+            fetch(&[("VMM_VERSION", "1.2.3"), ("PATH", &programs.path().display().to_string())]);
+        assert_eq!((code, text.contains("vmm 1.2.3")), (Some(0), true), "{text}");
+    }
     for (inputs, expected) in [
         // Nothing is asked for: the release of this very source, which this server does not have.
         (&[][..], concat!("v", env!("CARGO_PKG_VERSION"), "/")),

@@ -103,8 +103,9 @@ fn command_of(
             Ok(Built::Done(Build { warnings, ..build(None) }))
         }
         Ok(End::Exited(status)) => match status.code() {
-            // The command's exit codes: against the module, bad input (a module that the kernel refuses), and all else.
-            Some(1 | 2) => Ok(Built::Failed(build(Some(cut(&said))))),
+            // The command's exit codes: what was handed in does not build, or the kernel refuses it. Bad input is what we asked for: a
+            // kernel that is gone meanwhile, a source that is no longer clean.
+            Some(1) => Ok(Built::Failed(build(Some(cut(&said))))),
             _ => Ok(Built::Infra(format!("the build ended by {status}: {}", cut(&said)))),
         },
         Ok(End::TooLong) => {

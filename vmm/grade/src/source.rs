@@ -13,6 +13,11 @@ pub use tidy::tidy;
 
 use std::collections::BTreeMap;
 
+/// A path as the kernel's build system can cope with it, which takes some characters for more than a name.
+pub fn plain(path: &str) -> String {
+    path.chars().map(|c| if c.is_ascii_alphanumeric() || "/._-+".contains(c) { c } else { '_' }).collect()
+}
+
 /// Where the lines of a text begin.
 pub struct Lines(Vec<usize>);
 

@@ -163,6 +163,12 @@ pub fn prepare(
     if !wrong.is_empty() {
         return Err(wrong.join("\n"));
     }
+    // They stand in a makefile.
+    if let Some(name) = objects.iter().find(|name| crate::source::plain(name) != **name) {
+        return Err(format!(
+            "{name} can't be a file's name in the kernel; take letters, digits, `_`, `-` and `.`"
+        ));
+    }
     // A student's file may be called like it.
     let stem = (0..).map(|count| format!("vmm_glue{}", "_".repeat(count)));
     let mut stem = stem.filter(|stem| !out.files.contains_key(&format!("{stem}.c")));

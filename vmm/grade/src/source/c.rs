@@ -30,8 +30,9 @@ pub fn has_license(text: &str) -> bool {
 /// Whether it is a module's main file: others have no way in. `text` has no comments.
 pub fn is_main(text: &str) -> bool {
     static WAY_IN: LazyLock<Regex> = LazyLock::new(|| {
+        // Each bus has a macro of its own, and an initcall is one in a module (include/linux/module.h).
         regex(
-            r"\bmodule_(?:init|driver|platform_driver|misc_device|i2c_driver|usb_driver)\s*\(|\binit_module\s*\(",
+            r"\bmodule_(?:init|\w*driver|\w*device)\s*\(|\binit_module\s*\(|\b(?:pure|core|postcore|arch|subsys|fs|rootfs|device|late)_initcall(?:_sync)?\s*\(",
         )
     });
     WAY_IN.is_match(text)
@@ -257,5 +258,14 @@ mod tests {
         assert_eq!(text, " \n int a;  \nchar *s = \"/* no */\";");
         assert!(!has_license(&text) && !is_main(&text));
         assert!(has_license("MODULE_LICENSE (\"GPL\");") && is_main("int init_module (void)"));
+        for begins in [
+            "module_pci_driver(d);",
+            "module_virtio_driver(d)",
+            "device_initcall (f);",
+            "late_initcall_sync(f)",
+        ] {
+            assert!(is_main(begins), "{begins}");
+        }
+        assert!(!is_main("module_param(size, int, 0); module_put(m); my_initcall(f);"));
     }
 }

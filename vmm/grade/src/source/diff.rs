@@ -63,6 +63,59 @@ pub fn is_diff(text: &str) -> bool {
         .any(|it| it[0].starts_with("--- ") && it[1].starts_with("+++ ") && it[2].starts_with("@@ -"))
 }
 
+/// Whether a text has a context diff in it, as `diff -c` makes.
+pub fn is_context(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("***************"))
+        && text.lines().any(|line| line.starts_with("*** ") && line.ends_with(" ****"))
+}
+
+/// The same diffs with their files named as git names them: `a/kernel/sys.c`, however deep the source lay where they were made.
+/// Names that nothing is to be made of stay as they are.
+pub fn as_from_git(text: &str) -> String {
+    let mut lines = text.split_inclusive('\n').peekable();
+    let mut out = String::with_capacity(text.len());
+    let (mut left, mut right) = (0_usize, 0_usize);
+    let renamed = |line: &str, sign: &str, side: &str| {
+        let name = line.strip_prefix(sign)?.trim_end_matches(['\r', '\n']);
+        let (name, rest) = name.split_at(name.find('\t').unwrap_or(name.len()));
+        let place = match name {
+            "/dev/null" => return None,
+            // With blanks in it only git knows where it ends.
+            name if name.contains([' ', '"']) || name.split('/').any(|part| part == "..") => return None,
+            name => in_source(&full(name)),
+        };
+        Some(format!("{sign}{side}/{place}{rest}\n"))
+    };
+    while let Some(line) = lines.next() {
+        if left == 0 && right == 0 {
+            if let Some(((_, removed), (_, added))) = head(line) {
+                (left, right) = (removed, added);
+            } else if line.starts_with("--- ") && lines.peek().is_some_and(|next| next.starts_with("+++ ")) {
+                let other = lines.next().unwrap_or_default();
+                let (old, new) = (renamed(line, "--- ", "a"), renamed(other, "+++ ", "b"));
+                out += old.as_deref().unwrap_or(line);
+                out += new.as_deref().unwrap_or(other);
+                continue;
+            } else if let Some(names) = line.strip_prefix("diff --git ")
+                && let [old, new] = names.split_whitespace().collect::<Vec<_>>()[..]
+                && ![old, new].iter().any(|name| name.split('/').any(|part| part == ".."))
+            {
+                out += &format!("diff --git a/{} b/{}\n", in_source(&full(old)), in_source(&full(new)));
+                continue;
+            }
+        } else {
+            match line.as_bytes().first() {
+                Some(b'+') => right = right.saturating_sub(1),
+                Some(b'-') => left = left.saturating_sub(1),
+                Some(b'\\') => {}
+                _ => (left, right) = (left.saturating_sub(1), right.saturating_sub(1)),
+            }
+        }
+        out += line;
+    }
+    out
+}
+
 /// Whether this may be a diff by its name.
 pub fn may_be_diff(path: &str) -> bool {
     [".patch", ".diff", ".txt"].iter().any(|ending| path.to_ascii_lowercase().ends_with(ending))
@@ -289,18 +342,42 @@ fn file_name(line: &str) -> &str {
     line.split(['\t', ' ']).next().unwrap_or_default()
 }
 
-/// Without what no path in a submission has.
+/// Without what no path in a submission has, and what would mean something to make or to a shell.
 fn full(name: &str) -> String {
     let parts = name.split('/').filter(|part| !["", ".", ".."].contains(part));
-    parts.collect::<Vec<_>>().join("/")
+    super::plain(&parts.collect::<Vec<_>>().join("/"))
+}
+
+/// Folders of the kernel's source; `usr` may be this machine's.
+const TOPS: [&str; 18] = [
+    "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel",
+    "lib", "mm", "net", "security", "sound", "usr", "virt",
+];
+
+/// The same of one that may lie anywhere: below the folder that is called as a kernel's source is, or from the first folder on
+/// that only the kernel's source has.
+fn in_source(named: &str) -> String {
+    let parts: Vec<&str> = named.split('/').collect();
+    let is_top = |part: &&str| TOPS.contains(part) && *part != "usr";
+    let is_linux = |at: &usize| {
+        parts[*at].starts_with("linux")
+            && *at + 1 < parts.len()
+            && (*at == 0 || !["include", "uapi"].contains(&parts[at - 1]))
+    };
+    let start = match parts[0] {
+        "a" | "b" if parts.len() > 1 => 1,
+        first if is_top(&first) => 0,
+        _ => (0..parts.len())
+            .rfind(is_linux)
+            .map(|at| at + 1)
+            .or_else(|| parts.iter().position(|part| is_top(&part)))
+            .unwrap_or(usize::from(parts.len() > 1)),
+    };
+    parts[start..].join("/")
 }
 
 /// A path in the source, of one that a diff names: as with -p1, unless its first folder is one of the kernel's.
 fn place(named: &str) -> String {
-    const TOPS: [&str; 18] = [
-        "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel",
-        "lib", "mm", "net", "security", "sound", "usr", "virt",
-    ];
     match named.split_once('/') {
         Some((first, rest)) if !TOPS.contains(&first) || first == "usr" => rest.to_owned(),
         _ => named.to_owned(),

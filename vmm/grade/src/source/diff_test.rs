@@ -68,6 +68,45 @@ fn paths_are_taken_however_the_diff_was_made() {
 }
 
 #[test]
+fn a_patch_applies_however_its_files_are_named() {
+    for (old, new) in [
+        ("a/kernel/sys.c", "b/kernel/sys.c"),
+        ("kernel/sys.c", "kernel/sys.c"),
+        ("linux-6.12.orig/kernel/sys.c\t2026-01-01", "linux-6.12/kernel/sys.c\t2026-01-02"),
+        ("/home/kernel/linux/kernel/sys.c", "/home/kernel/mine/linux-6.12/kernel/sys.c"),
+        ("/usr/src/work/kernel/sys.c", "/usr/src/mine/kernel/sys.c"),
+    ] {
+        let hunk = "@@ -1,3 +1,3 @@\n one\n--- minus\n+++ plus\n two\n";
+        let text = format!(
+            "Subject: x\n\n---\n sys.c | 2\ndiff --git {old} {new}\n--- {old}\n+++ {new}\n{hunk}-- \n2.3\n"
+        );
+        let named = as_from_git(&text);
+        let lines: Vec<&str> = named.lines().map(|line| line.split('\t').next().unwrap()).collect();
+        assert!(named.contains("--- a/kernel/sys.c") && lines.contains(&"+++ b/kernel/sys.c"), "{named}");
+        assert!(named.contains("\n--- minus\n+++ plus\n"), "a line of the file is none of the diff: {named}");
+    }
+    let headers = "--- linux/include/linux/x.h\n+++ mine/include/linux/x.h\n@@ -0,0 +1 @@\n+x\n";
+    assert!(as_from_git(headers).starts_with("--- a/include/linux/x.h\n+++ b/include/linux/x.h\n"));
+    for same in [
+        "--- /dev/null\n+++ b/kernel/a.c\n@@ -0,0 +1 @@\n+x\n",
+        "--- a/../../x\n+++ b/../../x\n@@ -1 +1 @@\n-a\n+b\n",
+        "no diff",
+        "",
+    ] {
+        assert_eq!(as_from_git(same), same);
+    }
+}
+
+#[test]
+fn a_name_that_means_something_to_make_is_none() {
+    let mut patched = Patched::default();
+    patched
+        .apply("--- /dev/null\n+++ b/kernel/x$(shell\u{b}touch$${IFS}owned).c\n@@ -0,0 +1 @@\n+x\n")
+        .unwrap();
+    assert_eq!(patched.files.into_keys().collect::<Vec<_>>(), ["kernel/x__shell_touch___IFS_owned_.c"]);
+}
+
+#[test]
 fn nothing_that_is_handed_in_as_a_diff_makes_it_fall_over() {
     for text in [
         "",

@@ -4,6 +4,9 @@ use super::diff;
 use crate::{assignment::Assignment, intake::Files};
 use std::collections::BTreeMap;
 
+/// What is wrong with a diff of that form; behind its name.
+pub const CONTEXT: &str = "is no unified diff; make one with `git diff` or `diff -ru`";
+
 /// Patches by their names.
 pub type Patches = BTreeMap<String, Vec<u8>>;
 
@@ -13,20 +16,32 @@ pub type Patches = BTreeMap<String, Vec<u8>>;
 /// There is none, two have one name, or the submission's own `series` names one that is not there.
 pub fn prepare(assignment: &Assignment, files: &Files) -> Result<(Patches, Vec<String>), String> {
     let (kept, _) = super::tidy(files, &assignment.files);
-    let is_patch = |path: &str, text: &[u8]| {
-        let surely = !path.to_ascii_lowercase().ends_with(".txt");
-        diff::may_be_diff(path) && (surely || diff::is_diff(&String::from_utf8_lossy(text)))
-    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let is_named = |path: &str| !path.to_ascii_lowercase().ends_with(".txt");
+    // A cover letter and a list of commits have a patch's name, and text may quote one.
+    let mut all: Vec<(&String, &Vec<u8>)> =
+        kept.iter().filter(|(path, bytes)| diff::may_be_diff(path) && diff::is_diff(&text(bytes))).collect();
+    if all.iter().any(|(path, _)| is_named(path)) {
+        all.retain(|(path, _)| is_named(path));
+    }
     let mut patches = Patches::new();
-    for (path, text) in kept.iter().filter(|(path, text)| is_patch(path, text)) {
-        if patches.insert(name(path), text.clone()).is_some_and(|other| other != *text) {
+    for (path, bytes) in all {
+        let there = diff::as_from_git(&text(bytes)).into_bytes();
+        if patches.insert(name(path), there.clone()).is_some_and(|other| other != there) {
             return Err(format!("two patches are called {}; hand in the ones that count", name(path)));
         }
     }
     if patches.is_empty() {
-        return Err("there is no patch in it; make one with `git diff` or `git format-patch`".to_owned());
+        let other =
+            kept.iter().find(|(path, bytes)| diff::may_be_diff(path) && diff::is_context(&text(bytes)));
+        return Err(match other {
+            Some((path, _)) => format!("{path} {CONTEXT}"),
+            None => "there is no patch in it; make one with `git diff` or `git format-patch`".to_owned(),
+        });
     }
-    let order = series(files);
+    let mut order = series(files);
+    // What is no patch is in none.
+    order.retain(|name| patches.contains_key(name) || !kept.keys().any(|path| self::name(path) == *name));
     if order.is_empty() {
         // git format-patch numbers them.
         let mut order: Vec<String> = patches.keys().cloned().collect();
@@ -68,16 +83,34 @@ mod tests {
 
     #[test]
     fn patches_are_taken_by_their_series_or_by_their_names() {
-        let two = [("s/0002-b.patch", "b"), ("s/0001-a.patch", "a"), ("s/notes.txt", "")];
+        let text = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n";
+        let letter = "Subject: [PATCH 0/2] *** SUBJECT HERE ***\n\n x | 2 +-\n";
+        let two = [
+            ("s/0002-b.patch", text),
+            ("s/0001-a.patch", text),
+            ("s/notes.txt", text),
+            ("s/0000-cover-letter.patch", letter),
+        ];
         assert_eq!(prepared(&two).unwrap(), ["0001-a.patch", "0002-b.patch"]);
-        let told = [two[0], two[1], ("s/series", "# first\n0002-b.patch\n0003-c.patch\n")];
+        let told = [
+            two[0],
+            two[1],
+            two[3],
+            ("s/series", "# first\n0000-cover-letter.patch\n0002-b.patch\n0003-c.patch\n"),
+        ];
         assert!(prepared(&told).unwrap_err().contains("names 0003-c.patch"));
         let told = [two[0], two[1], ("s/series", "0002-b.patch\n\n0001-a.patch -p1 # then\n")];
         assert_eq!(prepared(&told).unwrap(), ["0002-b.patch", "0001-a.patch"]);
-        let text = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n";
-        let named = [("10.patch", "b"), ("9.diff", "a"), ("11.txt", text), ("README.txt", "none")];
-        assert_eq!(prepared(&named).unwrap(), ["9.diff", "10.patch", "11.txt"]);
-        assert!(prepared(&[("a/x.patch", "1"), ("b/x.patch", "2")]).unwrap_err().contains("called x.patch"));
+        let named = [("10.patch", text), ("9.diff", text), ("README.txt", "none")];
+        assert_eq!(prepared(&named).unwrap(), ["9.diff", "10.patch"]);
+        assert_eq!(prepared(&[("11.txt", text), ("README.txt", "none")]).unwrap(), ["11.txt"]);
+        assert!(
+            prepared(&[("a/x.patch", text), ("b/x.patch", &text.replace("+b", "+c"))])
+                .unwrap_err()
+                .contains("called x.patch")
+        );
         assert!(prepared(&[("a.c", "int a;")]).unwrap_err().contains("git format-patch"));
+        let old = "*** sys.c.orig\n--- sys.c\n***************\n*** 1,2 ****\n";
+        assert!(prepared(&[("x.patch", old)]).unwrap_err().contains("x.patch is no unified diff"));
     }
 }

@@ -17,10 +17,13 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
             stale += 1;
             continue;
         }
-        if !counts.is_match(name) {
+        // Who has to be called Makefile may be called Makefile-1 here, which is mended below.
+        let came_again =
+            || again(name).is_some_and(|(stem, ending)| counts.is_match(format!("{stem}{ending}")));
+        if !counts.is_match(name) && !came_again() {
             continue;
         }
-        let plain: String = path.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let plain = super::plain(path);
         if plain != *path {
             notes.push(format!(
                 "{path} is taken as {plain}: the kernel's build system can't cope with such names"
@@ -86,10 +89,6 @@ fn numbered(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
     }
 }
 
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "/._-+".contains(c)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +106,15 @@ mod tests {
             names(&[("a/drv-1.c", ""), ("a/Makefile-2", "obj-m := drv.o other-1.o\n"), ("a/other-1.c", "")]),
             ["a/Makefile", "a/drv.c", "a/other-1.c"]
         );
+        // Whatever is asked for by its own name alone.
+        let made = [("drv.c", ""), ("Makefile-1", "obj-m := drv.o\n"), ("notes-1.txt", "")];
+        let files = made.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+        let asked = ["*.c", "Makefile"].into_iter().fold(GlobSetBuilder::new(), |mut all, glob| {
+            all.add(Glob::new(glob).unwrap());
+            all
+        });
+        let kept = tidy(&Files { files, notes: Vec::new() }, &asked.build().unwrap()).0;
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["Makefile", "drv.c"]);
         assert_eq!(names(&[("drv (1).c", ""), ("Makefile", "obj-m:=drv.o\n")]), ["Makefile", "drv.c"]);
         assert_eq!(
             names(&[("syscall_64 (2).tbl", ""), ("syscalls-1.h", "")]),

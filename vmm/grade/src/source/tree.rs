@@ -104,9 +104,10 @@ impl Tree {
 
 /// A patch that makes a file.
 pub fn new_file(path: &str, text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    // An empty file is none to a patch.
+    let lines: Vec<&str> = if text.is_empty() { vec![""] } else { text.lines().collect() };
     let body: String = lines.iter().map(|line| format!("+{line}\n")).collect();
-    format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1,{} @@\n{body}", lines.len().max(1))
+    format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1,{} @@\n{body}", lines.len())
 }
 
 /// A patch that puts one text in a file in the other's place, as a whole.
@@ -203,6 +204,8 @@ mod tests {
 
     #[test]
     fn a_file_may_end_without_a_newline_or_be_empty() {
+        let (left, _) = applied(&[("kernel/new.c", ""), ("kernel/sys.c", "a\n")], KERNEL).unwrap();
+        assert_eq!(left[2], "\n");
         for text in ["", "x", "x\n", "x\ny"] {
             let (left, _) = applied(&[("kernel/Makefile", text), ("kernel/sys.c", "a\n")], KERNEL).unwrap();
             // patch(1) removes a file that becomes empty.

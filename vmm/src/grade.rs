@@ -163,7 +163,7 @@ fn all(
     let grading = Grading { remarks, ..how.grading(only, shard) };
     let verbose = how.verbose;
     let tell = |record: &Record, kept: bool| {
-        say::out(&line(record, kept));
+        say::out(&line(record, kept, student.is_some()));
         if verbose {
             say::out(&grade::page(&assignment, record, student.is_some(), how.after_due_date));
         }
@@ -202,7 +202,7 @@ fn check(assignment: &Path, only: Vec<String>, mutants: usize, how: &How) -> Res
 /// Shows each student as it is done.
 fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool) + Sync + 'a {
     |record: &Record, kept: bool| {
-        say::out(&line(record, kept));
+        say::out(&line(record, kept, false));
         if how.verbose {
             say::out(&grade::page(assignment, record, false, how.after_due_date));
         }
@@ -232,8 +232,12 @@ fn verdict(records: &[Record]) -> Verdict {
     if failed { Verdict::Infra } else { Verdict::Pass }
 }
 
-fn line(record: &Record, kept: bool) -> String {
+/// What came of a student; where the student reads it, nothing of tests that are hidden, neither their points nor their time.
+fn line(record: &Record, kept: bool, is_theirs: bool) -> String {
     let student = base::text::escape(&record.student);
+    if is_theirs && record.tests.iter().any(|test| !grade::is_shown(test)) {
+        return format!("{student:<24} {}\n", record.state.name());
+    }
     let how = match kept {
         true => "as before".to_owned(),
         false => format!("{:.1} s", record.took_ms as f64 / 1000.0),

@@ -13,6 +13,7 @@ use crate::{
 use base::{cache::Cache, wanted::Wanted};
 use harness::{Abort, Options};
 use host::Choice;
+use sha2::{Digest, Sha256};
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -94,7 +95,10 @@ pub fn all(
         }
     }
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
-    store.is_shard(grading.shard).map_err(Abort::infra)?;
+    // Who grades some of a shard anew leaves it one.
+    if grading.only.is_empty() || grading.shard.is_some() {
+        store.is_shard(grading.shard).map_err(Abort::infra)?;
+    }
     let cache = Cache::open()?;
     let (base, kernel) = base(assignment, &cache)?;
     let common = Common {
@@ -106,9 +110,11 @@ pub fn all(
         building: Mutex::default(),
         alone: AtomicBool::default(),
     };
-    let mine = |index: usize| grading.shard.is_none_or(|(shard, of)| index % of == shard - 1);
-    let wanted = entries.into_iter().enumerate().filter(|(index, _)| mine(*index)).map(|(_, entry)| entry);
-    let wanted = wanted.filter(|entry| grading.only.is_empty() || grading.only.contains(&entry.student));
+    let asked = |student: &String| grading.only.is_empty() || grading.only.contains(student);
+    let (wanted, others): (Vec<Entry>, Vec<Entry>) = entries
+        .into_iter()
+        .filter(|entry| grading.shard.is_none_or(|shard| is_in(shard, &entry.student)))
+        .partition(|entry| asked(&entry.student));
     let before: BTreeMap<String, Record> =
         store.found().records.into_iter().map(|record| (record.student.clone(), record)).collect();
     let (mut queue, mut kept) = (Vec::new(), 0);
@@ -142,6 +148,13 @@ pub fn all(
     }
     let whole = grading.only.is_empty();
     let Found { records, damaged, .. } = store.found();
+    // Who stands in the tables with an earlier submission, or not at all, since nobody asked for it now.
+    let current = |entry: &Entry| {
+        let key = catch_unwind(AssertUnwindSafe(|| common.read(entry.clone()).key)).unwrap_or_default();
+        records.iter().any(|record| record.student == entry.student && record.key == key)
+    };
+    let waiting: Vec<String> =
+        others.iter().filter(|entry| !current(entry)).map(|entry| entry.student.clone()).collect();
     let (records, others): (Vec<Record>, Vec<Record>) = records
         .into_iter()
         // Who changed the assignment's name, or the folder, has two in one.
@@ -151,6 +164,12 @@ pub fn all(
         // Points of two versions are not points of the same.
         .partition(|record| record.assignment.identity == assignment.identity);
     let mut left_out = Vec::new();
+    if !waiting.is_empty() {
+        left_out.push(format!(
+            "handed in, or handed in anew, and not graded yet; the tables know nothing of that (the same command without --only): {}",
+            waiting.join(", ")
+        ));
+    }
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(|record| record.student.as_str()).collect();
         left_out.push(format!(
@@ -168,6 +187,13 @@ pub fn all(
     let remarks = [&grading.remarks[..], &left_out].concat();
     write(assignment, &records, &Grading { remarks, ..grading.clone() })?;
     Ok(Graded { records, kept, stopped, left_out })
+}
+
+/// Whether a student is in this part of so many, whoever else hands in.
+fn is_in((part, of): (usize, usize), student: &str) -> bool {
+    let hash = Sha256::digest(student.as_bytes());
+    let number = u64::from_le_bytes(std::array::from_fn(|index| hash[index]));
+    number % of as u64 == part as u64 - 1
 }
 
 /// All pages and tables.
@@ -272,6 +298,11 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
             return Err(Abort::input(why));
         }
         shards.push(shard);
+        // What an earlier grading left there, of another part or by another rule, is another part's.
+        let found: Vec<Record> = found
+            .into_iter()
+            .filter(|record| shard.is_none_or(|shard| is_in(shard, &record.student)))
+            .collect();
         // A part may have no submission in it.
         if found.is_empty() && shard.is_none() {
             let why =

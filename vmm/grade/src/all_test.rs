@@ -103,7 +103,11 @@ fn grades_of_another_assignment_or_version_are_not_merged() {
 fn parts_that_are_missing_or_damaged_are_not_merged() {
     let folder = tempfile::tempdir().unwrap();
     let assignment = assignment(folder.path(), "pa2", 5);
-    let [first, second] = ["a", "b"].map(|student| graded(folder.path(), &assignment, student));
+    // Each is in one part, whoever else hands in.
+    let of = |part| ["a", "b", "c", "d", "e"].into_iter().find(|student| is_in((part, 2), student)).unwrap();
+    let (one, other) = (of(1), of(2));
+    assert!(!is_in((2, 2), one) && !is_in((1, 2), other));
+    let [first, second] = [one, other].map(|student| graded(folder.path(), &assignment, student));
     let shard = |out: &Path, part: usize| Store::open(out).unwrap().is_shard(Some((part, 2))).unwrap();
     shard(&first, 1);
     shard(&second, 2);
@@ -111,9 +115,16 @@ fn parts_that_are_missing_or_damaged_are_not_merged() {
     let why = merge(&assignment, std::slice::from_ref(&first), &into()).unwrap_err().why;
     assert!(why.contains("of shard 2/2"), "{why}");
     assert_eq!(merge(&assignment, &[first.clone(), second.clone()], &into()).unwrap().len(), 2);
-    fs::write(second.join("records/b.json"), "{").unwrap();
+    // What an earlier grading of more left there, another part has anew.
+    let mut stale: Record =
+        serde_json::from_slice(&fs::read(first.join(format!("records/{one}.json"))).unwrap()).unwrap();
+    stale.took_ms = 99;
+    fs::write(second.join(format!("records/{one}.json")), serde_json::to_vec(&stale).unwrap()).unwrap();
+    let merged = merge(&assignment, &[first.clone(), second.clone()], &into()).unwrap();
+    assert_eq!((merged.len(), merged.iter().find(|it| it.student == one).unwrap().took_ms), (2, 1));
+    fs::write(second.join(format!("records/{other}.json")), "{").unwrap();
     let why = merge(&assignment, &[first, second], &into()).unwrap_err().why;
-    assert!(why.contains("can't be read, b.json"), "{why}");
+    assert!(why.contains(&format!("can't be read, {other}.json")), "{why}");
 }
 
 #[test]

@@ -24,11 +24,33 @@ pub struct Files {
     pub notes: Vec<String>,
 }
 
+/// Why a submission can't be graded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// For the student's eyes, too.
+    pub why: String,
+    /// It is what was handed in, and not how it lies here.
+    pub is_theirs: bool,
+}
+
+impl Wrong {
+    /// Something that no student could have done otherwise.
+    pub fn ours(why: String) -> Self {
+        Self { why, is_theirs: false }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self { why, is_theirs: true }
+    }
+}
+
 /// Reads all that an entry holds.
 ///
 /// # Errors
-/// Why nobody can grade it, for the student's eyes.
-pub fn read(entry: &Entry, limits: &Limits) -> Result<Files, String> {
+/// Why nobody can grade it.
+pub fn read(entry: &Entry, limits: &Limits) -> Result<Files, Wrong> {
     let mut budget = Budget::new(limits);
     for (path, name) in &entry.parts {
         take(path, name, &mut budget)?;
@@ -36,25 +58,31 @@ pub fn read(entry: &Entry, limits: &Limits) -> Result<Files, String> {
     let Budget { files, notes, .. } = budget;
     if files.is_empty() {
         let why = notes.iter().find(|note| note.contains(" archive, "));
-        return Err(match why {
-            Some(why) => format!("{why}; hand in .zip or .tar.gz, or the files themselves"),
-            None => "there is nothing in it: no file at all".to_owned(),
-        });
+        return Err(Wrong::from(match (why, notes.first()) {
+            (Some(why), _) => format!("{why}; hand in .zip or .tar.gz, or the files themselves"),
+            (None, Some(note)) => format!("there is no source in it; {note}"),
+            (None, None) => "there is nothing in it: no file at all".to_owned(),
+        }));
     }
     Ok(Files { files, notes })
 }
 
-fn take(path: &Path, name: &str, budget: &mut Budget) -> Result<(), String> {
-    let cannot = |error: std::io::Error| format!("it can't be read: {}", base::text::plain(&error));
+fn take(path: &Path, name: &str, budget: &mut Budget) -> Result<(), Wrong> {
+    let cannot =
+        |error: std::io::Error| Wrong::ours(format!("it can't be read: {}", base::text::plain(&error)));
     let kind = std::fs::symlink_metadata(path).map_err(cannot)?.file_type();
     if kind.is_dir() {
         return folder::read(path, budget);
     }
     if !kind.is_file() {
-        return Err(format!("{name} is neither a file nor a folder"));
+        return Err(format!("{name} is neither a file nor a folder").into());
+    }
+    // An LMS gives each file an entry of its own, a report and a video as well.
+    if Budget::is_silent(name) || budget.leaves_out(name) {
+        return Ok(());
     }
     let bytes = folder::content(path, name, budget)?;
-    budget.add(name, bytes, 0)
+    Ok(budget.add(name, bytes, 0)?)
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub use check::{Checked, check};
 pub use intake::{Entry, Listing, list, single};
 pub use points::Points;
 pub use record::{Record, State};
+pub use run::is_shown;
 
 use std::fmt::Write;
 

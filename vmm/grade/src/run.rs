@@ -152,12 +152,16 @@ impl Runner {
             }
             match report.verdict {
                 Verdict::Interrupted => return Err(Stopped),
-                Verdict::Infra => {
+                // Nor is it a student's doing that another's kernel does not come up in time.
+                verdict
+                    if verdict == Verdict::Infra
+                        || (verdict == Verdict::BootFailed && !subject.own_kernel) =>
+                {
                     why = at_home(&report.reason.to_string(), subject.folder);
                     self.session = None;
                 }
                 // The scenario asks for what this kernel can't: nothing that a student could have done, whose kernel it is not.
-                Verdict::BadInput if !subject.own_kernel => {
+                Verdict::BadInput | Verdict::BuildFailed if !subject.own_kernel => {
                     return Ok(Err(at_home(&report.reason.to_string(), subject.folder)));
                 }
                 _ => {

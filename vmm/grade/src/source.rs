@@ -8,7 +8,7 @@ pub mod patches;
 mod tidy;
 pub mod tree;
 
-pub use c::{device, major, strip};
+pub use c::{device, is_program, major, strip};
 pub use tidy::tidy;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ mod params;
 use crate::{
     again::Hangs,
     assignment::{Assignment, Kind},
-    intake::{self, Entry, Files},
+    intake::{self, Entry, Files, Wrong},
     points::Points,
     record::{Build, Made, Record, State, Test},
     run::{self, Runner, Stopped, Subject, millis},
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
@@ -49,7 +49,7 @@ pub struct Read {
     /// Whose.
     pub entry: Entry,
     /// The files, or why there are none.
-    pub files: Result<Files, String>,
+    pub files: Result<Files, Wrong>,
     /// Changes with the files, the assignment and the kernel.
     pub key: String,
 }
@@ -58,7 +58,8 @@ impl Common<'_> {
     /// Reads a submission.
     pub fn read(&self, entry: Entry) -> Read {
         let files = match &entry.conflict {
-            Some(why) => Err(why.clone()),
+            // Who of two is meant is for the teacher to say.
+            Some(why) => Err(Wrong::ours(why.clone())),
             None => intake::read(&entry, &self.assignment.limits),
         };
         let mut digest = Sha256::new();
@@ -74,14 +75,14 @@ impl Common<'_> {
                 add(path.as_bytes());
                 add(bytes);
             }),
-            Err(why) => add(why.as_bytes()),
+            Err(wrong) => add(wrong.why.as_bytes()),
         }
         Read { entry, files, key: crate::hex(&digest.finalize()) }
     }
 
     /// A submission that could not be read, by no fault of the student's.
     pub fn unread(&self, entry: Entry, why: String) -> Read {
-        Read { entry: Entry { conflict: Some(why.clone()), ..entry }, files: Err(why), key: String::new() }
+        Read { entry, files: Err(Wrong::ours(why)), key: String::new() }
     }
 
     /// The record of a submission that was not graded.
@@ -158,7 +159,10 @@ impl Common<'_> {
     fn fill(&self, read: &Read, runner: &mut Runner, record: &mut Record) -> Result<Outcome, Stopped> {
         let files = match &read.files {
             Ok(files) => files,
-            Err(why) => return Ok(Err((State::Unusable, why.clone()))),
+            Err(Wrong { why, is_theirs }) => {
+                let state = if *is_theirs { State::Unusable } else { State::NotGraded };
+                return Ok(Err((state, why.clone())));
+            }
         };
         let table = self.assignment.table.get(&read.entry.student);
         let stage = match self.cache.stage() {
@@ -208,12 +212,16 @@ impl Common<'_> {
         let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
         let mut hangs = Hangs::default();
         runner.another_student();
-        let (started, limit) = (Instant::now(), self.assignment.limits.run);
+        let (mut taken, limit) = (Duration::ZERO, self.assignment.limits.run);
         for test in &self.assignment.tests {
-            let left = limit.saturating_sub(started.elapsed());
-            record.tests.push(runner.test(test, &subject, self.assignment, left, &mut hangs)?);
+            let left = limit.saturating_sub(taken);
+            let test = runner.test(test, &subject, self.assignment, left, &mut hangs)?;
+            // What hosts take to start, or to fail, is no student's time.
+            let runs = test.run.iter().chain(&test.other);
+            taken += runs.map(|run| Duration::from_millis(run.took_ms)).sum::<Duration>();
+            record.tests.push(test);
         }
-        if started.elapsed() > limit {
+        if taken > limit {
             record.notes.push(format!(
                 "the tests took longer than {} s (`limits: run`); steps after that had {} s each",
                 limit.as_secs(),

@@ -106,6 +106,22 @@ fn of_whole_copies_of_an_old_kernels_files_only_what_was_added_is_taken() {
     let handed_in = prepared("", &all).unwrap();
     assert_eq!(handed_in.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
     assert!(text(&handed_in, "Makefile").starts_with("obj-y := stats.o vmm_glue.o\n"));
+    // However the makefile has it.
+    let diff = "--- a/kernel/Makefile\n+++ b/kernel/Makefile\n@@ -1,2 +1,3 @@\n obj-y = fork.o \\\n+\tstats.o \\\n \texit.o\n";
+    for (name, makefile) in [
+        ("m.diff", diff),
+        ("Makefile", "lib-y += stats.o\n"),
+        ("Kbuild", "obj-y += stats.o\n"),
+        ("Makefile", "obj-y += foo.o\nfoo-objs := stats.o\n"),
+        ("Makefile", "obj-y += stats/stats.o # mine\n"),
+    ] {
+        assert!(prepared("", &[("stats.c", CODE), (name, makefile)]).is_ok(), "{makefile}");
+    }
+    // An older version beside it is not built.
+    let both = [("stats.c", CODE), ("stats_old.c", CODE), ("Makefile", "obj-y += stats.o\n")];
+    let one = prepared("", &both).unwrap();
+    assert_eq!(one.files.keys().collect::<Vec<_>>(), ["Makefile", "stats.c", "vmm_glue.c"]);
+    assert!(one.notes.iter().any(|note| note.starts_with("stats_old.c is left out")), "{:?}", one.notes);
     assert_eq!(handed_in.notes, ["number 333 of your table is number 600 here"]);
 }
 

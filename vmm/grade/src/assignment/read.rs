@@ -257,7 +257,9 @@ fn default_files(kind: &Option<Kind>) -> GlobSet {
             "Kconfig",
             "Kconfig.*",
         ],
-        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff", "*.txt"],
+        Some(Kind::Syscall(..)) => {
+            &["*.c", "*.h", "*.tbl", "Makefile", "Kbuild", "*.patch", "*.diff", "*.txt"]
+        }
         _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
     };
     let mut set = GlobSetBuilder::new();
@@ -441,10 +443,16 @@ fn identity(
     }
     for test in tests {
         add(&fs::read(&test.scenario).unwrap_or_default());
-        let brought = test.brings.iter().flat_map(|path| walkdir::WalkDir::new(path).sort_by_file_name());
-        for file in brought.flatten().filter(|file| file.file_type().is_file()) {
-            add(file.path().to_string_lossy().as_bytes());
-            add(&fs::read(file.path()).unwrap_or_default());
+        for brought in &test.brings {
+            // Where it lies changes nothing, nor from where the command was started.
+            let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            add(name(brought).as_bytes());
+            let all = walkdir::WalkDir::new(brought).sort_by_file_name();
+            for file in all.into_iter().flatten().filter(|file| file.file_type().is_file()) {
+                let inside = file.path().strip_prefix(brought).unwrap_or(file.path());
+                add(inside.to_string_lossy().as_bytes());
+                add(&fs::read(file.path()).unwrap_or_default());
+            }
         }
     }
     for (name, text) in teacher {

@@ -5,7 +5,7 @@ use base::text::plain;
 use regex::Regex;
 use std::{
     cmp::Ordering,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -122,18 +122,19 @@ fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Fo
     (student, found)
 }
 
-/// Of files that were handed in again, and of archives, the newest; and what does not count.
+/// Of files that were handed in again the newest; and what does not count.
 fn newest_files(found: Vec<Found>) -> (Vec<Found>, Vec<String>) {
     let (mut kept, mut older): (Vec<Found>, Vec<String>) = (Vec::new(), Vec::new());
     let mut sorted = found;
     sorted.sort_by_key(|it| std::cmp::Reverse(it.serial));
-    // What is handed in again under its name has a number there: `driver-1.c`.
+    // What is handed in again under its name has a number there: `driver-1.c` beside `driver.c`. `part-1.c` and `part-2.c` are two.
+    let names: BTreeSet<String> = sorted.iter().map(|it| it.name.clone()).collect();
     let same = |a: &str, b: &str| {
-        let plain = |name: &str| match again(name) {
-            Some((stem, ending)) => format!("{stem}{ending}"),
-            None => name.to_owned(),
+        let plain = |name: &str| match again(name).map(|(stem, ending)| format!("{stem}{ending}")) {
+            Some(plain) if names.contains(&plain) => plain,
+            _ => name.to_owned(),
         };
-        archive::stem(a).is_some() && archive::stem(b).is_some() || plain(a) == plain(b)
+        plain(a) == plain(b)
     };
     for it in sorted {
         match it.serial.is_some()

@@ -38,6 +38,13 @@ pub fn is_main(text: &str) -> bool {
     WAY_IN.is_match(text)
 }
 
+/// Whether it is a program, which no kernel builds. `text` has no comments.
+pub fn is_program(text: &str) -> bool {
+    static PROGRAM: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"\b(?:int|void)\s+main\s*\(|#\s*include\s*<stdio\.h>"));
+    PROGRAM.is_match(text)
+}
+
 /// Without the branches that are not compiled, as far as the source itself says which these are.
 pub fn compiled(text: &str) -> String {
     static DEFINE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)"));

@@ -48,6 +48,12 @@ pub struct Line {
 }
 
 impl Shown {
+    /// All lines of which anything is known.
+    pub fn seen(&self) -> String {
+        let lines = self.pieces.iter().flat_map(|piece| &piece.lines);
+        lines.map(|line| format!("{}\n", line.text)).collect()
+    }
+
     /// All lines that were added, and no others.
     pub fn added(&self) -> String {
         let lines = self.pieces.iter().flat_map(|piece| &piece.lines);

@@ -3,7 +3,10 @@
 use super::{Prepared, c, tidy};
 use crate::{assignment::Assignment, intake::Files};
 use regex::Regex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// A makefile that the kernel's build system reads.
 const MAKEFILES: [&str; 2] = ["Kbuild", "Makefile"];
@@ -49,6 +52,14 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
         }
         kept.insert(format!("{prefix}{name}"), text.clone().into_bytes());
     }
+    // One whose names only make knows is left to make.
+    let of_root = MAKEFILES.iter().find_map(|name| kept.get(&format!("{prefix}{name}")));
+    let names_one = of_root.is_some_and(|bytes| {
+        String::from_utf8_lossy(bytes).lines().any(|line| line.trim_start().starts_with("obj-m"))
+    });
+    let named = named
+        || (names_one
+            && objects(&String::from_utf8_lossy(of_root.map_or(&[][..], Vec::as_slice))).is_empty());
     if !named && !MAKEFILES.iter().any(|name| teacher.iter().any(|(other, _)| other == name)) {
         notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
         kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
@@ -56,12 +67,17 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     // What another module, or another version of this one, says of itself is of no interest.
     let counts =
         |path: &str| path == main || !mains.iter().any(|(other, _)| other == path) || told.contains(path);
-    let below: Vec<String> = kept
+    let mut sources: Vec<(&String, String)> = kept
         .iter()
         .filter(|(path, _)| path.starts_with(&prefix) && (path.ends_with(".c") || path.ends_with(".h")))
         .filter(|(path, _)| counts(path))
-        .map(|(_, bytes)| c::strip(&String::from_utf8_lossy(bytes)))
+        .map(|(path, bytes)| (path, c::strip(&String::from_utf8_lossy(bytes))))
+        // A program that tries the module out says nothing of it.
+        .filter(|(path, text)| **path == main || !c::is_program(text))
         .collect();
+    // What the main file says goes before.
+    sources.sort_by_key(|(path, _)| **path != main);
+    let below: Vec<String> = sources.into_iter().map(|(_, text)| text).collect();
     let text = c::compiled(&below.join("\n"));
     let license_mended = !c::has_license(&text) && assignment.penalties.license.is_some();
     if license_mended {
@@ -225,6 +241,62 @@ fn told(kept: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
     told
 }
 
+/// A makefile with the values of its plain variables in their places, `$(TARGET).o` and the like.
+fn expanded(makefile: &str) -> String {
+    static SET: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)^[ ]*([A-Za-z_]\w*)[ \t]*[:?]?=[ \t]*([^#\n]*)").expect("a constant that tests use")
+    });
+    static NAMED: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\$\((\w+)\)|\$\{(\w+)\}").expect("a constant that tests use"));
+    let values: BTreeMap<&str, &str> = SET
+        .captures_iter(makefile)
+        .filter_map(|set| Some((set.get(1)?.as_str(), set.get(2)?.as_str().trim())))
+        .filter(|(_, value)| value.len() < 200)
+        .collect();
+    let mut text = makefile.to_owned();
+    // One may be made of another.
+    for _ in 0..3 {
+        let put = |named: &regex::Captures<'_>| {
+            let name = named.get(1).or_else(|| named.get(2)).map_or("", |it| it.as_str());
+            values.get(name).map_or_else(|| named[0].to_owned(), |value| (*value).to_owned())
+        };
+        let next = NAMED.replace_all(&text, put).into_owned();
+        if next == text || next.len() > 4 * makefile.len() + 4096 {
+            break;
+        }
+        text = next;
+    }
+    text
+}
+
+/// The makefile that builds a file: of its folder, or of one above that names it, with its folder.
+fn makefile_of<'a>(kept: &'a BTreeMap<String, Vec<u8>>, path: &str) -> Option<(String, &'a Vec<u8>)> {
+    let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let above = own.match_indices('/').map(|(at, _)| &own[..at]).chain([""]);
+    let at = |folder: &str| {
+        MAKEFILES.iter().find_map(|name| {
+            kept.get(&if folder.is_empty() { (*name).to_owned() } else { format!("{folder}/{name}") })
+        })
+    };
+    let builds = |folder: &str, bytes: &[u8]| {
+        let inside = path.strip_prefix(folder).unwrap_or(path).trim_start_matches('/');
+        let object = format!("{}.o", inside.trim_end_matches(".c"));
+        expanded(&String::from_utf8_lossy(bytes))
+            .split(|c: char| c.is_whitespace() || c == '=')
+            .any(|word| word == object)
+    };
+    let mut outer: Vec<&str> = above.filter(|folder| *folder != own).collect();
+    outer.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
+    let named = outer.into_iter().filter_map(|folder| Some((folder, at(folder)?)));
+    let mut named = named.filter(|(folder, bytes)| builds(folder, bytes));
+    // Its own folder's goes before, if that names a module at all.
+    let beside = at(own).filter(|bytes| !objects(&String::from_utf8_lossy(bytes)).is_empty());
+    match beside {
+        Some(bytes) => Some((own.to_owned(), bytes)),
+        None => named.next().map(|(folder, bytes)| (folder.to_owned(), bytes)),
+    }
+}
+
 /// What makefiles name, and where they name nothing, or are not the student's to write, the main files themselves.
 fn choices(
     kept: &BTreeMap<String, Vec<u8>>,
@@ -237,13 +309,12 @@ fn choices(
     let (first, later): (Vec<&(String, String)>, Vec<_>) =
         mains.iter().partition(|(path, _)| told.contains(path));
     for (path, _) in first.into_iter().chain(later) {
-        let (root, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = file.trim_end_matches(".c").to_owned();
-        let makefile = MAKEFILES.iter().find_map(|name| {
-            let path = if root.is_empty() { (*name).to_owned() } else { format!("{root}/{name}") };
-            kept.get(&path)
-        });
-        let named = makefile.map(|bytes| objects(&String::from_utf8_lossy(bytes))).unwrap_or_default();
+        let (root, named) = match makefile_of(kept, path) {
+            Some((root, bytes)) => (root, objects(&String::from_utf8_lossy(bytes))),
+            None => (folder.to_owned(), Vec::new()),
+        };
         // A module of several files has another name than its main file.
         let module = match &named[..] {
             [one] if !replaced => one.clone(),
@@ -251,7 +322,7 @@ fn choices(
         };
         if !choices.iter().any(|other| other.root == root && other.module == module) {
             let named = named.contains(&module);
-            choices.push(Choice { root: root.to_owned(), named, module, main: path.clone() });
+            choices.push(Choice { root, named, module, main: path.clone() });
         }
     }
     choices
@@ -265,7 +336,7 @@ fn objects(makefile: &str) -> Vec<String> {
 /// The objects in a makefile's lists of a name, which is an expression.
 fn listed_objects(makefile: &str, name: &str) -> Vec<String> {
     let Ok(line) = Regex::new(&format!(r"(?m)^\s*{name}\s*[+:?]?=\s*([^#\n]*)")) else { return Vec::new() };
-    let joined = makefile.replace("\\\n", " ");
+    let joined = expanded(&makefile.replace("\\\n", " "));
     let names = line.captures_iter(&joined).flat_map(|line| {
         line[1]
             .split_whitespace()

@@ -42,6 +42,24 @@ fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
         (&*named.module, named.files.contains_key("Makefile"), named.files.contains_key("Kbuild")),
         ("mod", true, false)
     );
+    // By variables, and of parts in folders below.
+    let by_variable = [
+        ("main.c", MAIN),
+        ("util.c", ""),
+        ("Makefile", "TARGET := drv\nobj-m := $(TARGET).o\n${TARGET}-objs := main.o util.o\n"),
+    ];
+    let below = [
+        ("w/src/main.c", MAIN),
+        ("w/src/util.c", ""),
+        ("w/Makefile", "obj-m := drv.o\ndrv-y := src/main.o src/util.o\nccflags-y := -I$(src)/include\n"),
+    ];
+    for (all, root) in [(by_variable, ""), (below, "w")] {
+        let found = prepared(&all).unwrap();
+        assert_eq!((&*found.root, &*found.module, found.files.len()), (root, "drv", 3), "{:?}", found.notes);
+        assert!(found.notes.is_empty(), "{:?}", found.notes);
+    }
+    let shell = prepared(&[("a.c", MAIN), ("Makefile", "obj-m := $(shell echo a).o\n")]).unwrap();
+    assert!(!shell.files.contains_key("Kbuild"), "nobody overrules it");
     // LDD3's makefiles, and a name that only make knows.
     let outer = prepared(&[
         ("x/a.c", MAIN),
@@ -52,12 +70,24 @@ fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
 }
 
 #[test]
+fn what_a_program_beside_it_says_is_not_the_modules() {
+    let driver = format!("{MAIN}#define DEVICE_NAME \"mydev\"\nregister_chrdev(0, DEVICE_NAME, &fops);\n");
+    let client = "#define DEVICE_NAME \"/dev/mydev\"\nint main(void)\n{\n}\n";
+    let found = prepared(&[("client.c", client), ("driver.c", &driver)]).unwrap();
+    assert_eq!(crate::source::device(&found.text, "driver").as_deref(), Some("mydev"));
+    let helper = "#define DEVICE_NAME \"helper\"\n";
+    let all = [("a_helper.h", helper), ("driver.c", &*driver)];
+    assert_eq!(crate::source::device(&prepared(&all).unwrap().text, "driver").as_deref(), Some("mydev"));
+}
+
+#[test]
 fn the_teachers_makefile_goes_before_the_students() {
     let assignment = assignment("teacher: {Makefile: Makefile}\n");
     let all = [
         ("s/a.c", MAIN),
         ("s/Makefile", "obj-m := evil.o\n$(shell reboot)\n"),
         ("s/Kbuild", "obj-m := evil.o\n"),
+        ("s/GNUmakefile", "all:\n\tmake -C /x M=. ccflags-y= modules\n"),
     ];
     let prepared = prepare(&assignment, &files(&all), None).unwrap();
     assert_eq!((&*prepared.module, &*prepared.files["s/Makefile"]), ("a", &b"obj-m := a.o\n"[..]));

@@ -109,7 +109,10 @@ impl Added {
                     added.take(&path, &lines.map(|it| format!("{}\n", it.text)).collect::<String>(), base);
                 }
                 false => {
-                    if !path.ends_with(".c") {
+                    if ["Makefile", "Kbuild"].contains(&path.rsplit('/').next().unwrap_or(&path)) {
+                        // What was added may go on with a list that was there.
+                        added.take(&path, &shown.seen(), base);
+                    } else if !path.ends_with(".c") {
                         added.take(&path, &shown.added(), base);
                     }
                     if path.ends_with(".c") || is_header(&path) {
@@ -277,19 +280,41 @@ impl Added {
 
     /// Programs are no part of a kernel; and of files of one name the outer one is meant.
     fn leave_out(&mut self) {
-        static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-            Regex::new(r"\b(?:int|void)\s+main\s*\(|#\s*include\s*<stdio\.h>")
-                .expect("a constant that tests use")
-        });
         let notes = &mut self.notes;
         self.sources.retain(|path, text| {
-            let program = PROGRAM.is_match(&crate::source::strip(text));
+            let program = crate::source::is_program(&crate::source::strip(text));
             if program {
                 notes.push(format!("{path} is a program, and no part of the kernel"));
             }
             !program
         });
         let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        // An older version beside the one that the makefile builds.
+        let object = |path: &str| base(path).replace(".c", ".o");
+        let is_built = |path: &str| self.objects.as_ref().is_some_and(|all| all.contains(&object(path)));
+        if self.sources.keys().any(|path| is_built(path)) {
+            let calls = |text: &str| -> BTreeSet<String> {
+                let mut one = BTreeMap::new();
+                one.insert(String::new(), text.to_owned());
+                functions::find(&one).into_iter().map(|function| function.name).collect()
+            };
+            let built: BTreeSet<String> = self
+                .sources
+                .iter()
+                .filter(|(path, _)| is_built(path))
+                .flat_map(|(_, text)| calls(text))
+                .collect();
+            let older: Vec<String> = self
+                .sources
+                .iter()
+                .filter(|(path, text)| !is_built(path) && !calls(text).is_disjoint(&built))
+                .map(|(path, _)| path.clone())
+                .collect();
+            for path in older {
+                notes.push(format!("{path} is left out: your Makefile does not build it, but another file with the same function"));
+                self.sources.remove(&path);
+            }
+        }
         let mut paths: Vec<String> = self.sources.keys().cloned().collect();
         paths.sort_by_key(|path| path.matches('/').count());
         let mut taken: BTreeMap<String, String> = BTreeMap::new();
@@ -321,7 +346,7 @@ impl Added {
                 self.prototypes.get_or_insert_default().extend(all);
                 self.headers.insert(path.to_owned(), text.to_owned());
             }
-            "Makefile" => self.objects.get_or_insert_default().extend(objects(text)),
+            "Makefile" | "Kbuild" => self.objects.get_or_insert_default().extend(objects(text)),
             name if name.ends_with(".c") => _ = self.sources.insert(path.to_owned(), text.to_owned()),
             name if is_header(name) => _ = self.headers.insert(path.to_owned(), text.to_owned()),
             _ => {}
@@ -453,10 +478,10 @@ fn prototypes(text: &str) -> BTreeMap<String, Vec<(String, String)>> {
     LINE.captures_iter(&text).map(|found| (found[1].to_owned(), functions::params(&found[2]))).collect()
 }
 
+/// All objects that a makefile names, by whatever list and in whatever folder: of a diff only some lines are known.
 fn objects(text: &str) -> Vec<String> {
-    let joined = text.replace("\\\n", " ");
-    let lines = joined.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let lists =
-        lines.filter(|line| line.trim_start().starts_with("obj-")).filter_map(|line| line.split_once('='));
-    lists.flat_map(|(_, list)| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || c == '='));
+    let objects = words.filter(|word| word.ends_with(".o"));
+    objects.map(|word| word.rsplit('/').next().unwrap_or(word).to_owned()).collect()
 }

@@ -260,7 +260,8 @@ fn place(frames: &[splat::Frame], module: &str) -> Option<String> {
     frames.iter().find_map(|frame| {
         let (file, line) = (frame.file.as_deref()?, frame.line?);
         let file = match frame.module.as_deref() {
-            Some(name) => Some(file).filter(|_| name == module),
+            // The kernel writes `_` for what a file's name may have.
+            Some(name) => Some(file).filter(|_| name == module.replace('-', "_")),
             None => file.split_once(PLACE).map(|(_, file)| file),
         };
         Some(format!("{}:{line}", file?))
@@ -304,6 +305,8 @@ mod tests {
         let inside = frame(None, Some("../source/arch/x86/kernel/handed_in/kernel/sys.c"));
         let frames = [kernels.clone(), other.clone(), own, frame(None, None)];
         assert_eq!(place(&frames, "drv"), Some("drv.c:7".to_owned()));
+        let dashed = frame(Some("my_drv"), Some("drv.c"));
+        assert_eq!(place(&[dashed], "my-drv"), Some("drv.c:7".to_owned()));
         assert_eq!(place(&[kernels.clone(), inside], ""), Some("kernel/sys.c:7".to_owned()));
         assert_eq!(place(&[kernels, other], "drv"), None);
         let text = "f+0x1/0x2  /home/t/.cache/source/arch/x86/kernel/handed_in/average.c:10, \"arch/x86/kernel/handed_in/kernel/sys.c\" x";

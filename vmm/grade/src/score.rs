@@ -74,7 +74,7 @@ pub fn penalties(rules: &Penalties, build: &Build, license_mended: bool, tests: 
     let mut deduct = |what: String, points: Option<Points>| {
         list.extend(points.filter(|it| *it > Points::NONE).map(|points| Penalty { what, points }));
     };
-    let count = build.warnings.len();
+    let count = harness::module::count_of_warnings(&build.warnings);
     if let Some((each, most)) = rules.warnings
         && count > 0
     {

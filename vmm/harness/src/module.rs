@@ -9,6 +9,7 @@ use base::{
     text::{escape, time},
 };
 use judge::Build;
+pub use kernel::diagnose::count_of_warnings;
 use module::preflight::Facts;
 use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource};

@@ -8,7 +8,7 @@ mod places;
 mod warnings;
 
 pub use places::Places;
-pub use warnings::warnings;
+pub use warnings::{count as count_of_warnings, warnings};
 
 use message::{Message, Severity};
 use regex::Regex;

@@ -110,7 +110,7 @@ fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
         params::columns(reader, node, &table, &tests);
     }
     let penalties = fields.take("penalties").map(|node| penalties(reader, node)).unwrap_or_default();
-    let limits = limits(reader, fields.take("limits"));
+    let limits = limits(reader, fields.take("limits"), &kind);
     let show = fields.take("show").and_then(|node| {
         reader.choice(
             node,
@@ -350,8 +350,10 @@ fn penalties(reader: &mut Reader<'_>, node: &Node) -> Penalties {
     Penalties { warnings, splat, leak, taint, license }
 }
 
-fn limits(reader: &mut Reader<'_>, node: Option<&Node>) -> Limits {
-    let (build, run) = (Duration::from_secs(120), Duration::from_secs(600));
+fn limits(reader: &mut Reader<'_>, node: Option<&Node>, kind: &Option<Kind>) -> Limits {
+    // A changed header of the kernel's takes minutes, whoever changed it.
+    let build = if matches!(kind, Some(Kind::Patch | Kind::Kernel)) { 1200 } else { 120 };
+    let (build, run) = (Duration::from_secs(build), Duration::from_secs(600));
     let mut limits = Limits { files: 1000, bytes: 16 << 20, build, run };
     let Some(mut fields) = node.and_then(|node| reader.fields(node, "`limits`")) else { return limits };
     if let Some(node) = fields.take("files") {

@@ -31,7 +31,7 @@ pub fn render(assignment: &Assignment, record: &Record) -> String {
             let detail = assignment.show == Show::Everything;
             let output = match (&record.why, test.is_whole() && test.of > crate::Points::NONE) {
                 (_, true) => String::new(),
-                (Some(why), false) if test.run.is_none() => why.clone(),
+                (Some(why), false) if test.run.is_none() => words(&[page::Block::Quoted(why.clone())]),
                 _ => words(&page::in_words(test, detail, Reader::Student)),
             };
             json!({

@@ -107,7 +107,12 @@ fn distribution(graded: &[&Record]) -> Markup {
     let most = tenths.iter().copied().max().unwrap_or(0).max(1);
     let mut sorted: Vec<Points> = graded.iter().map(|record| record.points).collect();
     sorted.sort();
-    let median = sorted.get(sorted.len() / 2).map_or("-".to_owned(), ToString::to_string);
+    let half = sorted.len() / 2;
+    let median = match (sorted.len() % 2, sorted.get(half)) {
+        (_, None) => "-".to_owned(),
+        (0, Some(upper)) => format!("{:.1}", f64::midpoint(sorted[half - 1].number(), upper.number())),
+        (_, Some(middle)) => middle.to_string(),
+    };
     let mean = graded.iter().map(|record| record.points.number()).sum::<f64>() / graded.len().max(1) as f64;
     html! {
         svg viewBox="0 0 620 210" width="620" role="img" aria-label="how many students got how many percent" {

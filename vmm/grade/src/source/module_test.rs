@@ -127,7 +127,8 @@ fn what_is_no_module_is_told() {
         let why = prepared(all).unwrap_err();
         assert!(why.contains(says), "{why}");
     }
-    let utf16 = Files { files: [("a.c".to_owned(), b"\xff\xfei\0".to_vec())].into(), notes: Vec::new() };
+    let utf16 =
+        Files { files: [("a.c".to_owned(), b"\xff\xfe\0\xd8i\0".to_vec())].into(), notes: Vec::new() };
     assert!(prepare(&assignment(""), &utf16, None).unwrap_err().contains("save it as UTF-8"));
     let two = files(&[("a.c", MAIN), ("b.c", OTHER)]);
     assert_eq!(prepare(&assignment(""), &two, Some("b")).unwrap().module, "b");

@@ -29,10 +29,13 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
                 "{path} is taken as {plain}: the kernel's build system can't cope with such names"
             ));
         }
-        let content = match bytes.strip_prefix(b"\xef\xbb\xbf") {
-            Some(rest) => rest,
-            None => bytes,
-        };
+        // As PowerShell writes what a program prints.
+        let decoded = utf16(bytes);
+        if decoded.is_some() {
+            notes.push(format!("{path} is UTF-16, and taken as UTF-8"));
+        }
+        let bytes = decoded.as_ref().unwrap_or(bytes);
+        let content = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let content = if content.windows(2).any(|pair| pair == b"\r\n") {
             ends.push(path.as_str());
             let mut unix = Vec::with_capacity(content.len());
@@ -57,6 +60,17 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
     }
     numbered(&mut kept, &mut notes);
     (kept, notes)
+}
+
+/// Text in UTF-16, which its first two bytes tell, as UTF-8.
+fn utf16(bytes: &[u8]) -> Option<Vec<u8>> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.get(..2)? {
+        b"\xff\xfe" => u16::from_le_bytes,
+        b"\xfe\xff" => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).ok().map(String::into_bytes)
 }
 
 /// Names that the build system knows, in which nobody puts a number by himself.
@@ -98,6 +112,23 @@ mod tests {
         let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
         let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
         tidy(&Files { files, notes: Vec::new() }, &any).0.into_keys().collect()
+    }
+
+    #[test]
+    fn utf_16_is_text() {
+        let text = "int a; // ä\r\nint b;\r\n";
+        let little: Vec<u8> =
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> =
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        for bytes in [little, big] {
+            let files = [("x.diff".to_owned(), bytes)].into();
+            let (kept, notes) = tidy(&Files { files, notes: Vec::new() }, &any);
+            assert_eq!(kept["x.diff"], "int a; // ä\nint b;\n".as_bytes());
+            assert_eq!(notes[0], "x.diff is UTF-16, and taken as UTF-8");
+        }
+        assert_eq!([utf16(b"\xff\xfe\x00\xd8"), utf16(b"\xff"), utf16(b"int")], [None, None, None]);
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Tree {
             .collect();
         let below = |top: &str| {
             let inside = self.files.keys().filter_map(|path| path.strip_prefix(top));
-            inside.filter(|path| originals.contains_key(path)).count()
+            // A Makefile without a folder is anybody's.
+            inside.filter(|path| path.contains('/') && originals.contains_key(path)).count()
         };
         // The one under which most files are the kernel's; of equals the shortest, which has most files.
         let top = self.tops.iter().max_by_key(|top| (below(top), usize::MAX - top.len()));
@@ -85,6 +86,11 @@ impl Tree {
             };
             match originals.get(place) {
                 Some(original) if original == text => continue,
+                // Of a program that tries it out.
+                Some(_) if place == "Makefile" && !text.contains("VERSION =") => {
+                    changed.notes.push(format!("{path} is left out: it is not the kernel's own"));
+                    continue;
+                }
                 Some(original) => changed.patch += &replaced(place, original, text),
                 None => changed.patch += &new_file(place, text),
             }
@@ -189,6 +195,27 @@ mod tests {
             applied(&[("linux/kernel/sys.c", "a\n"), ("test/test.c", "int main;")], KERNEL).unwrap();
         assert_eq!(left[0], "a\n");
         assert!(notes[0].contains("test/test.c"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_makefile_of_a_test_program_is_not_the_kernels() {
+        let own = "VERSION = 6\nall:\n";
+        let kernel = [KERNEL[0], ("Makefile", own)];
+        for top in ["linux/", ""] {
+            let sys = format!("{top}kernel/sys.c");
+            let all = [(&*sys, "a\n"), ("test.c", "int main;"), ("Makefile", "test: test.c\n")];
+            let folder = tree(&all);
+            let original = |path: &&str| {
+                kernel.iter().find(|(name, _)| name == path).map(|(_, text)| (*text).to_owned())
+            };
+            let changed = folder.changed(&folder.asked().iter().map(original).collect::<Vec<_>>()).unwrap();
+            assert!(
+                changed.patch.contains("+++ b/kernel/sys.c") && !changed.patch.contains("Makefile"),
+                "{}",
+                changed.patch
+            );
+            assert!(changed.notes.iter().any(|note| note.contains("Makefile")), "{:?}", changed.notes);
+        }
     }
 
     #[test]

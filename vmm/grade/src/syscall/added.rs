@@ -98,6 +98,9 @@ impl Added {
             let text = String::from_utf8_lossy(bytes).into_owned();
             match diff::may_be_diff(path) {
                 true if diff::is_diff(&text) => diffs.push((path, text)),
+                true if diff::is_context(&text) => {
+                    return Err(format!("{path} {}", crate::source::patches::CONTEXT));
+                }
                 true => {}
                 false => added.take(path, &text, base),
             }

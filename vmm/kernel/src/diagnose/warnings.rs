@@ -72,6 +72,23 @@ fn render(all: Vec<Alike>) -> Vec<String> {
     warnings
 }
 
+/// How many warnings these are that [`warnings`] made of all.
+pub fn count(warnings: &[String]) -> usize {
+    let more = |text: &str| -> Option<usize> {
+        let first = text.lines().next()?;
+        if let Some((number, _)) = first.split_once(" more warnings of the kind [") {
+            // It stands for others, and is none itself.
+            return number.parse::<usize>().ok()?.checked_sub(1);
+        }
+        let (_, others) = first.rsplit_once(" (and ")?;
+        match others.split_once(" times more, the last at ") {
+            Some((number, _)) => number.parse().ok(),
+            None => others.starts_with("the same at ").then_some(1),
+        }
+    };
+    warnings.iter().map(|text| 1 + more(text).unwrap_or(0)).sum()
+}
+
 /// What compilers add when they have counted.
 fn is_summary(text: &str) -> bool {
     text.ends_with(" warnings emitted") || text.ends_with(" warning emitted")
@@ -130,6 +147,9 @@ In file included from /kernel/source/include/asm-generic/bug.h:22,
         let head = warning.lines().next().unwrap();
         assert!(head.starts_with("mods/hello/a.c:1:2: warning: "), "{head}");
         assert!(head.ends_with(" (and 239 times more, the last at mods/hello/a.c:240:2)"), "{head}");
+        let told: Vec<String> =
+            [head, "a.c:1: x (and the same at b.c:2)", "a.c:3: y"].map(str::to_owned).into();
+        assert_eq!(count(&told), 240 + 2 + 1);
         // A header's warning comes again with each file that includes it.
         let again = "/copy/a.h:1:1: warning: unused\n".repeat(3);
         assert_eq!(of(&again), ["mods/hello/a.h:1:1: warning: unused"]);
@@ -144,6 +164,7 @@ In file included from /kernel/source/include/asm-generic/bug.h:22,
         let all = of(&text);
         assert_eq!(all.len(), SHOWN + 1, "{all:?}");
         assert_eq!(all[SHOWN], "4 more warnings of the kind [-Wunused-variable]");
+        assert_eq!(count(&all), SHOWN + 4);
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn vmm(machine: &Spec, stop: &dyn Fn() -> bool) -> Result<Sample, String> {
     let plan = Plan {
         machine: machine.clone(),
         luggage: PathBuf::new(),
+        programs: Default::default(),
         warm: None,
         boot_timeout: PATIENCE,
         steps: Vec::new(),

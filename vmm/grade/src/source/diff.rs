@@ -376,7 +376,7 @@ fn in_source(named: &str) -> String {
         _ => (0..parts.len())
             .rfind(is_linux)
             .map(|at| at + 1)
-            .or_else(|| parts.iter().position(|part| is_top(&part)))
+            .or_else(|| parts.iter().position(is_top))
             .unwrap_or(usize::from(parts.len() > 1)),
     };
     parts[start..].join("/")

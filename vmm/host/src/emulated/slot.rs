@@ -20,7 +20,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// What to do where a folder is not to be used for a host's sockets.
@@ -152,7 +152,8 @@ impl EmulatedHost {
                 link.send_raw(bytes);
             }
         }
-        link.send(&ToHost::Run(Box::new(plan.clone())));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        link.send(&ToHost::Run { plan: Box::new(plan.clone()), now });
         let limit = plan.boot_timeout + plan.steps.iter().map(|step| step.timeout).sum::<Duration>() + SLACK;
         let start = Instant::now();
         // A machine that was saved lives in the host: the next one has it as well.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Starts a call. Where a frame is expected it is an impossible length.
@@ -102,7 +103,12 @@ pub(super) enum ToHost {
     /// These files will be needed: kernel, initramfs, and what the scenario brings.
     Offer([Blob; FILES]),
     /// Carry it out; its files are those of the offer.
-    Run(Box<Plan>),
+    Run {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The client's time, since 1970: a host that was saved has that of its saving.
+        now: Duration,
+    },
 }
 
 /// Host to client.

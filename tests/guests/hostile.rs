@@ -362,6 +362,57 @@ fn programs_with_the_kernels_help_gain_nothing() {
 }
 
 #[test]
+fn a_program_that_is_no_longer_the_one_that_was_brought_is_seen() {
+    play(&swapped(tempfile::tempdir().unwrap().path()));
+}
+
+/// The processor's page tables are the vendor's.
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_sees_a_program_that_is_no_longer_the_one_that_was_brought() {
+    play_with(&swapped(tempfile::tempdir().unwrap().path()), INTEL);
+}
+
+/// Of the folder, programs are put there.
+fn swapped(folder: &Path) -> Vec<Case<'static>> {
+    let compiled = |name: &str, options: &[&str]| {
+        let program = folder.join(name);
+        let mut gcc = Command::new("gcc");
+        let gcc = gcc.args(options).arg("-O2").arg("-o").arg(&program);
+        assert!(gcc.arg(root().join("tests/hostile/programs/asked.c")).status().unwrap().success());
+        program.display().to_string()
+    };
+    let (fixed, moves) = (compiled("fixed", &["-static"]), compiled("moves", &["-static-pie"]));
+    let other = compiled("other", &["-static", "-DVERDICT=0"]);
+    let with = |program: &str, steps: &str| {
+        format!(
+            "modules: [{}/tests/hostile/modules/swaps]\nfiles: {{/bin/asked: {program}, /bin/other: {other}}}\nsteps:\n{steps}",
+            root().display()
+        )
+    };
+    let swap = |program: &str, how: &str, run: &str| {
+        with(program, &format!("  - {{insmod: swaps, params: {{how: {how}}}}}\n  - {{run: {run}}}\n"))
+    };
+    let honest = |program: &str| {
+        let steps = ["asked", "[/bin/sh, -c, 'exec /bin/asked']", "[env, A=1, asked]"];
+        let steps: String = steps
+            .map(|run| format!("  - {{run: {run}, expect: {{exit: 1, stdout: \"verdict: 1\\n\"}}}}\n"))
+            .concat();
+        with(program, &steps)
+    };
+    let said: &[&str] = &["the program is not the one that was brought into the guest"];
+    vec![
+        ("honest", honest(&fixed), "pass", &[]),
+        ("honest, wherever it lies", honest(&moves), "pass", &[]),
+        ("written", swap(&fixed, "written", "asked"), "tampered", said),
+        ("moved", swap(&fixed, "moved", "/bin/asked"), "tampered", said),
+        ("patched", swap(&fixed, "patched", "[asked]"), "tampered", said),
+        ("written, wherever it lies", swap(&moves, "written", "asked"), "tampered", said),
+        ("patched, wherever it lies", swap(&moves, "patched", "asked"), "tampered", said),
+    ]
+}
+
+#[test]
 fn programs_that_pretend_gain_nothing_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let program = compiled(folder.path(), "more");

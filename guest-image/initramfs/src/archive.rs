@@ -148,6 +148,39 @@ impl Initramfs {
         extra.map(|(path, entry)| Extra { path, mode: entry.mode, kind: &entry.kind })
     }
 
+    /// What a file holds, by an absolute path; of a link, what it leads to.
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        let mut path = path.to_owned();
+        // As often as the kernel follows links (MAXSYMLINKS of include/linux/namei.h).
+        for _ in 0..=40 {
+            let (mut so_far, mut rest) = (Vec::<&str>::new(), path.split('/'));
+            let followed = loop {
+                match rest.next() {
+                    None => break None,
+                    Some("" | ".") => continue,
+                    Some("..") => drop(so_far.pop()),
+                    Some(name) => so_far.push(name),
+                }
+                if let Some(Kind::Symlink(target)) = self.entries.get(&so_far.join("/")).map(|it| &it.kind) {
+                    so_far.pop();
+                    let start = if target.starts_with('/') { String::new() } else { so_far.join("/") };
+                    let rest: Vec<&str> = rest.collect();
+                    break Some(format!("{start}/{target}/{}", rest.join("/")));
+                }
+            };
+            match followed {
+                Some(next) => path = next,
+                None => {
+                    return match &self.entries.get(&so_far.join("/"))?.kind {
+                        Kind::File(bytes) => Some(bytes),
+                        _ => None,
+                    };
+                }
+            }
+        }
+        None
+    }
+
     /// The archive.
     ///
     /// # Errors

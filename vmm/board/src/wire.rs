@@ -11,8 +11,8 @@ pub use end::{Blame, EndReason, Evidence, MissingVcpu, SyscallCount, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
-    ByteCounts, Caller, Child, Difference, Door, Exit, Expected, Function, Landmarks, LogRecord, Oddity,
-    Origin, Sight, Sighting, Sleeper, Still, Stop, Walk,
+    ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Landmarks, LogRecord,
+    Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest,
 };
 
 /// What machine to build and boot.
@@ -104,6 +104,8 @@ pub enum Command {
         calls: Option<Box<Expected>>,
         /// What the step is about is among it, of a chain the link of this index: the agent's code is looked at when it is done.
         main: Option<u16>,
+        /// What the program is that the agent is to start, where that is known.
+        program: Option<Box<Code>>,
     },
     /// End the machine; [`Notice::Ended`] follows behind the whole of the evidence.
     Stop,

@@ -86,6 +86,11 @@ pub enum Tampered {
         /// What it ended with.
         seen: Option<i32>,
     },
+    /// A program had other code than its file had when it was brought into the guest.
+    Program {
+        /// Where.
+        address: u64,
+    },
     /// Output came from a program that no program wrote.
     Printed {
         /// So many bytes, at least.

@@ -66,6 +66,7 @@ impl Converse<'_, '_> {
     ) -> Result<End, EngineError> {
         let Self { plan, way, note, start, stop, sink } = self;
         let mut guest = Guest::new(link, sink, stop, post_mortem);
+        guest.programs.clone_from(&plan.programs);
         let (mut ready, mut steps) = (None, Vec::new());
         let ran = begin(&mut guest, plan, &way, start).and_then(|begun| {
             ready = Some(begun.ready);

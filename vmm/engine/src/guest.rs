@@ -8,10 +8,11 @@ mod requests;
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
-use board::wire::{About, Answer, Blame, ByteCounts, Command, EndReason, Evidence, Notice};
+use board::wire::{About, Answer, Blame, ByteCounts, Code, Command, EndReason, Evidence, Notice};
 use log::{is_farewell, is_panic};
 use protocol::{Frames, FromAgent, Hello, Reply};
 use questions::ANSWER;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How often the kernel's log is looked at while something is waited for: a panic is noticed this fast.
@@ -58,6 +59,8 @@ pub(super) struct Guest<'a> {
     next_question: u32,
     /// What is done is compared with what is seen.
     witnesses: bool,
+    /// What the programs are that steps run, by the names that they run them by.
+    pub(super) programs: BTreeMap<String, Code>,
     /// Places in modules that a call came by.
     walked: Vec<u64>,
     /// Exits to user space until the agent's first byte.
@@ -106,6 +109,7 @@ impl<'a> Guest<'a> {
             asked: None,
             next_question: 0,
             witnesses: false,
+            programs: BTreeMap::new(),
             walked: Vec::new(),
             exits: 0,
             ended: None,

@@ -38,6 +38,9 @@ pub fn compare(
             _ if seen.fewer => Some(Tampered::Fewer { seen: seen.entered }),
             _ => buffer(data, seen.buffers.as_deref()?),
         },
+        (Action::Run { .. }, Outcome::Exited { .. }) if seen.strange.is_some() => {
+            seen.strange.map(|address| Tampered::Program { address })
+        }
         (Action::Run { .. }, Outcome::Exited { code, .. }) => exit(*code, seen).or_else(|| {
             let made_up = printed.beyond(&seen.written).saturating_sub(seen.unread);
             let known = made_up > 0 && !seen.unbounded;
@@ -242,6 +245,14 @@ mod tests {
         assert_eq!(said(0, &saw(&[])), told(0, None));
         assert_eq!(said(0, &Sighting { more_exits: true, ..saw(&[(10, 1)]) }), None, "nobody knows any more");
         assert_eq!(said(0, &Sighting { more_exits: true, ..saw(&[(9, 1)]) }), told(0, Some(1)));
+    }
+
+    #[test]
+    fn a_program_with_other_code_is_told_whatever_it_ended_with() {
+        let seen = Sighting { strange: Some(0x40_1136), ..saw(&[(9, 0)]) };
+        let said = |code| compare(&run(), &Outcome::Exited { code, open: vec![] }, &nothing(), &seen);
+        let told = Some(Tampered::Program { address: 0x40_1136 });
+        assert_eq!([said(0), said(1)], [told.clone(), told]);
     }
 
     #[test]

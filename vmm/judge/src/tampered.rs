@@ -145,6 +145,9 @@ impl fmt::Display for Tampered {
                 let calls = count(usize::try_from(*seen).unwrap_or(usize::MAX), "call");
                 write!(f, "{calls} of the step's entered the kernel, and the agent tells of fewer")?;
             }
+            Seen::Program { address } => {
+                write!(f, "the program is not the one that was brought into the guest: it ran other code at {address:#x}")?;
+            }
             Seen::KeptBack => f.write_str(
                 "a record of the kernel's log was begun and is never finished, which keeps back what was logged after it",
             )?,

@@ -2,12 +2,14 @@
 //!
 //! So all scenarios with the same kind of image boot the same guest, which can be saved.
 
-use crate::luggage;
+use crate::{code, luggage};
+use board::wire::Code;
 use initramfs::{Initramfs, NodeKind};
 use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
 use std::os::unix::fs::PermissionsExt;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -20,6 +22,9 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// What the kernel runs when it wants a module: CONFIG_MODPROBE_PATH's default.
 const MODPROBE: &str = "/sbin/modprobe";
+
+/// Where the agent looks for a program that is named without a folder.
+const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 
 /// Folders that every guest has.
 const FOLDERS: &[(&str, u32)] = &[
@@ -171,31 +176,47 @@ pub struct Assembled {
     pub base: Vec<u8>,
     /// What follows ([`luggage`]).
     pub luggage: Vec<u8>,
+    /// What the programs are that were asked for, those of which it is known.
+    pub programs: BTreeMap<String, Code>,
 }
 
-/// Puts the guest's initramfs together. The same input gives the same bytes.
+/// Puts the guest's initramfs together. The same input gives the same bytes. Of `programs`, named as steps run them, it says what
+/// they are.
 ///
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
-pub fn assemble(image: &Image) -> Result<Assembled, ImageError> {
+pub fn assemble(image: &Image, programs: &BTreeSet<&str>) -> Result<Assembled, ImageError> {
     let agent = match shipped::agent() {
         Some(agent) => agent.to_owned(),
         None => static_executable(&find_agent()?, OWN_CONFIG)?,
     };
-    put_together(image, agent)
+    put_together(image, agent, programs)
 }
 
 /// What to do about an agent that is not static.
 const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.toml";
 
-fn put_together(image: &Image, agent: Vec<u8>) -> Result<Assembled, ImageError> {
+fn put_together(image: &Image, agent: Vec<u8>, programs: &BTreeSet<&str>) -> Result<Assembled, ImageError> {
     let base = archive(
         &Image { early: image.early.clone(), busybox: image.busybox, ..Image::default() },
         agent.clone(),
     )?;
     // As a whole first, so that nothing is there twice.
-    let luggage = luggage::pack(&archive(image, agent)?, &base);
-    Ok(Assembled { base: base.into_bytes(), luggage })
+    let whole = archive(image, agent)?;
+    let known = programs.iter().filter_map(|name| Some(((*name).to_owned(), program(&whole, name)?)));
+    let (programs, luggage) = (known.collect(), luggage::pack(&whole, &base));
+    Ok(Assembled { base: base.into_bytes(), luggage, programs })
+}
+
+/// What the guest executes by this name; of a script, what runs it.
+fn program(whole: &Initramfs, name: &str) -> Option<Code> {
+    let paths = match name.contains('/') {
+        true => vec![name.to_owned()],
+        false => PATH.iter().map(|folder| format!("{folder}/{name}")).collect(),
+    };
+    let file = paths.iter().find_map(|path| whole.content(path))?;
+    let file = code::interpreter(file).map_or(Some(file), |path| whole.content(path))?;
+    code::of(file)
 }
 
 fn archive(image: &Image, agent: Vec<u8>) -> Result<Initramfs, ImageError> {
@@ -280,7 +301,7 @@ fn static_executable(path: &Path, fix: &'static str) -> Result<Vec<u8>, ImageErr
 }
 
 /// Looks at the ELF header and the program headers (ELF-64 Object File Format, version 1.5).
-fn why_not_static(elf: &[u8]) -> Option<&'static str> {
+pub(crate) fn why_not_static(elf: &[u8]) -> Option<&'static str> {
     const MAGIC_CLASS64_LITTLE: &[u8] = b"\x7fELF\x02\x01";
     const EM_X86_64: u64 = 62;
     const PT_INTERP: u64 = 3;
@@ -330,7 +351,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
-        let Assembled { base, luggage } = put_together(image, static_executable(&path, OWN_CONFIG)?)?;
+        let agent = static_executable(&path, OWN_CONFIG)?;
+        let Assembled { base, luggage, .. } = put_together(image, agent, &BTreeSet::new())?;
         assert!(contains(&base, "init\0") && !contains(&luggage, "init\0"));
         Ok([base, luggage].concat())
     }
@@ -396,6 +418,24 @@ mod tests {
             assert!(contains(&archive, text), "no {text} in the image");
         }
         assert!(with_agent(&elf(&[]), &image).unwrap() == archive);
+    }
+
+    /// Needs busybox-static.
+    #[test]
+    fn it_is_known_what_programs_are_by_whatever_name() {
+        let script = GuestFile::new("/opt/script", 0o755, *b"#!/bin/sh\necho\n");
+        let text = GuestFile::new("/opt/text", 0o755, *b"echo\n");
+        let link =
+            GuestFile { path: "/opt/link".into(), mode: 0o777, content: Content::Link("../bin/ls".into()) };
+        let image = Image { files: vec![script, text, link], busybox: true, ..Image::default() };
+        let names =
+            ["/bin/busybox", "echo", "/bin/sh", "/opt/script", "/opt/link", "/opt/text", "/none", "none"];
+        let known = put_together(&image, elf(&[1]), &names.into()).unwrap().programs;
+        assert_eq!(
+            known.keys().collect::<Vec<_>>(),
+            ["/bin/busybox", "/bin/sh", "/opt/link", "/opt/script", "echo"]
+        );
+        assert!(known.values().all(|code| *code == known["echo"] && code.pages.len() > 100));
     }
 
     #[test]

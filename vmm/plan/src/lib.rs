@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod code;
 pub mod depmod;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;

@@ -1,10 +1,10 @@
 //! What the engine carries out: what to boot, and what to ask the agent, in the agent's terms.
 
-use board::wire::{About, GuardOrder, Spec};
+use board::wire::{About, Code, GuardOrder, Spec};
 use protocol::Door;
 use scenario::model::Int;
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Everything that the engine needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct Plan {
     pub machine: Spec,
     /// What the scenario brings into the guest: a file of [`crate::luggage`], where the engine runs.
     pub luggage: PathBuf,
+    /// What the programs are that steps run, by the names that they run them by; those of which it is known.
+    pub programs: BTreeMap<String, Code>,
     /// How the machine may be had without its boot.
     pub warm: Option<Warm>,
     /// How long the agent may take until its hello.

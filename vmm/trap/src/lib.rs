@@ -8,6 +8,7 @@
 mod agent_text;
 mod bytes;
 mod chain;
+mod code;
 mod door;
 mod kernel;
 mod landmarks;
@@ -24,6 +25,7 @@ mod witness;
 
 pub use agent_text::AgentText;
 pub use bytes::ByteCounts;
+pub use code::{Code, Digest, PAGE, digest};
 pub use door::{Door, ENTRY_MSRS, Place};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use landmarks::{Function, Landmarks, SYMBOLS};

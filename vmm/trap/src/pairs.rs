@@ -256,6 +256,11 @@ impl Pairs {
         self.inner().mains.get(&ids.tgid) == Some(&ids.task)
     }
 
+    /// Whether this process executed a program for the agent.
+    pub(crate) fn is_started(&self, ids: Ids) -> bool {
+        self.inner().mains.contains_key(&ids.tgid)
+    }
+
     /// Whether this task is in the kernel with this call, whose return would be seen.
     pub(crate) fn is_inside(&self, ids: Ids, nr: u64) -> bool {
         let inner = self.inner();

@@ -270,6 +270,13 @@ impl SyscallTrap {
                 {
                     self.order.pairs.reaches(ids, other);
                 }
+                let leaves = ends(door, nr).or_else(|| executes(door, nr).then_some(true));
+                if let (Some(all), Some(ids)) = (leaves, ids)
+                    && (all || ids.pid == ids.tgid)
+                    && self.order.pairs.is_started(ids)
+                {
+                    self.order.witness.leaves(from, &memory, || user_space(vcpu, &memory));
+                }
                 if let Some(group) = ends(door, nr) {
                     self.look_at_tables(vcpu, pid);
                     // Of a program with threads the one counts that it began with, unless another ends them all.
@@ -379,6 +386,12 @@ fn user_space(vcpu: &dyn Processor, memory: &Memory) -> Option<AddressSpace> {
 fn ends(door: Door, nr: u64) -> Option<bool> {
     let [exit, exit_group] = if door == Door::Syscall64 { [60, 231] } else { [1, 252] };
     (nr == exit || nr == exit_group).then_some(nr == exit_group)
+}
+
+/// Whether a task becomes another program: `execve` and `execveat`, by the door's table.
+fn executes(door: Door, nr: u64) -> bool {
+    let calls = if door == Door::Syscall64 { [59, 322] } else { [11, 358] };
+    calls.contains(&nr)
 }
 
 /// The number that the kernel takes: the lower half of the register (`movslq %eax, %rsi` in entry_SYSCALL_64 of

@@ -7,12 +7,13 @@
 use crate::{
     bytes::ByteCounts,
     chain::Chain,
+    code::{Code, Known},
     door::Door,
     pairs::renumbers,
     programs::{Exit, Programs, Who},
     task::Caller,
 };
-use machine::{AddressSpace, GuestVirtualAddress};
+use machine::{AddressSpace, GuestVirtualAddress, Memory};
 use protocol::{Arg, Call, Link, errno};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -97,6 +98,8 @@ pub struct Sighting {
     pub unread: u64,
     /// They had other ways to write, of which it is not known how much that was.
     pub unbounded: bool,
+    /// Where the program that the agent started has other code than its file.
+    pub strange: Option<u64>,
     /// Entries and returns of calls were not seen all the time.
     pub blind: bool,
     /// The processes that PID 1 forked; none where that is not known.
@@ -173,6 +176,10 @@ struct Inner {
     /// Whose code was looked at, when so much was done.
     looked: BTreeMap<u32, usize>,
     programs: Programs,
+    /// What the program is that the agent starts, until it was looked at.
+    program: Option<Code>,
+    /// Pages of programs that were as they should be.
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -187,7 +194,14 @@ impl Witness {
     /// The next calls of a step's should look like this; what was seen before is forgotten. `main`: what the step is about is
     /// among it, of a chain the link of this index.
     pub fn expect(&self, expected: Option<Expected>, main: Option<u16>) {
-        *self.inner() = Inner { expected, main, ..Inner::default() };
+        let mut inner = self.inner();
+        let known = std::mem::take(&mut inner.known);
+        *inner = Inner { expected, main, known, ..Inner::default() };
+    }
+
+    /// What the program is that the agent starts next; nothing where that is not known.
+    pub fn expect_program(&self, program: Option<Code>) {
+        self.inner().program = program;
     }
 
     /// What was seen since then.
@@ -354,6 +368,14 @@ impl Witness {
     pub(crate) fn exits(&self, exit: Exit, awaited: impl Fn(u32) -> bool) {
         let inner = &mut *self.inner();
         inner.programs.exit(&mut inner.seen, exit, awaited);
+    }
+
+    /// The program that the agent started calls from there, to end or to become another one: it has to be what was brought.
+    pub(crate) fn leaves(&self, from: u64, memory: &Memory, user: impl FnOnce() -> Option<AddressSpace>) {
+        let inner = &mut *self.inner();
+        let Some(program) = inner.program.take() else { return };
+        let differs = |user| program.differs(from, &user, memory, &mut inner.known);
+        inner.seen.strange = user().and_then(differs);
     }
 
     /// Whether no call of the step's has entered but this one.

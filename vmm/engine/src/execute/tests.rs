@@ -35,7 +35,15 @@ fn plan(steps: Vec<PlanStep>) -> Plan {
         forgets: false,
     };
     let watch = Watch::Calls { results: true, trace: None, guard: None };
-    Plan { machine, luggage: Default::default(), warm: None, boot_timeout: LONG, steps, watch }
+    Plan {
+        machine,
+        luggage: Default::default(),
+        programs: Default::default(),
+        warm: None,
+        boot_timeout: LONG,
+        steps,
+        watch,
+    }
 }
 
 fn one_call() -> Plan {

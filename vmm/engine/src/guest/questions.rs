@@ -53,7 +53,12 @@ impl Guest<'_> {
             _ => None,
         };
         let calls = calls.map(Box::new);
-        self.send(&Command::Expect { calls, main });
+        let program = match action {
+            Action::Run { argv, .. } => argv.first().and_then(|name| self.programs.get(name)),
+            _ => None,
+        };
+        let program = program.cloned().map(Box::new);
+        self.send(&Command::Expect { calls, main, program });
     }
 
     /// What the hypervisor saw of what the agent was asked for last, if it looked.

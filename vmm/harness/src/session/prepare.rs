@@ -12,18 +12,19 @@ use base::{
     cache::{Cache, CacheError, Fault, Stage},
     wanted::Wanted,
 };
-use board::wire::{FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
+use board::wire::{Code, FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{Fit, Kernel, lines::Lines, symbols::Symbols, syscall_table::SyscallTable};
 use module::preflight::Facts;
 use plan::{
-    Plan, Warm, Watch, depmod,
+    Plan, PlanStep, Warm, Watch, What, depmod,
     image::{self, Assembled, GuestFile, GuestModule, Image, ImageError},
     lower::{self, SyscallNames},
 };
 use protocol::Door;
 use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -102,7 +103,10 @@ pub(crate) fn the_rest(
     let start = Instant::now();
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     let took = took + start.elapsed();
-    let Files { stage, base, initramfs, luggage } = initramfs(scenario, modules, &kernel, cache)?;
+    let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;
+    let programs = if watched { programs(&steps) } else { BTreeSet::new() };
+    let Files { stage, base, initramfs, luggage, programs } =
+        initramfs(scenario, modules, &programs, &kernel, cache)?;
     let Fit { symbols, has_vmlinux, mut notes } =
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     notes.extend(memory_unseen(scenario, &facts));
@@ -140,6 +144,7 @@ pub(crate) fn the_rest(
         plan: Plan {
             machine,
             luggage,
+            programs,
             warm: None,
             boot_timeout: scenario.boot_timeout,
             steps,
@@ -203,11 +208,24 @@ struct Files {
     initramfs: PathBuf,
     /// What follows.
     luggage: PathBuf,
+    /// What programs are.
+    programs: BTreeMap<String, Code>,
+}
+
+/// What steps run. Who lets the kernel be patched may have probes put into programs as well.
+fn programs(steps: &[PlanStep]) -> BTreeSet<&str> {
+    let ops = steps.iter().flat_map(|step| &step.ops);
+    let run = ops.filter_map(|op| match &op.what {
+        What::Run { argv, .. } => argv.first(),
+        _ => None,
+    });
+    run.map(String::as_str).collect()
 }
 
 fn initramfs(
     scenario: &Scenario,
     modules: Vec<GuestModule>,
+    programs: &BTreeSet<&str>,
     kernel: &Kernel,
     cache: &Cache,
 ) -> Result<Files, Abort> {
@@ -237,21 +255,22 @@ fn initramfs(
         release = Some(kernel.release.clone());
     }
     let image = Image { modules, early: kernel.early.clone(), files, busybox, release, autoload };
-    let Assembled { base, luggage } = image::assemble(&image).map_err(|error| match error {
-        // Only what a scenario brings can be there twice, or have no proper path.
-        ImageError::Archive(error) => Abort::input(format!(
-            "{}: `files` and `modules` can't be put into the guest: {error}",
-            scenario.path.display()
-        )),
-        error => Abort::fault(&error, Fault::Machine),
-    })?;
+    let Assembled { base, luggage, programs } =
+        image::assemble(&image, programs).map_err(|error| match error {
+            // Only what a scenario brings can be there twice, or have no proper path.
+            ImageError::Archive(error) => Abort::input(format!(
+                "{}: `files` and `modules` can't be put into the guest: {error}",
+                scenario.path.display()
+            )),
+            error => Abort::fault(&error, Fault::Machine),
+        })?;
     let write = |name, bytes: &[u8]| {
         let path = stage.path().join(name);
         fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;
         Ok::<_, CacheError>(path)
     };
     let (initramfs, luggage) = (write("initramfs", &base)?, write("luggage", &luggage)?);
-    Ok(Files { stage, base, initramfs, luggage })
+    Ok(Files { stage, base, initramfs, luggage, programs })
 }
 
 /// Whether the guest can take its image: it holds it twice for a moment, behind the kernel.

@@ -1,0 +1,157 @@
+//! A program's code and constants: what a step runs has to be what its file held when it was brought into the guest.
+//!
+//! It is looked at in the memory of the process itself, through its page tables, when that ends and before it becomes another
+//! program. So it does not matter by which way a file was replaced, nor what the kernel says of it.
+
+use machine::{AddressSpace, GuestVirtualAddress, Memory, holds};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vm_memory::{Bytes, GuestAddress};
+
+/// What a hash is of, in bytes.
+pub const PAGE: u64 = 0x1000;
+/// So many pages are remembered as they are, so that they need not be hashed again.
+const MOST_KNOWN: usize = 2048;
+
+/// 128 bits of a page's BLAKE3.
+pub type Digest = [u8; 16];
+
+/// The digest of a page.
+pub fn digest(page: &[u8]) -> Digest {
+    let hash = blake3::hash(page);
+    std::array::from_fn(|index| hash.as_bytes()[index])
+}
+
+/// What a program has in memory and nobody writes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// Addresses of pages, and what they hold.
+    pub pages: BTreeMap<u64, Digest>,
+    /// It may lie anywhere, as a whole; addresses begin at 0 then.
+    pub moves: bool,
+}
+
+/// Pages as they are, by their digests.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeMap<Digest, Vec<u8>>);
+
+impl Code {
+    /// Where what a process has in memory is something else. It calls from `from`, if that is not 0; where it lies is known
+    /// by that, so that nothing is said without it of one that may lie anywhere.
+    pub(crate) fn differs(
+        &self,
+        from: u64,
+        user: &AddressSpace,
+        memory: &Memory,
+        known: &mut Known,
+    ) -> Option<u64> {
+        // The byte before is the call's own.
+        let caller = from.saturating_sub(1) & !(PAGE - 1);
+        if !self.moves {
+            let outside = from != 0 && !self.pages.contains_key(&caller);
+            return if outside { Some(from) } else { self.differs_at(0, user, memory, known) };
+        }
+        if from == 0 {
+            return None;
+        }
+        let mut bases = self.pages.iter().filter_map(|(at, digest)| {
+            let base = caller.checked_sub(*at)?;
+            known.is(caller, digest, user, memory).filter(|is| *is).map(|_| base)
+        });
+        let bases: Vec<u64> = bases.by_ref().collect();
+        let fits = bases.into_iter().any(|base| self.differs_at(base, user, memory, known).is_none());
+        (!fits).then_some(from)
+    }
+
+    fn differs_at(&self, base: u64, user: &AddressSpace, memory: &Memory, known: &mut Known) -> Option<u64> {
+        let mut some = false;
+        for (at, digest) in &self.pages {
+            let at = base.wrapping_add(*at);
+            match known.is(at, digest, user, memory) {
+                Some(true) => some = true,
+                Some(false) => return Some(at),
+                // What was not used yet need not be in memory.
+                None => {}
+            }
+        }
+        // It has just run.
+        let first = self.pages.keys().next().filter(|_| !some)?;
+        Some(base.wrapping_add(*first))
+    }
+}
+
+impl Known {
+    /// Whether a page of the process's is this one; nothing where there is none in memory.
+    fn is(&mut self, at: u64, digest: &Digest, user: &AddressSpace, memory: &Memory) -> Option<bool> {
+        let place = user.translate(GuestVirtualAddress(at))?;
+        if self.0.get(digest).is_some_and(|page| holds(memory, place, page) == Some(true)) {
+            return Some(true);
+        }
+        let mut page = vec![0; PAGE as usize];
+        let read = memory.read_slice(&mut page, GuestAddress(place.0)).is_ok();
+        let is = read && self::digest(&page) == *digest;
+        if is && self.0.len() < MOST_KNOWN {
+            self.0.insert(*digest, page);
+        }
+        Some(is)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::create_memory;
+
+    /// A process with four pages at 0x5000, of which the second is not in memory. The first holds ones, the others what
+    /// their numbers say.
+    fn process() -> (Memory, AddressSpace) {
+        let memory = create_memory(2).unwrap();
+        let tables = [(0x1000, 0x2007), (0x2000, 0x3007), (0x3000, 0x4007)];
+        let pages = [(0x4028, 0x8007), (0x4038, 0xa007), (0x4040, 0xb007)];
+        for (at, entry) in tables.into_iter().chain(pages) {
+            memory.write_obj::<u64>(entry, GuestAddress(at)).unwrap();
+        }
+        for (at, byte) in [(0x8000, 1), (0xa000, 3), (0xb000, 4)] {
+            memory.write_slice(&[byte; PAGE as usize], GuestAddress(at)).unwrap();
+        }
+        let user = AddressSpace::new(memory.clone(), 0x1000, 0);
+        (memory, user)
+    }
+
+    fn code(pages: &[(u64, u8)], moves: bool) -> Code {
+        let pages = pages.iter().map(|(at, byte)| (*at, digest(&[*byte; PAGE as usize]))).collect();
+        Code { pages, moves }
+    }
+
+    #[test]
+    fn what_a_process_runs_is_compared_with_what_was_brought() {
+        let (memory, user) = process();
+        let mut known = Known::default();
+        let mut differs =
+            |pages: &[(u64, u8)], moves, from| code(pages, moves).differs(from, &user, &memory, &mut known);
+        let all = [(0x5000, 1), (0x6000, 2), (0x7000, 3), (0x8000, 4)];
+        for from in [0x5123, 0x6000, 0] {
+            assert_eq!(differs(&all, false, from), None, "{from:#x}");
+        }
+        // It calls from elsewhere, or has something else there, or nothing at all.
+        assert_eq!(differs(&all, false, 0x9010), Some(0x9010));
+        assert_eq!(differs(&[(0x5000, 1), (0x7000, 9)], false, 0x5123), Some(0x7000));
+        assert_eq!(differs(&[(0x6000, 2), (0x40_0000, 2)], false, 0), Some(0x6000));
+        // Wherever it lies.
+        let relative = [(0, 1), (0x1000, 2), (0x2000, 3)];
+        assert_eq!(differs(&relative, true, 0x5123), None);
+        assert_eq!(differs(&relative, true, 0x7123), None);
+        assert_eq!(differs(&relative, true, 0x8123), Some(0x8123));
+        assert_eq!(differs(&[(0, 1), (0x2000, 9)], true, 0x5123), Some(0x5123));
+        assert_eq!(differs(&relative, true, 0), None, "nobody knows where it lies");
+    }
+
+    #[test]
+    fn a_page_that_was_as_it_should_be_is_looked_at_again() {
+        let (memory, user) = process();
+        let (code, mut known) = (code(&[(0x5000, 1)], false), Known::default());
+        assert_eq!(code.differs(0x5010, &user, &memory, &mut known), None);
+        memory.write_obj(0xccu8, GuestAddress(0x8123)).unwrap();
+        assert_eq!(code.differs(0x5010, &user, &memory, &mut known), Some(0x5000));
+    }
+}

@@ -8,9 +8,10 @@ use std::{collections::BTreeMap, ops::Range};
 /// Of larger programs nothing is said, in pages.
 const MOST_PAGES: u64 = 1 << 14;
 
-/// Of a static program for x86-64; nothing is known of others, whose code lies in libraries as well.
+/// Of a static program for x86-64; nothing is known of others, whose code lies in libraries as well, or unpacks itself (UPX).
 pub fn of(elf: &[u8]) -> Option<Code> {
-    if why_not_static(elf).is_some() {
+    let is_packed = elf[..elf.len().min(PAGE as usize)].windows(4).any(|word| word == b"UPX!");
+    if is_packed || why_not_static(elf).is_some() {
         return None;
     }
     let file = object::File::parse(elf).ok()?;
@@ -118,6 +119,9 @@ mod tests {
         assert_eq!(of(&elf(3, &[text.clone(), loader])), None);
         assert_eq!(of(&elf(1, std::slice::from_ref(&text))), None);
         assert_eq!(of(b"#!/bin/sh\n"), None);
+        let mut packed = elf(EXECUTABLE, std::slice::from_ref(&text));
+        packed[200..204].copy_from_slice(b"UPX!");
+        assert_eq!(of(&packed), None);
         for length in 0..200 {
             let _ = of(&elf(EXECUTABLE, std::slice::from_ref(&text))[..length]);
         }

@@ -4,12 +4,10 @@
 //! up in its result.
 
 use crate::kconfig;
-use regex::Regex;
 use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::LazyLock,
 };
 use thiserror::Error;
 
@@ -120,12 +118,6 @@ impl fmt::Display for Lost {
 /// # Errors
 /// [`ConfigError::Syntax`] for the first line that is none.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
-    static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"^CONFIG_(\w+)=(y|m|n|-?\d+|0[xX][0-9a-fA-F]+|".*")$"#)
-            .expect("a constant that tests use")
-    });
-    static UNSET: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"^#\s*CONFIG_(\w+) is not set$").expect("a constant that tests use"));
     let mut requests = Vec::new();
     let mut need = Need::Must;
     for (index, text) in text.lines().enumerate() {
@@ -134,10 +126,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
             need = *said;
             continue;
         }
-        let (symbol, value) = if let Some(found) = LINE.captures(trimmed) {
-            (found[1].to_owned(), found[2].to_owned())
-        } else if let Some(found) = UNSET.captures(trimmed) {
-            (found[1].to_owned(), "n".to_owned())
+        let (symbol, value) = if let Some((symbol, value)) = request(trimmed) {
+            (symbol.to_owned(), value.to_owned())
         } else if trimmed.is_empty() || trimmed.starts_with('#') {
             continue;
         } else {
@@ -148,6 +138,28 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
         need = Need::Must;
     }
     Ok(requests)
+}
+
+/// What a line asks for: `CONFIG_NAME=value`, or `# CONFIG_NAME is not set`. Every run reads hundreds: an expression would take longer to be
+/// compiled than all of them to be read.
+fn request(line: &str) -> Option<(&str, &str)> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let digits = |text: &str, is: fn(&u8) -> bool| !text.is_empty() && text.as_bytes().iter().all(is);
+    let is_value = |value: &str| match value {
+        "y" | "m" | "n" => true,
+        value if value.len() > 1 && value.starts_with('"') => value.ends_with('"'),
+        value => match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
+            Some(hex) => digits(hex, u8::is_ascii_hexdigit),
+            None => digits(value.strip_prefix('-').unwrap_or(value), u8::is_ascii_digit),
+        },
+    };
+    let (symbol, value) = match line.strip_prefix('#') {
+        Some(comment) => (comment.trim_start().strip_prefix("CONFIG_")?.strip_suffix(" is not set")?, "n"),
+        None => line.strip_prefix("CONFIG_")?.split_once('=')?,
+    };
+    (is_name(symbol) && is_value(value)).then_some((symbol, value))
 }
 
 /// Of several requests for one symbol the last one counts, as with the kernel's own merge script.

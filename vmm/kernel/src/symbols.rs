@@ -58,6 +58,10 @@ impl Symbols {
             if line.is_empty() && end == text.len() {
                 break;
             }
+            if let Some((address, kind, name)) = plain(line) {
+                symbols.add(name, address, matches!(kind, b't' | b'T' | b'w' | b'W'));
+                continue;
+            }
             let mut fields = line.split_ascii_whitespace();
             match (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next()) {
                 (Some(Ok(address)), Some(kind), Some(name)) => {
@@ -187,7 +191,13 @@ impl Symbols {
     /// Where those of these functions begin and end that the kernel has; of one that the compiler changed for its callers,
     /// all that came of it.
     pub fn bounds(&self, names: &[&str]) -> Vec<Function> {
+        // Most are of no interest by their first letter.
+        let mut begins = [false; 256];
+        names.iter().filter_map(|name| name.bytes().next()).for_each(|byte| begins[usize::from(byte)] = true);
         let wanted = |name: &str| {
+            if !name.bytes().next().is_some_and(|byte| begins[usize::from(byte)]) {
+                return false;
+            }
             let (base, rest) = name.split_once('.').unwrap_or((name, ""));
             names.contains(&base) && !rest.ends_with("cold")
         };
@@ -206,6 +216,24 @@ impl Symbols {
         };
         self.address(name).or_else(|| Some(self.code().find(clone)?.0))
     }
+}
+
+/// `ffffffff81000000 T _text`, as every line but those of rubbish is.
+fn plain(line: &str) -> Option<(u64, u8, &str)> {
+    let (digits, rest) = line.as_bytes().split_first_chunk::<16>()?;
+    let [b' ', kind, b' ', ..] = rest else { return None };
+    let mut address = 0;
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        address = address << 4 | u64::from(value);
+    }
+    let name = line.get(19..)?;
+    let is_one = !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_whitespace());
+    is_one.then_some((address, *kind, name))
 }
 
 fn name_of<'n>(names: &'n str, symbol: &Symbol) -> &'n str {

@@ -11,12 +11,16 @@ pub struct Facts {
     /// As the kernel's own modules have it.
     pub vermagic: Option<String>,
     /// What it exports, by name; `None` without a Module.symvers.
-    pub exports: Option<HashMap<String, Export>>,
+    pub exports: Option<Exports>,
     /// Its configuration: `SMP` is `y`; what is not set may be missing, or `n`.
     pub config: Option<HashMap<String, String>>,
     /// Names of all its functions and variables, exported or not.
     pub map: PathBuf,
 }
+
+/// A Module.symvers. It has thousands of lines, of which a module needs a few: so it is text until one is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Exports(String);
 
 /// A line of Module.symvers (Documentation/kbuild/modules.rst, 6.3).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +45,7 @@ impl Facts {
         Self {
             release: kernel.release.clone(),
             vermagic: config.as_ref().map(|config| vermagic(&kernel.release, config)),
-            exports: fs::read_to_string(kernel.build.join("Module.symvers")).ok().map(|text| symvers(&text)),
+            exports: fs::read_to_string(kernel.build.join("Module.symvers")).ok().map(Exports::of),
             config,
             map: kernel.map.clone(),
         }
@@ -73,20 +77,40 @@ fn vermagic(release: &str, config: &HashMap<String, String>) -> String {
     format!("{release} {words}")
 }
 
-fn symvers(text: &str) -> HashMap<String, Export> {
-    let line = |line: &str| {
-        let mut fields = line.split('\t');
-        let crc = fields.next()?.strip_prefix("0x")?;
-        let (name, owner, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        let export = Export {
-            crc: u32::from_str_radix(crc, 16).ok()?,
-            owner: owner.to_owned(),
-            gpl_only: kind.contains("_GPL"),
-            namespace: fields.next().unwrap_or_default().to_owned(),
-        };
-        Some((name.to_owned(), export))
+impl Exports {
+    /// Of the file's text.
+    pub fn of(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What is exported by this name.
+    pub fn get(&self, name: &str) -> Option<Export> {
+        let wanted = format!("\t{name}\t");
+        let mut places = memchr::memmem::find_iter(self.0.as_bytes(), wanted.as_bytes());
+        places.find_map(|at| {
+            let start = self.0[..at].rfind('\n').map_or(0, |end| end + 1);
+            let (found, export) = export(self.0[start..].lines().next()?)?;
+            (found == name).then_some(export)
+        })
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.lines().filter_map(|line| Some(export(line)?.0))
+    }
+}
+
+fn export(line: &str) -> Option<(&str, Export)> {
+    let mut fields = line.split('\t');
+    let crc = fields.next()?.strip_prefix("0x")?;
+    let (name, owner, kind) = (fields.next()?, fields.next()?, fields.next()?);
+    let export = Export {
+        crc: u32::from_str_radix(crc, 16).ok()?,
+        owner: owner.to_owned(),
+        gpl_only: kind.contains("_GPL"),
+        namespace: fields.next().unwrap_or_default().to_owned(),
     };
-    text.lines().filter_map(line).collect()
+    Some((name, export))
 }
 
 #[cfg(test)]
@@ -110,10 +134,16 @@ mod tests {
     fn module_symvers_is_read_with_and_without_namespace() {
         let text = "0x1a2b3c4d\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n\
                     0x00000000\ta\tdrivers/a\tEXPORT_SYMBOL_GPL\tUSB\nrubbish\n";
-        let exports = symvers(text);
-        assert_eq!(exports.len(), 2);
-        let printk = &exports["_printk"];
+        let exports = Exports::of(text.to_owned());
+        assert_eq!(exports.names().collect::<Vec<_>>(), ["_printk", "a"]);
+        let printk = exports.get("_printk").unwrap();
         assert_eq!((printk.crc, &*printk.owner, printk.gpl_only), (0x1a2b3c4d, "vmlinux", false));
-        assert!(exports["a"].gpl_only && exports["a"].namespace == "USB");
+        let a = exports.get("a").unwrap();
+        assert!(a.gpl_only && a.namespace == "USB");
+        // What is no name.
+        assert_eq!(
+            ["vmlinux", "drivers/a", "rubbish", "", "a\tdrivers/a"].map(|it| exports.get(it)),
+            [const { None }; 5]
+        );
     }
 }

@@ -8,7 +8,7 @@ mod origin;
 #[cfg(test)]
 mod tests;
 
-pub use facts::Facts;
+pub use facts::{Exports, Facts};
 
 use base::{
     cache::{Cache, Fault},
@@ -216,7 +216,7 @@ fn symbols(modules: &[(&Candidate, Module)], facts: &Facts, cache: &Cache) -> Ve
                 Some((owner.name.as_str(), export.gpl_only))
             });
             let kernels = exports.get(name);
-            let (owner, gpl_only) = match (other, kernels) {
+            let (owner, gpl_only) = match (other, &kernels) {
                 (Some((owner, gpl_only)), _) => (owner, gpl_only),
                 (None, Some(export)) if export.owner == "vmlinux" => ("the kernel", export.gpl_only),
                 // A module of the kernel's own that is not in the guest.
@@ -246,7 +246,7 @@ fn symbols(modules: &[(&Candidate, Module)], facts: &Facts, cache: &Cache) -> Ve
                     ),
                 ));
             }
-            if let (None, Some(export)) = (other, kernels) {
+            if let (None, Some(export)) = (other, &kernels) {
                 problems
                     .extend(version(module, name, export.crc, facts).map(|what| problem(candidate, what)));
                 problems.extend(
@@ -338,7 +338,7 @@ fn advice(name: &str, origin: Option<&Origin>, facts: &Facts) -> String {
     if facts.knows(name) {
         return "the kernel has it, but does not export it to modules".into();
     }
-    let known = facts.exports.iter().flat_map(|exports| exports.keys()).map(String::as_str);
+    let known = facts.exports.iter().flat_map(Exports::names);
     match diagnostic::nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {

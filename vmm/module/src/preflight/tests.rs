@@ -29,24 +29,18 @@ const GOOD: Made = Made {
     init: true,
 };
 
-fn export(crc: u32, owner: &str, gpl_only: bool, namespace: &str) -> facts::Export {
-    facts::Export { crc, owner: owner.into(), gpl_only, namespace: namespace.into() }
-}
-
 fn setup() -> Setup {
-    let exports = [
-        ("_printk", export(0x11, "vmlinux", false, "")),
-        ("gpl_thing", export(0x22, "vmlinux", true, "")),
-        ("usb_thing", export(0x33, "vmlinux", false, "USB")),
-        ("fat_thing", export(0x44, "fs/fat/fat", false, "")),
-    ];
+    let exports = "0x00000011\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n\
+        0x00000022\tgpl_thing\tvmlinux\tEXPORT_SYMBOL_GPL\t\n\
+        0x00000033\tusb_thing\tvmlinux\tEXPORT_SYMBOL\tUSB\n\
+        0x00000044\tfat_thing\tfs/fat/fat\tEXPORT_SYMBOL\t\n";
     let folder = tempfile::tempdir().unwrap();
     let map = folder.path().join("System.map");
     fs::write(&map, "ffffffff81000000 T hidden_thing\n").unwrap();
     let facts = Facts {
         release: "6.12.1-x".into(),
         vermagic: Some("6.12.1-x SMP mod_unload ".into()),
-        exports: Some(exports.into_iter().map(|(name, export)| (name.to_owned(), export)).collect()),
+        exports: Some(Exports::of(exports.to_owned())),
         config: Some(HashMap::new()),
         map,
     };

@@ -1,6 +1,6 @@
 //! An expectation that does not hold fails: that one, and nothing else.
 
-use super::support::{fixture, run, run_text, shipped_text};
+use super::support::{Ran, fixture, run, run_text, shipped_text};
 
 /// Runs chardev.yaml with one expectation changed, and returns which steps did not pass.
 #[track_caller]
@@ -46,4 +46,16 @@ fn wrong_count_fails_the_run_though_every_step_passes() {
     assert_eq!(ran.step_verdicts(), ["pass"], "{}", ran.text);
     assert_eq!(ran.report()["failures"].as_array().unwrap().len(), 1, "{}", ran.text);
     ran.says("getppid");
+}
+
+#[test]
+fn a_drawn_value_comes_into_the_guest_and_into_the_report() {
+    let text = "params: {word: {draw: text, length: 20}}\nsteps:\n  - {run: [/bin/echo, $word], expect: {stdout: $word}}\n";
+    let (first, second) = (run_text(text), run_text(text));
+    let drawn = |ran: &Ran| ran.report()["scenario"]["drawn"]["word"].as_str().unwrap().to_owned();
+    for ran in [&first, &second] {
+        ran.ends_with("pass", 0);
+        ran.says(&format!("drawn     word={}", drawn(ran)));
+    }
+    assert_ne!(drawn(&first), drawn(&second));
 }

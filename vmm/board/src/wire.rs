@@ -11,8 +11,8 @@ pub use end::{Blame, EndReason, Evidence, MissingVcpu, SyscallCount, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
-    ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Landmarks, LogRecord,
-    Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest,
+    ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Landmarks,
+    LogRecord, Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest,
 };
 
 /// What machine to build and boot.

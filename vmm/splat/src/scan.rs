@@ -26,8 +26,8 @@ const MAX_FINDINGS: usize = 10_000;
 /// their order, and [`CUT_HERE`].
 static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let keys = PATTERNS.iter().map(|pattern| pattern.key).chain([CUT_HERE]);
-    // Every line goes through it, and there is only one: it may be large.
-    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(keys).expect("constant patterns")
+    // A full table would take longer to be built than most logs to be looked through with it.
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(keys).expect("constant patterns")
 });
 
 /// Compiled when first needed: a log seldom has more than a few kinds, and all of them take longer than a scenario may.

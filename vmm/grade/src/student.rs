@@ -50,7 +50,7 @@ pub struct Read {
     pub entry: Entry,
     /// The files, or why there are none.
     pub files: Result<Files, Wrong>,
-    /// Changes with the files, the assignment and the kernel.
+    /// Changes with the files, the assignment, the kernel and the release of this program.
     pub key: String,
 }
 
@@ -67,7 +67,9 @@ impl Common<'_> {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         };
-        for part in [FORMAT, &self.assignment.identity, &self.kernel, &entry.student] {
+        // Another release may see what this one does not.
+        let release = env!("CARGO_PKG_VERSION");
+        for part in [FORMAT, release, &self.assignment.identity, &self.kernel, &entry.student] {
             add(part.as_bytes());
         }
         match &files {

@@ -81,7 +81,14 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
     fs::write(&path, quick).unwrap();
 
     let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
-    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    // Which of two is meant nobody knows, and a zero would be wrong for one of them.
+    assert_eq!(ran.code, Some(3), "{}", ran.text);
+    let twice = row(&out, "twice");
+    assert!(
+        twice.contains(",not graded,,10,")
+            && twice.contains("two submissions have this name: twice, twice.zip"),
+        "{twice}"
+    );
     assert!(row(&out, "good").starts_with("good,graded,10,10,0,10"), "{}", ran.text);
     assert!(row(&out, "no license").starts_with("no license,graded,8,10,2,10"), "{}", ran.text);
     assert!(row(&out, "version").starts_with("version,graded,10,10,0,10"), "{}", ran.text);
@@ -91,7 +98,6 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
         ("slow", "it does not build"),
         ("binary", "hello.ko is a built module"),
         ("huge", "larger than 200 KiB"),
-        ("twice", "two submissions have this name: twice, twice.zip"),
         ("empty", "nothing in it"),
         ("linked", "the link hello.c leads out of the submission"),
         ("damaged", "pack it again"),
@@ -119,7 +125,8 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
 fn a_grading_goes_on_where_it_was_and_shards_come_together() {
     let folder = TempDir::new().unwrap();
     let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
-    for student in ["a", "b"] {
+    // Names of different shards.
+    for student in ["a", "e"] {
         hand_in(&submissions, student, "hello.c", format!("// {student}\n{HELLO}").as_bytes());
     }
     let assignment = assignment();
@@ -133,12 +140,12 @@ fn a_grading_goes_on_where_it_was_and_shards_come_together() {
     let (first, second) = (shard(1), shard(2));
     let ran = grade(&["merge", path, words(&first), words(&second), "--out", words(&out)]);
     ran.says("2 students: 2 graded");
-    assert!(row(&out, "a").starts_with("a,graded,10") && row(&out, "b").starts_with("b,graded,10"));
+    assert!(row(&out, "a").starts_with("a,graded,10") && row(&out, "e").starts_with("e,graded,10"));
 
-    hand_in(&submissions, "b", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
+    hand_in(&submissions, "e", "hello.c", HELLO.replace("pr_info(\"hello, world\\n\");", "").as_bytes());
     let ran = grade(&[path, given, "--out", words(&out)]);
     ran.says("1 as before");
-    assert!(row(&out, "b").starts_with("b,graded,0"), "what changed is graded again: {}", ran.text);
+    assert!(row(&out, "e").starts_with("e,graded,0"), "what changed is graded again: {}", ran.text);
     let ran = grade(&[path, given, "--out", words(&out)]);
     ran.says("2 as before");
     assert!(ran.took < Duration::from_secs(5), "nothing is built or run: {:?}", ran.took);

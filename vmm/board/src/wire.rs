@@ -11,7 +11,7 @@ pub use end::{Blame, EndReason, Evidence, MissingVcpu, SyscallCount, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
-    ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Landmarks,
+    ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Key, Landmarks,
     LogRecord, Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest,
 };
 

@@ -1,7 +1,7 @@
 //! What programs are: the pages of their files that a process has in memory unchanged, for who looks at it from outside.
 
 use crate::image::why_not_static;
-use board::wire::{Code, PAGE, digest};
+use board::wire::{Code, Key, PAGE, digest};
 use object::{Object, ObjectKind, ObjectSegment, SegmentFlags, elf::PF_W};
 use std::{collections::BTreeMap, ops::Range};
 
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ops::Range};
 const MOST_PAGES: u64 = 1 << 14;
 
 /// Of a static program for x86-64; nothing is known of others, whose code lies in libraries as well, or unpacks itself (UPX).
-pub fn of(elf: &[u8]) -> Option<Code> {
+pub fn of(elf: &[u8], key: Key) -> Option<Code> {
     let is_packed = elf[..elf.len().min(PAGE as usize)].windows(4).any(|word| word == b"UPX!");
     if is_packed || why_not_static(elf).is_some() {
         return None;
@@ -43,12 +43,12 @@ pub fn of(elf: &[u8]) -> Option<Code> {
             let there = elf.get(at..)?;
             let mut bytes = there[..there.len().min(PAGE as usize)].to_vec();
             bytes.resize(PAGE as usize, 0);
-            pages.insert(page, digest(&bytes));
+            pages.insert(page, digest(key, &bytes));
         }
     }
     let is_known = |page: u64| !unknown.iter().any(|other| other.start < page + PAGE && page < other.end);
     pages.retain(|page, _| is_known(*page));
-    (!pages.is_empty()).then_some(Code { pages, moves })
+    (!pages.is_empty()).then_some(Code { key, pages, moves })
 }
 
 /// The interpreter of a script (binfmt_script of fs/binfmt_script.c).
@@ -85,6 +85,7 @@ mod tests {
         elf
     }
 
+    const KEY: Key = 7;
     const EXECUTABLE: u8 = 2;
     const LOAD: u32 = 1;
     const READ_EXECUTE: u32 = 5;
@@ -92,18 +93,18 @@ mod tests {
 
     #[test]
     fn pages_that_nobody_writes_to_are_known_as_the_kernel_maps_them() {
-        let of = |kind, headers: &[Vec<u8>]| super::of(&elf(kind, headers));
+        let of = |kind, headers: &[Vec<u8>]| super::of(&elf(kind, headers), KEY);
         let text = header(LOAD, READ_EXECUTE, [0x1000, 0x40_1000, 0x1800, 0x1800]);
         let code = of(EXECUTABLE, std::slice::from_ref(&text)).unwrap();
         let known: Vec<(u64, Digest)> = code.pages.into_iter().collect();
         assert!(!code.moves);
-        assert_eq!(known, [(0x40_1000, digest(&[2; 4096])), (0x40_2000, digest(&[3; 4096]))]);
+        assert_eq!(known, [(0x40_1000, digest(KEY, &[2; 4096])), (0x40_2000, digest(KEY, &[3; 4096]))]);
         // It begins within a page, and ends where the file does.
         let end = header(LOAD, READ_EXECUTE, [0x2100, 0x40_2100, 0x1700, 0x1700]);
         let last = [[4; 2048], [0; 2048]].concat();
         let known = of(EXECUTABLE, &[end]).unwrap().pages;
-        assert_eq!(known[&0x40_2000], digest(&[3; 4096]));
-        assert_eq!(known[&0x40_3000], digest(&last));
+        assert_eq!(known[&0x40_2000], digest(KEY, &[3; 4096]));
+        assert_eq!(known[&0x40_3000], digest(KEY, &last));
         // Data begins in the last page of the text.
         let data = header(LOAD, READ_WRITE, [0x2800, 0x40_2800, 0x10, 0x9000]);
         let known = of(EXECUTABLE, &[text.clone(), data]).unwrap().pages;
@@ -115,6 +116,7 @@ mod tests {
     #[test]
     fn nothing_is_known_of_what_is_no_static_program() {
         let text = header(LOAD, READ_EXECUTE, [0x1000, 0x40_1000, 0x1000, 0x1000]);
+        let of = |elf: &[u8]| super::of(elf, KEY);
         let loader = header(3, 4, [0x100, 0x40_0100, 0x10, 0x10]);
         assert_eq!(of(&elf(3, &[text.clone(), loader])), None);
         assert_eq!(of(&elf(1, std::slice::from_ref(&text))), None);

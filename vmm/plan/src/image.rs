@@ -3,7 +3,7 @@
 //! So all scenarios with the same kind of image boot the same guest, which can be saved.
 
 use crate::{code, luggage};
-use board::wire::Code;
+use board::wire::{Code, Key};
 use initramfs::{Initramfs, NodeKind};
 use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
@@ -181,11 +181,11 @@ pub struct Assembled {
 }
 
 /// Puts the guest's initramfs together. The same input gives the same bytes. Of `programs`, named as steps run them, it says what
-/// they are.
+/// they are, by hashes under this key.
 ///
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
-pub fn assemble(image: &Image, programs: &BTreeSet<&str>) -> Result<Assembled, ImageError> {
+pub fn assemble(image: &Image, programs: (&BTreeSet<&str>, Key)) -> Result<Assembled, ImageError> {
     let agent = match shipped::agent() {
         Some(agent) => agent.to_owned(),
         None => static_executable(&find_agent()?, OWN_CONFIG)?,
@@ -196,27 +196,31 @@ pub fn assemble(image: &Image, programs: &BTreeSet<&str>) -> Result<Assembled, I
 /// What to do about an agent that is not static.
 const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.toml";
 
-fn put_together(image: &Image, agent: Vec<u8>, programs: &BTreeSet<&str>) -> Result<Assembled, ImageError> {
+fn put_together(
+    image: &Image,
+    agent: Vec<u8>,
+    (programs, key): (&BTreeSet<&str>, Key),
+) -> Result<Assembled, ImageError> {
     let base = archive(
         &Image { early: image.early.clone(), busybox: image.busybox, ..Image::default() },
         agent.clone(),
     )?;
     // As a whole first, so that nothing is there twice.
     let whole = archive(image, agent)?;
-    let known = programs.iter().filter_map(|name| Some(((*name).to_owned(), program(&whole, name)?)));
+    let known = programs.iter().filter_map(|name| Some(((*name).to_owned(), program(&whole, name, key)?)));
     let (programs, luggage) = (known.collect(), luggage::pack(&whole, &base));
     Ok(Assembled { base: base.into_bytes(), luggage, programs })
 }
 
 /// What the guest executes by this name; of a script, what runs it.
-fn program(whole: &Initramfs, name: &str) -> Option<Code> {
+fn program(whole: &Initramfs, name: &str, key: Key) -> Option<Code> {
     let paths = match name.contains('/') {
         true => vec![name.to_owned()],
         false => PATH.iter().map(|folder| format!("{folder}/{name}")).collect(),
     };
     let file = paths.iter().find_map(|path| whole.content(path))?;
     let file = code::interpreter(file).map_or(Some(file), |path| whole.content(path))?;
-    code::of(file)
+    code::of(file, key)
 }
 
 fn archive(image: &Image, agent: Vec<u8>) -> Result<Initramfs, ImageError> {
@@ -352,7 +356,7 @@ mod tests {
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
         let agent = static_executable(&path, OWN_CONFIG)?;
-        let Assembled { base, luggage, .. } = put_together(image, agent, &BTreeSet::new())?;
+        let Assembled { base, luggage, .. } = put_together(image, agent, (&BTreeSet::new(), 0))?;
         assert!(contains(&base, "init\0") && !contains(&luggage, "init\0"));
         Ok([base, luggage].concat())
     }
@@ -430,7 +434,7 @@ mod tests {
         let image = Image { files: vec![script, text, link], busybox: true, ..Image::default() };
         let names =
             ["/bin/busybox", "echo", "/bin/sh", "/opt/script", "/opt/link", "/opt/text", "/none", "none"];
-        let known = put_together(&image, elf(&[1]), &names.into()).unwrap().programs;
+        let known = put_together(&image, elf(&[1]), (&names.into(), 7)).unwrap().programs;
         assert_eq!(
             known.keys().collect::<Vec<_>>(),
             ["/bin/busybox", "/bin/sh", "/opt/link", "/opt/script", "echo"]

@@ -13,27 +13,45 @@ pub const PAGE: u64 = 0x1000;
 /// So many pages are remembered as they are, so that they need not be hashed again.
 const MOST_KNOWN: usize = 2048;
 
-/// 128 bits of a page's BLAKE3.
-pub type Digest = [u8; 16];
+/// A page's hash.
+pub type Digest = u64;
+/// What no guest knows, so that it can make no page of another one's hash.
+pub type Key = u64;
 
-/// The digest of a page.
-pub fn digest(page: &[u8]) -> Digest {
-    let hash = blake3::hash(page);
-    std::array::from_fn(|index| hash.as_bytes()[index])
+/// 2^61 - 1, a prime.
+const PRIME: u128 = (1 << 61) - 1;
+
+/// The hash of a page by a key: the polynomial of its 32-bit words at the key, in the field of that prime (Carter and Wegman,
+/// "Universal classes of hash functions", 1979). Of two pages no more than 1024 of 2^61 keys make one hash. It takes an
+/// instruction a byte, where one that needs no key takes ten, which counts where processors are emulated.
+pub fn digest(key: Key, page: &[u8]) -> Digest {
+    let key = u128::from(key) % PRIME;
+    let square = key * key % PRIME;
+    let word = |bytes: &[u8]| u128::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    page.chunks_exact(8).fold(0, |hash, two| {
+        let sum = u128::from(hash) * square + word(&two[..4]) * key + word(&two[4..]);
+        let folded = (sum & PRIME) + (sum >> 61);
+        ((folded & PRIME) + (folded >> 61)) as u64
+    })
 }
 
 /// What a program has in memory and nobody writes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Code {
-    /// Addresses of pages, and what they hold.
+    /// The key of the hashes.
+    pub key: Key,
+    /// Addresses of pages, and the hashes of what they hold.
     pub pages: BTreeMap<u64, Digest>,
     /// It may lie anywhere, as a whole; addresses begin at 0 then.
     pub moves: bool,
 }
 
-/// Pages as they are, by their digests.
+/// Pages as they are, by their hashes under a key.
 #[derive(Debug, Default)]
-pub(crate) struct Known(BTreeMap<Digest, Vec<u8>>);
+pub(crate) struct Known {
+    key: Key,
+    pages: BTreeMap<Digest, Vec<u8>>,
+}
 
 impl Code {
     /// Where what a process has in memory is something else. It calls from `from`, if that is not 0; where it lies is known
@@ -45,6 +63,9 @@ impl Code {
         memory: &Memory,
         known: &mut Known,
     ) -> Option<u64> {
+        if known.key != self.key {
+            *known = Known { key: self.key, pages: BTreeMap::new() };
+        }
         // The byte before is the call's own.
         let caller = from.saturating_sub(1) & !(PAGE - 1);
         if !self.moves {
@@ -84,14 +105,14 @@ impl Known {
     /// Whether a page of the process's is this one; nothing where there is none in memory.
     fn is(&mut self, at: u64, digest: &Digest, user: &AddressSpace, memory: &Memory) -> Option<bool> {
         let place = user.translate(GuestVirtualAddress(at))?;
-        if self.0.get(digest).is_some_and(|page| holds(memory, place, page) == Some(true)) {
+        if self.pages.get(digest).is_some_and(|page| holds(memory, place, page) == Some(true)) {
             return Some(true);
         }
         let mut page = vec![0; PAGE as usize];
         let read = memory.read_slice(&mut page, GuestAddress(place.0)).is_ok();
-        let is = read && self::digest(&page) == *digest;
-        if is && self.0.len() < MOST_KNOWN {
-            self.0.insert(*digest, page);
+        let is = read && self::digest(self.key, &page) == *digest;
+        if is && self.pages.len() < MOST_KNOWN {
+            self.pages.insert(*digest, page);
         }
         Some(is)
     }
@@ -119,8 +140,28 @@ mod tests {
     }
 
     fn code(pages: &[(u64, u8)], moves: bool) -> Code {
-        let pages = pages.iter().map(|(at, byte)| (*at, digest(&[*byte; PAGE as usize]))).collect();
-        Code { pages, moves }
+        let key = 7;
+        let pages = pages.iter().map(|(at, byte)| (*at, digest(key, &[*byte; PAGE as usize]))).collect();
+        Code { key, pages, moves }
+    }
+
+    #[test]
+    fn a_page_that_differs_in_a_bit_or_in_order_has_another_hash() {
+        let page: Vec<u8> = (0..PAGE).map(|at| (at * 7 % 251) as u8).collect();
+        let other = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut page = page.clone();
+            change(&mut page);
+            digest(0x1234_5678_9abc_def1, &page)
+        };
+        let mut hashes =
+            vec![other(&|_| {}), other(&|page| page.swap(0, 4)), other(&|page| page.rotate_left(8))];
+        hashes.extend((0..4096 * 8).step_by(97).map(|bit| other(&|page| page[bit / 8] ^= 1 << (bit % 8))));
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
+        assert_ne!(digest(5, &page), digest(6, &page));
+        assert!(digest(u64::MAX, &[0xff; PAGE as usize]) <= PRIME as u64);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use base::{
     cache::{Cache, CacheError, Fault, Stage},
     wanted::Wanted,
 };
-use board::wire::{Code, FUNCTIONS, GuardOrder, Landmarks, SYMBOLS, Spec};
+use board::wire::{Code, FUNCTIONS, GuardOrder, Key, Landmarks, SYMBOLS, Spec};
 use judge::{Build, Names};
 use kernel::{Fit, Kernel, lines::Lines, symbols::Symbols, syscall_table::SyscallTable};
 use module::preflight::Facts;
@@ -26,6 +26,7 @@ use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::Read,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -254,9 +255,12 @@ fn initramfs(
         files.extend(index.into_iter().filter(|file| !own.contains(&file.path)));
         release = Some(kernel.release.clone());
     }
+    let mut key = [0; 8];
+    let drawn = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut key));
+    drawn.map_err(CacheError::io("read", Path::new("/dev/urandom")))?;
     let image = Image { modules, early: kernel.early.clone(), files, busybox, release, autoload };
-    let Assembled { base, luggage, programs } =
-        image::assemble(&image, programs).map_err(|error| match error {
+    let Assembled { base, luggage, programs } = image::assemble(&image, (programs, Key::from_le_bytes(key)))
+        .map_err(|error| match error {
             // Only what a scenario brings can be there twice, or have no proper path.
             ImageError::Archive(error) => Abort::input(format!(
                 "{}: `files` and `modules` can't be put into the guest: {error}",

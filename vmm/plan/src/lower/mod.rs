@@ -236,6 +236,11 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     for place in at {
         if *place == Place::Memory {
             find_leaks(&mut ops, when);
+            if when == When::After {
+                // Names in sysfs and much else are freed a grace period of RCU later, which comes when the processor rests.
+                let rest = call(numbers::POLL, vec![Operand::Int(0), Operand::Int(0), Operand::Int(GRACE)]);
+                ops.push(Op { role: Role::Also(None), what: rest });
+            }
             if when == When::After && calls.checks_slabs() {
                 check_slabs(&mut ops);
             }
@@ -264,6 +269,9 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     }
     ops
 }
+
+/// Longer than two grace periods take a kernel that has nothing else to do, in ms: some ticks each.
+const GRACE: u64 = 30;
 
 /// Has kmemleak forget what it found before, or look twice: what is younger than five seconds is no leak yet, and what
 /// changes between two looks neither (Documentation/dev-tools/kmemleak.rst). Reads what it found. A kernel without it

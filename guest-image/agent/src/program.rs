@@ -10,14 +10,12 @@ use nix::{
     poll::{PollFd, PollTimeout, poll},
     unistd::{self, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve},
 };
-use protocol::{FromAgent, Outcome, Reply, Stream};
+use protocol::{FromAgent, Outcome, PATH, Reply, Stream};
 use std::{
     ffi::CString,
     path::Path,
     time::{Duration, Instant},
 };
-
-const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 
 /// So many pieces of 16 KiB are taken of each output at a time: as much as a pipe holds by default.
 const PIECES: usize = 4;

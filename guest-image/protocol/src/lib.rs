@@ -20,6 +20,6 @@ mod message;
 
 pub use frame::{FrameError, Frames, MAX_FRAME, encode, encode_up_to};
 pub use message::{
-    Action, Arg, Call, Content, Door, FromAgent, Hello, Link, Made, OWN_DEV, OWN_PROC, Outcome, Placed,
+    Action, Arg, Call, Content, Door, FromAgent, Hello, Link, Made, OWN_DEV, OWN_PROC, Outcome, PATH, Placed,
     Reply, Request, Stream, VERSION, errno,
 };

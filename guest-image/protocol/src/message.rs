@@ -12,6 +12,9 @@ pub const OWN_PROC: i32 = 1010;
 /// The same of devtmpfs.
 pub const OWN_DEV: i32 = 1011;
 
+/// Where the agent looks for a program that is named without a folder; and so does who wants to know which that is.
+pub const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
+
 /// Harness to agent: do this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {

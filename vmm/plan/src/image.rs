@@ -23,9 +23,6 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 /// What the kernel runs when it wants a module: CONFIG_MODPROBE_PATH's default.
 const MODPROBE: &str = "/sbin/modprobe";
 
-/// Where the agent looks for a program that is named without a folder.
-const PATH: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
-
 /// Folders that every guest has.
 const FOLDERS: &[(&str, u32)] = &[
     ("/bin", 0o755),
@@ -216,7 +213,7 @@ fn put_together(
 fn program(whole: &Initramfs, name: &str, key: Key) -> Option<Code> {
     let paths = match name.contains('/') {
         true => vec![name.to_owned()],
-        false => PATH.iter().map(|folder| format!("{folder}/{name}")).collect(),
+        false => protocol::PATH.iter().map(|folder| format!("{folder}/{name}")).collect(),
     };
     let file = paths.iter().find_map(|path| whole.content(path))?;
     let file = code::interpreter(file).map_or(Some(file), |path| whole.content(path))?;

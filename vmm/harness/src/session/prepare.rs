@@ -95,6 +95,8 @@ pub(crate) fn the_rest(
         table: kernel.syscalls.clone(),
         frees_at_once: !facts.has("KASAN"),
         checks_slabs: !checks.is_empty(),
+        // The file is certain in what was looked at: 6.12 and later.
+        waits_for_rcu: facts.has("TREE_RCU") && series(&facts.release) >= (6, 12),
     };
     // Bad names are found before anything else is built.
     let steps =
@@ -304,6 +306,7 @@ struct Calls {
     table: SyscallTable,
     frees_at_once: bool,
     checks_slabs: bool,
+    waits_for_rcu: bool,
 }
 
 impl SyscallNames for Calls {
@@ -326,6 +329,16 @@ impl SyscallNames for Calls {
     fn checks_slabs(&self) -> bool {
         self.checks_slabs
     }
+
+    fn waits_for_rcu(&self) -> bool {
+        self.waits_for_rcu
+    }
+}
+
+/// The series that a release is of: 6 and 12 of `6.12.117-vmm`.
+fn series(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// What is watched over.

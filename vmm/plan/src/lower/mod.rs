@@ -33,6 +33,10 @@ pub trait SyscallNames {
     fn checks_slabs(&self) -> bool {
         false
     }
+    /// Whether it can be asked to wait for what RCU has to free.
+    fn waits_for_rcu(&self) -> bool {
+        false
+    }
 }
 
 /// Steps in the agent's terms.
@@ -237,9 +241,7 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
         if *place == Place::Memory {
             find_leaks(&mut ops, when);
             if when == When::After {
-                // Names in sysfs and much else are freed a grace period of RCU later, which comes when the processor rests.
-                let rest = call(numbers::POLL, vec![Operand::Int(0), Operand::Int(0), Operand::Int(GRACE)]);
-                ops.push(Op { role: Role::Also(None), what: rest });
+                let_rcu_free(&mut ops, calls);
             }
             if when == When::After && calls.checks_slabs() {
                 check_slabs(&mut ops);
@@ -270,8 +272,29 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     ops
 }
 
-/// Longer than two grace periods take a kernel that has nothing else to do, in ms: some ticks each.
-const GRACE: u64 = 30;
+/// Names in sysfs and much else are freed a grace period of RCU later. Writing to this parameter waits until all of it
+/// was (rcu_barrier; Documentation/admin-guide/kernel-parameters.txt, rcutree.do_rcu_barrier).
+fn let_rcu_free(ops: &mut Vec<Op>, calls: &dyn SyscallNames) {
+    const FILE: &str = "/sys/module/rcutree/parameters/do_rcu_barrier";
+    /// Longer than two grace periods take a kernel that has nothing else to do, in ms: some ticks each.
+    const GRACE: u64 = 30;
+    if calls.waits_for_rcu() {
+        write_one(ops, FILE);
+    } else {
+        let rest = call(numbers::POLL, vec![Operand::Int(0), Operand::Int(0), Operand::Int(GRACE)]);
+        ops.push(Op { role: Role::Also(None), what: rest });
+    }
+}
+
+/// Writes "1" to a file that may be none.
+fn write_one(ops: &mut Vec<Op>, path: &str) {
+    let also = |what| Op { role: Role::Also(None), what };
+    let file = ops.len();
+    ops.push(also(open(path, (OFlag::O_WRONLY | OFlag::O_CLOEXEC).bits() as u64, 0)));
+    let one = vec![Operand::Op(file), Operand::In(b"1".to_vec()), Operand::Int(1)];
+    ops.push(also(call(numbers::WRITE, one)));
+    ops.push(also(call(numbers::CLOSE, vec![Operand::Op(file)])));
+}
 
 /// Has kmemleak forget what it found before, or look twice: what is younger than five seconds is no leak yet, and what
 /// changes between two looks neither (Documentation/dev-tools/kmemleak.rst). Reads what it found. A kernel without it
@@ -312,14 +335,8 @@ fn check_slabs(ops: &mut Vec<Op>) {
     // Those of create_kmalloc_caches (mm/slab_common.c) that most memory comes from.
     const SIZES: [&str; 13] =
         ["8", "16", "32", "64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k"];
-    let also = |what| Op { role: Role::Also(None), what };
     for size in SIZES {
-        let file = ops.len();
-        let path = format!("/sys/kernel/slab/kmalloc-{size}/validate");
-        ops.push(also(open(&path, (OFlag::O_WRONLY | OFlag::O_CLOEXEC).bits() as u64, 0)));
-        let one = vec![Operand::Op(file), Operand::In(b"1".to_vec()), Operand::Int(1)];
-        ops.push(also(call(numbers::WRITE, one)));
-        ops.push(also(call(numbers::CLOSE, vec![Operand::Op(file)])));
+        write_one(ops, &format!("/sys/kernel/slab/kmalloc-{size}/validate"));
     }
 }
 

@@ -9,6 +9,8 @@ mod files;
 mod folders;
 #[path = "hostile/killed.rs"]
 mod killed;
+#[path = "hostile/read.rs"]
+mod read;
 
 use std::{
     path::{Path, PathBuf},

@@ -53,6 +53,10 @@ fn main() -> ExitCode {
     if std::env::args_os().skip(1).eq(["machine", "serve"]) {
         return machine::serve();
     }
+    // The same for what reads files of others.
+    if std::env::args_os().nth(1).is_some_and(|word| word == jail::reader::COMMAND) {
+        return read();
+    }
     // Usage errors exit with 2.
     let Cli { command, require_jail, project } = Cli::parse();
     project::fall_back_to(brought::project);
@@ -84,6 +88,20 @@ fn main() -> ExitCode {
             let code = user(command);
             runner::resume();
             ExitCode::from(code)
+        }
+    }
+}
+
+/// Reads what others wrote, as [`jail::reader`] starts it.
+fn read() -> ExitCode {
+    let mut readers = vec![&base::unpack::READER, &::module::preflight::READER, &::grade::READER];
+    readers.extend(::kernel::READERS);
+    let arguments: Vec<_> = std::env::args_os().skip(2).collect();
+    match jail::reader::serve(&readers, &arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: failed to read what others wrote: {error}");
+            ExitCode::from(exit::code(judge::Verdict::Infra))
         }
     }
 }

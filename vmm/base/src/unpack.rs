@@ -1,6 +1,11 @@
 //! What distributions compress: kernels, modules, configurations. Told by the content, not by the names.
 
-use std::io::{self, Read};
+use jail::reader::{Answers, Reader, answers};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 use thiserror::Error;
 
 /// No kernel and no module is larger once unpacked, in bytes: what is, is a bomb.
@@ -19,14 +24,60 @@ pub fn module_name(file: &str) -> Option<&str> {
 }
 
 /// It can't be unpacked.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Deserialize, Error, PartialEq, Eq, Serialize)]
 pub enum UnpackError {
     /// Of this format, as its decoder says.
     #[error("its {0} compression is cut off or damaged ({1})")]
-    Damaged(&'static str, String),
+    Damaged(String, String),
+    /// It was not read to its end.
+    #[error("{0}")]
+    Unread(String),
     /// It is no file of our kinds.
     #[error("it is larger than 1 GiB once unpacked")]
     Large,
+}
+
+/// What unpacks: twice the limit, since what grows is doubled, and something for the decoder.
+pub static READER: Reader = Reader { name: "unpack", memory: 3 << 30, open };
+
+fn open(_: Option<File>) -> Answers {
+    answers(|(): (), bytes| match unpack(bytes) {
+        Ok(content) => (Ok(()), content),
+        Err(error) => (Err(error), Vec::new()),
+    })
+}
+
+/// As [`unpack`], in a process of its own.
+///
+/// # Errors
+/// See [`UnpackError`].
+pub fn unpack_apart(bytes: Vec<u8>) -> Result<Vec<u8>, UnpackError> {
+    if format(&bytes).is_none() {
+        return Ok(bytes);
+    }
+    let asked = READER.ask::<(), Result<(), UnpackError>>(&(), &bytes);
+    let (answer, content) = asked.map_err(|error| UnpackError::Unread(error.to_string()))?;
+    answer.map(|()| content)
+}
+
+/// A way to compress.
+#[derive(Clone, Copy)]
+enum Format {
+    Xz,
+    Zstd,
+    Gzip,
+    Lz4,
+}
+
+/// By the formats' magic numbers: xz-file-format 1.2.0 (2.1.1.1), RFC 8878 (3.1.1), RFC 1952 (2.3.1), lz4_Frame_format.md ("Legacy frame").
+fn format(bytes: &[u8]) -> Option<Format> {
+    match bytes {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Format::Zstd),
+        [0x1f, 0x8b, ..] => Some(Format::Gzip),
+        [0x02, 0x21, 0x4c, 0x18, ..] => Some(Format::Lz4),
+        _ => None,
+    }
 }
 
 /// The content of what may be compressed; what is not stays as it is. Behind the compressed data anything may follow:
@@ -35,21 +86,17 @@ pub enum UnpackError {
 /// # Errors
 /// See [`UnpackError`].
 pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, UnpackError> {
-    // The formats' magic numbers: xz-file-format 1.2.0 (2.1.1.1), RFC 8878 (3.1.1), RFC 1952 (2.3.1), lz4_Frame_format.md
-    // ("Legacy frame").
-    let (format, content) = match &*bytes {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            ("xz", read(lzma_rust2::XzReader::new_mem_limit(&*bytes, false, XZ_MEMORY_KIB)))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => (
+    let (format, content) = match format(&bytes) {
+        Some(Format::Xz) => ("xz", read(lzma_rust2::XzReader::new_mem_limit(&*bytes, false, XZ_MEMORY_KIB))),
+        Some(Format::Zstd) => (
             "zstd",
             ruzstd::decoding::StreamingDecoder::new(&*bytes).map_err(io::Error::other).and_then(read),
         ),
-        [0x1f, 0x8b, ..] => ("gzip", read(flate2::bufread::GzDecoder::new(&*bytes))),
-        [0x02, 0x21, 0x4c, 0x18, rest @ ..] => ("lz4", lz4(rest)),
-        _ => return Ok(bytes),
+        Some(Format::Gzip) => ("gzip", read(flate2::bufread::GzDecoder::new(&*bytes))),
+        Some(Format::Lz4) => ("lz4", lz4(&bytes[4..])),
+        None => return Ok(bytes),
     };
-    let content = content.map_err(|error| UnpackError::Damaged(format, error.to_string()))?;
+    let content = content.map_err(|error| UnpackError::Damaged(format.to_owned(), error.to_string()))?;
     if content.len() as u64 > LIMIT { Err(UnpackError::Large) } else { Ok(content) }
 }
 
@@ -135,7 +182,7 @@ mod tests {
         let mut changed = pack(&["xz"], &[7; 10_000]);
         let middle = changed.len() / 2;
         changed[middle] ^= 0xff;
-        assert!(matches!(unpack(changed), Err(UnpackError::Damaged("xz", _))));
+        assert!(matches!(unpack(changed), Err(UnpackError::Damaged(it, _)) if it == "xz"));
         for (bytes, format) in [
             (&b"\x28\xb5\x2f\xfd\x20\x06\x31\x00\x00hel"[..], "zstd"),
             (b"\x28\xb5\x2f\xfd\x01", "zstd"),

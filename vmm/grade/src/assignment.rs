@@ -7,6 +7,7 @@ use base::wanted::Wanted;
 use globset::GlobSet;
 use regex::Regex;
 use scenario::Draw;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// What students are to do, and what it is worth.
@@ -181,7 +182,7 @@ pub struct Penalties {
 }
 
 /// What a submission may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Files, unpacked.
     pub files: usize,

@@ -10,6 +10,7 @@ mod folder;
 mod listing;
 
 pub(crate) use budget::Budget;
+pub use budget::READER;
 pub use listing::{Entry, Listing, again, list, single};
 
 use crate::assignment::Limits;
@@ -82,7 +83,7 @@ fn take(path: &Path, name: &str, budget: &mut Budget) -> Result<(), Wrong> {
         return Ok(());
     }
     let bytes = folder::content(path, name, budget)?;
-    Ok(budget.add(name, bytes, 0)?)
+    budget.take(name, bytes)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ mod table;
 pub use all::{Graded, Grading, all, merge, remarks};
 pub use assignment::Assignment;
 pub use check::{Checked, check};
-pub use intake::{Entry, Listing, list, single};
+pub use intake::{Entry, Listing, READER, list, single};
 pub use points::Points;
 pub use record::{Record, State};
 pub use run::is_shown;

@@ -34,6 +34,8 @@ pub enum Work {
     Vcpu,
     /// It talks to the harness, and reads the guest's memory.
     Serve,
+    /// It reads a file, and computes.
+    Read,
 }
 
 /// The user and group that have nothing (Debian's nobody and nogroup, the kernel's `overflowuid`).
@@ -153,14 +155,23 @@ const SERVING: [i64; 20] = [
     libc::SYS_set_robust_list,
 ];
 
+/// What only that needs that reads a file.
+const READING: [i64; 5] =
+    [libc::SYS_lseek, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_pread64];
+
 fn allowed(work: Work) -> BTreeMap<i64, Vec<SeccompRule>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON.map(|call| (call, Vec::new())).into();
-    if work != Work::Vcpu {
-        rules.extend(SERVING.map(|call| (call, Vec::new())));
+    let more = match work {
+        Work::Vcpu => &[][..],
+        Work::Serve => &SERVING,
+        Work::Read => &READING,
+    };
+    rules.extend(more.iter().map(|call| (*call, Vec::new())));
+    if work != Work::Read {
+        // KVM's own requests, and no other driver's (include/uapi/linux/kvm.h: KVMIO).
+        const KVM: u64 = 0xae << 8;
+        rules.insert(libc::SYS_ioctl, only(1, SeccompCmpOp::MaskedEq(0xff00), KVM));
     }
-    // KVM's own requests, and no other driver's (include/uapi/linux/kvm.h: KVMIO).
-    const KVM: u64 = 0xae << 8;
-    rules.insert(libc::SYS_ioctl, only(1, SeccompCmpOp::MaskedEq(0xff00), KVM));
     // No memory becomes code.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, only(2, SeccompCmpOp::MaskedEq(PROT_EXEC as u64), 0));

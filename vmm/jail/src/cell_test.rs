@@ -41,7 +41,11 @@ fn of_nobody() {
 fn in_a_process_of_its_own() {
     let Ok(name) = env::var(ASKED) else { return };
     let (what, work) = name.split_once(':').unwrap();
-    let work = if work == "vcpu" { Work::Vcpu } else { Work::Serve };
+    let work = match work {
+        "vcpu" => Work::Vcpu,
+        "serve" => Work::Serve,
+        _ => Work::Read,
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     give_up(Files::Open).unwrap();
     let files =
@@ -80,7 +84,7 @@ fn in_a_process_of_its_own() {
 
 #[test]
 fn a_thread_does_its_work_and_nothing_else() {
-    for work in ["vcpu", "serve"] {
+    for work in ["vcpu", "serve", "read"] {
         assert!(attempt(&format!("work:{work}")).success(), "{work}");
         assert!(attempt(&format!("files:{work}")).success(), "{work}");
         for what in ["program", "thread", "socket", "accept", "kill", "chmod", "user", "mount", "device"] {
@@ -88,7 +92,7 @@ fn a_thread_does_its_work_and_nothing_else() {
             assert_eq!(status.signal(), Some(libc::SIGSYS), "{what} in {work}: {status}");
         }
     }
-    for work in ["vcpu", "serve"] {
+    for work in ["vcpu", "serve", "read"] {
         assert!(attempt(&format!("open:{work}")).success(), "{work}");
     }
 }

@@ -1,5 +1,5 @@
 //! What others hand in, and what it may do here: which files are taken ([`intake`]), how much of everything ([`Limits`],
-//! [`Budget`]), the box in which it is built ([`Sandbox`]), and the one in which a guest runs ([`cell`]).
+//! [`Budget`]), the box in which it is built ([`Sandbox`]), the one in which it is parsed ([`reader`]), and the one in which a guest runs ([`cell`]).
 //!
 //! It knows no kernel, no module and no scenario, and no other crate of this project.
 
@@ -10,6 +10,7 @@ pub mod confined;
 pub mod intake;
 mod landlocked;
 mod limits;
+pub mod reader;
 mod sandbox;
 mod watch;
 

@@ -1,7 +1,7 @@
 //! The configuration that fragments are put on.
 
 use super::{config::ConfigError, sources::hex};
-use base::unpack::unpack;
+use base::unpack::unpack_apart;
 use sha2::{Digest, Sha256};
 use std::{
     fmt, fs,
@@ -76,7 +76,7 @@ impl Base {
 fn configuration(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     let other =
         |found| ConfigError::Other { path: path.to_owned(), wanted: "a kernel's configuration", found };
-    let bytes = unpack(bytes).map_err(|error| other(error.to_string()))?;
+    let bytes = unpack_apart(bytes).map_err(|error| other(error.to_string()))?;
     let text = String::from_utf8_lossy(&bytes);
     match text.lines().any(|line| line.starts_with("CONFIG_")) {
         true => Ok(text.into_owned()),

@@ -20,11 +20,15 @@ use base::{
     unpack::{UnpackError, unpack},
 };
 use board::wire::Announce;
-use jail::{Limits, Refused, Sandbox, intake};
+use jail::{
+    Limits, Refused, Sandbox, intake,
+    reader::{Answers, Reader, Unread, answers},
+};
 use modules::Modules;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -83,6 +87,36 @@ pub enum ForeignError {
         /// Why.
         source: UnpackError,
     },
+}
+
+/// What reads kernels, in a process of its own: what is packed in one takes up to 1 GiB, twice while it grows.
+pub static READER: Reader = Reader { name: "kernel", memory: 6 << 30, open };
+
+fn open(_: Option<File>) -> Answers {
+    answers(|(): (), bytes| match inside(bytes) {
+        Ok((said, elf)) => (Ok(said), elf),
+        Err(why) => (Err(why), Vec::new()),
+    })
+}
+
+/// What an image says of itself.
+#[derive(Debug, Deserialize, Serialize)]
+struct Said {
+    release: String,
+    /// A `System.map`; empty where there are no symbols.
+    map: String,
+}
+
+/// What an image says of itself, and the uncompressed kernel.
+fn inside(bytes: Vec<u8>) -> Result<(Said, Vec<u8>), String> {
+    let (elf, release) = if bytes.starts_with(b"\x7fELF") { (bytes, None) } else { bzimage(&bytes)? };
+    let release = release.or_else(|| banner(&elf)).ok_or("it names no version")?;
+    let own = Symbols::from_elf(&elf).ok().filter(|symbols| !symbols.is_empty());
+    let map = match own {
+        Some(symbols) => symbols.to_map(),
+        None => kallsyms::find(&elf).map(kallsyms::system_map).unwrap_or_default(),
+    };
+    Ok((Said { release, map }, elf))
 }
 
 /// The files that belong to one kernel.
@@ -186,19 +220,16 @@ fn tree_of(image: &Path) -> Option<PathBuf> {
 fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     let bytes = read(&parts.image)?;
     let not = |why: String| ForeignError::NotAKernel { path: parts.named.clone(), why };
-    let (elf, release) =
-        if bytes.starts_with(b"\x7fELF") { (bytes, None) } else { bzimage(&bytes).map_err(not)? };
-    let release = release.or_else(|| banner(&elf)).ok_or_else(|| not("it names no version".into()))?;
+    let (said, elf) = READER.ask::<(), Result<Said, String>>(&(), &bytes).map_err(|error| match error {
+        Unread::Start(error) => CacheError::io("read", &parts.image)(error).into(),
+        ended @ Unread::Ended(_) => KernelError::from(not(ended.to_string())),
+    })?;
+    let Said { release, map } = said.map_err(not)?;
     let write = |name: &str, bytes: &[u8]| {
         let path = stage.join(name);
         fs::write(&path, bytes).map_err(CacheError::io("write", &path))
     };
     write("vmlinux", &elf)?;
-    let own = Symbols::from_elf(&elf).ok().filter(|symbols| !symbols.is_empty());
-    let map = match own {
-        Some(symbols) => symbols.to_map(),
-        None => kallsyms::find(&elf).map(kallsyms::system_map).unwrap_or_default(),
-    };
     write("System.map", map.as_bytes())?;
 
     // A tree in which something else was built since says nothing of this kernel.

@@ -56,6 +56,9 @@ pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
 pub use kernel::{Kernel, ensure, get, hash, patched, ready, slot, source, time_make};
 use kernel::{Prepared, prepare};
+
+/// What reads kernels and their debug info, each in a process of its own.
+pub static READERS: [&jail::reader::Reader; 3] = [&foreign::READER, &lines::KERNEL, &lines::MODULE];
 pub use looked::Looked;
 pub use product::{Facts, Manifest};
 pub use recipe::{Ingredients, Patches, Recipe};

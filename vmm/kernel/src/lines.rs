@@ -7,9 +7,15 @@
 mod dwarf;
 mod elf;
 
-use dwarf::DebugInfo;
+use dwarf::Line;
+pub use dwarf::{KERNEL, MODULE};
+use jail::{
+    intake,
+    reader::{Reader, Reading},
+};
+use serde::{Deserialize, Serialize};
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     path::{Component, Path, PathBuf},
     time::{Duration, Instant},
@@ -25,7 +31,7 @@ pub struct Place {
 }
 
 /// A piece of code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
 pub enum Code {
     /// As the kernel's traces name it: `function+offset/size [module]`.
     Named {
@@ -43,7 +49,7 @@ pub enum Code {
 }
 
 /// What an address stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
 pub enum Stands {
     /// It is the instruction that is meant.
     Here,
@@ -64,20 +70,34 @@ pub struct Lines {
     roots: Vec<String>,
 }
 
-/// A file that is read when it is first asked for.
+/// A file that is read when it is first asked for, in a process of its own.
 struct File {
     path: PathBuf,
-    limit: u64,
-    content: OnceCell<Option<DebugInfo>>,
+    reader: &'static Reader,
+    /// `None` once it can't be read.
+    reading: RefCell<Option<Reading>>,
+    started: Cell<bool>,
 }
 
 impl File {
-    fn new(path: PathBuf, limit: u64) -> Self {
-        Self { path, limit, content: OnceCell::new() }
+    fn new(path: PathBuf, reader: &'static Reader) -> Self {
+        Self { path, reader, reading: RefCell::default(), started: Cell::default() }
     }
 
-    fn content(&self) -> Option<&DebugInfo> {
-        self.content.get_or_init(|| DebugInfo::load(&self.path, self.limit)).as_ref()
+    fn find(&self, code: &Code, stands: Stands) -> Option<Line> {
+        let mut reading = self.reading.borrow_mut();
+        if !self.started.replace(true) {
+            // What is no file is not waited for.
+            intake::open(&self.path, u64::MAX).ok()?;
+            *reading = self.reader.start(Some(&self.path)).ok();
+        }
+        match reading.as_mut()?.ask::<_, Option<Line>>(&(code, stands), &[]) {
+            Ok((line, _)) => line,
+            Err(_) => {
+                *reading = None;
+                None
+            }
+        }
     }
 }
 
@@ -90,10 +110,9 @@ impl Lines {
         roots: &[PathBuf],
     ) -> Self {
         // The kernel's own name for a module has no `-`.
-        let module =
-            |(name, path): (String, PathBuf)| (name.replace('-', "_"), File::new(path, dwarf::MODULE_LIMIT));
+        let module = |(name, path): (String, PathBuf)| (name.replace('-', "_"), File::new(path, &MODULE));
         Self {
-            kernel: vmlinux.map(|path| File::new(path, dwarf::KERNEL_LIMIT)),
+            kernel: vmlinux.map(|path| File::new(path, &KERNEL)),
             modules: modules.into_iter().map(module).collect(),
             known: RefCell::default(),
             spent: Cell::default(),
@@ -119,31 +138,17 @@ impl Lines {
     }
 
     fn look_up(&self, code: &Code, stands: Stands) -> Option<Place> {
-        let (file, start, offset) = match code {
-            Code::Linked(address) => (self.kernel.as_ref()?, *address, 0),
-            Code::Named { function, offset, size, module } => {
-                let file = match module {
-                    Some(name) => self.modules.get(name)?,
-                    None => self.kernel.as_ref()?,
-                };
-                (file, file.content()?.symbols.start(function, *offset, *size)?, *offset)
-            }
+        let file = match code {
+            Code::Named { module: Some(name), .. } => self.modules.get(name)?,
+            Code::Named { module: None, .. } | Code::Linked(_) => self.kernel.as_ref()?,
         };
-        let info = file.content()?;
-        let address = start.checked_add(offset)?;
-        // The address behind a call may belong to another line, or even to another function.
-        let address = match stands {
-            Stands::BehindCall if offset > 0 || matches!(code, Code::Linked(_)) => address.checked_sub(1)?,
-            _ => address,
-        };
-        let (file, line) = info.line(address)?;
-        Some(Place { file: self.shown(&file, info), line })
+        let Line { file, line, root } = file.find(code, stands)?;
+        Some(Place { file: self.shown(&file, root), line })
     }
 
-    /// The name of a source file for a person.
-    fn shown(&self, file: &str, info: &DebugInfo) -> String {
+    /// The name of a source file for a person. `own` is the folder of the kernel's source, as the debug info has it.
+    fn shown(&self, file: &str, own: Option<String>) -> String {
         let file = tidy(file);
-        let own = info.source_root();
         // What the build itself wrote is beside the source.
         let generated = own.as_deref().and_then(|own| own.strip_suffix("source/"));
         let generated = generated.map(|both| format!("{both}build/"));

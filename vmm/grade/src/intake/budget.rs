@@ -1,8 +1,10 @@
 //! What a submission may still hold, and what it holds already.
 
-use super::archive;
+use super::{Wrong, archive};
 use crate::assignment::Limits;
-use std::collections::BTreeMap;
+use jail::reader::{Answers, Reader, Unread, answers};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fs::File};
 
 /// Archives in archives: an LMS packs what a student packed, and no more.
 const NESTED: usize = 3;
@@ -18,7 +20,17 @@ const DOCUMENTS: &[&str] = &[
     "jpeg", "gif", "heic", "webp", "mp4", "mov", "mkv", "avi", "webm", "mp3", "wav",
 ];
 
+/// What unpacks archives, in a process of its own.
+pub static READER: Reader = Reader { name: "archive", memory: 2 << 30, open };
+
+fn open(_: Option<File>) -> Answers {
+    answers(|(mut budget, name): (Budget, String), bytes| {
+        (budget.add(&name, bytes, 0).map(|()| budget), Vec::new())
+    })
+}
+
 /// The files so far, and what room there is.
+#[derive(Deserialize, Serialize)]
 pub struct Budget {
     limits: Limits,
     bytes: u64,
@@ -101,6 +113,23 @@ impl Budget {
             self.notes.push(format!("{name} is left out: it is a document, and no source"));
         }
         is_document
+    }
+
+    /// Takes a file; an archive is unpacked apart.
+    ///
+    /// # Errors
+    /// As [`Self::add`], or there is no process for it.
+    pub fn take(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), Wrong> {
+        if archive::kind(name, &bytes).is_none() {
+            return Ok(self.add(name, bytes, 0)?);
+        }
+        let asked = READER.ask::<_, Result<Self, String>>(&(&*self, name), &bytes);
+        *self = match asked {
+            Ok((unpacked, _)) => unpacked?,
+            Err(error @ Unread::Start(_)) => return Err(Wrong::ours(format!("{name}: {error}"))),
+            Err(error) => return Err(format!("{name} can't be unpacked: {error}").into()),
+        };
+        Ok(())
     }
 
     /// Takes a file; of an archive, what is in it. `depth` is the number of archives around it.

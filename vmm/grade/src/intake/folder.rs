@@ -26,7 +26,7 @@ pub fn read(folder: &Path, budget: &mut Budget) -> Result<(), Wrong> {
             link(folder, entry.path(), &name, budget)?;
         } else if kind.is_file() && !budget.leaves_out(&name) {
             let bytes = content(entry.path(), &name, budget)?;
-            budget.add(&name, bytes, 0)?;
+            budget.take(&name, bytes)?;
         } else if !kind.is_dir() && !kind.is_file() {
             return Err(format!("{name} is a device, a pipe or a socket, not a file").into());
         }

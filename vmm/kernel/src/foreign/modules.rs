@@ -1,7 +1,7 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
 use super::{ForeignError, read};
-use base::unpack::{module_name, unpack};
+use base::unpack::{module_name, unpack_apart};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,8 +52,8 @@ impl Modules {
             return Ok(true);
         }
         let Some(path) = self.files.get(name) else { return Ok(false) };
-        let bytes =
-            unpack(read(path)?).map_err(|source| ForeignError::Compressed { path: path.clone(), source })?;
+        let bytes = unpack_apart(read(path)?)
+            .map_err(|source| ForeignError::Compressed { path: path.clone(), source })?;
         for needed in depends(&bytes) {
             if !self.visit(&needed, order, seen)? {
                 return Ok(false);

@@ -1,20 +1,51 @@
 //! The debug info of one file.
 
-use super::elf::{Elf, Functions};
+use super::{
+    Code, Stands,
+    elf::{Elf, Functions},
+};
 use addr2line::{Context, LookupContinuation, LookupResult};
 use base::unpack::unpack;
 use gimli::{EndianArcSlice, LittleEndian, SectionId};
+use jail::reader::{Answers, Reader as Apart, answers};
 use object::{ReadCache, ReadRef};
+use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{BufReader, Read},
-    path::Path,
+    io::{BufReader, Read, Seek},
 };
 
 /// So many bytes of debug info a kernel may have: a distribution's has about 800 MiB.
-pub const KERNEL_LIMIT: u64 = 2 << 30;
+const KERNEL_LIMIT: u64 = 2 << 30;
 /// The same for a module.
-pub const MODULE_LIMIT: u64 = 128 << 20;
+const MODULE_LIMIT: u64 = 128 << 20;
+
+/// What reads a kernel's, in a process of its own. Its tables may take as much as what they are made of.
+pub static KERNEL: Apart =
+    Apart { name: "lines", memory: 6 << 30, open: |file| answering(file, KERNEL_LIMIT) };
+/// What reads a module's.
+pub static MODULE: Apart =
+    Apart { name: "module-lines", memory: 2 << 30, open: |file| answering(file, MODULE_LIMIT) };
+
+/// A line, as a file's debug info has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Line {
+    /// As the compiler knew it.
+    pub file: String,
+    /// Counted from 1.
+    pub line: u32,
+    /// The folder of the kernel's source, with `/` at its end, as this file has it; only a vmlinux has.
+    pub root: Option<String>,
+}
+
+fn answering(file: Option<File>, limit: u64) -> Answers {
+    let info = file.and_then(|file| DebugInfo::load(file, limit));
+    let root = info.as_ref().and_then(DebugInfo::source_root);
+    answers(move |(code, stands): (Code, Stands), _| {
+        let found = info.as_ref().and_then(|info| info.find(&code, stands));
+        (found.map(|(file, line)| Line { file, line, root: root.clone() }), Vec::new())
+    })
+}
 
 /// How deep the tree of a compilation unit may be. What reads it goes down by recursion; compilers make a dozen levels.
 const DEPTH: isize = 256;
@@ -36,9 +67,8 @@ const SECTIONS: &[SectionId] = &[
 type Reader = EndianArcSlice<LittleEndian>;
 
 /// What one file says of its code.
-pub struct DebugInfo {
-    /// Its functions.
-    pub symbols: Functions,
+struct DebugInfo {
+    symbols: Functions,
     context: Context<Reader>,
     /// Whether functions can be gone into, or only lines be looked for.
     flat: bool,
@@ -47,19 +77,16 @@ pub struct DebugInfo {
 impl DebugInfo {
     /// Of an ELF file, which may be compressed. `None` if it has no debug info, or more than `limit` bytes of it, or
     /// can't be understood.
-    pub fn load(path: &Path, limit: u64) -> Option<Self> {
-        let mut file = File::open(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
+    fn load(mut file: File, limit: u64) -> Option<Self> {
         let mut magic = [0; 4];
         file.read_exact(&mut magic).ok()?;
+        file.rewind().ok()?;
         if magic == *b"\x7fELF" {
             // A part of a kernel's file is enough.
             return Self::parse(&ReadCache::new(BufReader::new(file)), limit);
         }
         let mut packed = Vec::new();
-        File::open(path).ok()?.take(limit).read_to_end(&mut packed).ok()?;
+        file.take(limit).read_to_end(&mut packed).ok()?;
         Self::parse(&*unpack(packed).ok()?, limit)
     }
 
@@ -80,8 +107,25 @@ impl DebugInfo {
         Some(Self { symbols: elf.symbols(), context: Context::from_dwarf(dwarf).ok()?, flat })
     }
 
+    /// File and line of this code.
+    fn find(&self, code: &Code, stands: Stands) -> Option<(String, u32)> {
+        let (start, offset) = match code {
+            Code::Linked(address) => (*address, 0),
+            Code::Named { function, offset, size, .. } => {
+                (self.symbols.start(function, *offset, *size)?, *offset)
+            }
+        };
+        let address = start.checked_add(offset)?;
+        // The address behind a call may belong to another line, or even to another function.
+        let address = match stands {
+            Stands::BehindCall if offset > 0 || matches!(code, Code::Linked(_)) => address.checked_sub(1)?,
+            _ => address,
+        };
+        self.line(address)
+    }
+
     /// File, as the compiler knew it, and line of the code at an address.
-    pub fn line(&self, address: u64) -> Option<(String, u32)> {
+    fn line(&self, address: u64) -> Option<(String, u32)> {
         // What looks there looks up to the next address.
         address.checked_add(1)?;
         let mut found = None;
@@ -99,7 +143,7 @@ impl DebugInfo {
     }
 
     /// The folder of the kernel's source, with `/` at its end, as this file has it; only a vmlinux has.
-    pub fn source_root(&self) -> Option<String> {
+    fn source_root(&self) -> Option<String> {
         const FILE: &str = "init/main.c";
         let start = self.symbols.start("start_kernel", 0, None)?;
         let (file, _) = self.line(start)?;

@@ -17,6 +17,7 @@ use base::{
     unpack::{self, module_name},
 };
 use file::Module;
+pub use file::READER;
 use jail::{Limits, intake};
 use origin::Origin;
 use std::{
@@ -102,7 +103,7 @@ impl Candidate {
             Some(error) => bad(format!("can't be read: {}", plain(error))),
             None => bad(format!("is not taken: failed to {error}")),
         })?;
-        let bytes = unpack::unpack(bytes).map_err(|error| bad(error.to_string()))?;
+        let bytes = unpack::unpack_apart(bytes).map_err(|error| bad(error.to_string()))?;
         Ok(Self { shown: shown.to_owned(), name, way, bytes })
     }
 }
@@ -120,8 +121,8 @@ impl Way {
 pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut modules = Vec::new();
-    for candidate in candidates {
-        match Module::parse(&candidate.bytes) {
+    for (candidate, parsed) in candidates.iter().zip(parse(candidates)) {
+        match parsed {
             Ok(module) => modules.push((candidate, module)),
             Err(what) => problems.push(problem(candidate, what)),
         }
@@ -135,6 +136,20 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Prob
     problems.extend(cycle(&modules));
     problems.sort_by_key(|problem| problem.gravity == Gravity::Warning);
     problems
+}
+
+/// Reads all of them, in one process; in another one those behind a file that was the end of that.
+fn parse(candidates: &[Candidate]) -> Vec<Result<Module, String>> {
+    let mut reading = None;
+    let one = |candidate: &Candidate| {
+        let taken = reading.take().map_or_else(|| READER.start(None), Ok);
+        let (parsed, its) = taken
+            .and_then(|mut its| Ok((its.ask::<(), Result<Module, String>>(&(), &candidate.bytes)?.0, its)))
+            .map_err(|error| format!("can't be read: {error}"))?;
+        reading = Some(its);
+        parsed
+    };
+    candidates.iter().map(one).collect()
 }
 
 /// What is known of symbols that a build misses, a line each.

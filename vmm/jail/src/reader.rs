@@ -1,0 +1,286 @@
+//! Reading what others wrote, in a process of its own: parsers of archives, modules, kernels and debug info.
+//!
+//! The process is this program again (`vmm reader NAME`). It opens the one file that it was given, if any, and then gives up
+//! all else ([`cell::give_up`]): files, network, rights, and all system calls but those of somebody who computes. What it may have of memory and
+//! of processor time is limited, so that a file which takes too much of either ends its reader and nothing else. Questions come in by its standard
+//! input, answers go out by its standard output.
+//!
+//! In a program that is not `vmm`, such as a unit test, the same functions are called as they are.
+
+use crate::{
+    Budget,
+    cell::{self, Files, Work},
+    confined::program,
+    intake,
+    limits::Bytes,
+};
+use nix::sys::{
+    prctl,
+    resource::{Resource, setrlimit},
+    signal::Signal,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+use thiserror::Error;
+
+/// The hidden command of this program's that does it.
+pub const COMMAND: &str = "reader";
+/// The most of processor time, in seconds.
+const TIME: u64 = 120;
+
+/// Answers questions: to what is asked, with bytes beside it, what is answered, with bytes beside it.
+pub type Answers = Box<dyn FnMut(&[u8], Vec<u8>) -> (Vec<u8>, Vec<u8>) + Send>;
+
+/// Something that reads.
+#[derive(Debug)]
+pub struct Reader {
+    /// Its name, by which the process knows what it is to be.
+    pub name: &'static str,
+    /// The most of memory, in bytes; `VMM_LIMITS=memory=...` says otherwise.
+    pub memory: u64,
+    /// Makes it, with its file, if it was given one.
+    pub open: fn(Option<File>) -> Answers,
+}
+
+/// Nothing was answered.
+#[derive(Debug, Error)]
+pub enum Unread {
+    /// There is no process for it: this machine's fault.
+    #[error("failed to start a process that reads it: {0}")]
+    Start(#[source] io::Error),
+    /// The process ended.
+    #[error("its reader {0}: it is damaged, or made to do harm (VMM_LIMITS=memory=8GiB gives more memory)")]
+    Ended(String),
+}
+
+/// What is called by a reader: of a question and bytes it makes an answer and bytes.
+pub fn answers<Q: DeserializeOwned, A: Serialize>(
+    mut answer: impl FnMut(Q, Vec<u8>) -> (A, Vec<u8>) + Send + 'static,
+) -> Answers {
+    Box::new(move |question, bytes| {
+        let question = postcard::from_bytes(question).expect("this program itself asks");
+        let (answer, bytes) = answer(question, bytes);
+        (postcard::to_allocvec(&answer).expect("answers are plain data"), bytes)
+    })
+}
+
+/// A reader that runs.
+pub struct Reading {
+    memory: u64,
+    by: By,
+}
+
+enum By {
+    Process { child: Child, to: ChildStdin, from: ChildStdout },
+    Itself(Answers),
+}
+
+impl Reader {
+    /// Starts it. It reads this file, which was looked at before.
+    ///
+    /// # Errors
+    /// [`Unread::Start`].
+    pub fn start(&self, file: Option<&Path>) -> Result<Reading, Unread> {
+        let memory = Budget { memory: self.memory, ..Budget::TOOL }.wanted();
+        let memory = memory.map_err(|error| Unread::Start(io::Error::other(error)))?.memory;
+        let Some(program) = program() else {
+            let file = file.map(File::open).transpose().map_err(Unread::Start)?;
+            return Ok(Reading { memory, by: By::Itself((self.open)(file)) });
+        };
+        let file = file.map(std::path::absolute).transpose().map_err(Unread::Start)?;
+        let mut command = Command::new(program);
+        command.args([COMMAND, self.name, &memory.to_string()]).args(file).env_clear().current_dir("/");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(Unread::Start)?;
+        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Unread::Start(io::ErrorKind::BrokenPipe.into()));
+        };
+        Ok(Reading { memory, by: By::Process { child, to, from } })
+    }
+
+    /// Starts it for one question.
+    ///
+    /// # Errors
+    /// See [`Unread`].
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        question: &Q,
+        bytes: &[u8],
+    ) -> Result<(A, Vec<u8>), Unread> {
+        self.start(None)?.ask(question, bytes)
+    }
+}
+
+impl Reading {
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`Unread::Ended`]. Who asks once more is answered the same.
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        question: &Q,
+        bytes: &[u8],
+    ) -> Result<(A, Vec<u8>), Unread> {
+        let question = postcard::to_allocvec(question).expect("questions are plain data");
+        let (answer, bytes) = match &mut self.by {
+            By::Itself(answers) => answers(&question, bytes.to_vec()),
+            By::Process { child, to, from } => {
+                let asked = send(to, &question, bytes).and_then(|()| receive(from, self.memory));
+                asked.map_err(|error| Unread::Ended(ended(child, &error, self.memory)))?
+            }
+        };
+        // What a guest's or a student's file made of the process may answer anything.
+        let answer = postcard::from_bytes(&answer);
+        Ok((answer.map_err(|error| Unread::Ended(format!("answered nonsense ({error})")))?, bytes))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let By::Process { child, .. } = &mut self.by {
+            // It may have ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// How a process ended that answers no more.
+fn ended(child: &mut Child, error: &io::Error, memory: u64) -> String {
+    if error.kind() == io::ErrorKind::InvalidData {
+        let _ = child.kill();
+        return format!("answered nonsense ({error})");
+    }
+    let status = child.wait();
+    match status.as_ref().map(|status| (status.code(), status.signal())) {
+        // As Rust has it of memory that is not given, and of a stack that overflows.
+        Ok((_, Some(signal))) if signal == Signal::SIGABRT as i32 => {
+            format!("took more than its {} of memory, or its stack", Bytes(memory))
+        }
+        Ok((_, Some(signal))) if signal == Signal::SIGXCPU as i32 || signal == Signal::SIGKILL as i32 => {
+            format!("took longer than {TIME} seconds, or was killed")
+        }
+        Ok((_, Some(signal))) => format!("was ended by signal {signal}"),
+        Ok((Some(code), _)) => format!("ended with status {code}"),
+        _ => format!("answers no more ({error})"),
+    }
+}
+
+fn send(to: &mut impl Write, words: &[u8], bytes: &[u8]) -> io::Result<()> {
+    for part in [words, bytes] {
+        to.write_all(&(part.len() as u64).to_le_bytes())?;
+    }
+    to.write_all(words)?;
+    to.write_all(bytes)?;
+    to.flush()
+}
+
+fn receive(from: &mut impl Read, most: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut lengths = [[0; 8]; 2];
+    for length in &mut lengths {
+        from.read_exact(length)?;
+    }
+    let mut part = |length: [u8; 8]| {
+        let length = u64::from_le_bytes(length);
+        if length > most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes")));
+        }
+        let mut bytes = Vec::new();
+        from.by_ref().take(length).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 == length {
+            true => Ok(bytes),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    let words = part(lengths[0])?;
+    Ok((words, part(lengths[1])?))
+}
+
+/// The process itself: answers until nobody asks any more. `arguments` are those behind [`COMMAND`].
+///
+/// # Errors
+/// It was started otherwise than [`Reader::start`] does, or something is refused that it needs.
+pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
+    let wrong = || io::Error::from(io::ErrorKind::InvalidInput);
+    let [name, memory, file @ ..] = arguments else { return Err(wrong()) };
+    let reader = readers.iter().find(|reader| name == reader.name).ok_or_else(wrong)?;
+    let memory: u64 = memory.to_str().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    let file = match file {
+        [] => None,
+        [file] => Some(intake::open(Path::new(file), u64::MAX).map_err(io::Error::other)?),
+        _ => return Err(wrong()),
+    };
+    cell::give_up(Files::Open)?;
+    setrlimit(Resource::RLIMIT_DATA, memory, memory)?;
+    setrlimit(Resource::RLIMIT_CPU, TIME, TIME + 1)?;
+    // After rights were given up, which undoes it. Who asks may be gone already: then nobody's end tells this one's, and the input's does.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    cell::lock(Work::Read)?;
+    let mut answers = (reader.open)(file);
+    let (mut questions, mut out) = (io::stdin().lock(), io::stdout().lock());
+    loop {
+        let (question, bytes) = match receive(&mut questions, u64::MAX) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other?,
+        };
+        let (words, bytes) = answers(&question, bytes);
+        send(&mut out, &words, &bytes)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(_: Option<File>) -> Answers {
+        answers(|times: u64, bytes: Vec<u8>| {
+            (times * bytes.iter().map(|it| u64::from(*it)).sum::<u64>(), bytes)
+        })
+    }
+
+    #[test]
+    fn questions_and_bytes_come_back_answered() {
+        let reader = Reader { name: "sums", memory: 1 << 20, open: sums };
+        let mut reading = reader.start(None).unwrap();
+        for times in [1, 3] {
+            let (sum, bytes): (u64, _) = reading.ask(&times, &[1, 2, 4]).unwrap();
+            assert_eq!((sum, bytes), (7 * times, vec![1, 2, 4]));
+        }
+        assert!(reader.ask::<u64, (u64, String)>(&1, &[1]).is_err(), "that was not answered");
+    }
+
+    #[test]
+    fn frames_are_whole_and_bounded() {
+        let mut sent = Vec::new();
+        send(&mut sent, b"words", &[7; 100]).unwrap();
+        assert_eq!(receive(&mut &*sent, 100).unwrap(), (b"words".to_vec(), vec![7; 100]));
+        assert_eq!(receive(&mut &*sent, 99).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        for length in 0..sent.len() {
+            let error = receive(&mut &sent[..length], 100).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length}");
+        }
+        let huge = [u64::MAX.to_le_bytes(), [0; 8]].concat();
+        assert_eq!(receive(&mut &*huge, 1 << 30).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(receive(&mut &*huge, u64::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_process_that_was_started_otherwise_reads_nothing() {
+        let reader = Reader { name: "sums", memory: 1 << 20, open: sums };
+        for arguments in [&["sums"][..], &["other", "1000"], &["sums", "much"], &["sums", "1", "a", "b"]] {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            assert_eq!(serve(&[&reader], &arguments).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+}

@@ -17,7 +17,6 @@ use jail::{Budget, Limits, Sandbox, intake};
 use std::{
     borrow::Cow,
     fs, io,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -115,7 +114,10 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
         let stage = cache.stage()?;
         let place = cache.place(Kind::Kernel, hash);
         product::assemble(&slot.source, &slot.build, stage.path(), &place, &facts)?;
-        slot.install_modules(stage.path())?;
+        let installed = cache.stage()?;
+        if slot.install_modules(installed.path())? {
+            product::keep_modules(installed.path(), stage.path())?;
+        }
         Ok(stage.commit(&place)?)
     })
 }
@@ -184,36 +186,26 @@ impl Slot<'_> {
         Ok(done)
     }
 
-    /// Installs the kernel's own modules into `entry`, as `lib/modules/RELEASE`.
-    fn install_modules(&self, entry: &Path) -> Result<(), KernelError> {
+    /// Installs the kernel's own modules below a folder that has nothing else in it; `false`: it has none.
+    fn install_modules(&self, to: &Path) -> Result<bool, KernelError> {
         let order = match intake::read_within(&self.build, "modules.order") {
             Ok(order) => order,
             Err(error) if error.as_io().is_some_and(|it| it.kind() == io::ErrorKind::NotFound) => {
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return Err(CacheError::from(error).into()),
         };
         if order.trim().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        let to = format!("INSTALL_MOD_PATH={}", entry.display());
-        let sandbox = self.sandbox.clone().write(entry);
+        let sandbox = self.sandbox.clone().write(to);
+        let to = format!("INSTALL_MOD_PATH={}", to.display());
         let make = self.command_in(&sandbox, &["modules_install", &to]);
         let ran = run::run_in(&sandbox, make, &self.log, Some(&self.lock), |_| ())?;
-        if !ran.status.success() {
-            return Err(self.failed("install the kernel's modules", &ran, Path::new(""), ""));
+        match ran.status.success() {
+            true => Ok(true),
+            false => Err(self.failed("install the kernel's modules", &ran, Path::new(""), "")),
         }
-        // make links to where it built.
-        let folders = fs::read_dir(entry.join("lib/modules")).into_iter().flatten().flatten();
-        for link in folders.flat_map(|folder| ["build", "source"].map(|name| folder.path().join(name))) {
-            if fs::symlink_metadata(&link).is_ok() {
-                let target = Path::new("../../..").join(link.file_name().unwrap_or_default());
-                fs::remove_file(&link)
-                    .and_then(|()| symlink(target, &link))
-                    .map_err(CacheError::io("make the link", &link))?;
-            }
-        }
-        Ok(())
     }
 
     /// `version` is the kernel's, and may be empty where no compiler ran.

@@ -49,6 +49,9 @@ pub enum KernelError {
     /// The source's system call table makes no sense.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// What was built is no kernel that can be kept.
+    #[error("keep what was built: {0}")]
+    Made(String),
     /// No entry, or several, have such a hash.
     #[error("find the kernel {0}: no hash, or more than one, begins like this; `vmm kernel list` shows them")]
     NoSuch(String),
@@ -108,9 +111,11 @@ impl KernelError {
             Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
                 Fault::Input
             }
-            Self::Patch(_) | Self::Config(ConfigError::Lost(_)) | Self::Build(_) | Self::Table(_) => {
-                Fault::Build
-            }
+            Self::Patch(_)
+            | Self::Config(ConfigError::Lost(_))
+            | Self::Build(_)
+            | Self::Made(_)
+            | Self::Table(_) => Fault::Build,
             Self::Config(_) => Fault::Input,
             Self::Missing(_) | Self::NoRust(_) | Self::Damaged { .. } | Self::Menu | Self::Save { .. } => {
                 Fault::Machine

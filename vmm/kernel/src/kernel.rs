@@ -73,6 +73,7 @@ impl Kernel {
             |name: &str| fs::read(entry.join(name)).map_err(|error| damaged(format!("{name}: {error}")));
         let manifest: Manifest = serde_json::from_slice(&read("kernel.json")?)
             .map_err(|error| damaged(format!("kernel.json: {error}")))?;
+        manifest.check().map_err(|why| damaged(format!("kernel.json: {why}")))?;
         let syscalls = serde_json::from_slice(&read("syscalls.json")?)
             .map_err(|error| damaged(format!("syscalls.json: {error}")))?;
         let file = |name: &str| match entry.join(name) {

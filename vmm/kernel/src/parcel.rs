@@ -6,10 +6,14 @@
 use crate::{
     KernelError, Manifest as About,
     kernel::Kernel,
+    product,
     sources::{self, hex},
     store,
 };
-use base::cache::{Cache, CacheError, Kind};
+use base::{
+    cache::{Cache, CacheError, Kind},
+    text::escape,
+};
 use ruzstd::{
     decoding::StreamingDecoder,
     encoding::{CompressionLevel, FrameCompressor},
@@ -35,6 +39,8 @@ const MANIFEST: &str = "manifest.json";
 const PLACE: &str = "@VMM_KERNEL@";
 /// The file that names it: the makefile that leads from the build folder to the source.
 const MAKEFILE: &str = "build/Makefile";
+/// The file that says what it is.
+const ABOUT: &str = "kernel.json";
 /// A manifest is no longer than this, in bytes.
 const LONGEST: u64 = 64 << 20;
 
@@ -181,11 +187,24 @@ fn names(entry: &Path) -> Result<Vec<String>, CacheError> {
 fn content(entry: &Path, name: &str) -> Result<Vec<u8>, CacheError> {
     let path = entry.join(name);
     let bytes = fs::read(&path).map_err(CacheError::io("read", &path))?;
-    if name != MAKEFILE {
-        return Ok(bytes);
+    match name {
+        MAKEFILE => {
+            let text = String::from_utf8_lossy(&bytes).replace(&entry.display().to_string(), PLACE);
+            Ok(text.into_bytes())
+        }
+        ABOUT => match serde_json::from_slice(&bytes) {
+            Ok(about) => serde_json::to_vec(&elsewhere(about))
+                .map_err(|error| CacheError::io("read", &path)(error.into())),
+            Err(_) => Ok(bytes),
+        },
+        _ => Ok(bytes),
     }
-    let text = String::from_utf8_lossy(&bytes).replace(&entry.display().to_string(), PLACE);
-    Ok(text.into_bytes())
+}
+
+/// What is said of a kernel on a machine that did not build it: a build folder of that name is another one there.
+fn elsewhere(mut about: About) -> About {
+    about.facts.ingredients.slot = String::new();
+    about
 }
 
 fn append(tar: &mut Builder<Vec<u8>>, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -242,25 +261,24 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
     if !is_key {
         return Err(changed(format!("`{}` is no kernel's hash", manifest.hash)).into());
     }
+    whole(&manifest.files).map_err(changed)?;
     let place = cache.place(Kind::Kernel, &manifest.hash);
     let (hash, release) = (manifest.hash.clone(), manifest.release.clone());
     let stage = cache.stage()?;
+    // Made when all files are there, so that none of these comes to lie behind one.
+    let mut links = Vec::new();
     for entry in entries {
         let mut entry = entry.map_err(|error| changed(error.to_string()))?;
         let path = entry.path().map_err(|error| changed(error.to_string()))?.into_owned();
-        let name = path.strip_prefix("entry").ok().filter(|name| is_inside(name));
-        let Some(name) = name.map(Path::to_owned) else {
-            return Err(changed(format!("{} does not belong there", path.display())).into());
-        };
-        let shown = name.display().to_string();
-        let Some(item) = manifest.files.remove(&shown) else {
-            return Err(changed(format!("{shown} is not in its manifest, or is there twice")).into());
+        let name = path.strip_prefix("entry").ok().and_then(Path::to_str);
+        let Some((name, item)) = name.and_then(|name| manifest.files.remove_entry(name)) else {
+            let path = escape(&path.to_string_lossy());
+            return Err(changed(format!("{path} is not in its manifest, or is there twice")).into());
         };
         let target = stage.path().join(&name);
-        let folder = target.parent().unwrap_or(stage.path());
-        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         match (item, entry.header().entry_type()) {
             (Item::File { sha256, program }, EntryType::Regular) => {
+                make_folder_of(&target)?;
                 let mut digest = Sha256::new();
                 let mut out = File::create(&target).map_err(CacheError::io("write", &target))?;
                 let mut buffer = vec![0; 1 << 18];
@@ -273,9 +291,9 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
                     out.write_all(&buffer[..count]).map_err(CacheError::io("write", &target))?;
                 }
                 if hex(digest.finalize()) != sha256 {
-                    return Err(changed(format!("{shown} has another content")).into());
+                    return Err(changed(format!("{} has another content", escape(&name))).into());
                 }
-                if shown == MAKEFILE {
+                if name == MAKEFILE {
                     let bytes = fs::read(&target).map_err(CacheError::io("read", &target))?;
                     let text = String::from_utf8_lossy(&bytes).replace(PLACE, &place.display().to_string());
                     fs::write(&target, text).map_err(CacheError::io("write", &target))?;
@@ -284,26 +302,29 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
                 fs::set_permissions(&target, PermissionsExt::from_mode(mode))
                     .map_err(CacheError::io("write", &target))?;
             }
-            (Item::Link(to), EntryType::Symlink) => {
-                let link = entry.link_name().ok().flatten();
-                if link.as_deref() != Some(Path::new(&to)) || !stays(&name, Path::new(&to)) {
-                    return Err(changed(format!("the link {shown} leads elsewhere")).into());
-                }
-                symlink(&to, &target).map_err(CacheError::io("make the link", &target))?;
+            (Item::Link(to), EntryType::Symlink)
+                if entry.link_name().ok().flatten().as_deref() == Some(Path::new(&to)) =>
+            {
+                links.push((target, to));
             }
-            _ => return Err(changed(format!("{shown} is something else")).into()),
+            _ => return Err(changed(format!("{} is something else", escape(&name))).into()),
         }
     }
     if let Some(missing) = manifest.files.keys().next() {
-        return Err(changed(format!("{missing} is missing")).into());
+        return Err(changed(format!("{} is missing", escape(missing))).into());
     }
-    let about =
-        fs::read(stage.path().join("kernel.json")).map_err(|_| changed("kernel.json is missing".into()))?;
+    for (link, to) in links {
+        make_folder_of(&link)?;
+        symlink(&to, &link).map_err(CacheError::io("make the link", &link))?;
+    }
+    let about = fs::read(stage.path().join(ABOUT)).map_err(|_| changed(format!("{ABOUT} is missing")))?;
     let about: About =
-        serde_json::from_slice(&about).map_err(|error| changed(format!("kernel.json: {error}")))?;
+        serde_json::from_slice(&about).map_err(|error| changed(format!("{ABOUT}: {error}")))?;
     if about.release != release {
         return Err(changed("its release is another one than that of its kernel.json".into()).into());
     }
+    about.check().map_err(|why| other(format!("{ABOUT}: {why}")))?;
+    product::save(&stage.path().join(ABOUT), &elsewhere(about))?;
     let cached = cache.find(Kind::Kernel, &hash).is_some();
     if !cached {
         // Whatever is wrong with it is found before it has a name in the cache.
@@ -332,22 +353,54 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
+fn make_folder_of(path: &Path) -> Result<(), CacheError> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))
+}
+
+/// Whether these are files and links of one entry, none of which comes to lie, or leads, outside of it: neither by itself nor by way of a
+/// link.
+///
+/// # Errors
+/// Which of them does not.
+fn whole(files: &BTreeMap<String, Item>) -> Result<(), String> {
+    for (name, item) in files {
+        let shown = escape(name);
+        // As it is compared, and as it is written.
+        let plain: PathBuf = Path::new(name).components().collect();
+        if !is_inside(&plain) || plain.to_str() != Some(name) {
+            return Err(format!("{shown} does not belong there"));
+        }
+        let above = |path: &Path| path.to_str().is_some_and(|path| files.contains_key(path));
+        if plain.ancestors().skip(1).any(above) {
+            return Err(format!("{shown} is below something that is no folder"));
+        }
+        if let Item::Link(to) = item
+            && !stays(&plain, Path::new(to), files)
+        {
+            return Err(format!("the link {shown} leads elsewhere"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a path leads to something below where it begins.
 fn is_inside(path: &Path) -> bool {
     path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Whether a link that is here leads to something in the same entry.
-fn stays(link: &Path, to: &Path) -> bool {
-    let mut depth = link.components().count() as i64 - 1;
+/// Whether a link that is here leads to something in the same entry. One whose way there goes through other links may lead anywhere.
+fn stays(link: &Path, to: &Path, files: &BTreeMap<String, Item>) -> bool {
+    let mut at = link.parent().map(Path::to_owned).unwrap_or_default();
     to.components().all(|part| {
+        let through = at.to_str().is_none_or(|at| matches!(files.get(at), Some(Item::Link(_))));
         match part {
-            Component::Normal(_) => depth += 1,
-            Component::ParentDir => depth -= 1,
+            Component::Normal(part) => at.push(part),
+            Component::ParentDir => return !through && at.pop(),
             Component::CurDir => {}
             Component::RootDir | Component::Prefix(_) => return false,
         }
-        depth >= 0
+        !through
     })
 }
 

@@ -96,14 +96,122 @@ fn what_was_changed_is_refused_and_leaves_nothing() {
     assert!(error(Path::new("/nothing"), None).contains("/nothing"));
 }
 
+/// Of such items an archive, as somebody could make it who has no kernel.
+fn made_of(folder: &Path, items: &[(&str, Item)]) -> PathBuf {
+    let files: BTreeMap<String, &Item> =
+        items.iter().map(|(name, item)| ((*name).to_owned(), item)).collect();
+    let manifest =
+        serde_json::json!({"format": FORMAT, "hash": "0".repeat(16), "release": "6.1", "files": files});
+    let mut tar = Builder::new(Vec::new());
+    append(&mut tar, MANIFEST, &serde_json::to_vec(&manifest).unwrap(), 0o644).unwrap();
+    for (name, item) in items {
+        let place = format!("entry/{name}");
+        match item {
+            Item::File { .. } => append(&mut tar, &place, b"text", 0o644).unwrap(),
+            Item::Link(to) => {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(EntryType::Symlink);
+                header.set_size(0);
+                tar.append_link(&mut header, &place, to).unwrap();
+            }
+        }
+    }
+    let file = folder.join("made.tar.zst");
+    let tar = tar.into_inner().unwrap();
+    fs::write(&file, ruzstd::encoding::compress_to_vec(&tar[..], CompressionLevel::Fastest)).unwrap();
+    file
+}
+
+#[test]
+fn nothing_is_written_outside_of_the_cache_by_way_of_links() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(&folder.path().join("a/cache")).unwrap();
+    let link = |to: &str| Item::Link(to.to_owned());
+    let file = || Item::File { sha256: hex(Sha256::digest(b"text")), program: false };
+    // Each link of these stays inside, by what its own text says.
+    let attacks: [&[(&str, Item)]; 5] = [
+        &[("a/a/a/a/b", link("../../../..")), ("c", link("a/a/a/a/b/../../..")), ("c/PWNED", file())],
+        &[("a/a/a/a/b", link("../../../..")), ("c", link("a/a/a/a/b/../../.."))],
+        &[("a/b", link("..")), ("a/b/PWNED", file())],
+        &[("a/b", link("..")), ("a/b/PWNED", link("x"))],
+        &[("a/./b", link("..")), ("a/b/PWNED", file())],
+    ];
+    for items in attacks {
+        let made = made_of(folder.path(), items);
+        let error = import(&cache, &made, None).unwrap_err();
+        assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+        let named: Vec<_> = walkdir::WalkDir::new(folder.path()).into_iter().flatten().collect();
+        assert!(!named.iter().any(|entry| entry.file_name() == "PWNED"), "{items:?}");
+        assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0, "nothing is left");
+    }
+}
+
+#[test]
+fn what_an_entry_says_of_itself_leads_nowhere_and_steers_no_terminal() {
+    let (_setup, file, _) = exported();
+    let (_folder, cache) = elsewhere();
+    // The digests are made anew, as whoever makes such a file does.
+    let about = |change: &dyn Fn(&mut About)| {
+        let new = |bytes: &[u8]| {
+            let mut about: About = serde_json::from_slice(bytes).unwrap();
+            change(&mut about);
+            serde_json::to_vec(&about).unwrap()
+        };
+        let kept = std::cell::RefCell::new(Vec::new());
+        changed(&file, |name, bytes| {
+            if name == "entry/kernel.json" {
+                *kept.borrow_mut() = new(&bytes);
+            }
+            Some(bytes)
+        });
+        let kept = kept.into_inner();
+        changed(&file, |name, bytes| match name {
+            MANIFEST => {
+                let mut manifest: Manifest = serde_json::from_slice(&bytes).unwrap();
+                let sha256 = hex(Sha256::digest(&kept));
+                manifest.files.insert(ABOUT.into(), Item::File { sha256, program: false });
+                manifest.release = serde_json::from_slice::<About>(&kept).unwrap().release;
+                Some(serde_json::to_vec(&manifest).unwrap())
+            }
+            "entry/kernel.json" => Some(kept.clone()),
+            _ => Some(bytes),
+        })
+    };
+    let refused = |change: &dyn Fn(&mut About)| {
+        let error = import(&cache, &about(change), None).unwrap_err();
+        assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+        assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        error.to_string()
+    };
+    for early in ["/etc/passwd", "../vmlinux", "..", "a/b", ""] {
+        assert!(refused(&|about| about.early = vec![early.to_owned()]).contains("early module"), "{early}");
+    }
+    for release in ["\u{1b}]0;owned\u{7}", "6.1/../..", "6.1 x", "", ".."] {
+        let said = refused(&|about| about.release = release.to_owned());
+        assert!(said.contains("no kernel's release"), "{said}");
+    }
+    let compiler =
+        |about: &mut About| about.facts.compiler = crate::Compiler::Llvm { suffix: "/../x".into() };
+    assert!(refused(&compiler).contains("no compiler's name"));
+    let slot = import(&cache, &about(&|about| about.facts.ingredients.slot = "../..".into()), None).unwrap();
+    assert_eq!(store::find(&cache, &slot.hash).unwrap().facts.unwrap().ingredients.slot, "");
+}
+
 #[test]
 fn links_stay_in_the_entry() {
-    assert!(stays(Path::new("build/source"), Path::new("../source")));
-    assert!(stays(Path::new("a/b/c"), Path::new("../../x/y")));
-    for (link, to) in
-        [("build/source", "/etc/passwd"), ("build/x", "../../y"), ("x", "../y"), ("a/b", "../../a/b")]
-    {
-        assert!(!stays(Path::new(link), Path::new(to)), "{link} -> {to}");
+    let files = BTreeMap::from([("a/l".to_owned(), Item::Link("..".into()))]);
+    let stays = |link: &str, to: &str| stays(Path::new(link), Path::new(to), &files);
+    assert!(stays("build/source", "../source"));
+    assert!(stays("a/b/c", "../../x/y") && stays("b", "a/l"));
+    for (link, to) in [
+        ("build/source", "/etc/passwd"),
+        ("build/x", "../../y"),
+        ("x", "../y"),
+        ("a/b", "../../a/b"),
+        ("b", "a/l/x"),
+        ("b", "a/l/.."),
+    ] {
+        assert!(!stays(link, to), "{link} -> {to}");
     }
     for (path, good) in [("a/b", true), ("../a", false), ("/a", false), ("", false), ("a/../../b", false)] {
         assert_eq!(is_inside(Path::new(path)), good, "{path}");

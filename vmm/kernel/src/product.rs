@@ -12,7 +12,10 @@
 
 use super::{KernelError, Looked, recipe::Ingredients, run, toolchain::Compiler};
 use crate::syscall_table::SyscallTable;
-use base::cache::CacheError;
+use base::{
+    cache::{self, CacheError},
+    text::escape,
+};
 use board::wire::Announce;
 use jail::{Budget, Sandbox, intake};
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use std::{
     fs, io,
     os::unix::fs::symlink,
     panic,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     thread,
 };
 use walkdir::WalkDir;
@@ -58,6 +61,44 @@ pub struct Manifest {
     pub early: Vec<String>,
 }
 
+impl Manifest {
+    /// Whether its words are what they are taken for: who built or exported the kernel chose them, and they become paths and lines on a
+    /// terminal.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !is_release(&self.release) {
+            return Err(format!("`{}` is no kernel's release", escape(&self.release)));
+        }
+        if let Compiler::Llvm { suffix } = &self.facts.compiler
+            && !suffix.chars().all(is_plain)
+        {
+            return Err(format!("`clang{}` is no compiler's name", escape(suffix)));
+        }
+        match self.early.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(format!("`{}` is no name of an early module", escape(name))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether `uname -r` can say that of a kernel (`UTS_RELEASE` of the top Makefile): it begins with a number, and has at most 64 characters
+/// (`__NEW_UTS_LEN` of include/uapi/linux/utsname.h).
+pub(super) fn is_release(text: &str) -> bool {
+    text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_plain)
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._+~-".contains(c)
+}
+
+/// Whether it names something in a folder, and nothing elsewhere.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut parts = Path::new(text).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == text)
+}
+
 /// Fills `stage` with what becomes the entry `place`.
 ///
 /// # Errors
@@ -85,10 +126,10 @@ pub(super) fn assemble(
         SyscallTable::parse(&text(tables.join("syscall_64.tbl"))?, &text(tables.join("syscall_32.tbl"))?)?;
     save(&stage.join("syscalls.json"), &table)?;
     let release = built("include/config/kernel.release")?.trim().to_owned();
-    save(
-        &stage.join("kernel.json"),
-        &Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() },
-    )?;
+    let manifest =
+        Manifest { release, facts: facts.clone(), announce: Announce::CommandLine, early: Vec::new() };
+    manifest.check().map_err(KernelError::Made)?;
+    save(&stage.join("kernel.json"), &manifest)?;
 
     Looked::of(build, source).save(stage)?;
     let headers = || {
@@ -129,18 +170,48 @@ pub(super) fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError
 
 /// Makes `vmlinux.boot`. It travels into emulated hosts over slow ports, so every byte counts.
 fn strip(stage: &Path) -> Result<(), KernelError> {
-    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(stage);
+    // Who made the file may have made it for strip: of the entry it writes nothing.
+    let (vmlinux, apart) = (stage.join("vmlinux"), stage.join(".stripped"));
+    fs::create_dir(&apart).map_err(CacheError::io("make the folder", &apart))?;
+    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.read(&vmlinux).write(&apart);
     let mut command = run::boxed(&sandbox, "strip");
-    command.arg("--strip-all").arg("-o").arg(stage.join("vmlinux.boot")).arg(stage.join("vmlinux"));
+    command.arg("--strip-all").arg("-o").arg(apart.join("vmlinux")).arg(&vmlinux).current_dir(&apart);
     let log = stage.join("strip.log");
     let ran = run::run_in(&sandbox, command, &log, None, |_| ())?;
     fs::remove_file(&log).map_err(CacheError::io("remove", &log))?;
+    let boot = stage.join("vmlinux.boot");
     if super::diagnose::is_disk_full(&ran.lines) {
-        return Err(CacheError::disk_full(stage.join("vmlinux.boot")).into());
+        return Err(CacheError::disk_full(boot).into());
     }
-    if !ran.status.success() {
-        // What strip can't read boots all the same.
-        let _ = fs::remove_file(stage.join("vmlinux.boot"));
+    // What strip can't read boots all the same.
+    let stripped = apart.join("vmlinux");
+    if ran.status.success() && fs::symlink_metadata(&stripped).is_ok_and(|meta| meta.is_file()) {
+        fs::rename(&stripped, &boot).map_err(CacheError::io("keep", &stripped))?;
+    }
+    Ok(cache::remove(&apart)?)
+}
+
+/// Moves a kernel's modules into its entry `stage`, from where its own makefiles installed them: of what lies there, the folder of this
+/// kernel, and in that files, folders and links that stay in it.
+pub(super) fn keep_modules(installed: &Path, stage: &Path) -> Result<(), CacheError> {
+    let path = stage.join("kernel.json");
+    let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| CacheError::io("read", &path)(error.into()))?;
+    let modules = Path::new("lib/modules").join(manifest.release);
+    let Ok(from) = intake::within(installed, &modules.to_string_lossy()) else { return Ok(()) };
+    let to = stage.join(&modules);
+    keep_tree(
+        &from,
+        "",
+        &to,
+        |path| !path.starts_with("build") && !path.starts_with("source"),
+        |from, to| fs::rename(from, to),
+    )?;
+    // make leads to where it built.
+    for name in ["build", "source"] {
+        let link = to.join(name);
+        symlink(Path::new("../../..").join(name), &link).map_err(CacheError::io("make the link", &link))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The kernels that the cache has: which they are, and which may go.
 
-use super::{Facts, KernelError, Manifest};
+use super::{Facts, KernelError, Manifest, product};
 use base::cache::{self, Cache, CacheError, Kind};
 use std::{
     collections::BTreeSet,
@@ -52,6 +52,7 @@ pub fn list(cache: &Cache) -> Result<Vec<Stored>, CacheError> {
 fn look(path: &Path, hash: String) -> Stored {
     let manifest = fs::read(path.join("kernel.json")).ok();
     let manifest: Option<Manifest> = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let manifest = manifest.filter(|manifest| manifest.check().is_ok());
     let time = |name: &str| fs::metadata(path.join(name)).and_then(|meta| meta.modified()).ok();
     let (release, facts) = manifest.map(|it| (it.release, Some(it.facts))).unwrap_or_default();
     Stored {
@@ -119,7 +120,8 @@ pub fn plan(cache: &Cache, rule: Rule) -> Result<Freed, CacheError> {
     let goes: BTreeSet<&str> = kernels.iter().map(|it| it.hash.as_str()).collect();
     let slot = |kernel: &Stored| {
         let slot = kernel.facts.as_ref()?.ingredients.slot.clone();
-        Some(slot).filter(|slot| !slot.is_empty())
+        // Whatever an entry says, only what lies in the cache is ours to remove.
+        Some(slot).filter(|slot| product::is_name(slot))
     };
     let needed: BTreeSet<_> =
         list.iter().filter(|it| !goes.contains(it.hash.as_str())).filter_map(slot).collect();

@@ -8,23 +8,25 @@ fn setup(kernels: &[(&str, u64, &str)]) -> (tempfile::TempDir, Cache) {
     for (hash, hours, slot) in kernels {
         let entry = cache.place(Kind::Kernel, hash);
         fs::create_dir_all(&entry).unwrap();
-        let facts = Facts {
-            source: "linux".into(),
-            version: "6.12.1".into(),
-            compiler: Compiler::Gcc,
-            steps: 1,
-            seconds: 1,
-            ingredients: Ingredients { slot: (*slot).to_owned(), ..Ingredients::default() },
-        };
-        let manifest =
-            Manifest { release: "6.12.1".into(), facts, announce: Default::default(), early: vec![] };
-        fs::write(entry.join("kernel.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        fs::write(entry.join("kernel.json"), serde_json::to_vec(&manifest(slot)).unwrap()).unwrap();
         touch(&entry);
         let then = SystemTime::now() - Duration::from_secs(hours * 3600);
         fs::File::options().write(true).open(entry.join(USED)).unwrap().set_modified(then).unwrap();
         fs::create_dir_all(cache.work(slot).join("build")).unwrap();
     }
     (folder, cache)
+}
+
+fn manifest(slot: &str) -> Manifest {
+    let facts = Facts {
+        source: "linux".into(),
+        version: "6.12.1".into(),
+        compiler: Compiler::Gcc,
+        steps: 1,
+        seconds: 1,
+        ingredients: Ingredients { slot: slot.to_owned(), ..Ingredients::default() },
+    };
+    Manifest { release: "6.12.1".into(), facts, announce: Default::default(), early: vec![] }
 }
 
 fn hashes(kernels: &[Stored]) -> Vec<&str> {
@@ -71,11 +73,36 @@ fn a_build_folder_goes_with_the_last_kernel_that_was_made_in_it() {
 }
 
 #[test]
+fn an_entry_that_names_a_folder_elsewhere_takes_nothing_with_it() {
+    let (folder, cache) = setup(&[]);
+    let elsewhere = folder.path().join("home");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let slots = [elsewhere.to_str().unwrap(), "../../home", "..", ".", "a/../../../home", ""];
+    for slot in slots {
+        let (_folder, cache) = setup(&[]);
+        let manifest = manifest(slot);
+        let entry = cache.place(Kind::Kernel, OLD);
+        fs::create_dir_all(&entry).unwrap();
+        fs::create_dir_all(cache.root().parent().unwrap().join("home")).unwrap();
+        fs::write(entry.join("kernel.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let freed = plan(&cache, Rule { keep: Some(0), older: None }).unwrap();
+        assert!(freed.folders.is_empty(), "{slot}: {:?}", freed.folders);
+        remove(&cache, &freed).unwrap();
+        assert!(cache.keys(Kind::Kernel).unwrap().is_empty());
+    }
+    assert!(elsewhere.is_dir() && cache.root().is_dir());
+}
+
+#[test]
 fn a_damaged_entry_is_listed_and_can_go() {
     let (_folder, cache) = setup(&[(OLD, 50, "a")]);
     fs::write(cache.place(Kind::Kernel, OLD).join("kernel.json"), "{").unwrap();
     let all = list(&cache).unwrap();
     assert_eq!((all[0].release.as_str(), all[0].facts.is_none()), ("", true));
+    let hostile = Manifest { release: "6.1\u{1b}[2J".into(), ..manifest("a") };
+    let text = serde_json::to_vec(&hostile).unwrap();
+    fs::write(cache.place(Kind::Kernel, OLD).join("kernel.json"), text).unwrap();
+    assert_eq!(list(&cache).unwrap()[0].release, "", "that is no release");
     remove(&cache, &plan(&cache, Rule { keep: Some(0), older: None }).unwrap()).unwrap();
     assert!(list(&cache).unwrap().is_empty());
 }

@@ -178,6 +178,52 @@ fn the_kernels_own_modules_are_installed_into_its_entry() {
 }
 
 #[test]
+fn what_installs_the_modules_changes_nothing_else_of_the_entry() {
+    let setup = setup();
+    // What is finished lies in the folder's surroundings, whatever that is called.
+    let attack = "for at in $(INSTALL_MOD_PATH) $(INSTALL_MOD_PATH)/../*; do for file in kernel.json vmlinux; do \
+                  echo '{\"early\": [\"/etc/passwd\"]}' > $$at/$$file; done; done 2>/dev/null";
+    let lib = "$(INSTALL_MOD_PATH)/lib/modules/6.12.3-fake";
+    let install = format!(
+        "modules_install:\n\t@{attack}; mkdir -p {lib}/kernel {lib}/source\n\t@touch {lib}/kernel/a.ko {lib}/source/x\n\
+         \t@ln -s /etc {lib}/out; mkfifo {lib}/pipe; mkdir -p $(INSTALL_MOD_PATH)/early\n"
+    );
+    let makefile =
+        MAKEFILE.replace("modules: vmlinux\n", "modules: vmlinux\n\t@echo a.o > $(O)/modules.order\n");
+    write(&setup.tree("Makefile"), &(makefile + &install));
+    let kernel = setup.ensure().unwrap();
+    let entry = kernel.vmlinux.parent().unwrap();
+    assert_eq!((kernel.release.as_str(), &kernel.early[..]), ("6.12.3-fake", &[][..]));
+    assert!(fs::read(&kernel.vmlinux).unwrap().starts_with(b"\x7fELF"));
+    assert!(!entry.join("early").exists() && !entry.join(".stripped").exists());
+    let installed = entry.join("lib/modules/6.12.3-fake");
+    assert!(installed.join("kernel/a.ko").is_file());
+    assert!(["out", "pipe"].iter().all(|name| fs::symlink_metadata(installed.join(name)).is_err()));
+    assert_eq!(fs::read_link(installed.join("source")).unwrap(), Path::new("../../../source"));
+}
+
+#[test]
+fn a_build_that_calls_its_kernel_by_no_kernels_name_is_told_so() {
+    let setup = setup();
+    write(&setup.tree("Makefile"), &MAKEFILE.replace("@echo 6.12.3-fake", "@echo ../../../tmp"));
+    let error = setup.error();
+    assert!(error.to_string().contains("no kernel's release"), "{error}");
+    assert_eq!(error.fault(), Fault::Build);
+}
+
+#[test]
+fn an_entry_whose_early_modules_lie_elsewhere_is_not_used() {
+    let setup = setup();
+    let entry = setup.ensure().unwrap().vmlinux.parent().unwrap().to_owned();
+    let text = fs::read_to_string(entry.join("kernel.json")).unwrap();
+    for name in ["/etc/passwd", "../vmlinux"] {
+        write(&entry.join("kernel.json"), &text.replace("\"early\":[]", &format!("\"early\":[\"{name}\"]")));
+        let error = Kernel::open(&entry, true).unwrap_err().to_string();
+        assert!(error.contains("no name of an early module"), "{error}");
+    }
+}
+
+#[test]
 fn an_entry_keeps_its_headers_when_the_source_changes() {
     let setup = setup();
     let kernel = setup.ensure().unwrap();

@@ -1,5 +1,6 @@
 //! Kernels as text for a terminal.
 
+use base::text::escape;
 use kernel::store::{Freed, Stored};
 use std::{fmt::Write, time::SystemTime};
 
@@ -15,7 +16,7 @@ pub fn list(kernels: &[Stored]) -> String {
             size(kernel.size),
             ago(kernel.used, now),
             facts.map_or(String::new(), |facts| configuration(&facts.ingredients)),
-            facts.map_or(String::new(), |facts| facts.source.clone()),
+            facts.map_or(String::new(), |facts| escape(&facts.source)),
         ]
     });
     columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
@@ -39,8 +40,8 @@ fn configuration(from: &kernel::Ingredients) -> String {
         from.fragments.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy())).collect();
     match (from.base.as_str(), fragments.join(", ")) {
         ("", _) => "(not recorded)".to_owned(),
-        (base, fragments) if fragments.is_empty() => base.to_owned(),
-        (base, fragments) => format!("{base} + {fragments}"),
+        (base, fragments) if fragments.is_empty() => escape(base),
+        (base, fragments) => escape(&format!("{base} + {fragments}")),
     }
 }
 
@@ -53,13 +54,13 @@ pub fn show(kernel: &Stored) -> String {
     line("hash", &kernel.hash);
     line("release", &or(&kernel.release, "(damaged: remove the folder, and it is built again)"));
     if let Some(facts) = &kernel.facts {
-        line("source", &facts.source);
-        line("version", &facts.version);
+        line("source", &escape(&facts.source));
+        line("version", &escape(&facts.version));
         let from = &facts.ingredients;
         line("patches", &or(&lines(&from.patches), "none, or not recorded"));
-        line("configuration", &or(&from.base, "(not recorded)"));
+        line("configuration", &or(&escape(&from.base), "(not recorded)"));
         line("fragments", &or(&lines(&from.fragments), "none, or not recorded"));
-        line("compiler", &facts.compiler.to_string());
+        line("compiler", &escape(&facts.compiler.to_string()));
         line("built in", &format!("{} s, {} steps", facts.seconds, facts.steps));
     }
     line("last used", &ago(kernel.used, SystemTime::now()));
@@ -81,7 +82,7 @@ pub fn show(kernel: &Stored) -> String {
 }
 
 fn lines(paths: &[std::path::PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n              ")
+    paths.iter().map(|path| escape(&path.to_string_lossy())).collect::<Vec<_>>().join("\n              ")
 }
 
 /// What was removed, or would be.
@@ -138,6 +139,36 @@ mod tests {
     fn columns_line_up_and_lines_have_no_blanks_at_their_ends() {
         let rows = [["a", "b"], ["long", ""]].map(|row| row.map(str::to_owned));
         assert_eq!(columns(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn nothing_that_an_imported_kernel_says_of_itself_steers_the_terminal() {
+        let hostile = || "\u{1b}[2J\n".to_owned();
+        let ingredients = kernel::Ingredients {
+            patches: vec![hostile().into()],
+            base: hostile(),
+            fragments: vec![hostile().into()],
+            slot: hostile(),
+        };
+        let facts = kernel::Facts {
+            source: hostile(),
+            version: hostile(),
+            compiler: kernel::Compiler::Gcc,
+            steps: 1,
+            seconds: 1,
+            ingredients,
+        };
+        let kernel = Stored {
+            hash: "0".repeat(16),
+            path: "/cache".into(),
+            release: "6.1".into(),
+            facts: Some(facts),
+            size: 1,
+            used: SystemTime::now(),
+        };
+        let (list, show) = (list(std::slice::from_ref(&kernel)), show(&kernel));
+        assert_eq!(list.lines().count(), 2, "{list}");
+        assert!(!list.contains('\u{1b}') && !show.contains('\u{1b}'), "{show}");
     }
 
     #[test]

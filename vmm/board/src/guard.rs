@@ -77,7 +77,7 @@ struct Inner {
 struct State {
     /// What was written where nobody may write.
     written: Vec<Tampering>,
-    /// Pages that the guest has written to, by their physical addresses, as they have to be now.
+    /// Pages that were written to, by their physical addresses, as they have to be now.
     copies: BTreeMap<u64, Vec<u8>>,
     /// Pages that a device has written to, which is told once.
     by_devices: BTreeSet<u64>,
@@ -94,12 +94,11 @@ impl Guarded {
         let linked = if gates { Some(&0) } else { inner.pages.get(&page) };
         let Some(address) = linked.map(|linked| linked + offset) else { return false };
         let state = &mut *inner.state();
-        let copy = state.copies.entry(page).or_insert_with(|| {
-            if inner.by_device(page) {
-                state.by_devices.insert(page);
-            }
-            inner.page(page)
-        });
+        if !gates {
+            // Before what a device wrote there counts as what was there.
+            inner.see_devices(state, page, address - offset);
+        }
+        let copy = state.copies.entry(page).or_insert_with(|| inner.page(page));
         // No write crosses a page.
         let place = offset as usize..copy.len().min(offset as usize + data.len());
         let from = copy[place.clone()].to_vec();
@@ -154,6 +153,13 @@ impl Inner {
             .is_some_and(|(region, at)| region.get_mmap().bitmap().is_addr_set(at.0 as usize))
     }
 
+    /// What was written before is what was there: by the kernel itself, too, where another's pages were protected before.
+    fn know_what_was_written(&self) {
+        let written = self.pages.keys().filter(|page| self.by_device(**page));
+        let copies = written.map(|page| (*page, self.page(*page))).collect();
+        self.state().copies = copies;
+    }
+
     /// A page of memory as it is.
     fn page(&self, page: u64) -> Vec<u8> {
         let mut bytes = vec![0; PAGE as usize];
@@ -163,15 +169,20 @@ impl Inner {
         }
     }
 
-    /// Pages to which a device has written since the last time.
-    fn by_devices(&self, state: &mut State) -> Vec<Tampering> {
-        let image = self.pages.iter().map(|(page, linked)| (*page, *linked));
-        let written = |(page, _): &(u64, u64)| {
-            self.by_device(*page) && state.copies.get(page).is_none_or(|copy| *copy != self.page(*page))
+    /// Notes whether a device has written to a page that is linked at this address.
+    fn see_devices(&self, state: &mut State, page: u64, address: u64) {
+        let changed = match state.copies.get(&page) {
+            // The guest's own writes, which are done for it, leave the same mark.
+            Some(copy) => self.by_device(page) && *copy != self.page(page),
+            None => self.by_device(page),
         };
-        let written: Vec<(u64, u64)> = image.filter(written).collect();
-        let new = written.into_iter().filter(|(page, _)| state.by_devices.insert(*page));
-        new.map(|(_, address)| Tampering::Device { address }).collect()
+        if !changed {
+            return;
+        }
+        state.copies.insert(page, self.page(page));
+        if state.by_devices.insert(page) {
+            state.note(Tampering::Device { address });
+        }
     }
 
     /// Whether the instruction at `rip` may write there: it is the kernel's own.
@@ -201,7 +212,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of a kernel whose image can be found by its symbols. `now` are the registers of a vCPU.
+    /// Of a kernel whose image can be found by its symbols. `now` are the registers of a vCPU; none may run meanwhile.
     pub fn of(
         memory: &Memory,
         space: &AddressSpace,
@@ -231,6 +242,7 @@ impl Guard {
         let base = space.translate(GuestVirtualAddress(linked.start))?.0;
         let whole = linked.start..landmarks.symbol("_end").unwrap_or(constants()?.end);
         let inner = Inner { memory, pages, gates, taint, text: linked.clone(), places, patches, state };
+        inner.know_what_was_written();
         let guarded = Guarded(Arc::new(inner));
         let top = (TOP_ENTRIES / 2..TOP_ENTRIES).map(|index| space.top_entry(index)).collect();
         let mut guard = Self {
@@ -277,9 +289,9 @@ impl Guard {
             let counted = count.map_or(0, |count| count.value);
             let warnings = state.warnings.as_mut();
             let silent = warnings.and_then(|warnings| warnings.changed(&inner.memory, counted));
+            inner.pages.iter().for_each(|(page, linked)| inner.see_devices(state, *page, *linked));
             let mut found = std::mem::take(&mut state.written);
             found.extend(silent);
-            found.extend(inner.by_devices(state));
             found
         };
         for (vcpu, now) in now.iter().filter(|(_, now)| now.paging()) {

@@ -192,6 +192,40 @@ fn a_device_that_writes_there_is_told() {
     assert_eq!(guard.compare(&[]), [], "once");
 }
 
+#[test]
+fn a_write_of_the_guests_own_does_not_hide_that_of_a_device() {
+    let memory = memory();
+    let told = |address| Tampering::Device { address };
+    let by_device = |at: u64, value: u8| memory.write_obj(value, GuestAddress(PLACE + at)).unwrap();
+    // Before the first write that the guest makes there.
+    let mut guard = guard(&memory, true);
+    by_device(0x80, 1);
+    assert!(guard.guarded().write(PLACE + 0x40, &[9], KERNEL));
+    assert_eq!(guard.compare(&[]), [told(TEXT_AT)]);
+    // Behind it, and put back by the guest, which may.
+    let mut guard = self::guard(&memory, true);
+    assert!(guard.guarded().write(PLACE + 0x40, &[8], KERNEL));
+    by_device(0x80, 2);
+    assert!(guard.guarded().write(PLACE + 0x80, &[1], KERNEL));
+    assert_eq!(guard.compare(&[]), [told(TEXT_AT)]);
+    assert_eq!(guard.compare(&[]), [], "once");
+}
+
+#[test]
+fn what_was_written_before_it_was_watched_was_there() {
+    let memory = memory();
+    let before = guard(&memory, true).guarded();
+    // As after a reset in place: the pages are protected still, and nobody watches.
+    assert!(before.write(PLACE + 0x40, &[9; 5], KERNEL));
+    let space = AddressSpace::new(memory.clone(), ROOT, 0);
+    let mut guard = Guard::of(&memory, &space, &landmarks(), true, Some(controls())).unwrap();
+    assert_eq!(guard.compare(&[]), []);
+    assert!(guard.guarded().write(PLACE + 0x40, &[8], KERNEL));
+    assert_eq!(guard.compare(&[]), []);
+    memory.write_obj(1u8, GuestAddress(PLACE + 0x80)).unwrap();
+    assert_eq!(guard.compare(&[]), [Tampering::Device { address: TEXT_AT }]);
+}
+
 /// The kernel's variables, on the page behind the interrupt table.
 const VARIABLES_AT: u64 = IDT_AT + PAGE;
 

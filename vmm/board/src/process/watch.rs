@@ -27,19 +27,23 @@ impl Machine {
         let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
         let controls = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten();
         let now = controls.map(|(_, now)| now).find(Controls::paging);
-        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches, now)
-            .ok_or("the kernel's symbols do not tell where its text is")?;
-        // Memory is gone for a moment.
+        // Nobody is to write between the first look and the protection, for which memory is gone for a moment.
         let runs = self.vcpus.life() == Life::Running;
         self.vcpus.pause()?;
-        let guarded = guard.guarded();
-        self.vcpus.tell(|| Ask::Guard(guarded.clone()));
-        let protected = self.vm.protect(&guard.pages()).map_err(|error| error.to_string());
+        let guard = Guard::of(&self.memory, space, &self.landmarks, order.patches, now);
+        let protected = match &guard {
+            Some(guard) => {
+                let guarded = guard.guarded();
+                self.vcpus.tell(|| Ask::Guard(guarded.clone()));
+                self.vm.protect(&guard.pages()).map_err(|error| error.to_string())
+            }
+            None => Err("the kernel's symbols do not tell where its text is".to_owned()),
+        };
         if runs {
             self.vcpus.resume()?;
         }
         protected?;
-        self.guard = Some(guard);
+        self.guard = guard;
         self.log_parts = self.log.parts();
         self.compare();
         Ok(())

@@ -4,7 +4,7 @@
 //! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. [`inside`], its child, goes behind the walls
 //! and becomes the command: no thread of ours stays there that a signal could be sent to.
 
-use crate::{Rules, restrict, watch};
+use crate::{Rules, filter, restrict, watch};
 use nix::{
     sys::{
         prctl,
@@ -143,6 +143,9 @@ pub fn inside(rules: &Rules, rightless: bool, command: &[OsString]) -> io::Error
             inheritable: CapabilitySet::empty(),
         };
         let _ = set_capabilities(None, none);
+    } else if let Err(error) = filter::enter() {
+        // An emulator makes sockets, and confines its calls by itself.
+        return error;
     }
     match command {
         [program, arguments @ ..] => Command::new(program).args(arguments).exec(),

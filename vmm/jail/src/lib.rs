@@ -7,6 +7,7 @@
 
 pub mod cell;
 pub mod confined;
+mod filter;
 pub mod intake;
 mod landlocked;
 mod limits;

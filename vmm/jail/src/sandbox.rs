@@ -4,7 +4,7 @@
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
 //! namespaces, Landlock remains, limits, and a process that all others in it are below ([`crate::confined`]). That is said.
 
-use crate::{Budget, Refused, Rules, Walls, confined, limits::Bytes, restrict};
+use crate::{Budget, Refused, Rules, Walls, confined, filter, limits::Bytes, restrict};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::Signal,
@@ -12,10 +12,10 @@ use nix::sys::{
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -39,9 +39,14 @@ impl Way {
     pub fn lacks(&self) -> Option<String> {
         match self {
             Self::Namespaces => None,
-            Self::Landlock(why) => Some(format!(
-                "builds are confined by Landlock and limits alone: {why}; what they start can use UDP, and see the names of other processes"
-            )),
+            Self::Landlock(why) => {
+                let sockets =
+                    if filter::is_there() { "" } else { "use UDP and the sockets of other programs, " };
+                Some(format!(
+                    "builds are confined by Landlock and limits alone: {why}; what they start can {sockets}change the permissions, times and \
+                     attributes of your files (though not read or write them), and see the names of other processes"
+                ))
+            }
             Self::Limits(why) => Some(format!(
                 "builds are not confined, but for limits: {why}; a Makefile can do here whatever you can"
             )),
@@ -81,10 +86,7 @@ fn try_bubblewrap() -> Result<(), String> {
     if find("bwrap").is_none() {
         return Err("bubblewrap is not installed (./setup installs it)".to_owned());
     }
-    let probe = Sandbox::empty();
-    let mut command = Command::new("bwrap");
-    command.args(probe.namespaces()).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
-    match command.output() {
+    match try_words(bubblewrap(None).into_iter().chain(Sandbox::empty().namespaces())) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
@@ -92,6 +94,34 @@ fn try_bubblewrap() -> Result<(), String> {
         }
         Err(error) => Err(format!("bubblewrap can't be started ({error})")),
     }
+}
+
+fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
+    let mut words = words.into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
+    command.output()
+}
+
+/// The beginning of bubblewrap's command line, with the file of a filter.
+fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
+    // It takes the filter from a descriptor, which a shell opens: none of ours is left open for it.
+    let words = match filter {
+        Some(filter) => vec!["sh", "-c", r#"exec bwrap --seccomp 9 "$@" 9<"$0""#, filter],
+        None => vec!["bwrap"],
+    };
+    words.into_iter().map(OsString::from).collect()
+}
+
+/// The filter's file, where bubblewrap can put one around what it starts; looked for once, by trying.
+fn filter_of_namespaces() -> Option<String> {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let path = filter::path()?;
+    let works = || {
+        let words = bubblewrap(Some(&path)).into_iter().chain(Sandbox::empty().namespaces());
+        try_words(words).is_ok_and(|output| output.status.success())
+    };
+    WORKS.get_or_init(works).then_some(path)
 }
 
 /// Where a program is, going by PATH.
@@ -178,7 +208,7 @@ impl Sandbox {
         let mut words = Vec::new();
         match way() {
             Way::Namespaces => {
-                words.push("bwrap".into());
+                words.extend(bubblewrap(filter_of_namespaces().as_deref()));
                 words.extend(self.namespaces());
             }
             Way::Landlock(_) | Way::Limits(_) => words.extend(self.rules().prefix().into_iter().flatten()),
@@ -227,7 +257,8 @@ impl Sandbox {
     /// # Errors
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
-        restrict(&self.rules()).map(drop).map_err(|error| error.to_string())
+        restrict(&self.rules()).map_err(|error| error.to_string())?;
+        filter::enter().map_err(|error| error.to_string())
     }
 
     fn rules(&self) -> Rules {

@@ -8,7 +8,7 @@ use nix::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -18,10 +18,17 @@ use std::{
 const EVERY: Duration = Duration::from_millis(200);
 /// Between two looks at the disk, which take longer.
 const DISK_EVERY: Duration = Duration::from_secs(2);
-/// So many times as long as a look took it is not looked again: that costs a build one hundredth.
+/// So many times as long as a look took it is not looked again: that costs a build one hundredth. But no longer than ten times what is usual:
+/// who makes looking slow is looked at all the same.
 const REST: u32 = 100;
+const LONGEST_REST: u32 = 10;
 /// So many files may be written; beyond, counting would take longer than the build.
 const FILES: usize = 1_000_000;
+
+/// What a file's blocks are counted in, in bytes, whatever the file system's are (stat(2)).
+const BLOCK: u64 = 512;
+/// So much of a path is shown, in characters.
+const SHOWN: usize = 200;
 
 /// Watches a process and all that it starts.
 #[derive(Debug)]
@@ -88,7 +95,7 @@ impl Watch {
             return Ok(());
         }
         let (count, bytes) = self.family();
-        self.next = Instant::now() + EVERY.max(now.elapsed() * REST);
+        self.next = Instant::now() + rest(EVERY, now.elapsed());
         if count > processes {
             return Err(over(format!("it has more than {processes} processes"), "processes", "NUMBER"));
         }
@@ -98,7 +105,7 @@ impl Watch {
         if now > self.next_disk {
             let now = Instant::now();
             let looked = self.look_at_the_disk();
-            self.next_disk = Instant::now() + DISK_EVERY.max(now.elapsed() * REST);
+            self.next_disk = Instant::now() + rest(DISK_EVERY, now.elapsed());
             looked?;
         }
         Ok(())
@@ -110,11 +117,31 @@ impl Watch {
     /// It is too much.
     pub fn look_at_the_disk(&self) -> Result<(), Refused> {
         let most = self.budget.disk;
-        let written: u64 = self.writes.iter().map(|folder| written(folder, most)).sum();
-        match written > most {
+        let mut bytes = self.nameless();
+        for folder in &self.writes {
+            bytes = bytes.saturating_add(written(folder, most)?);
+        }
+        match bytes > most {
             true => Err(over(format!("it has written more than {}", Bytes(most)), "disk", "SIZE")),
             false => Ok(()),
         }
+    }
+
+    /// The bytes of files without a name that its processes have open, where it may write.
+    fn nameless(&self) -> u64 {
+        let devices: HashSet<u64> =
+            self.writes.iter().filter_map(|folder| Some(fs::metadata(folder).ok()?.dev())).collect();
+        let mut files = HashMap::new();
+        for id in self.seen.keys() {
+            for entry in fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten() {
+                // Of what is open: such a link leads there without a name (proc_pid_fd(5)).
+                let Ok(meta) = fs::metadata(entry.path()) else { continue };
+                if meta.is_file() && meta.nlink() == 0 && devices.contains(&meta.dev()) {
+                    files.insert((meta.dev(), meta.ino()), meta.blocks() * BLOCK);
+                }
+            }
+        }
+        files.values().sum()
     }
 
     /// How many processes there are, and how much memory they have, in bytes.
@@ -202,23 +229,90 @@ fn process(id: u32) -> Option<Process> {
     Some(Process { parent: number(4)? as u32, began: number(22)?, pages: number(24)? })
 }
 
+/// When to look again after a look that took so long.
+fn rest(usual: Duration, took: Duration) -> Duration {
+    (took * REST).clamp(usual, usual * LONGEST_REST)
+}
+
 /// What lies on the disk below a folder, in bytes; no more than a little over `most` is counted.
-fn written(folder: &Path, most: u64) -> u64 {
+///
+/// # Errors
+/// There is a folder in it that nobody can look into: what lies there has to be taken for too much.
+fn written(folder: &Path, most: u64) -> Result<u64, Refused> {
     let (mut bytes, mut files) = (0, 0);
     let mut todo = vec![folder.to_owned()];
     while let Some(at) = todo.pop() {
-        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
+        let entries = match fs::read_dir(&at) {
+            Ok(entries) => entries,
+            Err(error) if hides(&error) => {
+                let shown = at.display().to_string();
+                let shown: String = shown.chars().take(SHOWN).collect();
+                let what = format!("what it has written into {shown} can't be counted ({error})");
+                return Err(over(what, "disk", "SIZE"));
+            }
+            // It is gone, or was none.
+            Err(_) => continue,
+        };
+        for entry in entries.flatten() {
             let Ok(meta) = entry.metadata() else { continue };
-            // A block is 512 bytes, whatever the file system's are (stat(2)).
-            bytes += meta.blocks() * 512;
+            bytes += meta.blocks() * BLOCK;
             files += 1;
             if bytes > most || files > FILES {
-                return most.saturating_add(1);
+                return Ok(most.saturating_add(1));
             }
             if meta.is_dir() {
                 todo.push(entry.path());
             }
         }
     }
-    bytes
+    Ok(bytes)
+}
+
+/// Whether a folder that can't be read is there: it has no right to be read, or its path is longer than the kernel takes.
+fn hides(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, process::Command};
+
+    #[test]
+    fn a_slow_look_does_not_buy_a_long_rest() {
+        assert_eq!(rest(DISK_EVERY, Duration::from_millis(1)), DISK_EVERY);
+        assert_eq!(rest(DISK_EVERY, Duration::from_millis(50)), Duration::from_secs(5));
+        assert_eq!(rest(DISK_EVERY, Duration::from_secs(60)), DISK_EVERY * LONGEST_REST);
+    }
+
+    #[test]
+    fn folders_that_nobody_can_look_into_are_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        // Deeper than a path can say. By steps, as only so it can be made.
+        let script = "name=$(printf '%0200d' 0); for i in $(seq 30); do mkdir $name; cd -P $name; done";
+        let made = Command::new("bash").args(["-c", script]).current_dir(folder.path()).status().unwrap();
+        assert!(made.success());
+        let said = written(folder.path(), 1 << 30).unwrap_err().to_string();
+        assert!(said.contains("can't be counted") && said.len() < 1000, "{said}");
+        assert!(hides(&io::Error::from_raw_os_error(nix::libc::EACCES)), "chmod 300");
+        assert!(!hides(&io::Error::from_raw_os_error(nix::libc::ENOENT)), "it is gone");
+        let gone = Command::new("rm").arg("-rf").arg(folder.path()).status().unwrap();
+        assert!(gone.success());
+    }
+
+    #[test]
+    fn a_file_that_has_lost_its_name_is_counted_while_it_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let mut file = fs::File::create(&path).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        fs::remove_file(path).unwrap();
+        let budget = Budget { disk: 1 << 19, ..Budget::MODULE };
+        let watch = Watch::new(std::process::id(), budget, vec![folder.path().to_owned()]);
+        let said = watch.look_at_the_disk().unwrap_err().to_string();
+        assert!(said.contains("written more than"), "{said}");
+        drop(file);
+        assert!(watch.look_at_the_disk().is_ok());
+    }
 }

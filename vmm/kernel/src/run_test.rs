@@ -172,6 +172,18 @@ mod in_a_box {
     }
 
     #[test]
+    fn there_are_no_sockets_and_no_files_in_memory() {
+        // What each call says, in this order; only the third is one that compilers could need.
+        let code = "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdio.h>\n#include <sys/mman.h>\n#include <sys/shm.h>\n\
+                    #include <sys/socket.h>\nint main(void) {\nint s[2];\n#define TRY(x) printf(\"%d \", (x) < 0 ? errno : 0)\n\
+                    TRY(socket(AF_UNIX, SOCK_STREAM, 0)); TRY(socket(AF_INET, SOCK_DGRAM, 0));\n\
+                    TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, s)); TRY(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, s));\n\
+                    TRY(memfd_create(\"x\", 0)); TRY(shmget(IPC_PRIVATE, 4096, 0600)); }\n";
+        let ran = inside(|_| ()).run(&format!("cat > a.c <<'END'\n{code}END\ngcc a.c -o a && ./a")).unwrap();
+        assert_eq!(ran.lines, ["1 1 0 1 1 1"], "EPERM");
+    }
+
+    #[test]
     fn the_environment_is_short() {
         let lines = says("env | cut -d= -f1 | sort");
         let known = [
@@ -239,5 +251,14 @@ mod in_a_box {
             "for i in $(seq 99); do head -c 1000000 /dev/urandom > $i; done; sleep 60",
         );
         assert!(said.contains("written more than 8 MiB"), "{said}");
+        // Of files without a name, and where nobody can look.
+        let said = ended(
+            |it| it.disk = 8 << 20,
+            "exec 7> x 8> y; rm x y; for i in $(seq 6); do head -c 1000000 /dev/urandom | cat >&7; head -c 1000000 /dev/urandom >&8; done; sleep 60",
+        );
+        assert!(said.contains("written more than 8 MiB"), "{said}");
+        let said =
+            ended(|_| (), "n=$(printf '%0200d' 0); while mkdir $n; do cd -P $n; done 2>/dev/null; sleep 60");
+        assert!(said.contains("can't be counted"), "{said}");
     }
 }

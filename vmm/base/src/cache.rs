@@ -18,10 +18,8 @@ pub use crate::stage::Stage;
 use crate::{interrupt, progress, seal, stage};
 use jail::Refused;
 use std::{
-    env,
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    env, fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -342,30 +340,12 @@ pub(crate) fn seal_of(entry: &Path) -> PathBuf {
     root.join("seals").join(format!("{}-{}", name(kind), name(Some(entry))))
 }
 
-/// Removes a folder and all that is in it, also where a build has taken its rights away; one that is not there is fine.
+/// Removes a folder and all that is in it, whatever a build has made of it; one that is not there is fine.
+///
+/// # Errors
+/// Something can't be removed.
 pub fn remove(folder: &Path) -> Result<(), CacheError> {
-    let removed = fs::remove_dir_all(folder).or_else(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            open_up(folder);
-            fs::remove_dir_all(folder)
-        }
-        _ => Err(error),
-    });
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Lets the owner into the folder and all that are in it. What does not work is told by the removal.
-fn open_up(folder: &Path) {
-    let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Of the entry itself: no link is followed.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
+    jail::remove(folder).map_err(CacheError::io("remove", folder))
 }
 
 /// Held until dropped, and by every process that was given [`Lock::share`].

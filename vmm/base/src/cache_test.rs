@@ -222,24 +222,3 @@ fn an_entry_that_somebody_has_changed_is_not_used() {
     make();
     assert!(cache.find(Kind::Kernel, "abc").is_some());
 }
-
-#[test]
-fn a_folder_without_rights_is_removed_and_no_link_followed() {
-    let root = tempfile::TempDir::new().unwrap();
-    let (outside, folder) = (root.path().join("outside"), root.path().join("folder"));
-    fs::create_dir_all(folder.join("a/b")).unwrap();
-    fs::create_dir(&outside).unwrap();
-    std::os::unix::fs::symlink(&outside, folder.join("a/link")).unwrap();
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-    set(&outside, 0o500);
-    for path in ["a/b", "a", ""] {
-        set(&folder.join(path), 0);
-    }
-    // Root is let in whatever the rights are, so that the removal alone would show nothing.
-    open_up(&folder);
-    assert_eq!((mode(&folder.join("a/b")), mode(&outside)), (0o700, 0o500));
-    set(&folder.join("a"), 0);
-    remove(&folder).unwrap();
-    assert!(!folder.exists() && outside.exists());
-}

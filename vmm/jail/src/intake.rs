@@ -125,6 +125,22 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether it is the fault of whoever made the files, and not this machine's.
+    pub fn blames_files(&self) -> bool {
+        use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        match self {
+            Self::Io { source, .. } => {
+                // The last has no kind that is stable: links that lead in circles.
+                matches!(
+                    source.kind(),
+                    InvalidFilename | IsADirectory | NotADirectory | NotFound | PermissionDenied
+                ) || source.raw_os_error() == Some(nix::libc::ELOOP)
+            }
+            Self::NoBox { .. } | Self::Limited { .. } | Self::Variable { .. } => false,
+            _ => true,
+        }
+    }
+
     /// The system's own answer, where that is all.
     pub fn as_io(&self) -> Option<&io::Error> {
         match self {

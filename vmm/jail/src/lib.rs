@@ -12,11 +12,13 @@ pub mod intake;
 mod landlocked;
 mod limits;
 pub mod reader;
+mod remove;
 mod sandbox;
 mod watch;
 
 pub use intake::Refused;
 pub use landlocked::{Rules, Walls, restrict};
 pub use limits::{Budget, Limits, short_of_addresses};
+pub use remove::remove;
 pub use sandbox::{Sandbox, Way, is_required, require, way};
 pub use watch::Watch;

@@ -275,7 +275,7 @@ impl Sandbox {
     pub fn tidy(&self) {
         if *way() != Way::Namespaces && !self.writes.is_empty() {
             // It can be there no more.
-            let _ = fs::remove_dir_all(self.temporary());
+            let _ = crate::remove(&self.temporary());
         }
     }
 

@@ -17,7 +17,7 @@ use base::{
     text::escape,
 };
 use board::wire::Announce;
-use jail::{Budget, Sandbox, intake};
+use jail::{Budget, Refused, Sandbox, intake};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -112,10 +112,10 @@ pub(super) fn assemble(
 ) -> Result<(), KernelError> {
     let text = |path: PathBuf| fs::read_to_string(&path).map_err(CacheError::io("read", &path));
     // A build can make of anything a link, or a pipe.
-    let built = |name: &str| intake::read_within(build, name).map_err(CacheError::from);
+    let built = |name: &str| intake::read_within(build, name).map_err(of_build);
     for (name, kept) in [("vmlinux", "vmlinux"), ("System.map", "System.map"), (".config", "config")] {
         let from = intake::within(build, name).and_then(|path| intake::open(&path, u64::MAX));
-        let (mut from, to) = (from.map_err(CacheError::from)?, stage.join(kept));
+        let (mut from, to) = (from.map_err(of_build)?, stage.join(kept));
         fs::File::create(&to)
             .and_then(|mut to| io::copy(&mut from, &mut to))
             .map_err(CacheError::io("write", &to))?;
@@ -161,6 +161,14 @@ pub(super) fn assemble(
         .replace(&build.display().to_string(), &place.join("build").display().to_string());
     let path = stage.join("build/Makefile");
     Ok(fs::write(&path, makefile).map_err(CacheError::io("write", &path))?)
+}
+
+/// Of a file that a build should have made: what is wrong with it is the build's fault.
+fn of_build(why: Refused) -> KernelError {
+    match why.blames_files() {
+        true => KernelError::Made(why.to_string()),
+        false => CacheError::from(why).into(),
+    }
 }
 
 pub(super) fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {

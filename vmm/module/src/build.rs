@@ -9,7 +9,7 @@ use crate::{
     preflight::{self, Facts},
 };
 use base::cache::{self, Cache, CacheError, Fault, Kind};
-use jail::{Budget, Limits, Sandbox, intake};
+use jail::{Budget, Limits, Refused, Sandbox, intake};
 use kernel::{
     BuildFailed, Kernel,
     diagnose::{self, Places},
@@ -104,6 +104,14 @@ pub enum ModuleError {
         /// What make said.
         log: PathBuf,
     },
+    /// What make made can't be taken.
+    #[error("build the module in {}: what make made can't be kept: failed to {why}", folder.display())]
+    Product {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: Refused,
+    },
     /// A kernel from elsewhere, without what its modules are built by.
     #[error("build a module for {release}: {} is not there; install its headers (linux-headers-{release})", build.display())]
     NoHeaders {
@@ -133,6 +141,7 @@ impl ModuleError {
             | Self::NoRust { .. }
             | Self::NoModule { .. }
             | Self::NoProduct { .. }
+            | Self::Product { .. }
             | Self::Build(_) => Fault::Build,
             Self::Missing(_) | Self::NoHeaders { .. } => Fault::Machine,
             Self::Cache(error) => error.fault(),
@@ -313,7 +322,7 @@ impl Work<'_> {
                 .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
                 .into());
         }
-        let built = kos(&copy)?;
+        let built = kos(&copy);
         if built.is_empty() {
             let (folder, makefile) = (self.folder.to_owned(), self.makefile);
             let names_one = intake::read_text(&copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
@@ -326,18 +335,18 @@ impl Work<'_> {
         let name = |ko: &PathBuf| ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let whole = stage.path().join(WHOLE);
         fs::create_dir(&whole).map_err(CacheError::io("make the folder", &whole))?;
-        built.iter().try_for_each(|ko| keep(ko, &whole.join(name(ko))))?;
+        built.iter().try_for_each(|ko| self.keep(ko, &whole.join(name(ko))))?;
         // Who has no strip has large modules.
         let mut strip = run::boxed(&sandbox, "strip");
         strip.arg("--strip-debug").args(&built).current_dir(&copy);
         run::run_in(&sandbox, strip, &log, Some(lock), |_| ())?;
-        built.iter().try_for_each(|ko| keep(ko, &stage.path().join(name(ko))))?;
+        built.iter().try_for_each(|ko| self.keep(ko, &stage.path().join(name(ko))))?;
         let mut modules: Vec<String> = built.iter().map(name).collect();
         modules.sort();
         let exports = copy.join(EXPORTS);
         // A link would be the author's, not modpost's.
         if fs::symlink_metadata(&exports).is_ok_and(|meta| meta.is_file()) {
-            keep(&exports, &stage.path().join(EXPORTS))?;
+            self.keep(&exports, &stage.path().join(EXPORTS))?;
         }
         let mut warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
         warnings.extend(makefile::old_flags(&copy, Path::new(FOLDER), &kernel.release));
@@ -356,6 +365,16 @@ impl Work<'_> {
             .any(|path| path.components().count() == 1 && path.extension().is_some_and(|it| it == "rs"))
     }
 
+    /// Keeps a file of the build's. What made it may have made a pipe of it, or taken its rights away.
+    fn keep(&self, from: &Path, to: &Path) -> Result<(), ModuleError> {
+        let most = Limits::FILES.wanted().map_err(CacheError::from)?.file;
+        let bytes = intake::read(from, most).map_err(|why| match why.blames_files() {
+            true => ModuleError::Product { folder: self.folder.to_owned(), why },
+            false => CacheError::from(why).into(),
+        })?;
+        Ok(fs::write(to, bytes).map_err(CacheError::io("write", to))?)
+    }
+
     /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
     /// each time.
     fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
@@ -368,12 +387,6 @@ impl Work<'_> {
 fn has_rust(kernel: &Kernel) -> bool {
     let config = fs::read_to_string(&kernel.config).unwrap_or_default();
     kernel::config::values(&config).get("RUST") == Some(&"y")
-}
-
-/// Keeps a file of a build's. What made it may have made a pipe of it.
-fn keep(from: &Path, to: &Path) -> Result<(), CacheError> {
-    let bytes = intake::read(from, Limits::FILES.wanted()?.file)?;
-    fs::write(to, bytes).map_err(CacheError::io("write", to))
 }
 
 /// A folder's surroundings, as people know the folder.
@@ -434,15 +447,11 @@ fn work_name(folder: &Path, kernel: &Kernel) -> String {
     format!("module-{}", &hex(Sha256::digest(all))[..12])
 }
 
-fn kos(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let mut found = Vec::new();
-    for entry in WalkDir::new(folder) {
-        let entry = entry.map_err(|error| CacheError::io("read", folder)(error.into()))?;
-        if entry.file_type().is_file() && entry.path().extension().is_some_and(|it| it == "ko") {
-            found.push(entry.into_path());
-        }
-    }
-    Ok(found)
+/// The modules below a folder. Where a build lets nobody look, there are none.
+fn kos(folder: &Path) -> Vec<PathBuf> {
+    let files = WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    let paths = files.map(walkdir::DirEntry::into_path);
+    paths.filter(|path| path.extension().is_some_and(|it| it == "ko")).collect()
 }
 
 /// Reads an entry. `None` when it is damaged.

@@ -180,6 +180,20 @@ fn a_damaged_entry_is_built_again() {
 }
 
 #[test]
+fn what_a_build_leaves_is_its_own_fault_and_goes() {
+    // Deeper than this process may have files open.
+    let deep = "all:\n\t@(for i in $$(seq 1500); do mkdir d; cd d; done) 2>/dev/null; true\nobj-m := a.o\nmodules: all\n";
+    let setup = setup(&[("Makefile", deep), ("a.c", "int a;\n")]);
+    assert_eq!(setup.build().unwrap().len(), 1);
+    // As others than root see it.
+    let why = Refused::Io { path: "a.ko".into(), source: std::io::ErrorKind::PermissionDenied.into() };
+    assert!(why.blames_files());
+    assert_eq!(ModuleError::Product { folder: "x".into(), why }.fault(), Fault::Build);
+    let why = Refused::Io { path: "a.ko".into(), source: std::io::Error::from_raw_os_error(24) };
+    assert!(!why.blames_files(), "this process has too many files open");
+}
+
+#[test]
 fn a_build_that_claims_a_full_disk_is_at_fault_itself() {
     let setup = setup(&[
         ("Makefile", "obj-m := a.o\n$(shell cat /proc/version > /dev/full)\n"),

@@ -16,6 +16,7 @@ use base::{
 use jail::{Budget, Limits, Sandbox, intake};
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -138,22 +139,43 @@ impl Slot<'_> {
         };
         let share = if sources.ours { Share::Links } else { Share::Nothing };
         tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
+        let mut changed = BTreeSet::new();
         for file in &touched {
             let (from, to) = (scratch.path().join(file), self.source.join(file));
             // A patch can make links, and what they lead to is no part of a kernel.
             intake::named(&from).map_err(CacheError::from)?;
             match (fs::read(&from), fs::read(&to)) {
-                (Ok(new), Ok(old)) if new == old => {}
+                (Ok(new), Ok(old)) if new == old => continue,
                 (Ok(_), _) => {
                     let parent = to.parent().unwrap_or(&self.source);
                     fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
                     tree::copy(&from, &to)?;
                 }
                 (Err(_), Ok(_)) => fs::remove_file(&to).map_err(CacheError::io("remove", &to))?,
-                (Err(_), Err(_)) => {}
+                (Err(_), Err(_)) => continue,
+            }
+            changed.insert(file.as_path());
+        }
+        self.forget_objects(&changed, &sources.folder)?;
+        Ok(tree)
+    }
+
+    /// Removes what was built in folders that patches alone make, where one of these `changed`. What was patched in there before may be
+    /// somebody else's, whose objects are not for the next one to read.
+    fn forget_objects(&self, changed: &BTreeSet<&Path>, source: &Path) -> Result<(), CacheError> {
+        let made = |file: &&Path| {
+            // The outermost.
+            let above = file.ancestors().skip(1).filter(|above| !source.join(above).is_dir());
+            above.last().map(Path::to_owned)
+        };
+        let folders: BTreeSet<PathBuf> = changed.iter().filter_map(made).collect();
+        for folder in folders {
+            // Nothing outside of it goes, whatever a makefile has made of what lies on the way.
+            if let Ok(objects) = intake::within(&self.build, &folder.to_string_lossy()) {
+                cache::remove(&objects)?;
             }
         }
-        Ok(tree)
+        Ok(())
     }
 
     /// Builds. Returns how many steps that took.

@@ -33,6 +33,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use thiserror::Error;
+use walkdir::WalkDir;
 
 /// Part of every hash.
 const FORMAT: &str = "foreign 1";
@@ -110,7 +111,8 @@ struct Said {
 /// What an image says of itself, and the uncompressed kernel.
 fn inside(bytes: Vec<u8>) -> Result<(Said, Vec<u8>), String> {
     let (elf, release) = if bytes.starts_with(b"\x7fELF") { (bytes, None) } else { bzimage(&bytes)? };
-    let release = release.or_else(|| banner(&elf)).ok_or("it names no version")?;
+    let release = release.filter(|release| product::is_release(release)).or_else(|| banner(&elf));
+    let release = release.ok_or("it names no version")?;
     let own = Symbols::from_elf(&elf).ok().filter(|symbols| !symbols.is_empty());
     let map = match own {
         Some(symbols) => symbols.to_map(),
@@ -131,6 +133,14 @@ struct Parts {
     boot: PathBuf,
     /// The folder that it was built in, if it still lies there.
     tree: Option<PathBuf>,
+    /// Whether all of that comes from a package, whose makers are not to choose folders of this machine.
+    packed: Packed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packed {
+    Yes,
+    No,
 }
 
 /// Makes an entry of a kernel's files, or finds it.
@@ -158,9 +168,19 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
     } else {
         let boot = image.parent().unwrap_or(Path::new("")).to_owned();
         let tree = tree_of(image);
-        Parts { named: image.to_owned(), image: image.to_owned(), modules: None, boot, tree }
+        Parts {
+            named: image.to_owned(),
+            image: image.to_owned(),
+            modules: None,
+            boot,
+            tree,
+            packed: Packed::No,
+        }
     };
-    let parts = Parts { modules: modules.map(Path::to_owned).or(parts.modules), ..parts };
+    let parts = match modules {
+        Some(folder) => Parts { modules: Some(folder.to_owned()), packed: Packed::No, ..parts },
+        None => parts,
+    };
     let stage = cache.stage()?;
     assemble(parts, stage.path())?;
     stage.commit(&place)?;
@@ -194,6 +214,7 @@ fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
         }
         return Err(not(ran.lines.last().cloned().unwrap_or_else(|| "dpkg-deb failed".to_owned())).into());
     }
+    keep_own(to)?;
     let boot = to.join("boot");
     let first = |folder: &Path, prefix: &str| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -206,7 +227,30 @@ fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
     })?;
     // Newer packages have them below usr.
     let modules = first(&to.join("lib/modules"), "").or_else(|| first(&to.join("usr/lib/modules"), ""));
-    Ok(Parts { named: file.to_owned(), image, modules, boot, tree: None })
+    Ok(Parts { named: file.to_owned(), image, modules, boot, tree: None, packed: Packed::Yes })
+}
+
+/// Removes from an unpacked package what is neither a file, nor a folder, nor a link to one of these in it: a link to a file of this machine
+/// would be taken for a part of the kernel, and a pipe be waited for.
+fn keep_own(folder: &Path) -> Result<(), CacheError> {
+    let home = fs::canonicalize(folder).map_err(CacheError::io("read", folder))?;
+    for entry in WalkDir::new(folder) {
+        let entry = entry.map_err(|error| CacheError::io("read", folder)(error.into()))?;
+        let (kind, path) = (entry.file_type(), entry.path());
+        let stays = kind.is_file() || kind.is_dir();
+        // Where a link leads whose way goes through another that is removed, there is nothing any more.
+        let leads_inside =
+            || kind.is_symlink() && fs::canonicalize(path).is_ok_and(|it| it.starts_with(&home));
+        if !stays && !leads_inside() {
+            fs::remove_file(path).map_err(CacheError::io("remove", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The text of a file that may be somebody else's; empty where there is none.
+fn text(path: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(&intake::read(path, Limits::TEXT.file).ok()?).into_owned())
 }
 
 /// The build folder in which an image lies: `vmlinux` at its top, `bzImage` in `arch/x86/boot`.
@@ -225,6 +269,10 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
         ended @ Unread::Ended(_) => KernelError::from(not(ended.to_string())),
     })?;
     let Said { release, map } = said.map_err(not)?;
+    // It becomes a part of paths, and what read the image may be what the image made of it.
+    if !product::is_release(&release) {
+        return Err(not("it names no version".to_owned()).into());
+    }
     let write = |name: &str, bytes: &[u8]| {
         let path = stage.join(name);
         fs::write(&path, bytes).map_err(CacheError::io("write", &path))
@@ -233,8 +281,7 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     write("System.map", map.as_bytes())?;
 
     // A tree in which something else was built since says nothing of this kernel.
-    let is_its =
-        |tree: &PathBuf| fs::read_to_string(tree.join(RELEASE)).is_ok_and(|text| text.trim() == release);
+    let is_its = |tree: &PathBuf| text(&tree.join(RELEASE)).is_some_and(|text| text.trim() == release);
     let tree = parts.tree.filter(is_its);
     let installed = PathBuf::from("/lib/modules").join(&release);
     let folder = parts.modules.or(tree.clone()).or(Some(installed).filter(|path| path.is_dir()));
@@ -243,10 +290,10 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
         Some(parts.boot.join(format!("config-{release}"))),
         folder.as_ref().map(|it| it.join("config")),
     ];
-    let config =
-        configs.into_iter().flatten().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let config = configs.into_iter().flatten().find_map(|path| text(&path)).unwrap_or_default();
     write("config", config.as_bytes())?;
-    let build = tree.unwrap_or_else(|| build_folder(folder.as_deref(), &release));
+    let own = folder.as_deref().filter(|_| parts.packed == Packed::No);
+    let build = tree.unwrap_or_else(|| build_folder(own, &release));
     symlink(&build, stage.join("build")).map_err(CacheError::io("make the link", &stage.join("build")))?;
     let calls = SyscallTable::from_headers(|name| header(&build, name));
     product::save(&stage.join("syscalls.json"), &calls)?;
@@ -311,7 +358,7 @@ fn banner(elf: &[u8]) -> Option<String> {
         let text = &text[..text.len().min(64)];
         let end = text.iter().position(|byte| !(byte.is_ascii_graphic()))?;
         let release = std::str::from_utf8(&text[..end]).ok()?;
-        release.starts_with(|c: char| c.is_ascii_digit()).then(|| release.to_owned())
+        product::is_release(release).then(|| release.to_owned())
     })
 }
 

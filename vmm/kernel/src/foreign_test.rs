@@ -95,6 +95,7 @@ fn an_image_in_its_build_folder_has_the_configuration_and_the_modules_there() {
         modules: None,
         boot: tree.join("arch/x86/boot"),
         tree: tree_of(&image),
+        packed: Packed::No,
     };
     let stage = folder.path().join("stage");
     fs::create_dir(&stage).unwrap();
@@ -106,6 +107,101 @@ fn an_image_in_its_build_folder_has_the_configuration_and_the_modules_there() {
     fs::remove_dir_all(&stage).unwrap();
     fs::create_dir(&stage).unwrap();
     assert!(assemble(parts(), &stage).unwrap_err().to_string().contains("has virtio_mmio neither"));
+}
+
+/// An object that needs a module, as `.modinfo` says it.
+fn module_that_needs(needed: &str, folder: &Path) -> Vec<u8> {
+    let (source, object) = (folder.join("needs.s"), folder.join("needs.o"));
+    fs::write(&source, format!(".section .modinfo\n.asciz \"depends={needed}\"\n.zero 100\n")).unwrap();
+    let made = std::process::Command::new("as").arg(&source).arg("-o").arg(&object).status().unwrap();
+    assert!(made.success());
+    fs::read(object).unwrap()
+}
+
+#[test]
+fn a_chain_of_modules_ends_somewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    for count in [MANY - 1, 500] {
+        let modules = folder.path().join(count.to_string());
+        fs::create_dir(&modules).unwrap();
+        // Each needs the next, and the last the first.
+        let object = module_that_needs("m000", folder.path());
+        for number in 0..count {
+            let next = format!("m{:03}", (number + 1) % count);
+            let needs = memchr::memmem::find(&object, b"m000").unwrap();
+            let mut bytes = object.clone();
+            bytes[needs..needs + 4].copy_from_slice(next.as_bytes());
+            fs::write(modules.join(format!("m{number:03}.ko")), bytes).unwrap();
+        }
+        let mut order = Vec::new();
+        let loaded = Modules::read(&modules).load("m000", &mut order);
+        match count < MANY {
+            true => {
+                assert!(loaded.unwrap());
+                let names: Vec<&str> = order.iter().map(|(name, _)| &**name).collect();
+                assert_eq!((names[0], names[count - 1], names.len()), ("m062", "m000", count));
+            }
+            false => assert!(loaded.unwrap_err().to_string().contains("more than 64 modules")),
+        }
+    }
+    const MANY: usize = 64;
+}
+
+#[test]
+fn an_image_that_names_no_version_but_a_path_is_no_kernel() {
+    for release in [&b"../../../tmp (x"[..], b"6.1/../../x (y", b"6.1\x1b[2J (x"] {
+        let mut image = bzimage_of(&lz4(b"\x7fELF and more"));
+        image[0x300..0x310].fill(0);
+        image[0x300..0x300 + release.len()].copy_from_slice(release);
+        assert_eq!(inside(image).map(drop).unwrap_err(), "it names no version");
+    }
+}
+
+#[test]
+fn a_package_takes_nothing_of_this_machine_by_links_and_waits_for_no_pipe() {
+    if toolchain::find("dpkg-deb").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (content, package) = (folder.path().join("content"), folder.path().join("kernel.deb"));
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "CONFIG_SECRET=y\nCONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n").unwrap();
+    fs::create_dir_all(folder.path().join("victim")).unwrap();
+    fs::write(folder.path().join("victim/Makefile"), "").unwrap();
+    let modules = content.join("lib/modules/6.1.0-9-amd64");
+    for at in ["DEBIAN", "boot", "lib/modules/6.1.0-9-amd64"] {
+        fs::create_dir_all(content.join(at)).unwrap();
+    }
+    let control = "Package: kernel\nVersion: 1\nArchitecture: amd64\nMaintainer: x <x@x.x>\nDescription: x\n";
+    fs::write(content.join("DEBIAN/control"), control).unwrap();
+    fs::write(content.join("boot/vmlinuz-6.1.0-9-amd64"), bzimage_of(&lz4(b"\x7fELF and more"))).unwrap();
+    symlink(&secret, content.join("boot/config-6.1.0-9-amd64")).unwrap();
+    symlink(&secret, modules.join("virtio_mmio.ko")).unwrap();
+    symlink(folder.path().join("victim"), modules.join("build")).unwrap();
+    let builtin = modules.join("modules.builtin");
+    assert!(std::process::Command::new("mkfifo").arg(&builtin).status().unwrap().success());
+    let mut build = std::process::Command::new("dpkg-deb");
+    let build = build.args(["-Zgzip", "-b"]).arg(&content).arg(&package).output().unwrap();
+    assert!(build.status.success(), "{build:?}");
+    let unpacked = |to: &str| {
+        let (to, stage) = (folder.path().join(to), folder.path().join(format!("{to}-stage")));
+        fs::create_dir_all(&to).unwrap();
+        fs::create_dir_all(&stage).unwrap();
+        let parts = super::package(&package, &to).unwrap();
+        (assemble(parts, &stage).map_err(|error| error.to_string()), stage)
+    };
+    let (made, stage) = unpacked("one");
+    assert!(made.unwrap_err().contains("has virtio_mmio neither"));
+    assert_eq!(fs::read_to_string(stage.join("config")).unwrap(), "");
+    assert!(!fs::read_link(stage.join("build")).unwrap().ends_with("victim"));
+    // A link of its own is as good as a file.
+    fs::remove_file(&builtin).unwrap();
+    fs::write(modules.join("list"), "a/virtio_mmio.ko\na/virtio_console.ko\n").unwrap();
+    symlink("list", &builtin).unwrap();
+    let mut build = std::process::Command::new("dpkg-deb");
+    assert!(build.args(["-Zgzip", "-b"]).arg(&content).arg(&package).output().unwrap().status.success());
+    let (made, _) = unpacked("two");
+    made.unwrap();
 }
 
 #[test]

@@ -9,14 +9,22 @@
 //! | number, names, markers | tokens, index of tokens |
 //! | (6.2: sequence), tokens, index of tokens | offsets, relative base |
 
+use std::ops::Range;
+
 /// A symbol: its address, its type as in System.map, its name.
 pub type Symbol = (u64, char, String);
 
 /// How many symbols a kernel may have.
-const COUNTS: std::ops::Range<usize> = 1_000..4_000_000;
+const COUNTS: Range<usize> = 1_000..4_000_000;
 
 /// Names lie so far before their tokens at the most, in bytes.
 const SPAN: usize = 64 << 20;
+
+/// So many names are stepped over while tables are looked for: whoever made the image may have put a number everywhere that could be theirs.
+const STEPS: usize = 64 << 20;
+
+/// A name is no longer, in bytes (KSYM_NAME_LEN of include/linux/kallsyms.h, with its type).
+const LONGEST: usize = 513;
 
 /// Kernel addresses begin here (Documentation/arch/x86/x86_64/mm.rst, kernel text mapping).
 const TEXT: u64 = 0xffff_ffff_8000_0000;
@@ -112,40 +120,60 @@ impl Names {
     fn find(image: &[u8], tokens: &Tokens) -> Option<Self> {
         let last = tokens.start & !7;
         let first = last.saturating_sub(SPAN);
+        let mut steps = STEPS;
         (first..last).rev().filter(|at| at % 8 == 0).find_map(|number| {
             let count = u64_at(image, number)?;
             let count = usize::try_from(count).ok().filter(|count| COUNTS.contains(count))?;
-            Self::at(image, tokens, number, count)
+            Self::at(image, tokens, number, count, &mut steps)
         })
     }
 
-    fn at(image: &[u8], tokens: &Tokens, number: usize, count: usize) -> Option<Self> {
+    fn at(image: &[u8], tokens: &Tokens, number: usize, count: usize, steps: &mut usize) -> Option<Self> {
         let start = number + 8;
         let mut at = start;
-        let mut names = Vec::new();
         let mut markers = Vec::new();
+        // Only what has its markers is made names of.
         for index in 0..count {
+            *steps = steps.checked_sub(1)?;
             if index % 256 == 0 {
                 markers.extend(u32::try_from(at - start).ok()?.to_le_bytes());
             }
-            let mut length = usize::from(*image.get(at)?);
-            at += 1;
-            // Since 6.1 long names have their length in two bytes, seven bits each.
-            if length & 0x80 != 0 {
-                length = (length & 0x7f) | usize::from(*image.get(at)?) << 7;
-                at += 1;
-            }
-            if length == 0 || at + length > tokens.start {
+            let name = name_at(image, at)?;
+            if name.is_empty() || name.end > tokens.start {
                 return None;
             }
-            let pieces =
-                image.get(at..at + length)?.iter().map(|token| &tokens.pieces[usize::from(*token)][..]);
-            names.push(String::from_utf8(pieces.collect::<Vec<_>>().concat()).ok()?);
-            at += length;
+            at = name.end;
         }
         let place = align(at);
-        (image.get(place..place + markers.len())? == markers).then_some(Self { names, number })
+        if image.get(place..place + markers.len())? != markers {
+            return None;
+        }
+        let mut names = Vec::new();
+        at = start;
+        for _ in 0..count {
+            let name = name_at(image, at)?;
+            at = name.end;
+            let pieces = image.get(name)?.iter().map(|token| &tokens.pieces[usize::from(*token)][..]);
+            let mut text = Vec::new();
+            for piece in pieces {
+                text.extend(piece);
+                (text.len() <= LONGEST).then_some(())?;
+            }
+            names.push(String::from_utf8(text).ok()?);
+        }
+        Some(Self { names, number })
     }
+}
+
+/// Where the tokens of the name are whose length stands here.
+fn name_at(image: &[u8], at: usize) -> Option<Range<usize>> {
+    let length = usize::from(*image.get(at)?);
+    // Since 6.1 long names have their length in two bytes, seven bits each.
+    if length & 0x80 == 0 {
+        return Some(at + 1..at + 1 + length);
+    }
+    let length = (length & 0x7f) | usize::from(*image.get(at + 1)?) << 7;
+    Some(at + 2..at + 2 + length)
 }
 
 fn align(at: usize) -> usize {

@@ -95,3 +95,19 @@ fn the_map_is_in_order_and_can_be_read() {
     assert_eq!(text, "0000000000000008 T a\n0000000000000010 t b\n");
     assert_eq!(crate::symbols::Symbols::from_map(&text).unwrap().address("b"), Some(16));
 }
+
+#[test]
+fn an_image_full_of_what_could_be_tables_is_given_up_soon() {
+    let (mut image, _) = image(Order::OffsetsFirst, false, 1500);
+    // At each place a number, and behind it names: of one byte, of which each is a length as well.
+    let number = 3_000_000u64.to_le_bytes();
+    let tables = image.split_off(4096);
+    for _ in 0..1 << 20 {
+        image.extend(number);
+    }
+    image.resize(image.len() + (16 << 20), 1);
+    image.extend(&tables[tables.len() / 2..]);
+    let start = std::time::Instant::now();
+    assert!(find(&image).is_none());
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}

@@ -224,6 +224,58 @@ fn compressed_modules_have_lines_too() {
 /// What reads inlined functions goes down by recursion: a module whose debug info nests them without end must not
 /// take the harness with it.
 #[test]
+fn tables_of_abbreviations_in_one_another_are_not_read() {
+    let objects = Objects::new();
+    // A second unit, whose table begins there. Of as many as a table has places each would be read to the table's end.
+    let found = |second: usize| {
+        let text = format!(
+            r#"
+        .file 1 "many.c"
+        .text
+        .globl many
+        .type many, @function
+many:   .loc 1 7
+        nop
+        ret
+        .size many, 2
+        .section .debug_abbrev
+        .rept 2
+        .byte 1, 0x11, 0, 0x11, 1, 0x12, 7, 0x10, 0x17, 0, 0
+        .byte 2, 0x11, 0, 0x11, 1, 0x12, 7, 0, 0
+        .byte 0
+        .endr
+        .section .debug_line
+lines:
+        .section .debug_info
+        .long end - begin
+begin:  .short 4
+        .long 0
+        .byte 8
+        .byte 1
+        .quad many
+        .quad 2
+        .long lines
+end:
+        .long end2 - begin2
+begin2: .short 4
+        .long {second}
+        .byte 8
+        .byte 2
+        .quad many + 2
+        .quad 0
+end2:
+"#
+        );
+        fs::write(objects.path("many.s"), text).unwrap();
+        objects.run(&["as", "many.s", "-o", "many.ko"]);
+        let found = of_module(objects.path("many.ko")).find(&code("many", 0, None), Stands::Here);
+        found.map(|place| place.line)
+    };
+    assert_eq!([0, 21].map(found), [Some(7); 2], "the same table, or one of its own");
+    assert_eq!(found(11), None, "a part of the first");
+}
+
+#[test]
 fn debug_info_that_nests_without_end_overflows_no_stack() {
     let objects = Objects::new();
     let depth = 400_000;

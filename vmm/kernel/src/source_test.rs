@@ -58,6 +58,29 @@ fn what_is_no_kernel_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_makefile_that_is_a_pipe_or_lies_elsewhere_is_not_read() {
+    let (folder, tree, cache) = setup();
+    let (makefile, elsewhere) = (tree.join("Makefile"), folder.path().join("other"));
+    fs::rename(&makefile, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &makefile).unwrap();
+    let error = || Source::Folder(tree.clone()).resolve(&cache).unwrap_err().to_string();
+    assert!(error().contains("which is outside of"), "{}", error());
+    for target in ["/dev/zero", "/dev/tty"] {
+        fs::remove_file(&makefile).unwrap();
+        std::os::unix::fs::symlink(target, &makefile).unwrap();
+        assert!(error().contains("which is outside of"), "{}", error());
+    }
+    fs::remove_file(&makefile).unwrap();
+    run(&tree, "mkfifo", &["Makefile"]);
+    assert!(error().contains("a pipe"), "{}", error());
+    // Nor is the tree of a tarball somebody else's.
+    let entry = folder.path().join("entry");
+    fs::create_dir(&entry).unwrap();
+    std::os::unix::fs::symlink(&tree, entry.join("linux")).unwrap();
+    assert_eq!(super::super::sources::top(&entry).unwrap(), entry);
+}
+
+#[test]
 fn a_tarball_is_unpacked_once() {
     let (folder, tree, cache) = setup();
     let file = folder.path().join("linux.tar.gz");

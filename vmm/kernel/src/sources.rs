@@ -9,7 +9,7 @@ use base::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
 };
-use jail::{Budget, Sandbox};
+use jail::{Budget, Sandbox, intake};
 use std::{
     fs,
     io::{Read, Write},
@@ -127,8 +127,11 @@ pub fn kernel_version(folder: &Path) -> Result<String, SourceError> {
     if !folder.is_dir() {
         return Err(not(if folder.exists() { "it is not a folder" } else { "there is no such folder" }));
     }
-    let makefile = fs::read(folder.join("Makefile")).map_err(|_| not("it has no Makefile"))?;
-    let makefile = String::from_utf8_lossy(&makefile);
+    let makefile = intake::read_within(folder, "Makefile").map_err(|error| match error.as_io() {
+        Some(_) => not("it has no Makefile"),
+        // A pipe, or a link to elsewhere.
+        None => CacheError::from(error).into(),
+    })?;
     let value = |name: &str| {
         makefile
             .lines()
@@ -151,7 +154,9 @@ pub fn kernel_version(folder: &Path) -> Result<String, SourceError> {
 /// The one folder in a source's entry.
 pub(super) fn top(entry: &Path) -> Result<PathBuf, SourceError> {
     let folders = fs::read_dir(entry).map_err(CacheError::io("read", entry))?.flatten();
-    let mut folders = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
+    // A link that came with a tarball leads to what is no part of it.
+    let folders = folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders = folders.map(|entry| entry.path());
     match (folders.next(), folders.next()) {
         (Some(folder), None) if !entry.join("Makefile").exists() => Ok(folder),
         _ => Ok(entry.to_owned()),

@@ -224,6 +224,28 @@ fn an_entry_whose_early_modules_lie_elsewhere_is_not_used() {
 }
 
 #[test]
+fn what_was_built_of_somebody_elses_patch_is_not_there_for_the_next() {
+    let setup = setup();
+    let (series, patch) =
+        (setup.folder.path().join("series/series"), setup.folder.path().join("series/2.patch"));
+    let hand_in = |code: &str| {
+        write(&patch, &format!("--- /dev/null\n+++ b/extra/handed_in/a.c\n@@ -0,0 +1 @@\n+{code}\n"));
+        write(&series, "1.patch\n2.patch\n");
+        setup.ensure().unwrap();
+        let slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten().map(|it| it.path());
+        let build = slots.map(|slot| slot.join("build")).find(|build| build.is_dir()).unwrap();
+        build.join("extra/handed_in/a.o")
+    };
+    let object = hand_in("int a;");
+    write(&object, "the first one's");
+    write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
+    hand_in("int a;");
+    assert!(object.is_file(), "nothing was handed in anew");
+    hand_in("asm(\".incbin \\\"extra/handed_in/a.o\\\"\");");
+    assert!(!object.exists());
+}
+
+#[test]
 fn an_entry_keeps_its_headers_when_the_source_changes() {
     let setup = setup();
     let kernel = setup.ensure().unwrap();

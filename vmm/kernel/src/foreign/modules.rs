@@ -1,11 +1,10 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
-use super::{ForeignError, read};
+use super::{ForeignError, read, text};
 use base::unpack::{module_name, unpack_apart};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 use walkdir::WalkDir;
@@ -21,11 +20,12 @@ pub(super) struct Modules {
 }
 
 impl Modules {
-    /// Looks for files; a folder that is not there has none.
+    /// Looks for files; a folder that is not there has none. A pipe is none.
     pub fn read(folder: &Path) -> Self {
-        let files = WalkDir::new(folder).into_iter().flatten().map(|entry| entry.into_path());
+        let entries = WalkDir::new(folder).into_iter().flatten();
+        let files = entries.map(|entry| entry.into_path()).filter(|path| path.is_file());
         let files = files.filter_map(|path| Some((name(&path)?, path))).collect();
-        let list = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+        let list = text(&folder.join("modules.builtin")).unwrap_or_default();
         let built_in = list.lines().filter_map(|line| name(Path::new(line))).collect();
         Self { files, built_in }
     }
@@ -37,31 +37,51 @@ impl Modules {
 
     /// Appends a module behind those that it depends on. `false`: it, or one of these, is not there.
     pub fn load(&self, name: &str, order: &mut Vec<Loaded>) -> Result<bool, ForeignError> {
-        self.visit(name, order, &mut BTreeSet::new())
-    }
-
-    fn visit(
-        &self,
-        name: &str,
-        order: &mut Vec<Loaded>,
-        seen: &mut BTreeSet<String>,
-    ) -> Result<bool, ForeignError> {
-        let there = order.iter().any(|(loaded, _)| loaded == name) || self.is_built_in(name);
-        // A cycle is depmod's to complain of.
-        if there || !seen.insert(name.to_owned()) {
-            return Ok(true);
-        }
-        let Some(path) = self.files.get(name) else { return Ok(false) };
-        let bytes = unpack_apart(read(path)?)
-            .map_err(|source| ForeignError::Compressed { path: path.clone(), source })?;
-        for needed in depends(&bytes) {
-            if !self.visit(&needed, order, seen)? {
-                return Ok(false);
+        let mut seen = BTreeSet::from([name.to_owned()]);
+        // Those that wait for what they need, the last for the one behind it.
+        let mut waiting: Vec<Waiting> = Vec::new();
+        let mut next = Some(name.to_owned());
+        loop {
+            if let Some(name) = next.take()
+                && !self.is_built_in(&name)
+                && !order.iter().any(|(loaded, _)| *loaded == name)
+            {
+                let Some(path) = self.files.get(&name) else { return Ok(false) };
+                let bytes = unpack_apart(read(path)?)
+                    .map_err(|source| ForeignError::Compressed { path: path.clone(), source })?;
+                let there = order.iter().map(|(_, bytes)| bytes).chain(waiting.iter().map(|it| &it.bytes));
+                let (count, total) =
+                    there.fold((1, bytes.len()), |(count, total), bytes| (count + 1, total + bytes.len()));
+                if count > MOST || total > MOST_BYTES {
+                    let why = format!(
+                        "what has to be loaded before it can be spoken with is more than {MOST} modules, or than {} MiB",
+                        MOST_BYTES >> 20
+                    );
+                    return Err(ForeignError::NotAKernel { path: path.clone(), why });
+                }
+                let mut needs = depends(&bytes);
+                needs.reverse();
+                waiting.push(Waiting { name, bytes, needs });
+            }
+            let Some(last) = waiting.last_mut() else { return Ok(true) };
+            // A cycle is depmod's to complain of.
+            match last.needs.pop() {
+                Some(needed) => next = seen.insert(needed.clone()).then_some(needed),
+                None => order.extend(waiting.pop().map(|it| (it.name, it.bytes))),
             }
         }
-        order.push((name.to_owned(), bytes));
-        Ok(true)
     }
+}
+
+/// So many modules are loaded early, and no more bytes of them: a distribution has half a dozen of a few hundred KiB.
+const MOST: usize = 64;
+const MOST_BYTES: usize = 256 << 20;
+
+/// A module that waits for what it needs, the next one last.
+struct Waiting {
+    name: String,
+    bytes: Vec<u8>,
+    needs: Vec<String>,
 }
 
 /// `virtio_mmio` of `kernel/drivers/virtio/virtio-mmio.ko.xz`.

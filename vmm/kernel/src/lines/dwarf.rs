@@ -6,11 +6,14 @@ use super::{
 };
 use addr2line::{Context, LookupContinuation, LookupResult};
 use base::unpack::unpack;
-use gimli::{EndianArcSlice, LittleEndian, SectionId};
+use gimli::{
+    AbbreviationsCacheStrategy, DebugAbbrev, DebugAbbrevOffset, EndianArcSlice, LittleEndian, SectionId,
+};
 use jail::reader::{Answers, Reader as Apart, answers};
 use object::{ReadCache, ReadRef};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufReader, Read, Seek},
 };
@@ -49,6 +52,9 @@ fn answering(file: Option<File>, limit: u64) -> Answers {
 
 /// How deep the tree of a compilation unit may be. What reads it goes down by recursion; compilers make a dozen levels.
 const DEPTH: isize = 256;
+
+/// So many compilation units a file may have; a kernel with all its drivers has a tenth.
+const UNITS: usize = 100_000;
 
 /// What is read. Not those that tell of variables: they are most of it.
 const SECTIONS: &[SectionId] = &[
@@ -102,7 +108,12 @@ impl DebugInfo {
             let data = if SECTIONS.contains(&id) { elf.section(id.name()).ok_or(())? } else { Vec::new() };
             Ok::<_, ()>(Reader::new(data.into(), LittleEndian))
         };
-        let dwarf = gimli::Dwarf::load(section).ok()?;
+        let mut dwarf = gimli::Dwarf::load(section).ok()?;
+        if !are_apart(&dwarf, &elf.section(SectionId::DebugAbbrev.name())?)? {
+            return None;
+        }
+        // Units share tables of abbreviations; each would be read anew for each of them.
+        dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::All);
         let flat = is_flat(&dwarf).unwrap_or(false);
         Some(Self { symbols: elf.symbols(), context: Context::from_dwarf(dwarf).ok()?, flat })
     }
@@ -149,6 +160,27 @@ impl DebugInfo {
         let (file, _) = self.line(start)?;
         super::tidy(&file).strip_suffix(FILE).map(str::to_owned)
     }
+}
+
+/// Whether there is a sensible number of units, and no table of abbreviations is a part of another, which would be read once for each
+/// place in it. `None`: they can't be read.
+fn are_apart(dwarf: &gimli::Dwarf<Reader>, table: &[u8]) -> Option<bool> {
+    let (mut units, mut count, mut starts) = (dwarf.units(), 0, BTreeSet::new());
+    while let Some(unit) = units.next().ok()? {
+        count += 1;
+        if count > UNITS {
+            return Some(false);
+        }
+        starts.insert(unit.debug_abbrev_offset().0);
+    }
+    let ends = starts.iter().copied().skip(1).chain([table.len()]);
+    let ends_before = |(start, end): (&usize, usize)| {
+        // Who goes on behind it finds a number without an end.
+        let part = table.get(*start..end).map(|part| [part, &[0x80]].concat());
+        let part = part.as_deref().map(|part| DebugAbbrev::new(part, LittleEndian));
+        part.is_some_and(|part| part.abbreviations(DebugAbbrevOffset(0)).is_ok())
+    };
+    Some(starts.iter().zip(ends).all(ends_before))
 }
 
 /// Whether all units are trees of sensible depth.

@@ -74,6 +74,24 @@ fn folders_archives_and_archives_in_them_come_out_alike() {
 }
 
 #[test]
+fn what_is_unpacked_and_dropped_counts_too() {
+    // Each begins as an archive that is not read here, and is left out; each fits by itself.
+    let mut dropped = b"Rar!\x1a\x07".to_vec();
+    dropped.resize(90_000, 0);
+    let names: Vec<String> = (0..15).map(|number| format!("{number}.bin")).collect();
+    let all: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &*dropped)).collect();
+    for (name, content) in [("s.zip", zipped(&all)), ("s.tar", tarred(&all))] {
+        let error = handed_in(name, &content).unwrap_err();
+        assert!(error.contains("larger than"), "{name}: {error}");
+    }
+    // One that is nearly as large as it may be, packed as often as it may be.
+    let mut code = b"int a;".to_vec();
+    code.resize(90_000, b' ');
+    let packed = zipped(&[("s.zip", &zipped(&[("s.tar.gz", &gzipped(&tarred(&[("a.c", &code)])))]))]);
+    assert_eq!(handed_in("outer.zip", &packed).unwrap().files.len(), 1);
+}
+
+#[test]
 fn bombs_are_told_before_they_are_unpacked() {
     let zeros = vec![0; 50_000_000];
     for (name, content) in [

@@ -63,8 +63,7 @@ impl Around {
         }
         let mut tally = Tally::new(folder, Limits::MODULE.wanted()?);
         for file in &found {
-            // Of a link, what it leads to.
-            tally.add(file, &fs::metadata(file).map_err(CacheError::io("read", file))?)?;
+            tally.add(file, &fs::symlink_metadata(file).map_err(CacheError::io("read", file))?)?;
         }
         let root = found.iter().fold(folder.to_owned(), |root, file| common(&root, file));
         let files = found.iter().filter_map(|file| Some(file.strip_prefix(&root).ok()?.to_owned())).collect();
@@ -208,8 +207,10 @@ fn is_header(path: &Path) -> bool {
 
 fn headers_beside(file: &Path) -> Vec<PathBuf> {
     let entries = file.parent().and_then(|folder| fs::read_dir(folder).ok());
-    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
-    paths.filter(|path| is_header(path) && path.is_file()).take(MANY).collect()
+    // A link may lead to anybody's file.
+    let files = entries.into_iter().flatten().flatten();
+    let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.path()).filter(|path| is_header(path)).take(MANY).collect()
 }
 
 #[cfg(test)]
@@ -304,6 +305,22 @@ mod tests {
             ("course/b.h", ""),
         ]);
         assert_eq!(files, ["b.h", "secret/fine.h"]);
+    }
+
+    #[test]
+    fn a_link_beside_what_is_named_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(folder.path()).unwrap();
+        let own = top.join("course/mod");
+        write(&own.join("a.c"), "#include \"../common/a.h\"\n#include \"../common/link.h\"\n");
+        write(&top.join("course/common/a.h"), "");
+        write(&top.join("home/.token"), "secret");
+        for name in ["key.h", "link.h"] {
+            std::os::unix::fs::symlink(top.join("home/.token"), top.join("course/common").join(name))
+                .unwrap();
+        }
+        let around = Around::find(&own, &Tree::scan(&own, Limits::MODULE).unwrap()).unwrap();
+        assert_eq!(around.files.iter().collect::<Vec<_>>(), [Path::new("common/a.h")]);
     }
 
     #[test]

@@ -57,7 +57,6 @@ pub fn unpack(
         Kind::Tar => tar(name, stem, &bytes, budget, depth),
         Kind::Gzip => {
             let content = bounded(flate2::read::GzDecoder::new(&*bytes), name, budget)?;
-            budget.passes(content.len() as u64)?;
             match self::kind("", &content) {
                 Some(Kind::Tar) => tar(name, stem, &content, budget, depth),
                 _ => budget.add(stem, content, depth),
@@ -66,12 +65,16 @@ pub fn unpack(
     }
 }
 
-/// Not a byte more than there is room for, whatever the archive says of its size.
-fn bounded(reader: impl Read, name: &str, budget: &Budget) -> Result<Vec<u8>, String> {
+/// Not a byte more than there is room for, whatever the archive says of its size; counted, whatever becomes of it.
+fn bounded(reader: impl Read, name: &str, budget: &mut Budget) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
     let room = budget.room();
     reader.take(room + 1).read_to_end(&mut content).map_err(|error| damaged(name, &error.to_string()))?;
-    if content.len() as u64 > room { Err(budget.too_large()) } else { Ok(content) }
+    if content.len() as u64 > room {
+        return Err(budget.too_large());
+    }
+    budget.passes(content.len() as u64)?;
+    Ok(content)
 }
 
 fn damaged(name: &str, why: &str) -> String {

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, fs::File};
 
 /// Archives in archives: an LMS packs what a student packed, and no more.
 const NESTED: usize = 3;
-/// So many times what a submission may hold is unpacked at most: what nobody means to hand in is no part of it.
-const UNPACKED: u64 = 4;
+/// So many times what a submission may hold is unpacked at most, what nobody means to hand in with it: each archive around a file counts it
+/// once, and one that is packed twice, as `.tar.gz` is, twice.
+const UNPACKED: u64 = NESTED as u64 + 2;
 /// What editors and file managers leave, and versions that are kept; nobody means to hand these in.
 const SILENT: &[&str] =
     &["__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".svn", ".vscode", ".idea"];

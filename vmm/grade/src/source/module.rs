@@ -22,8 +22,9 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     }
     lower_case(&mut kept, &mut notes);
     let mains = mains(&kept, files)?;
-    let told = told(&kept);
-    let choices = choices(&kept, &mains, &told, !assignment.teacher.is_empty());
+    let makefiles = makefiles(&kept)?;
+    let told = told(&makefiles);
+    let choices = choices(&makefiles, &mains, &told, !assignment.teacher.is_empty());
     let Choice { root, module, named, main } = choose(&choices, &mains, &told, wanted)?.clone();
     let others: Vec<&str> =
         mains.iter().map(|(path, _)| &**path).filter(|path| *path != main && !told.contains(*path)).collect();
@@ -57,9 +58,8 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     let names_one = of_root.is_some_and(|bytes| {
         String::from_utf8_lossy(bytes).lines().any(|line| line.trim_start().starts_with("obj-m"))
     });
-    let named = named
-        || (names_one
-            && objects(&String::from_utf8_lossy(of_root.map_or(&[][..], Vec::as_slice))).is_empty());
+    let named =
+        named || (names_one && of_root.is_some_and(|bytes| Makefile::read(bytes).objects().is_empty()));
     if !named && !MAKEFILES.iter().any(|name| teacher.iter().any(|(other, _)| other == name)) {
         notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
         kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
@@ -216,26 +216,70 @@ fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String,
     Ok(mains)
 }
 
-/// The main files that makefiles build, as modules or as parts of one.
-fn told(kept: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
-    let mut told = BTreeSet::new();
-    for (path, bytes) in kept {
-        let (folder, name) = path.rsplit_once('/').map_or(("", &**path), |(folder, name)| (folder, name));
-        if !MAKEFILES.contains(&name) {
-            continue;
+/// Nobody writes more of a makefile by hand, in bytes.
+const LONGEST_MAKEFILE: usize = 256 << 10;
+
+/// What is known of a makefile.
+struct Makefile {
+    /// Its words, for a file that is named anywhere.
+    words: BTreeSet<String>,
+    /// The objects of its lists, without their endings, by the lists' names.
+    lists: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Makefile {
+    fn read(bytes: &[u8]) -> Self {
+        static LIST: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"(?m)^\s*([^\s:+?=#]+)\s*[+:?]?=\s*([^#\n]*)").expect("a constant that tests use")
+        });
+        let text = expanded(&String::from_utf8_lossy(bytes).replace("\\\n", " "));
+        let words = text.split(|c: char| c.is_whitespace() || c == '=').map(str::to_owned).collect();
+        let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in LIST.captures_iter(&text) {
+            let objects = line[2].split_whitespace().filter_map(|word| word.strip_suffix(".o"));
+            let objects = objects.filter(|name| !name.contains('$')).map(str::to_owned);
+            lists.entry(line[1].to_owned()).or_default().extend(objects);
         }
-        let text = String::from_utf8_lossy(bytes);
+        Self { words, lists }
+    }
+
+    /// The modules that its lines name.
+    fn objects(&self) -> Vec<String> {
+        self.lists.get("obj-m").into_iter().flatten().cloned().collect()
+    }
+
+    /// The files that a module is made of, if it is made of several.
+    fn parts(&self, module: &str) -> BTreeSet<&String> {
+        let lists = ["objs", "y"].map(|ending| self.lists.get(&format!("{module}-{ending}")));
+        lists.into_iter().flatten().flatten().collect()
+    }
+}
+
+/// The makefiles that the kernel's build system reads, by their paths.
+fn makefiles(kept: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Makefile>, String> {
+    let is_one = |path: &str| MAKEFILES.contains(&path.rsplit('/').next().unwrap_or(path));
+    let read = |(path, bytes): (&String, &Vec<u8>)| match bytes.len() > LONGEST_MAKEFILE {
+        true => Err(format!("{path} has more than {} KiB, and no makefile would", LONGEST_MAKEFILE >> 10)),
+        false => Ok((path.clone(), Makefile::read(bytes))),
+    };
+    kept.iter().filter(|(path, _)| is_one(path)).map(read).collect()
+}
+
+/// The main files that makefiles build, as modules or as parts of one.
+fn told(makefiles: &BTreeMap<String, Makefile>) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    for (path, makefile) in makefiles {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let below = |object: &str| {
             if folder.is_empty() { format!("{object}.c") } else { format!("{folder}/{object}.c") }
         };
-        for object in objects(&text) {
-            let parts = listed_objects(&text, &format!("{}-(?:objs|y)", regex::escape(&object)));
+        for object in &makefile.objects() {
+            let parts = makefile.parts(object);
             // With parts, the module's own name is no file's.
-            told.extend(if parts.is_empty() {
-                vec![below(&object)]
-            } else {
-                parts.iter().map(|it| below(it)).collect()
-            });
+            match parts.is_empty() {
+                true => _ = told.insert(below(object)),
+                false => told.extend(parts.into_iter().map(|it| below(it))),
+            }
         }
     }
     told
@@ -270,36 +314,33 @@ fn expanded(makefile: &str) -> String {
 }
 
 /// The makefile that builds a file: of its folder, or of one above that names it, with its folder.
-fn makefile_of<'a>(kept: &'a BTreeMap<String, Vec<u8>>, path: &str) -> Option<(String, &'a Vec<u8>)> {
+fn makefile_of<'a>(makefiles: &'a BTreeMap<String, Makefile>, path: &str) -> Option<(String, &'a Makefile)> {
     let own = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let above = own.match_indices('/').map(|(at, _)| &own[..at]).chain([""]);
     let at = |folder: &str| {
         MAKEFILES.iter().find_map(|name| {
-            kept.get(&if folder.is_empty() { (*name).to_owned() } else { format!("{folder}/{name}") })
+            makefiles.get(&if folder.is_empty() { (*name).to_owned() } else { format!("{folder}/{name}") })
         })
     };
-    let builds = |folder: &str, bytes: &[u8]| {
+    let builds = |folder: &str, makefile: &Makefile| {
         let inside = path.strip_prefix(folder).unwrap_or(path).trim_start_matches('/');
-        let object = format!("{}.o", inside.trim_end_matches(".c"));
-        expanded(&String::from_utf8_lossy(bytes))
-            .split(|c: char| c.is_whitespace() || c == '=')
-            .any(|word| word == object)
+        makefile.words.contains(&format!("{}.o", inside.trim_end_matches(".c")))
     };
     let mut outer: Vec<&str> = above.filter(|folder| *folder != own).collect();
     outer.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
     let named = outer.into_iter().filter_map(|folder| Some((folder, at(folder)?)));
-    let mut named = named.filter(|(folder, bytes)| builds(folder, bytes));
+    let mut named = named.filter(|(folder, makefile)| builds(folder, makefile));
     // Its own folder's goes before, if that names a module at all.
-    let beside = at(own).filter(|bytes| !objects(&String::from_utf8_lossy(bytes)).is_empty());
+    let beside = at(own).filter(|makefile| !makefile.objects().is_empty());
     match beside {
-        Some(bytes) => Some((own.to_owned(), bytes)),
-        None => named.next().map(|(folder, bytes)| (folder.to_owned(), bytes)),
+        Some(makefile) => Some((own.to_owned(), makefile)),
+        None => named.next().map(|(folder, makefile)| (folder.to_owned(), makefile)),
     }
 }
 
 /// What makefiles name, and where they name nothing, or are not the student's to write, the main files themselves.
 fn choices(
-    kept: &BTreeMap<String, Vec<u8>>,
+    makefiles: &BTreeMap<String, Makefile>,
     mains: &[(String, String)],
     told: &BTreeSet<String>,
     replaced: bool,
@@ -311,8 +352,8 @@ fn choices(
     for (path, _) in first.into_iter().chain(later) {
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = file.trim_end_matches(".c").to_owned();
-        let (root, named) = match makefile_of(kept, path) {
-            Some((root, bytes)) => (root, objects(&String::from_utf8_lossy(bytes))),
+        let (root, named) = match makefile_of(makefiles, path) {
+            Some((root, makefile)) => (root, makefile.objects()),
             None => (folder.to_owned(), Vec::new()),
         };
         // A module of several files has another name than its main file.
@@ -326,28 +367,6 @@ fn choices(
         }
     }
     choices
-}
-
-/// The modules that a makefile's lines name.
-fn objects(makefile: &str) -> Vec<String> {
-    listed_objects(makefile, "obj-m")
-}
-
-/// The objects in a makefile's lists of a name, which is an expression.
-fn listed_objects(makefile: &str, name: &str) -> Vec<String> {
-    let Ok(line) = Regex::new(&format!(r"(?m)^\s*{name}\s*[+:?]?=\s*([^#\n]*)")) else { return Vec::new() };
-    let joined = expanded(&makefile.replace("\\\n", " "));
-    let names = line.captures_iter(&joined).flat_map(|line| {
-        line[1]
-            .split_whitespace()
-            .filter_map(|word| word.strip_suffix(".o"))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    });
-    let mut names: Vec<String> = names.filter(|name| !name.contains('$')).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 #[cfg(test)]

@@ -194,3 +194,13 @@ fn a_makefile_that_is_not_used_is_told() {
     assert_eq!(with("obj-m := a.o\nccflags-y := -O3\n"), [told]);
     assert!(with("obj-m :=  a.o\n").is_empty());
 }
+
+#[test]
+fn a_makefile_of_many_lines_is_read_once() {
+    let lines: String = (0..10_000).map(|number| format!("obj-m += a{number}.o\n")).collect();
+    let start = std::time::Instant::now();
+    assert!(prepared(&[("a1.c", MAIN), ("Makefile", &lines)]).is_ok());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let error = prepared(&[("a1.c", MAIN), ("Makefile", &lines.repeat(2))]).unwrap_err();
+    assert!(error.contains("more than 256 KiB"), "{error}");
+}

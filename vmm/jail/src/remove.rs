@@ -138,7 +138,7 @@ mod tests {
             symlink(&other, top.join(name)).unwrap();
         }
         for name in ["a/b/c", "a/b", "a", ""] {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
             fs::set_permissions(top.join(name), mode).unwrap();
         }
         remove(&top).unwrap();

@@ -297,7 +297,11 @@ pub fn any_event() -> impl Strategy<Value = Event> {
     let why = prop_oneof![
         Just(RunEnd::Completed),
         index.clone().prop_map(|index| RunEnd::StepTimedOut { index }),
-        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent { limit, standing }),
+        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent {
+            limit,
+            greeted: false,
+            standing
+        }),
         text.clone().prop_map(RunEnd::BadAgent),
         Just(RunEnd::Panicked),
         Just(RunEnd::Machine(EndReason::TripleFault)),

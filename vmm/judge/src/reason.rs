@@ -59,6 +59,8 @@ pub enum Reason {
     },
     /// The agent did not say hello in its time.
     NoAgent(Duration),
+    /// It said hello and did not answer then.
+    Mute(Duration),
     /// What the agent said is no message.
     BadAgent {
         /// What is wrong with it.
@@ -172,6 +174,9 @@ impl fmt::Display for Reason {
             Self::Hung { step, place: None } => write!(f, "`{step}` did not end"),
             Self::Hung { step, place: Some(place) } => write!(f, "`{step}` did not end: {place}"),
             Self::NoAgent(limit) => write!(f, "the agent did not say hello within {}", time(*limit)),
+            Self::Mute(limit) => {
+                write!(f, "the agent said hello, and then did not answer within {}", time(*limit))
+            }
             Self::BadAgent { why, hello: true } => write!(f, "the agent's hello makes no sense: {why}"),
             Self::BadAgent { why, hello: false } => write!(f, "the agent's answers make no sense: {why}"),
             Self::Panicked { booting: true } => f.write_str("the kernel panicked while it booted"),

@@ -235,7 +235,7 @@ fn each_end_has_its_verdict() {
 #[test]
 fn a_guest_that_never_says_hello_failed_to_boot() {
     let limit = Duration::from_secs(60);
-    let no_agent = || ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let no_agent = || ended(RunEnd::NoAgent { limit, greeted: false, standing: standing(true) });
     let silent = run(&scenario(SLEEP), &[no_agent()]);
     assert_eq!(silent.verdict, Verdict::BootFailed);
     assert_eq!(silent.standing, ["vCPU 0 halted at foo+0x34, interrupts off (3 of 3 samples)"]);
@@ -337,7 +337,7 @@ fn a_bad_end_that_the_run_should_come_to_passes_and_its_absence_fails() {
     let healthy = during(&wants("panic: true"), vec![returned(0)], RunEnd::Completed);
     assert_eq!((healthy.verdict, healthy.failures.len()), (Verdict::Fail, 1));
     let limit = Duration::from_secs(60);
-    let no_agent = ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let no_agent = ended(RunEnd::NoAgent { limit, greeted: false, standing: standing(true) });
     let silent = run(&scenario(&wants("boot-failed: true")), &[no_agent]);
     assert_eq!(silent.verdict, Verdict::Pass);
     let failed =

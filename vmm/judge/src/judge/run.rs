@@ -339,6 +339,7 @@ impl Judge {
             (None, RunEnd::Machine(end)) if end.blame() == Blame::Host => {
                 return (Verdict::Infra, machine(end));
             }
+            (None, RunEnd::NoAgent { limit, greeted: true, .. }) => Reason::Mute(*limit),
             (None, RunEnd::NoAgent { limit, .. }) => Reason::NoAgent(*limit),
             (None, RunEnd::Panicked) => Reason::Panicked { booting: true },
             (None, RunEnd::SwitchedOff) => Reason::SwitchedOff,

@@ -66,6 +66,13 @@ Example:
     Schema,
 }
 
+impl ReportArgs {
+    /// Whether what it prints is for a program, or a file.
+    pub fn prints_answer(&self) -> bool {
+        matches!(self.command, Command::Schema | Command::Diff { .. })
+    }
+}
+
 /// Does what was asked for, and returns the exit code.
 pub fn report(args: &ReportArgs) -> u8 {
     let result = match &args.command {

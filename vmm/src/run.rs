@@ -29,13 +29,12 @@ use std::{
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
 pub fn run(args: &RunArgs) -> u8 {
     let code = run_all(args);
-    // git ends a bisection at any other code, and takes 126 and 127 for a script that is not there.
-    if args.bisect && code > 1 { exit::SKIP } else { code }
+    if args.bisect { exit::for_git(code) } else { code }
 }
 
 fn run_all(args: &RunArgs) -> u8 {
     let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
-        true => for_git(signs, args.bad_if.as_ref()),
+        true => for_git(verdicts, signs, args.bad_if.as_ref()),
         false => exit::of_all(verdicts),
     };
     carry_out(&args.how, args.options(), planned(args), judge)
@@ -134,7 +133,7 @@ pub fn render(format: Format) -> Option<Render> {
 }
 
 /// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
-fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
+fn for_git(verdicts: &[Verdict], signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     let rule = bad_if.map_or(Rule::Any, |pattern| Rule::If(pattern.clone()));
     let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
         Decided::Seen(Seen::Fault) => 1,
@@ -142,6 +141,13 @@ fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
         _ => exit::SKIP,
     });
     let codes: Vec<u8> = codes.collect();
+    // Whoever stopped it wants git to stop, too.
+    if verdicts.contains(&Verdict::Interrupted) {
+        return exit::of_all(verdicts);
+    }
+    if verdicts.contains(&Verdict::Infra) && !codes.contains(&1) {
+        say::warning(&"this machine could not judge this commit (infra), so git skips it");
+    }
     if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
     exit,
-    many::Planned,
+    many::{Asked, Planned},
     repeat, runner, say,
 };
 use ::bisect::{
@@ -17,8 +17,14 @@ use harness::{
 use judge::{Began, Judge, Judged, Verdict};
 use regex::Regex;
 use report::{
-    Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
-    markdown, summary::Summary, terminal::Terminal,
+    Files, Render, Reporters,
+    artifacts::Artifacts,
+    events::{self, Events},
+    github::GitHub,
+    html, json, junit, ktap, markdown,
+    record::Aborted,
+    summary::Summary,
+    terminal::Terminal,
 };
 use scenario::Scenario;
 use std::{
@@ -47,9 +53,10 @@ pub fn carry_out(
     planned: Result<Planned, Abort>,
     judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
 ) -> u8 {
+    let planned = planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned));
     let planned = match planned {
         Ok(planned) => planned,
-        Err(abort) => return say::outcome(Err(abort)),
+        Err(abort) => return abandoned(how, abort),
     };
     let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
     let options = Options { guests_mib, ..options };
@@ -65,8 +72,17 @@ pub fn carry_out(
             let (verdicts, signs) = all(planned, reporters, sessions);
             judge(&verdicts, &signs)
         }
-        Err(abort) => say::outcome(Err(abort)),
+        Err(abort) => abandoned(how, abort),
     }
+}
+
+/// Says why there is nothing to run, in the reports as well, where a former run may have left its own.
+fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
+    let why = Aborted { verdict: abort.verdict, reason: abort.why.clone() };
+    for Report { format, file } in &how.report {
+        report::abandon(file, render(*format).unwrap_or(events::aborted), &why);
+    }
+    say::outcome(Err(abort))
 }
 
 /// What is to be run. All files are read, so that all that is wrong with them is told at once.
@@ -83,9 +99,9 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     if !bad.is_empty() {
         return Err(Abort::input(bad.join("\n")));
     }
-    let planned =
-        args.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))?;
-    Ok(Planned { options: args.again(), ..planned })
+    let of_folders = args.files.iter().any(|file| file.is_dir());
+    let asked = Asked { scenarios, of_folders, options: args.again() };
+    args.how.many.plan(asked, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
 }
 
 fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
@@ -151,18 +167,17 @@ fn for_git(verdicts: &[Verdict], signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
 }
 
-fn all(mut planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
+fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
     let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
         Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
     reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
-    let all = many::run(sessions, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
-    planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
+    let all = many::run(sessions, &planned.cases, planned.policy, &planned.quarantine, &mut reporters);
+    planned.quarantine.complaints(&all).iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));
-    let mut verdicts: Vec<Verdict> =
-        all.iter().map(|ran| many::counted(&ran.settled, planned.policy)).collect();
+    let mut verdicts: Vec<Verdict> = all.iter().map(|ran| ran.settled.counted).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
     (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())

@@ -35,11 +35,14 @@ pub struct Ran {
 /// # Errors
 /// All names that mean none.
 pub fn look_for_kernels(cases: &[Case]) -> Result<(), Abort> {
-    let cache = Cache::open()?;
+    look_in(&Cache::open()?, cases)
+}
+
+fn look_in(cache: &Cache, cases: &[Case]) -> Result<(), Abort> {
     let mut wrong: Vec<String> = Vec::new();
     for Case { scenario, kernel, .. } in cases {
         let wanted = session::wanted(scenario, kernel);
-        let Err(abort) = kernel::meant(&wanted, Some(&scenario.path), &cache) else { continue };
+        let Err(abort) = kernel::meant(&wanted, Some(&scenario.path), cache) else { continue };
         let why = format!("{}: {}", scenario.path.display(), abort.why);
         // What this machine lacks is each run's own matter.
         if abort.verdict == Verdict::BadInput && !wrong.contains(&why) {
@@ -113,4 +116,28 @@ fn attempt(
     let settled = Settled::of(attempts);
     let settled = if policy.fail_on_flaky { settled.strict() } else { settled };
     failed.or(last).map(|report| Ran { settled, report })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::wanted::Wanted;
+
+    #[test]
+    fn a_kernel_that_is_none_is_known_before_anything_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let look = |kernels: &[&str], common: Wanted| {
+            let kernels: Vec<String> = kernels.iter().map(|it| (*it).to_owned()).collect();
+            let scenario = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
+            look_in(&cache, &super::cases(vec![scenario], &kernels, &common)).map_err(|abort| abort.why)
+        };
+        assert_eq!(look(&["6.12"], Wanted::default()), Ok(()));
+        let error = look(&["6.12", "5.4", "5.5"], Wanted::default()).unwrap_err();
+        assert!(error.contains("`5.4`") && error.contains("`5.5`") && error.contains("test.yaml"), "{error}");
+        let fragments = vec!["no-such-fragment".to_owned()];
+        assert!(
+            look(&[], Wanted { fragments, ..Wanted::default() }).unwrap_err().contains("no-such-fragment")
+        );
+    }
 }

@@ -128,6 +128,11 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 impl BisectArgs {
+    /// Whether what it prints is for git.
+    pub fn prints_log(&self) -> bool {
+        self.command.is_some()
+    }
+
     fn which(&self) -> Result<Which, Abort> {
         let source = self.recipe.source();
         if let (Some(good), Some(bad)) = (&self.config_good, &self.config_bad) {

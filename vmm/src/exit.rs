@@ -15,6 +15,12 @@ use judge::Verdict;
 /// What `git bisect run` takes for a commit to be skipped.
 pub const SKIP: u8 = 125;
 
+/// What `git bisect run` is told: it skips a commit that can't be judged, and ends where whoever started it wants it to end. It
+/// would end at any other code as well, and takes 126 and 127 for a script that is not there.
+pub fn for_git(code: u8) -> u8 {
+    if (2..128).contains(&code) { SKIP } else { code }
+}
+
 /// The code of one verdict.
 pub fn code(verdict: Verdict) -> u8 {
     match verdict {
@@ -65,6 +71,11 @@ mod tests {
         assert_eq!(of_all(&[Pass, Infra]), 3);
         assert_eq!(of_all(&[Fail, Interrupted]), 130);
         assert_eq!((of_all(&[Pass, Pass]), of_all(&[])), (0, 0));
+    }
+
+    #[test]
+    fn git_skips_what_can_not_be_judged_and_ends_by_a_signal() {
+        assert_eq!([0, 1, 2, 3, 125, 130, 143].map(for_git), [0, 1, SKIP, SKIP, SKIP, 130, 143]);
     }
 
     #[test]

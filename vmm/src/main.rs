@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         return match emulated::init() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("vmm: {error}");
+                say::error(&error);
                 ExitCode::FAILURE
             }
         };
@@ -70,19 +70,19 @@ fn main() -> ExitCode {
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
             if let Err(error) = interrupt::install() {
-                eprintln!("error: failed to prepare for Ctrl-C: {error}");
+                say::error(&format!("failed to prepare for Ctrl-C: {error}"));
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
             if let Some(short) = jail::short_of_addresses() {
-                eprintln!("error: failed to start: {short}");
+                say::error(&format!("failed to start: {short}"));
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
             if require_jail && let Some(lacks) = jailed() {
-                eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
+                say::error(&format!("failed to confine what others wrote, as --require-jail asks: {lacks}"));
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
             if let Err(error) = runner::stop(&command) {
-                eprintln!("error: failed to keep what others wrote from GitHub's runner: {error}");
+                say::error(&format!("failed to keep what others wrote from GitHub's runner: {error}"));
                 return ExitCode::from(exit::code(judge::Verdict::Infra));
             }
             let code = user(command);
@@ -100,7 +100,7 @@ fn read() -> ExitCode {
     match jail::reader::serve(&readers, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: failed to read what others wrote: {error}");
+            say::error(&format!("failed to read what others wrote: {error}"));
             ExitCode::from(exit::code(judge::Verdict::Infra))
         }
     }

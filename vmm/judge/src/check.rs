@@ -20,6 +20,8 @@ use std::time::Duration;
 pub const LOG: &str = "kernel log";
 /// What one of the taint is called.
 pub const TAINT: &str = "taint";
+/// What one of the run's end is called.
+pub const END: &str = "end of the run";
 
 /// The values of names so far.
 pub type Values = BTreeMap<String, i128>;

@@ -1,6 +1,6 @@
 //! For tests: the events of a run in which everything is as a scenario expects, and any events at all.
 
-use crate::{Judge, Judged, Kernel, Names, RunReport, Verdict};
+use crate::{Attempt, Failure, Judge, Judged, Kernel, Names, Reason, RunReport, Then, Verdict};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
@@ -231,6 +231,16 @@ pub fn report(verdict: Verdict) -> RunReport {
         Some(Judged::Ended(report)) => RunReport { verdict, ..*report },
         other => panic!("the run did not end: {other:?}"),
     }
+}
+
+/// An attempt that counts and came to this.
+pub fn attempt(verdict: Verdict) -> Attempt {
+    Attempt { verdict, reason: Reason::None, ran: Duration::ZERO, then: Then::Counts, known: None }
+}
+
+/// An expectation of this that did not hold.
+pub fn failure(what: &str) -> Failure {
+    Failure { what: what.into(), expected: "this".into(), got: "that".into(), line: 1 }
 }
 
 /// Any event, mostly with indices and buffers that a scenario has.

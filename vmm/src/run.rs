@@ -29,8 +29,11 @@ use std::{
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
 pub fn run(args: &RunArgs) -> u8 {
     let code = run_all(args);
-    // git ends a bisection at any other code, and takes 126 and 127 for a script that is not there.
-    if args.bisect && code > 1 { exit::SKIP } else { code }
+    match code {
+        // git takes 2 and 3 for bad, and 126 and 127 for a script that is not there. At what a signal leaves it ends the bisection.
+        2..exit::END if args.bisect => exit::SKIP,
+        code => code,
+    }
 }
 
 fn run_all(args: &RunArgs) -> u8 {
@@ -139,6 +142,7 @@ fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
         Decided::Seen(Seen::Fault) => 1,
         Decided::Seen(Seen::Clean) => 0,
+        Decided::Interrupted => exit::code(Verdict::Interrupted),
         _ => exit::SKIP,
     });
     let codes: Vec<u8> = codes.collect();

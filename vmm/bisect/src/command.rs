@@ -258,6 +258,7 @@ pub fn log(file: Option<&Path>) -> Result<String, Abort> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::{Observation, Seen};
 
     /// A search from a fresh start must not meet what an earlier one found out of another symbol.
     #[test]
@@ -309,6 +310,44 @@ mod tests {
         assert_eq!(of("kernel: 7.3\n", &request()).unwrap().as_deref(), Some("7.3"));
     }
 
+    fn asked(new: &str) -> Asked {
+        Asked {
+            format: FORMAT,
+            what: "commits".to_owned(),
+            place: "/r".into(),
+            scenario: "/s.yaml".into(),
+            new: new.to_owned(),
+            old: "old".to_owned(),
+            fixed: false,
+            command: String::new(),
+            drawn: Settings::new(),
+        }
+    }
+
+    /// A commit in the morning, and the night's work would be looked for in vain.
+    #[test]
+    fn an_earlier_search_of_another_head_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let range = Range::of_lines(&["CONFIG_A=y"]);
+        let seen = Observation { commit: "x".to_owned(), seen: Seen::Clean, fresh: false };
+        let mut night = State::open(&at("night"), &asked("evening")).unwrap();
+        night.add(Entry::told(seen.clone())).unwrap();
+        let elsewhere = Asked { place: "/other".into(), ..asked("evening") };
+        State::open(&at("elsewhere"), &elsewhere).unwrap().add(Entry::told(seen)).unwrap();
+        let mut told = Vec::new();
+        let mut tell = || {
+            told.clear();
+            others(&at("morning"), &asked("morning"), &range, &mut |line| told.push(line.to_owned()));
+            told.clone()
+        };
+        let lines = tell();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("1 runs") && lines[0].ends_with("add --bad evening"), "{lines:?}");
+        night.answer().unwrap();
+        assert!(tell().is_empty());
+    }
+
     /// A night's runs are of the values that were drawn in the evening.
     #[test]
     fn who_goes_on_runs_the_scenario_as_it_was_begun() {
@@ -320,17 +359,7 @@ mod tests {
         let load = || scenario::load_with(&path, &settings).unwrap();
         let (first, second) = (load(), load());
         assert_ne!(first.drawn, second.drawn);
-        let asked = Asked {
-            format: FORMAT,
-            what: String::new(),
-            place: PathBuf::new(),
-            scenario: path.clone(),
-            new: String::new(),
-            old: String::new(),
-            fixed: false,
-            command: String::new(),
-            drawn: first.drawn.clone(),
-        };
+        let asked = Asked { drawn: first.drawn.clone(), ..asked("new") };
         let state = State::open(&folder.path().join("state"), &asked).unwrap();
         let request = Request { settings: settings.clone(), ..request() };
         let again = as_begun(&second, &request, &state, &mut |_| ()).unwrap();

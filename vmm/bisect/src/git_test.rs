@@ -262,6 +262,17 @@ fn git_replays_our_log_and_we_read_gits() {
     }
 }
 
+/// `git bisect` moves HEAD, so that what was typed means something else by the time that the log is read.
+#[test]
+fn a_log_that_begins_at_head_names_the_commits_that_were_meant() {
+    let sandbox = Sandbox::new();
+    let commits: Vec<String> = (0..9).map(|it| sandbox.commit("a", &it.to_string())).collect();
+    sandbox.git(&["bisect", "start", "HEAD", "HEAD~8"]);
+    assert_ne!(sandbox.git(&["rev-parse", "HEAD"]), commits[8]);
+    let told = replay::read(&sandbox.git(&["bisect", "log"])).unwrap();
+    assert_eq!((told.new, told.old), (vec![commits[8].clone()], vec![commits[0].clone()]));
+}
+
 #[test]
 fn a_commit_is_reverted_without_an_object_in_the_users_repository() {
     let sandbox = Sandbox::new();

@@ -18,6 +18,7 @@ use base::{
     wanted::Wanted,
 };
 use harness::{Abort, Options};
+use kernel::KernelError;
 use scenario::{Scenario, Settings};
 use std::{
     fs,
@@ -89,7 +90,7 @@ pub struct Answered {
 /// Bad input, this machine, or the user's wish; what was found out is kept, and the same request goes on.
 pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Answered, Abort> {
     let cache = Cache::open()?;
-    let range = Range::of(request, scenario, say)?;
+    let mut range = Range::of(request, scenario, say)?;
     if !range.subject.concerns(scenario) {
         return Err(Abort::input(format!(
             "none of the modules of {} is in the repository that --modules names, so no commit of it can matter",
@@ -116,6 +117,7 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
         forget(&path);
         cache::remove(&places.work)?;
     }
+    range.subject = range.subject.kept(&range.new, &places).map_err(KernelError::from)?;
     let state = opened(&path, &asked, &range, say)?;
     let scenario = &as_begun(scenario, request, &state, say)?;
     let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };

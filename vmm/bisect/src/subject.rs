@@ -133,6 +133,16 @@ impl Subject {
         Ok(scenario)
     }
 
+    /// The same as it is now, whatever becomes of the user's files while it is searched: a series up to and with `last` is copied.
+    pub(crate) fn kept(&self, last: &str, places: &Places) -> Result<Self, PatchError> {
+        match self {
+            Self::Series(folder) => {
+                Ok(Self::Series(part_of(folder, last, &places.work.join("begun"))?.into()))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
     /// The modules' folders in their repository; `None` if their files lead out of them, and anything may matter.
     pub fn folders(&self, scenario: &Scenario, places: &Places) -> Option<Vec<PathBuf>> {
         let Self::Modules(Repository { top: Some(top), .. }) = self else { return None };
@@ -300,5 +310,14 @@ mod tests {
         let part = PathBuf::from(part_of(&series, "2.patch", folder.path()).unwrap());
         assert_eq!(patches(&part).unwrap(), ["1.patch", "2.patch"]);
         assert!(!part.join("3.patch").exists());
+        // Who edits one while it is searched changes nothing of this search.
+        let places = Places { work: folder.path().join("work") };
+        let Subject::Series(kept) = Subject::Series(series.clone()).kept("3.patch", &places).unwrap() else {
+            panic!()
+        };
+        fs::write(series.join("1.patch"), "edited").unwrap();
+        fs::write(series.join("series"), "1.patch\n").unwrap();
+        assert_eq!(patches(&kept).unwrap(), ["1.patch", "2.patch", "3.patch"]);
+        assert_eq!(fs::read_to_string(kept.join("1.patch")).unwrap(), "1.patch");
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     base_config::{Base, LoadedBase},
     config::{self, ConfigError, Request},
-    patch::Series,
+    patch::{Patch, Series},
     source::Source,
     sources::{Sources, hex},
     toolchain::Compiler,
@@ -88,7 +88,14 @@ impl Recipe {
         let mut loaded = self.load()?;
         if let Patches::Matching(all) = &self.series {
             for name in series_of(all) {
-                loaded.series.patches.extend(Series::load(&all.join(name))?.patches);
+                match Series::load(&all.join(&name)) {
+                    Ok(series) => loaded.series.patches.extend(series.patches),
+                    // Whoever builds with it will be told.
+                    Err(error) => {
+                        let text = error.to_string().into_bytes();
+                        loaded.series.patches.push(Patch { path: all.join(name), text });
+                    }
+                }
             }
         }
         let mut digest = Sha256::new();

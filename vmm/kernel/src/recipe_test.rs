@@ -1,5 +1,4 @@
 use super::*;
-use crate::patch::Patch;
 use std::path::Path;
 
 fn sources(identity: &str) -> Sources {
@@ -75,8 +74,11 @@ fn what_is_done_to_a_source_is_known_without_the_source() {
         write(file, text);
         known.push(recipe.additions().unwrap());
     }
+    // One that makes no sense is nothing to those of other versions.
+    write("7.3/series", "2.patch -R\n");
+    known.push(recipe.additions().unwrap());
     let distinct: std::collections::BTreeSet<_> = known.iter().collect();
-    assert_eq!(distinct.len(), 4);
+    assert_eq!(distinct.len(), 5);
     assert_eq!(known.last(), Some(&recipe.additions().unwrap()));
 }
 

@@ -146,7 +146,7 @@ pub struct RunArgs {
     modules: Option<PathBuf>,
     #[command(flatten)]
     pub how: HowArgs,
-    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged, 128 for what ends the bisection
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
     /// every verdict against the kernel is bad.
@@ -261,12 +261,15 @@ impl RunArgs {
         if self.kernels.len() > 1 && self.modules.is_some() {
             return Some("--modules belongs to one kernel, and --kernel names several".to_owned());
         }
-        let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
-        if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
-            return Some(format!("--set gives `{}` two values", self.set[at].0));
-        }
-        self.how.complaint()
+        set_twice(&self.set).or_else(|| self.how.complaint())
     }
+}
+
+/// What is wrong if a parameter is given two values.
+pub fn set_twice(set: &[(String, String)]) -> Option<String> {
+    let given = |at: &usize| set[..*at].iter().any(|(name, _)| *name == set[*at].0);
+    let at = (0..set.len()).find(given)?;
+    Some(format!("--set gives `{}` two values", set[at].0))
 }
 
 /// Follow one system call through the kernel.
@@ -305,7 +308,7 @@ impl ExplainArgs {
 }
 
 /// A name and a value.
-fn setting(text: &str) -> Result<(String, String), String> {
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as major=261")?;
     if name.is_empty() {
         return Err(format!("the parameter's name is missing before `={value}`"));

@@ -154,6 +154,7 @@ fn for_git(verdicts: &[Verdict], signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
         Decided::Seen(Seen::Fault) => 1,
         Decided::Seen(Seen::Clean) => 0,
+        Decided::Interrupted => exit::code(Verdict::Interrupted),
         _ => exit::SKIP,
     });
     let codes: Vec<u8> = codes.collect();

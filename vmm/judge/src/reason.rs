@@ -137,6 +137,39 @@ impl fmt::Display for Unmet {
     }
 }
 
+impl Reason {
+    /// The same for all runs that came to their end in the same way, whatever differs from run to run.
+    pub fn kind(&self) -> String {
+        let kind = match self {
+            Self::None => "none",
+            Self::Told(_) => "told",
+            Self::Unmet(_) => "unmet",
+            Self::Finding { .. } => "finding",
+            Self::Taint { letter, .. } => return format!("taint-{letter}"),
+            Self::Counted { what, .. } => return format!("counted-{what}"),
+            Self::LogLost(_) => "log-lost",
+            Self::Tampered(_) => "tampered",
+            Self::EntryMoved(_) => "entry-moved",
+            Self::Hung { .. } => "hung",
+            Self::NoAgent(_) => "no-agent",
+            Self::Mute(_) => "mute-agent",
+            Self::BadAgent { .. } => "bad-agent",
+            Self::Panicked { .. } => "panicked",
+            Self::SwitchedOff => "switched-off",
+            Self::Completed => "completed",
+            Self::Machine { end: EndReason::Stopped, .. } => "stopped",
+            Self::Machine { end: EndReason::Reset, .. } => "reset",
+            Self::Machine { end: EndReason::TripleFault, .. } => "triple-fault",
+            Self::Machine { end: EndReason::Failed { .. }, .. } => "machine",
+            Self::NotCounted(_) => "not-counted",
+            Self::Unseen(_) => "unseen",
+            Self::Contradiction(_) => "contradiction",
+            Self::AndThen { known, .. } => return known.kind(),
+        };
+        kind.to_owned()
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -108,6 +108,31 @@ fn an_image_in_its_build_folder_has_the_configuration_and_the_modules_there() {
     assert!(assemble(parts(), &stage).unwrap_err().to_string().contains("has virtio_mmio neither"));
 }
 
+/// A guest would load drivers that are not the kernel's any more.
+#[test]
+fn a_kernel_is_another_one_with_other_modules_or_another_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let image = bzimage_of(&lz4(b"\x7fELF and more"));
+    fs::create_dir(at("modules")).unwrap();
+    let now = || key(&image, &at("vmlinuz"), Some(&at("modules")));
+    let mut known = vec![now()];
+    let files = [
+        ("config-6.1.0-9-amd64", "CONFIG_VIRTIO_CONSOLE=y\n"),
+        ("modules/virtio_mmio.ko", "the module"),
+        ("modules/virtio_mmio.ko", "another module"),
+        ("config-6.1.0-9-amd64", "CONFIG_VIRTIO_MMIO=y\n"),
+    ];
+    for (file, text) in files {
+        fs::write(at(file), text).unwrap();
+        known.push(now());
+    }
+    assert_eq!(known.iter().collect::<std::collections::BTreeSet<_>>().len(), known.len(), "{known:?}");
+    // What is loaded later is no part of an entry.
+    fs::write(at("modules/other.ko"), "x").unwrap();
+    assert_eq!(known.last(), Some(&now()));
+}
+
 #[test]
 fn a_package_that_fills_disks_is_ended_and_told() {
     if toolchain::find("dpkg-deb").is_none() {

@@ -119,7 +119,7 @@ pub struct Purpose {
 /// Everything that make gets told beside the target.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
-    compiler: Compiler,
+    pub(crate) compiler: Compiler,
     path: std::ffi::OsString,
     /// Names and values.
     env: Vec<(&'static str, PathBuf)>,

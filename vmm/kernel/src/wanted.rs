@@ -146,19 +146,22 @@ pub fn meant(wanted: &Wanted, project: &Path, kernels: &Path) -> Result<Meant, W
     if wanted.modules.is_some() {
         return Err(WantedError::Conflict("modules", "a kernel that is built here", "it brings its own"));
     }
-    let (source, all, compiler) = match &wanted.source {
-        Some(source) => (named_source(wanted, source)?, Patches::Matching(patches.clone()), Compiler::Gcc),
-        None => {
-            if wanted.revision.is_some() {
-                return Err(WantedError::NoRepository(format!("linux-source-{series}")));
-            }
-            let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
-            let compiler = match defaults(&patches.join(series))?.compiler {
-                CompilerName::Gcc => Compiler::Gcc,
-                CompilerName::Llvm => llvm("1")?,
-            };
-            (source, Patches::Folder(patches.join(series)), compiler)
+    let (source, all) = match &wanted.source {
+        Some(source) => (named_source(wanted, source)?, Patches::Matching(patches.clone())),
+        None if wanted.revision.is_some() => {
+            return Err(WantedError::NoRepository(format!("linux-source-{series}")));
         }
+        None => {
+            let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
+            (source, Patches::Folder(patches.join(series)))
+        }
+    };
+    let all = named_series(wanted, &patches)?.unwrap_or(all);
+    let compiler = match (&wanted.llvm, &all) {
+        (Some(version), _) => llvm(version)?,
+        (None, Patches::Folder(folder)) => compiler_of(folder)?,
+        // Of a series that goes by the source's version, once that is known.
+        (None, Patches::None | Patches::Matching(_)) => Compiler::Gcc,
     };
     let base = named_base(wanted)?;
     let own = if base == Base::Tiny { "base" } else { "guest" };
@@ -166,14 +169,7 @@ pub fn meant(wanted: &Wanted, project: &Path, kernels: &Path) -> Result<Meant, W
     for name in &wanted.fragments {
         fragments.push(fragment(name, &patches.join("config"))?);
     }
-    Ok(Meant::Recipe(Recipe {
-        source,
-        series: named_series(wanted, &patches)?.unwrap_or(all),
-        base,
-        fragments,
-        compiler: wanted.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
-        apart: false,
-    }))
+    Ok(Meant::Recipe(Recipe { source, series: all, base, fragments, compiler, apart: false }))
 }
 
 /// A kernel that needs no building.
@@ -253,10 +249,18 @@ fn named_series(wanted: &Wanted, patches: &Path) -> Result<Option<Patches>, Want
     if name == "none" {
         return Ok(Some(Patches::None));
     }
+    Ok(Some(Patches::Folder(series_folder(name, patches)?)))
+}
+
+/// The folder of a series: one of the project's by its name, or any by its path. `patches` is where the project's are.
+///
+/// # Errors
+/// [`WantedError::NoSeries`].
+pub fn series_folder(name: &str, patches: &Path) -> Result<PathBuf, WantedError> {
     let named = patches.join(name);
     let path = if named.join("series").is_file() { named } else { PathBuf::from(name) };
     let why = match path.join("series") {
-        file if file.is_file() => return Ok(Some(Patches::Folder(path))),
+        file if file.is_file() => return Ok(path),
         _ if path.is_dir() => "it has no file `series`, which lists the patches in their order".to_owned(),
         _ => format!("there is no such folder (known: {}; or none)", series_of(patches).join(", ")),
     };
@@ -370,6 +374,14 @@ pub fn built(hash: &str, kernels: &Path) -> Option<PathBuf> {
     match &found[..] {
         [one] => Some(kernels.join(one)),
         _ => None,
+    }
+}
+
+/// The compiler that the defaults in a series' folder name.
+pub(crate) fn compiler_of(series: &Path) -> Result<Compiler, WantedError> {
+    match defaults(series)?.compiler {
+        CompilerName::Gcc => Ok(Compiler::Gcc),
+        CompilerName::Llvm => llvm("1"),
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the patches that only the source's version decides on.
+    /// Reads the patches that only the source's version decides on, and leaves out what is not for it.
     pub fn complete(&mut self, recipe: &Recipe, sources: &Sources) -> Result<(), KernelError> {
         if let Patches::Matching(folder) = &recipe.series {
             let folder = folder.join(sources.series());
@@ -118,6 +118,7 @@ impl Loaded {
                 self.series = Series::load(&folder)?;
             }
         }
+        config::keep_for(&mut self.requests, &sources.version);
         Ok(())
     }
 

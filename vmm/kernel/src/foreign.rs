@@ -79,6 +79,23 @@ pub enum ForeignError {
         /// Where it was looked for.
         folder: String,
     },
+    /// The same, of a kernel in the folder that it was built in.
+    #[error(
+        "use {}: the configuration in {} is without {}, and no module there has it; set {} to y there and build it again \
+         (docs/kernels.md lists what a kernel needs), or have vmm build it: --source",
+        path.display(),
+        tree.display(),
+        symbols.join(", "),
+        if symbols.len() == 1 { "it" } else { "them" }
+    )]
+    NotConfigured {
+        /// The kernel.
+        path: PathBuf,
+        /// Its build folder.
+        tree: PathBuf,
+        /// What it should have.
+        symbols: Vec<String>,
+    },
     /// A module is damaged.
     #[error("unpack {}: {source}", path.display())]
     Compressed {
@@ -342,19 +359,26 @@ fn early(
     stage: &Path,
 ) -> Result<Vec<String>, KernelError> {
     let modules = folder.map(Modules::read).unwrap_or_default();
+    let symbol = |name: &str| format!("CONFIG_{}", name.to_uppercase());
     let built_in = |name: &str| {
-        let symbol = format!("CONFIG_{}=y", name.to_uppercase());
-        modules.is_built_in(name) || config.lines().any(|line| line == symbol)
+        let line = symbol(name) + "=y";
+        modules.is_built_in(name) || config.lines().any(|it| it == line)
     };
     let to = stage.join("early");
     fs::create_dir_all(&to).map_err(CacheError::io("make the folder", &to))?;
     let mut order = Vec::new();
     for name in NEEDED.iter().filter(|name| !built_in(name)) {
-        modules.load(name, &mut order)?.then_some(()).ok_or_else(|| ForeignError::NoDriver {
-            path: kernel.to_owned(),
-            module: (*name).to_owned(),
-            folder: folder.map_or("its package".to_owned(), |folder| folder.display().to_string()),
-        })?;
+        if modules.load(name, &mut order)? {
+            continue;
+        }
+        let path = kernel.to_owned();
+        if let Some(tree) = folder.filter(|folder| folder.join(".config").is_file()) {
+            let lacking = NEEDED.iter().filter(|name| !built_in(name) && !modules.has(name));
+            let symbols = lacking.map(|name| symbol(name)).collect();
+            return Err(ForeignError::NotConfigured { path, tree: tree.to_owned(), symbols }.into());
+        }
+        let folder = folder.map_or("its package".to_owned(), |folder| folder.display().to_string());
+        return Err(ForeignError::NoDriver { path, module: (*name).to_owned(), folder }.into());
     }
     let mut names = Vec::new();
     for (name, bytes) in order {

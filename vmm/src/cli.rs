@@ -63,7 +63,10 @@ Environment:
   VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
                 else ~/.cache/vmm)
   VMM_LIMITS    how much may be handed in (file, total, files, depth) and what a build may take (time,
-                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s
+                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s; more than a
+                module may have lowers no limit, less lowers all but a kernel's
+  VMM_DEBIAN_MIRROR
+                Debian's archive, where this machine's apt knows none (default: https://deb.debian.org/debian)
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 

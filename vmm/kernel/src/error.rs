@@ -107,7 +107,11 @@ impl KernelError {
             ) => Fault::Input,
             Self::Source(SourceError::Checksum { .. }) | Self::Parcel(_) => Fault::Input,
             Self::Source(
-                SourceError::NoPackage { .. } | SourceError::Missing(_) | SourceError::Download { .. },
+                SourceError::NoPackage { .. }
+                | SourceError::NoArchive { .. }
+                | SourceError::Fetch { .. }
+                | SourceError::Missing(_)
+                | SourceError::Download { .. },
             ) => Fault::Machine,
             Self::Patch(
                 patch::PatchError::Unreadable { .. }

@@ -79,6 +79,23 @@ pub enum ForeignError {
         /// Where it was looked for.
         folder: String,
     },
+    /// The same, of a kernel in the folder that it was built in.
+    #[error(
+        "use {}: the configuration in {} is without {}, and no module there has it; set {} to y there and build it again \
+         (docs/kernels.md lists what a kernel needs), or have vmm build it: --source",
+        path.display(),
+        tree.display(),
+        symbols.join(", "),
+        if symbols.len() == 1 { "it" } else { "them" }
+    )]
+    NotConfigured {
+        /// The kernel.
+        path: PathBuf,
+        /// Its build folder.
+        tree: PathBuf,
+        /// What it should have.
+        symbols: Vec<String>,
+    },
     /// A module is damaged.
     #[error("unpack {}: {source}", path.display())]
     Compressed {
@@ -391,8 +408,11 @@ fn header(build: &Path, name: &str) -> Option<String> {
 
 /// The modules that have to be loaded first, unpacked, in order.
 fn needed(kernel: &Path, config: &str, folder: Option<&Path>) -> Result<Vec<Loaded>, KernelError> {
-    let symbol = |name: &str| format!("CONFIG_{}=y", name.to_uppercase());
-    let is_open = |name: &&&str| !config.lines().any(|line| line == symbol(name));
+    let symbol = |name: &str| format!("CONFIG_{}", name.to_uppercase());
+    let is_open = |name: &&&str| {
+        let line = symbol(name) + "=y";
+        !config.lines().any(|it| it == line)
+    };
     let open: Vec<&&str> = NEEDED.iter().filter(is_open).collect();
     let mut order = Vec::new();
     if open.is_empty() {
@@ -400,12 +420,19 @@ fn needed(kernel: &Path, config: &str, folder: Option<&Path>) -> Result<Vec<Load
         return Ok(order);
     }
     let modules = folder.map(Modules::read).unwrap_or_default();
-    for name in open.into_iter().filter(|name| !modules.is_built_in(name)) {
-        modules.load(name, &mut order)?.then_some(()).ok_or_else(|| ForeignError::NoDriver {
-            path: kernel.to_owned(),
-            module: (*name).to_owned(),
-            folder: folder.map_or("its package".to_owned(), |folder| folder.display().to_string()),
-        })?;
+    let open: Vec<&&str> = open.into_iter().filter(|name| !modules.is_built_in(name)).collect();
+    for name in &open {
+        if modules.load(name, &mut order)? {
+            continue;
+        }
+        let path = kernel.to_owned();
+        if let Some(tree) = folder.filter(|folder| folder.join(".config").is_file()) {
+            let lacking = open.iter().filter(|name| !modules.has(name));
+            let symbols = lacking.map(|name| symbol(name)).collect();
+            return Err(ForeignError::NotConfigured { path, tree: tree.to_owned(), symbols }.into());
+        }
+        let folder = folder.map_or("its package".to_owned(), |folder| folder.display().to_string());
+        return Err(ForeignError::NoDriver { path, module: (**name).to_owned(), folder }.into());
     }
     Ok(order)
 }

@@ -56,6 +56,13 @@ fn a_kernel_without_the_agents_driver_is_refused_by_name() {
     let stage = folder.path().join("stage");
     let error = early(Path::new("k"), "", Some(folder.path()), &stage).unwrap_err().to_string();
     assert!(error.contains("has virtio_mmio neither"), "{error}");
+    // Whoever built it can change that.
+    fs::write(folder.path().join(".config"), "").unwrap();
+    let said =
+        |config: &str| early(Path::new("k"), config, Some(folder.path()), &stage).unwrap_err().to_string();
+    let (both, one) = (said(""), said("CONFIG_VIRTIO_MMIO=y\n"));
+    assert!(both.contains("is without CONFIG_VIRTIO_MMIO, CONFIG_VIRTIO_CONSOLE, and"), "{both}");
+    assert!(one.contains("is without CONFIG_VIRTIO_CONSOLE, and") && one.contains("set it to y"), "{one}");
     let config = "CONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n";
     assert!(early(Path::new("k"), config, None, &stage).unwrap().is_empty());
 }

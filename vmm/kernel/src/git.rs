@@ -70,10 +70,28 @@ pub(super) fn remote(cache: &Cache, address: &str, revision: &str) -> Result<Sou
         }
         let said =
             ran.lines.iter().find_map(|line| line.strip_prefix("fatal: ")).unwrap_or("git said nothing");
-        return Err(SourceError::Tool { what: what(), said: said.to_owned() });
+        let (what, said) = (what(), said.to_owned());
+        return Err(if is_not_there(&said) {
+            SourceError::Tool { what, said }
+        } else {
+            SourceError::Fetch { what, said }
+        });
     }
     let sources = local(cache, &repository, "FETCH_HEAD")?;
     Ok(Sources { name: address.to_owned(), ..sources })
+}
+
+/// Whether git says of a server that it answers, and has no such thing; else the way to it is the trouble.
+fn is_not_there(said: &str) -> bool {
+    [
+        "find remote ref",
+        "not our ref",
+        "does not appear to be a git repository",
+        "not found",
+        "does not exist",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }
 
 /// The cache's key of a tree.

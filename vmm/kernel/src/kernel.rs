@@ -292,10 +292,7 @@ pub(crate) fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, Kernel
 /// is where nothing was said.
 fn by_series(recipe: &Recipe, sources: &Sources) -> Result<Option<Compiler>, KernelError> {
     let (Patches::Matching(all), Compiler::Gcc) = (&recipe.series, &recipe.compiler) else { return Ok(None) };
-    let folder = all.join(sources.series());
-    if !folder.join("series").is_file() {
-        return Ok(None);
-    }
+    let Some(folder) = wanted::of_series(all, &sources.series()) else { return Ok(None) };
     Ok(Some(wanted::compiler_of(&folder)?).filter(|compiler| *compiler != recipe.compiler))
 }
 

@@ -51,6 +51,7 @@ pub mod wanted;
 pub use base_config::Base;
 pub use build::jobs;
 pub use config::ConfigError;
+pub use debian::origin;
 pub use error::{BuildFailed, KernelError, NO_RUST};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};

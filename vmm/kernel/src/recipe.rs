@@ -7,7 +7,7 @@ use super::{
     source::Source,
     sources::{Sources, hex},
     toolchain::Compiler,
-    wanted::series_of,
+    wanted::{of_series, series_of},
 };
 use crate::KernelError;
 use serde::{Deserialize, Serialize};
@@ -135,14 +135,14 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the patches that only the source's version decides on.
+    /// Reads the patches that only the source's version decides on, and leaves out what is not for it.
     pub fn complete(&mut self, recipe: &Recipe, sources: &Sources) -> Result<(), KernelError> {
-        if let Patches::Matching(folder) = &recipe.series {
-            let folder = folder.join(sources.series());
-            if folder.join("series").is_file() {
-                self.series = Series::load(&folder)?;
-            }
+        if let Patches::Matching(folder) = &recipe.series
+            && let Some(folder) = of_series(folder, &sources.series())
+        {
+            self.series = Series::load(&folder)?;
         }
+        config::keep_for(&mut self.requests, &sources.version);
         Ok(())
     }
 

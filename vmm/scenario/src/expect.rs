@@ -183,7 +183,11 @@ impl Reader<'_> {
                 ),
             }
         }
-        let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
+        // No step can bring about the other one.
+        let endings = EndingKind::NAMES
+            .iter()
+            .filter(|(_, kind)| *kind != EndingKind::BootFailed)
+            .map(|(name, _)| *name);
         let known: Vec<&str> =
             known.iter().copied().chain(names.iter().map(|name| &*name.0)).chain(endings).collect();
         fields.end(self, &known);

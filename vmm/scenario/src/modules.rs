@@ -203,6 +203,9 @@ impl Reader<'_> {
     pub fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
         match &node.value {
             Value::List(items) if !items.is_empty() => Some(items),
+            Value::List(_) => {
+                self.error(Diagnostic::new(&node.span, format!("expected {what}; this one is empty")))
+            }
             _ => self.expected(node, what),
         }
     }

@@ -166,6 +166,9 @@ fn alias_bomb() -> String {
 #[test]
 fn files_that_are_no_text_have_one_message_each() {
     insta::assert_snapshot!("empty", errors(""));
+    let none = errors("name: x\nsteps: []\n");
+    assert!(none.contains("expected a list of steps, each with its own `-`; this one is empty"), "{none}");
+    assert!(!none.contains("found a list"), "{none}");
     insta::assert_snapshot!("only_a_comment", errors("# later\n\n"));
     let utf8 = try_load(b"name: x\nsteps: \xff\n").expect_err("not UTF-8");
     insta::assert_snapshot!("not_utf8", utf8);

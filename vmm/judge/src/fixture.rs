@@ -41,7 +41,7 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
                 level: 6,
                 user: false,
                 caller: None,
-                text: text.clone(),
+                text: String::from_utf8_lossy(&text.written()).into_owned(),
             }));
             seq += 1;
         }
@@ -132,7 +132,7 @@ fn text(step: &Step) -> Vec<u8> {
         .collect();
     for text in &texts {
         if let Text::Equals(bytes) | Text::Contains(bytes) = text {
-            return bytes.clone();
+            return bytes.written().into_owned();
         }
     }
     let number = texts.iter().any(|text| matches!(text, Text::Matches(_)));

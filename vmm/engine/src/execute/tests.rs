@@ -1,6 +1,7 @@
 //! The engine against stand-ins for the machine process, honest and hostile ones.
 
 mod hostile;
+mod names;
 mod overdue;
 mod pieces;
 mod stand_in;

@@ -138,7 +138,8 @@ impl Judge {
         }
         for ((want, line), found) in self.scenario.expect.log.iter().zip(&self.run_log) {
             report.expectations += 1;
-            failures.extend(check::log_failure(want, found.clone(), self.holes, *line));
+            let holes = self.holes.since(self.holes_booted);
+            failures.extend(check::log_failure(want, found.clone(), holes, *line));
         }
         if let Some((want, line)) = self.scenario.expect.taint {
             report.expectations += 1;

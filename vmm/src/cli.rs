@@ -66,7 +66,7 @@ Environment:
                 processes, memory, output, disk), such as files=50000,total=4GiB,time=600s; more than a
                 module may have lowers no limit, less lowers all but a kernel's
   VMM_DEBIAN_MIRROR
-                Debian's archive, where this machine's apt knows none (default: https://deb.debian.org/debian)
+                an archive of Debian, such as https://MIRROR/debian, where this machine's apt knows none
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 

@@ -73,12 +73,14 @@ pub(super) fn fetch(cache: &Cache, package: &str, version: Option<&str>) -> Resu
     if has_apt && let Some((apt, found)) = suites::find(&asked, lists.path(), &cache.log("apt"))? {
         return keep(cache, package, Way::Apt(apt, found));
     }
-    if (archive::named().is_some() || !has_apt || suites::mirror()?.is_none())
-        && let Some(listed) = archive::find(cache, &archive::address(), suites::SUITES, package, version)?
-    {
-        return keep(cache, package, Way::Archive(listed));
+    match archive::named() {
+        Some(named) => match archive::find(cache, &named, suites::SUITES, package, version)? {
+            Some(listed) => keep(cache, package, Way::Archive(listed)),
+            None => Err(SourceError::NoPackage { package: asked }),
+        },
+        None if has_apt && suites::mirror()?.is_some() => Err(SourceError::NoPackage { package: asked }),
+        None => Err(SourceError::NoArchive { package: asked, why: "VMM_DEBIAN_MIRROR names none".to_owned() }),
     }
-    Err(SourceError::NoPackage { package: asked })
 }
 
 /// Brings a package's source into the cache, and returns its key.

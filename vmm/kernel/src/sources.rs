@@ -34,8 +34,8 @@ pub enum SourceError {
     },
     /// Debian's archive can't be read.
     #[error(
-        "find the Debian package {package}: this machine's apt names no archive of Debian, and vmm failed to {why}; \
-         VMM_DEBIAN_MIRROR=ADDRESS names another one, and --source {} takes a kernel from elsewhere",
+        "find the Debian package {package}: this machine's apt names no archive of Debian, and {why}; \
+         VMM_DEBIAN_MIRROR=https://MIRROR/debian names one, and --source {} takes a kernel from elsewhere",
         debian::tarball(package)
     )]
     NoArchive {

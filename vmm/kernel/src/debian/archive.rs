@@ -1,4 +1,4 @@
-//! Debian's archive itself, for machines whose apt knows none, or that have no apt: Ubuntu, Fedora, containers.
+//! An archive of Debian's without apt, for machines whose apt knows none, or that have no apt: Ubuntu, Fedora. Its address is the user's to name.
 //!
 //! A suite's index has the checksum of each package, and its `Release` file that of the index. Whose archive it is, https alone says:
 //! what comes is a source, and its makefiles run in a box.
@@ -11,10 +11,8 @@ use base::{
 };
 use std::{env, fs};
 
-/// The variable in the environment that names another archive.
+/// The variable in the environment that names an archive.
 pub const VARIABLE: &str = "VMM_DEBIAN_MIRROR";
-/// What Debian's own apt is told where nobody chose a mirror.
-const DEFAULT: &str = "https://deb.debian.org/debian";
 /// A suite's packages that are for every machine are in each architecture's index.
 const INDEX: &str = "main/binary-amd64/Packages.xz";
 
@@ -31,11 +29,6 @@ pub struct Listed {
 /// The archive that was named, if one was.
 pub fn named() -> Option<String> {
     env::var(VARIABLE).ok().filter(|address| !address.is_empty())
-}
-
-/// The archive that is asked.
-pub fn address() -> String {
-    named().unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 /// Looks for a package in the archive's suites.
@@ -70,7 +63,10 @@ pub fn find(
     }
     match unread {
         Some(error) if !was_read => {
-            Err(SourceError::NoArchive { package: package.to_owned(), why: error.to_string() })
+            Err(SourceError::NoArchive {
+                package: package.to_owned(),
+                why: format!("vmm failed to {error}"),
+            })
         }
         _ => Ok(None),
     }
@@ -138,9 +134,10 @@ pub fn tarball(package: &str) -> String {
 /// From where packages of sources come on this machine, in a few words.
 pub fn origin() -> String {
     let own = toolchain::find("apt-get").and_then(|_| super::suites::mirror().ok().flatten());
-    match own {
-        Some(mirror) if named().is_none() => format!("come from this machine's apt ({mirror})"),
-        _ => format!("come from {} ({VARIABLE} names another archive)", address()),
+    match (named(), own) {
+        (Some(archive), _) => format!("come from {archive} ({VARIABLE})"),
+        (None, Some(mirror)) => format!("come from this machine's apt ({mirror})"),
+        (None, None) => format!("can't be had: apt knows no archive of Debian here, and {VARIABLE} names none"),
     }
 }
 

@@ -122,7 +122,7 @@ fn an_archive_that_does_not_answer_is_this_machines_fault_and_another_way_is_tol
     let Setup { folder: _folder, cache, address } = setup();
     let error = find(&cache, &address, &["stable", "sid"], "linux-source-6.12", None).unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("VMM_DEBIAN_MIRROR=ADDRESS"), "{said}");
+    assert!(said.contains("VMM_DEBIAN_MIRROR=https://MIRROR/debian"), "{said}");
     assert!(
         said.contains("--source https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.12.N.tar.xz#sha256=HEX")
     );

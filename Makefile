@@ -32,6 +32,8 @@ test-all: test
 	! unshare --user --map-root-user true || \
 		unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$$@"' sh \
 		cargo test --release -p vmm --test hostile -- --test-threads=1
+	tests/release/setup
+	tests/release/gitlab
 	tests/release/slurm $(RELEASE)/vmm
 	$(MAKE) dist
 	tests/release/debian target/dist/vmm-*-linux.tar.zst target/debian

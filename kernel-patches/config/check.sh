@@ -7,7 +7,8 @@
 # fragments set, the last one counts. SOURCE is the kernel's source: a symbol
 # behind a line "# if-known" may be missing if no Kconfig file there has it.
 # Without SOURCE it counts as lost, for a .config alone does not tell a symbol
-# that is unknown from one that was dropped.
+# that is unknown from one that was dropped. Of a symbol behind "# before 6.9"
+# and the like nothing is said, nor of one behind "# if-possible".
 #
 # Exits 0 when all survived, 1 when some did not (one line each, on standard
 # output), 2 on wrong usage.
@@ -50,8 +51,10 @@ lost=$(awk '
 	}
 	{ gsub(/^[ \t]+|[ \t\r]+$/, "") }
 	$0 == "# if-known" { known = "if-known"; next }
+	$0 ~ /^# before [0-9]+\.[0-9]+$/ || $0 == "# if-possible" { known = "may"; next }
 	!/^CONFIG_[A-Za-z0-9_]+=/ && !/^# CONFIG_[A-Za-z0-9_]+ is not set$/ { next }
 	FILENAME == ARGV[1] { have[symbol($0)] = value($0); next }
+	known == "may" { known = ""; next }
 	{
 		s = symbol($0); want[s] = value($0); from[s] = FILENAME ":" FNR
 		must[s] = known == "" ? "must" : known; known = ""

@@ -167,6 +167,43 @@ fn the_cache_has_a_key_for_each_kernel_that_is_asked_for() {
 }
 
 #[test]
+fn the_cache_has_another_key_where_a_scenario_or_a_source_is_another() {
+    let job = Job::new();
+    fs::create_dir(job.place("of mine")).unwrap();
+    let key = |inputs: &[(&str, &str)]| {
+        let _ = fs::remove_file(job.place("output"));
+        let (code, text) = came(&job.script("key", inputs).output().unwrap());
+        assert_eq!(code, Some(0), "{text}");
+        assert!(!text.contains("::stop-commands::"), "{text}");
+        job.read("output")
+    };
+    let of_scenarios = |text: &str| {
+        fs::write(job.place("of mine/a.yaml"), text).unwrap();
+        key(&[("VMM_SCENARIOS", "of mine\n")])
+    };
+    assert_eq!(of_scenarios("kernel: 6.12\n"), of_scenarios("kernel: 6.12\n"));
+    assert_ne!(of_scenarios("kernel: 6.12\n"), of_scenarios("kernel: 7.3\n"));
+    let git = |words: &[&str]| {
+        let source = job.place("linux");
+        let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+        assert!(Command::new("git").arg("-C").arg(source).args(who).args(words).status().unwrap().success());
+    };
+    fs::create_dir(job.place("linux")).unwrap();
+    fs::write(job.place("linux/Makefile"), "VERSION = 6\n").unwrap();
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "x"]);
+    let clean = key(&[("VMM_SOURCE", "linux")]);
+    assert!(clean.contains("source=linux#"), "a clean work tree is known by its commit: {clean}");
+    fs::write(job.place("linux/new.c"), "").unwrap();
+    assert!(key(&[("VMM_SOURCE", "linux")]).contains("source=linux\n"));
+    let mut homeless = job.script("key", &[]);
+    ["HOME", "XDG_CACHE_HOME", "VMM_CACHE"].iter().for_each(|name| _ = homeless.env_remove(name));
+    let (code, text) = came(&homeless.output().unwrap());
+    assert_eq!((code, text.contains("set HOME")), (Some(3), true), "{text}");
+}
+
+#[test]
 fn kvm_is_no_reason_to_fail() {
     let job = Job::new();
     let missing = [("VMM_KVM_DEVICE", "/nothing")];
@@ -200,10 +237,15 @@ fn a_job_is_told_what_came_and_gets_an_annotation_for_what_failed() {
     for file in ["report.json", "report.html", "junit.xml", "scenarios/001-bad/kernel.log"] {
         assert!(results.join(file).is_file(), "{file}");
     }
-    // What can't be run has no results, and vmm's own exit code.
+    // What can't be run has vmm's own exit code, and a report that says why.
     let (code, text) = came(&job.script("run", &[("VMM_SCENARIOS", "nowhere.yaml")]).output().unwrap());
     assert_eq!(code, Some(2), "{text}");
-    assert!(!results.join("report.json").exists(), "nothing is left of the run before");
+    assert_eq!(job.read("output").lines().rfind(|it| it.starts_with("verdict=")), Some("verdict=bad-input"));
+    let report = fs::read_to_string(results.join("report.json")).unwrap();
+    assert!(
+        report.contains("nowhere.yaml") && !report.contains("bad.yaml"),
+        "nothing is left of the run before"
+    );
 }
 
 /// A driver's repository with nothing of this project in reach but the program.

@@ -8,7 +8,7 @@ use crate::{
 };
 use ::bisect::{
     Rules,
-    command::{self, Request, Which},
+    command::{self, Answered, Request, Which},
     sign::Rule,
 };
 use clap::{Args, Subcommand};
@@ -44,7 +44,7 @@ Examples:
 Exit codes:
   0    there is an answer: one commit, or those that can't be told apart
   2    bad input; also where an end is not what it was said to be
-  3    this machine's fault
+  3    this machine's fault; with an answer, if what was to follow it (--revert) is not known
   130  ended by Ctrl-C: the same command goes on"
 )]
 pub struct BisectArgs {
@@ -56,6 +56,12 @@ pub struct BisectArgs {
     /// The same
     #[arg(long = "scenario", id = "scenario_option", value_name = "FILE", conflicts_with = "scenario")]
     scenario_option: Option<PathBuf>,
+    /// Give a parameter of the scenario a value; as often as you like
+    #[arg(long, value_name = "NAME=VALUE", value_parser = cli::setting)]
+    set: Vec<(String, String)>,
+    /// Search with this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
+    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
+    kernel: Option<String>,
     /// Search the history of the scenario's modules, which are in this repository
     #[arg(long, value_name = "REPOSITORY", conflicts_with_all = ["config_good", "config_bad"])]
     modules: Option<PathBuf>,
@@ -128,6 +134,11 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 impl BisectArgs {
+    /// Whether what it prints is for git.
+    pub fn prints_log(&self) -> bool {
+        self.command.is_some()
+    }
+
     fn which(&self) -> Result<Which, Abort> {
         let source = self.recipe.source();
         if let (Some(good), Some(bad)) = (&self.config_good, &self.config_bad) {
@@ -148,7 +159,7 @@ impl BisectArgs {
 
     fn request(&self) -> Result<Request, Abort> {
         let which = self.which()?;
-        let mut wanted = self.recipe.wanted(None, None);
+        let mut wanted = self.recipe.wanted(self.kernel.as_ref(), None);
         match which {
             Which::Kernel(_) => wanted.source = None,
             Which::Series(_) => wanted.series = None,
@@ -168,6 +179,7 @@ impl BisectArgs {
             rules: Rules { confidence: self.confidence, runs: self.runs, fixed: self.fixed },
             rule,
             wanted,
+            settings: self.set.iter().cloned().collect(),
             options: Options { host: self.host.into(), ..Options::default() },
             revert: self.revert,
             restart: self.restart,
@@ -184,7 +196,7 @@ impl BisectArgs {
                 return Err(Abort::input("a bisection's report is json=FILE or md=FILE"));
             }
         }
-        if let Some(complaint) = cli::one_file(&self.report) {
+        if let Some(complaint) = cli::one_file(&self.report).or_else(|| cli::set_twice(&self.set)) {
             return Err(Abort::input(complaint));
         }
         // Known now, and not at the end of a night's search.
@@ -192,8 +204,10 @@ impl BisectArgs {
         let targets = targets.collect::<Result<Vec<_>, _>>()?;
         let path = self.scenario.as_ref().or(self.scenario_option.as_ref());
         let path = path.ok_or_else(|| Abort::input("name the scenario that fails"))?;
-        let scenario = scenario::load(path).map_err(|errors| Abort::input(errors.to_string()))?;
-        let report = command::bisect(&self.request()?, &scenario, &mut |line| {
+        let request = self.request()?;
+        let scenario = scenario::load_with(path, &request.settings);
+        let scenario = scenario.map_err(|errors| Abort::input(errors.to_string()))?;
+        let Answered { report, stopped } = command::bisect(&request, &scenario, &mut |line| {
             say::out(&format!("{}\n", base::text::escape(line)));
         })?;
         // First of all, whatever becomes of files.
@@ -207,7 +221,7 @@ impl BisectArgs {
                 .write(text.as_bytes())
                 .map_err(|error| Abort::infra(format!("failed to write a report: {error}")))?;
         }
-        Ok(String::new())
+        stopped.map_or(Ok(String::new()), Err)
     }
 }
 

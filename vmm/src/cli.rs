@@ -63,7 +63,10 @@ Environment:
   VMM_CACHE     where kernels, modules and the emulated host are kept (default: $XDG_CACHE_HOME/vmm,
                 else ~/.cache/vmm)
   VMM_LIMITS    how much may be handed in (file, total, files, depth) and what a build may take (time,
-                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s
+                processes, memory, output, disk), such as files=50000,total=4GiB,time=600s; more than a
+                module may have lowers no limit, less lowers all but a kernel's
+  VMM_DEBIAN_MIRROR
+                an archive of Debian, such as https://MIRROR/debian, where this machine's apt knows none
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 
@@ -146,7 +149,7 @@ pub struct RunArgs {
     modules: Option<PathBuf>,
     #[command(flatten)]
     pub how: HowArgs,
-    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged
+    /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged, 128 for what ends the bisection
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
     /// every verdict against the kernel is bad.
@@ -261,12 +264,15 @@ impl RunArgs {
         if self.kernels.len() > 1 && self.modules.is_some() {
             return Some("--modules belongs to one kernel, and --kernel names several".to_owned());
         }
-        let given = |at: usize| self.set[..at].iter().any(|(name, _)| *name == self.set[at].0);
-        if let Some(at) = (0..self.set.len()).find(|at| given(*at)) {
-            return Some(format!("--set gives `{}` two values", self.set[at].0));
-        }
-        self.how.complaint()
+        set_twice(&self.set).or_else(|| self.how.complaint())
     }
+}
+
+/// What is wrong if a parameter is given two values.
+pub fn set_twice(set: &[(String, String)]) -> Option<String> {
+    let given = |at: &usize| set[..*at].iter().any(|(name, _)| *name == set[*at].0);
+    let at = (0..set.len()).find(given)?;
+    Some(format!("--set gives `{}` two values", set[at].0))
 }
 
 /// Follow one system call through the kernel.
@@ -305,7 +311,7 @@ impl ExplainArgs {
 }
 
 /// A name and a value.
-fn setting(text: &str) -> Result<(String, String), String> {
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as major=261")?;
     if name.is_empty() {
         return Err(format!("the parameter's name is missing before `={value}`"));

@@ -18,13 +18,17 @@ use std::{
 pub fn doctor(args: &DoctorArgs) -> u8 {
     let mut text = String::new();
     let mut sound = false;
+    let cache = Cache::open();
+    let emulator = cache.as_ref().map(|cache| cache.root().join("emulator"));
+    let is_set_up = emulator.is_ok_and(|files| emulated::check(&files).is_ok());
     if matches!(args.host, Where::Auto | Where::Kvm) {
         let examination = kvm::examine();
         sound |= examination.is_sound();
         let verdict = if examination.is_sound() { "runs guests" } else { "does not run guests" };
         heading(&mut text, "this machine's KVM", verdict);
         for check in &examination.0 {
-            line(&mut text, check.name, check.good, &check.found, check.fix.as_deref());
+            let fix = check.fix.as_deref().map(|fix| advice(fix, is_set_up));
+            line(&mut text, check.name, check.good, &check.found, fix.as_deref());
         }
         if examination.is_sound() && std::fs::read_to_string(HUGE).is_ok_and(|all| has_small_pages(&all)) {
             let fix = format!("`echo advise | sudo tee {HUGE}`");
@@ -38,7 +42,7 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         }
     }
     let mut files_of = |name: &str, folder: &str, check: &dyn Fn(&Path) -> Result<(), String>| {
-        let files = Cache::open().map(|cache| cache.root().join(folder)).map_err(|error| error.to_string());
+        let files = cache.as_ref().map(|cache| cache.root().join(folder)).map_err(|error| error.to_string());
         let found = files.and_then(|files| check(&files).map(|()| files));
         sound |= found.is_ok();
         heading(&mut text, name, if found.is_ok() { "is set up" } else { "is not set up" });
@@ -57,25 +61,12 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
             emulated_intel::check(files).map_err(|error| error.to_string())
         });
     }
-    // Guests run without all of this; what is missing is missing for one purpose.
-    if let Ok(cache) = Cache::open() {
-        let purposes = Toolchain::purposes(&cache);
-        let lacking = purposes.iter().filter(|purpose| !purpose.missing.is_empty()).count();
-        let verdict = match lacking {
-            0 => "is all there".to_owned(),
-            lacking => format!("is not complete ({lacking} of {} lack something)", purposes.len()),
-        };
-        heading(&mut text, "what builds are made of", &verdict);
-        for Purpose { name, missing } in &purposes {
-            let all = |of: fn(&(String, String)) -> &str| {
-                let mut all: Vec<&str> = missing.iter().map(of).collect();
-                all.dedup();
-                all.join(", ")
-            };
-            let lacks = format!("lacks {}", all(|(program, _)| program));
-            let found = if missing.is_empty() { "can be built, or are there" } else { &lacks };
-            let fix = (!missing.is_empty()).then(|| format!("install {}", all(|(_, package)| package)));
-            line(&mut text, name, missing.is_empty(), found, fix.as_deref());
+    match &cache {
+        Ok(cache) => built(&mut text, cache),
+        Err(error) => {
+            heading(&mut text, "the cache", "can't be used, and without it nothing runs");
+            line(&mut text, "its folder", false, &format!("failed to {error}"), None);
+            sound = false;
         }
     }
     // What is missing is a warning: --require-jail makes an error of it.
@@ -97,6 +88,43 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
     exit::code(if sound { Verdict::Pass } else { Verdict::Infra })
 }
 
+/// What builds are made of. Guests run without all of this; what is missing is missing for one purpose.
+fn built(text: &mut String, cache: &Cache) {
+    let purposes = Toolchain::purposes(cache);
+    let lacking = purposes.iter().filter(|purpose| !purpose.missing.is_empty()).count();
+    let verdict = match lacking {
+        0 => "is all there".to_owned(),
+        lacking => format!("is not complete ({lacking} of {} lack something)", purposes.len()),
+    };
+    heading(text, "what builds are made of", &verdict);
+    for Purpose { name, missing } in &purposes {
+        let all = |of: fn(&(String, String)) -> &str| {
+            let mut all: Vec<&str> = missing.iter().map(of).collect();
+            all.dedup();
+            all.join(", ")
+        };
+        let lacks = format!("lacks {}", all(|(program, _)| program));
+        let found = if missing.is_empty() { "can be built, or are there" } else { &lacks };
+        let fix = (!missing.is_empty()).then(|| format!("install {}", all(|(_, package)| package)));
+        line(text, name, missing.is_empty(), found, fix.as_deref());
+    }
+    line(
+        text,
+        "the default kernel",
+        true,
+        &format!("is built of Debian's sources, which {}", kernel::origin()),
+        None,
+    );
+}
+
+/// A fix that is there for the asking only where an emulated host is set up.
+fn advice(fix: &str, is_set_up: bool) -> String {
+    match fix.contains("--host emulated") && !is_set_up {
+        true => format!("{fix}, which `./setup emulator` sets up (on Debian)"),
+        false => fix.to_owned(),
+    }
+}
+
 /// Whether memory that is shared by a file, as guests' is, has pages of 2 MiB (Linux Documentation/admin-guide/mm/transhuge.rst).
 const HUGE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
@@ -111,15 +139,38 @@ fn heading(text: &mut String, name: &str, verdict: &str) {
 
 fn line(text: &mut String, name: &str, good: bool, found: &str, fix: Option<&str>) {
     let mark = if good { "ok " } else { "BAD" };
-    let _ = writeln!(text, "  {mark}  {name:<22}{found}");
+    // A longer name than usual is still a word apart.
+    let _ = writeln!(text, "  {mark}  {name:<23} {found}");
     if let Some(fix) = fix {
-        let _ = writeln!(text, "       {:<22}{fix}", "to mend it:");
+        let _ = writeln!(text, "       {:<23} {fix}", "to mend it:");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_and_what_is_found_are_words_apart() {
+        let mut text = String::new();
+        line(&mut text, "kernels by clang (7.3)", true, "can be built", None);
+        line(&mut text, "a name that is longer than any other", false, "lacks x", Some("install x"));
+        assert!(text.contains("kernels by clang (7.3)  can be built\n"), "{text}");
+        assert!(
+            text.contains("than any other lacks x\n") && text.contains("to mend it:             install x"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_set_up_is_not_advised_as_if_it_were() {
+        assert!(advice("use an emulated host: `--host emulated`", false).contains("./setup emulator"));
+        assert_eq!(
+            advice("use an emulated host: `--host emulated`", true),
+            "use an emulated host: `--host emulated`"
+        );
+        assert_eq!(advice("chmod", false), "chmod");
+    }
 
     #[test]
     fn pages_are_small_where_no_others_were_chosen() {

@@ -7,13 +7,30 @@
 //! | 2 | bad input; also what the command line's parser refuses |
 //! | 3 | infra: this machine's fault, never the kernel's |
 //! | 125 | of `vmm run --bisect` only: this commit can't be judged |
+//! | 128 | of `vmm run --bisect` only: no commit can, since nothing was even begun |
 //! | 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP |
 
 use base::interrupt;
 use judge::Verdict;
+use std::ffi::OsString;
 
 /// What `git bisect run` takes for a commit to be skipped.
 pub const SKIP: u8 = 125;
+
+/// At this, git ends its bisection, whereas all below that are not 0 and not [`SKIP`] are a bad commit's.
+pub const END: u8 = 128;
+
+/// The code of what ended before anything was begun; `words` are those of the command line.
+pub fn before_anything(verdict: Verdict, mut words: impl Iterator<Item = OsString>) -> u8 {
+    // clap has not read them, or could not: the typo may be in this one.
+    if words.any(|word| word.as_encoded_bytes().starts_with(b"--bis")) { END } else { code(verdict) }
+}
+
+/// What `git bisect run` is told: it skips a commit that can't be judged, and ends where whoever started it wants it to end. It
+/// would end at any other code as well, and takes 126 and 127 for a script that is not there.
+pub fn for_git(code: u8) -> u8 {
+    if (2..END).contains(&code) { SKIP } else { code }
+}
 
 /// The code of one verdict.
 pub fn code(verdict: Verdict) -> u8 {
@@ -65,6 +82,22 @@ mod tests {
         assert_eq!(of_all(&[Pass, Infra]), 3);
         assert_eq!(of_all(&[Fail, Interrupted]), 130);
         assert_eq!((of_all(&[Pass, Pass]), of_all(&[])), (0, 0));
+    }
+
+    /// git takes 2 and 3 for a bad commit, and would blame the first one for a typo.
+    #[test]
+    fn what_was_not_begun_ends_gits_bisection() {
+        use Verdict::{BadInput, Infra};
+        let of = |verdict, words: &[&str]| before_anything(verdict, words.iter().map(OsString::from));
+        assert_eq!(of(BadInput, &["vmm", "run", "--bisect", "--nonsense", "s.yaml"]), 128);
+        assert_eq!(of(Infra, &["vmm", "run", "s.yaml", "--bisect"]), 128);
+        assert_eq!(of(BadInput, &["vmm", "run", "s.yaml", "--bisec"]), 128);
+        assert_eq!((of(BadInput, &["vmm", "bisect", "--nonsense"]), of(Infra, &["vmm", "run"])), (2, 3));
+    }
+
+    #[test]
+    fn git_skips_what_can_not_be_judged_and_ends_by_a_signal() {
+        assert_eq!([0, 1, 2, 3, 125, 130, 143].map(for_git), [0, 1, SKIP, SKIP, SKIP, 130, 143]);
     }
 
     #[test]

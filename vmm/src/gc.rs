@@ -1,13 +1,14 @@
 //! Which of the things that are kept a `gc` removes.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::time::Duration;
 
 /// What a `gc` is told.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["keep", "older"]).multiple(true).required(true)))]
 pub struct GcArgs {
     /// Keep so many of the most recently used ones
-    #[arg(long, value_name = "N", required_unless_present = "older")]
+    #[arg(long, value_name = "N")]
     pub keep: Option<usize>,
     /// Remove only what was not used for so long: 12h, 30d, 8w
     #[arg(long, value_name = "TIME", value_parser = age)]
@@ -33,8 +34,28 @@ fn age(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::age;
+    use super::{GcArgs, age};
+    use clap::Parser;
     use std::time::Duration;
+
+    #[derive(Debug, Parser)]
+    struct Gc {
+        #[command(flatten)]
+        args: GcArgs,
+    }
+
+    #[test]
+    fn what_is_missing_is_either_of_two() {
+        let said = Gc::try_parse_from(["gc"]).unwrap_err().to_string();
+        assert!(said.contains("--keep <N>") && said.contains("--older <TIME>"), "{said}");
+        for words in
+            [&["gc", "--keep", "3"][..], &["gc", "--older", "3d"], &["gc", "--keep", "3", "--older", "3d"]]
+        {
+            assert!(Gc::try_parse_from(words).is_ok(), "{words:?}");
+        }
+        let args = Gc::try_parse_from(["gc", "--keep", "3"]).unwrap().args;
+        assert_eq!((args.keep, args.older, args.dry_run), (Some(3), None, false));
+    }
 
     #[test]
     fn an_age_has_a_unit() {

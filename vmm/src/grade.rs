@@ -3,7 +3,7 @@
 use crate::{cli::Where, exit, say};
 use base::interrupt;
 use clap::{Args, Subcommand};
-use grade::{Assignment, Grading, Record, State};
+use grade::{Assignment, Grading, Record, State, Whose};
 use harness::Abort;
 use judge::Verdict;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ Examples:
   vmm grade pa2/assignment.yaml submissions/
   vmm grade pa2/assignment.yaml submissions/ --only s042 --verbose
   vmm grade pa2/assignment.yaml submissions/ --shard 3/8 --out shard-3
-  vmm grade check pa2/assignment.yaml --out check
+  vmm grade check pa2/assignment.yaml --mutants 20
   vmm grade merge pa2/assignment.yaml shard-* --out all
 
 Exits with 0 if all submissions were graded, whatever they got, with 2 if the assignment has a mistake, and with 3 if one could not
@@ -46,15 +46,15 @@ pub struct GradeArgs {
     /// Grade only this part of the submissions
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// Where grades and pages are written; a later start goes on there
+    #[arg(long, value_name = "DIR", default_value = "grades")]
+    out: PathBuf,
     #[command(flatten)]
     how: How,
 }
 
 #[derive(Debug, Args)]
 struct How {
-    /// Where grades and pages are written; a later start goes on there
-    #[arg(long, value_name = "DIR", default_value = "grades")]
-    out: PathBuf,
     /// So many submissions at once
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -70,13 +70,15 @@ struct How {
 }
 
 impl How {
-    fn grading(&self, only: Vec<String>, shard: Option<(usize, usize)>) -> Grading {
+    /// All of these, by default.
+    fn grading(&self, out: &Path, whose: Whose) -> Grading {
         Grading {
             host: self.host.into(),
             jobs: self.jobs.into(),
-            only,
-            shard,
-            out: self.out.clone(),
+            only: Vec::new(),
+            shard: None,
+            out: out.to_owned(),
+            whose,
             remarks: Vec::new(),
             is_due: self.after_due_date,
         }
@@ -99,6 +101,9 @@ enum GradeCommand {
         /// Also make so many wrong versions of the reference, and say which get all points
         #[arg(long, value_name = "N", default_value_t = 0)]
         mutants: usize,
+        /// Where grades and pages are written; never the folder of a class's grades
+        #[arg(long, value_name = "DIR", default_value = "grades-check")]
+        out: PathBuf,
         #[command(flatten)]
         how: How,
     },
@@ -123,18 +128,20 @@ enum GradeCommand {
 pub fn grade(args: GradeArgs) -> u8 {
     match args.command {
         Some(GradeCommand::Merge { assignment, folders, out, after_due_date }) => {
-            let how = How { out, jobs: 1, host: Where::Auto, verbose: false, after_due_date };
-            done(merge(&assignment, &folders, &how))
+            let how = How { jobs: 1, host: Where::Auto, verbose: false, after_due_date };
+            done(merge(&assignment, &folders, &how.grading(&out, Whose::Students)))
         }
-        Some(GradeCommand::Check { assignment, only, mutants, how }) => {
-            done(check(&assignment, only, mutants, &how))
+        Some(GradeCommand::Check { assignment, only, mutants, out, how }) => {
+            let grading = Grading { only, ..how.grading(&out, Whose::Solutions) };
+            done(check(&assignment, &grading, mutants, &how))
         }
         None => {
-            let GradeArgs { assignment, submissions, student, only, shard, how, .. } = args;
+            let GradeArgs { assignment, submissions, student, only, shard, out, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
                 unreachable!("clap wants both");
             };
-            done(all(&assignment, &submissions, student.as_deref(), only, shard, &how))
+            let grading = Grading { only, shard, ..how.grading(&out, Whose::Students) };
+            done(all(&assignment, &submissions, student.as_deref(), grading, &how))
         }
     }
 }
@@ -143,15 +150,14 @@ fn all(
     assignment: &Path,
     submissions: &Path,
     student: Option<&str>,
-    only: Vec<String>,
-    shard: Option<(usize, usize)>,
+    grading: Grading,
     how: &How,
 ) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
     let (entries, remarks) = match student {
         Some(student) => (vec![grade::single(submissions, student)], Vec::new()),
         None => {
-            let listing = grade::list(submissions, assignment.attempts.as_ref(), &how.out)
+            let listing = grade::list(submissions, assignment.attempts.as_ref(), &grading.out)
                 .map_err(|why| Abort::input(format!("failed to {why}")))?;
             let remarks = grade::remarks(&assignment, &listing);
             (listing.entries, remarks)
@@ -160,7 +166,7 @@ fn all(
     for remark in &remarks {
         say::warning(&base::text::escape(remark));
     }
-    let grading = Grading { remarks, ..how.grading(only, shard) };
+    let grading = Grading { remarks, ..grading };
     let verbose = how.verbose;
     let tell = |record: &Record, kept: bool| {
         say::out(&line(record, kept, student.is_some()));
@@ -174,13 +180,13 @@ fn all(
         return Err(Abort::interrupted());
     }
     graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
-    say::out(&summary(&graded.records, graded.kept, &how.out));
+    say::out(&summary(&graded.records, graded.kept, &grading.out));
     Ok(verdict(&graded.records))
 }
 
-fn check(assignment: &Path, only: Vec<String>, mutants: usize, how: &How) -> Result<Verdict, Abort> {
+fn check(assignment: &Path, grading: &Grading, mutants: usize, how: &How) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
-    let checked = grade::check(&assignment, &how.grading(only, None), mutants, &teller(&assignment, how))?;
+    let checked = grade::check(&assignment, grading, mutants, &teller(&assignment, how))?;
     if checked.stopped || interrupt::requested() {
         return Err(Abort::interrupted());
     }
@@ -209,9 +215,9 @@ fn teller<'a>(assignment: &'a Assignment, how: &'a How) -> impl Fn(&Record, bool
     }
 }
 
-fn merge(assignment: &Path, folders: &[PathBuf], how: &How) -> Result<Verdict, Abort> {
-    let records = grade::merge(&load(assignment)?, folders, &how.grading(Vec::new(), None))?;
-    say::out(&summary(&records, 0, &how.out));
+fn merge(assignment: &Path, folders: &[PathBuf], grading: &Grading) -> Result<Verdict, Abort> {
+    let records = grade::merge(&load(assignment)?, folders, grading)?;
+    say::out(&summary(&records, 0, &grading.out));
     Ok(verdict(&records))
 }
 

@@ -1,6 +1,6 @@
 //! `vmm kselftest` and `vmm kunit`: the tests that a kernel's source has, made scenarios and run like all others.
 
-use crate::{cli::HowArgs, exit, kernel::RecipeArgs, run::carry_out};
+use crate::{cli::HowArgs, exit, kernel::RecipeArgs, many::Asked, run::carry_out};
 use base::wanted::Wanted;
 use clap::{Args, value_parser};
 use harness::{Abort, Guest, kselftest, kunit, many};
@@ -82,7 +82,9 @@ impl OnArgs {
         let kernel = self.recipe.wanted(self.kernel.as_ref(), None);
         let made = make(Guest { kernel, memory_mib: self.memory, vcpus: self.cpus });
         let planned = made.and_then(|(scenarios, kernel)| {
-            how.many.plan(scenarios, |scenarios| many::cases(scenarios, &[], &kernel))
+            how.many.plan(Asked { scenarios, of_folders: false, options: Vec::new() }, |scenarios| {
+                many::cases(scenarios, &[], &kernel)
+            })
         });
         carry_out(how, how.options(), planned, |verdicts, _| exit::of_all(verdicts))
     }

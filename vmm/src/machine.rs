@@ -69,6 +69,7 @@ pub fn machine(command: &Command) -> u8 {
         Command::Gc(GcArgs { keep, older, dry_run }) => machines::list(&cache).and_then(|all| {
             let goes = machines::choose(all, *keep, *older);
             if !dry_run {
+                machines::sweep(&cache);
                 machines::remove(&goes)?;
             }
             out(&freed(&goes, *dry_run));

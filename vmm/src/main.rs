@@ -33,6 +33,7 @@ use ::host::emulated;
 use base::{interrupt, project};
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use judge::Verdict;
 use machine::MachineArgs;
 use std::process::ExitCode;
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         return match emulated::init() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("vmm: {error}");
+                say::error(&error);
                 ExitCode::FAILURE
             }
         };
@@ -57,8 +58,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == jail::reader::COMMAND) {
         return read();
     }
-    // Usage errors exit with 2.
-    let Cli { command, require_jail, project } = Cli::parse();
+    let Cli { command, require_jail, project } = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     project::fall_back_to(brought::project);
     if let Some(folder) = project {
         project::name(folder);
@@ -70,26 +70,38 @@ fn main() -> ExitCode {
         command => {
             // Only now: a machine process ends with its socket, not by Ctrl-C.
             if let Err(error) = interrupt::install() {
-                eprintln!("error: failed to prepare for Ctrl-C: {error}");
-                return ExitCode::from(exit::code(judge::Verdict::Infra));
+                return not_started(&format!("prepare for Ctrl-C: {error}"));
             }
             if let Some(short) = jail::short_of_addresses() {
-                eprintln!("error: failed to start: {short}");
-                return ExitCode::from(exit::code(judge::Verdict::Infra));
+                return not_started(&format!("start: {short}"));
             }
             if require_jail && let Some(lacks) = jailed() {
-                eprintln!("error: failed to confine what others wrote, as --require-jail asks: {lacks}");
-                return ExitCode::from(exit::code(judge::Verdict::Infra));
+                return not_started(&format!("confine what others wrote, as --require-jail asks: {lacks}"));
             }
             if let Err(error) = runner::stop(&command) {
-                eprintln!("error: failed to keep what others wrote from GitHub's runner: {error}");
-                return ExitCode::from(exit::code(judge::Verdict::Infra));
+                return not_started(&format!("keep what others wrote from GitHub's runner: {error}"));
             }
             let code = user(command);
             runner::resume();
             ExitCode::from(code)
         }
     }
+}
+
+/// This machine's fault, before anything was begun.
+fn not_started(why: &str) -> ExitCode {
+    say::error(&format!("failed to {why}"));
+    ExitCode::from(exit::before_anything(Verdict::Infra, std::env::args_os()))
+}
+
+/// Ends the program as clap does, after a usage error and after what is no error, such as --help.
+fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    // Where that can't be shown, the code still tells it.
+    let _ = error.print();
+    std::process::exit(exit::before_anything(Verdict::BadInput, std::env::args_os()).into())
 }
 
 /// Reads what others wrote, as [`jail::reader`] starts it.
@@ -100,8 +112,8 @@ fn read() -> ExitCode {
     match jail::reader::serve(&readers, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: failed to read what others wrote: {error}");
-            ExitCode::from(exit::code(judge::Verdict::Infra))
+            say::error(&format!("failed to read what others wrote: {error}"));
+            ExitCode::from(exit::code(Verdict::Infra))
         }
     }
 }
@@ -153,8 +165,8 @@ fn probe() -> ExitCode {
     }
 }
 
-/// Ends the program as clap does.
+/// What clap could not see of the command line.
 fn usage(complaint: &str) -> ! {
     runner::resume();
-    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, complaint).exit()
+    refuse(&Cli::command().error(clap::error::ErrorKind::ArgumentConflict, complaint))
 }

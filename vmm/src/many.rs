@@ -1,5 +1,6 @@
 //! Options of `vmm run` that matter where many scenarios run.
 
+use crate::say;
 use clap::{Args, ValueEnum};
 use harness::{
     Abort,
@@ -41,6 +42,10 @@ pub struct ManyArgs {
     /// Run one part of several: 3/8, or auto for Slurm, Kubernetes and GitLab (auto/8 where they don't say how many)
     #[arg(long, value_name = "INDEX/COUNT")]
     shard: Option<Wish>,
+    /// The run that this is a part of, the same for all parts; a report of another run is no part of it [default: what GitHub
+    /// or GitLab call it]
+    #[arg(long, value_name = "ID", requires = "shard")]
+    run_id: Option<String>,
     /// Split by the times in this report (json) of a former run
     #[arg(long, value_name = "FILE", requires = "shard")]
     times: Option<PathBuf>,
@@ -54,6 +59,15 @@ pub struct ManyArgs {
 enum FailOn {
     /// A pass that was no pass at once
     Flaky,
+}
+
+/// What was asked for.
+pub struct Asked {
+    pub scenarios: Vec<Scenario>,
+    /// They are all that are below a folder.
+    pub of_folders: bool,
+    /// The options that whoever repeats one of the runs needs, too.
+    pub options: Vec<String>,
 }
 
 /// What is to be run, and what is known of it.
@@ -80,27 +94,35 @@ impl ManyArgs {
     /// The cases of these scenarios, as far as they are this machine's part.
     pub fn plan(
         &self,
-        scenarios: Vec<Scenario>,
+        asked: Asked,
         cases: impl FnOnce(Vec<Scenario>) -> Vec<Case>,
     ) -> Result<Planned, Abort> {
+        let Asked { scenarios, of_folders, options } = asked;
         let quarantine = self.quarantine.as_deref().map(Quarantine::load).transpose()?.unwrap_or_default();
         let times = self.times.as_deref().map(Times::of_report).transpose()?.unwrap_or_default();
         let part = self.shard.map(Part::of).transpose()?;
+        let named: Vec<_> = scenarios.iter().map(|it| (it.name.clone(), it.path.clone())).collect();
+        let astray = if of_folders { quarantine.astray(&named) } else { Vec::new() };
+        quarantine.too_wide(&named).iter().chain(&astray).for_each(|odd| say::warning(odd));
         let cases = cases(many::tagged(scenarios, &self.tags, &self.skip)?);
-        let (cases, shard) = match part {
-            None => (cases, None),
-            Some(part) => {
-                let (cases, shard) = part.take(cases, &times);
-                (cases, Some(shard))
-            }
-        };
         let policy = Policy {
             retry: self.retry,
             repeat: self.repeat.unwrap_or(0),
             until_fail: self.until_fail,
             fail_on_flaky: self.fail_on.contains(&FailOn::Flaky),
         };
-        Ok(Planned { cases, shard, quarantine, policy, options: Vec::new() })
+        let (cases, shard) = match part {
+            None => (cases, None),
+            Some(part) => {
+                let run = many::run_id(self.run_id.as_deref());
+                let known = self.quarantine.as_deref().map(base::input::read_text).transpose();
+                let known = known.map_err(|error| Abort::input(format!("--quarantine: {error}")))?;
+                let same = [&options[..], &[format!("{policy:?}"), known.unwrap_or_default()]].concat();
+                let (cases, shard) = part.take(cases, &times, &same);
+                (cases, Some(Shard { run, ..shard }))
+            }
+        };
+        Ok(Planned { cases, shard, quarantine, policy, options })
     }
 
     /// The quarantine file, which is no scenario though it may lie among them.

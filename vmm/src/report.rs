@@ -58,12 +58,19 @@ Example:
         /// That of the new one
         #[arg(value_name = "NEW")]
         new: PathBuf,
-        /// Exit with 1 if something is worse
+        /// Exit with 1 if something is worse, or did not run
         #[arg(long)]
         exit_code: bool,
     },
     /// Print the JSON Schema of reports
     Schema,
+}
+
+impl ReportArgs {
+    /// Whether what it prints is for a program, or a file.
+    pub fn prints_answer(&self) -> bool {
+        matches!(self.command, Command::Schema | Command::Diff { .. })
+    }
 }
 
 /// Does what was asked for, and returns the exit code.
@@ -116,16 +123,14 @@ fn merged(files: &[PathBuf], reports: &[Report]) -> Result<Verdict, Abort> {
         written.map_err(|error| Abort::infra(format!("failed to write a report: {error}")))?;
     }
     say::out(&summary::text(&whole));
-    Ok(exit::worst(&whole.runs.iter().map(counted).collect::<Vec<_>>()))
+    whole.unfinished().iter().for_each(|why| say::warning(&why.reason));
+    Ok(exit::worst(&counted(&whole)))
 }
 
-/// What did not run is nobody's pass.
-fn counted(run: &Run) -> Verdict {
-    match run.verdict() {
-        Some(verdict) if run.is_bad() => verdict,
-        Some(_) => Verdict::Pass,
-        None => Verdict::Infra,
-    }
+/// What one run of all would have come to. One that was killed before its end has something of which nobody knows.
+fn counted(whole: &Session) -> Vec<Verdict> {
+    let unfinished = whole.unfinished().map(|why| why.verdict);
+    whole.runs.iter().map(Run::counted).chain(unfinished).collect()
 }
 
 fn shown(file: &Path, verbose: bool) -> Result<Verdict, Abort> {

@@ -3,7 +3,7 @@
 use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
     exit,
-    many::Planned,
+    many::{Asked, Planned},
     repeat, runner, say,
 };
 use ::bisect::{
@@ -17,8 +17,14 @@ use harness::{
 use judge::{Began, Judge, Judged, Verdict};
 use regex::Regex;
 use report::{
-    Files, Render, Reporters, artifacts::Artifacts, events::Events, github::GitHub, html, json, junit, ktap,
-    markdown, summary::Summary, terminal::Terminal,
+    Files, Render, Reporters,
+    artifacts::Artifacts,
+    events::{self, Events},
+    github::GitHub,
+    html, json, junit, ktap, markdown,
+    record::Aborted,
+    summary::Summary,
+    terminal::Terminal,
 };
 use scenario::Scenario;
 use std::{
@@ -29,13 +35,12 @@ use std::{
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
 pub fn run(args: &RunArgs) -> u8 {
     let code = run_all(args);
-    // git ends a bisection at any other code, and takes 126 and 127 for a script that is not there.
-    if args.bisect && code > 1 { exit::SKIP } else { code }
+    if args.bisect { exit::for_git(code) } else { code }
 }
 
 fn run_all(args: &RunArgs) -> u8 {
     let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
-        true => for_git(signs, args.bad_if.as_ref()),
+        true => for_git(verdicts, signs, args.bad_if.as_ref()),
         false => exit::of_all(verdicts),
     };
     carry_out(&args.how, args.options(), planned(args), judge)
@@ -48,9 +53,10 @@ pub fn carry_out(
     planned: Result<Planned, Abort>,
     judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
 ) -> u8 {
+    let planned = planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned));
     let planned = match planned {
         Ok(planned) => planned,
-        Err(abort) => return say::outcome(Err(abort)),
+        Err(abort) => return abandoned(how, abort),
     };
     let guests_mib = planned.cases.iter().map(|case| case.scenario.machine.memory_mib).max().unwrap_or(0);
     let options = Options { guests_mib, ..options };
@@ -66,8 +72,17 @@ pub fn carry_out(
             let (verdicts, signs) = all(planned, reporters, sessions);
             judge(&verdicts, &signs)
         }
-        Err(abort) => say::outcome(Err(abort)),
+        Err(abort) => abandoned(how, abort),
     }
+}
+
+/// Says why there is nothing to run, in the reports as well, where a former run may have left its own.
+fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
+    let why = Aborted { verdict: abort.verdict, reason: abort.why.clone() };
+    for Report { format, file } in &how.report {
+        report::abandon(file, render(*format).unwrap_or(events::aborted), &why);
+    }
+    say::outcome(Err(abort))
 }
 
 /// What is to be run. All files are read, so that all that is wrong with them is told at once.
@@ -84,9 +99,9 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     if !bad.is_empty() {
         return Err(Abort::input(bad.join("\n")));
     }
-    let planned =
-        args.how.many.plan(scenarios, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))?;
-    Ok(Planned { options: args.again(), ..planned })
+    let of_folders = args.files.iter().any(|file| file.is_dir());
+    let asked = Asked { scenarios, of_folders, options: args.again() };
+    args.how.many.plan(asked, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
 }
 
 fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
@@ -134,29 +149,36 @@ pub fn render(format: Format) -> Option<Render> {
 }
 
 /// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
-fn for_git(signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
+fn for_git(verdicts: &[Verdict], signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
     let rule = bad_if.map_or(Rule::Any, |pattern| Rule::If(pattern.clone()));
     let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
         Decided::Seen(Seen::Fault) => 1,
         Decided::Seen(Seen::Clean) => 0,
+        Decided::Interrupted => exit::code(Verdict::Interrupted),
         _ => exit::SKIP,
     });
     let codes: Vec<u8> = codes.collect();
+    // Whoever stopped it wants git to stop, too.
+    if verdicts.contains(&Verdict::Interrupted) {
+        return exit::of_all(verdicts);
+    }
+    if verdicts.contains(&Verdict::Infra) && !codes.contains(&1) {
+        say::warning(&"this machine could not judge this commit (infra), so git skips it");
+    }
     if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
 }
 
-fn all(mut planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
+fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
     let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
         Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
     };
     reporters.begin(&planned.cases.iter().filter_map(plan).collect::<Vec<Began>>());
-    let all = many::run(sessions, &planned.cases, planned.policy, &mut planned.quarantine, &mut reporters);
-    planned.quarantine.complaints().iter().for_each(|complaint| say::warning(complaint));
+    let all = many::run(sessions, &planned.cases, planned.policy, &planned.quarantine, &mut reporters);
+    planned.quarantine.complaints(&all).iter().for_each(|complaint| say::warning(complaint));
     reporters.finish();
     reporters.errors.iter().for_each(|error| say::error(error));
-    let mut verdicts: Vec<Verdict> =
-        all.iter().map(|ran| many::counted(&ran.settled, planned.policy)).collect();
+    let mut verdicts: Vec<Verdict> = all.iter().map(|ran| ran.settled.counted).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
     (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())

@@ -11,7 +11,10 @@ use crate::{
 };
 use nix::{
     poll::PollFd,
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        stat::{Mode, umask},
+    },
     unistd::{Pid, getpid},
 };
 use protocol::{FrameError, Frames, Outcome, Reply, Request, encode};
@@ -91,6 +94,8 @@ impl Worker {
 /// The worker's life. Returns its exit status.
 fn work(mut requests: File, mut replies: File, clock: Clock) -> i32 {
     let me = getpid();
+    // A call's mode is the one that its scenario gives; programs, which PID 1 starts, have the usual mask.
+    umask(Mode::empty());
     let mut frames = Frames::new();
     let mut bytes = vec![0; 64 << 10];
     // Without memory for it, each call has its own.

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Gradescope runs this once, when it makes the image: what takes long is done here and not for each student.
-# For Debian 12 or later. Beside this file: vmm-VERSION-x86_64-linux.tar.zst (a release, or what `make dist` makes) and assignment/
+# For Debian 12 or later, which Gradescope's own base images are not: docs/gradescope.md has the Dockerfile. Beside this file: vmm-VERSION-x86_64-linux.tar.zst (a release, or what `make dist` makes) and assignment/
 # (assignment.yaml and what it names).
 set -eu
 
 top=${AUTOGRADER:-/autograder}
 export VMM_CACHE="${VMM_CACHE:-/var/cache/vmm}"
+system=$(. "${VMM_OS_RELEASE:-/etc/os-release}" && echo "$ID")
+[ "$system" = debian ] || { echo "setup.sh: this image is $system, and the emulated host needs Debian 12 or later: see docs/gradescope.md" >&2; exit 1; }
 
 apt-get update
 apt-get install -y --no-install-recommends ca-certificates zstd

@@ -50,11 +50,20 @@ impl Wanted {
 
     /// Paths that are relative, and are there below `folder`, become paths through it: a scenario's are relative
     /// to the scenario.
-    pub fn relative_to(mut self, folder: &Path) -> Self {
+    pub fn relative_to(self, folder: &Path) -> Self {
+        self.placed(folder, |path| path)
+    }
+
+    /// Paths that are relative, and are there, become absolute: whoever takes them for relative to something else finds the same.
+    pub fn absolute(self) -> Self {
+        self.placed(Path::new(""), |path| std::path::absolute(&path).unwrap_or(path))
+    }
+
+    fn placed(mut self, folder: &Path, whole: fn(PathBuf) -> PathBuf) -> Self {
         let place = |text: &mut String| {
             let path = folder.join(text.as_str());
             if Path::new(text).is_relative() && path.exists() {
-                *text = path.display().to_string();
+                *text = whole(path).display().to_string();
             }
         };
         if let Some(source) = &mut self.source {
@@ -82,7 +91,31 @@ impl Wanted {
             parts.iter_mut().for_each(place);
             self.config = Some(format!("localmodconfig:{}", parts.join(":")));
         }
-        self.modules = self.modules.map(|path| folder.join(path));
+        self.modules = self.modules.map(|path| whole(folder.join(path)));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a scenario names is looked for below its folder once, and not below that again by who runs it.
+    #[test]
+    fn an_absolute_path_stays_what_it_is_wherever_it_is_looked_for() {
+        // Tests run in their crate's folder.
+        let wanted = Wanted {
+            modules: Some("wanted.rs".into()),
+            source: Some("wanted.rs#v1".to_owned()),
+            config: Some("wanted.rs".to_owned()),
+            fragments: vec!["./wanted.rs".to_owned(), "kasan".to_owned()],
+            ..Wanted::default()
+        };
+        let once = wanted.relative_to(Path::new("src")).absolute();
+        let path = std::path::absolute("src/wanted.rs").unwrap();
+        assert_eq!((once.modules.as_deref(), once.config.as_deref()), (Some(&*path), path.to_str()));
+        assert_eq!(once.source, Some(format!("{}#v1", path.display())));
+        assert_eq!(once.fragments[1], "kasan");
+        assert_eq!(once.clone().relative_to(Path::new("src")), once);
     }
 }

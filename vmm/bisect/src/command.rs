@@ -1,15 +1,15 @@
 //! `vmm bisect`: from what the user asks for to a report.
 
 use crate::{
-    drive::{Build, Runner, Start},
-    git::GitError,
-    outcome::{Ended, Outcome},
-    range::{Range, input},
+    after,
+    key::key,
+    outcome::Ended,
+    range::Range,
     replay,
     report::Report,
     runner::RealRunner,
-    search::{Rules, Seen},
-    sign::{Judged, Rule},
+    search::Rules,
+    sign::Rule,
     state::{Asked, Entry, FORMAT, State},
     subject::{Places, Subject},
 };
@@ -18,10 +18,12 @@ use base::{
     wanted::Wanted,
 };
 use harness::{Abort, Options};
-use kernel::sources::hex;
-use scenario::Scenario;
-use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use kernel::KernelError;
+use scenario::{Scenario, Settings};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What is searched.
 #[derive(Clone, Debug)]
@@ -58,6 +60,8 @@ pub struct Request {
     pub rule: Rule,
     /// The kernel that is asked for otherwise.
     pub wanted: Wanted,
+    /// Values that were given to the scenario's parameters.
+    pub settings: Settings,
     /// How to run.
     pub options: Options,
     /// The newest commit is tried without the culprit.
@@ -71,21 +75,29 @@ pub struct Request {
 /// Something that a person who waits wants to know.
 pub type Say<'a> = &'a mut dyn FnMut(&str);
 
+/// What came of it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub report: Report,
+    /// Why something that was to follow it is missing.
+    pub stopped: Option<Abort>,
+}
+
 /// Searches, and reports.
 ///
 /// # Errors
 /// Bad input, this machine, or the user's wish; what was found out is kept, and the same request goes on.
-pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Report, Abort> {
+pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Answered, Abort> {
     let cache = Cache::open()?;
-    let folder = scenario.path.parent().unwrap_or(Path::new(""));
-    let wanted = request.wanted.clone().or(&scenario.kernel.clone().relative_to(folder));
-    let range = Range::of(request, say)?;
+    let mut range = Range::of(request, scenario, say)?;
     if !range.subject.concerns(scenario) {
         return Err(Abort::input(format!(
             "none of the modules of {} is in the repository that --modules names, so no commit of it can matter",
             scenario.path.display()
         )));
     }
+    let wanted = wanted(request, scenario, &range.subject)?;
     let asked = Asked {
         format: FORMAT,
         what: range.what.to_owned(),
@@ -95,97 +107,128 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Re
         old: range.olds.first().cloned().unwrap_or_default(),
         fixed: range.rules.fixed,
         command: request.command.clone(),
+        drawn: scenario.drawn.clone(),
     };
-    let key = key(&asked, request, scenario, &wanted);
+    let key = key(&asked, request, &range, scenario, &wanted)?;
     let _lock = cache.lock(&format!("bisect-{key}"), "the same answer: it is the same bisection")?;
     let places = Places { work: cache.work(&format!("bisect-{key}")) };
     let path = states(&cache).join(&key);
     if request.restart {
-        drop(std::fs::remove_file(&path));
+        forget(&path);
         cache::remove(&places.work)?;
     }
-    let mut state = State::open(&path, &asked)?;
+    range.subject = range.subject.kept(&range.new, &places).map_err(KernelError::from)?;
+    let state = opened(&path, &asked, &range, say)?;
+    let scenario = &as_begun(scenario, request, &state, say)?;
+    let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };
+    let mut runner = RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places);
+    let mut found = match range.search(request, state, &mut runner, say)? {
+        Ended::Found(found) => *found,
+        Ended::Wrong(wrong, old) => {
+            let wrong = range.wrong(&wrong, &old);
+            return Err(runner.clean_up().err().unwrap_or(wrong));
+        }
+    };
+    found.state.answer()?;
+    let mut report = found.report(&range, scenario, request);
+    let mut after = after::After { range: &range, found: &found, request, runner: &mut runner, say };
+    let stopped = after.answer(&path, &asked, &mut report).err();
+    // The state stays. Who goes on needs what was checked out.
+    let stopped = if stopped.is_none() { runner.clean_up().err() } else { stopped };
+    Ok(Answered { report, stopped })
+}
+
+/// The kernel that is asked for, where it is not what is searched. Its paths are absolute: the scenario's folder is not looked into twice.
+fn wanted(request: &Request, scenario: &Scenario, subject: &Subject) -> Result<Wanted, Abort> {
+    let is_named = request.wanted.kernel.is_some() || request.wanted.source.is_some();
+    let own = match &scenario.matrix[..] {
+        _ if is_named || matches!(subject, Subject::Kernel(_)) => &scenario.kernel,
+        [] => &scenario.kernel,
+        [one] => one,
+        several => {
+            return Err(Abort::input(format!(
+                "{} is for {} kernels, and one is searched with; name it by --kernel",
+                scenario.path.display(),
+                several.len()
+            )));
+        }
+    };
+    let folder = scenario.path.parent().unwrap_or(Path::new(""));
+    Ok(request.wanted.clone().absolute().or(&own.clone().relative_to(folder).absolute()))
+}
+
+/// Opens the state, and adds what git was told.
+fn opened(path: &Path, asked: &Asked, range: &Range, say: Say<'_>) -> Result<State, Abort> {
+    let mut state = State::open(path, asked)?;
     match state.entries.len() {
         0 => say(&format!("state      {}", path.display())),
         known => say(&format!("state      {}, which has {known} runs already", path.display())),
     }
-    if state.entries.is_empty() {
-        for observation in replay::observations(&range.told) {
-            state.add(Entry::told(observation))?;
-        }
+    if let Some(damage) = &state.damage {
+        say(&format!("note       {damage}"));
     }
-    let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };
-    let mut runner = RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places);
-    let found = match range.search(request, state, &mut runner, say)? {
-        Ended::Found(found) => *found,
-        Ended::Wrong(wrong, old) => {
-            runner.clean_up()?;
-            return Err(range.wrong(&wrong, &old));
-        }
-    };
-    let mut report = found.report(&range, scenario, request);
-    more_symbols(&range, &found, &path, &asked, request, &mut runner, say, &mut report)?;
-    if let ([culprit], true) = (&report.commits[..], request.revert) {
-        let culprit = culprit.commit.clone();
-        report.revert = Some(revert(&range, &culprit, request, &found, &mut runner)?);
+    if state.entries.is_empty() && range.follows_head {
+        others(path, asked, range, say);
     }
-    // The state stays.
-    runner.clean_up()?;
-    Ok(report)
+    let known = |entry: &Entry| state.entries.iter().any(|it| it.observation == entry.observation);
+    let told: Vec<Entry> = replay::observations(&range.told).into_iter().map(Entry::told).collect();
+    let told: Vec<Entry> = told.into_iter().filter(|entry| !known(entry)).collect();
+    if !told.is_empty() {
+        range.refuse_contradictions(&[&state.entries[..], &told].concat())?;
+    }
+    told.into_iter().try_for_each(|entry| state.add(entry))?;
+    Ok(state)
 }
 
-/// A symbol alone may not be enough: others that stand before it may have to be there as well. So those are searched with it, until what
-/// was found makes the fault by itself.
-#[allow(clippy::too_many_arguments, reason = "it is a part of the function above")]
-fn more_symbols(
-    range: &Range,
-    found: &Outcome,
-    path: &Path,
-    asked: &Asked,
-    request: &Request,
-    runner: &mut RealRunner,
-    say: Say<'_>,
-    report: &mut Report,
-) -> Result<(), Abort> {
-    let Subject::Config { without, lines, .. } = &range.subject else { return Ok(()) };
-    let (mut always, mut lines) = (Vec::new(), lines.clone());
-    let line = |found: &Outcome| match found.commits[..] {
-        [one] => Some(found.search.history().commit(one).id.clone()),
-        _ => None,
-    };
-    let mut next = line(found);
-    while let Some(culprit) = next.take() {
-        lines.truncate(lines.iter().position(|line| *line == culprit).unwrap_or(0));
-        always.push(culprit);
-        let Some(last) = lines.last() else { break };
-        let subject =
-            Subject::Config { without: without.clone(), always: always.clone(), lines: lines.clone() };
-        let range = Range { new: last.clone(), subject: subject.clone(), ..range.clone() };
-        runner.subject = subject;
-        say(&format!("together   is {} enough?", always.join(" with ")));
-        let state = State::open(&path.with_extension(always.len().to_string()), asked)?;
-        match range.search(request, state, runner, say)? {
-            // It is.
-            Ended::Wrong(..) => break,
-            Ended::Found(more) => {
-                let of_more = more.report(&range, &runner.scenario, request);
-                report.commits.extend(of_more.commits);
-                report.odds *= of_more.odds;
-                report.runs += of_more.runs;
-                report.builds += of_more.builds;
-                report.seconds += of_more.seconds;
-                report.skipped.extend(of_more.skipped);
-                report.together = true;
-                next = line(&more);
-            }
+/// Who names no new end searches from HEAD, and that moves on while an earlier search waits to be gone on with.
+fn others(path: &Path, asked: &Asked, range: &Range, say: Say<'_>) {
+    let files = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    for file in files.map(|entry| entry.path()).filter(|file| file != path && is_state(file)) {
+        let Some((other, runs)) = State::unanswered(&file) else { continue };
+        let is_same = (&other.what, &other.place, &other.scenario, other.fixed)
+            == (&asked.what, &asked.place, &asked.scenario, asked.fixed);
+        // Where it goes back by itself, the first old end hangs on the new one.
+        if is_same && runs > 0 && (range.goes_back || other.old == asked.old) {
+            let option = if asked.fixed { "--good" } else { "--bad" };
+            say(&format!(
+                "note       {} has {runs} runs, and HEAD has moved since; to go on with them, add {option} {}",
+                file.display(),
+                other.new
+            ));
         }
     }
-    Ok(())
+}
+
+/// The scenario with the values that were drawn when the state was begun.
+fn as_begun(scenario: &Scenario, request: &Request, state: &State, say: Say<'_>) -> Result<Scenario, Abort> {
+    let drawn = &state.asked.drawn;
+    for (name, value) in drawn {
+        say(&format!("drawn      {name}={value}"));
+    }
+    if *drawn == scenario.drawn {
+        return Ok(scenario.clone());
+    }
+    let settings = request.settings.clone().into_iter().chain(drawn.clone()).collect();
+    let again = scenario::parse_with(scenario.source.clone(), &settings);
+    let again = again.map_err(|errors| Abort::input(errors.to_string()))?;
+    Ok(Scenario { drawn: drawn.clone(), ..again })
 }
 
 /// Where states are kept.
 fn states(cache: &Cache) -> PathBuf {
     cache.root().join("bisect")
+}
+
+/// What belongs to a state has its name, and an ending.
+fn is_state(file: &Path) -> bool {
+    file.extension().is_none() && file.is_file()
+}
+
+/// Removes a state, with all that belongs to it.
+fn forget(path: &Path) {
+    let files = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path()).filter(|file| file.file_stem() == path.file_name());
+    files.for_each(|file| drop(fs::remove_file(file)));
 }
 
 /// The log of a state, or of the one that was written last, for `git bisect replay`.
@@ -197,9 +240,10 @@ pub fn log(file: Option<&Path>) -> Result<String, Abort> {
         Some(file) => file.to_owned(),
         None => {
             let folder = states(&Cache::open()?);
-            let time = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-            let all = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            all.max_by_key(time).ok_or_else(|| Abort::input("there was no bisection yet"))?
+            let time = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+            let all = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            let last = all.filter(|path| is_state(path)).max_by_key(time);
+            last.ok_or_else(|| Abort::input("there was no bisection yet"))?
         }
     };
     let (asked, entries) = State::read(&file).map_err(|error| Abort::input(format!("failed to {error}")))?;
@@ -213,54 +257,115 @@ pub fn log(file: Option<&Path>) -> Result<String, Abort> {
     Ok(replay::write(&asked, &entries))
 }
 
-fn key(asked: &Asked, request: &Request, scenario: &Scenario, wanted: &Wanted) -> String {
-    let rule = match &request.rule {
-        Rule::Same => "same".to_owned(),
-        Rule::Any => "any".to_owned(),
-        Rule::If(pattern) => format!("if {pattern}"),
-    };
-    let text = scenario.source.text();
-    let Asked { what, place, new, old, fixed, .. } = asked;
-    // How sure the answer has to be, and how often something is run, may be changed on the way.
-    let all = format!("{what}\n{}\n{new}\n{old}\n{fixed}\n{rule}\n{wanted:?}\n{text}", place.display());
-    hex(Sha256::digest(all))[..12].to_owned()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Observation, Seen};
 
-/// Runs the newest commit without the culprit.
-fn revert(
-    range: &Range,
-    culprit: &str,
-    request: &Request,
-    found: &Outcome,
-    runner: &mut RealRunner,
-) -> Result<String, Abort> {
-    let Some(repository) = &range.repository else {
-        return Ok("only commits can be reverted".to_owned());
-    };
-    let objects = runner.places.work.join("objects");
-    let (with, tree) = match repository.reverted(&range.new, culprit, &objects) {
-        Ok(reverted) => reverted,
-        Err(GitError::Input(why)) => return Ok(format!("can't be: {why}")),
-        Err(error) => return Err(input(error)),
-    };
-    runner.subject = match &range.subject {
-        Subject::Kernel(_) => Subject::Kernel(with),
-        _ => Subject::Modules(with),
-    };
-    let known = found.state.entries.iter().find(|entry| entry.observation.seen == Seen::Fault);
-    let known = known.and_then(|entry| entry.sign.clone());
-    let runs = found.search.convincing(found.commits[0]);
-    let booted = found.state.entries.iter().any(|entry| entry.booted);
-    let start = if booted { Start::Boot } else { Start::Saved };
-    for _ in 0..runs {
-        let sign = runner.run(&tree, Build::Fresh, start).sign;
-        match request.rule.judge(&sign, known.as_ref()) {
-            Judged::Seen(Seen::Clean) => {}
-            Judged::Seen(Seen::Fault) => return Ok("the fault is still there".to_owned()),
-            Judged::Seen(_) => return Ok(format!("something else is wrong: {}", sign.line())),
-            Judged::Infra(why) => return Err(Abort::infra(why)),
-            Judged::Interrupted => return Err(Abort::interrupted()),
+    /// A search from a fresh start must not meet what an earlier one found out of another symbol.
+    #[test]
+    fn what_belongs_to_a_state_is_forgotten_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["abc", "abc.with-1", "abc.unreadable", "abcd", "other.with-1"] {
+            fs::write(at(name), "").unwrap();
+        }
+        forget(&at("abc"));
+        let left = |name: &str| at(name).exists();
+        assert!(!left("abc") && !left("abc.with-1") && !left("abc.unreadable"));
+        assert!(left("abcd") && left("other.with-1"));
+        assert!(is_state(&at("abcd")) && !is_state(&at("other.with-1")));
+    }
+
+    fn request() -> Request {
+        Request {
+            which: Which::Modules("/r".into()),
+            good: None,
+            bad: None,
+            replay: None,
+            rules: Rules { confidence: 0.99, runs: 25, fixed: false },
+            rule: Rule::Same,
+            wanted: Wanted::default(),
+            settings: Settings::new(),
+            options: Options::default(),
+            revert: false,
+            restart: false,
+            command: String::new(),
         }
     }
-    Ok(format!("the fault is gone ({runs} runs)"))
+
+    /// It would be searched with a kernel that the scenario may not be for.
+    #[test]
+    fn a_scenario_for_several_kernels_needs_one_to_be_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.yaml");
+        let of = |text: &str, request: &Request| {
+            fs::write(&path, format!("{text}steps:\n- sleep: 1 s\n")).unwrap();
+            let scenario = scenario::load(&path).unwrap();
+            wanted(request, &scenario, &Subject::Series("/s".into())).map(|it| it.kernel)
+        };
+        let error = of("matrix: [6.12, 7.3]\n", &request()).unwrap_err();
+        assert!(error.why.contains("is for 2 kernels") && error.why.contains("--kernel"), "{}", error.why);
+        let named = Request { wanted: Wanted::series("7.3"), ..request() };
+        assert_eq!(of("matrix: [6.12, 7.3]\n", &named).unwrap().as_deref(), Some("7.3"));
+        assert_eq!(of("matrix: [6.12]\n", &request()).unwrap().as_deref(), Some("6.12"));
+        assert_eq!(of("kernel: 7.3\n", &request()).unwrap().as_deref(), Some("7.3"));
+    }
+
+    fn asked(new: &str) -> Asked {
+        Asked {
+            format: FORMAT,
+            what: "commits".to_owned(),
+            place: "/r".into(),
+            scenario: "/s.yaml".into(),
+            new: new.to_owned(),
+            old: "old".to_owned(),
+            fixed: false,
+            command: String::new(),
+            drawn: Settings::new(),
+        }
+    }
+
+    /// A commit in the morning, and the night's work would be looked for in vain.
+    #[test]
+    fn an_earlier_search_of_another_head_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let range = Range::of_lines(&["CONFIG_A=y"]);
+        let seen = Observation { commit: "x".to_owned(), seen: Seen::Clean, fresh: false };
+        let mut night = State::open(&at("night"), &asked("evening")).unwrap();
+        night.add(Entry::told(seen.clone())).unwrap();
+        let elsewhere = Asked { place: "/other".into(), ..asked("evening") };
+        State::open(&at("elsewhere"), &elsewhere).unwrap().add(Entry::told(seen)).unwrap();
+        let mut told = Vec::new();
+        let mut tell = || {
+            told.clear();
+            others(&at("morning"), &asked("morning"), &range, &mut |line| told.push(line.to_owned()));
+            told.clone()
+        };
+        let lines = tell();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("1 runs") && lines[0].ends_with("add --bad evening"), "{lines:?}");
+        night.answer().unwrap();
+        assert!(tell().is_empty());
+    }
+
+    /// A night's runs are of the values that were drawn in the evening.
+    #[test]
+    fn who_goes_on_runs_the_scenario_as_it_was_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.yaml");
+        let text = "params: {word: {draw: text}, n: 1}\nsteps:\n- run: /bin/echo {{word}} {{n}}\n";
+        fs::write(&path, text).unwrap();
+        let settings = Settings::from([("n".to_owned(), "2".to_owned())]);
+        let load = || scenario::load_with(&path, &settings).unwrap();
+        let (first, second) = (load(), load());
+        assert_ne!(first.drawn, second.drawn);
+        let asked = Asked { drawn: first.drawn.clone(), ..asked("new") };
+        let state = State::open(&folder.path().join("state"), &asked).unwrap();
+        let request = Request { settings: settings.clone(), ..request() };
+        let again = as_begun(&second, &request, &state, &mut |_| ()).unwrap();
+        assert_eq!(again.drawn, first.drawn);
+        assert_eq!(format!("{:?}", again.steps[0].action), format!("{:?}", first.steps[0].action));
+    }
 }

@@ -130,9 +130,11 @@ impl Drive<'_> {
             let fresh = phase == Phase::Proof;
             let entry = self.once(&commit, fresh)?;
             (self.tell)(&Progress::Ended(&entry));
+            let was_known = self.known().is_some();
             search.observe(&entry.observation);
             self.state.add(entry).map_err(Stop::State)?;
-            if self.contradicts(&commit) {
+            // What was seen before the fault was is then judged by it.
+            if self.contradicts(&commit) || was_known != self.known().is_some() {
                 search = self.searched();
             }
         }
@@ -151,12 +153,33 @@ impl Drive<'_> {
 
     /// A search that knows what the state knows.
     fn searched(&mut self) -> Search {
-        if let Some(whole) = self.whole.take_if(|_| contradiction(&self.history, &self.state.entries)) {
+        let mut observations = self.observations();
+        if let Some(whole) = self.whole.take_if(|_| contradiction(&self.history, &observations)) {
             self.history = whole;
+            observations = self.observations();
         }
         let mut search = Search::new(self.history.clone(), self.rules);
-        self.state.entries.iter().for_each(|entry| search.observe(&entry.observation));
+        observations.iter().for_each(|observation| search.observe(observation));
         search
+    }
+
+    /// What was seen, as far as it says something of the history. Of other commits, nobody could say whether they have the change: git may
+    /// have been told of some that it has left behind since.
+    fn observations(&self) -> Vec<Observation> {
+        let all = self.state.entries.iter().filter(|it| self.history.concerns(&it.observation.commit));
+        all.map(|entry| self.judged(entry)).collect()
+    }
+
+    /// What a run says now: what went wrong at the clean end before the fault was seen may have been another one.
+    fn judged(&self, entry: &Entry) -> Observation {
+        let observation = entry.observation.clone();
+        let (Some(sign), Some(known), Seen::Fault) = (&entry.sign, self.known(), &observation.seen) else {
+            return observation;
+        };
+        match self.rule.judge(sign, Some(&known)) {
+            Judged::Seen(seen) => Observation { seen, ..observation },
+            Judged::Infra(_) | Judged::Interrupted => observation,
+        }
     }
 
     /// Whether the last thing that was seen shows commits that counted as one to be different.
@@ -164,13 +187,23 @@ impl Drive<'_> {
         let itself = |place| self.history.commit(place).id == commit;
         self.whole.is_some()
             && !itself(self.history.place(commit))
-            && contradiction(&self.history, &self.state.entries)
+            && contradiction(&self.history, &self.observations())
     }
 
-    /// The fault, as it was first seen at the faulty end.
-    fn known(&self) -> Option<Sign> {
-        let is_fault = |entry: &&Entry| entry.observation.seen == Seen::Fault && entry.sign.is_some();
-        self.state.entries.iter().find(is_fault).and_then(|entry| entry.sign.clone())
+    /// The run in which the fault was first seen. What goes wrong at the clean end is none before that.
+    fn first_fault(&self) -> Option<&Entry> {
+        let clean_end = if self.rules.fixed { self.history.new_end() } else { History::OLD };
+        let is_fault = |entry: &&Entry| {
+            let Observation { commit, seen, .. } = &entry.observation;
+            let is_there = self.history.knows(commit) && self.history.place(commit) != clean_end;
+            *seen == Seen::Fault && entry.sign.is_some() && is_there
+        };
+        self.state.entries.iter().find(is_fault)
+    }
+
+    /// The fault, as it was first seen.
+    pub(crate) fn known(&self) -> Option<Sign> {
+        self.first_fault().and_then(|entry| entry.sign.clone())
     }
 
     /// The kernel that ran at a commit.
@@ -182,7 +215,7 @@ impl Drive<'_> {
     /// All runs with which the answer is found begin as the first one did that showed the fault.
     fn start(&self) -> Start {
         let runs = || self.state.entries.iter().filter(|entry| entry.sign.is_some());
-        match runs().find(|entry| entry.observation.seen == Seen::Fault) {
+        match self.first_fault() {
             Some(entry) if entry.booted => Start::Boot,
             Some(_) => Start::Saved,
             None if runs().filter(|entry| entry.observation.seen == Seen::Clean).count() >= UNLUCKY => {
@@ -195,37 +228,19 @@ impl Drive<'_> {
     fn once(&mut self, commit: &str, fresh: bool) -> Result<Entry, Stop> {
         let build = if fresh { Build::Fresh } else { Build::Kept };
         let (known, start) = (self.known(), self.start());
-        let (mut infra, begin) = (Vec::new(), Instant::now());
-        let mut built = false;
-        loop {
-            let Ran { sign, built: built_now, kernel } = self.runner.run(commit, build, start);
-            built |= built_now;
-            match self.rule.judge(&sign, known.as_ref()) {
-                Judged::Seen(seen) => {
-                    let observation = Observation { commit: commit.to_owned(), seen, fresh };
-                    let seconds = (begin.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-                    let booted = start == Start::Boot;
-                    return Ok(Entry {
-                        observation,
-                        sign: Some(sign),
-                        infra,
-                        built,
-                        booted,
-                        kernel,
-                        seconds,
-                    });
-                }
-                Judged::Interrupted => return Err(Stop::Interrupted),
-                Judged::Infra(why) => {
-                    infra.push(why.clone());
-                    if infra.len() as u32 >= TRIES {
-                        return Err(Stop::Infra(why));
-                    }
-                    (self.tell)(&Progress::Again(commit, &why));
-                    self.runner.renew();
-                }
-            }
-        }
+        let again = &mut |why: &str| (self.tell)(&Progress::Again(commit, why));
+        let begin = Instant::now();
+        let Tried { seen, ran, infra, built } =
+            tried(self.runner, (commit, build, start), &self.rule, known.as_ref(), again)?;
+        Ok(Entry {
+            observation: Observation { commit: commit.to_owned(), seen, fresh },
+            sign: Some(ran.sign),
+            infra,
+            built,
+            booted: start == Start::Boot,
+            kernel: ran.kernel,
+            seconds: (begin.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        })
     }
 
     /// Of equally good commits the one that is built soonest.
@@ -251,16 +266,49 @@ impl Drive<'_> {
     }
 }
 
+/// A run that says something of its commit.
+pub(crate) struct Tried {
+    pub seen: Seen,
+    pub ran: Ran,
+    /// This machine's faults before it.
+    pub infra: Vec<String>,
+    /// Something was built for it, or for one of those.
+    pub built: bool,
+}
+
+/// Runs a commit until this machine does not spoil it; `again` is told of each time that it did.
+pub(crate) fn tried(
+    runner: &mut dyn Runner,
+    (commit, build, start): (&str, Build, Start),
+    rule: &Rule,
+    known: Option<&Sign>,
+    again: &mut dyn FnMut(&str),
+) -> Result<Tried, Stop> {
+    let (mut infra, mut built) = (Vec::new(), false);
+    loop {
+        let ran = runner.run(commit, build, start);
+        built |= ran.built;
+        match rule.judge(&ran.sign, known) {
+            Judged::Seen(seen) => return Ok(Tried { seen, ran, infra, built }),
+            Judged::Interrupted => return Err(Stop::Interrupted),
+            Judged::Infra(why) => {
+                infra.push(why.clone());
+                if infra.len() as u32 >= TRIES {
+                    return Err(Stop::Infra(why));
+                }
+                again(&why);
+                runner.renew();
+            }
+        }
+    }
+}
+
 /// Whether commits that count as one were seen to be different.
-fn contradiction(history: &History, entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| {
-        let place = history.place(&entry.observation.commit);
-        let other = |it: &&Entry| {
-            it.observation.commit != entry.observation.commit
-                && history.place(&it.observation.commit) == place
-        };
-        entry.observation.seen == Seen::Fault
-            && entries.iter().filter(other).any(|it| it.observation.seen == Seen::Clean)
+fn contradiction(history: &History, observations: &[Observation]) -> bool {
+    observations.iter().any(|one| {
+        let place = history.place(&one.commit);
+        let other = |it: &&Observation| it.commit != one.commit && history.place(&it.commit) == place;
+        one.seen == Seen::Fault && observations.iter().filter(other).any(|it| it.seen == Seen::Clean)
     })
 }
 

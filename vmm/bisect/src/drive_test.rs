@@ -1,5 +1,8 @@
 use super::*;
-use crate::state::{Asked, FORMAT};
+use crate::{
+    search::WrongEnds,
+    state::{Asked, FORMAT},
+};
 use judge::Verdict;
 use std::collections::HashMap;
 
@@ -94,7 +97,7 @@ impl Bench {
         Self { folder: tempfile::tempdir().unwrap(), history }
     }
 
-    fn go(&self, fake: &mut Fake) -> Result<Answer, Stop> {
+    fn state(&self) -> State {
         let text = |text: &str| text.to_owned();
         let asked = Asked {
             format: FORMAT,
@@ -105,13 +108,18 @@ impl Bench {
             old: text("a"),
             fixed: false,
             command: String::new(),
+            drawn: Default::default(),
         };
+        State::open(&self.folder.path().join("state"), &asked).unwrap()
+    }
+
+    fn go(&self, fake: &mut Fake) -> Result<Answer, Stop> {
         let mut drive = Drive {
             history: self.history.clone(),
             whole: None,
             rules: Rules { confidence: 0.99, runs: 25, fixed: false },
             rule: Rule::Same,
-            state: State::open(&self.folder.path().join("state"), &asked).unwrap(),
+            state: self.state(),
             runner: fake,
             tell: &mut |_| (),
         };
@@ -162,6 +170,41 @@ fn another_fault_on_the_way_is_skipped() {
     }
     fake.special.insert("20".into(), Sign::without_run(Verdict::BuildFailed, "failed to build it"));
     assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [20, 21]);
+}
+
+/// The fault shows itself late at the new end. What went wrong once at the old one meanwhile must neither be taken for it nor end the search.
+#[test]
+fn what_went_wrong_at_the_clean_end_before_is_judged_by_the_fault_once_that_is_seen() {
+    let bench = Bench::new(50);
+    let entry = |commit: &str, sign: Sign| {
+        let seen = if sign.findings.is_empty() { Seen::Clean } else { Seen::Fault };
+        let observation = Observation { commit: commit.to_owned(), seen, fresh: false };
+        Entry { sign: Some(sign), ..Entry::told(observation) }
+    };
+    let pass = || Sign::without_run(Verdict::Pass, "");
+    let write = |all: Vec<Entry>| {
+        let mut state = bench.state();
+        all.into_iter().for_each(|entry| state.add(entry).unwrap());
+    };
+    write([entry("49", pass()), entry("49", pass()), entry("49", pass()), entry("0", panics("bar"))].into());
+    assert_eq!(found(&bench.go(&mut Fake::new(21)).unwrap()), [21]);
+    // But if it is the same one, it is at both ends.
+    let bench = Bench::new(50);
+    let mut state = bench.state();
+    [entry("0", panics("foo"))].into_iter().for_each(|entry| state.add(entry).unwrap());
+    assert_eq!(bench.go(&mut Fake::new(21)).unwrap(), Answer::Ends(WrongEnds::Both));
+}
+
+/// git was told of commits that are not in the range any more, such as the bad end that it began with.
+#[test]
+fn what_is_known_of_commits_outside_of_the_range_decides_nothing() {
+    let bench = Bench::new(50);
+    let mut state = bench.state();
+    for (commit, seen) in [("49", Seen::ToldFaulty), ("0", Seen::ToldClean), ("70", Seen::ToldFaulty)] {
+        let observation = Observation { commit: commit.to_owned(), seen, fresh: false };
+        state.add(Entry::told(observation)).unwrap();
+    }
+    assert_eq!(found(&bench.go(&mut Fake::new(21)).unwrap()), [21]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::history::History;
 use base::cache::CacheError;
 use serde::Serialize;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -56,21 +56,9 @@ pub struct About {
     pub files: Vec<String>,
 }
 
-/// Environment by which git is led elsewhere, as in hooks and in `git bisect run`.
-const LED: &[&str] = &[
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-];
-
 fn bare_git() -> Command {
     let mut git = Command::new("git");
-    for name in LED {
+    for name in kernel::LED {
         git.env_remove(name);
     }
     git.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
@@ -179,7 +167,7 @@ impl Repository {
     }
 
     /// What to add to a message about something that is missing, if it was never fetched.
-    fn shallow(&self) -> String {
+    pub(crate) fn shallow(&self) -> String {
         match self.text(&["rev-parse", "--is-shallow-repository"]).as_deref() {
             Ok("true") => {
                 "; it is a shallow clone, which has no older commits: run `git fetch --unshallow` there"
@@ -206,6 +194,20 @@ impl Repository {
         }
     }
 
+    /// The commits at which a shallow clone ends: git says that they have no parents, and what these did may be what is looked for.
+    pub fn cut_off(&self) -> HashSet<String> {
+        let common = fs::read_to_string(self.git_dir.join("commondir")).unwrap_or_default();
+        let list = fs::read_to_string(self.git_dir.join(common.trim()).join("shallow"));
+        list.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The parents that a commit names, whether they were fetched or not.
+    fn named_parents(&self, commit: &str) -> Vec<String> {
+        let text = self.text(&["cat-file", "commit", commit]).unwrap_or_default();
+        let header = text.lines().take_while(|line| !line.is_empty());
+        header.filter_map(|line| line.strip_prefix("parent ")).map(str::to_owned).collect()
+    }
+
     /// The commits that `new` has and `old` has not, with `end` as the old end: it is `old`, or where they parted. They are never none.
     ///
     /// # Errors
@@ -213,11 +215,15 @@ impl Repository {
     pub fn history(&self, old: &str, new: &str, end: &str) -> Result<History, GitError> {
         let not = format!("^{old}");
         let list = self.text(&["rev-list", "--topo-order", "--reverse", "--parents", new, &not])?;
+        let cut_off = self.cut_off();
         let commits: Vec<(String, Vec<String>)> = list
             .lines()
             .filter_map(|line| {
                 let mut words = line.split(' ').map(str::to_owned);
-                Some((words.next()?, words.collect()))
+                let id = words.next()?;
+                // Without them it would be proven that a commit did it whose parents nobody has run.
+                let parents = if cut_off.contains(&id) { self.named_parents(&id) } else { words.collect() };
+                Some((id, parents))
             })
             .collect();
         match commits.last() {

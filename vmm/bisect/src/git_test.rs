@@ -159,18 +159,41 @@ fn submodules_are_checked_out_where_the_user_has_them() {
     assert_eq!(outer.repository().check_out(&old, &other.0, &other.1).unwrap(), [Path::new("deep/inner")]);
 }
 
+fn shallow_clone(of: &Sandbox, options: &[&str]) -> TempDir {
+    let clone = tempfile::tempdir().unwrap();
+    let from = format!("file://{}", of.folder.path().display());
+    let mut git = bare_git();
+    let git = git.args(["clone", "--quiet"]).args(options).arg(&from).arg(clone.path());
+    assert!(git.status().unwrap().success());
+    clone
+}
+
 #[test]
 fn a_shallow_clone_is_told() {
     let sandbox = Sandbox::new();
     let first = sandbox.commit("a", "1");
     sandbox.commit("a", "2");
-    let clone = tempfile::tempdir().unwrap();
-    let from = format!("file://{}", sandbox.folder.path().display());
-    let mut git = bare_git();
-    let cloned = git.args(["clone", "--quiet", "--depth=1", &from]).arg(clone.path()).status().unwrap();
-    assert!(cloned.success());
+    let clone = shallow_clone(&sandbox, &["--depth=1"]);
     let error = Repository::open(clone.path()).unwrap().resolve(&first).unwrap_err().to_string();
     assert!(error.contains("git fetch --unshallow"), "{error}");
+}
+
+/// A branch whose beginning was never fetched: it must not be proven that its oldest commit did what may have been done before it.
+#[test]
+fn a_commit_where_a_shallow_clone_ends_keeps_its_parents_names() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("a", "1");
+    sandbox.git(&["checkout", "--quiet", "-b", "side"]);
+    let side: Vec<String> = (0..4).map(|it| sandbox.commit("b", &it.to_string())).collect();
+    sandbox.git(&["checkout", "--quiet", "main"]);
+    sandbox.git(&["merge", "--quiet", "--no-ff", "-m", "merge", "side"]);
+    let new = sandbox.git(&["rev-parse", "HEAD"]);
+    let clone = shallow_clone(&sandbox, &["--depth=3"]);
+    let repository = Repository::open(clone.path()).unwrap();
+    let history = repository.history(&first, &new, &first).unwrap();
+    assert!(repository.cut_off().contains(&side[2]), "{:?}", repository.cut_off());
+    assert_eq!(history.commit(history.place(&side[2])).own_parents, [side[1].clone()]);
+    assert!(repository.check_out(&side[1], &clone.path().join("t"), &clone.path().join("i")).is_err());
 }
 
 #[test]
@@ -213,6 +236,7 @@ fn git_replays_our_log_and_we_read_gits() {
             old: commits[0].clone(),
             fixed,
             command: String::new(),
+            drawn: Default::default(),
         };
         let (new, old) = if fixed { (Seen::Clean, Seen::Fault) } else { (Seen::Fault, Seen::Clean) };
         let entry = |at: usize, seen: &Seen| {
@@ -236,6 +260,17 @@ fn git_replays_our_log_and_we_read_gits() {
         assert!(told.old.contains(&commits[2]) && told.skipped.contains(&commits[7]), "{told:?}");
         sandbox.git(&["bisect", "reset"]);
     }
+}
+
+/// `git bisect` moves HEAD, so that what was typed means something else by the time that the log is read.
+#[test]
+fn a_log_that_begins_at_head_names_the_commits_that_were_meant() {
+    let sandbox = Sandbox::new();
+    let commits: Vec<String> = (0..9).map(|it| sandbox.commit("a", &it.to_string())).collect();
+    sandbox.git(&["bisect", "start", "HEAD", "HEAD~8"]);
+    assert_ne!(sandbox.git(&["rev-parse", "HEAD"]), commits[8]);
+    let told = replay::read(&sandbox.git(&["bisect", "log"])).unwrap();
+    assert_eq!((told.new, told.old), (vec![commits[8].clone()], vec![commits[0].clone()]));
 }
 
 #[test]

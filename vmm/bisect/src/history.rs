@@ -103,6 +103,11 @@ impl History {
         self.places.contains_key(id)
     }
 
+    /// Whether what was seen of this name says something of the range: it is one of its, or one of its commits comes from it.
+    pub fn concerns(&self, id: &str) -> bool {
+        self.knows(id) || self.commits.iter().any(|commit| commit.own_parents.iter().any(|it| it == id))
+    }
+
     /// The commit there.
     pub fn commit(&self, place: usize) -> &Commit {
         &self.commits[place]
@@ -167,6 +172,7 @@ mod tests {
         assert_eq!(history.first_parents(3), [3, 1, 0]);
         assert!((0..4).all(|it| history.reach(3).contains(it)));
         assert!(!history.reach(1).contains(2));
+        assert!(history.concerns("elsewhere") && !history.concerns("nowhere"), "only the one is a parent");
     }
 
     #[test]

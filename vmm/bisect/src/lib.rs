@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod after;
 mod belief;
 pub mod bench;
 mod choose;
@@ -15,6 +16,7 @@ pub mod command;
 mod drive;
 pub mod git;
 mod history;
+mod key;
 mod outcome;
 mod range;
 mod relevance;
@@ -32,5 +34,5 @@ pub use history::{Commit, History};
 pub use report::Report;
 pub use runner::RealRunner;
 pub use search::{Answer, Ask, Observation, Phase, Proof, Rules, Search, Seen, WrongEnds};
-pub use state::{Asked, Entry, FORMAT, State};
+pub use state::{Asked, Entry, FORMAT, State, StateError};
 pub use subject::{Places, Subject};

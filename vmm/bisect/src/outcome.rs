@@ -25,21 +25,18 @@ pub(crate) struct Outcome {
     pub odds: f64,
     pub proof: Proof,
     pub state: State,
+    /// The fault, as it was first seen.
+    pub known: Option<Sign>,
     pub all: usize,
 }
 
 impl Outcome {
     /// The fault, and what there is without it.
     fn signs(&self) -> (String, String) {
-        let of = |seen: Seen| {
-            let entry = self
-                .state
-                .entries
-                .iter()
-                .find(|entry| entry.observation.seen == seen && entry.sign.is_some());
-            entry.and_then(|entry| entry.sign.as_ref()).map_or("pass".to_owned(), Sign::line)
-        };
-        (of(Seen::Fault), of(Seen::Clean))
+        let line = |sign: Option<&Sign>| sign.map_or("pass".to_owned(), Sign::line);
+        let is_clean = |entry: &&Entry| entry.observation.seen == Seen::Clean && entry.sign.is_some();
+        let clean = self.state.entries.iter().find(is_clean).and_then(|entry| entry.sign.as_ref());
+        (line(self.known.as_ref()), line(clean))
     }
 
     pub fn report(&self, range: &Range, scenario: &Scenario, request: &Request) -> Report {
@@ -62,8 +59,10 @@ impl Outcome {
                 skipped.push(Skipped { commit, subject: about.subject, why });
             }
         }
+        // Others act on it without a look at the odds.
+        let certain = self.proof == Proof::Proven && self.odds >= range.rules.confidence;
         let fixes = match &commits[..] {
-            [about] if !range.rules.fixed && !about.short.is_empty() => {
+            [about] if certain && !range.rules.fixed && !about.short.is_empty() => {
                 Some(format!("Fixes: {} (\"{}\")", about.short, about.subject))
             }
             _ => None,
@@ -73,6 +72,7 @@ impl Outcome {
             scenario: scenario.path.display().to_string(),
             fixed: range.rules.fixed,
             odds: self.odds,
+            certain,
             proof: match &self.proof {
                 Proof::Proven => "proven on fresh builds of the commit and its parents".to_owned(),
                 Proof::NotAgain(id) => format!("not proven: {} did not show the fault again", range.name(id)),
@@ -90,6 +90,7 @@ impl Outcome {
             seconds: runs.map(|entry| entry.seconds).sum(),
             skipped,
             revert: None,
+            notes: Vec::new(),
             together: false,
             fixes,
             command: request.command.clone(),

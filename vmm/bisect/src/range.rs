@@ -9,11 +9,12 @@ use crate::{
     replay::{self, Told},
     search::{Answer, Rules, Seen, WrongEnds},
     sign::Sign,
-    state::State,
+    state::{Entry, State},
     subject::{self, Subject},
 };
 use base::cache::CacheError;
 use harness::Abort;
+use scenario::Scenario;
 use std::path::{Path, PathBuf};
 
 /// What is searched, resolved.
@@ -32,6 +33,8 @@ pub(crate) struct Range {
     pub parted: Option<String>,
     pub rules: Rules,
     pub told: Told,
+    /// Nobody named the new end: it is where HEAD is now.
+    pub follows_head: bool,
 }
 
 pub(crate) fn input(error: GitError) -> Abort {
@@ -42,9 +45,13 @@ pub(crate) fn input(error: GitError) -> Abort {
 }
 
 impl Range {
-    pub fn of(request: &Request, say: Say<'_>) -> Result<Self, Abort> {
+    pub fn of(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Self, Abort> {
         match &request.which {
-            Which::Series(folder) => Self::of_series(folder, request),
+            Which::Series(folder) => {
+                // By the same names as for a build.
+                let folder = harness::kernel::series(&folder.display().to_string(), &scenario.path)?;
+                Self::of_series(&folder, request)
+            }
             Which::Config { good, bad } => Self::of_symbols(good, bad, request),
             Which::Kernel(place) => Self::of_commits(place, Subject::Kernel, request, say),
             Which::Modules(place) => Self::of_commits(place, Subject::Modules, request, say),
@@ -53,8 +60,7 @@ impl Range {
 
     fn of_series(folder: &Path, request: &Request) -> Result<Self, Abort> {
         let folder = std::path::absolute(folder).map_err(CacheError::io("find", folder))?;
-        let patches =
-            subject::patches(&folder).map_err(|error| Abort::input(format!("failed to {error}")))?;
+        let patches = subject::patches(&folder).map_err(kernel::KernelError::from)?;
         let Some(last) = patches.last() else {
             return Err(Abort::input(format!("{} names no patch", folder.join("series").display())));
         };
@@ -69,6 +75,7 @@ impl Range {
             parted: None,
             rules: request.rules,
             told: Told::default(),
+            follows_head: false,
         })
     }
 
@@ -100,6 +107,7 @@ impl Range {
             parted: None,
             rules: request.rules,
             told: Told::default(),
+            follows_head: false,
         })
     }
 
@@ -123,7 +131,18 @@ impl Range {
         }
         let (new, old) =
             if rules.fixed { (&request.good, &request.bad) } else { (&request.bad, &request.good) };
-        let new = match new.as_ref().map(resolve).transpose()?.or_else(|| told.new.last().cloned()) {
+        if let Some(both) = told.new.iter().find(|commit| told.old.contains(commit)) {
+            return Err(contradictory(&format!(
+                "it says of {} that it is good, and that it is bad",
+                short(both)
+            )));
+        }
+        // Who was told to skip a commit may have been told more of it later.
+        let Told { new: with, old: without, skipped, .. } = &mut told;
+        skipped.retain(|commit| !with.contains(commit) && !without.contains(commit));
+        let new = new.as_ref().map(resolve).transpose()?.or_else(|| told.new.last().cloned());
+        let follows_head = new.is_none();
+        let new = match new {
             Some(new) => new,
             None => resolve(&"HEAD".to_owned())?,
         };
@@ -181,7 +200,35 @@ impl Range {
             parted,
             rules,
             told,
+            follows_head,
         })
+    }
+
+    /// Refuses what git was told if it can't be true, by itself or beside what was seen.
+    pub fn refuse_contradictions(&self, entries: &[Entry]) -> Result<(), Abort> {
+        let Some(old) = self.olds.first() else { return Ok(()) };
+        let Some([without, with]) = replay::contradiction(&self.history(old)?, entries, self.rules.fixed)
+        else {
+            return Ok(());
+        };
+        let [is_without, is_with] = if self.rules.fixed { ["bad", "good"] } else { ["good", "bad"] };
+        Err(contradictory(&format!(
+            "{} is to be {is_without}, and it is, or comes from, {}, which is to be {is_with}",
+            self.name(&without),
+            self.name(&with)
+        )))
+    }
+
+    /// What has to be said of a clone that does not have all of the range.
+    fn cut_off(&self, history: &History) -> Option<String> {
+        let cut_off = self.repository.as_ref()?.cut_off();
+        let at =
+            (1..history.len()).map(|place| &history.commit(place).id).find(|id| cut_off.contains(*id))?;
+        Some(format!(
+            "note       it is a shallow clone, and what is behind {} was never fetched; if the answer is there, `git fetch --unshallow` is \
+             needed for it",
+            short(at)
+        ))
     }
 
     fn history(&self, old: &str) -> Result<History, Abort> {
@@ -191,7 +238,7 @@ impl Range {
                 repository.history(not, &self.new, old).map_err(input)
             }
             (None, Subject::Series(folder)) => {
-                let patches = subject::patches(folder)?;
+                let patches = subject::patches(folder).map_err(kernel::KernelError::from)?;
                 Ok(History::line(std::iter::once(old.to_owned()).chain(patches)))
             }
             (None, Subject::Config { lines, .. }) => {
@@ -213,7 +260,11 @@ impl Range {
         match &self.repository {
             Some(repository) => {
                 let about = repository.about(commit);
-                format!("{} {}", about.short, about.subject)
+                match about.short.is_empty() {
+                    // It was never fetched.
+                    true => short(commit).to_owned(),
+                    false => format!("{} {}", about.short, about.subject),
+                }
             }
             None => commit.to_owned(),
         }
@@ -230,6 +281,9 @@ impl Range {
         for (at, old) in self.olds.iter().enumerate() {
             let history = self.history(old)?;
             all = history.len() - 1;
+            if let Some(note) = self.cut_off(&history) {
+                say(&note);
+            }
             let mut tell = |progress: &Progress<'_>| {
                 say(&self.line(progress));
             };
@@ -243,6 +297,7 @@ impl Range {
                 tell: &mut tell,
             };
             let result = drive.run();
+            let known = drive.known();
             state = drive.state;
             let (search, answer) = result.map_err(|stop| self.stopped(stop, &state))?;
             let further = self.goes_back && at + 1 < self.olds.len();
@@ -252,16 +307,18 @@ impl Range {
                 Answer::Ends(wrong) => return Ok(Ended::Wrong(wrong.clone(), old.clone())),
                 Answer::Found { commits, odds, proof } => {
                     let (commits, odds, proof) = (commits.clone(), *odds, proof.clone());
-                    return Ok(Ended::Found(Box::new(Outcome { search, commits, odds, proof, state, all })));
+                    let found = Outcome { search, commits, odds, proof, state, known, all };
+                    return Ok(Ended::Found(Box::new(found)));
                 }
             }
         }
         Err(Abort::input(format!(
-            "{all} commits back the fault is there as well; name a good commit by --good"
+            "{all} commits back the fault is there as well; name a good commit by --good{}",
+            self.repository.as_ref().map(Repository::shallow).unwrap_or_default()
         )))
     }
 
-    fn stopped(&self, stop: Stop, state: &State) -> Abort {
+    pub fn stopped(&self, stop: Stop, state: &State) -> Abort {
         let kept =
             format!("what was found out is in {}, and the same command goes on", state.path().display());
         match stop {
@@ -297,7 +354,7 @@ impl Range {
     pub fn wrong(&self, wrong: &WrongEnds, old: &str) -> Abort {
         let [faulty, clean] = if self.rules.fixed { [old, &self.new] } else { [&*self.new, old] };
         let (faulty, clean) = (self.name(faulty), self.name(clean));
-        Abort::input(match wrong {
+        let what = match wrong {
             WrongEnds::NotThere(runs) => format!(
                 "the fault is not at the bad end, {faulty}: {runs} runs there showed nothing; if it is rare, raise --runs"
             ),
@@ -313,7 +370,37 @@ impl Range {
             WrongEnds::Untestable(end, why) => {
                 format!("an end of the search can't be judged: {}: {why}", self.name(end))
             }
-        })
+        };
+        Abort::input(format!(
+            "{what}\n  what was seen is kept, and decides the next time as well; --restart forgets it"
+        ))
+    }
+}
+
+fn contradictory(what: &str) -> Abort {
+    Abort::input(format!(
+        "--replay can't be gone on from: {what}; mend the log, or forget by --restart what was seen before"
+    ))
+}
+
+#[cfg(test)]
+impl Range {
+    /// Of symbols, without anything around them.
+    pub fn of_lines(lines: &[&str]) -> Self {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        Self {
+            what: "symbols",
+            new: lines[lines.len() - 1].clone(),
+            olds: vec![subject::NO_LINE.to_owned()],
+            subject: Subject::Config { without: String::new(), always: Vec::new(), lines },
+            place: PathBuf::new(),
+            repository: None,
+            goes_back: false,
+            parted: None,
+            rules: Rules { confidence: 0.99, runs: 25, fixed: false },
+            told: Told::default(),
+            follows_head: false,
+        }
     }
 }
 
@@ -321,6 +408,6 @@ fn short(commit: &str) -> &str {
     &commit[..12.min(commit.len())]
 }
 
-fn first_line(text: &str) -> &str {
+pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

@@ -11,6 +11,8 @@ use std::path::Path;
 const NEVER: &[&str] =
     &["Documentation", "LICENSES", "MAINTAINERS", "CREDITS", "COPYING", "README", ".mailmap"];
 const NEVER_ENDINGS: &[&str] = &[".rst", ".txt", ".md", ".gitignore"];
+/// But here scripts make code of texts, as of arch/x86/lib/x86-opcode-map.txt.
+const TEXTS: &[&str] = &["arch", "tools", "scripts"];
 /// What the compiler notes the use of.
 const NOTED: &[&str] = &[".c", ".h", ".S", ".rs"];
 /// Here also what nothing was built in may steer the build.
@@ -29,7 +31,7 @@ pub(crate) fn matters(looked: &Looked, file: &str) -> bool {
         return true;
     }
     if NEVER.contains(&top)
-        || NEVER_ENDINGS.iter().any(|ending| name.ends_with(ending))
+        || !TEXTS.contains(&top) && NEVER_ENDINGS.iter().any(|ending| name.ends_with(ending))
         // The folder of another processor.
         || another.is_some_and(|(arch, _)| arch != "x86")
     {
@@ -69,6 +71,9 @@ mod tests {
             "arch/x86/entry/syscalls/syscall_64.tbl",
             "scripts/link-vmlinux.sh",
             "scripts/mod/modpost.c",
+            "arch/x86/lib/x86-opcode-map.txt",
+            "tools/arch/x86/lib/x86-opcode-map.txt",
+            "scripts/const_structs.txt",
             "tools/objtool/check.c",
             "tools/lib/subcmd/parse-options.c",
         ] {
@@ -84,6 +89,9 @@ mod tests {
             "drivers/gpu/Kconfig",
             "drivers/gpu/Makefile",
             "kernel/README.rst",
+            "drivers/notes.txt",
+            "arch/arm/tools/mach-types.txt",
+            "tools/perf/notes.txt",
             "tools/perf/Makefile",
             "tools/testing/selftests/kvm/Makefile",
         ] {

@@ -16,6 +16,8 @@ pub struct Report {
     pub together: bool,
     /// The probability that it is one of them, or all.
     pub odds: f64,
+    /// It is one, it is as sure as was asked for, and proven.
+    pub certain: bool,
     /// Whether and how it was proven.
     pub proof: String,
     /// What runs before it came to.
@@ -40,7 +42,9 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// What the newest commit without this one comes to.
     pub revert: Option<String>,
-    /// The line that a mending commit is to have.
+    /// What else has to be known of the answer.
+    pub notes: Vec<String>,
+    /// The line that a mending commit is to have, if the answer is certain.
     pub fixes: Option<String>,
     /// What repeats it.
     pub command: String,
@@ -67,6 +71,18 @@ fn count(n: usize, what: &str) -> String {
 }
 
 impl Report {
+    /// Adds what has to be there as well for the fault.
+    pub(crate) fn join(&mut self, more: Self) {
+        self.commits.extend(more.commits);
+        self.odds *= more.odds;
+        self.certain &= more.certain;
+        self.runs += more.runs;
+        self.builds += more.builds;
+        self.seconds += more.seconds;
+        self.skipped.extend(more.skipped);
+        self.together = true;
+    }
+
     fn work(&self) -> String {
         let seconds = self.seconds.round() as u64;
         let time =
@@ -90,9 +106,10 @@ impl Report {
 
     fn what(&self) -> &'static str {
         match (self.fixed, self.commits.len() == 1 || self.together) {
+            (_, false) => "one of",
+            (_, true) if !self.certain => "suspect",
             (false, true) => "culprit",
             (true, true) => "mended by",
-            _ => "one of",
         }
     }
 
@@ -120,6 +137,7 @@ impl Report {
         rows.push(("seen", self.rate()));
         rows.push(("sure", format!("{}; {}", percent(self.odds), self.proof)));
         rows.extend(self.revert.iter().map(|text| ("reverted", text.clone())));
+        rows.extend(self.notes.iter().map(|text| ("note", text.clone())));
         rows.push(("work", self.work()));
         for Skipped { commit, subject, why } in &self.skipped {
             let name = format!("{commit}  {subject}");
@@ -183,6 +201,7 @@ mod tests {
             scenario: text("scenarios/count.yaml"),
             commits: vec![about],
             odds: 0.99941,
+            certain: true,
             proof: text("proven on fresh builds of the commit and its parents"),
             before: text("pass"),
             after: text("splat: WARNING in count_add"),
@@ -209,6 +228,15 @@ mod tests {
         several.commits.push(About { short: "2b".into(), subject: "driver: fix".into(), ..About::default() });
         several.fixes = None;
         insta::assert_snapshot!("several", several.text());
+        let suspect = Report {
+            certain: false,
+            odds: 0.7,
+            proof: "not proven: 0f1e2d3c4b5a driver: rework can't be judged".to_owned(),
+            notes: vec!["it is a shallow clone".to_owned()],
+            fixes: None,
+            ..report()
+        };
+        insta::assert_snapshot!("suspect", suspect.text());
         assert_eq!(serde_json::to_value(report()).unwrap()["commits"][0]["short"], "1a2b3c4d5e6f");
     }
 }

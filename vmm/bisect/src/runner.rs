@@ -29,7 +29,7 @@ pub struct RealRunner {
     /// The scenario, as the user gave it.
     pub scenario: Scenario,
     /// What the history is of.
-    pub subject: Subject,
+    subject: Subject,
     /// The kernel that is asked for otherwise.
     pub wanted: Wanted,
     /// How to run; without a kernel.
@@ -47,7 +47,7 @@ pub struct RealRunner {
     fresh: Fresh,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Fresh {
     commit: Option<String>,
     slots: BTreeSet<String>,
@@ -91,6 +91,13 @@ impl RealRunner {
         let (session, kernels) = (None, HashMap::new());
         let (looked, fresh) = (Looked::default(), Fresh::default());
         Self { scenario, subject, wanted, options, cache, places, session, kernels, looked, fresh }
+    }
+
+    /// Goes on with another history. A commit of it is another one than that of the same name in the last, and so is its kernel.
+    pub fn turn_to(&mut self, subject: Subject) {
+        self.subject = subject;
+        self.kernels.clear();
+        self.fresh.commit = None;
     }
 
     /// Has the next build begin with nothing, unless it is of the same commit as the last one.
@@ -151,7 +158,7 @@ impl Runner for RealRunner {
             }
             None => match self.subject.at(commit, build, &self.scenario, &self.wanted, &self.places) {
                 Ok(scenario) => scenario,
-                Err(sign) => return not_run(sign),
+                Err(sign) => return not_run(*sign),
             },
         };
         // Each kernel would have a saved machine of its own, so that all runs of one commit had a single boot's luck.

@@ -123,9 +123,14 @@ pub enum WrongEnds {
 
 /// At the faulty end the fault has to be seen so often, if it can be: how often it shows itself is told by that.
 const MEASURE: u32 = 3;
+/// While the fault was not seen at the faulty end, nobody knows what it looks like. What goes wrong at the other end then tells of mixed-up
+/// ends only if it does so this often.
+const REPEATED: u32 = 2;
 /// While searching, a commit is left with so much doubt that it has the fault after all; what is left of it is cleared up once it
 /// matters.
 const SETTLED: f64 = 0.05;
+/// While more commits than this are likely, the search has not come far enough to ask which are alike.
+const MANY: usize = 256;
 /// So many runs with other faults, and nothing else, make a commit one that can't be judged.
 const OTHERS: u32 = 3;
 
@@ -201,13 +206,13 @@ impl Search {
             }
         }
         let (faulty_tally, clean_tally) = (at_faulty.tally, at_clean.tally);
-        if faulty_tally.hits == 0 && clean_tally.hits > 0 {
+        if faulty_tally.hits == 0 && clean_tally.hits >= REPEATED {
             return Ask::End(Answer::Ends(WrongEnds::Swapped));
         }
         if faulty_tally.hits < MEASURE && faulty_tally.runs() < runs && !at_faulty.spoilt() {
-            // Who mixed up the ends should not have to wait for long.
-            let look_there =
-                faulty_tally.hits == 0 && faulty_tally.runs() >= MEASURE && clean_tally.runs() == 0;
+            // Who mixed up the ends should not have to wait for long. One failure there may be anything.
+            let unclear = clean_tally.runs() == 0 || clean_tally.hits > 0 && clean_tally.runs() < MEASURE;
+            let look_there = faulty_tally.hits == 0 && faulty_tally.runs() >= MEASURE && unclear;
             return match look_there {
                 true => run(clean_end, Phase::CleanEnd),
                 false => run(faulty_end, Phase::FaultyEnd),
@@ -231,8 +236,9 @@ impl Search {
     /// Once the ends are known.
     fn inner(&self, belief: &Belief) -> Ask {
         let best = belief.best();
-        let commits = self.alike(best, belief);
-        let odds: f64 = commits.iter().map(|place| belief.weights[*place]).sum();
+        let odds_of = |commits: &[usize]| commits.iter().map(|place| belief.weights[*place]).sum::<f64>();
+        let mut commits = self.alike(best, belief, MANY);
+        let mut odds = odds_of(&commits);
         let doubt = 1.0 - self.rules.confidence;
         if odds < 1.0 - doubt {
             if let Some(last) = self.unsettled(belief) {
@@ -254,6 +260,9 @@ impl Search {
                 let among = among.iter().map(|place| self.name(*place).to_owned()).collect();
                 return Ask::Run { among, phase: Phase::Search };
             }
+            // Nothing is left to ask, so this is the answer, however many it names.
+            commits = self.alike(best, belief, usize::MAX);
+            odds = odds_of(&commits);
         }
         match commits[..] {
             [History::OLD] => Ask::End(Answer::Ends(if self.rules.fixed {
@@ -322,13 +331,11 @@ impl Search {
         rate
     }
 
-    /// The commits that no commit which can be run tells from this one.
-    fn alike(&self, best: usize, belief: &Belief) -> Vec<usize> {
-        /// Of more, the search has not come far enough to ask.
-        const MANY: usize = 256;
+    /// The commits that no commit which can be run tells from this one; it alone if more than `bound` are likely.
+    fn alike(&self, best: usize, belief: &Belief, bound: usize) -> Vec<usize> {
         let live: Vec<usize> =
             (0..self.history.len()).filter(|it| belief.weights[*it] > belief.weights[best] / 1e3).collect();
-        if live.len() > MANY {
+        if live.len() > bound {
             return vec![best];
         }
         let spoilt = self.spoilt();

@@ -267,6 +267,35 @@ fn what_cannot_be_told_apart_is_a_range() {
     assert!(odds >= 0.99);
 }
 
+/// None of them is more likely than another, however many there are.
+#[test]
+fn of_many_that_cannot_be_told_apart_all_are_named() {
+    let mut world = World::line(700, 400, 1.0, 3);
+    (100..500).for_each(|place| world.unbuildable[place] = true);
+    let Answer::Found { commits, odds, proof } = world.search().answer else { panic!() };
+    assert_eq!((commits, proof), ((100..=500).collect(), Proof::None));
+    assert!(odds >= 0.99, "{odds}");
+}
+
+/// A disk that was full in one run must not end a search, or hide the fault for ever.
+#[test]
+fn one_failure_at_the_clean_end_does_not_swap_the_ends() {
+    let world = World::line(30, 10, 1.0, 3);
+    let mut search = Search::new(world.history.clone(), world.rules);
+    let mut tell = |commit: &str, seen| {
+        search.observe(&Observation { commit: commit.to_owned(), seen, fresh: false });
+        search.ask()
+    };
+    let run = |commit: &str, phase| Ask::Run { among: vec![commit.to_owned()], phase };
+    for _ in 0..2 {
+        assert_eq!(tell("29", Seen::Clean), run("29", Phase::FaultyEnd));
+    }
+    assert_eq!(tell("29", Seen::Clean), run("0", Phase::CleanEnd));
+    assert_eq!(tell("0", Seen::Fault), run("0", Phase::CleanEnd));
+    assert_eq!(tell("0", Seen::Clean), run("0", Phase::CleanEnd));
+    assert_eq!(tell("0", Seen::Clean), run("29", Phase::FaultyEnd));
+}
+
 #[test]
 fn ends_that_are_not_as_said_are_told_before_anything_else_is_built() {
     let ends = |culprit: usize, unbuildable: Option<usize>| {

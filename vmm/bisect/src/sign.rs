@@ -12,6 +12,9 @@ pub struct Sign {
     pub verdict: String,
     /// In words; empty for a pass.
     pub reason: String,
+    /// What kind of reason that is; empty where there was no run.
+    #[serde(default)]
+    pub kind: String,
     /// What was found in the kernel's log and counts, the worst first.
     pub findings: Vec<Found>,
     /// The steps that went wrong.
@@ -53,9 +56,11 @@ impl Sign {
         // The first of the worst: what comes after may be its doing.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.gravity));
         let steps = report.steps.iter().filter(|step| step.verdict.is_bad());
+        let reason = report.reason.to_string();
         Self {
-            verdict: report.verdict.name().to_owned(),
-            reason: report.reason.to_string(),
+            verdict: whose(report.verdict, &reason).name().to_owned(),
+            reason,
+            kind: report.reason.kind(),
             findings: findings.into_iter().map(Found::of).collect(),
             steps: steps.map(Step::of).collect(),
             failures: report.failures.iter().map(expected).collect(),
@@ -64,7 +69,8 @@ impl Sign {
 
     /// A run that did not come to be.
     pub fn without_run(verdict: Verdict, reason: &str) -> Self {
-        Self { verdict: verdict.name().to_owned(), reason: reason.to_owned(), ..Self::default() }
+        let verdict = whose(verdict, reason).name().to_owned();
+        Self { verdict, reason: reason.to_owned(), ..Self::default() }
     }
 
     /// In one line.
@@ -122,10 +128,21 @@ impl Sign {
         }
         match other.steps.first() {
             Some(wanted) => self.steps.contains(wanted),
-            // A run in which something else goes wrong first is another one.
-            None => self.failures == other.failures && self.steps.is_empty() && self.findings.is_empty(),
+            // A run in which something else goes wrong first is another one. Where nothing was said, the way in which it ended tells more
+            // than the verdict: a guest that resets itself has another fault than one that never says hello.
+            None => {
+                let is_alone = self.steps.is_empty() && self.findings.is_empty();
+                is_alone && self.kind == other.kind && self.failures == other.failures
+            }
         }
     }
+}
+
+/// The verdict, as far as commits are judged by it: one that wants another compiler for Rust than this machine has does not build here, and
+/// never will, while others do.
+fn whose(verdict: Verdict, reason: &str) -> Verdict {
+    let is_rust = verdict == Verdict::Infra && reason.contains(kernel::NO_RUST);
+    if is_rust { Verdict::BuildFailed } else { verdict }
 }
 
 impl Found {
@@ -262,6 +279,26 @@ mod tests {
     }
 
     #[test]
+    fn guests_that_do_not_boot_for_another_reason_have_another_fault() {
+        use board::wire::EndReason;
+        use judge::Reason;
+        let of = |reason: Reason| {
+            let (kind, reason) = (reason.kind(), reason.to_string());
+            Sign { verdict: "boot-failed".into(), reason, kind, ..Sign::default() }
+        };
+        let end = |end| Reason::Machine { end, unsure: false };
+        let wait = |seconds| of(Reason::NoAgent(std::time::Duration::from_secs(seconds)));
+        let ends = [EndReason::Reset, EndReason::TripleFault].map(|it| of(end(it)));
+        let panicked = of(Reason::Panicked { booting: true });
+        assert_eq!(seen(&Rule::Same, &wait(20), &wait(10)), Judged::Seen(Seen::Fault));
+        for (at, other) in ends.iter().chain([&panicked]).enumerate() {
+            assert!(matches!(seen(&Rule::Same, other, &wait(10)), Judged::Seen(Seen::Other(_))), "{at}");
+            assert_eq!(seen(&Rule::Same, other, other), Judged::Seen(Seen::Fault));
+        }
+        assert!(matches!(seen(&Rule::Same, &ends[0], &ends[1]), Judged::Seen(Seen::Other(_))));
+    }
+
+    #[test]
     fn what_is_shown_of_a_run_can_be_looked_for() {
         let known = failed(2, "5");
         for pattern in ["^read$", "^fail$", "expected 5", r"step 2 \(read\): return value"] {
@@ -280,6 +317,9 @@ mod tests {
         }
         let compiler = Rule::If(Regex::new(r"foo\.c:\d+: error").unwrap());
         assert_eq!(seen(&compiler, &build, &known), Judged::Seen(Seen::Fault));
+        let no_rust = kernel::KernelError::NoRust("rustc is too new".into()).to_string();
+        let no_rust = Sign::without_run(Verdict::Infra, &format!("failed to {no_rust}"));
+        assert!(matches!(seen(&Rule::Same, &no_rust, &known), Judged::Seen(Seen::Untestable(_))));
         let infra = Sign::without_run(Verdict::Infra, "no host");
         for rule in [Rule::Same, Rule::Any, Rule::If(Regex::new("host").unwrap())] {
             assert_eq!(seen(&rule, &infra, &known), Judged::Infra("no host".into()));

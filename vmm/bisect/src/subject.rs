@@ -9,8 +9,10 @@ use base::{
     cache::{self, CacheError},
     wanted::Wanted,
 };
+use harness::Abort;
 use judge::Verdict;
-use scenario::{ModuleKind, Scenario};
+use kernel::{KernelError, patch::PatchError};
+use scenario::{ModuleKind, ModuleSource, Scenario};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -59,11 +61,11 @@ impl Places {
 }
 
 /// Why a commit can't be run, in the form of a run.
-fn not_run(error: &GitError) -> Sign {
-    match error {
+fn not_run(error: &GitError) -> Box<Sign> {
+    Box::new(match error {
         GitError::Input(why) => Sign::without_run(Verdict::BadInput, why),
         GitError::Machine(error) => Sign::without_run(Verdict::Infra, &format!("failed to {error}")),
-    }
+    })
 }
 
 impl Subject {
@@ -78,7 +80,7 @@ impl Subject {
         scenario: &Scenario,
         wanted: &Wanted,
         places: &Places,
-    ) -> Result<Scenario, Sign> {
+    ) -> Result<Scenario, Box<Sign>> {
         let mut scenario = Scenario { kernel: wanted.clone(), ..scenario.clone() };
         let folder = places.folder(build);
         let io = |error: CacheError| not_run(&error.into());
@@ -98,7 +100,7 @@ impl Subject {
             Self::Modules(repository) => {
                 check_out(repository, commit, &folder)?;
                 let top = repository.top.clone().unwrap_or_default();
-                for module in scenario.modules.iter_mut().filter(|module| module.kind == ModuleKind::Folder) {
+                for module in scenario.modules.iter_mut().filter(|module| self.has(module)) {
                     let Some(inside) = inside(&top, &module.path) else { continue };
                     module.path = folder.join("tree").join(inside);
                     if build == Build::Fresh && module.path.is_dir() {
@@ -109,7 +111,11 @@ impl Subject {
                 }
             }
             Self::Series(series) => {
-                scenario.kernel.series = Some(part_of(series, commit, &folder).map_err(io)?);
+                let part = part_of(series, commit, &folder).map_err(|error| {
+                    let Abort { verdict, why } = KernelError::from(error).into();
+                    Box::new(Sign::without_run(verdict, &why))
+                })?;
+                scenario.kernel.series = Some(part);
                 fresh_kernel(&mut scenario.kernel, build, places).map_err(io)?;
             }
             Self::Config { without, always, lines } => {
@@ -125,6 +131,16 @@ impl Subject {
             }
         }
         Ok(scenario)
+    }
+
+    /// The same as it is now, whatever becomes of the user's files while it is searched: a series up to and with `last` is copied.
+    pub(crate) fn kept(&self, last: &str, places: &Places) -> Result<Self, PatchError> {
+        match self {
+            Self::Series(folder) => {
+                Ok(Self::Series(part_of(folder, last, &places.work.join("begun"))?.into()))
+            }
+            other => Ok(other.clone()),
+        }
     }
 
     /// The modules' folders in their repository; `None` if their files lead out of them, and anything may matter.
@@ -159,14 +175,13 @@ impl Subject {
 
     /// Whether the scenario has something in this history.
     pub fn concerns(&self, scenario: &Scenario) -> bool {
-        match self {
-            Self::Modules(Repository { top: Some(top), .. }) => {
-                let folders = scenario.modules.iter().filter(|module| module.kind == ModuleKind::Folder);
-                folders.into_iter().any(|module| inside(top, &module.path).is_some())
-            }
-            Self::Modules(_) => false,
-            _ => true,
-        }
+        !matches!(self, Self::Modules(_)) || scenario.modules.iter().any(|module| self.has(module))
+    }
+
+    /// Whether a module is taken from this history.
+    pub(crate) fn has(&self, module: &ModuleSource) -> bool {
+        let Self::Modules(Repository { top: Some(top), .. }) = self else { return false };
+        module.kind == ModuleKind::Folder && inside(top, &module.path).is_some()
     }
 }
 
@@ -176,7 +191,7 @@ fn inside(top: &Path, path: &Path) -> Option<PathBuf> {
     path.strip_prefix(top).ok().map(Path::to_owned)
 }
 
-fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(), Sign> {
+fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(), Box<Sign>> {
     fs::create_dir_all(folder)
         .map_err(CacheError::io("make the folder", folder))
         .map_err(|error| not_run(&error.into()))?;
@@ -194,7 +209,7 @@ pub const NO_PATCH: &str = "none of the patches";
 pub const NO_LINE: &str = "the good configuration";
 
 /// A folder with the patches up to and with this one.
-fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, CacheError> {
+fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, PatchError> {
     if last == NO_PATCH {
         return Ok("none".to_owned());
     }
@@ -221,13 +236,9 @@ fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, CacheErro
 /// The names of a series' patches, in order.
 ///
 /// # Errors
-/// There is no such file.
-pub fn patches(series: &Path) -> Result<Vec<String>, CacheError> {
-    let file = series.join("series");
-    let text = fs::read_to_string(&file).map_err(CacheError::io("read", &file))?;
-    // As quilt reads it: comments and options may follow a name.
-    let name = |line: &str| Some(line.split('#').next()?.split_whitespace().next()?.to_owned());
-    Ok(text.lines().filter_map(name).collect())
+/// There is no such file, or it asks for what is not done here.
+pub fn patches(series: &Path) -> Result<Vec<String>, PatchError> {
+    kernel::patch::names(series).map(|all| all.into_iter().map(|(_, name)| name).collect())
 }
 
 /// Makes a kernel another one, by the name that it gives itself, in a build folder of this bisection's own, by the fragment's name.
@@ -237,7 +248,9 @@ fn fresh_kernel(kernel: &mut Wanted, build: Build, places: &Places) -> Result<()
         fs::create_dir_all(&folder).map_err(CacheError::io("make the folder", &folder))?;
         let name = places.work.file_name().unwrap_or_default().to_string_lossy();
         let file = folder.join(format!("proof-of-{name}.config"));
-        fs::write(&file, "CONFIG_LOCALVERSION=\"-proof\"\n").map_err(CacheError::io("write", &file))?;
+        // Another bisection, which would remove it, has another one. A release has 64 letters at most.
+        let text = format!("CONFIG_LOCALVERSION=\"-proof-{}\"\n", name.trim_start_matches("bisect-"));
+        fs::write(&file, text).map_err(CacheError::io("write", &file))?;
         kernel.fragments.push(file.display().to_string());
     }
     Ok(())
@@ -269,6 +282,20 @@ mod tests {
         assert_eq!(both, "CONFIG_A=y\n# CONFIG_C is not set\nCONFIG_B=y\n");
     }
 
+    /// Each removes its kernels when it ends.
+    #[test]
+    fn two_bisections_have_no_kernel_of_the_proof_in_common() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| {
+            let mut kernel = Wanted::default();
+            let places = Places { work: folder.path().join(name) };
+            fresh_kernel(&mut kernel, Build::Fresh, &places).unwrap();
+            fs::read_to_string(&kernel.fragments[0]).unwrap()
+        };
+        assert_eq!(text("bisect-5c4aea69d53f"), "CONFIG_LOCALVERSION=\"-proof-5c4aea69d53f\"\n");
+        assert_ne!(text("bisect-5c4aea69d53f"), text("bisect-ffffaea69d53"));
+    }
+
     #[test]
     fn a_part_of_a_series_is_a_series() {
         let folder = tempfile::tempdir().unwrap();
@@ -283,5 +310,14 @@ mod tests {
         let part = PathBuf::from(part_of(&series, "2.patch", folder.path()).unwrap());
         assert_eq!(patches(&part).unwrap(), ["1.patch", "2.patch"]);
         assert!(!part.join("3.patch").exists());
+        // Who edits one while it is searched changes nothing of this search.
+        let places = Places { work: folder.path().join("work") };
+        let Subject::Series(kept) = Subject::Series(series.clone()).kept("3.patch", &places).unwrap() else {
+            panic!()
+        };
+        fs::write(series.join("1.patch"), "edited").unwrap();
+        fs::write(series.join("series"), "1.patch\n").unwrap();
+        assert_eq!(patches(&kept).unwrap(), ["1.patch", "2.patch", "3.patch"]);
+        assert_eq!(fs::read_to_string(kept.join("1.patch")).unwrap(), "1.patch");
     }
 }

@@ -336,7 +336,9 @@ impl Cpu {
         // Without this bit no breakpoint sees what user space asks for. The others change with paging and with floating point.
         let gone = from & !to & SYSCALL_ENABLE != 0;
         let moved = if msr == EFER { gone } else { from != 0 && from != to && from != value };
-        if moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
+        // The filter stays from one plan to the next, which may not want anything watched.
+        let watched = self.watch.is_some();
+        if watched && moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
             self.entry_writes.push(EntryWrite { vcpu: self.index, msr, from, to, rip });
         }
         Ok(())

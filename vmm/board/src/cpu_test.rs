@@ -318,6 +318,13 @@ fn an_entry_that_no_register_can_hold_is_the_guests_fault_as_on_hardware() {
 }
 
 #[test]
+fn where_nothing_is_watched_an_entry_may_move() {
+    let (mut scripted, _) = Scripted::new([Play::WriteMsr(LSTAR, ENTRY + 16)]);
+    scripted.msrs.insert(LSTAR, ENTRY);
+    assert_eq!(play(scripted, []).entry_writes, []);
+}
+
+#[test]
 fn a_register_that_keeps_fewer_bits_has_not_moved_when_it_is_written_again() {
     // As AMD's processors keep SYSENTER_EIP.
     let writes = [Play::WriteMsr(SYSENTER_EIP, ENTRY), Play::WriteMsr(SYSENTER_EIP, ENTRY)];

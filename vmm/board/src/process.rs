@@ -27,6 +27,7 @@ use protocol::Frames;
 use std::{
     io::{self, ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
+    path::Path,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -94,6 +95,18 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
     };
     outbox.send(&ended);
     Ok(())
+}
+
+/// Where a machine is to be saved whose memory has so many bytes.
+fn saved_files(making: &Path, memory: u64) -> io::Result<saved::Files> {
+    match cell::longest_file(memory) {
+        Some(longest) => Err(io::Error::other(format!(
+            "its memory is {} MiB, and no file may have more than {} (ulimit -f)",
+            memory >> 20,
+            longest >> 20
+        ))),
+        None => saved::Files::create(making),
+    }
 }
 
 fn receive(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<bool> {
@@ -192,7 +205,7 @@ impl Machine {
                 if let Start::BootToSave(making) = &spec.start {
                     outbox.remember();
                     // Who can't make them says so when they are to be written.
-                    files = Some(saved::Files::create(making));
+                    files = Some(saved_files(making, u64::from(spec.memory_mib) << 20));
                 }
                 let memory = create_memory(spec.memory_mib)?;
                 let line = command_line::build(spec);
@@ -238,7 +251,9 @@ impl Machine {
             Some(_) => Files::Prepared { longest: u64::from(spec.memory_mib) << 20 },
             None => Files::Open,
         };
-        cell::give_up(rest).map_err(machine::Error::Threads)?;
+        // Memory that comes from a file is mapped for this machine alone, once to run on and once to go back to.
+        let mapped = if origin.is_some() { 2 * (u64::from(spec.memory_mib) << 20) } else { 0 };
+        cell::give_up(rest, mapped).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);

@@ -33,8 +33,8 @@ const STATE: &str = "state";
 const MEMORY: &str = "memory";
 /// Folders in the making begin like this.
 const MAKING: &str = ".making-";
-/// One that is so old has nobody any more.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// One that is so old has nobody any more: the harness waits a minute for it.
+const ABANDONED: Duration = Duration::from_secs(900);
 
 /// A state begins with this, its checksum and its length.
 const MAGIC: [u8; 8] = *b"vmm\x00mach";
@@ -143,7 +143,7 @@ pub fn commit(making: &TempDir, folder: &Path) -> io::Result<()> {
 }
 
 /// Removes what a maker that was killed left behind.
-fn sweep(parent: &Path) {
+pub fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|meta| meta.modified());
         let age = age.ok().and_then(|at| SystemTime::now().duration_since(at).ok());

@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A guest that was saved when it answered at once answers at once.
-const WAKE: Duration = Duration::from_secs(10);
+pub(super) const WAKE: Duration = Duration::from_secs(10);
 
 /// Starting from a saved machine may take a look at all of its memory.
 const RESTORE: Duration = Duration::from_secs(60);
@@ -52,8 +52,11 @@ pub(super) struct Begun {
 /// Why there is none.
 pub(super) enum Stuck {
     Halt(Halt),
-    /// The agent never said hello.
-    NoAgent(Vec<Vec<VcpuStanding>>),
+    /// The agent never said hello, or has been silent since.
+    NoAgent {
+        greeted: bool,
+        standing: Vec<Vec<VcpuStanding>>,
+    },
     /// It can't be had this way; whether what is saved is of no use to anybody.
     Unusable {
         why: String,
@@ -79,7 +82,12 @@ pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -
             guest.hold_back();
             let spec = Spec { start: board::wire::Start::Saved(folder), ..plan.machine.clone() };
             guest.send(&spec);
-            let about = guest.restored(Instant::now() + RESTORE)?.ok_or_else(|| silent("start"))?;
+            let about = match guest.restored(Instant::now() + RESTORE) {
+                Ok(about) => about.ok_or_else(|| silent("start"))?,
+                // What its process can't do for it, it may do for one that boots.
+                Err(Halt::Ended(why)) => return Err(unusable(&why)),
+                Err(halt) => return Err(halt.into()),
+            };
             go_on(guest, plan, about, start, |name, cold| Start::Saved { name, cold }, warm)
         }
         Way::Back(warm, about) => {
@@ -113,7 +121,7 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> 
     let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
         let standing = guest.sample()?;
         guest.explain(&standing)?;
-        return Err(Stuck::NoAgent(standing));
+        return Err(Stuck::NoAgent { greeted: false, standing });
     };
     let ready = start.elapsed();
     let (name, note) = match warm.zip(making) {
@@ -178,14 +186,25 @@ fn go_on(
     let woken = wake(guest, Instant::now() + WAKE);
     // Whatever this guest ends of before its first word, another one has to show.
     woken.map_err(|stuck| match stuck {
-        Stuck::Halt(Halt::Ended(why)) => {
-            Stuck::Unusable { why: format!("it does not run ({why:?})"), damaged: true }
+        Stuck::Halt(Halt::Ended(why)) => unusable(&why),
+        Stuck::NoAgent { .. } => {
+            let why = format!("its agent does not answer within {} s", WAKE.as_secs());
+            Stuck::Unusable { why, damaged: true }
         }
         stuck => stuck,
     })?;
     guest.let_go();
     let cold = about.cold;
     Ok(Begun { hello, ready: start.elapsed(), start: how(name(warm), cold), about: Some(about), note: None })
+}
+
+/// Of a guest that ended before its first word. What is this machine's doing says nothing against what is saved.
+fn unusable(why: &RunEnd) -> Stuck {
+    let (why, damaged) = match why {
+        RunEnd::Machine(EndReason::Failed { blame, why }) => (why.clone(), *blame != Blame::Host),
+        why => (format!("it does not run ({why:?})"), true),
+    };
+    Stuck::Unusable { why, damaged }
 }
 
 fn silent(what: &str) -> Stuck {
@@ -239,7 +258,7 @@ fn do_it(guest: &mut Guest, action: Action, deadline: Instant) -> Result<(), Stu
         None => {
             let standing = guest.sample()?;
             guest.explain(&standing)?;
-            Err(Stuck::NoAgent(standing))
+            Err(Stuck::NoAgent { greeted: true, standing })
         }
     }
 }

@@ -249,10 +249,12 @@ pub enum RunEnd {
         /// Which.
         index: usize,
     },
-    /// The agent never said hello.
+    /// The agent never said hello, or has been silent since.
     NoAgent {
         /// The limit.
         limit: Duration,
+        /// It had said hello.
+        greeted: bool,
         /// Where the vCPUs stood, sampled some times.
         standing: Vec<Vec<VcpuStanding>>,
     },

@@ -1,7 +1,7 @@
 //! A run, in order: the hello, the steps one by one, the end.
 
 use crate::{
-    begin::{Begun, Stuck, Way, begin, bring},
+    begin::{Begun, Stuck, WAKE, Way, begin, bring},
     event::{Booted, Ended, Event, RunEnd, StepOutcome},
     guest::{Guest, Halt},
     link::Link,
@@ -76,7 +76,10 @@ impl Converse<'_, '_> {
         let (why, about) = match ran {
             Ok(ran) => ran,
             Err(Stuck::Halt(Halt::Ended(why))) => (why, None),
-            Err(Stuck::NoAgent(standing)) => (RunEnd::NoAgent { limit: plan.boot_timeout, standing }, None),
+            Err(Stuck::NoAgent { greeted, standing }) => {
+                let limit = if greeted { WAKE } else { plan.boot_timeout };
+                (RunEnd::NoAgent { limit, greeted, standing }, None)
+            }
             Err(Stuck::Halt(Halt::Interrupted)) => return Err(EngineError::Interrupted),
             // Whoever wants it compared wants to hear of it.
             Err(Stuck::Unusable { why, .. }) if matches!(&way, Way::Back(warm, _) if warm.verify) => {

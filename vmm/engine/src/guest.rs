@@ -241,6 +241,8 @@ impl<'a> Guest<'a> {
         match self.link.receive(deadline) {
             Ok(Some(notice)) => self.take(notice),
             Ok(None) => Ok(()),
+            // Who wants it to stop may have ended its process first, as a terminal does with all of a group.
+            Err(LinkError::Closed) if (self.stop)() => Err(Halt::Interrupted),
             Err(LinkError::Closed) => {
                 let (blame, why) = (self.post_mortem)();
                 // One that never ran a guest has no guest to blame.

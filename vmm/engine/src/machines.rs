@@ -15,7 +15,12 @@ use crate::{
 };
 use board::wire::About;
 use plan::{Plan, Warm};
-use std::{fs, io, path::Path, time::Instant};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+    time::Instant,
+};
 
 /// Carries out plans, and may keep a machine process from one to the next.
 #[derive(Default)]
@@ -85,6 +90,9 @@ impl Machines {
         let (save, then) = match damaged {
             false => (None, "the kernel boots".to_owned()),
             true => match remove(&folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    (Some(warm), "it is made again".to_owned())
+                }
                 Ok(()) => (Some(warm), "it is made again".to_owned()),
                 Err(error) => (None, format!("and it can't be removed: {error}")),
             },

@@ -1,7 +1,10 @@
 //! Operands of a plan made into arguments of a call, once the values that they name are known.
 
 use crate::output::Output;
-use plan::{Bind, Int, Operand, Source};
+use plan::{
+    Bind, Data, Operand, Source,
+    result::{captured, number},
+};
 use protocol::Arg;
 use std::collections::BTreeMap;
 
@@ -18,7 +21,7 @@ struct Named {
 /// What a step's main op brought, as far as names can be bound to it.
 pub(super) enum Product<'a> {
     Call { value: i64, data: &'a [Vec<u8>] },
-    Program { code: i32, stdout: &'a Output, stderr: &'a Output },
+    Program { code: i32, stdout: &'a Output },
     Nothing,
 }
 
@@ -46,16 +49,14 @@ impl Names {
 
     /// Replaces each `${name}`.
     pub(super) fn fill(&self, text: &str) -> Result<String, String> {
-        let mut filled = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, tail)) = after.split_once('}') else { break };
-            filled.push_str(before);
-            filled.push_str(&self.get(name)?.to_string());
-            rest = tail;
-        }
-        filled.push_str(rest);
-        Ok(filled)
+        let filled = Data::of_text(text).filled(|name| self.get(name))?.into_owned();
+        // Digits for names: what was UTF-8 stays it.
+        Ok(String::from_utf8_lossy(&filled).into_owned())
+    }
+
+    /// The same in data.
+    pub(super) fn fill_data(&self, data: &Data) -> Result<Vec<u8>, String> {
+        Ok(data.filled(|name| self.get(name))?.into_owned())
     }
 
     /// The argument that an operand stands for. `results` holds what this step's ops returned so far.
@@ -72,12 +73,19 @@ impl Names {
             Operand::In(bytes) => Arg::In(bytes.clone()),
             Operand::Out(length) => Arg::Out(*length),
             Operand::InOut(bytes) => Arg::InOut(bytes.clone()),
-            Operand::NamedIn(name, size @ (1 | 2 | 4 | 8)) => {
-                Arg::InOut(self.get(name)?.to_le_bytes()[..usize::from(*size)].to_vec())
-            }
-            Operand::NamedIn(_, size) => return Err(format!("there are no integers of {size} bytes")),
+            Operand::Data(data) => Arg::In(self.fill_data(data)?),
+            Operand::NamedIn(name, size) => Arg::In(self.integer(name, *size)?),
+            Operand::NamedInOut(name, size) => Arg::InOut(self.integer(name, *size)?),
             _ => Arg::Int(self.number(operand, results)?),
         })
+    }
+
+    /// A value as it lies in memory.
+    fn integer(&self, name: &str, size: u8) -> Result<Vec<u8>, String> {
+        match size {
+            1 | 2 | 4 | 8 => Ok(self.get(name)?.to_le_bytes()[..usize::from(size)].to_vec()),
+            _ => Err(format!("there are no integers of {size} bytes")),
+        }
     }
 
     fn number(&self, operand: &Operand, results: &[Option<i64>]) -> Result<u64, String> {
@@ -85,6 +93,7 @@ impl Names {
             Operand::Int(value) => Ok(*value),
             // Two's complement is what a register holds.
             Operand::Named(name) => Ok(self.get(name)? as u64),
+            Operand::Length(data) => Ok(self.fill_data(data)?.len() as u64),
             Operand::Op(index) => match results.get(*index) {
                 Some(Some(value)) => Ok(*value as u64),
                 _ => Err(format!("operation {} of this step returned nothing", index + 1)),
@@ -119,49 +128,29 @@ fn value_of(source: &Source, product: &Product) -> Result<i128, String> {
             Source::Value => Ok(i128::from(*value)),
             Source::Data { index, int } => data
                 .get(*index)
-                .and_then(|bytes| integer(bytes, *int))
+                .and_then(|bytes| int.decode(bytes))
                 .ok_or("brought no such integer".to_owned()),
-            Source::Match(pattern) => find(pattern, data.iter().map(Vec::as_slice)),
+            // What is looked at is the first buffer, as by who judges it.
+            Source::Match(pattern) => find(pattern, data.first().map(Vec::as_slice).into_iter()),
         },
-        Product::Program { code, stdout, stderr } => match source {
+        Product::Program { code, stdout } => match source {
             Source::Value => Ok(i128::from(*code)),
             Source::Data { .. } => Err("ran a program, which has no buffers".to_owned()),
-            Source::Match(pattern) => {
-                find(pattern, [stdout.head(), stdout.tail(), stderr.head(), stderr.tail()].into_iter())
-            }
+            Source::Match(pattern) => find(pattern, [stdout.head(), stdout.tail()].into_iter()),
         },
     }
 }
 
-fn integer(bytes: &[u8], int: Int) -> Option<i128> {
-    let size = usize::from(int.size);
-    if !matches!(size, 1 | 2 | 4 | 8) {
-        return None;
-    }
-    let mut wide = [0; 8];
-    wide[..size].copy_from_slice(bytes.get(..size)?);
-    let value = u64::from_le_bytes(wide);
-    let unused = 64 - 8 * u32::from(int.size);
-    Some(if int.signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) })
-}
-
-fn find<'a>(pattern: &str, mut places: impl Iterator<Item = &'a [u8]>) -> Result<i128, String> {
-    let pattern = regex::bytes::Regex::new(pattern).map_err(|_| "has a pattern that is none".to_owned())?;
-    let found = places
-        .find_map(|bytes| pattern.captures(bytes)?.get(1))
-        .ok_or_else(|| format!("shows nothing that matches `{pattern}`"))?;
-    let text = String::from_utf8_lossy(found.as_bytes());
-    let (sign, digits) = text.strip_prefix('-').map_or((1, &*text), |rest| (-1, rest));
-    let value = match digits.strip_prefix("0x") {
-        Some(hex) => i128::from_str_radix(hex, 16),
-        None => digits.parse(),
-    };
-    value.map(|value| sign * value).map_err(|_| format!("shows `{text}`, which is no integer"))
+fn find<'a>(pattern: &str, places: impl Iterator<Item = &'a [u8]>) -> Result<i128, String> {
+    let regex = regex::Regex::new(pattern).map_err(|_| "has a pattern that is none".to_owned())?;
+    let text = captured(&regex, places).ok_or_else(|| format!("shows nothing that matches `{pattern}`"))?;
+    number(&text).ok_or_else(|| format!("shows `{text}`, which is no integer"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plan::Int;
 
     fn bound(from: Source, product: &Product) -> Result<i128, String> {
         let mut names = Names::default();
@@ -186,11 +175,16 @@ mod tests {
         let bind = Bind { name: "n".into(), from: Source::Value, of_process: true };
         names.bind(0, &[bind], &Product::Call { value: 7, data: &[] });
         assert_eq!(names.fill("/dev/x${n}/${n}$ ${").unwrap(), "/dev/x7/7$ ${");
+        let data = Data::of_text("n=${n}");
+        assert_eq!(names.argument(&Operand::Data(data.clone()), &[]).unwrap(), Arg::In(b"n=7".to_vec()));
+        assert_eq!(names.argument(&Operand::Length(data), &[]).unwrap(), Arg::Int(3));
+        assert!(names.argument(&Operand::Data(Data::of_text("${m}")), &[]).unwrap_err().contains("`$m`"));
         assert_eq!(names.argument(&Operand::Named("n".into()), &[]).unwrap(), Arg::Int(7));
         assert_eq!(
-            names.argument(&Operand::NamedIn("n".into(), 4), &[]).unwrap(),
+            names.argument(&Operand::NamedInOut("n".into(), 4), &[]).unwrap(),
             Arg::InOut(vec![7, 0, 0, 0])
         );
+        assert_eq!(names.argument(&Operand::NamedIn("n".into(), 2), &[]).unwrap(), Arg::In(vec![7, 0]));
         assert_eq!(names.argument(&Operand::Text("a".into()), &[]).unwrap(), Arg::In(b"a\0".to_vec()));
         assert!(names.argument(&Operand::NamedIn("n".into(), 3), &[]).is_err());
         assert!(names.fill("${m}").unwrap_err().contains("`$m`"));
@@ -204,7 +198,7 @@ mod tests {
         let why = bound(Source::Value, &Product::Call { value: -2, data: &[] }).unwrap_err();
         assert_eq!(why, "`$x` has no value, because step 5 returned errno 2");
         assert!(bound(Source::Value, &Product::Nothing).is_err());
-        let program = Product::Program { code: 1, stdout: &"5".into(), stderr: &Output::default() };
+        let program = Product::Program { code: 1, stdout: &"5".into() };
         assert!(bound(Source::Match("(5)".into()), &program).is_err());
         // Only the range of errnos is a failure: mmap returns addresses that are negative as integers.
         assert_eq!(bound(Source::Value, &Product::Call { value: -5000, data: &[] }), Ok(-5000));
@@ -231,7 +225,7 @@ mod tests {
 
     #[test]
     fn integers_come_from_buffers_and_from_text() {
-        let data = [vec![0xfe, 0xff, 0xff, 0xff], b"12 rtc\n240 chardev\n".to_vec(), b"at -0x10".to_vec()];
+        let data = [vec![0xfe, 0xff, 0xff, 0xff]];
         let product = Product::Call { value: 0, data: &data };
         let int = |size, signed| Source::Data { index: 0, int: Int { size, signed } };
         assert_eq!(bound(int(4, true), &product), Ok(-2));
@@ -239,7 +233,10 @@ mod tests {
         assert_eq!(bound(int(2, true), &product), Ok(-2));
         assert!(bound(int(8, true), &product).is_err());
         assert!(bound(int(3, true), &product).is_err());
+        let data = [b"12 rtc\n240 chardev\nat -0x10".to_vec(), b"1 other".to_vec()];
+        let product = Product::Call { value: 0, data: &data };
         assert_eq!(bound(Source::Match(r"(\d+) chardev".into()), &product), Ok(240));
+        assert!(bound(Source::Match(r"(\d+) other".into()), &product).is_err());
         assert_eq!(bound(Source::Match(r"at (\S+)".into()), &product), Ok(-16));
         assert!(bound(Source::Match(r"(rtc)".into()), &product).unwrap_err().contains("`rtc`"));
         assert!(bound(Source::Match(r"(\d+) nosuch".into()), &product).is_err());

@@ -6,7 +6,13 @@ use nix::sys::signal::Signal;
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::{fd::OwnedFd, unix::net::UnixStream, unix::process::ExitStatusExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -32,7 +38,9 @@ impl MachineProcess {
     fn spawn(mut command: Command) -> io::Result<(Self, Link)> {
         let (ours, theirs) = UnixStream::pair()?;
         let stderr = tempfile::tempfile()?;
+        // Keys of a terminal go to who was started there, and that ends this.
         let child = command
+            .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(stderr.try_clone()?)
@@ -64,7 +72,8 @@ impl MachineProcess {
             _ => format!("the machine process {how}"),
         };
         let from_outside = status.and_then(|status| status.signal());
-        let ends = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        // Memory that comes from a file ends a process by SIGBUS where that can't be read any more.
+        let ends = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGBUS];
         let from_outside = from_outside.is_some_and(|signal| ends.iter().any(|end| *end as i32 == signal));
         (if from_outside { Blame::Host } else { Blame::Unknown }, why)
     }

@@ -95,7 +95,7 @@ pub(super) fn perform(
     let outcome = outcome.unwrap_or(StepOutcome::Skipped { why: "the step has nothing to do".to_owned() });
     let product = match &outcome {
         StepOutcome::Returned { value, data, .. } => Product::Call { value: *value, data },
-        StepOutcome::Exited { code, stdout, stderr, .. } => Product::Program { code: *code, stdout, stderr },
+        StepOutcome::Exited { code, stdout, .. } => Product::Program { code: *code, stdout },
         _ => Product::Nothing,
     };
     if process_ended {
@@ -206,11 +206,14 @@ impl StepRun<'_, '_, '_> {
                 }
             }
             What::Run { argv, env, stdin, user } => {
-                match argv.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>() {
-                    Ok(argv) => {
-                        let (env, stdin, user) = (env.clone(), stdin.clone(), *user);
+                let fill = |texts: &[String]| {
+                    texts.iter().map(|text| self.names.fill(text)).collect::<Result<Vec<_>, _>>()
+                };
+                let filled = || Ok::<_, String>((fill(argv)?, fill(env)?, self.names.fill_data(stdin)?));
+                match filled() {
+                    Ok((argv, env, stdin)) => {
                         let main = (op.role == Role::Main).then_some(0);
-                        self.ask(Action::Run { argv, env, stdin, user }, main)
+                        self.ask(Action::Run { argv, env, stdin, user: *user }, main)
                     }
                     Err(why) => Ok(skipped(why)),
                 }

@@ -6,7 +6,7 @@ use crate::{
     output,
     record::{Made, Record, State},
     run::{Runner, Stopped},
-    store::{Found, Store},
+    store::{Found, Store, Whose},
     student::{Common, Read},
     syscall::Base,
 };
@@ -39,6 +39,8 @@ pub struct Grading {
     pub shard: Option<(usize, usize)>,
     /// Where everything is written.
     pub out: PathBuf,
+    /// Whose work it is.
+    pub whose: Whose,
     /// Said at the head of the teacher's page.
     pub remarks: Vec<String>,
     /// Students may see the tests that are for after the due date.
@@ -95,6 +97,7 @@ pub fn all(
         }
     }
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
+    store.is_of(grading.whose).map_err(Abort::input)?;
     // Who grades some of a shard anew leaves it one.
     if grading.only.is_empty() || grading.shard.is_some() {
         store.is_shard(grading.shard).map_err(Abort::infra)?;
@@ -289,7 +292,14 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     let mut shards = Vec::new();
     for folder in folders {
-        let Found { records: found, damaged, shard } = Store::read(folder);
+        let Found { records: found, damaged, shard, whose } = Store::read(folder);
+        if whose == Some(Whose::Solutions) {
+            let why = format!(
+                "{} has what `vmm grade check` wrote, and no student's grades; name a folder that `vmm grade --out` wrote",
+                folder.display()
+            );
+            return Err(Abort::input(why));
+        }
         if let Some(file) = damaged.first() {
             let why = format!(
                 "{} has a record that can't be read, {file}: grade these submissions again (the same command), and merge again",
@@ -329,6 +339,7 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
     }
     whole(&shards)?;
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
+    store.is_of(Whose::Students).map_err(Abort::input)?;
     let records: Vec<Record> = records.into_values().collect();
     for record in &records {
         store.keep(record).map_err(Abort::infra)?;

@@ -43,6 +43,7 @@ fn nowhere() -> Grading {
         only: Vec::new(),
         shard: None,
         out: PathBuf::new(),
+        whose: Whose::Students,
         remarks: Vec::new(),
         is_due: false,
     }
@@ -135,6 +136,29 @@ fn two_gradings_do_not_write_to_one_folder() {
     assert!(why.contains("another `vmm grade` writes to"), "{why}");
     drop(first);
     assert!(Store::open(folder.path()).is_ok());
+}
+
+/// A check would have the whole class go from its tables.
+#[test]
+fn solutions_and_students_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let assignment = assignment(folder.path(), "pa2", 5);
+    let before = graded(folder.path(), &assignment, "a");
+    let of = |out: &Path, whose: Whose| Store::open(out).unwrap().is_of(whose);
+    // An earlier version's, which has no mark, is a class's.
+    let why = of(&before, Whose::Solutions).unwrap_err();
+    assert!(why.contains("has grades of students") && why.contains("--out"), "{why}");
+    of(&before, Whose::Students).unwrap();
+    let mine = Grading { out: before.clone(), whose: Whose::Solutions, ..nowhere() };
+    let why = all(&assignment, Vec::new(), &mine, &|_, _| ()).err().unwrap();
+    assert_eq!(why.verdict, judge::Verdict::BadInput);
+    assert_eq!(Store::read(&before).records.len(), 1);
+    let checked = folder.path().join("checked");
+    of(&checked, Whose::Solutions).unwrap();
+    of(&checked, Whose::Solutions).unwrap();
+    assert!(of(&checked, Whose::Students).unwrap_err().contains("has grades of solutions"));
+    let why = merge(&assignment, &[checked], &Grading { out: folder.path().join("out"), ..nowhere() });
+    assert!(why.unwrap_err().why.contains("no student's grades"));
 }
 
 #[test]

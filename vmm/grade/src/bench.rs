@@ -6,6 +6,7 @@ use crate::{
     check,
     intake::{Entry, single},
     record::{Record, State},
+    store::Whose,
 };
 use base::{cache::Cache, text::plain};
 use harness::Abort;
@@ -57,8 +58,16 @@ pub fn measure(path: &Path, students: usize, host: Choice) -> Result<String, Abo
         let entries = hand_in(&bad, students, &folder).map_err(Abort::infra)?;
         let jobs = jobs.max(1);
         let out = folder.join("out");
-        let grading =
-            Grading { host, jobs, only: Vec::new(), shard: None, out, remarks: Vec::new(), is_due: false };
+        let grading = Grading {
+            host,
+            jobs,
+            only: Vec::new(),
+            shard: None,
+            out,
+            remarks: Vec::new(),
+            whose: Whose::Students,
+            is_due: false,
+        };
         let started = Instant::now();
         let done = all(&assignment, entries, &grading, &|_, _| ())?;
         if done.stopped {

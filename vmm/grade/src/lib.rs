@@ -35,6 +35,7 @@ pub use intake::{Entry, Listing, READER, list, single};
 pub use points::Points;
 pub use record::{Record, State};
 pub use run::is_shown;
+pub use store::Whose;
 
 use std::fmt::Write;
 

@@ -13,8 +13,28 @@ const FOLDER: &str = "records";
 
 /// Beside the records: which part of the submissions they are, as `--shard` has it.
 const SHARD: &str = "shard";
+/// Beside the records: whose they are.
+const WHOSE: &str = "whose";
 /// Is locked by who writes.
 const LOCK: &str = "lock";
+
+/// Whose work is graded. A folder has records of one kind: without --only, who is not among those who are graded goes from its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// What a class handed in.
+    Students,
+    /// What an assignment is checked with.
+    Solutions,
+}
+
+impl Whose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Students => "students",
+            Self::Solutions => "solutions",
+        }
+    }
+}
 
 /// A folder of records, which nobody else writes to meanwhile.
 pub struct Store {
@@ -31,6 +51,8 @@ pub struct Found {
     pub damaged: Vec<String>,
     /// The part of the submissions that they are, and of how many.
     pub shard: Option<(usize, usize)>,
+    /// Whose they are; unknown of an earlier version's.
+    pub whose: Option<Whose>,
 }
 
 impl Store {
@@ -74,6 +96,25 @@ impl Store {
         write(&self.folder.join(SHARD), text.as_bytes())
     }
 
+    /// Keeps whose records these are. Those whose they are not known to be are a class's, which must not get lost.
+    ///
+    /// # Errors
+    /// They are others', with what to do.
+    pub fn is_of(&self, whose: Whose) -> Result<(), String> {
+        let found = self.found();
+        let is_new = found.records.is_empty() && found.damaged.is_empty();
+        let before = found.whose.unwrap_or(if is_new { whose } else { Whose::Students });
+        if before != whose {
+            return Err(format!(
+                "{} has grades of {}, and those of {} would take their place: name another folder by --out",
+                self.folder.parent().unwrap_or(&self.folder).display(),
+                before.name(),
+                whose.name()
+            ));
+        }
+        write(&self.folder.join(WHOSE), format!("{}\n", whose.name()).as_bytes())
+    }
+
     /// Keeps a record, in the place of an earlier one.
     ///
     /// # Errors
@@ -96,6 +137,8 @@ fn read(folder: &Path) -> Found {
     }
     found.records.sort_by(|a, b| a.student.cmp(&b.student));
     found.damaged.sort();
+    let whose = fs::read_to_string(folder.join(WHOSE)).unwrap_or_default();
+    found.whose = [Whose::Students, Whose::Solutions].into_iter().find(|it| it.name() == whose.trim());
     let shard = fs::read_to_string(folder.join(SHARD)).unwrap_or_default();
     found.shard =
         shard.trim().split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));

@@ -7,7 +7,7 @@ use base::{
     wanted::Wanted,
 };
 use kernel::{KernelError, wanted::Meant};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The hash of a kernel, which is built if it is not there yet; `near` is a file or folder of the project.
 ///
@@ -24,6 +24,37 @@ pub fn hash(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
 pub fn slot(wanted: &Wanted, near: &Path) -> Result<Option<String>, Abort> {
     let cache = Cache::open()?;
     Ok(kernel::slot(&meant(wanted, Some(near), &cache)?, &cache)?)
+}
+
+/// Where a kernel's series of patches is that goes by this name, or lies at this path.
+///
+/// # Errors
+/// There is none.
+pub fn series(name: &str, near: &Path) -> Result<PathBuf, Abort> {
+    let project = project::find(Some(near)).map_err(KernelError::from)?;
+    let found = kernel::wanted::series_folder(name, &project.join(project::PATCHES));
+    Ok(found.map_err(KernelError::from)?)
+}
+
+/// A digest of all that a kernel is made of; nothing is built.
+///
+/// # Errors
+/// As [`hash`], but for what only building shows.
+pub fn identity(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    Ok(kernel::hash(&meant(wanted, Some(near), &cache)?, &cache)?)
+}
+
+/// The same without its source.
+///
+/// # Errors
+/// As [`identity`].
+pub fn additions(wanted: &Wanted, near: &Path) -> Result<String, Abort> {
+    let cache = Cache::open()?;
+    match meant(wanted, Some(near), &cache)? {
+        Meant::Recipe(recipe) => Ok(recipe.additions()?),
+        meant => Ok(kernel::hash(&meant, &cache)?),
+    }
 }
 
 /// What is meant by what was asked for; `near` is a file or folder of the project.

@@ -89,6 +89,13 @@ pub fn of_kernels(cache: &Cache, kernels: &[String]) -> Result<Vec<Saved>, Cache
     Ok(list(cache)?.into_iter().filter(gone).collect())
 }
 
+/// Removes what was left of machines that nobody makes any more.
+pub fn sweep(cache: &Cache) {
+    if let Some(folder) = cache.place(Kind::Machine, "any").parent() {
+        saved::sweep(folder);
+    }
+}
+
 /// Removes them. A guest that runs from one of them has its memory mapped, and keeps it.
 ///
 /// # Errors

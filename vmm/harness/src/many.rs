@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cases;
+mod excuse;
 mod parallel;
 mod quarantine;
 mod select;
@@ -12,11 +13,12 @@ pub use attempts::Policy;
 pub use cases::{Case, cases};
 pub use quarantine::Quarantine;
 pub use select::{files, tagged};
-pub use shard::{Part, Wish};
+pub use shard::{Part, Wish, run_id};
 pub use times::Times;
 
-use crate::Session;
-use judge::{Judged, RunReport, Settled, Then, Verdict};
+use crate::{Abort, Session, kernel, session};
+use base::cache::Cache;
+use judge::{Judged, RunReport, Settled, Verdict};
 use report::Reporters;
 
 /// What came of a case.
@@ -28,13 +30,26 @@ pub struct Ran {
     pub report: RunReport,
 }
 
-/// What all attempts at a case came to, before anybody looks whether its failure is known.
-struct Tried {
-    settled: Settled,
-    /// The last one that was held against somebody.
-    failed: Option<RunReport>,
-    /// The last one.
-    last: Option<RunReport>,
+/// Finds out which kernels the cases mean, without building any: a name that means none is to be known before others are run.
+///
+/// # Errors
+/// All names that mean none.
+pub fn look_for_kernels(cases: &[Case]) -> Result<(), Abort> {
+    look_in(&Cache::open()?, cases)
+}
+
+fn look_in(cache: &Cache, cases: &[Case]) -> Result<(), Abort> {
+    let mut wrong: Vec<String> = Vec::new();
+    for Case { scenario, kernel, .. } in cases {
+        let wanted = session::wanted(scenario, kernel);
+        let Err(abort) = kernel::meant(&wanted, Some(&scenario.path), cache) else { continue };
+        let why = format!("{}: {}", scenario.path.display(), abort.why);
+        // What this machine lacks is each run's own matter.
+        if abort.verdict == Verdict::BadInput && !wrong.contains(&why) {
+            wrong.push(why);
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Abort::input(wrong.join("\n"))) }
 }
 
 /// Runs all cases, as many at once as there are sessions, and tells how it goes, one case after the other. Those behind an
@@ -43,26 +58,24 @@ pub fn run(
     mut sessions: Vec<Session>,
     cases: &[Case],
     policy: Policy,
-    quarantine: &mut Quarantine,
+    quarantine: &Quarantine,
     reporters: &mut Reporters,
 ) -> Vec<Ran> {
     let mut all = Vec::new();
-    let mut settle = |case: &Case, tried: Tried, reporters: &mut Reporters| {
-        let Tried { mut settled, failed, last } = tried;
-        let known = |report: &RunReport| quarantine.excuses(report);
-        settled.quarantined =
-            failed.as_ref().filter(|_| settled.verdict.is_against()).and_then(known).cloned();
-        quarantine.ran(&case.scenario, settled.verdict);
-        reporters.tell(&Judged::Settled(Box::new(settled.clone())));
-        all.extend(failed.or(last).map(|report| Ran { settled, report }));
+    let mut settle = |ran: Ran, reporters: &mut Reporters| {
+        reporters.tell(&Judged::Settled(Box::new(ran.settled.clone())));
+        all.push(ran);
     };
     let mut more = sessions.split_off(1.min(sessions.len()));
     match sessions.pop() {
         Some(mut only) if more.is_empty() => {
             for (index, case) in cases.iter().enumerate() {
-                let tried = attempt(&mut only, case, policy, index + 1 < cases.len(), reporters);
-                let is_over = tried.settled.verdict == Verdict::Interrupted;
-                settle(case, tried, reporters);
+                let more = index + 1 < cases.len();
+                let Some(ran) = attempt(&mut only, case, policy, quarantine, more, reporters) else {
+                    continue;
+                };
+                let is_over = ran.settled.is_interrupted();
+                settle(ran, reporters);
                 if is_over {
                     break;
                 }
@@ -70,7 +83,7 @@ pub fn run(
         }
         first => {
             more.extend(first);
-            parallel::run(more, cases, policy, &mut settle, reporters);
+            parallel::run(more, cases, policy, quarantine, &mut settle, reporters);
         }
     }
     all
@@ -81,9 +94,10 @@ fn attempt(
     session: &mut Session,
     case: &Case,
     policy: Policy,
+    quarantine: &Quarantine,
     more: bool,
     reporters: &mut Reporters,
-) -> Tried {
+) -> Option<Ran> {
     // A machine that ends well is kept for the next run.
     session.expect_more(more || policy.repeat > 1 || policy.until_fail || policy.retry > 0);
     let (mut failed, mut last): (Option<RunReport>, Option<RunReport>) = (None, None);
@@ -96,19 +110,34 @@ fn attempt(
             failed = Some(report.clone());
         }
         last = Some(report.clone());
-        report
+        let known = quarantine.excuses(&report).cloned();
+        attempts::Came { report, known, on_host: session.ended_on_host() }
     });
-    Tried { settled: Settled::of(attempts), failed, last }
+    let settled = Settled::of(attempts);
+    let settled = if policy.fail_on_flaky { settled.strict() } else { settled };
+    failed.or(last).map(|report| Ran { settled, report })
 }
 
-/// The verdict that the exit code is made of: what is known of does not count, and a flaky pass does where that is wanted.
-pub fn counted(settled: &Settled, policy: Policy) -> Verdict {
-    match settled {
-        Settled { quarantined: Some(_), .. } => Verdict::Pass,
-        settled if settled.is_flaky() && policy.fail_on_flaky => {
-            let retried = settled.attempts.iter().find(|attempt| attempt.then == Then::Retried);
-            retried.map_or(Verdict::Fail, |attempt| attempt.verdict)
-        }
-        settled => settled.verdict,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::wanted::Wanted;
+
+    #[test]
+    fn a_kernel_that_is_none_is_known_before_anything_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let look = |kernels: &[&str], common: Wanted| {
+            let kernels: Vec<String> = kernels.iter().map(|it| (*it).to_owned()).collect();
+            let scenario = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
+            look_in(&cache, &super::cases(vec![scenario], &kernels, &common)).map_err(|abort| abort.why)
+        };
+        assert_eq!(look(&["6.12"], Wanted::default()), Ok(()));
+        let error = look(&["6.12", "5.4", "5.5"], Wanted::default()).unwrap_err();
+        assert!(error.contains("`5.4`") && error.contains("`5.5`") && error.contains("test.yaml"), "{error}");
+        let fragments = vec!["no-such-fragment".to_owned()];
+        assert!(
+            look(&[], Wanted { fragments, ..Wanted::default() }).unwrap_err().contains("no-such-fragment")
+        );
     }
 }

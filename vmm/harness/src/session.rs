@@ -8,7 +8,8 @@ mod prepare;
 mod warm;
 
 pub(crate) use modules::{Modules, look as look_at_modules, prepare as prepare_modules};
-pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest};
+use prepare::{Built, built};
+pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest, wanted};
 pub use warm::Starts;
 
 use crate::{Abort, many::Case};
@@ -18,7 +19,7 @@ use judge::{Began, Judge, Judged, RunReport, Verdict};
 use plan::Warm;
 use report::Reporters;
 use scenario::model::{Scenario, Watchfulness};
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,10 @@ pub struct Session {
     more: bool,
     /// The last run ended so well that its machine may be used again.
     healthy: bool,
+    /// The run is, or ended, where its host is at work.
+    on_host: bool,
+    /// Kernels that can't be had, by what was asked for: they could not be had the next time either.
+    missing: BTreeMap<String, Abort>,
 }
 
 impl Session {
@@ -59,9 +64,21 @@ impl Session {
     /// # Errors
     /// There is no place for the cache.
     pub fn open(options: Options) -> Result<Self, Abort> {
-        let cache = Cache::open()?;
-        let number = warm::number();
-        Ok(Self { cache, options, chosen: None, host: None, number, more: false, healthy: false })
+        Ok(Self::in_cache(Cache::open()?, options))
+    }
+
+    fn in_cache(cache: Cache, options: Options) -> Self {
+        Self {
+            cache,
+            options,
+            chosen: None,
+            host: None,
+            number: warm::number(),
+            more: false,
+            healthy: false,
+            on_host: false,
+            missing: BTreeMap::new(),
+        }
     }
 
     /// Whether another run may follow the next one: its machine is then kept for that, if it ends well.
@@ -123,6 +140,24 @@ impl Session {
         (self.host, self.chosen) = (None, None);
     }
 
+    /// Whether the last run ended where its host was at work: on another one it may end otherwise.
+    pub fn ended_on_host(&self) -> bool {
+        self.on_host
+    }
+
+    fn kernel(&mut self, scenario: &Scenario, options: &Wanted) -> Result<Built, Abort> {
+        look_at_modules(&scenario.modules)?;
+        let asked = format!("{:?} {:?}", wanted(scenario, options), scenario.path.parent());
+        if let Some(abort) = self.missing.get(&asked) {
+            return Err(abort.clone());
+        }
+        built(scenario, options, &self.cache).inspect_err(|abort| {
+            if abort.verdict != Verdict::Interrupted {
+                self.missing.insert(asked, abort.clone());
+            }
+        })
+    }
+
     fn carry_out(
         &mut self,
         scenario: &Scenario,
@@ -130,17 +165,21 @@ impl Session {
         judge: &mut Judge,
         tell: &mut dyn FnMut(&Judged),
     ) -> Result<(), Abort> {
+        self.on_host = false;
         if self.chosen.is_none() {
             // Before the kernel is built: to learn after minutes that it can't run would be late.
             self.chosen = Some(host::choose(self.options.host, self.cache.root().join("emulator"))?);
         }
         let chosen = self.chosen.as_ref().expect("it was just chosen");
         tell(&judge.host(chosen.description.clone()));
-        let kernel = kernel(scenario, wanted, &self.cache)?;
+        let kernel = self.kernel(scenario, wanted)?;
         // It boots while modules and image are made.
         if self.host.is_none() {
             let guests_mib = self.options.guests_mib.max(scenario.machine.memory_mib);
+            let chosen = self.chosen.as_ref().expect("it was just chosen");
+            self.on_host = true;
             self.host = Some(chosen.start(guests_mib, &interrupt::requested)?);
+            self.on_host = false;
         }
         let Prepared { mut plan, kernel, names, builds, preflight, warm, stage: _kept } =
             the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
@@ -151,6 +190,7 @@ impl Session {
         tell(&judge.kernel(kernel, names));
         tell(&Judged::Modules(builds, preflight));
         let host = self.host.as_mut().expect("it was just started");
+        self.on_host = true;
         let result = host.execute(&plan, &interrupt::requested, &mut |event| {
             for judged in judge.event(&event) {
                 tell(&judged);
@@ -170,4 +210,23 @@ fn is_healthy(run: &RunReport) -> bool {
     matches!(run.verdict, Verdict::Pass | Verdict::Fail)
         && run.findings.is_empty()
         && run.device_errors.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_can_not_be_had_is_not_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let mut session = Session::in_cache(cache, Options::default());
+        let scenario = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
+        let options = Wanted { kernel: Some("5.4".into()), ..Wanted::default() };
+        let first = session.kernel(&scenario, &options).map(drop).unwrap_err();
+        assert!(first.why.contains("5.4"), "{}", first.why);
+        let known = Abort::infra("as it was remembered");
+        session.missing.values_mut().for_each(|abort| *abort = known.clone());
+        assert_eq!(session.kernel(&scenario, &options).map(drop), Err(known));
+    }
 }

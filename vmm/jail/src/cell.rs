@@ -6,7 +6,7 @@
 use crate::{Rules, Walls, restrict};
 use nix::{
     libc::{self, PROT_EXEC},
-    sys::resource::{Resource, setrlimit},
+    sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 use seccompiler::{
@@ -40,24 +40,25 @@ pub enum Work {
 
 /// The user and group that have nothing (Debian's nobody and nogroup, the kernel's `overflowuid`).
 const NOBODY: u32 = 65534;
-/// The most private memory of the process itself, in bytes. The guest's is none of it.
+/// The most private memory of the process itself, in bytes. The guest's is none of it, or comes on top.
 const DATA: u64 = 2 << 30;
 /// The most that may be written to a file: what it says when it fails.
 const WORDS: u64 = 16 << 20;
 
 /// Gives up files, network, signals to others, and rights. For a process that has opened what it needs, before it starts
-/// threads: they inherit it. What this kernel does not offer is left out; [`layers`] says what it offers.
+/// threads: they inherit it. What this kernel does not offer is left out; [`layers`] says what it offers. So much memory of others that it has
+/// mapped for itself alone, in bytes, counts as private and is none of its own: a guest's that comes from a file.
 ///
 /// # Errors
 /// The kernel refuses what it offers.
-pub fn give_up(files: Files) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    setrlimit(Resource::RLIMIT_DATA, DATA, DATA)?;
+pub fn give_up(files: Files, mapped: u64) -> io::Result<()> {
+    lower(Resource::RLIMIT_CORE, 0)?;
+    lower(Resource::RLIMIT_DATA, DATA.saturating_add(mapped))?;
     let longest = match files {
         Files::Prepared { longest } => longest.max(WORDS),
         Files::Open => WORDS,
     };
-    setrlimit(Resource::RLIMIT_FSIZE, longest, longest)?;
+    lower(Resource::RLIMIT_FSIZE, longest)?;
     if Uid::effective().is_root() {
         // In a container without the right to change, root is one who has little anyway.
         let nobody = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
@@ -66,6 +67,19 @@ pub fn give_up(files: Files) -> io::Result<()> {
             .and_then(|()| setresuid(nobody.1, nobody.1, nobody.1));
     }
     restrict(&Rules::default()).map(drop).map_err(io::Error::other)
+}
+
+/// Sets a limit, unless a lower one holds: nobody but root raises that.
+pub(crate) fn lower(resource: Resource, wanted: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(resource)?;
+    let limit = wanted.min(hard);
+    Ok(setrlimit(resource, limit, limit)?)
+}
+
+/// How long a file may be that this process writes, in bytes, if that is less than `wanted` (`ulimit -f`).
+pub fn longest_file(wanted: u64) -> Option<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
+    (hard < wanted).then_some(hard)
 }
 
 /// From now on this thread makes only the system calls of its work. Any other ends the process with SIGSYS.

@@ -10,6 +10,9 @@ use std::{
 /// Says which of `attempts` a child is to make.
 const ASKED: &str = "JAIL_TEST_ATTEMPT";
 
+/// More than all else that it may have.
+const MAPPED: u64 = 3 << 30;
+
 /// Runs one attempt of this very program in a process of its own, since there is no way back.
 fn attempt(name: &str) -> ExitStatus {
     let mut command = Command::new(env::current_exe().unwrap());
@@ -23,7 +26,7 @@ fn of_nobody() {
     assert!(status.is_err(), "no file can be read");
     let limit = |of| nix::sys::resource::getrlimit(of).unwrap();
     assert_eq!(limit(Resource::RLIMIT_CORE), (0, 0));
-    assert_eq!(limit(Resource::RLIMIT_DATA), (DATA, DATA));
+    assert_eq!(limit(Resource::RLIMIT_DATA), (DATA + MAPPED, DATA + MAPPED));
     assert_eq!(limit(Resource::RLIMIT_FSIZE), (WORDS, WORDS));
     // Who starts it as root sees that it is nobody from then on; others it is anyway.
     assert!(!Uid::effective().is_root() && nix::unistd::getgroups().unwrap().is_empty());
@@ -47,7 +50,7 @@ fn in_a_process_of_its_own() {
         _ => Work::Read,
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    give_up(Files::Open).unwrap();
+    give_up(Files::Open, MAPPED).unwrap();
     let files =
         fs::read("/etc/hostname").is_ok() || fs::read_dir("/").is_ok_and(|mut it| it.next().is_some());
     assert!(!files);

@@ -1,4 +1,8 @@
 //! How much may be handed in, and how much what is built of it may take. All of it can be raised.
+//!
+//! `VMM_LIMITS` has one number for all kinds of things, and people have modules in mind when they write it. So what is more than a module may
+//! have raises what is smaller, and lowers nothing: 50,000 files are no reason to refuse a kernel's 93,000. What is less lowers all limits
+//! but a kernel's.
 
 use crate::Refused;
 use nix::sys::resource::{Resource, getrlimit};
@@ -40,13 +44,14 @@ impl Limits {
 
     /// These, but for what `text` says.
     fn with(mut self, text: &str) -> Result<Self, Refused> {
+        let (module, kernel) = (Self::MODULE, Self::KERNEL);
         for (name, number) in amounts(text)? {
             let count = usize::try_from(number).unwrap_or(usize::MAX);
             match name {
-                "file" => self.file = number,
-                "total" => self.total = number,
-                "files" => self.files = count,
-                "depth" => self.depth = count,
+                "file" => set(&mut self.file, number, module.file, kernel.file),
+                "total" => set(&mut self.total, number, module.total, kernel.total),
+                "files" => set(&mut self.files, count, module.files, kernel.files),
+                "depth" => set(&mut self.depth, count, module.depth, kernel.depth),
                 _ => {}
             }
         }
@@ -99,18 +104,26 @@ impl Budget {
     }
 
     fn with(mut self, text: &str) -> Result<Self, Refused> {
+        let (module, kernel) = (Self::MODULE, Self::KERNEL);
         for (name, number) in amounts(text)? {
+            let time = Duration::from_secs(number);
             match name {
-                "time" => self.time = Duration::from_secs(number),
-                "processes" => self.processes = number,
-                "memory" => self.memory = number,
-                "output" => self.output = number,
-                "disk" => self.disk = number,
+                "time" => set(&mut self.time, time, module.time, kernel.time),
+                "processes" => set(&mut self.processes, number, module.processes, kernel.processes),
+                "memory" => set(&mut self.memory, number, module.memory, kernel.memory),
+                "output" => set(&mut self.output, number, module.output, kernel.output),
+                "disk" => set(&mut self.disk, number, module.disk, kernel.disk),
                 _ => {}
             }
         }
         Ok(self)
     }
+}
+
+/// Sets a limit to what was asked for, where that is meant for it: see above.
+fn set<T: Ord + Copy>(limit: &mut T, asked: T, module: T, kernel: T) {
+    let lowers = asked < module && *limit < kernel;
+    *limit = if lowers { asked } else { asked.max(*limit) };
 }
 
 /// The variable in the environment that raises (or lowers) limits: `files=50000,total=4GiB`.
@@ -181,6 +194,19 @@ mod tests {
         assert_eq!((limits.files, limits.total, limits.file), (50_000, 4 << 30, Limits::MODULE.file));
         let budget = Budget::MODULE.with(text).unwrap();
         assert_eq!((budget.time.as_secs(), budget.memory, budget.disk), (300, 8 << 30, Budget::MODULE.disk));
+        // A kernel and its packages have more already.
+        let (kernel, files) = (Limits::KERNEL.with(text).unwrap(), Limits::FILES.with(text).unwrap());
+        assert_eq!(kernel, Limits::KERNEL);
+        assert_eq!((files.files, files.total), (50_000, 4 << 30));
+        assert_eq!(Budget::KERNEL.with("time=600s,memory=8GiB,disk=2GiB").unwrap(), Budget::KERNEL);
+        assert_eq!(Budget::TOOL.with("time=300s,disk=2GiB").unwrap(), Budget::TOOL);
+        assert_eq!(Limits::KERNEL.with("files=600000").unwrap().files, 600_000);
+        // Less is meant for modules and single files.
+        let little = "time=3s,memory=128MiB,disk=64MiB";
+        let budget = Budget { memory: 6 << 30, ..Budget::TOOL }.with(little).unwrap();
+        assert_eq!((budget.time.as_secs(), budget.memory, budget.disk), (3, 128 << 20, 64 << 20));
+        assert_eq!(Budget::KERNEL.with(little).unwrap(), Budget::KERNEL);
+        assert_eq!(Limits::MODULE.with("files=10").unwrap().files, 10);
         for text in ["files", "files=many", "nonsense=1", "total=99999999999GiB", "file=-1", "files=0"] {
             let said = Limits::MODULE.with(text).unwrap_err().to_string();
             assert!(said.contains("expected names and values"), "{said}");

@@ -14,11 +14,7 @@ use crate::{
     intake,
     limits::Bytes,
 };
-use nix::sys::{
-    prctl,
-    resource::{Resource, setrlimit},
-    signal::Signal,
-};
+use nix::sys::{prctl, resource::Resource, signal::Signal};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
@@ -221,9 +217,9 @@ pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
         [file] => Some(intake::open(Path::new(file), u64::MAX).map_err(io::Error::other)?),
         _ => return Err(wrong()),
     };
-    cell::give_up(Files::Open)?;
-    setrlimit(Resource::RLIMIT_DATA, memory, memory)?;
-    setrlimit(Resource::RLIMIT_CPU, TIME, TIME + 1)?;
+    cell::give_up(Files::Open, 0)?;
+    cell::lower(Resource::RLIMIT_DATA, memory)?;
+    cell::lower(Resource::RLIMIT_CPU, TIME)?;
     // After rights were given up, which undoes it. Who asks may be gone already: then nobody's end tells this one's, and the input's does.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     cell::lock(Work::Read)?;

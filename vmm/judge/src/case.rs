@@ -15,6 +15,8 @@ pub struct Attempt {
     pub ran: Duration,
     /// Whether it counts.
     pub then: Then,
+    /// Its failure is known.
+    pub known: Option<Quarantined>,
 }
 
 /// What followed an attempt.
@@ -43,12 +45,15 @@ impl Then {
 /// What a scenario came to on one kernel, after all its attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
-    /// The first attempt that counts and did not pass; a pass if all that count passed.
+    /// That of the first attempt that counts and did not pass, of which nobody knew where there is one; a pass if all that
+    /// count passed.
     pub verdict: Verdict,
     /// In their order.
     pub attempts: Vec<Attempt>,
-    /// The failure is known, and not held against anybody.
+    /// All failures of all attempts are known, and not held against anybody.
     pub quarantined: Option<Quarantined>,
+    /// What the exit code is made of.
+    pub counted: Verdict,
 }
 
 /// An entry of a quarantine file, as far as reports show it.
@@ -65,11 +70,32 @@ pub struct Quarantined {
 impl Settled {
     /// Of these attempts.
     pub fn of(attempts: Vec<Attempt>) -> Self {
-        let mut counting =
-            attempts.iter().filter(|attempt| attempt.then == Then::Counts).map(|attempt| attempt.verdict);
-        let verdict = counting.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass);
+        let failed = || attempts.iter().filter(|it| it.then == Then::Counts && it.verdict != Verdict::Pass);
+        // What somebody knows of one attempt says nothing of another.
+        let first = failed().find(|it| it.known.is_none()).or_else(|| failed().next());
+        let verdict = first.map_or(Verdict::Pass, |it| it.verdict);
         let verdict = if attempts.is_empty() { Verdict::Infra } else { verdict };
-        Self { verdict, attempts, quarantined: None }
+        let all_known = attempts.iter().all(|it| !it.verdict.is_against() || it.known.is_some());
+        let quarantined = first.and_then(|it| it.known.clone()).filter(|_| all_known);
+        let counted = match attempts.last() {
+            Some(Attempt { verdict: Verdict::Interrupted, .. }) => Verdict::Interrupted,
+            _ if quarantined.is_some() => Verdict::Pass,
+            _ => verdict,
+        };
+        Self { verdict, attempts, quarantined, counted }
+    }
+
+    /// The same where a flaky pass is held against it.
+    pub fn strict(self) -> Self {
+        match self.attempts.iter().find(|it| it.then == Then::Retried).map(|it| it.verdict) {
+            Some(counted) if self.is_flaky() => Self { counted, ..self },
+            _ => self,
+        }
+    }
+
+    /// Somebody wanted it to stop, so nothing more is run.
+    pub fn is_interrupted(&self) -> bool {
+        self.counted == Verdict::Interrupted
     }
 
     /// It passed, but not at once.
@@ -90,5 +116,44 @@ impl Settled {
     pub fn passed(&self) -> (usize, usize) {
         let counting = || self.attempts.iter().filter(|attempt| attempt.then == Then::Counts);
         (counting().filter(|attempt| attempt.verdict == Verdict::Pass).count(), counting().count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Fail, Infra, Interrupted, Panic, Pass, Tampered};
+
+    /// What it comes to, whether that is excused, and what counts.
+    fn came(attempts: &[(Verdict, Then, bool)]) -> (Verdict, bool, Verdict) {
+        let quarantined =
+            Quarantined { reason: "late".into(), owner: "ann".into(), until: "2026-12-31".into() };
+        let one = |(verdict, then, known): &(Verdict, Then, bool)| Attempt {
+            then: *then,
+            known: known.then(|| quarantined.clone()),
+            ..crate::fixture::attempt(*verdict)
+        };
+        let settled = Settled::of(attempts.iter().map(one).collect());
+        (settled.verdict, settled.quarantined.is_some(), settled.counted)
+    }
+
+    #[test]
+    fn a_known_failure_of_one_attempt_excuses_no_other() {
+        use Then::{Counts, Retried};
+        let known = (Fail, Counts, true);
+        assert_eq!(came(&[(Pass, Counts, false), known, known]), (Fail, true, Pass));
+        for (other, counted) in [(Panic, Panic), (Tampered, Tampered), (Infra, Infra), (Fail, Fail)] {
+            let other = (other, Counts, false);
+            assert_eq!(came(&[other, known]), (counted, false, counted));
+            assert_eq!(came(&[known, other]), (counted, false, counted));
+        }
+        assert_eq!(came(&[(Panic, Retried, false), known]), (Fail, false, Fail));
+        assert_eq!(came(&[(Fail, Retried, true), known]), (Fail, true, Pass));
+    }
+
+    #[test]
+    fn a_signal_counts_before_what_failed_until_then() {
+        let failed = (Fail, Then::Counts, false);
+        assert_eq!(came(&[failed, (Interrupted, Then::Counts, false)]), (Fail, false, Interrupted));
     }
 }

@@ -1,7 +1,7 @@
 //! One expectation against what came back.
 
 use super::judged::Failure;
-use crate::compare::{Came, Ends, compare, show_regex};
+use crate::compare::{Came, Ends, compare, find, show_regex};
 use crate::quote::{quote_around, quote_long};
 use crate::unknown::Holes;
 use base::{
@@ -12,6 +12,7 @@ use board::wire::LogRecord;
 use engine::output::Output;
 use scenario::errno::Errno;
 use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Type, Want};
+use scenario::result::{captured, number};
 use scenario::status;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub const LOG: &str = "kernel log";
 /// What one of the taint is called.
 pub const TAINT: &str = "taint";
+/// What one of the run's end is called.
+pub const END: &str = "end of the run";
 
 /// The values of names so far.
 pub type Values = BTreeMap<String, i128>;
@@ -87,38 +90,19 @@ impl<'a> Got<'a> {
 
     /// The values of the step's names, if it succeeded.
     pub fn values(&self, step: &Step) -> Values {
+        // As in the engine: a step that failed gives no names.
         let failed = self.value.is_some_and(|value| Errno::of(value).is_some());
+        if failed || self.exit.is_some_and(|code| code != 0) {
+            return Values::new();
+        }
         let one = |origin: &Origin| match origin {
-            Origin::Value if failed => None,
             Origin::Value => self.value.map(i128::from).or(self.exit.map(i128::from)),
-            Origin::Data(index, scenario::model::Layout::Number(int)) => decode(self.data.get(*index)?, *int),
+            Origin::Data(index, scenario::model::Layout::Number(int)) => int.decode(self.data.get(*index)?),
             Origin::Data(..) => None,
-            Origin::Match(_) if failed => None,
-            Origin::Match(regex) => self.first().pieces().into_iter().find_map(|piece| number(regex, piece)),
+            Origin::Match(regex) => number(&captured(regex, self.first().pieces().into_iter())?),
         };
         step.binds.iter().filter_map(|bind| Some((bind.name.clone(), one(&bind.from)?))).collect()
     }
-}
-
-/// What the first group of an expression matches, as a number.
-fn number(regex: &regex::Regex, bytes: &[u8]) -> Option<i128> {
-    let text = String::from_utf8_lossy(bytes);
-    let number = regex.captures(&text)?.get(1)?.as_str();
-    match number.strip_prefix("0x") {
-        Some(digits) => i128::from_str_radix(digits, 16).ok(),
-        None => number.parse().ok(),
-    }
-}
-
-/// An integer in memory; `None` if there are too few bytes.
-fn decode(bytes: &[u8], int: Type) -> Option<i128> {
-    let size = usize::from(int.size);
-    let mut wide = [0; 16];
-    wide.get_mut(..size)?.copy_from_slice(bytes.get(..size)?);
-    let value = i128::from_le_bytes(wide);
-    let bits = 8 * u32::from(int.size);
-    let negative = int.signed && bits > 0 && (value >> (bits - 1)) & 1 == 1;
-    Some(if negative { value - (1 << bits) } else { value })
 }
 
 /// Whether an expectation holds; if not, how. `position` is its index in the step.
@@ -140,9 +124,26 @@ pub fn check<'g>(
         (None, Some(code)) => format!("exit status {}", status::show(code.into())),
         (None, None) => "nothing".to_owned(),
     };
-    match &check.want {
+    let want = match check.want.filled(|name| values.get(name).copied()) {
+        Ok(want) => want,
+        Err(name) => {
+            return fail(
+                "expectation",
+                format!("one with the value of `${name}`"),
+                format!("`${name}` has no value"),
+            );
+        }
+    };
+    match &*want {
         Want::Success => match (got.value, got.exit) {
-            (Some(value), _) if Errno::of(value).is_none() => None,
+            (Some(value), _) if Errno::of(value).is_none() => {
+                match (&step.action, short_of(step, value, values)) {
+                    (Action::WriteFile { .. }, Some(length)) => {
+                        fail("return value", format!("{length}, all that was to be written"), returned())
+                    }
+                    _ => None,
+                }
+            }
             (None, Some(0)) => None,
             (None, _) => fail("exit status", "0".into(), returned()),
             (Some(_), _) => fail("return value", "no error".into(), returned()),
@@ -171,7 +172,7 @@ pub fn check<'g>(
         Want::Stderr(text) => compare(text, printed(|(_, stderr)| stderr), Ends::LineEnd)
             .and_then(|(expected, got)| fail("standard error", expected, got)),
         Want::Named(name, range) => {
-            let number = buffer(step, name, got).and_then(|(bytes, int)| decode(bytes, int?));
+            let number = buffer(step, name, got).and_then(|(bytes, int)| int?.decode(bytes));
             match number {
                 Some(number) if holds(range, number, values) => None,
                 Some(number) => fail(name, show_interval(range, values), number.to_string()),
@@ -195,6 +196,14 @@ pub fn check<'g>(
         Want::Taint(want) => taint_failure(*want, got.tainted, check.line),
         Want::Log(want) => log_failure(want, got.log.get(position).cloned().flatten(), got.holes, check.line),
     }
+}
+
+/// How long the data of a step is of which less was written.
+pub fn short_of(step: &Step, value: i64, values: &Values) -> Option<usize> {
+    let (Action::Write { data, .. } | Action::WriteFile { data, .. }) = &step.action else { return None };
+    let data = data.filled(|name| values.get(name).copied().ok_or(())).ok()?;
+    let written = usize::try_from(value).ok()?;
+    (written < data.len()).then_some(data.len())
 }
 
 /// How many hold a module that could not be removed, as the kernel says.
@@ -320,7 +329,7 @@ pub fn taint_failure(want: TaintWant, added: Option<u64>, line: usize) -> Option
 /// Whether this line decides an expectation of the log.
 pub fn log_match(want: &LogWant, record: &LogRecord) -> bool {
     match want {
-        LogWant::Has(text) | LogWant::Lacks(text) => record.text.contains(text.as_str()),
+        LogWant::Has(text) | LogWant::Lacks(text) => find(record.text.as_bytes(), &text.written()).is_some(),
         LogWant::Matches(regex) => regex.is_match(&record.text),
     }
 }
@@ -333,12 +342,12 @@ pub fn log_failure(want: &LogWant, line: Option<String>, holes: Holes, at: usize
     let (expected, got) = match (want, line) {
         (LogWant::Has(_) | LogWant::Matches(_), Some(_)) => return None,
         (LogWant::Lacks(_), None) if known => return None,
-        (LogWant::Lacks(text), None) => (format!("no line with {}", quote_long(text.as_bytes())), none),
-        (LogWant::Has(text), None) => (format!("a line with {}", quote_long(text.as_bytes())), none),
+        (LogWant::Lacks(text), None) => (format!("no line with {}", quote_long(&text.written())), none),
+        (LogWant::Has(text), None) => (format!("a line with {}", quote_long(&text.written())), none),
         (LogWant::Matches(regex), None) => (format!("a line that matches /{}/", show_regex(regex)), none),
         (LogWant::Lacks(text), Some(line)) => {
-            let at = line.find(text.as_str()).unwrap_or(0);
-            (format!("no line with {}", quote_long(text.as_bytes())), quote_around(line.as_bytes(), at))
+            let at = find(line.as_bytes(), &text.written()).unwrap_or(0);
+            (format!("no line with {}", quote_long(&text.written())), quote_around(line.as_bytes(), at))
         }
     };
     Some(Failure { what: LOG.into(), expected, got, line: at })

@@ -276,3 +276,70 @@ fn a_line_that_the_kernel_may_have_cut_proves_the_absence_of_nothing() {
     assert_eq!((cut.failures.len(), cut.steps[0].failures.len()), (1, 1));
     assert_eq!(expects(1021, "{has: xxx}").verdict, Verdict::Pass, "what is there is there");
 }
+
+/// What comes back of a step that writes.
+fn wrote(value: i64) -> StepOutcome {
+    StepOutcome::Returned { value, data: Vec::new(), took: TOOK, cut: false }
+}
+
+#[test]
+fn a_file_is_written_whole_or_not() {
+    let step = judged("{file: /x, write: hello}", wrote(3));
+    assert_eq!(
+        (step.verdict, &*step.failures[0].expected),
+        (StepVerdict::Fail, "5, all that was to be written")
+    );
+    assert!(step.title.ends_with(" = 3 of 5 bytes"), "{}", step.title);
+    assert_eq!(judged("{file: /x, write: hello}", wrote(5)).verdict, StepVerdict::Pass);
+    assert_eq!(judged("{file: /x, write: hello, expect: 3}", wrote(3)).verdict, StepVerdict::Pass);
+    // A driver may take less at a time; who wants more says so.
+    let step = judged("{write: 1, data: hello}", wrote(3));
+    assert!(step.verdict == StepVerdict::Pass && step.title.ends_with(" = 3 of 5 bytes"), "{}", step.title);
+}
+
+#[test]
+fn names_stand_for_their_values_in_what_is_expected() {
+    let file =
+        |text: &str| StepOutcome::Returned { value: 0, data: vec![text.into()], took: TOOK, cut: false };
+    let steps = |expect: &str| {
+        format!(
+            "- {{file: /proc/devices, match: '([0-9]+) chardev', as: major}}\n- {{file: /proc/devices, expect: {{data: {expect}}}}}"
+        )
+    };
+    let judged = |expect: &str, last: &str| {
+        judged_all(&steps(expect), vec![file("240 chardev\n"), file(last)]).steps.swap_remove(1)
+    };
+    let lacks = "{lacks: '${major} chardev'}";
+    let still = judged(lacks, "240 chardev\n");
+    assert_eq!(
+        (still.verdict, &*still.failures[0].expected),
+        (StepVerdict::Fail, "no \"240 chardev\" in it")
+    );
+    assert_eq!(judged(lacks, "1 mem\n").verdict, StepVerdict::Pass);
+    assert_eq!(judged("$major", "240").verdict, StepVerdict::Pass);
+    // Without a value nothing holds.
+    let report = judged_all(&steps(lacks), vec![file("none\n"), file("1 mem\n")]);
+    let step = &report.steps[1];
+    assert_eq!((step.verdict, &*step.failures[0].got), (StepVerdict::Fail, "`$major` has no value"));
+}
+
+#[test]
+fn a_step_that_failed_gives_no_names_as_in_the_engine() {
+    let step = judged("{syscall: 999, args: [{out: int, as: n}], as: r, expect: EBADF}", returned(-9));
+    assert_eq!(step.result.unwrap().values, [].into());
+    let status = StepOutcome::Exited { code: 3, stdout: "at -0x10\n".into(), stderr: "".into(), took: TOOK };
+    let step = judged("{run: ls, match: 'at (.*)', as: n, expect: 3}", status.clone());
+    assert_eq!(step.result.unwrap().values, [].into());
+    let StepOutcome::Exited { stdout, stderr, .. } = status else { unreachable!() };
+    let well = StepOutcome::Exited { code: 0, stdout, stderr, took: TOOK };
+    let step = judged("{run: ls, match: 'at (.*)', as: n}", well);
+    assert_eq!(step.result.unwrap().values, [("n".to_owned(), -16)].into());
+}
+
+#[test]
+fn data_is_the_first_buffer_that_the_kernel_fills() {
+    let call =
+        "- {syscall: 1, as: n}\n- {syscall: 2, args: [{in: long, value: $n}, {out: 2}], expect: {data: ok}}";
+    let second = StepOutcome::Returned { value: 0, data: vec![b"ok".to_vec()], took: TOOK, cut: false };
+    assert_eq!(judged_all(call, vec![wrote(0), second]).steps[1].verdict, StepVerdict::Pass);
+}

@@ -80,12 +80,14 @@ impl<'a> From<&'a Output> for Came<'a> {
 /// out.
 pub fn compare(want: &Text, came: Came<'_>, program: Ends) -> Option<(String, String)> {
     match want {
-        Text::Equals(text) => equals(text, came, program),
+        Text::Equals(text) => equals(&text.written(), came, program),
         Text::Contains(text) => {
+            let text = &text.written();
             let found = came.pieces().into_iter().any(|piece| find(piece, text).is_some());
             (!found).then(|| (format!("{} in it", quote_long(text)), missing(came)))
         }
         Text::Lacks(text) => {
+            let text = &text.written();
             let found = came.pieces().into_iter().find_map(|piece| Some((piece, find(piece, text)?)));
             let got = match found {
                 Some((piece, at)) => Some(format!("it at {}: {}", place(piece, at), quote_around(piece, at))),
@@ -152,7 +154,8 @@ fn missing(came: Came<'_>) -> String {
     }
 }
 
-fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+/// Where a part of some bytes is.
+pub fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, part)
 }
 
@@ -177,10 +180,11 @@ mod tests {
     fn long_texts_are_shown_where_they_differ() {
         let text =
             |n: u32| format!("{}\nvalue {n} of many that follow\n{}", "same ".repeat(100), "x".repeat(500));
-        let (expected, got) = failure(Text::Equals(text(1).into()), Came::whole(text(2).as_bytes()));
+        let (expected, got) = failure(Text::Equals((&*text(1)).into()), Came::whole(text(2).as_bytes()));
         assert!(expected.contains("value 1 of many") && got.contains("value 2 of many"), "{expected} {got}");
         assert!(got.ends_with("(1029 bytes), first different at byte 507, line 2, column 7"), "{got}");
-        let (expected, got) = failure(Text::Equals(text(1).into()), Came::whole(&text(1).as_bytes()[..300]));
+        let (expected, got) =
+            failure(Text::Equals((&*text(1)).into()), Came::whole(&text(1).as_bytes()[..300]));
         assert!(got.contains("(300 bytes), first different at byte 300"), "{expected} {got}");
         let (_, got) = failure(Text::Lacks("value".into()), Came::whole(text(7).as_bytes()));
         assert!(got.starts_with("it at byte 501, line 2, column 1: ...") && got.contains("value 7"), "{got}");
@@ -206,7 +210,7 @@ mod tests {
         }
         assert!(failure(Text::Lacks("found".into()), came()).1.starts_with("it at byte 6:"));
         assert!(failure(Text::Lacks("seen".into()), came()).1.starts_with("it at "));
-        assert!(!holds(Text::Equals(long.head().to_vec()), came()));
+        assert!(!holds(Text::Equals(long.head().to_vec().into()), came()));
         let file = Came::beginning(b"abc");
         assert_eq!(failure(Text::Lacks("x".into()), file).1, "not known: it was cut behind 3 bytes");
     }
@@ -228,9 +232,9 @@ mod tests {
     #[test]
     fn short_texts_are_shown_whole() {
         assert_eq!(
-            failure(Text::Equals(b"a b".into()), Came::whole(b"a\tb")),
+            failure(Text::Equals("a b".into()), Came::whole(b"a\tb")),
             ("\"a b\"".into(), "\"a\\tb\"".into())
         );
-        assert_eq!(failure(Text::Equals(b"x".into()), Came::whole(b"")).1, "nothing");
+        assert_eq!(failure(Text::Equals("x".into()), Came::whole(b"")).1, "nothing");
     }
 }

@@ -149,7 +149,8 @@ fn add(all: &mut Vec<Finding>, new: Finding) {
 }
 
 impl Gravity {
-    fn of(finding: &splat::Finding) -> Self {
+    /// Of what was found in a log.
+    pub fn of(finding: &splat::Finding) -> Self {
         if finding.panicked.is_some() || finding.kind == Kind::Panic {
             Self::Panic
         } else if died(finding) {

@@ -1,6 +1,6 @@
 //! For tests: the events of a run in which everything is as a scenario expects, and any events at all.
 
-use crate::{Judge, Judged, Kernel, Names, RunReport, Verdict};
+use crate::{Attempt, Failure, Judge, Judged, Kernel, Names, Reason, RunReport, Then, Verdict};
 use board::wire::{Blame, Door, EndReason, Evidence, LogRecord, Origin as Whose, SyscallCount, VcpuStanding};
 use engine::event::{Booted, Ended, Event, RunEnd, Start, StepOutcome};
 use engine::output::Output;
@@ -41,7 +41,7 @@ pub fn good_run(scenario: &Scenario) -> Vec<Event> {
                 level: 6,
                 user: false,
                 caller: None,
-                text: text.clone(),
+                text: String::from_utf8_lossy(&text.written()).into_owned(),
             }));
             seq += 1;
         }
@@ -132,7 +132,7 @@ fn text(step: &Step) -> Vec<u8> {
         .collect();
     for text in &texts {
         if let Text::Equals(bytes) | Text::Contains(bytes) = text {
-            return bytes.clone();
+            return bytes.written().into_owned();
         }
     }
     let number = texts.iter().any(|text| matches!(text, Text::Matches(_)));
@@ -233,6 +233,16 @@ pub fn report(verdict: Verdict) -> RunReport {
     }
 }
 
+/// An attempt that counts and came to this.
+pub fn attempt(verdict: Verdict) -> Attempt {
+    Attempt { verdict, reason: Reason::None, ran: Duration::ZERO, then: Then::Counts, known: None }
+}
+
+/// An expectation of this that did not hold.
+pub fn failure(what: &str) -> Failure {
+    Failure { what: what.into(), expected: "this".into(), got: "that".into(), line: 1 }
+}
+
 /// Any event, mostly with indices and buffers that a scenario has.
 pub fn any_event() -> impl Strategy<Value = Event> {
     let booted = booted();
@@ -297,7 +307,11 @@ pub fn any_event() -> impl Strategy<Value = Event> {
     let why = prop_oneof![
         Just(RunEnd::Completed),
         index.clone().prop_map(|index| RunEnd::StepTimedOut { index }),
-        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent { limit, standing }),
+        (time.clone(), standing).prop_map(|(limit, standing)| RunEnd::NoAgent {
+            limit,
+            greeted: false,
+            standing
+        }),
         text.clone().prop_map(RunEnd::BadAgent),
         Just(RunEnd::Panicked),
         Just(RunEnd::Machine(EndReason::TripleFault)),

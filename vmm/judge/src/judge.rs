@@ -15,7 +15,7 @@ use crate::{
 use board::wire::{Explanation, LogRecord, Reports, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
 use scenario::Scenario;
-use scenario::model::Want;
+use scenario::model::{EndingKind, Want};
 use std::collections::{BTreeMap, VecDeque};
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
@@ -58,6 +58,8 @@ pub struct Judge {
     step_taint: Option<u64>,
     /// So many lines of the log were not known when the current step began.
     holes_before: Holes,
+    /// When the guest was booted.
+    holes_booted: Holes,
     /// So far.
     holes: Holes,
     log: BoundedLog,
@@ -119,6 +121,7 @@ impl Judge {
             reports: Default::default(),
             step_taint: None,
             holes_before: Holes::default(),
+            holes_booted: Holes::default(),
             holes: Holes::default(),
             log: BoundedLog::default(),
             console: VecDeque::new(),
@@ -183,6 +186,7 @@ impl Judge {
             Event::Booted(booted) => {
                 self.booted = Some(booted.clone());
                 self.taint.before = self.taint.after;
+                self.holes_booted = self.holes;
                 self.reports[0] = self.reports[1];
                 self.findings.begin();
                 vec![Judged::Booted(booted.clone())]
@@ -246,6 +250,11 @@ impl Judge {
         }
     }
 
+    /// Whether the run is to end before the first step.
+    fn wants_no_boot(&self) -> bool {
+        self.scenario.expect.ending.as_ref().is_some_and(|ending| ending.kind == EndingKind::BootFailed)
+    }
+
     fn step_ended(&mut self, index: usize, outcome: &StepOutcome) -> Vec<Judged> {
         if self.scenario.steps.get(index).is_none() {
             return Vec::new();
@@ -276,16 +285,19 @@ impl Judge {
         }
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {
-                if let Want::Log(want) = &check.want
-                    && line.is_none()
+                if line.is_none()
+                    && let Ok(want) = check.want.filled(|name| self.values.get(name).copied())
+                    && let Want::Log(want) = &*want
                     && check::log_match(want, record)
                 {
                     *line = Some(record.text.clone());
                 }
             }
         }
+        // What the kernel says while it boots is no word about the steps.
+        let counts = self.booted.is_some() || self.wants_no_boot();
         for ((want, _), line) in self.scenario.expect.log.iter().zip(&mut self.run_log) {
-            if line.is_none() && check::log_match(want, record) {
+            if counts && line.is_none() && check::log_match(want, record) {
                 *line = Some(record.text.clone());
             }
         }

@@ -1,6 +1,7 @@
 //! What reporters get: the events of a run, judged.
 
 use super::case::Settled;
+use super::check;
 use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
 use super::reason::Reason;
@@ -167,6 +168,13 @@ pub struct Failure {
     pub line: usize,
 }
 
+impl Failure {
+    /// Whether the run did not end as it should have.
+    pub fn is_of_the_end(&self) -> bool {
+        self.what == check::END
+    }
+}
+
 /// A trouble of the kernel's, found in its log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -322,6 +330,9 @@ pub struct RunReport {
     pub log_tail: Vec<LogRecord>,
     /// So many lines of the log were overwritten before they could be read.
     pub log_lost: u64,
+    /// What would keep it from passing though nothing else did: a taint that nothing explains, lines of the log or results of
+    /// steps that nobody saw.
+    pub doubt: Option<Reason>,
     /// The end of the console, where there is no kernel log.
     pub console_tail: String,
     /// From the agent's hello to the end.

@@ -9,7 +9,7 @@ pub fn needs(action: &Action) -> Vec<&str> {
     let mut num = |value| names.extend(name(value));
     let texts: Vec<&str> = match action {
         Action::Insmod { params, .. } | Action::Reload { params, .. } | Action::Modprobe { params, .. } => {
-            params.iter().map(|(_, value)| &**value).collect()
+            params.iter().filter_map(|(_, value)| value.as_deref()).collect()
         }
         Action::Syscall { args, .. } => {
             args.iter().filter_map(number).for_each(num);
@@ -25,18 +25,29 @@ pub fn needs(action: &Action) -> Vec<&str> {
             }
             vec![path]
         }
-        Action::Read { fd, .. } | Action::Write { fd, .. } | Action::Close { fd } => {
+        Action::Read { fd, .. } | Action::Close { fd } => {
             num(fd);
+            Vec::new()
+        }
+        Action::Write { fd, data } => {
+            num(fd);
+            names.extend(data.names());
             Vec::new()
         }
         Action::Lseek { fd, offset, .. } => {
             [fd, offset].into_iter().for_each(num);
             Vec::new()
         }
-        Action::Run { argv, env, .. } => argv.iter().chain(env).map(String::as_str).collect(),
+        Action::Run { argv, env, stdin, .. } => {
+            names.extend(stdin.names());
+            argv.iter().chain(env).map(String::as_str).collect()
+        }
+        Action::WriteFile { path, data, .. } => {
+            names.extend(data.names());
+            vec![path]
+        }
         Action::Open { path, .. }
         | Action::ReadFile { path }
-        | Action::WriteFile { path, .. }
         | Action::Mkdir { path, .. }
         | Action::Rmdir { path }
         | Action::Unlink { path } => vec![path],

@@ -59,6 +59,8 @@ pub enum Reason {
     },
     /// The agent did not say hello in its time.
     NoAgent(Duration),
+    /// It said hello and did not answer then.
+    Mute(Duration),
     /// What the agent said is no message.
     BadAgent {
         /// What is wrong with it.
@@ -135,6 +137,39 @@ impl fmt::Display for Unmet {
     }
 }
 
+impl Reason {
+    /// The same for all runs that came to their end in the same way, whatever differs from run to run.
+    pub fn kind(&self) -> String {
+        let kind = match self {
+            Self::None => "none",
+            Self::Told(_) => "told",
+            Self::Unmet(_) => "unmet",
+            Self::Finding { .. } => "finding",
+            Self::Taint { letter, .. } => return format!("taint-{letter}"),
+            Self::Counted { what, .. } => return format!("counted-{what}"),
+            Self::LogLost(_) => "log-lost",
+            Self::Tampered(_) => "tampered",
+            Self::EntryMoved(_) => "entry-moved",
+            Self::Hung { .. } => "hung",
+            Self::NoAgent(_) => "no-agent",
+            Self::Mute(_) => "mute-agent",
+            Self::BadAgent { .. } => "bad-agent",
+            Self::Panicked { .. } => "panicked",
+            Self::SwitchedOff => "switched-off",
+            Self::Completed => "completed",
+            Self::Machine { end: EndReason::Stopped, .. } => "stopped",
+            Self::Machine { end: EndReason::Reset, .. } => "reset",
+            Self::Machine { end: EndReason::TripleFault, .. } => "triple-fault",
+            Self::Machine { end: EndReason::Failed { .. }, .. } => "machine",
+            Self::NotCounted(_) => "not-counted",
+            Self::Unseen(_) => "unseen",
+            Self::Contradiction(_) => "contradiction",
+            Self::AndThen { known, .. } => return known.kind(),
+        };
+        kind.to_owned()
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -172,6 +207,9 @@ impl fmt::Display for Reason {
             Self::Hung { step, place: None } => write!(f, "`{step}` did not end"),
             Self::Hung { step, place: Some(place) } => write!(f, "`{step}` did not end: {place}"),
             Self::NoAgent(limit) => write!(f, "the agent did not say hello within {}", time(*limit)),
+            Self::Mute(limit) => {
+                write!(f, "the agent said hello, and then did not answer within {}", time(*limit))
+            }
             Self::BadAgent { why, hello: true } => write!(f, "the agent's hello makes no sense: {why}"),
             Self::BadAgent { why, hello: false } => write!(f, "the agent's answers make no sense: {why}"),
             Self::Panicked { booting: true } => f.write_str("the kernel panicked while it booted"),

@@ -12,7 +12,7 @@ use scenario::{
     Scenario,
     errno::Errno,
     fixture::{CHARDEV, HELLO, SYSCALL, scenario},
-    model::{Interval, LogWant, Num, Text, Want},
+    model::{Data, Interval, LogWant, Num, Text, Want},
 };
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ fn change(want: &mut Want) -> bool {
         }
     };
     let text = |text: &mut Text| match text {
-        Text::Equals(bytes) | Text::Contains(bytes) => bytes.push(b'!'),
-        Text::Lacks(bytes) => bytes.clear(),
+        Text::Equals(data) | Text::Contains(data) => *data = [&data.written(), &b"!"[..]].concat().into(),
+        Text::Lacks(data) => *data = Data::default(),
         Text::Matches(regex) => *regex = regex::Regex::new("never(1)").unwrap(),
     };
     match want {
@@ -97,7 +97,7 @@ fn change(want: &mut Want) -> bool {
         Want::Errno(errno) => errno.0 += 1,
         Want::Data(data) | Want::NamedText(_, data) | Want::Stdout(data) | Want::Stderr(data) => text(data),
         Want::Within(limit) => *limit = Duration::ZERO,
-        Want::Log(LogWant::Has(text)) => text.push('!'),
+        Want::Log(LogWant::Has(data)) => *data = [&data.written(), &b"!"[..]].concat().into(),
         Want::Taint(_) | Want::Log(_) => return false,
     }
     true
@@ -156,6 +156,24 @@ fn changing_any_expectation_of_the_run_makes_the_run_fail_and_no_step() {
         };
         fails(&wrong);
     }
+}
+
+#[test]
+fn what_the_kernel_says_while_it_boots_is_no_word_of_the_run() {
+    let judged = |want: &str, events: &[Event]| {
+        run(&scenario(&format!("{SLEEP}expect: {{log: {want}}}\n")), events).verdict
+    };
+    let ran = |text: &str| {
+        let step = [Event::StepStarted { index: 0 }, line(text), returned(0), ended(RunEnd::Completed)];
+        [line("random: ready"), booted()].into_iter().chain(step).collect::<Vec<_>>()
+    };
+    assert_eq!(judged("random", &ran("nothing")), Verdict::Fail);
+    assert_eq!(judged("{lacks: random}", &ran("nothing")), Verdict::Pass);
+    assert_eq!(judged("random", &ran("random: more")), Verdict::Pass);
+    // Where the boot is what is looked at, all of it counts.
+    let text = format!("{SLEEP}expect: {{log: {{lacks: panic}}, boot-failed: true}}\n");
+    let failed = run(&scenario(&text), &[line("panic"), ended(RunEnd::SwitchedOff)]);
+    assert_ne!(failed.verdict, Verdict::Infra);
 }
 
 #[test]
@@ -235,7 +253,7 @@ fn each_end_has_its_verdict() {
 #[test]
 fn a_guest_that_never_says_hello_failed_to_boot() {
     let limit = Duration::from_secs(60);
-    let no_agent = || ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let no_agent = || ended(RunEnd::NoAgent { limit, greeted: false, standing: standing(true) });
     let silent = run(&scenario(SLEEP), &[no_agent()]);
     assert_eq!(silent.verdict, Verdict::BootFailed);
     assert_eq!(silent.standing, ["vCPU 0 halted at foo+0x34, interrupts off (3 of 3 samples)"]);
@@ -337,7 +355,7 @@ fn a_bad_end_that_the_run_should_come_to_passes_and_its_absence_fails() {
     let healthy = during(&wants("panic: true"), vec![returned(0)], RunEnd::Completed);
     assert_eq!((healthy.verdict, healthy.failures.len()), (Verdict::Fail, 1));
     let limit = Duration::from_secs(60);
-    let no_agent = ended(RunEnd::NoAgent { limit, standing: standing(true) });
+    let no_agent = ended(RunEnd::NoAgent { limit, greeted: false, standing: standing(true) });
     let silent = run(&scenario(&wants("boot-failed: true")), &[no_agent]);
     assert_eq!(silent.verdict, Verdict::Pass);
     let failed =

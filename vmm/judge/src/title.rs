@@ -3,7 +3,9 @@
 use super::check::{self, Values};
 use super::quote::quote;
 use base::text::escape;
-use scenario::model::{Action, Argument, CallName, Layout, Node, Num, Origin, Pointer, Scenario, Step, When};
+use scenario::model::{
+    Action, Argument, CallName, Data, Layout, Node, Num, Origin, Pointer, Scenario, Step, When,
+};
 
 /// Longer command lines are cut here, in characters.
 const LINE: usize = 80;
@@ -77,7 +79,7 @@ impl Titles<'_> {
             }
             Action::Open { path, .. } => format!("open {}", escape(path)),
             Action::Read { fd, .. } => format!("read {}", self.descriptor(fd)),
-            Action::Write { fd, data } => format!("write {} {}", self.descriptor(fd), quote(data)),
+            Action::Write { fd, data } => format!("write {} {}", self.descriptor(fd), self.data(data)),
             Action::Lseek { fd, offset, whence } => {
                 let from = ["", " from the current position", " from the end"];
                 let from = from.get(*whence as usize).unwrap_or(&"");
@@ -92,7 +94,7 @@ impl Titles<'_> {
             }
             Action::Close { fd } => format!("close {}", self.descriptor(fd)),
             action @ Action::Run { .. } if action.script().is_some() => {
-                let text = String::from_utf8_lossy(action.script().unwrap_or_default()).into_owned();
+                let text = String::from_utf8_lossy(&action.script().unwrap_or_default()).into_owned();
                 let is_code = |line: &&str| !line.is_empty() && !line.starts_with('#');
                 let lines = || text.lines().map(str::trim).filter(is_code);
                 let (first, more) = (lines().next().unwrap_or_default(), lines().count().saturating_sub(1));
@@ -111,7 +113,12 @@ impl Titles<'_> {
             }
             Action::ReadFile { path } => format!("read {}", escape(path)),
             Action::WriteFile { path, data, append } => {
-                format!("{} {} {}", if *append { "append to" } else { "write" }, escape(path), quote(data))
+                format!(
+                    "{} {} {}",
+                    if *append { "append to" } else { "write" },
+                    escape(path),
+                    self.data(data)
+                )
             }
             Action::Sleep { time } => format!("sleep {}", base::text::time(*time)),
             Action::Mount { target, fs, .. } => format!("mount {} type {}", escape(target), escape(fs)),
@@ -120,6 +127,12 @@ impl Titles<'_> {
             Action::Rmdir { path } => format!("rmdir {}", escape(path)),
             Action::Unlink { path } => format!("unlink {}", escape(path)),
         }
+    }
+
+    /// Data with the values that are known, or as the scenario has it.
+    fn data(&self, data: &Data) -> String {
+        let known = data.filled(|name| self.values.get(name).copied().ok_or(()));
+        quote(&known.unwrap_or_else(|()| data.written()))
     }
 
     /// A number: as it is, as its name stands for, or its name.
@@ -157,8 +170,12 @@ impl Titles<'_> {
 }
 
 /// A module's parameters, as insmod takes them.
-fn words(params: &[(String, String)]) -> String {
-    params.iter().map(|(name, value)| format!(" {}={}", escape(name), escape(value))).collect()
+fn words(params: &[(String, Option<String>)]) -> String {
+    let value = |value: &String| format!("={}", escape(value));
+    params
+        .iter()
+        .map(|(name, given)| format!(" {}{}", escape(name), given.as_ref().map_or(String::new(), value)))
+        .collect()
 }
 
 /// The part of a title that says what came back.

@@ -104,7 +104,7 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
         let facts = product::Facts {
             source: recipe.source.to_string(),
             version: sources.version.clone(),
-            compiler: recipe.compiler.clone(),
+            compiler: prepared.toolchain.compiler.clone(),
             steps: done,
             seconds: started.elapsed().as_secs(),
             ingredients: recipe.ingredients(loaded, name),

@@ -3,7 +3,7 @@
 use super::{
     KernelError,
     patch::{PatchError, Series},
-    wanted::{Meant, meant, series_of},
+    wanted::{Meant, meant, of_series, series_of},
 };
 use crate::Source;
 use base::{cache::Cache, project::PATCHES, wanted::Wanted};
@@ -67,8 +67,7 @@ pub fn check(
     let all = if names.is_empty() { series_of(&project.join(PATCHES)) } else { names.to_vec() };
     let mut outcomes = Vec::new();
     for name in all {
-        let own = project.join(PATCHES).join(&name);
-        let folder = if own.join("series").is_file() { own } else { PathBuf::from(&name) };
+        let folder = of_series(&project.join(PATCHES), &name).unwrap_or_else(|| PathBuf::from(&name));
         let wanted = match wanted.source {
             Some(_) => Wanted { series: Some(name), ..wanted.clone() },
             None => Wanted { kernel: Some(name), ..Wanted::default() },

@@ -45,6 +45,18 @@ pub enum ConfigError {
         /// What speaks against it.
         found: String,
     },
+    /// A kernel without what every kernel is asked for here, through no change of anybody's.
+    #[error(
+        "configure the kernel: Linux {version} has not all that vmm's own configuration asks for; \
+         docs/kernels.md has the versions that it is made for, and --config names another one:{}",
+        list(.lost)
+    )]
+    Unfit {
+        /// The kernel's version.
+        version: String,
+        /// What it has not.
+        lost: Vec<Lost>,
+    },
     /// Symbols that were asked for and are not in the result.
     #[error("configure the kernel: {} did not survive `make olddefconfig`:{}", count(.0), list(.0))]
     Lost(Vec<Lost>),
@@ -74,6 +86,8 @@ pub struct Request {
     pub line: usize,
     /// Whether it has to be granted.
     pub need: Need,
+    /// It is asked for only in kernels that are older than this version: its first two numbers.
+    pub before: Option<(u32, u32)>,
 }
 
 /// How much a symbol is needed.
@@ -90,6 +104,9 @@ pub enum Need {
 
 /// Lines that say so of the next symbol: fragments have to serve kernels of many versions, and are not all ours.
 const NEEDS: [(&str, Need); 2] = [("# if-known", Need::IfKnown), ("# if-possible", Need::IfPossible)];
+
+/// A line that asks for the next symbol only in kernels before a version, such as `# before 6.9`, and there only if they know it.
+const BEFORE: &str = "# before ";
 
 /// What is said of a symbol that no Kconfig file has.
 const UNKNOWN: &str = "no Kconfig file of this kernel knows it";
@@ -119,11 +136,15 @@ impl fmt::Display for Lost {
 /// [`ConfigError::Syntax`] for the first line that is none.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
     let mut requests = Vec::new();
-    let mut need = Need::Must;
+    let (mut need, mut before) = (Need::Must, None);
     for (index, text) in text.lines().enumerate() {
         let trimmed = text.trim();
         if let Some((_, said)) = NEEDS.iter().find(|(line, _)| *line == trimmed) {
             need = *said;
+            continue;
+        }
+        if let Some(version) = trimmed.strip_prefix(BEFORE).and_then(version) {
+            (need, before) = (Need::IfKnown, Some(version));
             continue;
         }
         let (symbol, value) = if let Some((symbol, value)) = request(trimmed) {
@@ -134,10 +155,22 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
             let path = path.to_owned();
             return Err(ConfigError::Syntax { path, line: index + 1, text: trimmed.to_owned() });
         };
-        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1, need });
-        need = Need::Must;
+        requests.push(Request { symbol, value, path: path.to_owned(), line: index + 1, need, before });
+        (need, before) = (Need::Must, None);
     }
     Ok(requests)
+}
+
+/// `6.9` of `6.9` or `6.9.12`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Leaves out what is asked for only in kernels that are older than this one.
+pub fn keep_for(requests: &mut Vec<Request>, kernel: &str) {
+    let kernel = version(kernel);
+    requests.retain(|request| request.before.is_none_or(|before| kernel.is_some_and(|it| it < before)));
 }
 
 /// What a line asks for: `CONFIG_NAME=value`, or `# CONFIG_NAME is not set`. Every run reads hundreds: an expression would take longer to be

@@ -159,3 +159,48 @@ fn the_difference_of_two_configurations_is_a_fragment() {
         difference("CONFIG_A=y\nCONFIG_B=m\nCONFIG_D=y\n", "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=7\n");
     assert_eq!(fragment, "# CONFIG_B is not set\nCONFIG_C=7\n# CONFIG_D is not set\n");
 }
+
+#[test]
+fn a_symbol_may_be_for_older_kernels_only() {
+    let text = "# before 6.9\nCONFIG_OLD=y\nCONFIG_NEW=y\n# before long\nCONFIG_ALWAYS=y\n";
+    let symbols = |kernel: &str| {
+        let mut requests = requests(text);
+        keep_for(&mut requests, kernel);
+        requests.into_iter().map(|it| it.symbol).collect::<Vec<_>>()
+    };
+    assert_eq!(symbols("6.9.0"), ["NEW", "ALWAYS"]);
+    assert_eq!(symbols("6.12.117"), ["NEW", "ALWAYS"]);
+    assert_eq!(symbols("6.8.12"), ["OLD", "NEW", "ALWAYS"]);
+    assert_eq!(symbols("5.10.1"), ["OLD", "NEW", "ALWAYS"]);
+    // It may be called otherwise there.
+    let old = requests("# before 6.9\nCONFIG_OLD=y\n");
+    assert!(lost(&old, "", kernel("config NEW\n\tbool \"new\"\n").path()).is_empty());
+}
+
+/// What is new since the oldest kernel that is supported is asked for only of those that know it.
+#[test]
+fn the_fragments_of_every_kernel_ask_old_ones_for_nothing_new() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-patches/config");
+    let newer = [
+        "CPU_MITIGATIONS",
+        "MITIGATION_PAGE_TABLE_ISOLATION",
+        "MODPROBE_PATH",
+        "LIST_HARDENED",
+        "DEBUG_INFO_NONE",
+        "PROC_MEM_NO_FORCE",
+        "RUST",
+    ];
+    for name in ["base.config", "guest.config"] {
+        let path = folder.join(name);
+        let mut all = parse(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+        let must =
+            all.iter().filter(|it| it.need == Need::Must && it.value != "n").map(|it| it.symbol.as_str());
+        assert_eq!(must.filter(|symbol| newer.contains(symbol)).collect::<Vec<_>>(), [""; 0], "{name}");
+        // What is for older ones changes no kernel of today.
+        let before = all.len();
+        for kernel in ["6.12.117", "7.3.0"] {
+            keep_for(&mut all, kernel);
+            assert!(all.len() < before && all.iter().all(|it| it.before.is_none()), "{name} {kernel}");
+        }
+    }
+}

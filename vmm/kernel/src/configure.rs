@@ -6,7 +6,7 @@
 use super::{
     Base, KernelError, Prepared,
     build::Slot,
-    config::{self, ConfigError, Need},
+    config::{self, ConfigError, Lost, Need},
     recipe::Recipe,
     run,
     sources::hex,
@@ -15,7 +15,11 @@ use super::{
 use base::{cache::CacheError, progress::note};
 use jail::intake;
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What Kconfig reads, or has run, of a source: its own files, the scripts that ask the compiler, the makefiles that
 /// start it, and configurations that are targets.
@@ -25,6 +29,21 @@ fn shapes_configuration(path: &Path) -> bool {
         || name.ends_with("config")
         || path.starts_with("scripts")
         || name.starts_with("Makefile") && (path.starts_with("arch/x86") || path.components().count() == 1)
+}
+
+/// Whose doing it is that symbols are lost: patches can take away what every kernel is asked for. Otherwise it is a kernel for which
+/// that is too much to ask, and no failed build.
+fn not_granted(lost: Vec<Lost>, recipe: &Recipe, touched: &BTreeSet<PathBuf>, version: &str) -> ConfigError {
+    let of_every_kernel = |lost: &Lost| recipe.fragments.first() == Some(&lost.request.path);
+    // Of makefiles, those that start Kconfig: the kernel's own, and arch/x86/Makefile.
+    let can_lose = |path: &PathBuf| {
+        let is_makefile = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("Makefile"));
+        shapes_configuration(path) && (!is_makefile || path.components().count() <= 3)
+    };
+    if lost.iter().all(of_every_kernel) && !touched.iter().any(can_lose) {
+        return ConfigError::Unfit { version: version.to_owned(), lost };
+    }
+    ConfigError::Lost(lost)
 }
 
 impl Slot<'_> {
@@ -86,7 +105,8 @@ impl Slot<'_> {
             lost.remove(at);
         }
         if !lost.is_empty() {
-            return Err(ConfigError::Lost(lost).into());
+            let touched = loaded.series.touched().unwrap_or_default();
+            return Err(not_granted(lost, recipe, &touched, &prepared.sources.version).into());
         }
         let outcome = outcome().unwrap_or_default();
         Ok(fs::write(&done, outcome).map_err(CacheError::io("write", &done))?)
@@ -115,5 +135,47 @@ impl Slot<'_> {
             true => Ok(()),
             false => Err(self.failed("configure the kernel", &ran, Path::new(""), "")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compiler, Patches, source::Source};
+
+    fn recipe() -> Recipe {
+        Recipe {
+            source: Source::Folder("/linux".into()),
+            series: Patches::None,
+            base: Base::Tiny,
+            fragments: vec!["base.config".into(), "own.config".into()],
+            compiler: Compiler::Gcc,
+            apart: false,
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_asked_for_too_much_is_no_failed_build() {
+        let why = |files: &[&str], touched: &[&str]| {
+            let lost = files.iter().map(|file| Lost {
+                request: config::parse(Path::new(file), "CONFIG_NEW=y\n").unwrap().remove(0),
+                got: None,
+                why: "no Kconfig file of this kernel knows it".to_owned(),
+            });
+            let touched = touched.iter().map(PathBuf::from).collect();
+            not_granted(lost.collect(), &recipe(), &touched, "5.4.1")
+        };
+        let unfit =
+            |files: &[&str], touched: &[&str]| matches!(why(files, touched), ConfigError::Unfit { .. });
+        assert!(unfit(&["base.config"], &[]));
+        assert!(unfit(&["base.config"], &["arch/x86/kernel/Makefile", "kernel/fork.c"]));
+        // Who asks for more, or has taken it away.
+        assert!(!unfit(&["base.config", "own.config"], &[]));
+        assert!(!unfit(&["base.config"], &["drivers/virtio/Kconfig"]));
+        assert!(!unfit(&["base.config"], &["arch/x86/Makefile"]));
+        let error = crate::KernelError::from(why(&["base.config"], &[]));
+        assert_eq!(error.fault(), base::cache::Fault::Input);
+        let said = error.to_string();
+        assert!(said.contains("Linux 5.4.1 has not all") && said.contains("CONFIG_NEW=y"), "{said}");
     }
 }

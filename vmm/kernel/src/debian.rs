@@ -1,15 +1,21 @@
 //! Kernel sources that Debian packages.
 //!
 //! The machine's own apt is asked first. Newer kernels are in suites that most machines don't list, so apt is then
-//! asked again with lists of ours: nothing about the machine's configuration changes, and no root is needed.
+//! asked again with lists of ours: nothing about the machine's configuration changes, and no root is needed. Where apt knows no
+//! Debian, its archive is asked without it.
 
+mod archive;
 mod suites;
 
+pub use archive::origin;
+pub(super) use archive::tarball;
+
 use super::{
-    diagnose, run,
+    diagnose, download, run,
     sources::{SourceError, compression, kernel_version, top, unpack},
     toolchain,
 };
+use archive::Listed;
 use base::{
     cache::{Cache, CacheError, Kind},
     progress::{Progress, Total, Unit},
@@ -19,6 +25,12 @@ use std::{
     path::{Path, PathBuf},
 };
 use suites::{Apt, Found};
+
+/// How a package is to be had.
+enum Way {
+    Apt(Apt, Found),
+    Archive(Listed),
+}
 
 /// The newest version of a package that the cache has.
 pub(super) fn newest(
@@ -30,10 +42,13 @@ pub(super) fn newest(
         return Ok(Some(key(package, version)).filter(|key| cache.find(Kind::Source, key).is_some()));
     }
     let of_package = |key: &String| key.strip_prefix(package).is_some_and(|rest| rest.starts_with('_'));
-    let numbers = |key: &String| -> Vec<u64> {
-        key[package.len()..].split(|c: char| !c.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect()
-    };
-    Ok(cache.keys(Kind::Source)?.into_iter().filter(of_package).max_by_key(numbers))
+    let of_key = |key: &String| numbers(&key[package.len()..]);
+    Ok(cache.keys(Kind::Source)?.into_iter().filter(of_package).max_by_key(of_key))
+}
+
+/// What versions of a kernel's package are sorted by.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect()
 }
 
 /// The name of a package's entry: no colons, which the kernel's makefiles can't cope with.
@@ -41,34 +56,63 @@ pub(super) fn key(package: &str, version: &str) -> String {
     format!("{package}_{}", version.replace(':', "_"))
 }
 
-/// Downloads a package with the machine's own apt and unpacks the source in it.
+/// Programs without which no package becomes a source, and the packages that have them.
+pub(super) const NEEDS: [(&str, &str); 3] = [("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils")];
+
+/// Downloads a package and unpacks the source in it.
 pub(super) fn fetch(cache: &Cache, package: &str, version: Option<&str>) -> Result<String, SourceError> {
-    let need = |program: &str, package: &str| match toolchain::find(program) {
-        Some(_) => Ok(()),
-        None => Err(toolchain::Missing(vec![(program.to_owned(), package.to_owned())])),
-    };
-    for (program, package) in [("apt-get", "apt"), ("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils")] {
-        need(program, package)?;
+    let missing = NEEDS.iter().filter(|(program, _)| toolchain::find(program).is_none());
+    let missing: Vec<_> =
+        missing.map(|(program, package)| ((*program).to_owned(), (*package).to_owned())).collect();
+    if !missing.is_empty() {
+        return Err(toolchain::Missing(missing).into());
     }
     let asked = version.map_or(package.to_owned(), |version| format!("{package}={version}"));
     let lists = cache.stage()?;
-    let log = cache.log("apt");
-    let Some((apt, Found { version, size })) = suites::find(&asked, lists.path(), &log)? else {
-        return Err(SourceError::NoPackage { package: asked });
+    let has_apt = toolchain::find("apt-get").is_some();
+    if has_apt && let Some((apt, found)) = suites::find(&asked, lists.path(), &cache.log("apt"))? {
+        return keep(cache, package, Way::Apt(apt, found));
+    }
+    match archive::named() {
+        Some(named) => match archive::find(cache, &named, suites::SUITES, package, version)? {
+            Some(listed) => keep(cache, package, Way::Archive(listed)),
+            None => Err(SourceError::NoPackage { package: asked }),
+        },
+        None if has_apt && suites::mirror()?.is_some() => Err(SourceError::NoPackage { package: asked }),
+        None => {
+            Err(SourceError::NoArchive { package: asked, why: "VMM_DEBIAN_MIRROR names none".to_owned() })
+        }
+    }
+}
+
+/// Brings a package's source into the cache, and returns its key.
+fn keep(cache: &Cache, package: &str, way: Way) -> Result<String, SourceError> {
+    let version = match &way {
+        Way::Apt(_, found) => &found.version,
+        Way::Archive(listed) => &listed.version,
     };
-    let key = key(package, &version);
+    let key = key(package, version);
     let _lock = cache.lock(&key, &format!("the source {package}"))?;
     if cache.find(Kind::Source, &key).is_some() {
         return Ok(key);
     }
     let download = cache.stage()?;
-    let package_file = {
-        let progress =
-            Progress::start(&format!("downloading {package} {version}"), Unit::Bytes, Total::Known(size));
-        download_package(&apt, &format!("{package}={version}"), download.path(), &log, &progress)?
+    let inner = match &way {
+        Way::Apt(apt, Found { version, size }) => {
+            let asked = format!("{package}={version}");
+            let what = format!("downloading {package} {version}");
+            let progress = Progress::start(&what, Unit::Bytes, Total::Known(*size));
+            let file = download_package(apt, &asked, download.path(), &cache.log("apt"), &progress)?;
+            drop(progress);
+            extract(&file, download.path())?
+        }
+        Way::Archive(listed) => {
+            let _lock = cache.lock("download", &format!("the package {package}"))?;
+            let fetched = download::fetch(cache, &listed.address, Some(&listed.sha256))?;
+            extract(&fetched.path, download.path())?
+        }
     };
     let stage = cache.stage()?;
-    let inner = extract(&package_file, download.path())?;
     let bytes = fs::metadata(&inner).map_or(0, |meta| meta.len());
     let input = File::open(&inner).map_err(CacheError::io("open", &inner))?;
     unpack(input, compression(&inner), bytes, stage.path(), &format!("{package} {version}"))?;
@@ -112,7 +156,7 @@ fn download_package(
         return Err(CacheError::disk_full(folder.to_owned()).into());
     }
     let package = in_folder().find(|path| path.extension().is_some_and(|it| it == "deb"));
-    package.filter(|_| ran.status.success()).ok_or_else(|| SourceError::Tool {
+    package.filter(|_| ran.status.success()).ok_or_else(|| SourceError::Fetch {
         what: format!("download the Debian package {asked}"),
         said: ran.lines.iter().rev().find(|line| line.starts_with("E:")).or(ran.lines.last()).map_or_else(
             || "apt-get said nothing".to_owned(),
@@ -132,7 +176,8 @@ fn extract(package: &Path, folder: &Path) -> Result<PathBuf, SourceError> {
             return Err(CacheError::disk_full(to).into());
         }
         let what = format!("unpack {}", package.display());
-        return Err(SourceError::Tool { what, said: ran.lines.last().cloned().unwrap_or_default() });
+        // What came is what the archive's checksum says, so it is no fault of who asked for it.
+        return Err(SourceError::Fetch { what, said: ran.lines.last().cloned().unwrap_or_default() });
     }
     // The package is no longer needed, and disks are finite.
     fs::remove_file(package).map_err(CacheError::io("remove", package))?;

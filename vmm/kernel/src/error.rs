@@ -11,6 +11,10 @@ use std::{
 };
 use thiserror::Error;
 
+/// What [`KernelError::NoRust`] says: whoever builds many revisions takes it for a fault of that one, which may want a compiler that this
+/// machine has not.
+pub const NO_RUST: &str = "`make rustavailable` says";
+
 /// Why there is no kernel.
 ///
 /// [`KernelError::fault`] tells those that the kernel's author has to mend from the others.
@@ -44,7 +48,7 @@ pub enum KernelError {
     #[error(transparent)]
     Missing(#[from] Missing),
     /// Rust was asked for, and something that it needs is not here.
-    #[error("build Rust into the kernel: `make rustavailable` says: {0}; ./setup installs what that needs")]
+    #[error("build Rust into the kernel: {NO_RUST}: {0}; ./setup installs what that needs")]
     NoRust(String),
     /// The source's system call table makes no sense.
     #[error(transparent)]
@@ -106,11 +110,17 @@ impl KernelError {
             ) => Fault::Input,
             Self::Source(SourceError::Checksum { .. }) | Self::Parcel(_) => Fault::Input,
             Self::Source(
-                SourceError::NoPackage { .. } | SourceError::Missing(_) | SourceError::Download { .. },
+                SourceError::NoPackage { .. }
+                | SourceError::NoArchive { .. }
+                | SourceError::Fetch { .. }
+                | SourceError::Missing(_)
+                | SourceError::Download { .. },
             ) => Fault::Machine,
-            Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Outside { .. }) => {
-                Fault::Input
-            }
+            Self::Patch(
+                patch::PatchError::Unreadable { .. }
+                | patch::PatchError::Outside { .. }
+                | patch::PatchError::Option { .. },
+            ) => Fault::Input,
             Self::Patch(_)
             | Self::Config(ConfigError::Lost(_))
             | Self::Build(_)

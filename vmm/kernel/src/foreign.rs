@@ -24,7 +24,7 @@ use jail::{
     Limits, Refused, Sandbox, intake,
     reader::{Answers, Reader, Unread, answers},
 };
-use modules::Modules;
+use modules::{Loaded, Modules};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -36,7 +36,7 @@ use thiserror::Error;
 use walkdir::WalkDir;
 
 /// Part of every hash.
-const FORMAT: &str = "foreign 1";
+const FORMAT: &str = "foreign 2";
 
 /// What a build folder says of its own release.
 const RELEASE: &str = "include/config/kernel.release";
@@ -79,6 +79,23 @@ pub enum ForeignError {
         module: String,
         /// Where it was looked for.
         folder: String,
+    },
+    /// The same, of a kernel in the folder that it was built in.
+    #[error(
+        "use {}: the configuration in {} is without {}, and no module there has it; set {} to y there and build it again \
+         (docs/kernels.md lists what a kernel needs), or have vmm build it: --source",
+        path.display(),
+        tree.display(),
+        symbols.join(", "),
+        if symbols.len() == 1 { "it" } else { "them" }
+    )]
+    NotConfigured {
+        /// The kernel.
+        path: PathBuf,
+        /// Its build folder.
+        tree: PathBuf,
+        /// What it should have.
+        symbols: Vec<String>,
     },
     /// A module is damaged.
     #[error("unpack {}: {source}", path.display())]
@@ -143,17 +160,73 @@ enum Packed {
     No,
 }
 
+/// What belongs to an image of files that may become others while it stays as it is.
+struct Around {
+    /// The folder that it was built in, unless something else was built there since.
+    tree: Option<PathBuf>,
+    /// Its modules.
+    folder: Option<PathBuf>,
+    /// Its configuration; empty if there is none.
+    config: String,
+}
+
+impl Parts {
+    /// Of a `vmlinuz` or `vmlinux`.
+    fn of_image(image: &Path, modules: Option<&Path>) -> Self {
+        let boot = image.parent().unwrap_or(Path::new("")).to_owned();
+        let (named, image, tree) = (image.to_owned(), image.to_owned(), tree_of(image));
+        let modules = modules.map(Path::to_owned);
+        Self { named, image, modules, boot, tree, packed: Packed::No }
+    }
+
+    fn around(&self, release: &str) -> Around {
+        // A tree in which something else was built since says nothing of this kernel.
+        let is_its = |tree: &&PathBuf| text(&tree.join(RELEASE)).is_some_and(|text| text.trim() == release);
+        let tree = self.tree.as_ref().filter(is_its).cloned();
+        let installed = PathBuf::from("/lib/modules").join(release);
+        let installed = Some(installed).filter(|path| path.is_dir());
+        let folder = self.modules.clone().or(tree.clone()).or(installed);
+        let configs = [
+            tree.as_ref().map(|it| it.join(".config")),
+            Some(self.boot.join(format!("config-{release}"))),
+            folder.as_ref().map(|it| it.join("config")),
+        ];
+        let config = configs.into_iter().flatten().find_map(|path| text(&path));
+        Around { tree, folder, config: config.unwrap_or_default() }
+    }
+}
+
+/// The key of a kernel: what is in the image, and what an entry has from around it.
+fn key(bytes: &[u8], image: &Path, modules: Option<&Path>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(FORMAT);
+    digest.update(bytes);
+    digest.update(modules.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
+    let around = match release_of(bytes) {
+        Some(release) => Parts::of_image(image, modules).around(&release),
+        // A package has the rest in it, but for modules from elsewhere.
+        None => Around { tree: None, folder: modules.map(Path::to_owned), config: String::new() },
+    };
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    add(around.config.as_bytes());
+    // What can't be had is told when the entry is made.
+    for (name, module) in needed(image, &around.config, around.folder.as_deref()).unwrap_or_default() {
+        add(name.as_bytes());
+        add(&module);
+    }
+    hex(digest.finalize())[..16].to_owned()
+}
+
 /// Makes an entry of a kernel's files, or finds it.
 ///
 /// # Errors
 /// See [`ForeignError`].
 pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Result<Kernel, KernelError> {
     let bytes = read(image)?;
-    let mut digest = Sha256::new();
-    digest.update(FORMAT);
-    digest.update(&bytes);
-    digest.update(modules.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
-    let hash = hex(digest.finalize())[..16].to_owned();
+    let hash = key(&bytes, image, modules);
     let place = cache.place(Kind::Kernel, &hash);
     if let Some(entry) = cache.find(Kind::Kernel, &hash) {
         return Kernel::open(&entry, true);
@@ -164,22 +237,13 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
     }
     let unpacked = cache.stage()?;
     let parts = if bytes.starts_with(b"!<arch>\n") {
-        package(image, unpacked.path())?
-    } else {
-        let boot = image.parent().unwrap_or(Path::new("")).to_owned();
-        let tree = tree_of(image);
-        Parts {
-            named: image.to_owned(),
-            image: image.to_owned(),
-            modules: None,
-            boot,
-            tree,
-            packed: Packed::No,
+        let parts = package(image, unpacked.path())?;
+        match modules {
+            Some(folder) => Parts { modules: Some(folder.to_owned()), packed: Packed::No, ..parts },
+            None => parts,
         }
-    };
-    let parts = match modules {
-        Some(folder) => Parts { modules: Some(folder.to_owned()), packed: Packed::No, ..parts },
-        None => parts,
+    } else {
+        Parts::of_image(image, modules)
     };
     let stage = cache.stage()?;
     assemble(parts, stage.path())?;
@@ -280,17 +344,7 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     write("vmlinux", &elf)?;
     write("System.map", map.as_bytes())?;
 
-    // A tree in which something else was built since says nothing of this kernel.
-    let is_its = |tree: &PathBuf| text(&tree.join(RELEASE)).is_some_and(|text| text.trim() == release);
-    let tree = parts.tree.filter(is_its);
-    let installed = PathBuf::from("/lib/modules").join(&release);
-    let folder = parts.modules.or(tree.clone()).or(Some(installed).filter(|path| path.is_dir()));
-    let configs = [
-        tree.as_ref().map(|it| it.join(".config")),
-        Some(parts.boot.join(format!("config-{release}"))),
-        folder.as_ref().map(|it| it.join("config")),
-    ];
-    let config = configs.into_iter().flatten().find_map(|path| text(&path)).unwrap_or_default();
+    let Around { tree, folder, config } = parts.around(&release);
     write("config", config.as_bytes())?;
     let own = folder.as_deref().filter(|_| parts.packed == Packed::No);
     let build = tree.unwrap_or_else(|| build_folder(own, &release));
@@ -344,10 +398,23 @@ fn bzimage(bytes: &[u8]) -> Result<(Vec<u8>, Option<String>), String> {
                     lz4 are)"
             .to_owned());
     }
-    let text = u16_at(0x20e).and_then(|at| bytes.get(usize::from(at) + 0x200..));
-    let text = text.and_then(|text| text.split(|byte| *byte == 0 || *byte == b' ').next());
-    let release = text.map(|text| String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty());
-    Ok((elf, release))
+    Ok((elf, release_in_header(bytes)))
+}
+
+/// What a bzImage's header says of the release (Documentation/arch/x86/boot.rst, "kernel_version").
+fn release_in_header(bytes: &[u8]) -> Option<String> {
+    let at = u16::from_le_bytes(*bytes.get(0x20e..)?.first_chunk()?);
+    let text = bytes.get(usize::from(at) + 0x200..)?.split(|byte| *byte == 0 || *byte == b' ').next()?;
+    Some(String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty())
+}
+
+/// An image's release, as far as it can be told without unpacking anything.
+fn release_of(bytes: &[u8]) -> Option<String> {
+    match bytes.get(0x202..0x206) {
+        _ if bytes.starts_with(b"\x7fELF") => banner(bytes),
+        Some(b"HdrS") => release_in_header(bytes),
+        _ => None,
+    }
 }
 
 /// "Linux version 6.1.0-37-amd64 (...", which every kernel says first.
@@ -381,30 +448,48 @@ fn header(build: &Path, name: &str) -> Option<String> {
     [own].into_iter().chain(system).find_map(|path| fs::read_to_string(path).ok())
 }
 
-/// Puts what has to be loaded first into the entry, unpacked; gives the files' names, in order.
+/// The modules that have to be loaded first, unpacked, in order.
+fn needed(kernel: &Path, config: &str, folder: Option<&Path>) -> Result<Vec<Loaded>, KernelError> {
+    let symbol = |name: &str| format!("CONFIG_{}", name.to_uppercase());
+    let is_open = |name: &&&str| {
+        let line = symbol(name) + "=y";
+        !config.lines().any(|it| it == line)
+    };
+    let open: Vec<&&str> = NEEDED.iter().filter(is_open).collect();
+    let mut order = Vec::new();
+    if open.is_empty() {
+        // Nobody waits for a look at all files of a kernel's tree.
+        return Ok(order);
+    }
+    let modules = folder.map(Modules::read).unwrap_or_default();
+    let open: Vec<&&str> = open.into_iter().filter(|name| !modules.is_built_in(name)).collect();
+    for name in &open {
+        if modules.load(name, &mut order)? {
+            continue;
+        }
+        let path = kernel.to_owned();
+        if let Some(tree) = folder.filter(|folder| folder.join(".config").is_file()) {
+            let lacking = open.iter().filter(|name| !modules.has(name));
+            let symbols = lacking.map(|name| symbol(name)).collect();
+            return Err(ForeignError::NotConfigured { path, tree: tree.to_owned(), symbols }.into());
+        }
+        let folder = folder.map_or("its package".to_owned(), |folder| folder.display().to_string());
+        return Err(ForeignError::NoDriver { path, module: (**name).to_owned(), folder }.into());
+    }
+    Ok(order)
+}
+
+/// Puts what has to be loaded first into the entry; gives the files' names, in order.
 fn early(
     kernel: &Path,
     config: &str,
     folder: Option<&Path>,
     stage: &Path,
 ) -> Result<Vec<String>, KernelError> {
-    let modules = folder.map(Modules::read).unwrap_or_default();
-    let built_in = |name: &str| {
-        let symbol = format!("CONFIG_{}=y", name.to_uppercase());
-        modules.is_built_in(name) || config.lines().any(|line| line == symbol)
-    };
     let to = stage.join("early");
     fs::create_dir_all(&to).map_err(CacheError::io("make the folder", &to))?;
-    let mut order = Vec::new();
-    for name in NEEDED.iter().filter(|name| !built_in(name)) {
-        modules.load(name, &mut order)?.then_some(()).ok_or_else(|| ForeignError::NoDriver {
-            path: kernel.to_owned(),
-            module: (*name).to_owned(),
-            folder: folder.map_or("its package".to_owned(), |folder| folder.display().to_string()),
-        })?;
-    }
     let mut names = Vec::new();
-    for (name, bytes) in order {
+    for (name, bytes) in needed(kernel, config, folder)? {
         let file = format!("{name}.ko");
         let path = to.join(&file);
         fs::write(&path, bytes).map_err(CacheError::io("write", &path))?;

@@ -56,6 +56,13 @@ fn a_kernel_without_the_agents_driver_is_refused_by_name() {
     let stage = folder.path().join("stage");
     let error = early(Path::new("k"), "", Some(folder.path()), &stage).unwrap_err().to_string();
     assert!(error.contains("has virtio_mmio neither"), "{error}");
+    // Whoever built it can change that.
+    fs::write(folder.path().join(".config"), "").unwrap();
+    let said =
+        |config: &str| early(Path::new("k"), config, Some(folder.path()), &stage).unwrap_err().to_string();
+    let (both, one) = (said(""), said("CONFIG_VIRTIO_MMIO=y\n"));
+    assert!(both.contains("is without CONFIG_VIRTIO_MMIO, CONFIG_VIRTIO_CONSOLE, and"), "{both}");
+    assert!(one.contains("is without CONFIG_VIRTIO_CONSOLE, and") && one.contains("set it to y"), "{one}");
     let config = "CONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n";
     assert!(early(Path::new("k"), config, None, &stage).unwrap().is_empty());
 }
@@ -202,6 +209,31 @@ fn a_package_takes_nothing_of_this_machine_by_links_and_waits_for_no_pipe() {
     assert!(build.args(["-Zgzip", "-b"]).arg(&content).arg(&package).output().unwrap().status.success());
     let (made, _) = unpacked("two");
     made.unwrap();
+}
+
+/// A guest would load drivers that are not the kernel's any more.
+#[test]
+fn a_kernel_is_another_one_with_other_modules_or_another_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let image = bzimage_of(&lz4(b"\x7fELF and more"));
+    fs::create_dir(at("modules")).unwrap();
+    let now = || key(&image, &at("vmlinuz"), Some(&at("modules")));
+    let mut known = vec![now()];
+    let files = [
+        ("config-6.1.0-9-amd64", "CONFIG_VIRTIO_CONSOLE=y\n"),
+        ("modules/virtio_mmio.ko", "the module"),
+        ("modules/virtio_mmio.ko", "another module"),
+        ("config-6.1.0-9-amd64", "CONFIG_VIRTIO_MMIO=y\n"),
+    ];
+    for (file, text) in files {
+        fs::write(at(file), text).unwrap();
+        known.push(now());
+    }
+    assert_eq!(known.iter().collect::<std::collections::BTreeSet<_>>().len(), known.len(), "{known:?}");
+    // What is loaded later is no part of an entry.
+    fs::write(at("modules/other.ko"), "x").unwrap();
+    assert_eq!(known.last(), Some(&now()));
 }
 
 #[test]

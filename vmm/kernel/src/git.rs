@@ -16,6 +16,24 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Environment by which git is led elsewhere, as in hooks and in `git bisect run`.
+pub const LED: &[&str] = &[
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+];
+
+/// Has git look where it is told to, and nowhere else.
+pub(crate) fn not_led(mut git: Command) -> Command {
+    LED.iter().for_each(|name| _ = git.env_remove(name));
+    git
+}
+
 fn need_git() -> Result<(), SourceError> {
     match toolchain::find("git") {
         Some(_) => Ok(()),
@@ -38,7 +56,7 @@ pub(super) fn remote(cache: &Cache, address: &str, revision: &str) -> Result<Sou
     let log = cache.log(&name);
     fs::create_dir_all(&repository).map_err(CacheError::io("make the folder", &repository))?;
     let git = |args: &[&str]| -> Result<run::Ran, CacheError> {
-        let mut command = run::tied("git");
+        let mut command = not_led(run::tied("git"));
         // Nobody is there to type a password.
         command.arg("-C").arg(&repository).args(args).env("GIT_TERMINAL_PROMPT", "0");
         run::run(command, &log, Some(&lock), |_| ())
@@ -52,10 +70,28 @@ pub(super) fn remote(cache: &Cache, address: &str, revision: &str) -> Result<Sou
         }
         let said =
             ran.lines.iter().find_map(|line| line.strip_prefix("fatal: ")).unwrap_or("git said nothing");
-        return Err(SourceError::Tool { what: what(), said: said.to_owned() });
+        let (what, said) = (what(), said.to_owned());
+        return Err(if is_not_there(&said) {
+            SourceError::Tool { what, said }
+        } else {
+            SourceError::Fetch { what, said }
+        });
     }
     let sources = local(cache, &repository, "FETCH_HEAD")?;
     Ok(Sources { name: address.to_owned(), ..sources })
+}
+
+/// Whether git says of a server that it answers, and has no such thing; else the way to it is the trouble.
+fn is_not_there(said: &str) -> bool {
+    [
+        "find remote ref",
+        "not our ref",
+        "does not appear to be a git repository",
+        "not found",
+        "does not exist",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }
 
 /// The cache's key of a tree.
@@ -79,7 +115,7 @@ pub(super) fn checked_out(repository: &Path, hash: &str, tree: &Path) -> Result<
 pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
     need_git()?;
     let git = || {
-        let mut command = Command::new("git");
+        let mut command = not_led(Command::new("git"));
         command.arg("-C").arg(repository).env("LC_ALL", "C");
         command
     };
@@ -117,4 +153,19 @@ pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<
         stage.commit(&cache.place(Kind::Source, &key))?;
     }
     Sources::kept(cache, &key, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a hook, and in `git bisect run`, it would be another repository's revision.
+    #[test]
+    fn git_is_not_led_by_whoever_started_us() {
+        let git = not_led(Command::new("git"));
+        let removed: Vec<_> = git.get_envs().filter(|(_, value)| value.is_none()).collect();
+        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+            assert!(removed.iter().any(|(it, _)| *it == name), "{name}");
+        }
+    }
 }

@@ -275,10 +275,26 @@ pub(crate) fn prepare(recipe: &Recipe, cache: &Cache) -> Result<Prepared, Kernel
         (identity.join().unwrap_or_default(), sources)
     });
     let sources = sources?;
+    let (toolchain, identity) = match by_series(recipe, &sources)? {
+        Some(compiler) => {
+            let toolchain = Toolchain::find(&compiler, cache);
+            let identity = toolchain.identity();
+            (toolchain, identity)
+        }
+        None => (toolchain, identity),
+    };
     loaded.complete(recipe, &sources)?;
     let hash = loaded.hash(&sources, &identity);
     let slot = recipe.slot(&sources, &identity);
     Ok(Prepared { loaded, toolchain, identity, sources, hash, slot })
+}
+
+/// The compiler that the series of the source's version asks for, if it is another one than the recipe's. Nobody asks for gcc: it is what there
+/// is where nothing was said.
+fn by_series(recipe: &Recipe, sources: &Sources) -> Result<Option<Compiler>, KernelError> {
+    let (Patches::Matching(all), Compiler::Gcc) = (&recipe.series, &recipe.compiler) else { return Ok(None) };
+    let Some(folder) = wanted::of_series(all, &sources.series()) else { return Ok(None) };
+    Ok(Some(wanted::compiler_of(&folder)?).filter(|compiler| *compiler != recipe.compiler))
 }
 
 /// A series that is made for another version is most often why it does not apply.

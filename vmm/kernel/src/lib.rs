@@ -51,9 +51,11 @@ pub mod wanted;
 pub use base_config::Base;
 pub use build::jobs;
 pub use config::ConfigError;
-pub use error::{BuildFailed, KernelError};
+pub use debian::origin;
+pub use error::{BuildFailed, KernelError, NO_RUST};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
+pub use git::LED;
 pub use kernel::{Kernel, ensure, get, hash, patched, ready, slot, source, time_make};
 use kernel::{Prepared, prepare};
 

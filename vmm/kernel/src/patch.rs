@@ -6,7 +6,7 @@
 //! fit. They work on a scratch folder with the few files that the series touches: a patch that fails leaves no trace,
 //! and the build's tree changes only where the result differs from what is there.
 
-use super::{run, toolchain, tree};
+use super::{git, run, toolchain, tree};
 use base::cache::CacheError;
 use jail::{Budget, Limits, Refused, Sandbox, intake};
 use std::{
@@ -29,6 +29,22 @@ pub enum PatchError {
         series: Option<(PathBuf, usize)>,
         /// The system's answer.
         source: std::io::Error,
+    },
+    /// A line of the `series` file asks for what is not done here.
+    #[error(
+        "use the series {}: line {line} says `{option}` of {name}; only -p1 is known here, so make the patch with paths like a/FILE and \
+         b/FILE, in the direction in which it is to apply",
+        path.display()
+    )]
+    Option {
+        /// The `series` file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The patch.
+        name: String,
+        /// What it says.
+        option: String,
     },
     /// A path leads out of the source.
     #[error("use {}: it changes {}, which is outside of the source", patch.display(), file.display())]
@@ -138,22 +154,16 @@ pub struct Series {
 }
 
 impl Series {
-    /// Reads `folder/series`, one file name a line, `#` for comments, and the patches it names.
+    /// Reads `folder/series` as [`names`] does, and the patches it names.
     ///
     /// # Errors
-    /// [`PatchError::Unreadable`].
+    /// [`PatchError::Unreadable`], [`PatchError::Option`].
     pub fn load(folder: &Path) -> Result<Self, PatchError> {
         let list = folder.join("series");
-        let text = read(&list, None)?;
-        let text = String::from_utf8_lossy(&text);
         let mut patches = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            // As quilt does: options such as -p1 may follow the name.
-            let Some(name) = line.split('#').next().unwrap_or_default().split_whitespace().next() else {
-                continue;
-            };
+        for (line, name) in names(folder)? {
             let path = folder.join(name);
-            let text = read(&path, Some((list.clone(), index + 1)))?;
+            let text = read(&path, Some((list.clone(), line)))?;
             patches.push(Patch { path, text });
         }
         Ok(Self { patches })
@@ -241,6 +251,28 @@ impl Series {
     }
 }
 
+/// The patches that `folder/series` names, in order, and the lines at which it does: a file name a line, as quilt has it. Behind it options
+/// may follow, and a comment.
+///
+/// # Errors
+/// [`PatchError::Unreadable`]; [`PatchError::Option`] for one that would change what the patch does.
+pub fn names(folder: &Path) -> Result<Vec<(usize, String)>, PatchError> {
+    let path = folder.join("series");
+    let text = read(&path, None)?;
+    let mut names = Vec::new();
+    for (index, line) in String::from_utf8_lossy(&text).lines().enumerate() {
+        // Within a word it is a part of a name.
+        let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let Some(name) = words.next() else { continue };
+        if let Some(option) = words.find(|word| *word != "-p1") {
+            let (name, option) = (name.to_owned(), option.to_owned());
+            return Err(PatchError::Option { path, line: index + 1, name, option });
+        }
+        names.push((index + 1, name.to_owned()));
+    }
+    Ok(names)
+}
+
 /// `series` is where the file is named.
 fn read(path: &Path, series: Option<(PathBuf, usize)>) -> Result<Vec<u8>, PatchError> {
     let read = Limits::TEXT.wanted().and_then(|limits| intake::read_named(path, limits.file));
@@ -256,10 +288,7 @@ fn git_apply(patch: &Patch, scratch: &Path, sandbox: &Sandbox) -> Command {
     // Within somebody's repository, git would leave out what is not below its own folder.
     let ceiling = fs::canonicalize(scratch).ok().and_then(|path| path.parent().map(Path::to_owned));
     command.env("GIT_CEILING_DIRECTORIES", ceiling.unwrap_or_default());
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
-        command.env_remove(name);
-    }
-    command
+    git::not_led(command)
 }
 
 fn absolute(path: &Path) -> PathBuf {

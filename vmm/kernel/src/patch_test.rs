@@ -46,6 +46,23 @@ fn a_series_changes_and_makes_files_in_the_scratch_folder_only() {
     assert!(!setup.at("source/new.c").exists());
 }
 
+/// What quilt would do with them is another kernel.
+#[test]
+fn options_of_a_series_are_done_or_refused_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |text: &str| {
+        fs::write(folder.path().join("series"), text).unwrap();
+        names(folder.path()).map_err(|error| error.to_string())
+    };
+    let list = of("# ours\n\n1.patch -p1\t# why\nfix#2.patch\n  3.patch #4.patch\n").unwrap();
+    let wanted = [(3, "1.patch"), (4, "fix#2.patch"), (5, "3.patch")];
+    assert_eq!(list, wanted.map(|(line, name)| (line, name.to_owned())));
+    for option in ["-R", "-p0", "-p2"] {
+        let error = of(&format!("1.patch\n2.patch -p1 {option}\n")).unwrap_err();
+        assert!(error.contains(&format!("line 2 says `{option}` of 2.patch")), "{error}");
+    }
+}
+
 #[test]
 fn a_hunk_that_does_not_apply_is_shown_with_what_stands_there() {
     let setup = setup("one\n2\n3\n4\n5\n6\nseven\n", &[("1.patch", PATCH)]);

@@ -3,10 +3,11 @@
 use super::{
     base_config::{Base, LoadedBase},
     config::{self, ConfigError, Request},
-    patch::Series,
+    patch::{Patch, Series},
     source::Source,
     sources::{Sources, hex},
     toolchain::Compiler,
+    wanted::{of_series, series_of},
 };
 use crate::KernelError;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,30 @@ impl Recipe {
         Ok(Loaded { series, requests, base: self.base.load()? })
     }
 
+    /// A digest of what is done to the source, whichever that is: patches, configuration, compiler. Of series that go by the source's version,
+    /// all are taken.
+    ///
+    /// # Errors
+    /// A file that can't be read or makes no sense.
+    pub fn additions(&self) -> Result<String, KernelError> {
+        let mut loaded = self.load()?;
+        if let Patches::Matching(all) = &self.series {
+            for name in series_of(all) {
+                match Series::load(&all.join(&name)) {
+                    Ok(series) => loaded.series.patches.extend(series.patches),
+                    // Whoever builds with it will be told.
+                    Err(error) => {
+                        let text = error.to_string().into_bytes();
+                        loaded.series.patches.push(Patch { path: all.join(name), text });
+                    }
+                }
+            }
+        }
+        let mut digest = Sha256::new();
+        loaded.add(&[&loaded.base.identity, &format!("{:?}", self.compiler)], &mut digest);
+        Ok(hex(digest.finalize())[..16].to_owned())
+    }
+
     /// The name of a folder in which recipes that differ in a patch or a symbol are built one after the
     /// other, so that each finds most of its objects there. `toolchain` is its identity.
     pub(super) fn slot(&self, sources: &Sources, toolchain: &str) -> String {
@@ -110,26 +135,33 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the patches that only the source's version decides on.
+    /// Reads the patches that only the source's version decides on, and leaves out what is not for it.
     pub fn complete(&mut self, recipe: &Recipe, sources: &Sources) -> Result<(), KernelError> {
-        if let Patches::Matching(folder) = &recipe.series {
-            let folder = folder.join(sources.series());
-            if folder.join("series").is_file() {
-                self.series = Series::load(&folder)?;
-            }
+        if let Patches::Matching(folder) = &recipe.series
+            && let Some(folder) = of_series(folder, &sources.series())
+        {
+            self.series = Series::load(&folder)?;
         }
+        config::keep_for(&mut self.requests, &sources.version);
         Ok(())
     }
 
     /// The hash of everything that shapes the kernel. Comments and the order of symbols don't.
     pub fn hash(&self, sources: &Sources, toolchain: &str) -> String {
         let mut digest = Sha256::new();
+        let first = [FORMAT, &sources.identity, &sources.version, &self.base.identity, toolchain];
+        self.add(&first, &mut digest);
+        hex(digest.finalize())[..16].to_owned()
+    }
+
+    /// Adds these parts, the patches and the symbols to a digest.
+    fn add(&self, first: &[&str], digest: &mut Sha256) {
         let mut add = |part: &[u8]| {
             // Lengths keep the parts apart: "ab" + "c" is not "a" + "bc".
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         };
-        for part in [FORMAT, &sources.identity, &sources.version, &self.base.identity, toolchain] {
+        for part in first {
             add(part.as_bytes());
         }
         for patch in &self.series.patches {
@@ -139,7 +171,6 @@ impl Loaded {
             config::effective(&self.requests).into_iter().map(|it| (&it.symbol, &it.value)).collect();
         symbols.sort();
         add(format!("{symbols:?}").as_bytes());
-        hex(digest.finalize())[..16].to_owned()
     }
 }
 

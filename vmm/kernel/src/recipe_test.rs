@@ -1,5 +1,4 @@
 use super::*;
-use crate::patch::Patch;
 use std::path::Path;
 
 fn sources(identity: &str) -> Sources {
@@ -52,6 +51,35 @@ fn everything_that_shapes_a_kernel_is_in_its_hash() {
     let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
     assert_eq!(distinct.len(), hashes.len());
     assert!(hashes.iter().all(|hash| hash.len() == 16));
+}
+
+/// Whoever edits a patch or a fragment asks for something else, also where the source is not known yet.
+#[test]
+fn what_is_done_to_a_source_is_known_without_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join("kernel-patches").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let files = ["config/base.config", "6.12/1.patch", "7.3/2.patch"];
+    files.iter().for_each(|file| write(file, ""));
+    write("6.12/series", "1.patch\n");
+    write("7.3/series", "2.patch\n");
+    let recipe = standard(folder.path().to_str().unwrap());
+    let all = folder.path().join("kernel-patches");
+    let recipe = Recipe { series: Patches::Matching(all), ..recipe };
+    let mut known = vec![recipe.additions().unwrap()];
+    for (file, text) in files.iter().zip(["CONFIG_A=y\n", "a", "b"]) {
+        write(file, text);
+        known.push(recipe.additions().unwrap());
+    }
+    // One that makes no sense is nothing to those of other versions.
+    write("7.3/series", "2.patch -R\n");
+    known.push(recipe.additions().unwrap());
+    let distinct: std::collections::BTreeSet<_> = known.iter().collect();
+    assert_eq!(distinct.len(), 5);
+    assert_eq!(known.last(), Some(&recipe.additions().unwrap()));
 }
 
 #[test]

@@ -149,6 +149,39 @@ fn a_git_revision_is_exported_without_the_work_tree() {
 }
 
 #[test]
+fn a_folder_that_make_was_run_in_is_refused_with_the_easy_way_out() {
+    let (_folder, tree, cache) = setup();
+    fs::write(tree.join(".config"), "").unwrap();
+    let why = || Source::Folder(tree.clone()).resolve(&cache).unwrap_err().to_string();
+    assert!(!why().contains("#HEAD") && why().contains("mrproper"), "{}", why());
+    run(&tree, "git", &["init", "-q"]);
+    assert!(
+        why().contains(&format!("; `--source {}#HEAD` takes what is committed", tree.display())),
+        "{}",
+        why()
+    );
+}
+
+#[test]
+fn what_a_server_does_not_have_is_asked_for_in_vain_and_one_that_does_not_answer_is_this_machines() {
+    let (_folder, tree, cache) = setup();
+    run(&tree, "git", &["init", "-q"]);
+    run(&tree, "git", &["add", "."]);
+    run(&tree, "git", &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "m"]);
+    let get = |address: &str| {
+        let source = Source::Remote { address: address.to_owned(), revision: "nosuch".into() };
+        crate::KernelError::from(source.resolve(&cache).unwrap_err())
+    };
+    let error = get(&format!("file://{}", tree.display()));
+    assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+    let error = get(&format!("file://{}/none", tree.display()));
+    assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+    // Nobody listens there.
+    let error = get("http://127.0.0.1:1/linux.git");
+    assert_eq!(error.fault(), base::cache::Fault::Machine, "{error}");
+}
+
+#[test]
 fn of_a_packages_versions_in_the_cache_the_newest_is_taken() {
     let (_folder, _tree, cache) = setup();
     for version in ["6.12.9-1", "6.12.117-1~deb12u1", "6.12.20-1"] {

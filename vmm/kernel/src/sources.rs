@@ -1,6 +1,7 @@
 //! A source as it lies on the disk: unpacked, or the user's own.
 
 use super::{
+    debian,
     run::{self, Fed},
     toolchain,
     tree::Tree,
@@ -24,13 +25,34 @@ pub enum SourceError {
     /// The machine's apt doesn't know the package.
     #[error(
         "find the Debian package {package}: neither this machine's apt nor Debian's backports and sid know it; is the \
-         name right, and does `apt-get update` work?"
+         name right, and does `apt-get update` work? --source {} takes a kernel from elsewhere",
+        debian::tarball(package)
     )]
     NoPackage {
         /// Its name, perhaps with `=VERSION`.
         package: String,
     },
-    /// apt, dpkg-deb, tar or git failed.
+    /// Debian's archive can't be read.
+    #[error(
+        "find the Debian package {package}: this machine's apt names no archive of Debian, and {why}; \
+         VMM_DEBIAN_MIRROR=https://MIRROR/debian names one, and --source {} takes a kernel from elsewhere",
+        debian::tarball(package)
+    )]
+    NoArchive {
+        /// Its name.
+        package: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// apt or git did not get what is there.
+    #[error("{what}: {said}")]
+    Fetch {
+        /// The attempt, as a verb.
+        what: String,
+        /// In the tool's words.
+        said: String,
+    },
+    /// dpkg-deb, tar or git failed.
     #[error("{what}: {said}")]
     Tool {
         /// The attempt, as a verb.
@@ -52,8 +74,9 @@ pub enum SourceError {
     /// Somebody ran make in it.
     #[error(
         "build {} in a folder of its own: it holds a build of its own, whose files would be taken for parts of \
-         the source; keep its .config if you need it, then run `make mrproper` there",
-        .0.display()
+         the source; {}keep its .config if you need it, then run `make mrproper` there",
+        .0.display(),
+        committed(.0)
     )]
     NotClean(PathBuf),
     /// The server, or the way to it.
@@ -107,6 +130,17 @@ impl Sources {
     /// `6.12` of `6.12.117`: what series folders are called.
     pub fn series(&self) -> String {
         self.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// The easy way out of a folder that `make` was run in.
+fn committed(folder: &Path) -> String {
+    match folder.join(".git").exists() {
+        true => format!(
+            "`--source {}#HEAD` takes what is committed, and leaves the folder as it is; or ",
+            folder.display()
+        ),
+        false => String::new(),
     }
 }
 

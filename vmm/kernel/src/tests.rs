@@ -29,6 +29,20 @@ fn a_kernel_is_built_once_and_then_found() {
     assert_eq!(setup.compiled(), 1);
 }
 
+/// Else `--source FOLDER` would silently be built by gcc, with the patches of a series that asks for clang.
+#[test]
+fn the_series_of_the_sources_version_chooses_the_compiler() {
+    let mut setup = setup();
+    let all = tempfile::tempdir().unwrap();
+    write(&all.path().join("6.12/series"), "");
+    write(&all.path().join("6.12/recipe.yaml"), "compiler: rustc\n");
+    setup.recipe.series = Patches::Matching(all.path().to_owned());
+    let error = setup.ensure().unwrap_err().to_string();
+    assert!(error.contains("6.12/recipe.yaml"), "{error}");
+    fs::remove_file(all.path().join("6.12/series")).unwrap();
+    setup.ensure().unwrap();
+}
+
 #[test]
 fn the_users_tree_stays_as_it_is() {
     let setup = setup();

@@ -1,5 +1,6 @@
 //! The programs that a kernel is built with, and how make is told.
 
+use crate::debian;
 use base::cache::Cache;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -119,7 +120,7 @@ pub struct Purpose {
 /// Everything that make gets told beside the target.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
-    compiler: Compiler,
+    pub(crate) compiler: Compiler,
     path: std::ffi::OsString,
     /// Names and values.
     env: Vec<(&'static str, PathBuf)>,
@@ -245,6 +246,7 @@ impl Toolchain {
         let purpose = |name, missing| Purpose { name, missing };
         vec![
             purpose("kernels, modules in C", gcc),
+            purpose("kernels' sources", named(&debian::NEEDS)),
             purpose("kernels by clang (7.3)", lacking(clang.needs())),
             purpose("modules in Rust", rust),
             purpose("faster builds", named(&[("ccache", "ccache")])),
@@ -363,7 +365,12 @@ mod tests {
         assert_eq!(tools.find_program("sh"), None);
         let purposes = Toolchain::purposes(&cache);
         let names: Vec<&str> = purposes.iter().map(|purpose| purpose.name).collect();
-        assert!(names.contains(&"modules in Rust") && names.contains(&"kernels by clang (7.3)"), "{names:?}");
+        assert!(
+            names.contains(&"modules in Rust")
+                && names.contains(&"kernels' sources")
+                && names.contains(&"kernels by clang (7.3)"),
+            "{names:?}"
+        );
         // These tests themselves are built by them.
         let c = purposes.iter().find(|purpose| purpose.name == "kernels, modules in C").unwrap();
         assert!(!c.missing.iter().any(|(program, _)| program == "gcc" || program == "ld"), "{c:?}");

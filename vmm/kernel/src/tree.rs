@@ -245,10 +245,11 @@ fn read_folder(
     folders: &mut Vec<PathBuf>,
 ) -> Result<(), CacheError> {
     let path = root.join(folder);
+    let is_top = folder.as_os_str().is_empty();
     for entry in fs::read_dir(&path).map_err(CacheError::io("read", &path))? {
         let entry = entry.map_err(CacheError::io("read", &path))?;
         let file_name = entry.file_name();
-        if !is_source(&file_name) {
+        if !is_source(&file_name) || is_top && is_beside(&entry) {
             continue;
         }
         let name = folder.join(&file_name);
@@ -302,6 +303,31 @@ fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
 pub fn is_source(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name != b".git" && !PRODUCT_ENDINGS.iter().any(|ending| name.ends_with(ending.as_bytes()))
+}
+
+/// Where scenarios are that `vmm init` writes.
+const SCENARIOS: &str = "vmm";
+
+/// Whether something at the top of a source is a folder that lies there for others than its build: a hidden one, of tools and
+/// services, or one with scenarios and nothing that could be built. Whoever writes a line there has changed nothing in the source.
+fn is_beside(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        return false;
+    }
+    if name.as_bytes().starts_with(b".") {
+        return true;
+    }
+    let names = || fs::read_dir(entry.path()).into_iter().flatten().flatten().map(|inner| inner.file_name());
+    let ends = |name: &OsStr, endings: &[&str]| {
+        Path::new(name).extension().is_some_and(|it| endings.iter().any(|ending| it == *ending))
+    };
+    let is_built = |name: &OsStr| {
+        ["Makefile", "Kbuild"].iter().any(|it| name == *it) || ends(name, &["c", "h", "S", "rs", "mk"])
+    };
+    name == SCENARIOS
+        && names().any(|name| ends(&name, &["yaml", "yml"]))
+        && !names().any(|name| is_built(&name))
 }
 
 /// What becomes of a link in a copy.

@@ -103,6 +103,32 @@ fn products_and_repositories_are_no_part_of_a_source() {
     assert_eq!(tree.paths().collect::<Vec<_>>(), [Path::new("a.c")]);
 }
 
+/// A line in a scenario would have a kernel built anew.
+#[test]
+fn scenarios_and_hidden_folders_at_the_top_are_no_part_of_a_source() {
+    let setup = setup(&[
+        ("a.c", ""),
+        (".clang-format", ""),
+        ("deep/.hidden/b.h", ""),
+        ("deep/vmm/first.yaml", ""),
+        (".github/workflows/vmm.yml", ""),
+        ("vmm/first.yaml", "steps: []"),
+        ("vmm/data/input", ""),
+    ]);
+    let paths = |setup: &Setup| -> Vec<String> {
+        let tree = Tree::scan(&setup.from, jail::Limits::KERNEL).unwrap();
+        tree.paths().map(|path| path.display().to_string()).collect()
+    };
+    let source = [".clang-format", "a.c", "deep/.hidden/b.h", "deep/vmm/first.yaml"];
+    assert_eq!(paths(&setup), source);
+    // A driver may be called so, too.
+    write(&setup.from.join("vmm/core.c"), "");
+    assert_eq!(paths(&setup).len(), source.len() + 3);
+    fs::remove_file(setup.from.join("vmm/core.c")).unwrap();
+    fs::remove_file(setup.from.join("vmm/first.yaml")).unwrap();
+    assert_eq!(paths(&setup).len(), source.len() + 1);
+}
+
 #[test]
 fn links_inside_stay_and_those_to_nowhere_or_to_folders_outside_are_left_out() {
     let setup = setup(&[("a.c", "a")]);

@@ -6,9 +6,13 @@ use super::{
     source::Source,
     toolchain::Compiler,
 };
-use base::{project::PATCHES, wanted::Wanted};
+use base::{
+    project::{PATCHES, all_patches, of_patches},
+    wanted::Wanted,
+};
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -140,40 +144,37 @@ pub fn meant(wanted: &Wanted, project: &Path, kernels: &Path) -> Result<Meant, W
         return Err(WantedError::Conflict("a kernel", "a source", "either names what is to run"));
     }
     let series = wanted.kernel.as_deref().unwrap_or(DEFAULT_SERIES);
-    if wanted.source.is_none() && !patches.join(series).join("series").is_file() {
+    let named = of_series(&patches, series);
+    if wanted.source.is_none() && named.is_none() {
         return ready(wanted, series, &patches, kernels);
     }
     if wanted.modules.is_some() {
         return Err(WantedError::Conflict("modules", "a kernel that is built here", "it brings its own"));
     }
-    let (source, all, compiler) = match &wanted.source {
-        Some(source) => (named_source(wanted, source)?, Patches::Matching(patches.clone()), Compiler::Gcc),
-        None => {
-            if wanted.revision.is_some() {
-                return Err(WantedError::NoRepository(format!("linux-source-{series}")));
-            }
-            let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
-            let compiler = match defaults(&patches.join(series))?.compiler {
-                CompilerName::Gcc => Compiler::Gcc,
-                CompilerName::Llvm => llvm("1")?,
-            };
-            (source, Patches::Folder(patches.join(series)), compiler)
+    let (source, all) = match &wanted.source {
+        Some(source) => (named_source(wanted, source)?, Patches::Matching(patches.clone())),
+        None if wanted.revision.is_some() => {
+            return Err(WantedError::NoRepository(format!("linux-source-{series}")));
         }
+        None => {
+            let source = Source::Debian { package: format!("linux-source-{series}"), version: None };
+            (source, Patches::Folder(named.unwrap_or_else(|| patches.join(series))))
+        }
+    };
+    let all = named_series(wanted, &patches)?.unwrap_or(all);
+    let compiler = match (&wanted.llvm, &all) {
+        (Some(version), _) => llvm(version)?,
+        (None, Patches::Folder(folder)) => compiler_of(folder)?,
+        // Of a series that goes by the source's version, once that is known.
+        (None, Patches::None | Patches::Matching(_)) => Compiler::Gcc,
     };
     let base = named_base(wanted)?;
     let own = if base == Base::Tiny { "base" } else { "guest" };
-    let mut fragments = vec![patches.join(format!("config/{own}.config"))];
+    let mut fragments = vec![of_patches(&patches, &format!("config/{own}.config"))];
     for name in &wanted.fragments {
-        fragments.push(fragment(name, &patches.join("config"))?);
+        fragments.push(fragment(name, &patches)?);
     }
-    Ok(Meant::Recipe(Recipe {
-        source,
-        series: named_series(wanted, &patches)?.unwrap_or(all),
-        base,
-        fragments,
-        compiler: wanted.llvm.as_deref().map(llvm).transpose()?.unwrap_or(compiler),
-        apart: false,
-    }))
+    Ok(Meant::Recipe(Recipe { source, series: all, base, fragments, compiler, apart: false }))
 }
 
 /// A kernel that needs no building.
@@ -186,14 +187,15 @@ fn ready(wanted: &Wanted, name: &str, patches: &Path, kernels: &Path) -> Result<
         (wanted.llvm.is_some(), "a compiler"),
     ];
     let building = building.iter().find(|(asked, _)| *asked).map(|(_, what)| *what);
-    let meant = if Path::new(name).is_file() {
-        Meant::Foreign { image: name.into(), modules: wanted.modules.clone() }
-    } else {
-        Meant::Built(built(name, kernels).ok_or_else(|| WantedError::NoKernel {
-            name: name.to_owned(),
-            known: series_of(patches).join(", "),
-        })?)
-    };
+    let meant =
+        if Path::new(name).is_file() {
+            Meant::Foreign { image: name.into(), modules: wanted.modules.clone() }
+        } else {
+            Meant::Built(built(name, kernels).ok_or_else(|| WantedError::NoKernel {
+                name: name.to_owned(),
+                known: known_series(patches),
+            })?)
+        };
     match building {
         Some(what) => Err(WantedError::Conflict(what, "a finished kernel", "nothing is built then")),
         None => Ok(meant),
@@ -253,12 +255,19 @@ fn named_series(wanted: &Wanted, patches: &Path) -> Result<Option<Patches>, Want
     if name == "none" {
         return Ok(Some(Patches::None));
     }
-    let named = patches.join(name);
-    let path = if named.join("series").is_file() { named } else { PathBuf::from(name) };
+    Ok(Some(Patches::Folder(series_folder(name, patches)?)))
+}
+
+/// The folder of a series: one of the project's by its name, or any by its path. `patches` is where the project's are.
+///
+/// # Errors
+/// [`WantedError::NoSeries`].
+pub fn series_folder(name: &str, patches: &Path) -> Result<PathBuf, WantedError> {
+    let path = of_series(patches, name).unwrap_or_else(|| PathBuf::from(name));
     let why = match path.join("series") {
-        file if file.is_file() => return Ok(Some(Patches::Folder(path))),
+        file if file.is_file() => return Ok(path),
         _ if path.is_dir() => "it has no file `series`, which lists the patches in their order".to_owned(),
-        _ => format!("there is no such folder (known: {}; or none)", series_of(patches).join(", ")),
+        _ => format!("there is no such folder (known: {}; or none)", known_series(patches)),
     };
     Err(WantedError::NoSeries { path, why })
 }
@@ -321,18 +330,21 @@ fn llvm(version: &str) -> Result<Compiler, WantedError> {
     if compiler.is_there() { Ok(compiler) } else { Err(WantedError::NoClang(suffix)) }
 }
 
-fn fragment(name: &str, folder: &Path) -> Result<PathBuf, WantedError> {
-    let ready = folder.join(format!("{name}.config"));
+fn fragment(name: &str, patches: &Path) -> Result<PathBuf, WantedError> {
+    let ready = of_patches(patches, &format!("config/{name}.config"));
     if !name.contains('/') && ready.is_file() {
         return Ok(ready);
     }
     if Path::new(name).is_file() {
         return Ok(name.into());
     }
-    let known = names(folder, |path| {
+    let stem = |path: &Path| {
         let stem = path.file_name()?.to_str()?.strip_suffix(".config")?;
         (!matches!(stem, "base" | "guest")).then(|| stem.to_owned())
-    });
+    };
+    let folders = all_patches(patches).into_iter();
+    let known: BTreeSet<String> = folders.flat_map(|it| names(&it.join("config"), stem)).collect();
+    let known: Vec<String> = known.into_iter().collect();
     let nearest = known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
     let nearest = nearest.filter(|it| strsim::jaro(it, name) > 0.8);
     Err(WantedError::NoFragment {
@@ -340,6 +352,18 @@ fn fragment(name: &str, folder: &Path) -> Result<PathBuf, WantedError> {
         nearest: nearest.map_or(String::new(), |it| format!("; did you mean `{it}`?")),
         known: known.join(", "),
     })
+}
+
+/// A series' folder, by its name: the project's own, or one that the program brings.
+pub fn of_series(patches: &Path, name: &str) -> Option<PathBuf> {
+    let list = of_patches(patches, &format!("{name}/series"));
+    list.is_file().then(|| list.with_file_name("")).map(|folder| folder.components().collect())
+}
+
+/// All of them, for people.
+fn known_series(patches: &Path) -> String {
+    let all: BTreeSet<String> = all_patches(patches).iter().flat_map(|folder| series_of(folder)).collect();
+    all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The series that a project has.
@@ -370,6 +394,14 @@ pub fn built(hash: &str, kernels: &Path) -> Option<PathBuf> {
     match &found[..] {
         [one] => Some(kernels.join(one)),
         _ => None,
+    }
+}
+
+/// The compiler that the defaults in a series' folder name.
+pub(crate) fn compiler_of(series: &Path) -> Result<Compiler, WantedError> {
+    match defaults(series)?.compiler {
+        CompilerName::Gcc => Ok(Compiler::Gcc),
+        CompilerName::Llvm => llvm("1"),
     }
 }
 

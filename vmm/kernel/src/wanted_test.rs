@@ -153,6 +153,11 @@ fn a_series_may_choose_its_compiler() {
     let file = setup.folder.path().join("project/kernel-patches/7.3/recipe.yaml");
     fs::write(&file, "compiler: rustc\n").unwrap();
     assert!(setup.error(&Wanted::series("7.3")).contains("recipe.yaml"));
+    // Whoever uses the folder, by whatever option.
+    let named = Wanted { series: Some("7.3".into()), ..source(&setup.path("linux")) };
+    assert!(setup.error(&named).contains("recipe.yaml"));
+    let path = setup.path("project/kernel-patches/7.3");
+    assert!(setup.error(&Wanted { series: Some(path), ..Wanted::default() }).contains("recipe.yaml"));
     fs::write(&file, "compiler: gcc\n").unwrap();
     assert_eq!(setup.recipe(&Wanted::series("7.3")).compiler, Compiler::Gcc);
     let old = Wanted { llvm: Some("0".into()), ..Wanted::default() };

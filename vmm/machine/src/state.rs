@@ -7,6 +7,7 @@
 //!
 //! Registers keep the form in which KVM has them: it is fixed by KVM's API, and nobody here computes with them.
 
+mod tsc;
 mod vcpu;
 mod vm;
 

@@ -300,7 +300,7 @@ impl Processor for Vcpu {
         // What was set in the page would come after it.
         self.fd.clear_sync_dirty_reg(SyncReg::Register);
         self.page_is_current = false;
-        state::restore_vcpu(&self.fd, state)
+        state::restore_vcpu(&self.fd, &self.vm, state)
     }
 
     fn forgive(&self) {

@@ -69,6 +69,8 @@ pub struct Vm {
     slots: Mutex<Slots>,
     /// The first vCPU, which is made already.
     first: Mutex<Option<VcpuFd>>,
+    /// How far the time stamp counters are from the processor's, once the first vCPU was put back.
+    pub(crate) tsc_offset: Mutex<Option<u64>>,
     /// Outlives the fd's memory slots: KVM accesses it by address.
     memory: Memory,
 }
@@ -103,7 +105,16 @@ impl Vm {
             let _ = fd.enable_cap(&manual);
         }
         let (chips, slots) = (first.is_some(), Mutex::default());
-        let vm = Self { kvm, fd, chips, flags, slots, first: Mutex::new(first), memory };
+        let vm = Self {
+            kvm,
+            fd,
+            chips,
+            flags,
+            slots,
+            first: Mutex::new(first),
+            tsc_offset: Mutex::default(),
+            memory,
+        };
         vm.divide(&mut vm.slots(), &[])?;
         Ok(vm)
     }

@@ -10,4 +10,4 @@ mod build;
 mod makefile;
 pub mod preflight;
 
-pub use build::{Built, Module, ModuleError, build, look};
+pub use build::{Built, Module, ModuleError, build, look, sources};

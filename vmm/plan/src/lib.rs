@@ -20,4 +20,5 @@ pub mod needs;
 mod plan;
 
 pub use plan::{Bind, Call, Op, Operand, Plan, PlanStep, Role, Source, Warm, Watch, What};
-pub use scenario::model::Int;
+pub use scenario::model::{Data, Int};
+pub use scenario::result;

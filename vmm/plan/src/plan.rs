@@ -2,7 +2,7 @@
 
 use board::wire::{About, Code, GuardOrder, Spec};
 use protocol::Door;
-use scenario::model::Int;
+use scenario::model::{Data, Int};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -119,10 +119,10 @@ pub enum What {
     Run {
         /// Program and arguments; `${name}` in them stands for a bound value.
         argv: Vec<String>,
-        /// `NAME=value` each.
+        /// `NAME=value` each, with `${name}` as in the arguments.
         env: Vec<String>,
         /// Its standard input.
-        stdin: Vec<u8>,
+        stdin: Data,
         /// Whom it runs as; `None` is root.
         user: Option<u32>,
     },
@@ -187,8 +187,14 @@ pub enum Operand {
     Out(u32),
     /// A pointer to bytes that come back as data.
     InOut(Vec<u8>),
-    /// A pointer to a bound value, as so many little-endian bytes (1, 2, 4 or 8) that come back as data.
+    /// A pointer to bytes in which the values of names stand.
+    Data(Data),
+    /// How many bytes that are.
+    Length(Data),
+    /// A pointer to a bound value, as so many little-endian bytes (1, 2, 4 or 8).
     NamedIn(String, u8),
+    /// The same, which come back as data.
+    NamedInOut(String, u8),
     /// A device number of major and minor, as `mknod` takes it.
     Device(Box<Operand>, Box<Operand>),
 }

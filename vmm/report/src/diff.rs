@@ -17,7 +17,7 @@ const LEAST: Duration = Duration::from_millis(500);
 pub struct Difference {
     /// In words.
     pub text: String,
-    /// Something is worse: a failure that was none, or a finding that was not there.
+    /// Something is worse: a failure that was none, a finding that was not there, a scenario that did not run.
     pub is_worse: bool,
 }
 
@@ -64,7 +64,8 @@ pub fn diff(old: &Session, new: &Session) -> Difference {
         .filter(|run| !after.contains_key(&id(run)))
         .map(|run| format!("- {}", named(run)))
         .collect();
-    let is_worse = !worse.is_empty() || !findings.is_empty() || added_bad;
+    let lost = !gone.is_empty() || !new.finished;
+    let is_worse = !worse.is_empty() || !findings.is_empty() || added_bad || lost;
     let parts = [
         ("Fails now", worse),
         ("New findings", findings),
@@ -80,6 +81,9 @@ pub fn diff(old: &Session, new: &Session) -> Difference {
     }
     if text.is_empty() {
         text = "No difference.\n\n".to_owned();
+    }
+    if !new.finished {
+        text += "The new run was cut off before its end.\n\n";
     }
     let passed = |session: &Session| session.runs.iter().filter(|run| run.is_good()).count();
     let (was, is) = (passed(old), passed(new));

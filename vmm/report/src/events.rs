@@ -2,12 +2,16 @@
 //!
 //! Every line has `event` (what) and, but for the first and the last, `scenario` (the file).
 
-use crate::Reporter;
+use crate::{
+    Reporter,
+    record::Session,
+    target::{self, Target},
+};
 use judge::{Began, Judged};
 use serde_json::{Value, json};
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -21,24 +25,33 @@ pub struct Events {
 }
 
 impl Events {
-    /// A report at this path, which is emptied if it is a file. A pipe must have its reader.
+    /// A report at this path, which is emptied if it is a file. A pipe must have its reader soon.
     ///
     /// # Errors
     /// In words, why it can't be written.
     pub fn create(path: &Path) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("can't write the report {}: {error}", path.display());
-        if path.is_file() {
-            File::create(path).map_err(cannot)?;
-        }
-        let out = OpenOptions::new().append(true).create(true).open(path).map_err(cannot)?;
+        let out = match Target::at(path)? {
+            Target::File(file) => File::create(&file)
+                .and_then(|_| OpenOptions::new().append(true).open(&file))
+                .map_err(cannot)?,
+            Target::Stream(path) => target::opened(&path).map_err(cannot)?,
+        };
         Ok(Self { out, path: path.to_owned(), scenario: String::new(), passed: 0, ended: 0 })
     }
 
     fn tell(&mut self, value: &Value) -> io::Result<()> {
         // In one piece: whoever follows never sees half a line.
-        let written = self.out.write_all(format!("{value}\n").as_bytes());
+        let written = target::write_all(&mut self.out, format!("{value}\n").as_bytes());
         written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
+}
+
+/// All that happened in a run that ended before it began.
+pub fn aborted(session: &Session) -> String {
+    let why = session.unfinished().map(|why| (why.verdict.name(), why.reason));
+    let (verdict, reason) = why.unzip();
+    format!("{}\n", json!({ "event": "aborted", "verdict": verdict, "reason": reason }))
 }
 
 impl Reporter for Events {

@@ -2,20 +2,22 @@
 
 use crate::{
     Reporter,
-    record::{Session, Shard},
+    record::{Aborted, Session, Shard},
     target::Target,
 };
 use judge::{Began, Judged};
 use std::{
-    io,
+    fs, io,
     path::Path,
     time::{Duration, Instant},
 };
 
 /// Sessions of more steps have their files written more rarely, or writing them would take longer than the runs...
 const MANY: usize = 200;
-/// ...so that it takes no more than this part of the time.
+/// ...so that it takes no more than this part of the time...
 const SHARE: u32 = 20;
+/// ...but for the end of each run, as long as writing them takes no longer than this.
+const LITTLE: Duration = Duration::from_millis(100);
 
 /// Makes a file's text of all that is known.
 pub type Render = fn(&Session) -> String;
@@ -72,6 +74,24 @@ impl Files {
     }
 }
 
+/// Puts a report of a run that ended before anything was run in the place of a former run's, which would be taken for its. What is no report
+/// stays as it is: who mistyped may have named a scenario.
+pub fn abandon(path: &Path, render: Render, why: &Aborted) {
+    const HEAD: usize = 8;
+    let Ok(target @ Target::File(_)) = Target::at(path) else { return };
+    let mut session = Session::planned(&[]);
+    session.aborted = Some(why.clone());
+    let text = render(&session);
+    let may_go = match fs::read(path) {
+        Ok(before) => before.is_empty() || before.iter().take(HEAD).eq(text.as_bytes().iter().take(HEAD)),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if may_go {
+        // What could not be written is not there, which nobody takes for a pass; the run's own error is told.
+        let _ = target.write(text.as_bytes());
+    }
+}
+
 impl Reporter for Files {
     fn begin(&mut self, all: &[Began]) -> io::Result<()> {
         let shard = self.session.shard.take();
@@ -83,7 +103,7 @@ impl Reporter for Files {
 
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
         let news = self.session.event(judged);
-        let due = matches!(judged, Judged::Ended(_) | Judged::Settled(_))
+        let due = matches!(judged, Judged::Ended(_) | Judged::Settled(_)) && self.took < LITTLE
             || self.session.runs.iter().map(|run| run.steps.len()).sum::<usize>() <= MANY
             || self.written.is_none_or(|at| at.elapsed() > self.took * SHARE);
         if news && due {

@@ -39,11 +39,11 @@ impl GitHub {
         // The worst first: what counts against a kernel before what this machine could not do.
         let mut runs: Vec<&Run> =
             self.session.runs.iter().filter(|run| run.is_bad() || run.word() == "flaky").collect();
-        runs.sort_by_key(|run| match run.verdict() {
-            Some(Verdict::Infra | Verdict::BadInput | Verdict::Interrupted) => 1,
-            None => 2,
-            Some(Verdict::Pass) => 3,
-            Some(_) => 0,
+        runs.sort_by_key(|run| match run.counted() {
+            _ if run.verdict().is_none() => 2,
+            Verdict::Infra | Verdict::BadInput | Verdict::Interrupted => 1,
+            Verdict::Pass => 3,
+            _ => 0,
         });
         let all: Vec<String> = runs.iter().flat_map(|run| annotations(run)).collect();
         all.iter().take(MOST).try_for_each(|line| writeln!(self.out, "{line}"))?;
@@ -89,9 +89,9 @@ impl Reporter for GitHub {
 /// One line each: failed steps and expectations at the scenario's line, findings at their line of code.
 fn annotations(run: &Run) -> Vec<String> {
     let path = run.path();
-    if run.is_good() {
+    if run.word() == "flaky" {
         return vec![command(
-            "warning",
+            if run.is_bad() { "error" } else { "warning" },
             Some((&path, 1)),
             &format!("{}: flaky", run.title()),
             &run.remarks().join("\n"),

@@ -41,8 +41,8 @@ pub fn render(session: &Session) -> String {
             }
             body {
                 h1 { "vmm: " (good) " of " (all) " scenarios passed" }
-                @if !session.finished {
-                    p.bad { "The run is not over, or was cut off." }
+                @if let Some(why) = session.unfinished() {
+                    p.bad { (why.verdict.name()) ": " (escape(&why.reason)) }
                 }
                 @if let Some(shard) = &session.shard {
                     p { "Part " (shard.index) " of " (shard.of) "." }

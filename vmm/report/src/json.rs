@@ -10,6 +10,7 @@ pub use read::{ReadError, read};
 pub(crate) use scenario::{call, finding, start, step};
 
 use crate::record::{Run, Session};
+use judge::Verdict;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,18 +26,19 @@ pub fn render(session: &Session) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     session.runs.iter().for_each(|run| *counts.entry(run.word()).or_default() += 1);
     // The worst first, as exit codes rank them.
-    let rank = |run: &&Run| match run.verdict() {
-        _ if !run.is_bad() => 0,
-        Some(verdict) if verdict.is_against() => 4,
-        Some(judge::Verdict::BadInput) => 3,
-        Some(judge::Verdict::Interrupted) => 5,
+    let rank = |run: &&Run| match run.counted() {
+        Verdict::Pass => 0,
+        Verdict::BadInput => 3,
+        Verdict::Interrupted => 5,
+        verdict if verdict.is_against() => 4,
         _ => 2,
     };
     let worst = session.runs.iter().rev().max_by_key(rank).filter(|run| rank(run) > 0);
-    let verdict = match (session.finished, worst) {
-        (false, _) => "infra",
-        (true, None) => "pass",
-        (true, Some(run)) => run.verdict().map_or("infra", judge::Verdict::name),
+    let unfinished = session.unfinished();
+    let verdict = match (&unfinished, worst) {
+        (Some(why), _) => why.verdict.name(),
+        (None, None) => "pass",
+        (None, Some(run)) => run.counted().name(),
     };
     let shard = session.shard.as_ref();
     let whole = Whole {
@@ -44,8 +46,11 @@ pub fn render(session: &Session) -> String {
         vmm: env!("CARGO_PKG_VERSION"),
         verdict,
         finished: session.finished,
+        reason: session.aborted.as_ref().map(|aborted| &*aborted.reason),
         counts,
-        shard: shard.map(|shard| json!({ "index": shard.index, "of": shard.of, "plan": shard.plan })),
+        shard: shard.map(
+            |shard| json!({ "index": shard.index, "of": shard.of, "plan": shard.plan, "run": shard.run }),
+        ),
         scenarios: Runs(&session.runs),
     };
     let text = serde_json::to_string_pretty(&whole);
@@ -58,6 +63,7 @@ struct Whole<'a> {
     vmm: &'a str,
     verdict: &'a str,
     finished: bool,
+    reason: Option<&'a str>,
     counts: BTreeMap<&'a str, usize>,
     shard: Option<Value>,
     scenarios: Runs<'a>,

@@ -3,7 +3,7 @@
 //! A step that failed is a failure, one that was not run or whose failure is quarantined is skipped; tests that a step is made of are cases of their own. Of a run that came to something worse than its steps say (a
 //! splat, a hang, infra), a last case `verdict` has the reason: an error if it is no verdict against the kernel.
 
-use crate::record::{Run, Session};
+use crate::record::{Aborted, Run, Session};
 use base::text::escape;
 use judge::{JudgedStep, Outcome, StepVerdict, Subtest, Verdict};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -12,7 +12,17 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 pub fn render(session: &Session) -> String {
     let mut report = Report::new("vmm");
     report.add_test_suites(session.runs.iter().map(suite));
+    report.add_test_suites(session.unfinished().map(|why| without_end(&why)));
     report.to_string().unwrap_or_default()
+}
+
+/// Who counts failures must not take what ran until then for all.
+fn without_end(why: &Aborted) -> TestSuite {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type(why.verdict.name()).set_message(escape(&why.reason));
+    let mut suite = TestSuite::new("vmm");
+    suite.add_test_case(TestCase::new("verdict", status));
+    suite
 }
 
 fn suite(run: &Run) -> TestSuite {
@@ -75,7 +85,13 @@ fn part(run: &Run, prefix: &str, subtest: &Subtest) -> TestCase {
 
 fn verdict(run: &Run) -> TestCase {
     let status = match run.verdict() {
-        Some(Verdict::Pass) => TestCaseStatus::success(),
+        Some(Verdict::Pass) if !run.is_bad() => TestCaseStatus::success(),
+        // It passed, and not at once.
+        Some(Verdict::Pass) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_type(run.word()).set_message(escape(&run.remarks().join("; ")));
+            status
+        }
         // Known, and nobody's new trouble.
         Some(_) if !run.is_bad() => {
             let mut status = TestCaseStatus::skipped();

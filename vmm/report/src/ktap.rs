@@ -27,6 +27,9 @@ pub fn render(session: &Session) -> String {
         }
         text += &format!("{ok} {} {}{directive}\n", index + 1, name(&run.title()));
     }
+    if let Some(why) = session.unfinished() {
+        text += &format!("Bail out! {}\n", name(&why.reason));
+    }
     text
 }
 

@@ -30,7 +30,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use files::{Files, Render};
+pub use files::{Files, Render, abandon};
 use judge::{Began, Judged};
 pub use reporters::Reporters;
 use std::io;

@@ -15,6 +15,9 @@ const LINES: usize = 30;
 pub fn render(session: &Session) -> String {
     let passed = session.runs.iter().filter(|run| run.is_good()).count();
     let mut text = format!("## vmm: {passed} of {} scenarios passed\n\n", session.runs.len());
+    if let Some(why) = session.unfinished() {
+        text += &format!("**{}**: {}\n\n", why.verdict, cell(&why.reason));
+    }
     text += "| scenario | verdict | steps | kernel | time | reason |\n|---|---|---|---|---|---|\n";
     session.runs.iter().for_each(|run| text += &row(run));
     session.runs.iter().for_each(|run| text += &own_tests(run));
@@ -28,7 +31,8 @@ fn row(run: &Run) -> String {
     let kernel = run.kernel.as_ref().and_then(|kernel| kernel.release.clone()).unwrap_or_default();
     let mark = if run.word() == "pass" { "pass".to_owned() } else { format!("**{}**", run.word()) };
     let reason = (!run.is_good()).then(|| run.reason());
-    let reason = reason.into_iter().chain(run.remarks()).collect::<Vec<_>>().join("; ");
+    let reason = reason.into_iter().filter(|reason| !reason.is_empty());
+    let reason = reason.chain(run.remarks()).collect::<Vec<_>>().join("; ");
     format!(
         "| {} | {mark} | {good} of {} | {} | {} | {} |\n",
         cell(&run.title()),

@@ -1,6 +1,6 @@
 //! Several reports as one: the parts of a run that several machines shared, or runs of different scenarios.
 
-use crate::record::Session;
+use crate::record::{Session, Shard};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -18,9 +18,14 @@ pub enum MergeError {
     Mixed(String, String),
     /// Parts of different runs.
     #[error(
-        "{0} and {1} are parts of different runs: other scenarios, other times, or another number of parts"
+        "{0} and {1} are parts of different runs: other scenarios, kernels, options or times, another vmm, or another number of parts"
     )]
     Other(String, String),
+    /// Parts of runs that have different names.
+    #[error(
+        "{0} and {1} are parts of different runs, {2} and {3}: remove what a former run left, and run again what is missing"
+    )]
+    Former(String, String, String, String),
     /// The same part.
     #[error("{0} and {1} are the same part")]
     Twice(String, String),
@@ -59,6 +64,11 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
             (Some(here), Some(there)) if (here.of, &here.plan) != (there.of, &there.plan) => {
                 return Err(MergeError::Other(first.clone(), name.clone()));
             }
+            (Some(here), Some(there)) if here.run != there.run => {
+                let run =
+                    |shard: &Shard| shard.run.clone().unwrap_or_else(|| "one without a name".to_owned());
+                return Err(MergeError::Former(first.clone(), name.clone(), run(here), run(there)));
+            }
             (Some(_), Some(part)) => {
                 if let Some(known) = parts.insert(part.index, name) {
                     return Err(MergeError::Twice(known.clone(), name.clone()));
@@ -78,6 +88,7 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
         }
     }
     let mut whole = Session::planned(&[]);
+    whole.aborted = all.iter().find_map(|(_, session)| session.aborted.clone());
     whole.finished = all.iter().all(|(_, session)| session.finished);
     let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
     for (name, session) in all {

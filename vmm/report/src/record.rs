@@ -20,10 +20,21 @@ pub struct Session {
     pub runs: Vec<Run>,
     /// Nothing more comes.
     pub finished: bool,
+    /// Why it ended before anything ran.
+    pub aborted: Option<Aborted>,
     /// The part of a greater whole that it is.
     pub shard: Option<Shard>,
     /// Which of them runs, or ran last.
     current: Option<usize>,
+}
+
+/// Why nothing could be run, or not all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// In words.
+    pub reason: String,
 }
 
 /// A part of a run that several machines share.
@@ -35,6 +46,8 @@ pub struct Shard {
     pub of: u32,
     /// A hash of the whole, and of who does what: parts of one run agree on it.
     pub plan: String,
+    /// What the run is called, where it has a name: a former one of the same may have left its parts.
+    pub run: Option<String>,
 }
 
 /// One scenario, on one kernel.
@@ -70,14 +83,23 @@ pub struct Run {
     pub earlier: Vec<Attempt>,
     /// What all attempts together came to.
     pub settled: Option<Settled>,
-    /// The first attempt that did not pass, where several count.
-    failed: Option<Box<Run>>,
+    /// Of the attempts that did not pass, the first of each verdict.
+    failed: Vec<Run>,
 }
 
 impl Session {
     /// Before anything runs.
     pub fn planned(all: &[Began]) -> Self {
         Self { runs: all.iter().map(Run::planned).collect(), ..Self::default() }
+    }
+
+    /// What a session without an end comes to, and why it has none; nothing for one that has.
+    pub fn unfinished(&self) -> Option<Aborted> {
+        let cut_off = || Aborted {
+            verdict: Verdict::Infra,
+            reason: "the run is not over, or was cut off before its end".to_owned(),
+        };
+        (!self.finished).then(|| self.aborted.clone().unwrap_or_else(cut_off))
     }
 
     /// Takes what happened. Returns whether there is something new for a file.
@@ -116,7 +138,7 @@ impl Run {
             report: None,
             earlier: Vec::new(),
             settled: None,
-            failed: None,
+            failed: Vec::new(),
         }
     }
 
@@ -126,22 +148,24 @@ impl Run {
     }
 
     fn begin(&mut self, began: &Began) {
-        let before = std::mem::replace(self, Self::planned(began));
+        let mut before = std::mem::replace(self, Self::planned(began));
         self.begun = true;
         if !before.begun {
             return;
         }
-        self.failed.clone_from(&before.failed);
-        self.earlier.clone_from(&before.earlier);
+        self.failed = std::mem::take(&mut before.failed);
+        self.earlier = std::mem::take(&mut before.earlier);
         self.earlier.extend(before.report.as_ref().map(|report| Attempt {
             verdict: report.verdict,
             reason: report.reason.clone(),
             ran: report.ran,
             // What it was good for is told at the end.
             then: Then::Counts,
+            known: None,
         }));
-        if self.failed.is_none() && before.verdict() != Some(Verdict::Pass) {
-            self.failed = Some(Box::new(before));
+        let verdict = before.verdict();
+        if verdict != Some(Verdict::Pass) && self.failed.iter().all(|run| run.verdict() != verdict) {
+            self.failed.push(before);
         }
     }
 
@@ -194,13 +218,14 @@ impl Run {
 
     /// Of several attempts that count, the one is shown that decided.
     fn settle(&mut self, settled: &Settled) {
-        let differs = self.report.as_ref().map(|report| report.verdict) != Some(settled.verdict);
-        if let Some(failed) = self.failed.take()
-            && differs
+        let is_it = |run: &Run| run.verdict() == Some(settled.verdict);
+        let failed = std::mem::take(&mut self.failed);
+        if !is_it(self)
+            && let Some(decided) = failed.into_iter().find(is_it)
         {
-            *self = *failed;
+            *self = decided;
         }
-        (self.failed, self.settled) = (None, Some(settled.clone()));
+        self.settled = Some(settled.clone());
     }
 
     /// The verdict; a run without an end was cut off, or not begun.
@@ -211,14 +236,22 @@ impl Run {
         }
     }
 
-    /// Whether it passed, at once or not.
-    pub fn is_good(&self) -> bool {
-        self.verdict() == Some(Verdict::Pass)
+    /// What the exit code is made of. What did not run is nobody's pass.
+    pub fn counted(&self) -> Verdict {
+        match &self.settled {
+            Some(settled) => settled.counted,
+            None => self.verdict().unwrap_or(Verdict::Infra),
+        }
     }
 
-    /// Whether it is held against somebody: it did not pass, and nobody knew of it.
+    /// Whether it passed, at once or not.
+    pub fn is_good(&self) -> bool {
+        self.verdict() == Some(Verdict::Pass) && !self.is_bad()
+    }
+
+    /// Whether it is held against somebody: it did not pass, and nobody knew of it; or not at once, where that is asked for.
     pub fn is_bad(&self) -> bool {
-        !self.is_good() && self.settled.as_ref().is_none_or(|settled| settled.quarantined.is_none())
+        self.counted() != Verdict::Pass
     }
 
     /// The verdict in a word.

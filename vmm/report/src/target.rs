@@ -15,7 +15,7 @@ use std::{
 };
 
 /// A pipe that nobody reads for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// A place for a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,9 +106,12 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Writes to what may have no reader, or a slow one, and never waits for longer than [`PATIENCE`].
-fn stream(path: &Path, mut bytes: &[u8]) -> io::Result<()> {
-    let mut file = opened(path)?;
+fn stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_all(&mut opened(path)?, bytes)
+}
+
+/// Writes to what may have a slow reader, and never waits for longer than [`PATIENCE`].
+pub(crate) fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     let mut last = Instant::now();
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -132,8 +135,8 @@ fn stream(path: &Path, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A FIFO can be opened for writing once somebody reads it (fifo(7)).
-fn opened(path: &Path) -> io::Result<File> {
+/// A FIFO can be opened for writing once somebody reads it (fifo(7)), which is not waited for longer than [`PATIENCE`].
+pub(crate) fn opened(path: &Path) -> io::Result<File> {
     const O_NONBLOCK: i32 = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let start = Instant::now();
     loop {

@@ -268,21 +268,24 @@ fn session() -> (Vec<judge::Began>, Vec<Judged>) {
         let all: Vec<Judged> = all.into_iter().map(renamed).collect();
         let Some(Judged::Ended(report)) = all.last() else { panic!("no end") };
         let (verdict, reason, ran) = (report.verdict, report.reason.clone(), report.ran);
-        (all, judge::Attempt { verdict, reason, ran, then: judge::Then::Counts })
+        (all, judge::Attempt { verdict, reason, ran, then: judge::Then::Counts, known: None })
     };
     let settled = |attempts: Vec<judge::Attempt>| judge::Settled::of(attempts);
     let mut all = Vec::new();
-    let one =
-        |all: &mut Vec<Judged>, scenario: &scenario::Scenario, passes: bool, variant: &str, known: bool| {
-            let (events, attempt) = attempt(events(scenario, passes), 1, variant);
-            all.extend(events);
-            let quarantined = known.then(|| judge::Quarantined {
-                reason: "it is slow".into(),
-                owner: "ann".into(),
-                until: "2026-12-31".into(),
-            });
-            all.push(Judged::Settled(Box::new(judge::Settled { quarantined, ..settled(vec![attempt]) })));
-        };
+    let one = |all: &mut Vec<Judged>,
+               scenario: &scenario::Scenario,
+               passes: bool,
+               variant: &str,
+               known: bool| {
+        let (events, attempt) = attempt(events(scenario, passes), 1, variant);
+        all.extend(events);
+        let quarantined = known.then(|| judge::Quarantined {
+            reason: "it is slow".into(),
+            owner: "ann".into(),
+            until: "2026-12-31".into(),
+        });
+        all.push(Judged::Settled(Box::new(settled(vec![judge::Attempt { known: quarantined, ..attempt }]))));
+    };
     one(&mut all, &good, true, "6.12", false);
     one(&mut all, &bad, false, "6.12", false);
     let (first, mut failed) = attempt(events(&bad, false), 1, "7.3");

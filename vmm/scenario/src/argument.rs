@@ -3,7 +3,7 @@
 use super::model::{Argument, Layout, Num, Origin, Pointer, Span};
 use super::node::{Node, Value};
 use super::reader::Reader;
-use super::value::{TYPES, parse_int, reference};
+use super::value::{TYPES, leading_nought, parse_int, reference, type_named};
 use base::diagnostic::Diagnostic;
 
 const POINTERS: &[(&str, Pointer)] =
@@ -26,11 +26,6 @@ impl Argument {
             Self::Num(_) | Self::Text(_) | Self::In(_) | Self::InNumber(..) | Self::Pointer(_) => None,
         }
     }
-
-    /// Whether the agent brings its bytes back, wanted or not: the position of later buffers depends on it.
-    pub fn comes_back(&self) -> bool {
-        self.layout().is_some() || matches!(self, Self::InNumber(Num::Name(_), _))
-    }
 }
 
 /// What the named buffers of a call's arguments are, as positions in what comes back.
@@ -41,7 +36,7 @@ pub fn origins(args: &[Read]) -> Vec<(String, Span, Origin)> {
         if let (Some((name, span)), Some(layout)) = (&read.name, read.argument.layout()) {
             names.push((name.clone(), span.clone(), Origin::Data(position, layout)));
         }
-        position += usize::from(read.argument.comes_back());
+        position += usize::from(read.argument.layout().is_some());
     }
     names
 }
@@ -55,12 +50,23 @@ impl Reader<'_> {
             Value::Scalar { text, plain } => match (reference(text), parse_int(text)) {
                 (Some(_), _) => Argument::Num(self.num(node, "a number")?),
                 (None, Some(number)) if *plain => Argument::Num(Num::Int(number)),
+                (None, None) if *plain && is_doubtful(text) => return self.doubtful(node, text),
                 _ => Argument::Text(self.template(node, "a string")?),
             },
             Value::Map(_) => return self.described_argument(node),
             Value::List(_) => return self.expected(node, EXAMPLES),
         };
         Some(Read { argument, name: None })
+    }
+
+    /// What a C compiler would take for a number: as a text it would be a pointer, and nobody would see why.
+    fn doubtful<T>(&mut self, node: &Node, text: &str) -> Option<T> {
+        let error =
+            Diagnostic::new(&node.span, format!("`{text}` is no number here, and hardly meant as a text"));
+        self.error(match leading_nought(text) {
+            Some(digits) => error.help(format!("write `0o{digits}` for a number in octal, `{digits}` for one in decimal")),
+            None => error.help(format!("write the number, like `2` or `0x400`; put it into quotes if it is the text that is meant: `\"{text}\"`")),
+        })
     }
 
     fn described_argument(&mut self, node: &Node) -> Option<Read> {
@@ -132,6 +138,22 @@ impl Reader<'_> {
                 Some(if back { Argument::InOutNumber(number, int) } else { Argument::InNumber(number, int) })
             }
             Layout::Bytes(size) => {
+                if let Value::Scalar { text, plain: true } = &content.value
+                    && (parse_int(text).is_some() || reference(text).is_some())
+                {
+                    let name = if back { "inout" } else { "in" };
+                    let int = match size {
+                        1 => "u8",
+                        2 => "u16",
+                        4 => "u32",
+                        _ => "u64",
+                    };
+                    let error =
+                        Diagnostic::new(&content.span, format!("a number has a type, and {size} is none"));
+                    return self.error(error.help(format!(
+                        "write `{{{name}: {int}, value: {text}}}`, or `\"{text}\"` if it is the text that is meant"
+                    )));
+                }
                 let mut bytes = self.bytes(content, "the value")?;
                 if bytes.len() > size as usize {
                     return self.error(Diagnostic::new(
@@ -146,20 +168,31 @@ impl Reader<'_> {
     }
 
     fn layout(&mut self, node: &Node) -> Option<Layout> {
-        match node.text() {
-            Some(text) if parse_int(text).is_some() => {
-                self.size(node, "the size of a buffer in bytes").map(Layout::Bytes)
-            }
-            Some(text) if TYPES.iter().all(|(name, _)| *name != text) => self.error(
+        let text = node.text().unwrap_or_default();
+        if parse_int(text).is_some() {
+            return self.size(node, "the size of a buffer in bytes").map(Layout::Bytes);
+        }
+        match type_named(text) {
+            Some(int) => Some(Layout::Number(int)),
+            None if node.text().is_none() => self.expected(node, "a type like `long` or a size in bytes"),
+            None => self.error(
                 Diagnostic::new(
                     &node.span,
                     format!("expected a type like `long` or a size in bytes, found `{text}`"),
                 )
                 .nearest(text, TYPES.iter().map(|(name, _)| *name)),
             ),
-            _ => self.int_type(node).map(Layout::Number),
         }
     }
+}
+
+/// Whether a text looks like a number or a constant of C.
+fn is_doubtful(text: &str) -> bool {
+    let number = text.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c));
+    let is_constant = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "_| ".contains(c);
+    let constant =
+        text.starts_with(|c: char| c.is_ascii_uppercase()) && text.len() > 1 && text.chars().all(is_constant);
+    number || constant || matches!(text, "true" | "false")
 }
 
 const EXAMPLES: &str =

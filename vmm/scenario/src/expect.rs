@@ -73,7 +73,13 @@ impl Reader<'_> {
     fn value_or_errno(&mut self, node: &Node) -> Option<Want> {
         let text = node.text().unwrap_or_default();
         if reference(text).is_some() || parse_int(text).is_some() {
-            return self.interval(node, "a number").map(Want::Returns);
+            let mut range = self.interval(node, "a number")?;
+            for bound in [&mut range.low, &mut range.high].into_iter().flatten() {
+                if let Num::Int(number) = bound {
+                    *number = as_returned(*number).into();
+                }
+            }
+            return Some(Want::Returns(range));
         }
         if text.starts_with('E') {
             return self.errno(node).map(Want::Errno);
@@ -138,6 +144,14 @@ impl Reader<'_> {
             Results::Program => PROGRAM,
         };
         let mut wants: Vec<(usize, Want)> = Vec::new();
+        if !known.contains(&"data")
+            && let Some(node) = fields.take("data")
+        {
+            self.errors.push(
+                Diagnostic::new(&node.span, "this step brings no data back that could be compared")
+                    .help("a system call does if it has a buffer for it, like `{out: 16}`; what a program prints is its `stdout`"),
+            );
+        }
         if let (Some(_), Some(_)) = (fields.take("returns"), fields.take("errno")) {
             self.errors.push(Diagnostic::new(
                 &fields.span,
@@ -183,7 +197,11 @@ impl Reader<'_> {
                 ),
             }
         }
-        let endings = EndingKind::NAMES.iter().map(|(name, _)| *name);
+        // No step can bring about the other one.
+        let endings = EndingKind::NAMES
+            .iter()
+            .filter(|(_, kind)| *kind != EndingKind::BootFailed)
+            .map(|(name, _)| *name);
         let known: Vec<&str> =
             known.iter().copied().chain(names.iter().map(|name| &*name.0)).chain(endings).collect();
         fields.end(self, &known);
@@ -207,20 +225,20 @@ impl Reader<'_> {
     fn text_checks(&mut self, node: &Node) -> Vec<Text> {
         const WAYS: &[&str] = &["equals", "contains", "lacks", "matches", "bytes"];
         if !matches!(node.value, Value::Map(_)) {
-            return self.bytes(node, "text").map(Text::Equals).into_iter().collect();
+            return self.data(node, "text").map(Text::Equals).into_iter().collect();
         }
         let Some(mut fields) = self.fields(node, "a comparison") else { return Vec::new() };
         let mut checks = Vec::new();
         for &way in WAYS {
             let Some(node) = fields.take(way) else { continue };
-            for node in self.items(node, "text or a list of texts").unwrap_or_default() {
+            for node in self.some_items(node, "text or a list of texts").unwrap_or_default() {
                 checks.extend(match way {
                     "contains" | "lacks" | "matches" if self.is_empty(node) => None,
-                    "equals" => self.bytes(node, "text").map(Text::Equals),
-                    "contains" => self.bytes(node, "text").map(Text::Contains),
-                    "lacks" => self.bytes(node, "text").map(Text::Lacks),
-                    "bytes" => self.hex(node).map(Text::Equals),
-                    _ => self.regex(node).map(Text::Matches),
+                    "equals" => self.data(node, "text").map(Text::Equals),
+                    "contains" => self.data(node, "text").map(Text::Contains),
+                    "lacks" => self.data(node, "text").map(Text::Lacks),
+                    "bytes" => self.hex(node).map(|bytes| Text::Equals(bytes.into())),
+                    _ => self.telling_regex(node).map(Text::Matches),
                 });
             }
         }
@@ -233,7 +251,11 @@ impl Reader<'_> {
 
     /// Whether a text is empty, which every other text contains: that is an error.
     fn is_empty(&mut self, node: &Node) -> bool {
-        let empty = node.text() == Some("");
+        let no_bytes = |(_, value): &(Node, Node)| value.text().is_some_and(|text| text.trim().is_empty());
+        let empty = match &node.value {
+            Value::Map(entries) => entries.iter().any(no_bytes),
+            _ => node.text() == Some(""),
+        };
         if empty {
             let error =
                 Diagnostic::new(&node.span, "an empty text is part of every text, so this says nothing");
@@ -250,6 +272,11 @@ impl Reader<'_> {
                 return self.error(Diagnostic::new(&node.span, format!("nothing happens {number} times")));
             }
         }
+        if interval == (Interval { low: Some(Num::Int(0)), high: None }) {
+            let error =
+                Diagnostic::new(&node.span, "everything happens at least 0 times, so this says nothing");
+            return self.error(error.help("write `{at-least: 1}`, or `0` for never"));
+        }
         Some(interval)
     }
 
@@ -258,12 +285,12 @@ impl Reader<'_> {
         const WAYS: &[&str] = &["has", "lacks", "matches"];
         let mut wants = Vec::new();
         let mut add = |reader: &mut Self, way: &str, node: &Node| {
-            for node in reader.items(node, "a text or a list of texts").unwrap_or_default() {
+            for node in reader.some_items(node, "a text or a list of texts").unwrap_or_default() {
                 let want = match way {
                     _ if reader.is_empty(node) => None,
-                    "has" => reader.text(node, "a text").map(LogWant::Has),
-                    "lacks" => reader.text(node, "a text").map(LogWant::Lacks),
-                    _ => reader.regex(node).map(LogWant::Matches),
+                    "has" => reader.data(node, "a text").map(LogWant::Has),
+                    "lacks" => reader.data(node, "a text").map(LogWant::Lacks),
+                    _ => reader.telling_regex(node).map(LogWant::Matches),
                 };
                 let line = reader.line(&node.span);
                 wants.extend(want.map(|want| (want, line)));
@@ -271,6 +298,12 @@ impl Reader<'_> {
         };
         if let Value::Map(_) = node.value {
             let Some(mut fields) = self.fields(node, "`log`") else { return wants };
+            if fields.keys().next().is_none() {
+                self.expected::<()>(
+                    node,
+                    "text that the kernel logs, or a map like `{has: text, lacks: BUG}`",
+                );
+            }
             for &way in WAYS {
                 if let Some(node) = fields.take(way) {
                     add(self, way, node);
@@ -287,7 +320,22 @@ impl Reader<'_> {
     pub fn run_expect(&mut self, node: &Node) -> Option<RunExpect> {
         let mut fields = self.fields(node, "the run's `expect`")?;
         let ending = self.ending(&mut fields);
-        let log = fields.take("log").map(|node| self.log(node)).unwrap_or_default();
+        let log = fields.take("log").map(|node| (self.log(node), &node.span));
+        for want in log.iter().flat_map(|(wants, _)| wants) {
+            if let (LogWant::Has(data) | LogWant::Lacks(data), _) = want
+                && let Some(name) = data.names().next()
+                && let Some((_, span)) = &log
+            {
+                let error = Diagnostic::new(
+                    span,
+                    format!(
+                        "the log of the whole run can't be compared with `${name}`, which has its value later"
+                    ),
+                );
+                self.errors.push(error.help("expect it of the step in which it is logged"));
+            }
+        }
+        let log = log.map(|(wants, _)| wants).unwrap_or_default();
         let syscalls = fields.take("syscalls").map(|node| self.calls(node)).unwrap_or_default();
         let taint = fields.take("taint").and_then(|node| Some((self.taint(node)?, self.line(&node.span))));
         let clean = fields.take("clean").map(|node| (self.places(node), self.line(&node.span)));
@@ -322,11 +370,20 @@ impl Reader<'_> {
     fn calls(&mut self, node: &Node) -> Vec<CallExpect> {
         let Some(mut fields) = self.fields(node, "`syscalls`") else { return Vec::new() };
         let calls = fields.rest();
+        if calls.is_empty() {
+            self.expected::<()>(node, "calls and how often they are made, like `{openat: 2}`");
+        }
         calls
             .into_iter()
             .filter_map(|(name, key, node)| {
                 let call = match parse_int(name) {
-                    Some(nr) => CallName::Nr(u64::try_from(nr).ok()?),
+                    Some(nr) => match u64::try_from(nr) {
+                        Ok(nr) => CallName::Nr(nr),
+                        Err(_) => {
+                            return self
+                                .error(Diagnostic::new(key, format!("no system call has the number {nr}")));
+                        }
+                    },
                     None => CallName::Name(name.to_owned(), key.clone()),
                 };
                 let line = self.line(key);
@@ -371,10 +428,15 @@ impl Reader<'_> {
             return self.expected(node, "everything that the call returned, like `[0, EFAULT]`");
         };
         let one = |this: &mut Self, item: &Node| match item.text().and_then(parse_int) {
-            Some(number) => i64::try_from(number).ok(),
+            Some(number) => Some(as_returned(number)),
             None => this.errno(item).map(|errno| -i64::from(errno.0)),
         };
         let values = list.iter().map(|item| one(self, item)).collect::<Option<Vec<_>>>()?;
         Some((values, self.line(&node.span)))
     }
+}
+
+/// What a call returns as this number: above the largest `long` it is the two's complement of a negative one.
+fn as_returned(number: i128) -> i64 {
+    number as i64
 }

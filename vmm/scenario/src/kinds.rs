@@ -1,14 +1,13 @@
 //! The kinds of steps. A new one is an entry in [`KINDS`], a reader here, an [`Action`] and its lowering.
 
-use super::argument::origins;
+use super::argument::{Read, origins};
 use super::expect::Results;
-use super::model::{
-    Action, Argument, CallName, NOBODY, Node as Special, Num, Origin, Pointer, ROOT, SCRIPT, Span,
-};
+use super::model::{Action, Argument, CallName, Data, Node as Special, Num, Origin, Params, Pointer, Span};
 use super::node::{Node, Value};
+use super::program::{run, script};
 use super::reader::{Fields, Reader};
 use super::request;
-use super::value::{parse_int, reference};
+use super::value::parse_int;
 use base::diagnostic::Diagnostic;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
@@ -82,11 +81,7 @@ fn insmod(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Opt
     Parts::value(Action::Insmod { module, params })
 }
 
-fn with_params(
-    reader: &mut Reader<'_>,
-    value: &Node,
-    fields: &mut Fields<'_>,
-) -> Option<(String, Vec<(String, String)>)> {
+fn with_params(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<(String, Params)> {
     let params = match fields.take("params") {
         Some(node) => params(reader, node),
         None => Some(Vec::new()),
@@ -104,7 +99,11 @@ fn modprobe(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> O
         Some(node) => reader.choice(node, "`true` or `false`", &[("true", true), ("false", false)]),
         None => Some(false),
     };
-    let (module, params) = with_params(reader, value, fields)?;
+    let params = match fields.take("params") {
+        Some(node) => params(reader, node),
+        None => Some(Vec::new()),
+    };
+    let (module, params) = (reader.module_or_alias(value)?, params?);
     if remove == Some(true) && !params.is_empty() {
         return reader.error(Diagnostic::new(&value.span, "a module that is removed takes no `params`"));
     }
@@ -127,14 +126,15 @@ fn lsmod(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Pa
     }
 }
 
-fn params(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, String)>> {
+fn params(reader: &mut Reader<'_>, node: &Node) -> Option<Params> {
     let mut fields = reader.fields(node, "`params`")?;
     let mut params = Vec::new();
     for (name, _, node) in fields.rest() {
         let text = match &node.value {
-            Value::Scalar { text, .. } if reference(text).is_some() => {
-                reader.num(node, "a number")?;
-                format!("${{{}}}", &text[1..])
+            // A switch, which is on by being there.
+            Value::Null => {
+                params.push((name.to_owned(), None));
+                continue;
             }
             // An array parameter takes its values with commas.
             Value::List(items) => {
@@ -150,7 +150,7 @@ fn params(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<(String, String)>>
                 "the kernel takes no double quotes in a module's parameter",
             ));
         }
-        params.push((name.to_owned(), text));
+        params.push((name.to_owned(), Some(text)));
     }
     Some(params)
 }
@@ -193,10 +193,18 @@ fn syscall(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Op
         None => CallName::Name(text, value.span.clone()),
     };
     nodes?;
-    let names = origins(&args);
+    let (results, names) = (results(&args), origins(&args));
     let args = args.into_iter().map(|read| read.argument).collect();
     whole.then_some(())?;
-    Some(Parts { action: Action::Syscall { call, door: door?, args }, results: Results::Data, names })
+    Some(Parts { action: Action::Syscall { call, door: door?, args }, results, names })
+}
+
+/// Whether a call brings data depends on its arguments.
+fn results(args: &[Read]) -> Results {
+    match args.iter().any(|read| read.argument.layout().is_some()) {
+        true => Results::Data,
+        false => Results::Value,
+    }
 }
 
 fn mode(reader: &mut Reader<'_>, fields: &mut Fields<'_>, default: u32) -> Option<u32> {
@@ -291,7 +299,7 @@ fn read(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Optio
 
 fn write(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
     let fd = fd(reader, value);
-    let data = fields.need(reader, "data").and_then(|node| reader.bytes(node, "what to write"));
+    let data = fields.need(reader, "data").and_then(|node| reader.data(node, "what to write"));
     Parts::value(Action::Write { fd: fd?, data: data? })
 }
 
@@ -314,91 +322,21 @@ fn ioctl(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Opti
     let fd = fd(reader, value);
     let request = fields.need(reader, "request").and_then(|node| request::read(reader, node));
     let read = fields.take("arg").map(|node| reader.argument(node));
-    let (arg, names) = match read {
-        None => (Argument::Pointer(Pointer::Null), Vec::new()),
+    let (arg, results, names) = match read {
+        None => (Argument::Pointer(Pointer::Null), Results::Value, Vec::new()),
         Some(read) => {
             let read = [read?];
-            let names = origins(&read);
+            let (results, names) = (results(&read), origins(&read));
             let [read] = read;
-            (read.argument, names)
+            (read.argument, results, names)
         }
     };
     let action = Action::Ioctl { fd: fd?, request: request?, arg };
-    Some(Parts { action, results: Results::Data, names })
+    Some(Parts { action, results, names })
 }
 
 fn close(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Parts> {
     Parts::value(Action::Close { fd: fd(reader, value)? })
-}
-
-fn run(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
-    let argv: Vec<String> = match &value.value {
-        Value::List(items) => {
-            items.iter().map(|item| reader.template(item, "an argument")).collect::<Option<_>>()?
-        }
-        _ => {
-            let line = reader.template(value, "a program and its arguments")?;
-            if let Some(sign) = line.chars().find(|c| "\"'|<>;&*`\\".contains(*c)) {
-                return reader.error(
-                    Diagnostic::new(
-                        &value.span,
-                        format!("no shell reads this line: `{sign}` has no meaning"),
-                    )
-                    .help("write a list, one item an argument: `run: [/bin/echo, \"two words\"]`"),
-                );
-            }
-            line.split_whitespace().map(str::to_owned).collect()
-        }
-    };
-    if argv.first().is_none_or(String::is_empty) {
-        return reader.expected(value, "a program and its arguments like `[/bin/ls, -l]`");
-    }
-    let env = environment(reader, fields)?;
-    let stdin = match fields.take("stdin") {
-        Some(node) => reader.bytes(node, "what the program reads")?,
-        None => Vec::new(),
-    };
-    let user = user(reader, fields)?;
-    Some(Parts {
-        action: Action::Run { argv, env, stdin, user },
-        results: Results::Program,
-        names: Vec::new(),
-    })
-}
-
-/// Whom a program runs as; root is number 0, and `None` where nothing is said.
-fn user(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Option<u32>> {
-    let Some(node) = fields.take("user") else { return Some(None) };
-    match node.text() {
-        Some("root") => Some(Some(ROOT)),
-        Some("nobody") => Some(Some(NOBODY)),
-        _ => {
-            let user = reader.int(node, "`root`, `nobody`, or a user's number", 0, NOBODY.into())?;
-            Some(u32::try_from(user).ok())
-        }
-    }
-}
-
-fn environment(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Vec<String>> {
-    let mut env = Vec::new();
-    if let Some(node) = fields.take("env") {
-        for (name, _, node) in reader.fields(node, "`env`")?.rest() {
-            env.push(format!("{name}={}", reader.template(node, "a value")?));
-        }
-    }
-    Some(env)
-}
-
-/// A shell script. It goes in by the shell's standard input: `${name}` in it is the shell's, not ours.
-fn script(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
-    let text = reader.text(value, "a shell script")?;
-    if text.trim().is_empty() {
-        return reader.expected(value, "a shell script, like `script: |` and its lines below");
-    }
-    let argv = SCRIPT.map(str::to_owned).into();
-    let env = environment(reader, fields)?;
-    let action = Action::Run { argv, env, stdin: text.into_bytes(), user: user(reader, fields)? };
-    Some(Parts { action, results: Results::Program, names: Vec::new() })
 }
 
 fn file(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
@@ -409,15 +347,37 @@ fn file(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Optio
             reader.error(Diagnostic::new(&node.span, "a step writes a file anew or appends to it: not both"))
         }
         (Some(node), None) => {
-            let data = reader.bytes(node, "what to write")?;
+            let data = contents(reader, node, path.as_deref())?;
             Parts::value(Action::WriteFile { path: path?, data, append: false })
         }
         (None, Some(node)) => {
-            let data = reader.bytes(node, "what to append")?;
+            let data = contents(reader, node, path.as_deref())?;
             Parts::value(Action::WriteFile { path: path?, data, append: true })
         }
     }
 }
+
+/// What a step writes into a file. A line that nobody will read as it is meant is worth a word.
+fn contents(reader: &mut Reader<'_>, node: &Node, path: Option<&str>) -> Option<Data> {
+    let data = reader.data(node, "what to write")?;
+    let text = data.written();
+    let lines = || {
+        text.split(|byte| *byte == b'\n')
+            .filter_map(|line| line.split(|byte| byte.is_ascii_whitespace()).next())
+    };
+    let unread =
+        lines().find_map(|word| MODPROBE_IGNORES.into_iter().find(|ignored| word == ignored.as_bytes()));
+    if let Some(word) = unread.filter(|_| path.is_some_and(|path| path.starts_with("/etc/modprobe.d/"))) {
+        reader.notes.push(format!(
+            "busybox's `modprobe` knows no `{word}` (line {}): of /etc/modprobe.d it reads `alias`, `options`, `blacklist` and `include`",
+            reader.line(&node.span)
+        ));
+    }
+    Some(data)
+}
+
+/// What other programs named `modprobe` know and busybox's does not (modprobe.d(5), modutils/modprobe.c of busybox).
+const MODPROBE_IGNORES: [&str; 3] = ["softdep", "install", "remove"];
 
 fn sleep(reader: &mut Reader<'_>, value: &Node, _: &mut Fields<'_>) -> Option<Parts> {
     Parts::value(Action::Sleep { time: reader.duration(value, "`sleep`")? })

@@ -22,8 +22,10 @@ mod names;
 pub mod node;
 mod params;
 mod process;
+mod program;
 pub mod reader;
 mod request;
+pub mod result;
 pub mod status;
 mod step;
 mod tags;
@@ -150,7 +152,11 @@ pub fn parse(source: Source) -> Result<Scenario, Diagnostics> {
     parse_with(source, &Settings::new())
 }
 
-fn parse_with(source: Source, settings: &Settings) -> Result<Scenario, Diagnostics> {
+/// The same, with values for the scenario's parameters.
+///
+/// # Errors
+/// As [`load_with`].
+pub fn parse_with(source: Source, settings: &Settings) -> Result<Scenario, Diagnostics> {
     if source.text().lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         let error = Diagnostic::whole("this scenario is empty").help("it needs at least `steps:`");
         return Err(Diagnostics::new(source, vec![error]));

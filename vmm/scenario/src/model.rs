@@ -1,9 +1,11 @@
 //! A scenario as typed values. Whatever can be wrong with a file is found before one of these exists;
 //! only the names of system calls wait for the kernel's table.
 
+mod data;
 mod expect;
 mod place;
 
+pub use data::Data;
 pub use expect::{
     Allow, CallExpect, Check, Ending, EndingKind, Interval, LogWant, Pattern, RunExpect, TaintWant, Text,
     Want,
@@ -14,7 +16,7 @@ use super::params::Settings;
 use base::{diagnostic::Source, wanted::Wanted};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use std::{ops::Range, path::PathBuf, time::Duration};
+use std::{borrow::Cow, ops::Range, path::PathBuf, time::Duration};
 
 /// A place in the scenario's text, in bytes.
 pub type Span = Range<usize>;
@@ -199,24 +201,27 @@ pub enum Num {
     Name(String),
 }
 
+/// A module's parameters by their names; one without a value is a switch that is on.
+pub type Params = Vec<(String, Option<String>)>;
+
 /// The kinds of steps.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are those of the language reference, docs/scenarios.md")]
 pub enum Action {
     Insmod {
         module: String,
-        params: Vec<(String, String)>,
+        params: Params,
     },
     Rmmod {
         module: String,
     },
     Reload {
         module: String,
-        params: Vec<(String, String)>,
+        params: Params,
     },
     Modprobe {
         module: String,
-        params: Vec<(String, String)>,
+        params: Params,
         remove: bool,
     },
     Modinfo {
@@ -248,7 +253,7 @@ pub enum Action {
     },
     Write {
         fd: Num,
-        data: Vec<u8>,
+        data: Data,
     },
     Lseek {
         fd: Num,
@@ -267,7 +272,7 @@ pub enum Action {
     Run {
         argv: Vec<String>,
         env: Vec<String>,
-        stdin: Vec<u8>,
+        stdin: Data,
         user: Option<u32>,
     },
     ReadFile {
@@ -275,7 +280,7 @@ pub enum Action {
     },
     WriteFile {
         path: String,
-        data: Vec<u8>,
+        data: Data,
         append: bool,
     },
     Sleep {
@@ -313,9 +318,9 @@ pub const SCRIPT: [&str; 4] = ["/bin/sh", "-e", "-c", "SCRIPT=$(cat); exec </dev
 
 impl Action {
     /// The text, if it is a script.
-    pub fn script(&self) -> Option<&[u8]> {
+    pub fn script(&self) -> Option<Cow<'_, [u8]>> {
         match self {
-            Self::Run { argv, stdin, .. } if *argv == SCRIPT => Some(stdin),
+            Self::Run { argv, stdin, .. } if *argv == SCRIPT => Some(stdin.written()),
             _ => None,
         }
     }
@@ -436,6 +441,21 @@ pub struct Int {
     pub size: u8,
     /// Two's complement.
     pub signed: bool,
+}
+
+impl Int {
+    /// The integer that bytes begin with; `None` if there are too few of them, or no integer is so long.
+    pub fn decode(self, bytes: &[u8]) -> Option<i128> {
+        let size = usize::from(self.size);
+        if !matches!(size, 1 | 2 | 4 | 8) {
+            return None;
+        }
+        let mut wide = [0; 8];
+        wide[..size].copy_from_slice(bytes.get(..size)?);
+        let value = u64::from_le_bytes(wide);
+        let unused = 64 - 8 * u32::from(self.size);
+        Some(if self.signed { i128::from((value << unused) as i64 >> unused) } else { i128::from(value) })
+    }
 }
 
 /// An integer type.

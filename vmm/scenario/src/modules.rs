@@ -99,8 +99,12 @@ impl Reader<'_> {
         error.help(format!("paths are relative to the folder of {}", self.source.path().display()))
     }
 
-    /// The name of a module that `modules` brings.
-    pub fn module(&mut self, node: &Node) -> Option<String> {
+    /// What a module goes by that `modules` brings: which aliases there are is known once they are built.
+    pub fn module_or_alias(&mut self, node: &Node) -> Option<String> {
+        if self.modules.is_empty() { self.module(node) } else { self.module_name(node) }
+    }
+
+    fn module_name(&mut self, node: &Node) -> Option<String> {
         let name = self.text(node, "a module's name like `chardev`")?;
         if name.is_empty()
             || name.len() > 55
@@ -110,6 +114,12 @@ impl Reader<'_> {
             // 56 bytes with the NUL: MODULE_NAME_LEN, include/linux/module.h.
             return self.expected(node, "a module's name: up to 55 letters, digits, `_`, `-` and `.`");
         }
+        Some(name)
+    }
+
+    /// The name of a module that `modules` brings.
+    pub fn module(&mut self, node: &Node) -> Option<String> {
+        let name = self.module_name(node)?;
         let known: Vec<&str> =
             self.modules.iter().flat_map(|module| &module.names).map(String::as_str).collect();
         let anything = self.modules.iter().any(|module| module.names.is_empty());
@@ -203,6 +213,9 @@ impl Reader<'_> {
     pub fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
         match &node.value {
             Value::List(items) if !items.is_empty() => Some(items),
+            Value::List(_) => {
+                self.error(Diagnostic::new(&node.span, format!("expected {what}; this one is empty")))
+            }
             _ => self.expected(node, what),
         }
     }
@@ -241,12 +254,15 @@ fn folder(host: &Path, guest: &str, line: usize) -> Result<Vec<GuestFile>, Strin
     Ok(files)
 }
 
-/// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable.
+/// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable, or may be another one by a variable.
 fn object_names(makefile: &str) -> Vec<String> {
     let joined = makefile.replace("\\\n", " ");
     let mut names = Vec::new();
     for line in joined.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
+        if ["obj-$", "include ", "-include "].iter().any(|unknown| line.starts_with(unknown)) {
+            return Vec::new();
+        }
         let Some(rest) = line.strip_prefix("obj-m") else { continue };
         let rest = rest.trim_start();
         let Some(list) = ["+=", ":=", "?=", "="].into_iter().find_map(|sign| rest.strip_prefix(sign)) else {
@@ -274,5 +290,6 @@ mod tests {
         assert_eq!(object_names("obj-m := a.o \\\n  b-c.o # two\nccflags-y := -g\n"), ["a", "b-c"]);
         assert!(object_names("obj-m += $(NAME).o fixed.o").is_empty());
         assert!(object_names("all:\n\tmake\n").is_empty());
+        assert!(object_names("obj-m := main.o\nobj-$(CONFIG_FOO) += opt.o\n").is_empty());
     }
 }

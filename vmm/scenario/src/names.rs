@@ -10,7 +10,9 @@ pub struct Names {
     /// The scenario's parameters, and where they are declared.
     pub params: BTreeMap<String, Span>,
     given: BTreeMap<String, Given>,
-    open: Vec<(String, Span)>,
+    open: Vec<(String, Span, Option<&'static str>)>,
+    /// What to do about names that nobody gives, where that is known of the field that is read.
+    pub hint: Option<&'static str>,
 }
 
 struct Given {
@@ -29,7 +31,7 @@ impl Names {
                     .help("give the buffer a type, like `{out: long, as: name}`"),
             ),
             None => {
-                self.open.push((name.to_owned(), span.clone()));
+                self.open.push((name.to_owned(), span.clone(), self.hint));
                 None
             }
         }
@@ -52,9 +54,13 @@ impl Names {
     /// Once all steps are read: the uses that stayed open are errors.
     pub fn close(&mut self) -> Vec<Diagnostic> {
         let open = std::mem::take(&mut self.open);
-        let error = |(name, span): &(String, Span)| match self.given.get(name) {
+        let error = |(name, span, hint): &(String, Span, Option<&str>)| match self.given.get(name) {
             Some(given) => Diagnostic::new(span, format!("`${name}` is used before it has a value"))
                 .other(&given.span, "only this later step gives it one"),
+            None if hint.is_some() => {
+                let error = Diagnostic::new(span, format!("no step gives `${name}` a value"));
+                hint.map_or(error.clone(), |hint| error.help(hint))
+            }
             None if self.given.is_empty() && self.params.is_empty() => {
                 Diagnostic::new(span, format!("no step gives `${name}` a value"))
                     .help(format!("write `as: {name}` in the step whose result it is"))

@@ -6,7 +6,7 @@
 use base::diagnostic::{Diagnostic, Source};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
-use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use std::{fmt, ops::Range};
 
 /// A value and its place.
@@ -72,6 +72,8 @@ pub fn parse(source: &Source) -> Result<Node, Vec<Diagnostic>> {
         // The tree keeps every entry, so that a key that stands twice can be shown at both places.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
+        // Scalars stay text: `12e4567` may be a commit.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
     };
     let raw: Spanned<Raw> = serde_yaml::from_str_with_options(source.text(), options)
@@ -106,9 +108,46 @@ fn syntax_error(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
         Some(_) => "more values than any scenario has (an alias counts as often as it is used)",
         None => message,
     };
-    match span {
+    if let Some(tab) = span.as_ref().and_then(|span| indenting_tab(source.text(), span.start)) {
+        return Diagnostic::new(&tab, "not valid YAML: a tab stands before what is on this line")
+            .help("YAML knows spaces only there");
+    }
+    let error = match span {
         Some(span) => Diagnostic::new(&span, format!("not valid YAML: {message}")),
         None => Diagnostic::whole(format!("not valid YAML: {message}")),
+    };
+    match message.contains("mapping values are not allowed") {
+        true => error.help("put a text with `: ` in it into quotes"),
+        false => error,
+    }
+}
+
+/// A tab before the first word of the line of this place, or of the next line with anything on it: YAML's reader may tell of the
+/// line before.
+fn indenting_tab(text: &str, place: usize) -> Option<Range<usize>> {
+    let mut start = text.get(..place)?.rfind('\n').map_or(0, |end| end + 1);
+    let lines = text.get(start..)?.split_inclusive('\n').filter_map(|line| {
+        let this = start;
+        start += line.len();
+        (!line.trim().is_empty()).then_some((this, line))
+    });
+    lines.take(2).find_map(|(start, line)| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        indent.find('\t').map(|at| start + at..start + at + 1)
+    })
+}
+
+/// The tag before what begins at a place, like `!!str`: it would change what is there, and no field wants that.
+fn tag(text: &str, start: usize) -> Option<Range<usize>> {
+    let mut before = text.get(..start)?.trim_end_matches(' ');
+    loop {
+        let token = &before[before.rfind([' ', '\n', '[', '{', ',']).map_or(0, |at| at + 1)..];
+        let place = before.len() - token.len()..before.len();
+        match token.chars().next() {
+            Some('&') => before = before[..place.start].trim_end_matches(' '),
+            Some('!') if !token.ends_with(':') => return Some(place),
+            _ => return None,
+        }
     }
 }
 
@@ -215,6 +254,10 @@ fn convert(raw: Spanned<Raw>, source: &Source, errors: &mut Vec<Diagnostic>) -> 
     };
     let span = place(&raw.referenced);
     let defined = place(&raw.defined);
+    if let Some(tag) = tag(text, span.start) {
+        let error = Diagnostic::new(&tag, "a tag has no place in a scenario: each field knows what it is");
+        errors.push(error.help("leave it out; put what is behind it into quotes if it is a text"));
+    }
     let literal = text.get(defined).unwrap_or_default().trim();
     let value = match raw.value {
         Raw::Null => Value::Null,

@@ -6,7 +6,7 @@
 use super::draw::Draw;
 use super::node::{Node, Value};
 use super::reader::Reader;
-use super::value::{is_name, parse_int, reference};
+use super::value::{is_name, parse_int, pieces, reference};
 use base::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -52,6 +52,15 @@ const KINDS: &[(&str, ParameterKind)] = &[
 ];
 
 impl ParameterKind {
+    /// What the value is to be of which only a default is known; a number in quotes is a text.
+    fn of_default(text: &str, plain: bool) -> Self {
+        match text {
+            text if plain && parse_int(text).is_some() => Self::Int,
+            text if text.starts_with('/') => Self::Path,
+            _ => Self::Text,
+        }
+    }
+
     /// What is wrong with a value, in words that follow "expected".
     pub fn refuses(self, value: &str) -> Option<&'static str> {
         let fits = match self {
@@ -102,11 +111,7 @@ impl Reader<'_> {
         let (kind, default, draw, about) = match &node.value {
             Value::Null => (ParameterKind::Text, None, None, None),
             Value::Scalar { text, plain } => {
-                let kind = match text {
-                    text if *plain && parse_int(text).is_some() => ParameterKind::Int,
-                    text if text.starts_with('/') => ParameterKind::Path,
-                    _ => ParameterKind::Text,
-                };
+                let kind = ParameterKind::of_default(text, *plain);
                 (kind, Some((text.clone(), &node.span)), None, None)
             }
             Value::Map(_) => {
@@ -115,7 +120,8 @@ impl Reader<'_> {
                     Some(node) => Some(self.choice(node, "a parameter's type", KINDS)?),
                     None => None,
                 };
-                let default = match fields.take("default") {
+                let default_node = fields.take("default");
+                let default = match default_node {
                     Some(node) => Some((self.text(node, "a value")?, &node.span)),
                     None => None,
                 };
@@ -129,8 +135,9 @@ impl Reader<'_> {
                     Some(node) => Some(Draw::read(self, node, &mut fields)?),
                     None => None,
                 };
-                let kind = kind.unwrap_or(match draw {
-                    Some(Draw::Int(..)) => ParameterKind::Int,
+                let kind = kind.unwrap_or_else(|| match (draw, default_node.map(|node| &node.value)) {
+                    (Some(Draw::Int(..)), _) => ParameterKind::Int,
+                    (None, Some(Value::Scalar { text, plain })) => ParameterKind::of_default(text, *plain),
                     _ => ParameterKind::Text,
                 });
                 let about = fields.take("about").and_then(|node| self.text(node, "what it is for"));
@@ -200,7 +207,7 @@ impl Reader<'_> {
             Node { value: Value::Map(entries), span } => {
                 let put = |(key, value): (Node, Node)| match key.text() {
                     Some("params") => (key, value),
-                    _ => (put(key, &mut values, false), put(value, &mut values, false)),
+                    _ => (put(key, &mut values, Place::Other), put(value, &mut values, Place::Other)),
                 };
                 let entries = entries.into_iter().map(put).collect();
                 Node { value: Value::Map(entries), span }
@@ -223,10 +230,12 @@ struct Given {
 
 impl Given {
     /// The value, where it is to stand in an expression or in anything else. In an expression a name stands for itself; a text may be a part of it.
-    fn take(&mut self, in_regex: bool) -> String {
+    fn take(&mut self, place: Place) -> String {
         self.used = true;
         match self.kind {
-            ParameterKind::Name | ParameterKind::Path if in_regex => regex::escape(&self.text),
+            ParameterKind::Name | ParameterKind::Path if place == Place::Expression => {
+                regex::escape(&self.text)
+            }
             _ => self.text.clone(),
         }
     }
@@ -234,25 +243,43 @@ impl Given {
 
 type Values<'a> = BTreeMap<&'a str, Given>;
 
+/// Where a value is to stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a regular expression.
+    Expression,
+    /// In a step: what is in its script is the shell's.
+    Step,
+    /// Anywhere else.
+    Other,
+}
+
 /// The fields whose texts are regular expressions.
 const EXPRESSIONS: [&str; 2] = ["match", "matches"];
 
 /// A node in which `$name`, alone, and `${name}`, anywhere, are values.
-fn put(node: Node, values: &mut Values<'_>, in_regex: bool) -> Node {
+fn put(node: Node, values: &mut Values<'_>, place: Place) -> Node {
     let value = match node.value {
         Value::Scalar { text, plain } => {
-            let alone = reference(&text).and_then(|name| values.get_mut(name));
-            let text = match alone {
-                Some(given) => given.take(in_regex),
-                None => filled(&text, values, in_regex),
-            };
-            Value::Scalar { text, plain }
+            let (text, number) = filled(text, values, place);
+            Value::Scalar { text, plain: plain && number }
         }
-        Value::List(list) => Value::List(list.into_iter().map(|node| put(node, values, in_regex)).collect()),
+        Value::List(list) => {
+            // Steps are the maps that stand in a list.
+            let item = |node: Node| match (&node.value, place) {
+                (Value::Map(_), Place::Other) => put(node, values, Place::Step),
+                _ => put(node, values, place),
+            };
+            Value::List(list.into_iter().map(item).collect())
+        }
         Value::Map(entries) => {
             let entry = |(key, value): (Node, Node)| {
-                let in_regex = key.text().is_some_and(|key| EXPRESSIONS.contains(&key));
-                (put(key, values, false), put(value, values, in_regex))
+                let value = match key.text() {
+                    Some("script") if place == Place::Step => value,
+                    Some(key) if EXPRESSIONS.contains(&key) => put(value, values, Place::Expression),
+                    _ => put(value, values, Place::Other),
+                };
+                (put(key, values, Place::Other), value)
             };
             Value::Map(entries.into_iter().map(entry).collect())
         }
@@ -261,21 +288,25 @@ fn put(node: Node, values: &mut Values<'_>, in_regex: bool) -> Node {
     Node { value, span: node.span }
 }
 
-fn filled(text: &str, values: &mut Values<'_>, in_regex: bool) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let (before, behind) = rest.split_at(start);
-        let Some(end) = behind.find('}') else { break };
-        out.push_str(before);
-        match values.get_mut(&behind[2..end]) {
-            Some(given) => out.push_str(&given.take(in_regex)),
-            // A step's result, for whom reads the field.
-            None => out.push_str(&behind[..=end]),
-        }
-        rest = &behind[end + 1..];
+/// The text with values, and whether they are nothing but numbers: what a text holds makes it no number.
+fn filled(text: String, values: &mut Values<'_>, place: Place) -> (String, bool) {
+    if let Some(given) = reference(&text).and_then(|name| values.get_mut(name)) {
+        return (given.take(place), given.kind == ParameterKind::Int);
     }
-    out + rest
+    let (mut out, mut numbers) = (String::new(), true);
+    for (before, name) in pieces(&text) {
+        out.push_str(before);
+        let Some(name) = name else { continue };
+        match values.get_mut(name) {
+            Some(given) => {
+                out.push_str(&given.take(place));
+                numbers &= given.kind == ParameterKind::Int;
+            }
+            // A step's result, for whom reads the field.
+            None => out.push_str(&format!("${{{name}}}")),
+        }
+    }
+    (out, numbers)
 }
 
 #[cfg(test)]

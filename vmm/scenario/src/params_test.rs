@@ -1,4 +1,5 @@
-use crate::{Scenario, model::Action, parse_with};
+use crate::model::{Action, Argument, Num};
+use crate::{Scenario, parse_with};
 use base::diagnostic::Source;
 use std::path::Path;
 
@@ -39,7 +40,7 @@ fn values_stand_wherever_values_and_keys_can() {
         with(TEXT, &[("major", "0x105"), ("call", "csci_add"), ("greeting", "hi: [there]")]).unwrap();
     let actions: Vec<String> = scenario.steps.iter().map(|step| format!("{:?}", step.action)).collect();
     assert!(actions[0].contains("/dev/one") && actions[0].contains("Char(Int(261)"), "{}", actions[0]);
-    assert!(matches!(&scenario.steps[1].action, Action::Write { data, .. } if data == b"hi: [there]"));
+    assert!(matches!(&scenario.steps[1].action, Action::Write { data, .. } if *data == "hi: [there]".into()));
     assert!(actions[2].contains("csci_add"), "{}", actions[2]);
     assert!(actions[3].contains("major 0x105 of /dev/one"), "{}", actions[3]);
     assert!(format!("{:?}", scenario.expect.syscalls).contains("csci_add"));
@@ -114,4 +115,29 @@ fn a_parameter_that_nothing_uses_is_noted() {
     assert!(scenario.is_err(), "`$a s` is no whole value, so it stays text");
     let scenario = with("params: {a: 1, b: 2}\nsteps: [{sleep: '${a} s'}]", &[]).unwrap();
     assert_eq!(scenario.notes, ["the parameter `b` is declared, and nothing uses it"]);
+}
+
+#[test]
+fn a_text_is_no_number_whatever_is_in_it() {
+    let text = "params:\n  word: {type: text, default: '7'}\n  count: {default: 7}\nsteps:\n- syscall: 1\n  args: [$word, $count]\n";
+    let scenario = with(text, &[]).unwrap();
+    let Action::Syscall { args, .. } = &scenario.steps[0].action else { panic!("no system call") };
+    assert_eq!(args[..], [Argument::Text("7".into()), Argument::Num(Num::Int(7))]);
+    assert!(with(text, &[("count", "many")]).is_err());
+}
+
+#[test]
+fn scripts_are_the_shells() {
+    let text = "params: {word: hello}\nsteps:\n- script: echo ${word}\n";
+    let scenario = with(text, &[]).unwrap();
+    assert_eq!(scenario.steps[0].action.script().as_deref(), Some(&b"echo ${word}"[..]));
+    assert!(
+        scenario.notes.iter().any(|note| note.contains("in the script of line 3 is the shell's")),
+        "{:?}",
+        scenario.notes
+    );
+    let given =
+        with("params: {word: hello}\nsteps:\n- {script: 'echo ${word}', env: {word: $word}}\n", &[]).unwrap();
+    assert_eq!(given.notes, [""; 0]);
+    assert!(format!("{:?}", given.steps[0].action).contains("word=hello"));
 }

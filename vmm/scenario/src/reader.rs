@@ -4,6 +4,7 @@ use super::model::{ModuleSource, Span};
 use super::names::Names;
 use super::node::{Node, Value};
 use super::params::Settings;
+use super::value::leading_nought;
 use base::diagnostic::{Diagnostic, Source};
 
 /// The errors so far. A reader that returns `None` has put at least one in here.
@@ -47,7 +48,14 @@ impl<'a> Reader<'a> {
             Some(text) if text.chars().count() <= 40 => format!("`{text}`"),
             _ => node.kind().to_owned(),
         };
-        self.error(Diagnostic::new(&node.span, format!("expected {expected}, found {found}")))
+        let error = Diagnostic::new(&node.span, format!("expected {expected}, found {found}"));
+        let digits = node.text().and_then(leading_nought);
+        self.error(match digits {
+            Some(digits) => {
+                error.help(format!("write `0o{digits}` for a number in octal, `{digits}` for one in decimal"))
+            }
+            None => error,
+        })
     }
 
     /// The entries of a map whose keys are names.
@@ -84,6 +92,15 @@ impl<'a> Reader<'a> {
             Value::List(items) => Some(items),
             Value::Scalar { .. } => Some(std::slice::from_ref(node)),
             _ => self.expected(node, what),
+        }
+    }
+
+    /// The same, of which there must be one.
+    pub fn some_items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+        match self.items(node, what)? {
+            [] => self
+                .error(Diagnostic::new(&node.span, format!("an empty list says nothing: expected {what}"))),
+            items => Some(items),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::node::Node;
 use super::reader::Reader;
-use super::value::{TYPES, parse_int};
+use super::value::{parse_int, type_named};
+use base::diagnostic::Diagnostic;
 
 /// A number, or `_IO('k', 0)`, `_IOR('k', 1, u64)`, `_IOW(...)`, `_IOWR(...)`.
 pub fn read(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
@@ -10,6 +11,10 @@ pub fn read(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     match parse(text) {
         // The kernel takes an unsigned int (fs/ioctl.c).
         Some(request) if request <= u64::from(u32::MAX) => Some(request),
+        None if text.contains('(') && !text.contains(')') => reader.error(
+            Diagnostic::new(&node.span, "a comma ends a text that stands in `{}` or `[]` without quotes")
+                .help("put the request into quotes: `\"_IOR('k', 1, u64)\"`"),
+        ),
         _ => reader.expected(
             node,
             "an ioctl request, a number or the header's `_IOR('k', 1, u64)` (also `_IO`, `_IOW`, `_IOWR`)",
@@ -44,9 +49,15 @@ fn parse(text: &str) -> Option<u64> {
     Some(direction << 30 | size << 16 | kind << 8 | field(number, 8)?)
 }
 
+/// In bytes.
+const POINTER: u64 = 8;
+
 fn size_of(text: &str) -> Option<u64> {
-    match TYPES.iter().find(|(name, _)| *name == text) {
-        Some((_, int)) => Some(int.size.into()),
+    if text.ends_with('*') {
+        return Some(POINTER);
+    }
+    match type_named(text) {
+        Some(int) => Some(int.size.into()),
         None => field(text, 14),
     }
 }
@@ -66,6 +77,10 @@ mod tests {
         assert_eq!(parse("_IOR('k', 1, u64)"), Some(0x8008_6b01));
         assert_eq!(parse("_IOW(0x6b, 3, int)"), Some(0x4004_6b03));
         assert_eq!(parse("_IOWR('k', 4, 16)"), Some(0xc010_6b04));
+        assert_eq!(parse("_IOW('k', 3, int *)"), Some(0x4008_6b03));
+        for four in ["__u32", "uint32_t", "unsigned int", "unsigned"] {
+            assert_eq!(parse(&format!("_IOW('k', 3, {four})")), Some(0x4004_6b03), "{four}");
+        }
         assert_eq!(parse("0x5401"), Some(0x5401));
     }
 

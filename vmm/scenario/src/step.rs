@@ -1,7 +1,7 @@
 //! Steps: what is common to all of them. The kinds are in [`super::kinds`].
 
 use super::expect::Results;
-use super::kinds::{KINDS, Kind};
+use super::kinds::{KINDS, Kind, Parts};
 use super::model::{Action, Binding, Check, Ktap, Origin, Place, RunExpect, Span, Step, Text, Want, When};
 use super::node::Node;
 use super::reader::{Fields, Reader};
@@ -79,8 +79,20 @@ impl Reader<'_> {
         let name = fields.take("name").and_then(|node| self.text(node, "a name"));
         let value = fields.take(kind.name)?;
         let parts = (kind.read)(self, value, &mut fields);
+        let sleep = match &parts {
+            Some(Parts { action: Action::Sleep { time }, .. }) => *time,
+            _ => Duration::ZERO,
+        };
         let timeout = match fields.take("timeout") {
-            Some(node) => self.duration(node, "`timeout`").unwrap_or(timeout),
+            Some(node) => {
+                let timeout = self.duration(node, "`timeout`").unwrap_or(timeout);
+                if timeout <= sleep {
+                    let error = Diagnostic::new(&node.span, "the step sleeps longer than it may take");
+                    self.errors.push(error.help("leave `timeout` out: a `sleep` has time for itself"));
+                }
+                timeout
+            }
+            None if timeout <= sleep => sleep + TIMEOUT,
             None => timeout,
         };
         let (repeat, expect) = (fields.take("repeat"), fields.take("expect"));
@@ -147,7 +159,7 @@ impl Reader<'_> {
     }
 
     fn pattern(&mut self, node: &Node, results: Results, named: bool) -> Option<(usize, regex::Regex)> {
-        let regex = self.regex(node)?;
+        let regex = self.telling_regex(node)?;
         if matches!(results, Results::Value | Results::Unload) {
             return self.error(Diagnostic::new(&node.span, "this step brings no text for `match`"));
         }

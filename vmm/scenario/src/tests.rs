@@ -1,6 +1,6 @@
 //! The language as a user meets it: what loads, and the text of what does not.
 
-use super::model::{Action, Argument, Layout, Num};
+use super::model::{Action, Argument, Data, Layout, Num, Pointer, Want};
 use crate::fixture::{CHARDEV, HELLO, SYSCALL, damaged, scenario, try_load};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -166,6 +166,9 @@ fn alias_bomb() -> String {
 #[test]
 fn files_that_are_no_text_have_one_message_each() {
     insta::assert_snapshot!("empty", errors(""));
+    let none = errors("name: x\nsteps: []\n");
+    assert!(none.contains("expected a list of steps, each with its own `-`; this one is empty"), "{none}");
+    assert!(!none.contains("found a list"), "{none}");
     insta::assert_snapshot!("only_a_comment", errors("# later\n\n"));
     let utf8 = try_load(b"name: x\nsteps: \xff\n").expect_err("not UTF-8");
     insta::assert_snapshot!("not_utf8", utf8);
@@ -267,4 +270,152 @@ fn programs_are_roots_unless_they_are_somebody_elses() {
     assert_eq!([", user: root", ", user: 0"].map(user), [(None, None); 2]);
     assert_eq!([", user: nobody", ", user: 1000"].map(user), [65534, 1000].map(|it| (Some(it), Some(it))));
     assert!(errors("steps:\n- {run: ls, user: someone}\n").contains("`root`, `nobody`, or a user's number"));
+}
+
+/// Every scenario that is shipped, or that a test runs.
+#[test]
+fn all_scenarios_of_the_project_load() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut loaded = 0;
+    for folder in ["scenarios", "tests/fixtures/scenarios"] {
+        for entry in walkdir::WalkDir::new(root.join(folder)) {
+            let path = entry.unwrap().into_path();
+            let name = path.to_string_lossy().into_owned();
+            if name.ends_with(".yaml") && !name.ends_with("/assignment.yaml") {
+                // The one that is there to be refused.
+                let wrong = name.ends_with("/broken.yaml");
+                let scenario = super::load(&path).map_err(|errors| errors.to_string());
+                assert!(wrong || scenario.is_ok(), "{}", scenario.unwrap_err());
+                loaded += 1;
+            }
+        }
+    }
+    assert!(loaded > 50, "{loaded}");
+}
+
+/// Whatever can't fail, or can't be meant, is refused, with what to write.
+#[test]
+fn what_says_nothing_is_refused() {
+    let sleep = "steps:\n- sleep: 1 s\n";
+    let syscall = |args: &str| format!("steps:\n- syscall: 1\n  args: {args}\n");
+    let run = |fields: &str| format!("steps:\n- {{run: ls, {fields}}}\n");
+    let cases = [
+        (format!("expect: {{syscalls: {{-1: 5}}}}\n{sleep}"), "no system call has the number -1"),
+        (format!("expect: {{syscalls: {{}}}}\n{sleep}"), "like `{openat: 2}`"),
+        (format!("expect: {{syscalls: {{getpid: {{at-least: 0}}}}}}\n{sleep}"), "so this says nothing"),
+        (format!("expect: {{log: []}}\n{sleep}"), "an empty list says nothing"),
+        (format!("expect: {{log: {{}}}}\n{sleep}"), "or a map like `{has: text, lacks: BUG}`"),
+        (run("expect: {stdout: {lacks: []}}"), "an empty list says nothing"),
+        (run("expect: {stdout: {contains: [{bytes: ''}]}}"), "is part of every text"),
+        (run("expect: {stdout: {matches: '.*'}}"), "every text matches this expression"),
+        (run("match: 'ok|'"), "every text matches this expression"),
+        (run("expect: {log: {matches: 'a*'}}"), "every text matches this expression"),
+        ("steps:\n- syscall: getpid\n  expect: {data: {lacks: x}}\n".into(), "brings no data back"),
+        ("steps:\n- syscall: getpid\n  match: '(1)'\n".into(), "this step brings no text for `match`"),
+        (syscall("[O_RDWR]"), "`O_RDWR` is no number here"),
+        (syscall("[O_RDWR|O_CREAT]"), "put it into quotes"),
+        (syscall("[4KB]"), "`4KB` is no number here"),
+        (syscall("[1e3]"), "`1e3` is no number here"),
+        (syscall("[4096UL]"), "`4096UL` is no number here"),
+        (syscall("[1<<3]"), "`1<<3` is no number here"),
+        (syscall("[18446744073709551616]"), "is no number here"),
+        (syscall("[true]"), "`true` is no number here"),
+        (syscall("[0644]"), "write `0o644` for a number in octal, `644` for one in decimal"),
+        (syscall("[{in: 8, value: 42}]"), "write `{in: u64, value: 42}`"),
+        (syscall("[{inout: 4, value: $n}]"), "write `{inout: u32, value: $n}`"),
+        (syscall("[{bytes: 1 2 3 4}]"), "two digits each"),
+        ("steps:\n- {mknod: /dev/x, char: [0240, 0]}\n".into(), "write `0o240` for a number in octal"),
+        ("steps:\n- {write: 1, data: \"\\xff\\0\"}\n".into(), "write `{bytes: \"ff 00\"}` for bytes"),
+        ("steps:\n- run: /bin/echo $HOME\n".into(), "`$` has no meaning"),
+        ("steps:\n- run: [/bin/sh, -c, 'echo ${HOME}']\n".into(), "write `script:`"),
+        ("steps:\n- run: [/bin/echo, $nobody]\n".into(), "no step gives `$nobody` a value"),
+        (run("expect: {stdout: {lacks: '${major} chardev'}}"), "no step gives `$major` a value"),
+        (run("stdin: '${major}'"), "no step gives `$major` a value"),
+        (run("match: '(${major})'"), "can't stand in an expression"),
+        ("expect: {log: '${n}'}\nsteps:\n- {open: /x, as: n}\n".into(), "expect it of the step"),
+        ("steps:\n- {sleep: 2 s, timeout: 1 s}\n".into(), "sleeps longer than it may take"),
+        ("steps:\n- sleep: !!str 1 s\n".into(), "a tag has no place in a scenario"),
+        ("steps:\n- run: [ls, !!int &x \"40\"]\n".into(), "a tag has no place in a scenario"),
+        ("steps:\n- {ioctl: 3, request: _IOR('k', 1, u64)}\n".into(), "put the request into quotes"),
+        ("steps:\n- sleep: 1 s\n  expect:\n    log: chardev: registered\n".into(), "into quotes"),
+    ];
+    for (text, wanted) in cases {
+        let errors = try_load(text.as_bytes()).expect_err(&text);
+        assert!(errors.contains(wanted), "{text}{errors}");
+    }
+}
+
+#[test]
+fn a_tab_is_shown_where_it_stands() {
+    for (text, place) in
+        [("steps:\n\t- sleep: 1 s\n", "2:1"), ("steps:\n- sleep: 1 s\n\ttimeout: 2 s\n", "3:1")]
+    {
+        let error = errors(text);
+        assert!(
+            error.contains(&format!("test.yaml:{place}\n")) && error.contains("a tab stands before"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_looks_like_the_refused_and_is_meant_loads() {
+    let text = "kernel: 12e4567\nsteps:\n- syscall: 1\n  args: [\"O_RDWR\", text, {string: O_RDWR}, null, 0XFF, {in: 4, value: \"42\"}]\n  \
+                expect: {log: {matches: '^$'}}\n- {write: 1, data: \"\\u00ff\\\\xff\"}\n- {run: ls, expect: {stdout: {matches: '^$'}}}\n\
+                - sleep: 60 s\n- {modprobe: helloModule, params: {debug: , name: ''}}\n- {mknod: /dev/f, fifo: true, mode: 0644}\n";
+    let scenario = scenario(&format!("modules: [../modules/hello]\n{text}"));
+    assert_eq!(scenario.kernel.kernel.as_deref(), Some("12e4567"));
+    let Action::Syscall { args, .. } = &scenario.steps[0].action else { panic!("no system call") };
+    let text = |text: &str| Argument::Text(text.into());
+    let wanted = [
+        text("O_RDWR"),
+        text("text"),
+        text("O_RDWR"),
+        Argument::Pointer(Pointer::Null),
+        Argument::Num(Num::Int(255)),
+    ];
+    assert_eq!(args[..5], wanted);
+    assert!(
+        matches!(&scenario.steps[1].action, Action::Write { data, .. } if *data.written() == *"\u{ff}\\xff".as_bytes())
+    );
+    assert!(scenario.steps[3].timeout > Duration::from_secs(60));
+    let Action::Modprobe { params, .. } = &scenario.steps[4].action else { panic!("no modprobe") };
+    assert_eq!(params[..], [("debug".into(), None), ("name".into(), Some(String::new()))]);
+}
+
+#[test]
+fn a_name_stands_for_its_value_wherever_a_text_does() {
+    let scenario = scenario(
+        "modules: [../modules/hello]\nsteps:\n- {open: /x, as: n}\n- {insmod: helloModule, params: {a: $n, b: [$n, 1]}}\n\
+         - {write: $n, data: 'n=${n}', expect: {log: {lacks: $n}}}\n- {run: [/bin/echo, $n], env: {N: $n}, stdin: $n}\n",
+    );
+    let filled = |data: &Data| data.filled(|_| Ok::<_, ()>(3)).unwrap().into_owned();
+    let Action::Insmod { params, .. } = &scenario.steps[1].action else { panic!("no insmod") };
+    assert_eq!(params[..], [("a".into(), Some("${n}".into())), ("b".into(), Some("${n},1".into()))]);
+    assert!(matches!(&scenario.steps[2].action, Action::Write { data, .. } if filled(data) == b"n=3"));
+    let log = scenario.steps[2].checks.iter().find(|check| matches!(check.want, Want::Log(_))).unwrap();
+    let with = |value| log.want.filled(|_| value).map(|want| format!("{want:?}"));
+    assert_eq!(with(None), Err("n".to_owned()));
+    assert!(with(Some(3)).unwrap().contains("[51]"), "{:?}", with(Some(3)));
+    let Action::Run { argv, env, stdin, .. } = &scenario.steps[3].action else { panic!("no program") };
+    assert_eq!((&argv[1][..], &env[0][..], filled(stdin)), ("${n}", "N=${n}", b"3".to_vec()));
+}
+
+#[test]
+fn what_is_returned_is_any_number_of_64_bits() {
+    let scenario = scenario(
+        "steps:\n- {syscall: 1, expect: 0xfffffffffffffff2}\nexpect: {syscalls: {1: {returns: [0, 0xfffffffffffffff2, EFAULT]}}}\n",
+    );
+    assert_eq!(scenario.expect.syscalls[0].returns.as_ref().unwrap().0, [0, -14, -14]);
+    let wanted = Some(Num::Int(-14));
+    assert!(matches!(&scenario.steps[0].checks[0].want, Want::Returns(range) if range.low == wanted));
+}
+
+#[test]
+fn what_modprobe_does_not_read_is_told() {
+    let notes =
+        |path: &str, line: &str| scenario(&format!("steps:\n- file: {path}\n  write: |\n    {line}\n")).notes;
+    assert!(notes("/etc/modprobe.d/a.conf", "softdep a pre: b")[0].contains("knows no `softdep` (line 4)"));
+    assert_eq!(notes("/etc/modprobe.d/a.conf", "alias a install"), [""; 0]);
+    assert_eq!(notes("/tmp/a.conf", "install a b"), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! The small values of the language: numbers, sizes, times, bytes, types.
 
-use super::model::{Interval, Num, Span, Type};
+use super::model::{Data, Interval, Num, Span, Type};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::Diagnostic;
@@ -26,6 +26,40 @@ pub const TYPES: &[(&str, Type)] = &[
     ("i64", Type { size: 8, signed: true }),
 ];
 
+/// Other names for them, in C and in the kernel's headers.
+const ALIASES: &[(&str, Type)] = &[
+    ("long long", Type { size: 8, signed: true }),
+    ("unsigned long long", Type { size: 8, signed: false }),
+    ("unsigned short", Type { size: 2, signed: false }),
+    ("unsigned char", Type { size: 1, signed: false }),
+    ("signed char", Type { size: 1, signed: true }),
+    ("unsigned", Type { size: 4, signed: false }),
+    ("ssize_t", Type { size: 8, signed: true }),
+    ("uint8_t", Type { size: 1, signed: false }),
+    ("int8_t", Type { size: 1, signed: true }),
+    ("uint16_t", Type { size: 2, signed: false }),
+    ("int16_t", Type { size: 2, signed: true }),
+    ("uint32_t", Type { size: 4, signed: false }),
+    ("int32_t", Type { size: 4, signed: true }),
+    ("uint64_t", Type { size: 8, signed: false }),
+    ("int64_t", Type { size: 8, signed: true }),
+    ("__u8", Type { size: 1, signed: false }),
+    ("__s8", Type { size: 1, signed: true }),
+    ("__u16", Type { size: 2, signed: false }),
+    ("__s16", Type { size: 2, signed: true }),
+    ("__u32", Type { size: 4, signed: false }),
+    ("__s32", Type { size: 4, signed: true }),
+    ("__u64", Type { size: 8, signed: false }),
+    ("__s64", Type { size: 8, signed: true }),
+    ("usize", Type { size: 8, signed: false }),
+    ("isize", Type { size: 8, signed: true }),
+];
+
+/// The type of a name.
+pub fn type_named(text: &str) -> Option<Type> {
+    TYPES.iter().chain(ALIASES).find(|(name, _)| *name == text).map(|(_, int)| *int)
+}
+
 /// The first of a type's names.
 pub fn type_name(int: Type) -> &'static str {
     TYPES.iter().find(|(_, known)| *known == int).map_or("", |(name, _)| name)
@@ -35,7 +69,7 @@ pub fn type_name(int: Type) -> &'static str {
 pub const MAX_BUFFER: u32 = 1 << 20;
 
 /// A number in decimal, hexadecimal (0x), octal (0o) or binary (0b), with an optional sign, `_` between
-/// digits, and an optional size (KiB, MiB, GiB) behind.
+/// digits, and an optional size (KiB, MiB, GiB) behind. One that begins with a nought is none: it may be meant in octal.
 pub fn parse_int(text: &str) -> Option<i128> {
     let (digits, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
         .into_iter()
@@ -45,17 +79,28 @@ pub fn parse_int(text: &str) -> Option<i128> {
         Some(digits) => (true, digits),
         None => (false, digits.strip_prefix('+').unwrap_or(digits)),
     };
-    let (digits, radix) = [("0x", 16), ("0o", 8), ("0b", 2)]
+    let (digits, radix) = [("0x", 16), ("0X", 16), ("0o", 8), ("0b", 2)]
         .into_iter()
         .find_map(|(prefix, radix)| digits.strip_prefix(prefix).map(|digits| (digits, radix)))
         .unwrap_or((digits, 10));
     // from_str_radix takes a second sign; a person who writes one made a mistake.
-    if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+    if !digits.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || radix == 10 && leading_nought(digits).is_some()
+    {
         return None;
     }
     let value = i128::from_str_radix(&digits.replace('_', ""), radix).ok()?.checked_mul(unit)?;
     let value = if negative { -value } else { value };
     (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
+}
+
+/// The digits of a number behind the nought that it begins with: C has those in octal, YAML does not.
+pub fn leading_nought(text: &str) -> Option<&str> {
+    let digits = text.trim_start_matches(['-', '+']).strip_prefix('0')?;
+    let number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
+    number
+        .then(|| digits.trim_start_matches(['0', '_']))
+        .map(|digits| if digits.is_empty() { "0" } else { digits })
 }
 
 /// A time with its unit: `10 s`, `200 ms`, `1.5 s`.
@@ -81,7 +126,22 @@ pub fn reference(text: &str) -> Option<&str> {
 
 /// The names in `${name}`, wherever they stand in a text.
 pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
+    pieces(text).filter_map(|(_, name)| name)
+}
+
+/// A text in pieces: what stands as it is, and the name in the `${name}` behind it; the last piece has none. `${1:-x}` is
+/// no name.
+pub fn pieces(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let named = text.match_indices("${").find_map(|(at, _)| {
+            let (name, behind) = text[at + 2..].split_once('}')?;
+            is_name(name).then_some((&text[..at], name, behind))
+        });
+        rest = named.map(|(_, _, behind)| behind);
+        Some(named.map_or((text, None), |(before, name, _)| (before, Some(name))))
+    })
 }
 
 /// Letters, digits and `_`, not a digit first.
@@ -141,36 +201,70 @@ impl Reader<'_> {
         self.int(node, what, 1, MAX_BUFFER.into()).map(|size| size as u32)
     }
 
-    /// Text as bytes, or `{bytes: "68 65"}`.
+    /// Text as bytes, or `{bytes: "68 65"}`; no name stands for its value in it.
     pub fn bytes(&mut self, node: &Node, what: &str) -> Option<Vec<u8>> {
+        let data = self.data(node, what)?;
+        match data.names().next() {
+            None => Some(data.written().into_owned()),
+            Some(name) => self.error(
+                Diagnostic::new(
+                    &node.span,
+                    format!("the value of `${name}` has no place in bytes of a fixed length"),
+                )
+                .help(format!("write `{{in: int, value: ${name}}}` for a pointer to the number")),
+            ),
+        }
+    }
+
+    /// Text as bytes, in which names may stand for values, or `{bytes: "68 65"}`.
+    pub fn data(&mut self, node: &Node, what: &str) -> Option<Data> {
         match &node.value {
-            Value::Scalar { text, .. } => Some(text.clone().into_bytes()),
+            Value::Scalar { .. } if self.has_escaped_byte(node) => self.error(
+                Diagnostic::new(
+                    &node.span,
+                    "`\\x80` to `\\xff` are characters of two bytes each here, as in all YAML",
+                )
+                .help("write `{bytes: \"ff 00\"}` for bytes; a character can be written as it is"),
+            ),
+            Value::Scalar { .. } => Some(Data::of_text(&self.filling(node, what)?)),
             Value::Map(_) => {
                 let mut fields = self.fields(node, "data")?;
                 let bytes = fields.need(self, "bytes").and_then(|node| self.hex(node));
                 fields.end(self, &["bytes"]);
-                bytes
+                bytes.map(Data::from)
             }
             _ => self.expected(node, &format!("{what}, text or `{{bytes: \"68 65\"}}`")),
         }
     }
 
+    /// Whether `\xff` or the like stands in it, between double quotes.
+    fn has_escaped_byte(&self, node: &Node) -> bool {
+        let literal = self.source.text().get(node.span.clone()).unwrap_or_default();
+        let mut escapes = literal.split('\\').skip(1);
+        let mut found = false;
+        while let Some(escape) = escapes.next() {
+            match escape.strip_prefix('x') {
+                Some(digits) => found |= digits.starts_with(|c: char| c.to_digit(16) >= Some(8)),
+                // A backslash that stands for itself: what follows is no escape.
+                None if escape.is_empty() => _ = escapes.next(),
+                None => {}
+            }
+        }
+        found && literal.starts_with('"')
+    }
+
     /// Bytes in hexadecimal.
     pub fn hex(&mut self, node: &Node) -> Option<Vec<u8>> {
-        let digits: String =
-            node.text().unwrap_or_default().chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let bytes: Option<Vec<u8>> = digits
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| match pair {
-                [high, low] => {
-                    let digit = |byte: &u8| (*byte as char).to_digit(16);
-                    Some((digit(high)? * 16 + digit(low)?) as u8)
-                }
-                _ => None,
-            })
-            .collect();
-        match bytes {
+        let text = node.text().unwrap_or_default();
+        let pairs = text.split_ascii_whitespace().flat_map(|word| word.as_bytes().chunks(2));
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => {
+                let digit = |byte: &u8| (*byte as char).to_digit(16);
+                Some((digit(high)? * 16 + digit(low)?) as u8)
+            }
+            _ => None,
+        };
+        match pairs.map(byte).collect() {
             Some(bytes) if node.text().is_some() => Some(bytes),
             _ => self.expected(node, "bytes in hexadecimal, two digits each, like `\"68 65 6c\"`"),
         }
@@ -179,6 +273,15 @@ impl Reader<'_> {
     /// A regular expression.
     pub fn regex(&mut self, node: &Node) -> Option<Regex> {
         let text = self.text(node, "a regular expression in quotes")?;
+        if let Some(name) = placeholders(&text).next() {
+            return self.error(
+                Diagnostic::new(
+                    &node.span,
+                    format!("the result `${name}` of a step can't stand in an expression"),
+                )
+                .help("look for it with `contains`, or `has` in the log"),
+            );
+        }
         // The flag is in the text, so that the engine, which gets the text, matches alike: `^` and `$`
         // stand for the ends of lines, as in grep.
         match regex::RegexBuilder::new(&format!("(?m){text}")).size_limit(1 << 20).build() {
@@ -189,6 +292,17 @@ impl Reader<'_> {
                 self.error(Diagnostic::new(&node.span, format!("not a regular expression: {why}")))
             }
         }
+    }
+
+    /// The same, where one that every text matches would say nothing.
+    pub fn telling_regex(&mut self, node: &Node) -> Option<Regex> {
+        let regex = self.regex(node)?;
+        // `^$` matches an empty text alone, `.*` and `ok|` whatever there is.
+        if regex.is_match("") && regex.is_match("\u{1}") {
+            let error = Diagnostic::new(&node.span, "every text matches this expression, so it says nothing");
+            return self.error(error.help("write what must be there, like `\\d+` for `\\d*`"));
+        }
+        Some(regex)
     }
 
     /// A number, or `{at-least: 1, at-most: 3}`.
@@ -220,17 +334,19 @@ impl Reader<'_> {
         Some(Interval { low, high })
     }
 
-    /// An integer type's name.
-    pub fn int_type(&mut self, node: &Node) -> Option<Type> {
-        self.choice(node, "an integer type like `long` or `u32`", TYPES)
-    }
-
-    /// Text in which `${name}` stands for a value.
-    pub fn template(&mut self, node: &Node, what: &str) -> Option<String> {
+    /// Text in which `${name}` stands for a value, as `$name` does where it is all of it.
+    fn filling(&mut self, node: &Node, what: &str) -> Option<String> {
         let text = self.text(node, what)?;
+        let text = reference(&text).map_or_else(|| text.clone(), |name| format!("${{{name}}}"));
         for name in placeholders(&text) {
             self.errors.extend(self.names.uses(name, &node.span));
         }
+        Some(text)
+    }
+
+    /// The same, for what can hold no NUL.
+    pub fn template(&mut self, node: &Node, what: &str) -> Option<String> {
+        let text = self.filling(node, what)?;
         if text.contains('\0') {
             return self.error(
                 Diagnostic::new(&node.span, "a string can't hold a NUL")
@@ -266,11 +382,23 @@ mod tests {
         assert_eq!(parse_int("1_000"), Some(1000));
         assert_eq!(parse_int("18446744073709551615"), Some(u64::MAX.into()));
         assert_eq!(parse_int("-9223372036854775808"), Some(i64::MIN.into()));
+        assert_eq!((parse_int("0"), parse_int("0XFF")), (Some(0), Some(255)));
         for wrong in
             ["", "-", "--1", "0x", "0x-1", "+-1", "1.5", "abc", "18446744073709551616", "99999999999 GiB"]
         {
             assert_eq!(parse_int(wrong), None, "{wrong}");
         }
+        for octal in ["0644", "-010", "00", "0_7", "010 KiB"] {
+            assert_eq!(parse_int(octal), None, "{octal}");
+        }
+    }
+
+    #[test]
+    fn a_text_comes_in_pieces() {
+        let all = |text| pieces(text).collect::<Vec<_>>();
+        assert_eq!(all("a${b}${c} d"), [("a", Some("b")), ("", Some("c")), (" d", None)]);
+        assert_eq!(all("${1} ${x"), [("${1} ${x", None)]);
+        assert_eq!(all("${${a}}"), [("${", Some("a")), ("}", None)]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(super) struct Origin {
 /// that are proprietary, of staging, out of tree, unsigned, or for tests; struct randomization.
 const HARMLESS: u64 = 1 << 0 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 17 | 1 << 18;
 
+/// Reasons that tell of a report: a bad page, an oops, a warning, a lockup.
+const REPORTED: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
+
 /// Who has written to more pages is better started anew: each return would copy them all.
 const MOST_PAGES: u64 = 16 << 10;
 
@@ -53,6 +56,11 @@ impl Machine {
             if Instant::now() >= until {
                 return Err("the kernel logs faster than it can be read".to_owned());
             }
+        }
+        if let Some(taint) = self.taint.filter(|taint| taint & REPORTED != 0) {
+            return Err(format!(
+                "the kernel reported a fault while it booted (taint {taint:#x}), and the next boot need not have it"
+            ));
         }
         let machine = MachineState {
             vcpus: self.vcpus.save()?,

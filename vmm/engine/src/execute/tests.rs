@@ -1,6 +1,7 @@
 //! The engine against stand-ins for the machine process, honest and hostile ones.
 
 mod hostile;
+mod names;
 mod overdue;
 mod pieces;
 mod stand_in;
@@ -203,7 +204,7 @@ fn a_silent_agent_ends_the_boot_with_samples() {
         machine.request();
     });
     assert!(start.elapsed() >= plan.boot_timeout && start.elapsed() < Duration::from_secs(5));
-    let RunEnd::NoAgent { standing, .. } = why(&events) else { panic!("{events:?}") };
+    let RunEnd::NoAgent { standing, greeted: false, .. } = why(&events) else { panic!("{events:?}") };
     assert_eq!(*standing, vec![vec![STANDING]; SAMPLES]);
     assert!(matches!(&events[0], Event::Log(record) if record.text == "still here"), "{events:?}");
 }

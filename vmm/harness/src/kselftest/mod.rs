@@ -51,7 +51,8 @@ pub fn scenarios(wish: &Wish, host: Choice) -> Result<Vec<Scenario>, Abort> {
     let source = kernel::source(&recipe, &cache)?;
     select::check(&asked, &source)?;
     let patches = project::find(None).map_err(KernelError::from)?.join(PATCHES);
-    let fragment = config::fragment(&source, &asked, &patches.join(BASE), &patches.join(FRAGMENT), &cache)?;
+    let of = |name: &str| project::of_patches(&patches, name);
+    let fragment = config::fragment(&source, &asked, &of(BASE), &of(FRAGMENT), &cache)?;
     wanted.fragments.insert(0, fragment.display().to_string());
     let kernel = session::kernel_wanted(&wanted, Path::new("."), &cache)?;
     let one = |asked: &select::Asked| {

@@ -1,7 +1,7 @@
 //! How often a scenario is run: again when it failed, several times to find what fails now and then, and on a fresh host
 //! when this machine failed it.
 
-use judge::{Attempt, RunReport, Then, Verdict};
+use judge::{Attempt, Quarantined, RunReport, Then, Verdict};
 
 /// So often what this machine failed is run again, on a fresh host.
 const FRESH_HOSTS: u32 = 2;
@@ -28,8 +28,17 @@ pub(super) struct Next {
     pub after_infra: bool,
 }
 
+/// What an attempt came to.
+pub(super) struct Came {
+    pub report: RunReport,
+    /// Its failure is known.
+    pub known: Option<Quarantined>,
+    /// It ended where its host was at work, and not before.
+    pub on_host: bool,
+}
+
 /// Runs a scenario as often as the policy says.
-pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec<Attempt> {
+pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> Came) -> Vec<Attempt> {
     let rounds = match policy {
         Policy { repeat: 0, until_fail: true, .. } => u32::MAX,
         Policy { repeat, .. } => repeat.max(1),
@@ -39,10 +48,11 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec
         let (mut retried, mut hosts) = (0, 0);
         let verdict = loop {
             let after_infra = attempts.last().is_some_and(|last| last.then == Then::FreshHost);
-            let RunReport { verdict, reason, ran, .. } =
+            let Came { report: RunReport { verdict, reason, ran, .. }, known, on_host } =
                 run(Next { number: attempts.len() as u32 + 1, after_infra });
             let then = match verdict {
-                Verdict::Infra if hosts < FRESH_HOSTS => Then::FreshHost,
+                // A full disk is as full there.
+                Verdict::Infra if on_host && hosts < FRESH_HOSTS => Then::FreshHost,
                 // What does not build will not build the next time, and who lied once is not asked again.
                 verdict
                     if verdict.is_excusable()
@@ -53,7 +63,7 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> RunReport) -> Vec
                 }
                 _ => Then::Counts,
             };
-            attempts.push(Attempt { verdict, reason, ran, then });
+            attempts.push(Attempt { verdict, reason, ran, then, known });
             match then {
                 Then::FreshHost => hosts += 1,
                 Then::Retried => retried += 1,
@@ -80,7 +90,7 @@ mod tests {
         let of = |number: u32| verdicts[(number as usize - 1).min(verdicts.len() - 1)];
         let attempts = all(policy, |next| {
             assert_eq!(next.after_infra, next.number > 1 && of(next.number - 1) == Infra, "{verdicts:?}");
-            judge::fixture::report(of(next.number))
+            Came { report: judge::fixture::report(of(next.number)), known: None, on_host: true }
         });
         Settled::of(attempts)
     }
@@ -110,6 +120,17 @@ mod tests {
         assert_eq!((settled.verdict, settled.attempts.len()), (Infra, 3));
         let settled = tried(Policy { retry: 1, ..Policy::default() }, &[Fail, Infra, Pass]);
         assert_eq!((settled.verdict, settled.is_flaky(), settled.attempts.len()), (Pass, true, 3));
+    }
+
+    #[test]
+    fn what_no_other_host_would_change_is_not_tried_again() {
+        let report = || judge::fixture::report(Infra);
+        let all = all(Policy { repeat: 3, ..Policy::default() }, |_| Came {
+            report: report(),
+            known: None,
+            on_host: false,
+        });
+        assert_eq!(all.len(), 1);
     }
 
     #[test]

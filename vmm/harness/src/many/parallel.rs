@@ -1,9 +1,9 @@
 //! Several cases at once, told as if they had been run one after the other.
 
-use super::{Case, Policy, Tried, attempt};
+use super::{Case, Policy, Quarantine, Ran, attempt};
 use crate::Session;
 use base::progress;
-use judge::{Judged, Verdict};
+use judge::Judged;
 use report::{Reporter, Reporters};
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use std::{
 enum Word {
     Judged(Box<Judged>),
     /// The last one.
-    Tried(Box<Tried>),
+    Ran(Option<Box<Ran>>),
 }
 
 /// Passes on what happens in a case.
@@ -41,7 +41,8 @@ pub(super) fn run(
     sessions: Vec<Session>,
     cases: &[Case],
     policy: Policy,
-    settle: &mut dyn FnMut(&Case, Tried, &mut Reporters),
+    quarantine: &Quarantine,
+    settle: &mut dyn FnMut(Ran, &mut Reporters),
     reporters: &mut Reporters,
 ) {
     progress::share();
@@ -56,22 +57,23 @@ pub(super) fn run(
                     let Some(case) = cases.get(index) else { break };
                     let mut reporters = Reporters::default();
                     reporters.add(Forward { index, to: to.clone() });
-                    let tried = attempt(&mut session, case, policy, index + 1 < cases.len(), &mut reporters);
-                    if tried.settled.verdict == Verdict::Interrupted {
+                    let more = index + 1 < cases.len();
+                    let ran = attempt(&mut session, case, policy, quarantine, more, &mut reporters);
+                    if ran.as_ref().is_some_and(|ran| ran.settled.is_interrupted()) {
                         over.store(true, Ordering::Relaxed);
                     }
-                    let _ = to.send((index, Word::Tried(Box::new(tried))));
+                    let _ = to.send((index, Word::Ran(ran.map(Box::new))));
                 }
             });
         }
         drop(to);
-        in_order(from, |index, word| match word {
+        in_order(from, |_, word| match word {
             Word::Judged(judged) => {
                 reporters.tell(&judged);
                 false
             }
-            Word::Tried(tried) => {
-                settle(&cases[index], *tried, reporters);
+            Word::Ran(ran) => {
+                ran.into_iter().for_each(|ran| settle(*ran, reporters));
                 true
             }
         });

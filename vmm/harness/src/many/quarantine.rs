@@ -1,15 +1,15 @@
 //! Failures that are known: shown, and not held against anybody until their day is over.
 
+use super::{Ran, excuse::Excuse};
 use crate::Abort;
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use judge::{Quarantined, RunReport, Verdict};
+use judge::{Quarantined, RunReport, Settled, Verdict};
 use scenario::{
-    Scenario,
     node::{self, Node},
     reader::Reader,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FIELDS: &[&str] = &["scenario", "step", "fingerprint", "verdict", "reason", "owner", "until"];
 
@@ -25,15 +25,10 @@ struct Entry {
     line: usize,
     /// A scenario's name, or the end of its path.
     scenario: String,
-    /// The only step that may fail, by its name or number.
-    step: Option<String>,
-    /// Of a finding.
-    fingerprint: Option<String>,
-    verdict: Option<Verdict>,
+    /// What it names of the failure.
+    excuse: Excuse,
     known: Quarantined,
     until: Date,
-    /// Its scenario ran, and this was seen, or not.
-    seen: Option<bool>,
 }
 
 impl Quarantine {
@@ -69,32 +64,52 @@ impl Quarantine {
     }
 
     fn excuses_on(&self, today: Date, report: &RunReport) -> Option<&Quarantined> {
-        let fits =
-            |entry: &&Entry| entry.until >= today && report.verdict.is_excusable() && entry.fits(report);
+        let fits = |entry: &&Entry| {
+            entry.until >= today
+                && entry.concerns(&report.scenario, &report.path)
+                && entry.excuse.is_for(report)
+        };
         self.entries.iter().find(fits).map(|entry| &entry.known)
     }
 
-    /// A scenario ran, and came to this in the end.
-    pub fn ran(&mut self, scenario: &Scenario, verdict: Verdict) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.concerns(&scenario.name, &scenario.path)) {
-            let seen = verdict.is_against() && entry.verdict.is_none_or(|it| it == verdict);
-            entry.seen = Some(entry.seen.unwrap_or(false) || seen);
-        }
-    }
-
-    /// What to do about entries: those whose day is over, and those whose failure is gone.
-    pub fn complaints(&self) -> Vec<String> {
-        self.complaints_on(Timestamp::now().to_zoned(TimeZone::UTC).date())
-    }
-
-    fn complaints_on(&self, today: Date) -> Vec<String> {
+    /// What is odd about entries before anything runs: those that concern several of these scenarios, by their names and files.
+    pub fn too_wide(&self, scenarios: &[(String, PathBuf)]) -> Vec<String> {
         let one = |entry: &Entry| {
-            let Entry { line, scenario, until, known, seen, .. } = entry;
-            let place = format!("{}:{line}: the quarantine of {scenario}", self.path);
-            match seen {
-                Some(false) => Some(format!("{place} matches nothing any more: remove it")),
-                Some(true) if *until < today => Some(format!(
-                    "{place} ended on {until}: it counts again ({}, {})",
+            let concerned: Vec<String> =
+                entry.of(scenarios).map(|(_, path)| path.display().to_string()).collect();
+            (concerned.len() > 1).then(|| {
+                let (place, all) = (self.place(entry), concerned.join(", "));
+                format!("{place} of {} concerns {all}: write more of the path", entry.scenario)
+            })
+        };
+        self.entries.iter().filter_map(one).collect()
+    }
+
+    /// Entries that concern none of these scenarios.
+    pub fn astray(&self, scenarios: &[(String, PathBuf)]) -> Vec<String> {
+        let strays = self.entries.iter().filter(|entry| entry.of(scenarios).next().is_none());
+        let one = |entry: &Entry| {
+            format!("{} of {} concerns no scenario: correct or remove it", self.place(entry), entry.scenario)
+        };
+        strays.map(one).collect()
+    }
+
+    /// What to do about entries after these runs: those whose day is over, and those whose failure is gone.
+    pub fn complaints(&self, all: &[Ran]) -> Vec<String> {
+        self.complaints_on(Timestamp::now().to_zoned(TimeZone::UTC).date(), all)
+    }
+
+    fn complaints_on(&self, today: Date, all: &[Ran]) -> Vec<String> {
+        let one = |entry: &Entry| {
+            let Entry { scenario, until, known, .. } = entry;
+            let ran = || all.iter().filter(|ran| entry.concerns(&ran.report.scenario, &ran.report.path));
+            let place = self.place(entry);
+            match ran().any(|ran| entry.was_seen(&ran.settled)) {
+                false if ran().next().is_some() => {
+                    Some(format!("{place} of {scenario} matches nothing any more: remove it"))
+                }
+                true if *until < today => Some(format!(
+                    "{place} of {scenario} ended on {until}: it counts again ({}, {})",
                     known.owner, known.reason
                 )),
                 _ => None,
@@ -102,47 +117,42 @@ impl Quarantine {
         };
         self.entries.iter().filter_map(one).collect()
     }
+
+    fn place(&self, entry: &Entry) -> String {
+        format!("{}:{}: the quarantine", self.path, entry.line)
+    }
 }
 
 impl Entry {
+    fn of<'s>(
+        &self,
+        scenarios: &'s [(String, PathBuf)],
+    ) -> impl Iterator<Item = &'s (String, PathBuf)> + use<'s, '_> {
+        scenarios.iter().filter(|(name, path)| self.concerns(name, path))
+    }
+
     fn concerns(&self, name: &str, path: &Path) -> bool {
         self.scenario == name || path.ends_with(&self.scenario)
     }
 
-    fn fits(&self, report: &RunReport) -> bool {
-        let findings = || report.findings.iter().filter(|finding| finding.counts());
-        let failed = || report.steps.iter().filter(|step| step.verdict.is_bad());
-        // Whatever else is wrong is nobody's known failure.
-        let fingerprint = |wanted: &String| {
-            findings().count() > 0 && findings().all(|finding| finding.splat.fingerprint == *wanted)
-        };
-        let step = |wanted: &String| {
-            let is = |step: &judge::JudgedStep| {
-                (step.index + 1).to_string() == *wanted || step.title.starts_with(&format!("{wanted}:"))
-            };
-            failed().count() > 0 && failed().all(is) && report.failures.is_empty()
-        };
-        self.concerns(&report.scenario, &report.path)
-            && self.verdict.is_none_or(|verdict| verdict == report.verdict)
-            && self.fingerprint.as_ref().is_none_or(fingerprint)
-            && self.step.as_ref().is_none_or(step)
+    /// Whether something like it happened.
+    fn was_seen(&self, settled: &Settled) -> bool {
+        let verdict = self.excuse.verdict;
+        let is = |it: Verdict| it.is_against() && verdict.is_none_or(|verdict| verdict == it);
+        settled.attempts.iter().any(|attempt| is(attempt.verdict))
     }
 }
 
 fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {
     let mut fields = reader.fields(node, "an entry")?;
     let line = reader.line(&node.span);
-    let scenario =
-        fields.need(reader, "scenario").and_then(|node| reader.text(node, "a scenario's name or path"));
-    let step = fields.take("step").and_then(|node| reader.text(node, "a step's name or number"));
-    let fingerprint = fields.take("fingerprint").and_then(|node| {
-        let text = reader.text(node, "a finding's fingerprint")?;
-        let is_one = text.len() == 16 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-        if is_one {
-            Some(text)
-        } else {
-            reader.expected(node, "a fingerprint: 16 hexadecimal digits, in quotes")
-        }
+    let steps = fields.take("step").and_then(|node| {
+        let items = reader.items(node, "a step's name or number, or a list of them")?;
+        items.iter().map(|item| reader.text(item, "a step's name or number")).collect::<Option<Vec<_>>>()
+    });
+    let fingerprints = fields.take("fingerprint").and_then(|node| {
+        let items = reader.items(node, "a finding's fingerprint, or a list of them")?;
+        items.iter().map(|item| fingerprint(reader, item)).collect::<Option<Vec<_>>>()
     });
     let verdict = fields.take("verdict").and_then(|node| {
         let text = reader.text(node, "a verdict")?;
@@ -166,6 +176,7 @@ fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {
         let text = reader.text(node, what)?;
         if text.trim().is_empty() { reader.expected(node, what) } else { Some(text) }
     };
+    let scenario = words(reader, "scenario", "a scenario's name or path");
     let reason = words(reader, "reason", "a reason, in words");
     let owner = words(reader, "owner", "who looks after it");
     let until = fields.need(reader, "until").and_then(|node| {
@@ -175,7 +186,12 @@ fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {
             None => reader.expected(node, "a day, like `2026-12-31`"),
         }
     });
-    if fingerprint.is_none() && verdict.is_none() && step.is_none() && reader.errors.is_empty() {
+    let excuse = Excuse {
+        verdict: verdict.map(|it| it.0),
+        fingerprints: fingerprints.unwrap_or_default(),
+        steps: steps.unwrap_or_default(),
+    };
+    if excuse == Excuse::default() && reader.errors.is_empty() {
         let text =
             "an entry needs at least one of `step`, `fingerprint` and `verdict`: it would hide any failure";
         return reader.error(Diagnostic::new(&node.span, text));
@@ -183,99 +199,15 @@ fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {
     fields.end(reader, FIELDS);
     let until = until?;
     let known = Quarantined { reason: reason?, owner: owner?, until: until.to_string() };
-    Some(Entry {
-        line,
-        scenario: scenario?,
-        step,
-        fingerprint,
-        verdict: verdict.map(|it| it.0),
-        known,
-        until,
-        seen: None,
-    })
+    Some(Entry { line, scenario: scenario?, excuse, known, until })
+}
+
+fn fingerprint(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let text = reader.text(node, "a finding's fingerprint")?;
+    let is_one = text.len() == 16 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    if is_one { Some(text) } else { reader.expected(node, "a fingerprint: 16 hexadecimal digits, in quotes") }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str =
-        "- scenario: hello\n  verdict: fail\n  reason: it is late\n  owner: ann\n  until: 2026-12-31\n";
-
-    fn read(text: &str) -> Result<Quarantine, String> {
-        Quarantine::parse(&Source::new(Path::new("q.yaml"), text)).map_err(|errors| errors.to_string())
-    }
-
-    fn day(text: &str) -> Date {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn an_entry_says_what_why_who_and_until_when() {
-        assert!(read(GOOD).is_ok());
-        assert!(read("# none yet\n").is_ok());
-        for (line, instead, expected) in [
-            ("  reason: it is late\n", "", "needs the field `reason`"),
-            ("  reason: it is late\n", "  reason: ' '\n", "a reason, in words"),
-            ("  owner: ann\n", "", "needs the field `owner`"),
-            ("  until: 2026-12-31\n", "", "needs the field `until`"),
-            ("2026-12-31", "2026-02-30", "a day, like"),
-            ("2026-12-31", "soon", "a day, like"),
-            ("  verdict: fail\n", "", "at least one of"),
-            ("verdict: fail", "verdict: infra", "that can be excused"),
-            ("verdict: fail", "verdict: tampered", "that can be excused"),
-            ("verdict: fail", "verdict: fial", "did you mean `fail`?"),
-            ("verdict: fail", "fingerprint: abc", "16 hexadecimal digits"),
-            ("owner", "onwer", "unknown field"),
-        ] {
-            let error = read(&GOOD.replace(line, instead)).unwrap_err();
-            assert!(error.contains(expected) && error.contains("q.yaml"), "{instead}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_failure_is_excused_until_its_day_is_over_and_nothing_else_is() {
-        let quarantine = read(GOOD).unwrap();
-        let report = |scenario: &str, verdict| RunReport {
-            scenario: scenario.into(),
-            path: format!("scenarios/{scenario}.yaml").into(),
-            ..judge::fixture::report(verdict)
-        };
-        let excused = |day_: &str, report: &RunReport| quarantine.excuses_on(day(day_), report).is_some();
-        assert!(excused("2026-12-31", &report("hello", Verdict::Fail)));
-        let of_a_step = read(&GOOD.replace("verdict: fail", "step: '1'")).unwrap();
-        let scenario = scenario::fixture::scenario("name: hello\nsteps:\n- sleep: 1 s\n");
-        let steps = judge::fixture::run(&scenario, &judge::fixture::good_run(&scenario)).steps;
-        let of_any = |verdict| {
-            let mut report = report("hello", verdict);
-            report.failures.clear();
-            report.steps = steps.clone();
-            report.steps[0].verdict = judge::StepVerdict::Fail;
-            of_a_step.excuses_on(day("2026-01-01"), &report).is_some()
-        };
-        assert!(of_any(Verdict::Fail));
-        assert!(!of_any(Verdict::Tampered), "nothing excuses a guest that lied");
-        assert!(!excused("2027-01-01", &report("hello", Verdict::Fail)), "its day is over");
-        assert!(!excused("2026-12-31", &report("hello", Verdict::Panic)), "that is another failure");
-        assert!(!excused("2026-12-31", &report("other", Verdict::Fail)));
-        let by_path = read(&GOOD.replace("hello", "scenarios/hello.yaml")).unwrap();
-        assert!(by_path.excuses_on(day("2026-01-01"), &report("hello", Verdict::Fail)).is_some());
-        let by_finding = read(&GOOD.replace("verdict: fail", "fingerprint: '0123456789abcdef'")).unwrap();
-        assert!(by_finding.excuses_on(day("2026-01-01"), &report("hello", Verdict::Fail)).is_none());
-    }
-
-    #[test]
-    fn an_entry_that_matches_nothing_any_more_is_told() {
-        let scenario = scenario::fixture::scenario("name: hello\nsteps:\n- sleep: 1 s\n");
-        let told = |verdict: Option<Verdict>, today: &str| {
-            let mut quarantine = read(GOOD).unwrap();
-            verdict.iter().for_each(|verdict| quarantine.ran(&scenario, *verdict));
-            quarantine.complaints_on(day(today)).concat()
-        };
-        assert_eq!(told(None, "2026-01-01"), "", "it did not run, so nobody knows");
-        assert_eq!(told(Some(Verdict::Fail), "2026-01-01"), "");
-        let gone = told(Some(Verdict::Pass), "2026-01-01");
-        assert!(gone.contains("q.yaml:1") && gone.contains("remove it"), "{gone}");
-        assert!(told(Some(Verdict::Fail), "2027-01-01").contains("ended on 2026-12-31"));
-    }
-}
+#[path = "quarantine_test.rs"]
+mod tests;

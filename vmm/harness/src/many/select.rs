@@ -3,7 +3,10 @@
 use crate::Abort;
 use base::diagnostic::nearest;
 use scenario::Scenario;
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 use walkdir::WalkDir;
 
 /// The files that these words name: a file as it is, all `.yaml` files of a folder, whatever matches a pattern. None comes
@@ -26,18 +29,44 @@ pub fn files(words: &[PathBuf]) -> Result<Vec<PathBuf>, Abort> {
     Ok(files)
 }
 
-fn is_scenario(path: &Path) -> bool {
-    path.is_file() && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+fn is_named_so(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Whether this is a scenario's file.
+///
+/// # Errors
+/// It has the name of one, and can't be read: a run must not be green since it did not find it.
+fn is_scenario(path: &Path) -> Result<bool, Abort> {
+    if !is_named_so(path) {
+        return Ok(false);
+    }
+    match path.metadata() {
+        Ok(meta) => Ok(meta.is_file()),
+        Err(error) => Err(Abort::input(format!(
+            "{}: this scenario can't be read: {error}; remove or mend the link, or leave the scenario out by its name",
+            path.display()
+        ))),
+    }
 }
 
 fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
-    let hidden =
-        |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.');
+    let hidden = |entry: &walkdir::DirEntry| entry.depth() > 0 && is_hidden(entry.file_name());
     let mut found = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(|entry| !hidden(entry)) {
-        let entry = entry.map_err(|error| Abort::input(format!("{}: {error}", folder.display())))?;
-        if is_scenario(entry.path()) {
-            found.push(entry.into_path());
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !hidden(entry)) {
+        let path =
+            match entry {
+                Ok(entry) => entry.into_path(),
+                Err(error) => match is_passed_over(&error) {
+                    true => continue,
+                    false => error.path().filter(|path| is_named_so(path)).map(Path::to_owned).ok_or_else(
+                        || Abort::input(format!("{}: can't look for scenarios: {error}", folder.display())),
+                    )?,
+                },
+            };
+        if is_scenario(&path)? {
+            found.push(path);
         }
     }
     if found.is_empty() {
@@ -47,6 +76,17 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
         )));
     }
     Ok(found)
+}
+
+fn is_hidden(path: &OsStr) -> bool {
+    Path::new(path).file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// A link to a folder above it, where all is found anyway, or one that leads nowhere and is no scenario's.
+fn is_passed_over(error: &walkdir::Error) -> bool {
+    let is_other = error.path().is_none_or(|path| is_hidden(path.as_os_str()) || !is_named_so(path));
+    let is_gone = error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    error.loop_ancestor().is_some() || is_gone && is_other
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -63,7 +103,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Abort> {
         let path = path.map_err(|error| Abort::input(format!("{shown}: {error}")))?;
         if path.is_dir() {
             found.extend(below(&path)?);
-        } else if path.is_file() {
+        } else if path.is_file() || !is_hidden(path.as_os_str()) && is_scenario(&path)? {
             found.push(path);
         }
     }
@@ -127,6 +167,29 @@ mod tests {
         assert!(names(&["empty"]).unwrap_err().contains("there is no scenario"));
         assert!(names(&["x*.yaml"]).unwrap_err().contains("no file matches"));
         assert!(names(&["[z-a]"]).is_err());
+    }
+
+    #[test]
+    fn links_are_followed_and_a_scenario_is_never_lost() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs::create_dir_all(place("all/deep")).unwrap();
+        fs::create_dir(place("other")).unwrap();
+        fs::write(place("other/b.yaml"), "").unwrap();
+        symlink("../other", place("all/linked")).unwrap();
+        symlink("../other/b.yaml", place("all/a.yaml")).unwrap();
+        symlink("../../all", place("all/deep/up")).unwrap();
+        symlink("nowhere", place("all/notes")).unwrap();
+        // As an editor locks a file.
+        symlink("ann@host", place("all/.#a.yaml")).unwrap();
+        let found = files(&[place("all")]).unwrap();
+        assert_eq!(found, [place("all/a.yaml"), place("all/linked/b.yaml")]);
+        symlink("nowhere", place("all/gone.yaml")).unwrap();
+        for word in [place("all"), place("all/*.yaml")] {
+            let error = files(&[word]).unwrap_err().why;
+            assert!(error.contains("all/gone.yaml: this scenario can't be read"), "{error}");
+        }
     }
 
     #[test]

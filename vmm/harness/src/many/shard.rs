@@ -7,7 +7,7 @@ use super::{Case, Times};
 use crate::Abort;
 use report::record::Shard;
 use sha2::{Digest, Sha256};
-use std::{env, str::FromStr, time::Duration};
+use std::{env, fs, str::FromStr, time::Duration};
 
 /// So many parts are enough for anybody.
 const MOST: u32 = 10_000;
@@ -114,16 +114,33 @@ impl Part {
         Self::found(wish, |name| env::var(name).ok()).map_err(Abort::input)
     }
 
-    /// Its cases, in their order, and what it says of itself in reports.
-    pub fn take(self, cases: Vec<Case>, times: &Times) -> (Vec<Case>, Shard) {
+    /// Its cases, in their order, and what it says of itself in reports. `same` is what else all parts have to be given.
+    pub fn take(self, cases: Vec<Case>, times: &Times, same: &[String]) -> (Vec<Case>, Shard) {
         let ids: Vec<String> = cases.iter().map(Case::id).collect();
         let owners = split(&ids, self.of, times);
         let mut hash = Sha256::new();
-        ids.iter().zip(&owners).for_each(|(id, owner)| hash.update(format!("{owner} {id}\0")));
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        add(env!("CARGO_PKG_VERSION").as_bytes());
+        same.iter().for_each(|word| add(word.as_bytes()));
+        for (case, owner) in cases.iter().zip(&owners) {
+            add(format!("{owner} {} {:?}", case.id(), case.kernel).as_bytes());
+            // Scenarios that were made of a kernel's own tests have no file.
+            add(&fs::read(&case.scenario.path).unwrap_or_default());
+        }
         let plan = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let mine = cases.into_iter().zip(owners).filter(|(_, owner)| *owner == self.index);
-        (mine.map(|(case, _)| case).collect(), Shard { index: self.index, of: self.of, plan })
+        (mine.map(|(case, _)| case).collect(), Shard { index: self.index, of: self.of, plan, run: None })
     }
+}
+
+/// What the run is called that a part is of: as it was given, else as the engine calls it. Jobs that are run again, since
+/// they failed, have the same there.
+pub fn run_id(given: Option<&str>) -> Option<String> {
+    let of_engine = || ["GITHUB_RUN_ID", "CI_PIPELINE_ID"].into_iter().find_map(|name| env::var(name).ok());
+    given.map(str::to_owned).or_else(of_engine)
 }
 
 /// Which part takes each: the longest first, always to the one that has the least so far.
@@ -181,6 +198,25 @@ mod tests {
         assert!(found("auto", &[("CI_NODE_INDEX", "6"), ("CI_NODE_TOTAL", "5")]).is_err());
         assert!(found("auto", &[("CI_NODE_INDEX", "x")]).unwrap_err().contains("no number"));
         assert!(found("auto", &[]).is_err());
+    }
+
+    #[test]
+    fn parts_of_one_run_have_the_same_plan_and_parts_of_others_have_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let plan = |index, text: &str, kernel: &str, same: &str| {
+            fs::write(&path, text).unwrap();
+            let scenario = scenario::load(&path).unwrap();
+            let cases = super::super::cases(vec![scenario], &[kernel.to_owned()], &Default::default());
+            Part { index, of: 2 }.take(cases, &Times::default(), &[same.to_owned()]).1.plan
+        };
+        let text = "steps:\n- sleep: 1 s\n";
+        let one = plan(1, text, "6.12", "--set a=b");
+        assert_eq!(one, plan(2, text, "6.12", "--set a=b"));
+        assert_ne!(one, plan(2, &text.replace('1', "2"), "6.12", "--set a=b"), "another scenario");
+        assert_ne!(one, plan(2, text, "7.3", "--set a=b"), "another kernel");
+        assert_ne!(one, plan(2, text, "6.12", "--set a=c"), "other options");
+        assert_eq!(run_id(Some("7")), Some("7".to_owned()));
     }
 
     #[test]

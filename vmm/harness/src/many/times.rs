@@ -1,6 +1,7 @@
 //! How long scenarios took in a former run.
 
 use crate::Abort;
+use judge::Verdict;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// Times by a case's id.
@@ -16,6 +17,15 @@ impl Times {
         let cannot = |why: &dyn std::fmt::Display| Abort::input(format!("--times {}: {why}", path.display()));
         let text = base::input::read_text(path).map_err(|error| cannot(&error))?;
         let session = report::json::read(&text).map_err(|error| cannot(&error))?;
+        Ok(Self::of_runs(session.runs))
+    }
+
+    /// Of those that ran: what did not build, or what this machine failed, took no time that says anything.
+    fn of_runs(runs: Vec<report::record::Run>) -> Self {
+        let tells = |run: &report::record::Run| {
+            run.verdict()
+                .is_some_and(|it| it == Verdict::Pass || it.is_against() && it != Verdict::BuildFailed)
+        };
         let time = |run: report::record::Run| {
             let id = match run.began.variant.as_str() {
                 "" => run.path(),
@@ -23,9 +33,9 @@ impl Times {
             };
             // Boot and steps; what a build takes depends on the cache.
             let boot = run.booted.as_ref().map_or(Duration::ZERO, |booted| booted.ready);
-            run.report.is_some().then(|| (id, boot + run.ran()))
+            (id, boot + run.ran())
         };
-        Ok(Self(session.runs.into_iter().filter_map(time).collect()))
+        Self(runs.into_iter().filter(tells).map(time).collect())
     }
 
     /// A case's time; one that nobody knows takes as long as the others do on average.
@@ -40,5 +50,32 @@ impl Times {
     #[cfg(test)]
     pub(super) fn given(times: &[(&str, u64)]) -> Self {
         Self(times.iter().map(|(id, secs)| ((*id).to_owned(), Duration::from_secs(*secs))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_this_machine_failed_has_no_time() {
+        let scenario = scenario::fixture::scenario("steps:\n- sleep: 1 s\n");
+        let run = |verdict| {
+            let mut session = report::record::Session::default();
+            for judged in judge::fixture::judged(&scenario, &judge::fixture::good_run(&scenario)) {
+                session.event(&match judged {
+                    judge::Judged::Ended(report) => {
+                        judge::Judged::Ended(Box::new(judge::RunReport { verdict, ..*report }))
+                    }
+                    other => other,
+                });
+            }
+            session.runs.remove(0)
+        };
+        let known = |verdict| Times::of_runs(vec![run(verdict)]).0.len();
+        let failed = [Verdict::Infra, Verdict::Interrupted, Verdict::BadInput, Verdict::BuildFailed];
+        assert_eq!(failed.map(known), [0; 4]);
+        assert_eq!([Verdict::Pass, Verdict::Fail, Verdict::HangIdle].map(known), [1; 3]);
+        assert_eq!(Times::default().of("a.yaml"), Duration::from_secs(1));
     }
 }

@@ -6,7 +6,7 @@ use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
-use scenario::model::{ModuleKind, ModuleSource, Scenario};
+use scenario::model::{Action, ModuleKind, ModuleSource, Scenario, Step, module_path};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -103,6 +103,58 @@ pub(crate) fn prepare(
     Ok(Modules { modules: candidates.into_iter().map(module).collect(), builds, preflight })
 }
 
+/// Whether there is what the steps call a module. Of some folders that is known once they are built, and of aliases always.
+pub(crate) fn named(scenario: &Scenario, modules: &[GuestModule]) -> Result<(), Abort> {
+    let own = |path: &str| scenario.files.iter().any(|file| file.guest.starts_with(path));
+    // As the kernel does (kernel/module/main.c).
+    let same = |one: &str, other: &str| one.replace('-', "_") == other.replace('-', "_");
+    for step in &scenario.steps {
+        let (name, found) = match &step.action {
+            // By its file's name.
+            Action::Insmod { module: name, .. } | Action::Reload { module: name, .. } => {
+                (name, modules.iter().any(|module| module.name == *name))
+            }
+            Action::Rmmod { module: name } | Action::Modinfo { module: name } => {
+                (name, modules.iter().any(|module| same(&module.name, name)))
+            }
+            Action::Modprobe { module: name, .. } => {
+                let is = |module: &GuestModule| same(&module.name, name) || has_alias(&module.bytes, name);
+                (name, modules.iter().any(is) || configures_modprobe(scenario))
+            }
+            _ => continue,
+        };
+        if !found && !own(&module_path(name)) {
+            let nearest = base::diagnostic::nearest(name, modules.iter().map(|module| &*module.name));
+            let nearest = nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+            let (scenario, line) = (scenario.path.display(), step.line);
+            return Err(Abort::input(format!(
+                "{scenario}:{line}: no module named `{name}` comes of `modules`{nearest}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a module says in its `.modinfo` that it goes by this name too; a `*` there stands for whatever follows.
+fn has_alias(object: &[u8], name: &str) -> bool {
+    let name = name.replace('-', "_");
+    object.split(|byte| *byte == 0).filter_map(|text| text.strip_prefix(b"alias=")).any(|alias| {
+        let alias = String::from_utf8_lossy(alias).replace('-', "_");
+        alias.split_once('*').map_or(alias == name, |(begin, _)| name.starts_with(begin))
+    })
+}
+
+/// Whether the scenario itself gives modules other names.
+fn configures_modprobe(scenario: &Scenario) -> bool {
+    const FOLDER: &str = "/etc/modprobe.d";
+    let writes =
+        |step: &Step| matches!(&step.action, Action::WriteFile { path, .. } if path.starts_with(FOLDER));
+    // What a script does is not known.
+    let runs = |step: &Step| matches!(step.action, Action::Run { .. });
+    scenario.files.iter().any(|file| file.guest.starts_with(FOLDER))
+        || scenario.steps.iter().any(|step| writes(step) || runs(step))
+}
+
 /// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
 /// verdict; of files that were given, bad input.
 fn refuse(problems: &[Problem]) -> Result<(), Abort> {
@@ -110,4 +162,30 @@ fn refuse(problems: &[Problem]) -> Result<(), Abort> {
     let Some(first) = errors.first() else { return Ok(()) };
     let text = errors.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\nerror: ");
     Err(Abort { verdict: first.fault.into(), why: text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scenario::fixture::scenario;
+
+    fn refusal(step: &str) -> Option<String> {
+        let scenario = scenario(&format!("modules: [../modules/hello]\nsteps:\n{step}\n"));
+        let bytes = b"\0alias=fs-drv\0alias=char-major-240-*\0".to_vec();
+        let modules = [GuestModule { name: "hello-module".into(), bytes }];
+        named(&scenario, &modules).err().map(|abort| abort.why)
+    }
+
+    #[test]
+    fn steps_name_modules_that_were_built() {
+        // By the makefile its name is another one, as of a folder whose makefile nobody understands.
+        let why = refusal("- {insmod: helloModule, expect: ENOENT}").unwrap();
+        assert!(why.contains(":3: no module named `helloModule`") && why.contains("hello-module"), "{why}");
+        for alias in ["hello_module", "fs-drv", "char-major-240-7"] {
+            assert_eq!(refusal(&format!("- modprobe: {alias}")), None, "{alias}");
+        }
+        assert!(refusal("- modprobe: fs-other").is_some());
+        let alias = "- {file: /etc/modprobe.d/a.conf, write: 'alias x hello-module'}\n- modprobe: x";
+        assert_eq!(refusal(alias), None);
+    }
 }

@@ -61,12 +61,21 @@ impl Built {
 
 /// Builds or finds the kernel that a scenario asks for; what the command line says goes before.
 pub(crate) fn kernel(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
-    let start = Instant::now();
     modules::look(&scenario.modules)?;
-    let folder = scenario.path.parent().unwrap_or(Path::new(""));
-    let wanted = options.clone().or(&scenario.kernel.clone().relative_to(folder));
-    let kernel = kernel_wanted(&wanted, &scenario.path, cache)?;
+    built(scenario, options, cache)
+}
+
+/// The same, where modules need not be looked at.
+pub(crate) fn built(scenario: &Scenario, options: &Wanted, cache: &Cache) -> Result<Built, Abort> {
+    let start = Instant::now();
+    let kernel = kernel_wanted(&wanted(scenario, options), &scenario.path, cache)?;
     Ok(Built { kernel, took: start.elapsed() })
+}
+
+/// What a scenario asks for; what the command line says goes before.
+pub(crate) fn wanted(scenario: &Scenario, options: &Wanted) -> Wanted {
+    let folder = scenario.path.parent().unwrap_or(Path::new(""));
+    options.clone().or(&scenario.kernel.clone().relative_to(folder))
 }
 
 /// The kernel of this series, hash or file; by default, the one that scenarios run on. `near` is a file or folder
@@ -105,6 +114,7 @@ pub(crate) fn the_rest(
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
     let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
+    modules::named(scenario, &modules)?;
     let took = took + start.elapsed();
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;
     let programs = if watched { programs(&steps) } else { BTreeSet::new() };

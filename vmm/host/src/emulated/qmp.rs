@@ -24,26 +24,30 @@ const SAVING: Duration = Duration::from_secs(20);
 /// # Errors
 /// It could not be saved; the file may hold a part.
 pub(super) fn save(socket: &Path, file: &Path) -> io::Result<()> {
-    let mut monitor = Monitor::connect(socket)?;
+    let saved = Monitor::connect(socket).and_then(|mut monitor| migrate(&mut monitor, file));
+    // A machine that has moved away stands still. By a monitor of its own: the other one may be in the middle of an answer.
+    let goes_on = || Monitor::connect(socket)?.command("cont", json!({}));
+    goes_on().or_else(|_| goes_on())?;
+    saved
+}
+
+fn migrate(monitor: &mut Monitor, file: &Path) -> io::Result<()> {
     // It is limited for the sake of networks; this is bytes per second.
     monitor.command("migrate-set-parameters", json!({ "max-bandwidth": 1u64 << 40 }))?;
     monitor.command("migrate", json!({ "uri": format!("file:{}", file.display()) }))?;
     let deadline = Instant::now() + SAVING;
-    let saved = loop {
+    loop {
         let answer = monitor.command("query-migrate", json!({}))?;
         match answer["status"].as_str() {
-            Some("completed") => break Ok(()),
-            Some("failed" | "cancelled") => break Err(io::Error::other(answer.to_string())),
+            Some("completed") => return Ok(()),
+            Some("failed" | "cancelled") => return Err(io::Error::other(answer.to_string())),
             _ if Instant::now() > deadline => {
                 monitor.command("migrate_cancel", json!({}))?;
-                break Err(ErrorKind::TimedOut.into());
+                return Err(ErrorKind::TimedOut.into());
             }
             _ => thread::sleep(Duration::from_millis(5)),
         }
-    };
-    // A machine that has moved away stands still.
-    monitor.command("cont", json!({}))?;
-    saved
+    }
 }
 
 /// An interrupt that was lost is made good for after so long at the most.

@@ -23,7 +23,8 @@ const LOG_LINES: usize = 20;
 impl Judge {
     /// The end without evidence.
     pub(super) fn aborted(&mut self, verdict: Verdict, why: Reason) -> Judged {
-        let report = self.report(&Evidence::default(), Duration::ZERO, Vec::new());
+        let mut report = self.report(&Evidence::default(), Duration::ZERO, Vec::new());
+        report.doubt = self.doubt(&report).map(|(_, why)| why);
         // What was known by then stays.
         let known = self.known(&report).filter(|_| verdict == Verdict::Infra);
         let (verdict, reason) =
@@ -50,6 +51,7 @@ impl Judge {
         report.expectations += usize::from(self.scenario.expect.ending.is_some());
         report.failures.extend(end.missing.clone());
         report.tampered.extend(self.made_up(&ended.why, &report));
+        report.doubt = self.doubt(&report).map(|(_, why)| why);
         let (verdict, reason) = self.decide(&ended.why, &report, &end);
         if verdict == Verdict::Infra {
             report.failures.clear();
@@ -104,6 +106,7 @@ impl Judge {
             standing: self.standing.clone(),
             log_tail: self.log_tail(),
             log_lost: self.log.lost(),
+            doubt: None,
             console_tail,
             ran,
         }
@@ -135,7 +138,8 @@ impl Judge {
         }
         for ((want, line), found) in self.scenario.expect.log.iter().zip(&self.run_log) {
             report.expectations += 1;
-            failures.extend(check::log_failure(want, found.clone(), self.holes, *line));
+            let holes = self.holes.since(self.holes_booted);
+            failures.extend(check::log_failure(want, found.clone(), holes, *line));
         }
         if let Some((want, line)) = self.scenario.expect.taint {
             report.expectations += 1;
@@ -199,7 +203,7 @@ impl Judge {
             end.excused = &self.cut;
         } else {
             end.missing = Some(Failure {
-                what: "end of the run".into(),
+                what: check::END.into(),
                 expected: wanted(ending),
                 got: self.seen(|_| true, &otherwise),
                 line: ending.line,
@@ -317,18 +321,20 @@ impl Judge {
         if let Some(splat) = report.findings.iter().find(|finding| finding.counts()) {
             return (Verdict::Splat, reason_of(splat));
         }
+        self.doubt(report).unwrap_or((Verdict::Pass, Reason::None))
+    }
+
+    /// What keeps a run from passing in which everything that is known is well.
+    fn doubt(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         if let Some(unexplained) = self.unexplained(report) {
-            return unexplained;
+            return Some(unexplained);
         }
         if report.log_lost > 0 {
-            return (Verdict::Fail, Reason::LogLost(report.log_lost));
+            return Some((Verdict::Fail, Reason::LogLost(report.log_lost)));
         }
-        if let Some(unseen) = report.unknown.iter().find(|unseen| unseen.is_of_steps())
-            && self.scenario.evidence != Watchfulness::Basic
-        {
-            return (Verdict::Fail, Reason::Unseen(unseen.to_string()));
-        }
-        (Verdict::Pass, Reason::None)
+        let unseen = report.unknown.iter().find(|unseen| unseen.is_of_steps());
+        let unseen = unseen.filter(|_| self.scenario.evidence != Watchfulness::Basic);
+        unseen.map(|unseen| (Verdict::Fail, Reason::Unseen(unseen.to_string())))
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {
@@ -339,6 +345,7 @@ impl Judge {
             (None, RunEnd::Machine(end)) if end.blame() == Blame::Host => {
                 return (Verdict::Infra, machine(end));
             }
+            (None, RunEnd::NoAgent { limit, greeted: true, .. }) => Reason::Mute(*limit),
             (None, RunEnd::NoAgent { limit, .. }) => Reason::NoAgent(*limit),
             (None, RunEnd::Panicked) => Reason::Panicked { booting: true },
             (None, RunEnd::SwitchedOff) => Reason::SwitchedOff,

@@ -88,6 +88,9 @@ impl Judge {
                 let shown = got.data.first().copied();
                 let values = judged.result.as_ref().map(|result| result.values.clone()).unwrap_or_default();
                 judged.title.push_str(&result(step, *value, shown, &values));
+                if let Some(length) = check::short_of(step, *value, &self.values) {
+                    judged.title.push_str(&format!(" = {value} of {length} bytes"));
+                }
             }
             StepOutcome::Exited { code, stdout, stderr, took } => {
                 let log = std::mem::take(&mut self.step_log);

@@ -12,7 +12,7 @@ use std::{
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Suites that have kernels which older ones lack, the best first; behind the machine's own backports.
-const SUITES: &[&str] = &["trixie-backports", "trixie", "sid"];
+pub(super) const SUITES: &[&str] = &["trixie-backports", "trixie", "sid"];
 
 /// An apt with some sources.
 pub(super) struct Apt {
@@ -90,7 +90,7 @@ impl Apt {
 }
 
 /// From where this machine gets Debian itself (not its security updates).
-fn mirror() -> Result<Option<String>, CacheError> {
+pub(super) fn mirror() -> Result<Option<String>, CacheError> {
     let format = "$(CREATED_BY) $(REPO_URI) $(COMPONENT)";
     let said = output("apt-get", |command| command.args(["indextargets", "--format", format]))?;
     Ok(said.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {

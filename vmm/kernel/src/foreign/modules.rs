@@ -35,6 +35,11 @@ impl Modules {
         self.built_in.contains(name)
     }
 
+    /// Whether there is a file of it.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
     /// Appends a module behind those that it depends on. `false`: it, or one of these, is not there.
     pub fn load(&self, name: &str, order: &mut Vec<Loaded>) -> Result<bool, ForeignError> {
         let mut seen = BTreeSet::from([name.to_owned()]);

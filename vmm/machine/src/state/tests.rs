@@ -146,6 +146,30 @@ fn an_interrupt_has_come_when_its_line_was_raised() {
     }
 }
 
+#[test]
+fn the_time_stamp_counter_goes_on_from_where_it_was() {
+    let Some(mut guest) = Guest::new() else { return };
+    let counter = |guest: &mut Guest| {
+        guest.ask(1);
+        let state = guest.save();
+        (state.0.msr(tsc::TSC).unwrap(), state)
+    };
+    let (first, saved) = counter(&mut guest);
+    // A new machine's counter begins at 0. Some KVM within another hypervisor shows the processor's own: that can't be put anywhere.
+    if first > 60_000_000_000 {
+        eprintln!("this KVM has no counters of its own: nothing is tested");
+        return;
+    }
+    // Within the second in which KVM takes a write of the counter for something else; twice, as resets follow on one another.
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let (later, _) = counter(&mut guest);
+        guest.restore(&saved);
+        let (again, _) = counter(&mut guest);
+        assert!(again >= first && again - first < (later - first) / 2, "{first}, {later}, {again}");
+    }
+}
+
 /// So that a test can tell them apart.
 impl VcpuState {
     /// XMM registers follow the eight of the FPU in either form (Intel SDM volume 1, table 13-1: byte 160 on).

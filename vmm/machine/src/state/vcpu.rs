@@ -1,6 +1,6 @@
 //! The state of one vCPU.
 
-use super::same;
+use super::{same, tsc};
 use crate::{Error, Registers, Result, Vm, error::Named};
 use kvm_bindings::{
     Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_segment, kvm_sregs,
@@ -194,7 +194,7 @@ fn read_msrs(fd: &VcpuFd, list: &[u32]) -> Result<Vec<kvm_msr_entry>> {
     Ok(found)
 }
 
-pub(crate) fn restore(fd: &VcpuFd, state: &VcpuState) -> Result<()> {
+pub(crate) fn restore(fd: &VcpuFd, vm: &Vm, state: &VcpuState) -> Result<()> {
     fd.set_mp_state(state.mp).named("KVM_SET_MP_STATE")?;
     fd.set_regs(&state.registers).named("KVM_SET_REGS")?;
     // The local APIC's base and mode are among these, so its registers come later.
@@ -217,7 +217,10 @@ pub(crate) fn restore(fd: &VcpuFd, state: &VcpuState) -> Result<()> {
     if let Some(lapic) = &state.lapic {
         fd.set_lapic(lapic).named("KVM_SET_LAPIC")?;
     }
-    let (last, first): (Vec<_>, Vec<_>) = state.msrs.iter().partition(|msr| msr.index == TSC_DEADLINE);
+    let counter = state.msrs.iter().find(|msr| msr.index == tsc::TSC);
+    let counts_on = counter.map_or(Ok(false), |msr| tsc::restore(fd, vm, msr.data))?;
+    let others = state.msrs.iter().filter(|msr| !(counts_on && msr.index == tsc::TSC));
+    let (last, first): (Vec<_>, Vec<_>) = others.partition(|msr| msr.index == TSC_DEADLINE);
     write_msrs(fd, first)?;
     write_msrs(fd, last)?;
     fd.set_vcpu_events(&state.events).named("KVM_SET_VCPU_EVENTS")

@@ -7,6 +7,7 @@ use kvm_bindings::{
     kvm_irqchip__bindgen_ty_1, kvm_pit_state2,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::PoisonError;
 
 /// Interrupt controllers, timer and clock.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -75,6 +76,7 @@ impl Vm {
 
     /// Takes it back; before the vCPUs'. The guest's clock goes on from where it was.
     pub fn restore(&self, state: &VmState) -> Result<()> {
+        *self.tsc_offset.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for chip in &state.chips {
             self.fd.set_irqchip(chip).named("KVM_SET_IRQCHIP")?;
         }

@@ -10,7 +10,7 @@ use base::diagnostic::{Diagnostic, Diagnostics};
 use nix::fcntl::OFlag;
 use protocol::Door;
 use scenario::model::{
-    Action, Argument, CallName, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
+    Action, Argument, CallName, Data, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
     module_path,
 };
 
@@ -123,18 +123,21 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
         Action::Reload { module, params } => reload(module, params, 1),
         Action::Modprobe { module, params, remove } => {
             let remove = remove.then(|| "-r".to_owned());
-            let params = params.iter().map(|(name, value)| format!("{name}={value}"));
+            let params = params.iter().map(|(name, value)| match value {
+                Some(value) => format!("{name}={value}"),
+                None => name.clone(),
+            });
             let argv = ["/bin/modprobe".to_owned()].into_iter().chain(remove).chain([module.clone()]);
             single(What::Run {
                 argv: argv.chain(params).collect(),
                 env: Vec::new(),
-                stdin: Vec::new(),
+                stdin: Data::default(),
                 user: None,
             })
         }
         Action::Modinfo { module } => {
             let argv = vec!["/bin/modinfo".to_owned(), module.clone()];
-            single(What::Run { argv, env: Vec::new(), stdin: Vec::new(), user: None })
+            single(What::Run { argv, env: Vec::new(), stdin: Data::default(), user: None })
         }
         Action::Lsmod => {
             let read = What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT };
@@ -159,10 +162,7 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
         Action::Read { fd, count } => {
             single(call(numbers::READ, vec![num(fd), Operand::Out(*count), Operand::Int(u64::from(*count))]))
         }
-        Action::Write { fd, data } => single(call(
-            numbers::WRITE,
-            vec![num(fd), Operand::In(data.clone()), Operand::Int(data.len() as u64)],
-        )),
+        Action::Write { fd, data } => single(write(num(fd), data)),
         Action::Lseek { fd, offset, whence } => {
             single(call(numbers::LSEEK, vec![num(fd), num(offset), Operand::Int(u64::from(*whence))]))
         }
@@ -181,9 +181,9 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
         }
         Action::WriteFile { path, data, append } => {
             let how = if *append { OFlag::O_APPEND } else { OFlag::O_TRUNC };
-            let length = Operand::Int(data.len() as u64);
-            let write = call(numbers::WRITE, vec![Operand::Op(0), Operand::In(data.clone()), length]);
-            with_file(path, OFlag::O_WRONLY | OFlag::O_CREAT | how, 0o644, write)
+            // What is missing in /dev is a driver's node: a file in its place would take everything.
+            let create = if is_node(path) { OFlag::empty() } else { OFlag::O_CREAT };
+            with_file(path, OFlag::O_WRONLY | create | how, 0o644, write(Operand::Op(0), data))
         }
         Action::Sleep { time } => single(What::Sleep(*time)),
         Action::Mount { target, source, fs, flags, options } => single(call(
@@ -222,7 +222,7 @@ fn read_also(role: Role, path: &str, at: usize) -> Vec<Op> {
 }
 
 /// Loads and unloads so many times, until something of it fails.
-fn reload(module: &str, params: &[(String, String)], times: u32) -> Vec<Op> {
+fn reload(module: &str, params: &[(String, Option<String>)], times: u32) -> Vec<Op> {
     let file = open(&module_path(module), OFlag::O_CLOEXEC.bits() as u64, 0);
     let params = Operand::Text(module_params(params));
     let load = call64(numbers::FINIT_MODULE, vec![Operand::Op(0), params, Operand::Int(0)]);
@@ -359,6 +359,24 @@ fn open(path: &str, flags: u64, mode: u32) -> What {
     call(numbers::OPENAT, vec![Operand::Int(numbers::AT_FDCWD), text(path), Operand::Int(flags), mode])
 }
 
+fn write(fd: Operand, data: &Data) -> What {
+    let (bytes, length) = match data.names().next() {
+        Some(_) => (Operand::Data(data.clone()), Operand::Length(data.clone())),
+        None => {
+            let bytes = data.written().into_owned();
+            let length = Operand::Int(bytes.len() as u64);
+            (Operand::In(bytes), length)
+        }
+    };
+    call(numbers::WRITE, vec![fd, bytes, length])
+}
+
+/// Whether a path leads to where device nodes are, and not into the file system for shared memory among them.
+fn is_node(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    parts.len() > 1 && parts[0] == "dev" && parts[1] != "shm"
+}
+
 fn unlink(path: &str, flags: u64) -> What {
     call(numbers::UNLINKAT, vec![Operand::Int(numbers::AT_FDCWD), text(path), Operand::Int(flags)])
 }
@@ -396,9 +414,8 @@ fn argument(argument: &Argument) -> Operand {
         Argument::InOut(bytes, _) => Operand::InOut(bytes.clone()),
         Argument::InNumber(Num::Int(value), int) => Operand::In(encode(*value, *int)),
         Argument::InOutNumber(Num::Int(value), int) => Operand::InOut(encode(*value, *int)),
-        Argument::InNumber(Num::Name(name), int) | Argument::InOutNumber(Num::Name(name), int) => {
-            Operand::NamedIn(name.clone(), int.size)
-        }
+        Argument::InNumber(Num::Name(name), int) => Operand::NamedIn(name.clone(), int.size),
+        Argument::InOutNumber(Num::Name(name), int) => Operand::NamedInOut(name.clone(), int.size),
         Argument::Pointer(pointer) => Operand::Int(pointer.address()),
     }
 }
@@ -408,13 +425,11 @@ fn encode(value: i128, int: Type) -> Vec<u8> {
 }
 
 /// As `insmod` writes them: `name=value`, with quotes around what contains spaces.
-fn module_params(params: &[(String, String)]) -> String {
-    let words = params.iter().map(|(name, value)| {
-        if value.contains(char::is_whitespace) {
-            format!("{name}=\"{value}\"")
-        } else {
-            format!("{name}={value}")
-        }
+fn module_params(params: &[(String, Option<String>)]) -> String {
+    let words = params.iter().map(|(name, value)| match value {
+        Some(value) if value.contains(char::is_whitespace) => format!("{name}=\"{value}\""),
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -6,6 +6,7 @@ use crate::{Bind, Call, Int, Op, Operand, PlanStep, Role, Source, What};
 use proptest::prelude::*;
 use protocol::Door;
 use scenario::fixture::{CHARDEV, HELLO, SYSCALL, damaged, scenario, try_load};
+use scenario::model::Data;
 
 fn plan(text: &str) -> Vec<PlanStep> {
     lower(&scenario(text), &Table).unwrap_or_else(|errors| panic!("{errors}"))
@@ -119,8 +120,8 @@ fn arguments_become_operands_and_names_become_binds() {
         Operand::InOut(vec![b'a', b'b', 0, 0]),
     ];
     assert_eq!(plan[1].ops, [call(Role::Main, 7, args)]);
-    // The value of `$r` comes back too, as the first piece of data.
-    assert!(matches!(plan[1].binds[0].from, Source::Data { index: 1, .. }));
+    // The value of `$r` does not come back: the first piece of data is the first buffer that the kernel fills.
+    assert!(matches!(plan[1].binds[0].from, Source::Data { index: 0, .. }));
 }
 
 #[test]
@@ -147,6 +148,29 @@ fn files_are_opened_used_and_closed() {
     assert_eq!(plan[0].ops[1].what, What::ReadToEnd { fd: Operand::Op(0), limit: READ_LIMIT });
     let write = vec![Operand::Op(0), Operand::In(b"text".to_vec()), Operand::Int(4)];
     assert_eq!(plan[1].ops[1], call(Role::Main, 1, write));
+}
+
+#[test]
+fn a_node_that_is_missing_is_not_replaced_by_a_file() {
+    let creates = |path: &str| {
+        let plan = plan(&format!("steps:\n- file: {path}\n  write: x\n"));
+        let args = plan[0].ops[0].what.call().unwrap().args.clone();
+        matches!(args[2], Operand::Int(flags) if flags & 0o100 != 0)
+    };
+    assert_eq!(["/tmp/x", "/dev/shm/x", "/devices"].map(creates), [true; 3]);
+    assert_eq!(["/dev/x", "//dev/./x", "/dev/snd/x"].map(creates), [false; 3]);
+}
+
+#[test]
+fn names_in_data_are_filled_with_their_values() {
+    let plan = plan(
+        "modules: [../modules/hello]\nsteps:\n- {syscall: 1, as: n}\n- {file: /a, write: 'n=${n}'}\n\
+         - {insmod: helloModule, params: {debug: , a: 1}}\n",
+    );
+    let data = Data::of_text("n=${n}");
+    let write = vec![Operand::Op(0), Operand::Data(data.clone()), Operand::Length(data)];
+    assert_eq!(plan[1].ops[1], call(Role::Main, 1, write));
+    assert!(format!("{:?}", plan[2].ops).contains("\"debug a=1\""), "{:?}", plan[2].ops);
 }
 
 #[test]

@@ -4,13 +4,13 @@
 //! a report can do without.
 
 use super::SCHEMA;
-use crate::record::{Run, Session, Shard};
+use crate::record::{Aborted, Run, Session, Shard};
 use board::wire::{Door, LogRecord, Reset};
 use engine::event::{Booted, Start};
 use judge::{
     Attempt, Began, BoundedLog, Build, Excerpt, Excuse, Failure, Finding, Gravity, JudgedStep, Kernel,
-    Outcome, Place, Reason, RunReport, Settled, StepResult, StepVerdict, Subtest, SyscallRow, Taint, Then,
-    Verdict,
+    Outcome, Place, Quarantined, Reason, RunReport, Settled, StepResult, StepVerdict, Subtest, SyscallRow,
+    Taint, Then, Verdict,
 };
 use scenario::Settings;
 use serde_json::{Map, Value, json};
@@ -50,12 +50,20 @@ pub fn read(text: &str) -> Result<Session> {
     let finished = value["finished"].as_bool().ok_or_else(|| other("the field `finished` is missing"))?;
     let mut session = Session::planned(&[]);
     (session.runs, session.shard, session.finished) = (runs, shard, finished);
+    if let (false, Some(reason)) = (finished, value["reason"].as_str()) {
+        session.aborted =
+            Some(Aborted { verdict: verdict(&text_of(&value, "verdict")?)?, reason: reason.to_owned() });
+    }
     Ok(session)
 }
 
 fn part(value: &Value) -> Result<Shard> {
-    let shard =
-        Shard { index: small(value, "index")?, of: small(value, "of")?, plan: text_of(value, "plan")? };
+    let shard = Shard {
+        index: small(value, "index")?,
+        of: small(value, "of")?,
+        plan: text_of(value, "plan")?,
+        run: value["run"].as_str().map(str::to_owned),
+    };
     match (1..=shard.of).contains(&shard.index) {
         true => Ok(shard),
         false => Err(other(format!("there is no shard {} of {}", shard.index, shard.of))),
@@ -154,11 +162,13 @@ fn run(value: &Value) -> Result<Run> {
     let report = report(value, &run, steps, verdict(&word)?)?;
     let attempts = list(value, "attempts")?.iter().map(attempt).collect::<Result<Vec<_>>>()?;
     if !attempts.is_empty() {
-        let quarantined = match &value["quarantined"] {
-            Value::Null => None,
-            known => Some(serde_json::from_value(known.clone())?),
+        let quarantined = known(&value["quarantined"])?;
+        let counted = match value["counted"].as_str() {
+            Some(word) => verdict(word)?,
+            None if quarantined.is_some() => Verdict::Pass,
+            None => report.verdict,
         };
-        run.settled = Some(Settled { verdict: report.verdict, attempts, quarantined });
+        run.settled = Some(Settled { verdict: report.verdict, attempts, quarantined, counted });
     }
     run.report = Some(report);
     Ok(run)
@@ -222,6 +232,7 @@ fn report(value: &Value, run: &Run, steps: Vec<JudgedStep>, verdict: Verdict) ->
         standing: texts(&value["standing"]),
         log_tail: tail,
         log_lost: value["log_lines_lost"].as_u64().unwrap_or(0),
+        doubt: None,
         console_tail: value["console"].as_str().unwrap_or_default().to_owned(),
         ran: duration(&value["timing"]["run_ms"]).unwrap_or_default(),
     })
@@ -235,7 +246,12 @@ fn attempt(value: &Value) -> Result<Attempt> {
         reason: Reason::Told(text_of(value, "reason")?),
         ran: duration(&value["run_ms"]).unwrap_or_default(),
         then: then.ok_or_else(|| other("`then` of an attempt is none that is known"))?,
+        known: known(&value["quarantined"])?,
     })
+}
+
+fn known(value: &Value) -> Result<Option<Quarantined>> {
+    if value.is_null() { Ok(None) } else { Ok(Some(serde_json::from_value(value.clone())?)) }
 }
 
 fn build(value: &Value) -> Result<Build> {

@@ -39,6 +39,7 @@ pub(super) fn object(run: &Run) -> Value {
             "warnings": run.began.notes,
             "drawn": run.began.drawn,
         },
+        "counted": run.counted().name(),
         "variant": run.began.variant,
         "flaky": settled.is_some_and(|settled| settled.is_flaky()),
         "quarantined": settled.and_then(|settled| settled.quarantined.as_ref()),
@@ -119,6 +120,7 @@ fn attempt(attempt: &Attempt) -> Value {
         "reason": attempt.reason.to_string(),
         "run_ms": millis(attempt.ran),
         "then": attempt.then.name(),
+        "quarantined": attempt.known,
     })
 }
 

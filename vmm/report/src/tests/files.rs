@@ -146,13 +146,13 @@ fn a_file_is_whole_from_the_beginning_and_after_everything_that_happens() {
     let read =
         || quick_junit::Report::deserialize_from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     file.begin(&began).unwrap();
-    assert_eq!((read().tests, read().errors), (10, 5), "nothing has run, and nothing passes");
+    assert_eq!((read().tests, read().errors), (11, 6), "nothing has run, and nothing passes");
     for judged in &all {
         file.event(judged).unwrap();
-        assert_eq!(read().tests, 10);
+        assert_eq!(read().tests, 11);
     }
     file.finish().unwrap();
-    assert_eq!((read().failures, read().errors), (2, 1));
+    assert_eq!((read().tests, read().failures, read().errors), (10, 2, 1));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn an_old_run_is_shown_as_it_was() {
 fn part(index: u32, of: u32, plan: &str, runs: std::ops::Range<usize>) -> crate::record::Session {
     let mut session = recorded();
     session.runs = session.runs.drain(runs).collect();
-    session.shard = Some(crate::record::Shard { index, of, plan: plan.into() });
+    session.shard = Some(crate::record::Shard { index, of, plan: plan.into(), run: Some("7".into()) });
     session
 }
 
@@ -200,6 +200,10 @@ fn only_all_parts_of_one_run_make_a_whole() {
     assert_eq!(twice, MergeError::Twice(names.0.clone(), names.1.clone()));
     let other = error(vec![part(1, 2, "p", 0..2), part(2, 2, "q", 2..5)]);
     assert_eq!(other, MergeError::Other(names.0.clone(), names.1.clone()));
+    let mut former = part(2, 2, "p", 2..5);
+    former.shard.as_mut().unwrap().run = Some("6".into());
+    let former = error(vec![part(1, 2, "p", 0..2), former]);
+    assert_eq!(former, MergeError::Former(names.0.clone(), names.1.clone(), "7".into(), "6".into()));
     let mixed = error(vec![part(1, 1, "p", 0..2), recorded()]);
     assert_eq!(mixed, MergeError::Mixed(names.0.clone(), names.1.clone()));
     assert!(matches!(error(vec![recorded(), recorded()]), MergeError::Again { .. }));
@@ -223,4 +227,125 @@ fn a_difference_says_what_fails_and_passes_now_and_what_is_new() {
     let difference = crate::diff::diff(&old, &new);
     assert!(difference.is_worse);
     insta::assert_snapshot!(difference.text);
+}
+
+/// One scenario whose attempts came to these.
+fn attempts(all: &[(Verdict, judge::Then)]) -> crate::record::Session {
+    let scenario = scenario("name: again\nsteps:\n- sleep: 1 s\n");
+    let mut session = crate::record::Session::default();
+    let mut told = Vec::new();
+    for (index, (verdict, then)) in all.iter().enumerate() {
+        for judged in judged(&scenario, &good_run(&scenario)) {
+            session.event(&match judged {
+                Judged::Began(began) => Judged::Began(judge::Began { attempt: index as u32 + 1, ..began }),
+                Judged::Ended(report) => {
+                    let reason = judge::Reason::Told(format!("attempt {index}"));
+                    Judged::Ended(Box::new(judge::RunReport { verdict: *verdict, reason, ..*report }))
+                }
+                other => other,
+            });
+        }
+        told.push(judge::Attempt { then: *then, ..judge::fixture::attempt(*verdict) });
+    }
+    session.event(&Judged::Settled(Box::new(judge::Settled::of(told).strict())));
+    session.finished = true;
+    session
+}
+
+#[test]
+fn the_attempt_that_decided_is_shown() {
+    use judge::Then::{Counts, FreshHost};
+    let all = [(Verdict::Infra, FreshHost), (Verdict::Pass, Counts), (Verdict::Fail, Counts)];
+    let session = attempts(&[&all[..], &[(Verdict::Pass, Counts)]].concat());
+    let run = &session.runs[0];
+    assert_eq!((run.verdict(), &*run.reason()), (Some(Verdict::Fail), "attempt 2"));
+}
+
+#[test]
+fn a_flaky_pass_that_counts_as_a_failure_is_one_in_every_report() {
+    use judge::Then::{Counts, Retried};
+    let session = attempts(&[(Verdict::Splat, Retried), (Verdict::Pass, Counts)]);
+    let again = json::read(&json::render(&session)).unwrap();
+    for session in [&session, &again] {
+        assert_eq!((session.runs[0].word(), session.runs[0].counted()), ("flaky", Verdict::Splat));
+        let object: serde_json::Value = serde_json::from_str(&json::render(session)).unwrap();
+        fits_the_schema(&object);
+        assert_eq!(object["verdict"], "splat");
+        assert!(crate::junit::render(session).contains("failures=\"1\""));
+        assert!(crate::ktap::render(session).contains("not ok 1"));
+        assert!(crate::markdown::render(session).contains("0 of 1 scenarios passed"));
+    }
+}
+
+#[test]
+fn a_run_that_lost_scenarios_or_its_end_is_worse() {
+    let (old, mut new) = (recorded(), recorded());
+    new.runs.pop();
+    assert!(crate::diff::diff(&old, &new).is_worse);
+    let mut cut_off = recorded();
+    cut_off.finished = false;
+    let difference = crate::diff::diff(&old, &cut_off);
+    assert!(difference.is_worse && difference.text.contains("cut off before its end"));
+}
+
+#[test]
+fn a_former_report_of_a_run_that_never_began_is_replaced_and_nothing_else_is() {
+    use crate::record::Aborted;
+    let folder = tempfile::tempdir().unwrap();
+    let why = Aborted { verdict: Verdict::BadInput, reason: "a.yaml:3: no <such> step".into() };
+    let scenario = folder.path().join("a.yaml");
+    std::fs::write(&scenario, "steps:\n").unwrap();
+    let renders: [(crate::Render, &str); 6] = [
+        (json::render, "\"verdict\": \"bad-input\""),
+        (crate::junit::render, "errors=\"1\""),
+        (crate::ktap::render, "Bail out! "),
+        (crate::markdown::render, "**bad-input**"),
+        (crate::html::render, "&lt;such&gt;"),
+        (crate::events::aborted, "\"aborted\""),
+    ];
+    for (render, expected) in renders {
+        let path = folder.path().join("report");
+        std::fs::write(&path, render(&recorded())).unwrap();
+        crate::abandon(&path, render, &why);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(expected) && text.contains("a.yaml:3"), "{text}");
+        crate::abandon(&scenario, render, &why);
+        assert_eq!(std::fs::read_to_string(&scenario).unwrap(), "steps:\n");
+    }
+    let path = folder.path().join("new.json");
+    crate::abandon(&path, json::render, &why);
+    let text = std::fs::read_to_string(&path).unwrap();
+    fits_the_schema(&serde_json::from_str(&text).unwrap());
+    let again = json::read(&text).unwrap();
+    assert_eq!((again.aborted, again.finished), (Some(why), false));
+}
+
+#[test]
+fn events_of_a_pipe_without_a_reader_are_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let path = fifo.clone();
+    // It comes late.
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::read_to_string(path).unwrap()
+    });
+    let mut events = crate::events::Events::create(&fifo).unwrap();
+    events.finish().unwrap();
+    drop(events);
+    assert!(reader.join().unwrap().contains("\"finished\""));
+    let error = crate::events::Events::create(&fifo).map(drop).unwrap_err();
+    assert!(error.contains("nobody reads it"), "{error}");
+}
+
+#[test]
+fn a_part_that_was_cut_off_makes_a_whole_that_is_no_pass() {
+    let mut cut_off = part(2, 2, "p", 2..5);
+    cut_off.finished = false;
+    let parts = [part(1, 2, "p", 0..2), cut_off].map(|part| ("a".to_owned(), part));
+    let whole = crate::merge::merge(parts.into()).unwrap();
+    assert_eq!(whole.unfinished().map(|it| it.verdict), Some(Verdict::Infra));
+    let junit = crate::junit::render(&whole);
+    assert!(junit.contains("cut off before its end"), "{junit}");
 }

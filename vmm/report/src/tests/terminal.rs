@@ -77,6 +77,7 @@ fn what_goes_wrong_is_shown_with_what_was_printed_and_logged() {
     // Every other report has the same, and takes nobody's words for results.
     let mut all = crate::record::Session::default();
     troubled().iter().for_each(|judged| _ = all.event(judged));
+    all.finished = true;
     insta::assert_snapshot!(crate::ktap::render(&all));
     insta::assert_snapshot!(crate::junit::render(&all));
     insta::assert_snapshot!(crate::markdown::render(&all));

@@ -1,8 +1,9 @@
 //! What a scenario expects, of a step and of the whole run.
 
-use super::{CallName, Num, Place};
+use super::{CallName, Data, Num, Place};
 use crate::errno::Errno;
 use regex::Regex;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// One expectation, and where it stands.
@@ -52,6 +53,49 @@ impl Want {
     pub fn is_of_evidence(&self) -> bool {
         matches!(self, Self::Log(_) | Self::Taint(_))
     }
+
+    /// The same with the values of the names that stand in its text.
+    ///
+    /// # Errors
+    /// The first name that has no value.
+    pub fn filled(&self, value: impl Fn(&str) -> Option<i128>) -> Result<Cow<'_, Self>, String> {
+        let value = |name: &str| value(name).ok_or_else(|| name.to_owned());
+        let fill = |data: &Data| data.filled(value).map(|bytes| Data::from(bytes.into_owned()));
+        let text = |text: &Text| -> Result<Text, String> {
+            Ok(match text {
+                Text::Equals(data) => Text::Equals(fill(data)?),
+                Text::Contains(data) => Text::Contains(fill(data)?),
+                Text::Lacks(data) => Text::Lacks(fill(data)?),
+                Text::Matches(regex) => Text::Matches(regex.clone()),
+            })
+        };
+        if self.data().is_none_or(|data| data.names().next().is_none()) {
+            return Ok(Cow::Borrowed(self));
+        }
+        Ok(Cow::Owned(match self {
+            Self::Data(want) => Self::Data(text(want)?),
+            Self::Stdout(want) => Self::Stdout(text(want)?),
+            Self::Stderr(want) => Self::Stderr(text(want)?),
+            Self::NamedText(name, want) => Self::NamedText(name.clone(), text(want)?),
+            Self::Log(LogWant::Has(data)) => Self::Log(LogWant::Has(fill(data)?)),
+            Self::Log(LogWant::Lacks(data)) => Self::Log(LogWant::Lacks(fill(data)?)),
+            other => other.clone(),
+        }))
+    }
+
+    /// The text that it is about.
+    fn data(&self) -> Option<&Data> {
+        match self {
+            Self::Data(text) | Self::Stdout(text) | Self::Stderr(text) | Self::NamedText(_, text) => {
+                match text {
+                    Text::Equals(data) | Text::Contains(data) | Text::Lacks(data) => Some(data),
+                    Text::Matches(_) => None,
+                }
+            }
+            Self::Log(LogWant::Has(data) | LogWant::Lacks(data)) => Some(data),
+            _ => None,
+        }
+    }
 }
 
 /// What may become of the kernel's taint; masks have a bit for each reason.
@@ -76,11 +120,11 @@ pub struct Interval {
 #[derive(Clone, Debug)]
 pub enum Text {
     /// Exactly these bytes.
-    Equals(Vec<u8>),
+    Equals(Data),
     /// These bytes are in it.
-    Contains(Vec<u8>),
+    Contains(Data),
     /// These bytes are not in it.
-    Lacks(Vec<u8>),
+    Lacks(Data),
     /// The expression matches somewhere.
     Matches(Regex),
 }
@@ -89,9 +133,9 @@ pub enum Text {
 #[derive(Clone, Debug)]
 pub enum LogWant {
     /// A line contains this.
-    Has(String),
+    Has(Data),
     /// No line contains this.
-    Lacks(String),
+    Lacks(Data),
     /// A line matches this.
     Matches(Regex),
 }

@@ -69,7 +69,7 @@ fn sightings() -> impl Strategy<Value = Sighting> {
 /// Everything that a step can be made of.
 fn every_kind() -> Plan {
     let read = What::ReadToEnd { fd: Operand::Op(0), limit: 64 };
-    let run = What::Run { argv: vec!["/bin/${n}".into()], env: vec![], stdin: vec![1], user: None };
+    let run = What::Run { argv: vec!["/bin/${n}".into()], env: vec![], stdin: vec![1].into(), user: None };
     let main = |what| Op { role: Role::Main, what };
     let mut opens = step(vec![
         call(Role::Setup, 257, vec![Operand::Text("/f".into())]),
@@ -79,8 +79,11 @@ fn every_kind() -> Plan {
         call(Role::Cleanup, 3, vec![Operand::Op(0)]),
     ]);
     opens.binds = vec![Bind { name: "n".into(), from: Source::Match("([0-9]+)".into()), of_process: false }];
-    let both =
-        Call { door: Door::Syscall64, nr: 1, args: vec![Operand::NamedIn("n".into(), 4), Operand::Out(4)] };
+    let both = Call {
+        door: Door::Syscall64,
+        nr: 1,
+        args: vec![Operand::NamedInOut("n".into(), 4), Operand::Out(4)],
+    };
     let mut often = step(vec![main(What::Calls { calls: vec![both.clone(), both], times: 3 })]);
     let int = plan::Int { size: 4, signed: true };
     often.binds = vec![Bind { name: "m".into(), from: Source::Data { index: 0, int }, of_process: true }];

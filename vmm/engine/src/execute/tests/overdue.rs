@@ -27,7 +27,7 @@ fn a_step_without_an_answer_ends_the_run_in_its_time_even_in_a_flood() {
 
 #[test]
 fn what_takes_too_long_is_ended_with_its_output_and_the_run_goes_on() {
-    let run = What::Run { argv: vec!["/bin/yes".into()], env: vec![], stdin: vec![], user: None };
+    let run = What::Run { argv: vec!["/bin/yes".into()], env: vec![], stdin: Default::default(), user: None };
     let read = What::ReadToEnd { fd: Operand::Int(3), limit: 100 };
     let mut steps = vec![
         step(vec![Op { role: Role::Main, what: run }]),

@@ -105,6 +105,12 @@ fn of_a_saved_machine_that_does_not_run_nothing_is_told() {
     assert!(why.contains("Panicked") && damaged, "{why}");
     let (why, _) = unusable(|machine| machine.notice(Notice::Restored(Box::new(about()))));
     assert!(why.contains("found dead"), "{why}");
+    // This machine can't give it what a boot may not need: that says nothing against what is saved.
+    let refused = unusable(|machine| {
+        let reason = EndReason::host("can't get 4096 MiB of guest memory");
+        machine.notice(Notice::Ended { reason, evidence: Box::default() });
+    });
+    assert_eq!(refused, ("can't get 4096 MiB of guest memory".to_owned(), false));
     // Its boot took longer than this scenario allows: others can use it.
     let slow = About { cold: 2 * LONG, ..about() };
     let plan = Plan { warm: Some(warm()), ..one_call() };

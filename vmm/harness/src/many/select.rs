@@ -1,7 +1,7 @@
 //! Which scenarios: files, folders, patterns, and tags.
 
 use crate::Abort;
-use base::diagnostic::nearest;
+use base::{diagnostic::nearest, progress::note};
 use scenario::Scenario;
 use std::{
     ffi::OsStr,
@@ -54,7 +54,7 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
     let hidden = |entry: &walkdir::DirEntry| entry.depth() > 0 && is_hidden(entry.file_name());
     let mut found = Vec::new();
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(|entry| !hidden(entry)) {
+    for entry in walk.into_iter().filter_entry(|entry| !hidden(entry) && !is_left_to_grading(entry)) {
         let path =
             match entry {
                 Ok(entry) => entry.into_path(),
@@ -76,6 +76,18 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
         )));
     }
     Ok(found)
+}
+
+/// Whether this folder is an assignment, whose tests run with what students hand in. Who names it itself gets it.
+fn is_left_to_grading(entry: &walkdir::DirEntry) -> bool {
+    let text = || std::fs::read_to_string(entry.path().join("assignment.yaml")).unwrap_or_default();
+    let is_one = entry.depth() > 0
+        && entry.file_type().is_dir()
+        && text().lines().any(|line| line.starts_with("kind:"));
+    if is_one {
+        note(&format!("{} is left out: an assignment is for vmm grade", entry.path().display()));
+    }
+    is_one
 }
 
 fn is_hidden(path: &OsStr) -> bool {
@@ -167,6 +179,25 @@ mod tests {
         assert!(names(&["empty"]).unwrap_err().contains("there is no scenario"));
         assert!(names(&["x*.yaml"]).unwrap_err().contains("no file matches"));
         assert!(names(&["[z-a]"]).is_err());
+    }
+
+    #[test]
+    fn the_tests_of_an_assignment_are_left_to_grading_unless_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (file, text) in [
+            ("a.yaml", ""),
+            ("course/pa1/assignment.yaml", "name: pa1\nkind: module\n"),
+            ("course/pa1/tests/one.yaml", ""),
+            ("course/other/assignment.yaml", "steps:\n- sleep: 1 s\n"),
+        ] {
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), text).unwrap();
+        }
+        let all = files(&[root.to_owned()]).unwrap();
+        assert_eq!(all, ["a.yaml", "course/other/assignment.yaml"].map(|file| root.join(file)));
+        let named = files(&[root.join("course/pa1")]).unwrap();
+        assert_eq!(named.len(), 2);
     }
 
     #[test]

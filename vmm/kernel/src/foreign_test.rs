@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    image::{banner, bzimage, inside},
+    *,
+};
 
 /// A bzImage whose payload is this.
 fn bzimage_of(payload: &[u8]) -> Vec<u8> {

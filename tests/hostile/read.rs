@@ -20,7 +20,7 @@ fn what_unpacks_to_more_than_its_reader_may_have_is_told() {
         said(&vmm(&["module", "check", &path]).env("VMM_LIMITS", limits).output().unwrap())
     };
     let text = check("memory=128MiB");
-    assert!(text.contains("its reader took more than its 128 MiB of memory, or its stack"), "{text}");
+    assert!(text.contains("once unpacked it takes more memory than there is for that"), "{text}");
     assert!(text.contains("VMM_LIMITS=memory="), "{text}");
     // It is told as what it is where there is room for it.
     let text = check("");

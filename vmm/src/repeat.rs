@@ -5,7 +5,11 @@
 use crate::{exit, say};
 use base::text;
 use engine::event::Start;
-use harness::{Abort, Options, Session, bench::Spread, many::Case};
+use harness::{
+    Abort, Options, Session,
+    bench::Spread,
+    many::{Case, FRESH_HOSTS},
+};
 use judge::{Judged, Verdict};
 use report::{
     Reporter, Reporters,
@@ -57,13 +61,22 @@ struct Series {
 
 fn one(session: &mut Session, case: &Case, detail: Detail, times: u32, last: bool) -> Series {
     let mut series = Series::default();
-    for number in 1..=times {
+    let (mut number, mut hosts) = (1, 0);
+    while number <= times {
         session.expect_more(number < times || !last);
         let (page, began) = (Page::default(), Began::default());
         let mut reporters = Reporters::default();
         reporters.add(Terminal::new(Box::new(page.clone()), false).with(detail));
         reporters.add(began.clone());
         let report = session.run_case(case, 1, &mut reporters);
+        // What this machine failed is tried on other hosts, and does not count, as without a table.
+        if report.verdict == Verdict::Infra && session.ended_on_host() && hosts < FRESH_HOSTS {
+            say::out(&format!("run {number} of {times}, on a fresh host again\n{}\n", page.text()));
+            hosts += 1;
+            session.fresh_host();
+            continue;
+        }
+        hosts = 0;
         // One of each kind, and of what goes well only the first.
         if !series.verdicts.contains(&report.verdict) {
             say::out(&format!("run {number} of {times}\n{}\n", page.text()));
@@ -73,9 +86,12 @@ fn one(session: &mut Session, case: &Case, detail: Detail, times: u32, last: boo
             series.ready.entry(how).or_default().push(ready);
         }
         series.ran.push(report.ran);
-        if report.verdict == Verdict::Interrupted {
+        // What is no input and what can't be built or run here is so the next time.
+        let hopeless = [Verdict::Interrupted, Verdict::BadInput, Verdict::BuildFailed, Verdict::Infra];
+        if hopeless.contains(&report.verdict) {
             break;
         }
+        number += 1;
     }
     series
 }

@@ -96,7 +96,13 @@ pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, UnpackError> {
         Some(Format::Lz4) => ("lz4", lz4(&bytes[4..])),
         None => return Ok(bytes),
     };
-    let content = content.map_err(|error| UnpackError::Damaged(format.to_owned(), error.to_string()))?;
+    let content = content.map_err(|error| match error.kind() {
+        io::ErrorKind::OutOfMemory => UnpackError::Unread(
+            "once unpacked it takes more memory than there is for that (VMM_LIMITS=memory=8GiB gives more)"
+                .to_owned(),
+        ),
+        _ => UnpackError::Damaged(format.to_owned(), error.to_string()),
+    })?;
     if content.len() as u64 > LIMIT { Err(UnpackError::Large) } else { Ok(content) }
 }
 

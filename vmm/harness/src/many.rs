@@ -9,7 +9,7 @@ mod select;
 mod shard;
 mod times;
 
-pub use attempts::Policy;
+pub use attempts::{FRESH_HOSTS, Policy};
 pub use cases::{Case, cases};
 pub use quarantine::Quarantine;
 pub use select::{files, tagged};

@@ -140,9 +140,10 @@ impl Session {
         (self.host, self.chosen) = (None, None);
     }
 
-    /// Whether the last run ended where its host was at work: on another one it may end otherwise.
+    /// Whether the last run ended where its host was at work: on another one it may end otherwise. Who has machines compared wants to hear of what
+    /// differs, and gets no other host.
     pub fn ended_on_host(&self) -> bool {
-        self.on_host
+        self.on_host && !self.options.verify_reset
     }
 
     fn kernel(&mut self, scenario: &Scenario, options: &Wanted) -> Result<Built, Abort> {

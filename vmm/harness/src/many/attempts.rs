@@ -4,7 +4,7 @@
 use judge::{Attempt, Quarantined, RunReport, Then, Verdict};
 
 /// So often what this machine failed is run again, on a fresh host.
-const FRESH_HOSTS: u32 = 2;
+pub const FRESH_HOSTS: u32 = 2;
 
 /// How often to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

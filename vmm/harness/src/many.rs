@@ -62,6 +62,7 @@ pub fn run(
     reporters: &mut Reporters,
 ) -> Vec<Ran> {
     let mut all = Vec::new();
+    sessions.iter_mut().for_each(Session::files_stay);
     let mut settle = |ran: Ran, reporters: &mut Reporters| {
         reporters.tell(&Judged::Settled(Box::new(ran.settled.clone())));
         all.push(ran);

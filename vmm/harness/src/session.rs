@@ -56,6 +56,8 @@ pub struct Session {
     on_host: bool,
     /// Kernels that can't be had, by what was asked for: they could not be had the next time either.
     missing: BTreeMap<String, Abort>,
+    /// Whether what was asked for is the same the next time.
+    files_stay: bool,
 }
 
 impl Session {
@@ -78,12 +80,19 @@ impl Session {
             healthy: false,
             on_host: false,
             missing: BTreeMap::new(),
+            files_stay: false,
         }
     }
 
     /// Whether another run may follow the next one: its machine is then kept for that, if it ends well.
     pub fn expect_more(&mut self, more: bool) {
         self.more = more;
+    }
+
+    /// From now on a kernel that can't be had is not asked for again. Not for who changes sources and patches between runs, as a bisection does:
+    /// what goes by the same names is another kernel then.
+    pub fn files_stay(&mut self) {
+        self.files_stay = true;
     }
 
     /// The next run gets a machine that nobody has used.
@@ -153,7 +162,7 @@ impl Session {
             return Err(abort.clone());
         }
         built(scenario, options, &self.cache).inspect_err(|abort| {
-            if abort.verdict != Verdict::Interrupted {
+            if self.files_stay && abort.verdict != Verdict::Interrupted {
                 self.missing.insert(asked, abort.clone());
             }
         })
@@ -226,6 +235,9 @@ mod tests {
         let options = Wanted { kernel: Some("5.4".into()), ..Wanted::default() };
         let first = session.kernel(&scenario, &options).map(drop).unwrap_err();
         assert!(first.why.contains("5.4"), "{}", first.why);
+        assert!(session.missing.is_empty(), "what goes by this name may be another the next time");
+        session.files_stay();
+        assert!(session.kernel(&scenario, &options).is_err());
         let known = Abort::infra("as it was remembered");
         session.missing.values_mut().for_each(|abort| *abort = known.clone());
         assert_eq!(session.kernel(&scenario, &options).map(drop), Err(known));

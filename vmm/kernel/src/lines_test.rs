@@ -221,8 +221,6 @@ fn compressed_modules_have_lines_too() {
     assert_eq!(found.map(|place| place.line), Some(9));
 }
 
-/// What reads inlined functions goes down by recursion: a module whose debug info nests them without end must not
-/// take the harness with it.
 #[test]
 fn tables_of_abbreviations_in_one_another_are_not_read() {
     let objects = Objects::new();
@@ -275,6 +273,8 @@ end2:
     assert_eq!(found(11), None, "a part of the first");
 }
 
+/// What reads inlined functions goes down by recursion: a module whose debug info nests them without end must not
+/// take the harness with it.
 #[test]
 fn debug_info_that_nests_without_end_overflows_no_stack() {
     let objects = Objects::new();

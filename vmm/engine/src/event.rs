@@ -79,6 +79,13 @@ pub enum Tampered {
         /// The first byte that differs.
         at: usize,
     },
+    /// What came as the agent's answer is none to what it was asked.
+    Kind,
+    /// The agent says that its process ended in a call, with this status, and the call returned.
+    Ended {
+        /// As the agent says.
+        said: i32,
+    },
     /// The agent says that a program ended with this status, and it did not.
     Exit {
         /// As the agent says.

@@ -77,7 +77,7 @@ pub(super) fn perform(
         };
         if let Some(done) = done {
             process_ended |= ends_process(&op.what, &done);
-            result = succeeded(&done);
+            result = succeeded(&op.what, &done);
             match op.role {
                 Role::Main => outcome = Some(done),
                 Role::Setup if result.is_none() => {
@@ -139,11 +139,11 @@ fn add(step: Option<&mut StepOutcome>, what: &What, done: Option<StepOutcome>) {
     });
 }
 
-/// The value of an op that did what it should.
-fn succeeded(outcome: &StepOutcome) -> Option<i64> {
+/// The value of an op that did what it should. A call in which its process ended has none.
+fn succeeded(what: &What, outcome: &StepOutcome) -> Option<i64> {
     match outcome {
         StepOutcome::Returned { value, .. } if !(-4095..0).contains(value) => Some(*value),
-        StepOutcome::Exited { code: 0, .. } => Some(0),
+        StepOutcome::Exited { code: 0, .. } if matches!(what, What::Run { .. }) => Some(0),
         _ => None,
     }
 }

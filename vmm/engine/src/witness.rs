@@ -20,10 +20,13 @@ pub fn compare(
     seen: &Sighting,
 ) -> Option<Tampered> {
     match (action, outcome) {
+        _ if !answers(action, outcome) => Some(Tampered::Kind),
         // Who sees not all sees no contradiction; that it is so is told at the end.
         _ if seen.blind => None,
         // It was not made.
         (_, Outcome::Refused { .. }) => None,
+        // Who was killed may not have come so far.
+        (_, Outcome::Died { .. }) if seen.entered == 0 => None,
         (Action::Calls { .. } | Action::Chain(_), _) if seen.entered == 0 => Some(Tampered::Unseen),
         (Action::Calls { .. } | Action::Chain(_), _) if seen.differs.is_some() => {
             seen.differs.clone().map(Tampered::Call)
@@ -33,6 +36,9 @@ pub fn compare(
         }
         (Action::Chain(_), Outcome::Chained(made)) => chain(made, seen),
         (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
+        (Action::Calls { .. } | Action::Chain(_), Outcome::Exited { code, .. }) => {
+            returned(seen).then_some(Tampered::Ended { said: *code })
+        }
         (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {
             Some(result) if result != *value => Some(Tampered::Result { said: *value, seen: result }),
             _ if seen.fewer => Some(Tampered::Fewer { seen: seen.entered }),
@@ -48,6 +54,27 @@ pub fn compare(
         }),
         _ => None,
     }
+}
+
+/// Whether a request is answered like this at all.
+fn answers(action: &Action, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Refused { .. } => true,
+        Outcome::Returned { .. } => matches!(action, Action::Calls { .. }),
+        Outcome::Chained(_) => matches!(action, Action::Chain(_)),
+        Outcome::Died { .. } => matches!(action, Action::Calls { .. } | Action::Chain(_)),
+        // In a call a process may end, or become a program that does.
+        Outcome::Exited { .. } => {
+            matches!(action, Action::Calls { .. } | Action::Chain(_) | Action::Run { .. })
+        }
+        Outcome::Done => matches!(action, Action::Wake { .. } | Action::Place(_)),
+    }
+}
+
+/// Whether the last call was seen to return.
+fn returned(seen: &Sighting) -> bool {
+    let last = seen.made.last().map_or(seen.result, |made| made.result);
+    last.is_some() && !seen.inside
 }
 
 /// A program's status that none of those ended with that it can be. Which process it is is known if PID 1's fork was seen. Who
@@ -217,6 +244,43 @@ mod tests {
         );
         let none = Sighting::default();
         assert_eq!(compare(&action, &Outcome::Chained(vec![one]), &nothing(), &none), Some(Tampered::Unseen));
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_told() {
+        let (returned, exited) =
+            (|| Outcome::Returned { value: 0, data: vec![] }, || Outcome::Exited { code: 0, open: vec![] });
+        let told = |action: &Action, outcome| compare(action, &outcome, &nothing(), &Sighting::default());
+        let chain = Action::Chain(vec![]);
+        for (action, outcome) in [
+            (&run(), returned()),
+            (&run(), Outcome::Died { signal: 9 }),
+            (&run(), Outcome::Done),
+            (&call(), Outcome::Chained(vec![])),
+            (&call(), Outcome::Done),
+            (&chain, returned()),
+        ] {
+            let blind = Sighting { blind: true, ..Sighting::default() };
+            assert_eq!(compare(action, &outcome, &nothing(), &blind), Some(Tampered::Kind), "{outcome:?}");
+        }
+        // The process that makes a call ends in it at most once: what returned did not end.
+        assert_eq!(
+            compare(&call(), &exited(), &nothing(), &seen(-14, b"")),
+            Some(Tampered::Ended { said: 0 })
+        );
+        let inside = Sighting { inside: true, result: None, ..seen(0, b"") };
+        assert_eq!(compare(&call(), &exited(), &nothing(), &inside), None);
+        let sight = |result| Sight { link: 0, result, buffers: None, took: Duration::ZERO };
+        let of = |result| Sighting {
+            entered: 2,
+            made: vec![sight(Some(3)), sight(result)],
+            ..Sighting::default()
+        };
+        assert_eq!(compare(&chain, &exited(), &nothing(), &of(Some(-14))), Some(Tampered::Ended { said: 0 }));
+        assert_eq!(compare(&chain, &exited(), &nothing(), &of(None)), None);
+        // It may be killed before its first call.
+        assert_eq!(told(&call(), Outcome::Died { signal: 9 }), None);
+        assert_eq!(told(&call(), exited()), Some(Tampered::Unseen));
     }
 
     fn run() -> Action {

@@ -164,6 +164,13 @@ impl fmt::Display for Tampered {
                     index + 1
                 )?;
             }
+            Seen::Kind => f.write_str("what came as the agent's answer is none to what it was asked for")?,
+            Seen::Ended { said } => {
+                write!(
+                    f,
+                    "the agent says that the calling process ended with status {said}, and its call returned"
+                )?;
+            }
             Seen::Exit { said, seen } => {
                 write!(f, "the agent says that a program ended with status {said}, and ")?;
                 match seen {

@@ -203,6 +203,8 @@ fn each_end_has_its_verdict() {
     let failed = |blame| RunEnd::Machine(EndReason::Failed { blame, why: "on purpose".into() });
     let warn = || line("WARNING: CPU: 0 PID: 1 at fs/x.c:1 f+0x1/0x2");
     let hung = || RunEnd::StepTimedOut { index: 0 };
+    let exited =
+        || StepOutcome::Exited { code: 0, stdout: "".into(), stderr: "".into(), took: Duration::ZERO };
     let cases: Vec<(Verdict, Vec<Event>, RunEnd)> = vec![
         (Verdict::Pass, vec![returned(0)], RunEnd::Completed),
         (Verdict::Fail, vec![returned(-14)], RunEnd::Completed),
@@ -215,6 +217,8 @@ fn each_end_has_its_verdict() {
         (Verdict::Fail, vec![line("WARNING: CPU: 0 PID: 1"), returned(-1)], RunEnd::Completed),
         (Verdict::Oops, vec![oops(), end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
         (Verdict::Fail, vec![end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
+        // Its call is none in which a process ends.
+        (Verdict::Fail, vec![end_of_step(exited())], RunEnd::Completed),
         (Verdict::Panic, vec![panic(), lost()], RunEnd::Panicked),
         (Verdict::Panic, vec![oops(), panic(), lost()], RunEnd::Panicked),
         (Verdict::Panic, vec![lost()], RunEnd::Panicked),

@@ -1,6 +1,7 @@
 //! Which names mean something only in the process that makes the steps' calls: descriptors, and addresses of its memory.
 
 use crate::model::{Action, CallName, Num, Scenario};
+use protocol::Door;
 
 /// Calls whose results, or what they write, are descriptors or addresses (Linux man-pages, section 2).
 const CALLS: &[&str] = &[
@@ -68,7 +69,23 @@ impl Scenario {
     }
 }
 
+/// Calls in which a process ends, or becomes a program that does.
+const ENDING: &[&str] = &["execve", "execveat", "exit", "exit_group"];
+/// The same by their numbers (arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl).
+const ENDING_64: &[u64] = &[59, 322, 60, 231];
+const ENDING_32: &[u64] = &[11, 358, 1, 252];
+
 impl Action {
+    /// Whether it may well be that who does it ends by itself.
+    pub fn may_end(&self) -> bool {
+        match self {
+            Self::Syscall { call: CallName::Name(name, _), .. } => ENDING.contains(&&**name),
+            Self::Syscall { call: CallName::Nr(nr), door: Door::Int80, .. } => ENDING_32.contains(nr),
+            Self::Syscall { call: CallName::Nr(nr), .. } => ENDING_64.contains(nr),
+            action => action.is_program(),
+        }
+    }
+
     /// Whether the step runs a program; all others are calls of the one process that makes them.
     pub fn is_program(&self) -> bool {
         matches!(self, Self::Run { .. } | Self::Modprobe { .. } | Self::Modinfo { .. })
@@ -78,6 +95,15 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use crate::fixture::scenario;
+
+    #[test]
+    fn who_calls_for_its_end_may_end() {
+        let steps = "- syscall: exit\n- {syscall: 231}\n- {syscall: 1, door: int80}\n- run: /bin/true\n\
+                     - syscall: getpid\n- {syscall: 1}\n- {close: 9}\n";
+        let may: Vec<bool> =
+            scenario(&format!("steps:\n{steps}")).steps.iter().map(|step| step.action.may_end()).collect();
+        assert_eq!(may, [true, true, true, true, false, false, false]);
+    }
 
     #[test]
     fn descriptors_and_addresses_go_with_the_process_and_numbers_stay() {

@@ -92,6 +92,13 @@ impl Judge {
                     judged.title.push_str(&format!(" = {value} of {length} bytes"));
                 }
             }
+            // Whatever became of it then, the call did not return.
+            StepOutcome::Exited { code, .. } if !may_end(step) => {
+                judged.why = Some(format!(
+                    "the calling process ended in this call, with exit status {}",
+                    status::show((*code).into())
+                ));
+            }
             StepOutcome::Exited { code, stdout, stderr, took } => {
                 let log = std::mem::take(&mut self.step_log);
                 let got = Got {
@@ -386,4 +393,9 @@ fn printed(judged: &mut JudgedStep, stdout: &Output, stderr: &Output) {
         result.output = Some(stdout.into());
         result.stderr = (stderr.length() > 0).then(|| stderr.into());
     }
+}
+
+/// Whether the step's process may end by itself: its call asks for it, or the step does.
+fn may_end(step: &Step) -> bool {
+    step.action.may_end() || step.checks.iter().any(|check| matches!(check.want, Want::Exit(_)))
 }

@@ -254,6 +254,8 @@ impl Witness {
         }
         // What is still in the kernel begins anew: a signal came.
         let anew = inner.inside.is_some();
+        // What it may have written to already need not hold any more what went in.
+        let mut fresh = !anew;
         if let Some(Inside { nr: inside, .. }) = inner.inside.as_ref().filter(|inside| inside.nr != nr) {
             inner.seen.differs.get_or_insert(Difference::Inside { nr: *inside, seen: nr });
         }
@@ -261,6 +263,7 @@ impl Witness {
             Expected::Rounds { calls, .. } => {
                 inner.began.get_or_insert_with(Instant::now);
                 inner.made += u64::from(!anew);
+                fresh &= inner.made <= calls.len() as u64;
                 match (inner.made.max(1) - 1).checked_rem(calls.len() as u64) {
                     Some(index) => Cow::Borrowed(&calls[index as usize]),
                     None => return false,
@@ -283,7 +286,7 @@ impl Witness {
         let expected = expected.as_ref();
         // Who has no buffers needs no memory.
         let user = expected.args.iter().any(|arg| !matches!(arg, Arg::Int(_))).then(user).flatten();
-        let differs = differs(expected, nr, args, user.as_ref());
+        let differs = differs(expected, nr, args, user.as_ref().filter(|_| fresh));
         let fits = differs.is_none();
         inner.seen.differs = inner.seen.differs.take().or(differs);
         let seen = door == Door::Syscall64;

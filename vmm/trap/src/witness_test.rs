@@ -104,6 +104,23 @@ fn repeated_calls_are_counted_and_the_last_result_is_kept() {
 }
 
 #[test]
+fn what_the_first_round_wrote_to_need_not_hold_what_went_in() {
+    let memory = memory();
+    let witness = Witness::default();
+    let calls = vec![wanted(7, vec![Arg::InOut(b"hello".to_vec())])];
+    witness.expect(Some(Expected::Rounds { calls, times: 3 }), Some(0));
+    let fits = ["HELLO", "again", "again"].map(|writes| {
+        let fits = witness.entered(Door::Syscall64, 7, &[BUFFER; 6], Caller::Task(1), || user(&memory));
+        memory.write_slice(writes.as_bytes(), GuestAddress(0x8000)).unwrap();
+        witness.returned(|| Caller::Task(1), 7, 0, || user(&memory));
+        fits
+    });
+    let seen = witness.sighting();
+    assert_eq!((fits, seen.differs), ([true; 3], None));
+    assert_eq!(seen.buffers, Some(vec![b"again".to_vec()]));
+}
+
+#[test]
 fn the_agents_code_is_looked_at_once_what_the_step_is_about_is_done() {
     let witness = Witness::default();
     let made = |main| {

@@ -21,6 +21,10 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 /// Modules' code lies above this (MODULES_VADDR of Documentation/arch/x86/x86_64/mm.rst, without KASLR).
 const MODULES: u64 = 0xffff_ffff_a000_0000;
 
+/// How long a machine process may take to hand out what it counted: it holds the vCPUs and reads the last of the log first, for
+/// which it may take seven seconds.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
 /// How long `stop` can go unasked.
 const STOP_EVERY: Duration = Duration::from_millis(50);
 
@@ -187,7 +191,8 @@ impl<'a> Guest<'a> {
         }
         if self.ended.is_none() {
             self.send(&how);
-            let deadline = Instant::now() + ANSWER;
+            let silent = self.asked.is_some() || self.reading_log.is_some();
+            let deadline = Instant::now() + if silent { ANSWER } else { LAST_WORDS };
             while self.ended.is_none() && Instant::now() < deadline {
                 match self.link.receive(deadline) {
                     Ok(Some(notice)) => drop(self.take(notice)),
@@ -288,9 +293,9 @@ impl<'a> Guest<'a> {
             Notice::Answer { .. } => {}
             Notice::Counted(rows) => self.tell(Event::Counted(rows)),
             Notice::Untold(what) => {
-                return Err(internal(format!(
-                    "the machine process had to tell something that is too long: {what}"
-                )));
+                // A guest may have brought it about.
+                let why = format!("the machine process had to tell something that is too long: {what}");
+                return Err(Halt::Ended(RunEnd::Machine(EndReason::Failed { blame: Blame::Unknown, why })));
             }
             Notice::Log(records) => {
                 self.heard = Instant::now();

@@ -17,6 +17,10 @@ use scenario::model::{
 /// The largest file that a `file` step reads, in bytes; of a larger one it is known that it is larger.
 pub const READ_LIMIT: u32 = 16 << 20;
 
+/// So much of each file that is read beside that, in bytes. Those of one step come in one answer, and all of them, with what was
+/// seen of their reads, have to find room in a frame ([`protocol::MAX_FRAME`]).
+const BESIDE_LIMIT: u32 = 1 << 20;
+
 /// The kernel that will run, as far as steps depend on it: its 64-bit system call table, above all.
 pub trait SyscallNames {
     /// The number of a name.
@@ -216,7 +220,7 @@ fn users(module: &str, at: usize) -> Vec<Op> {
 
 fn read_also(role: Role, path: &str, at: usize) -> Vec<Op> {
     let open = open(path, OFlag::O_CLOEXEC.bits() as u64, 0);
-    let read = What::ReadToEnd { fd: Operand::Op(at), limit: READ_LIMIT };
+    let read = What::ReadToEnd { fd: Operand::Op(at), limit: BESIDE_LIMIT };
     let close = call(numbers::CLOSE, vec![Operand::Op(at)]);
     vec![Op { role, what: open }, Op { role, what: read }, Op { role: Role::Cleanup, what: close }]
 }

@@ -1,6 +1,6 @@
 //! What steps become.
 
-use super::{READ_LIMIT, SyscallNames, lower};
+use super::{BESIDE_LIMIT, READ_LIMIT, SyscallNames, lower};
 use crate::fixture::Table;
 use crate::{Bind, Call, Int, Op, Operand, PlanStep, Role, Source, What};
 use proptest::prelude::*;
@@ -269,8 +269,10 @@ fn caches_are_not_read_where_their_counts_say_nothing() {
         };
         steps.iter().flat_map(|step| step.ops.iter().filter_map(read)).collect()
     };
-    assert_eq!(limits(&Table), [READ_LIMIT; 4]);
-    assert_eq!(limits(&Keeps), [READ_LIMIT, 0, READ_LIMIT, 0]);
+    assert_eq!(limits(&Table), [BESIDE_LIMIT; 4]);
+    // All places of a look find room in one answer.
+    assert!(7 * BESIDE_LIMIT as usize <= protocol::MAX_FRAME);
+    assert_eq!(limits(&Keeps), [BESIDE_LIMIT, 0, BESIDE_LIMIT, 0]);
 }
 
 #[test]

@@ -30,8 +30,9 @@ pub fn spawn(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
         ForkResult::Child => {
             let _ = setsid();
             let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-            // The runtime's handler looks for stack overflows, and swallows these when they were sent.
-            reset(&[Signal::SIGSEGV, Signal::SIGBUS]);
+            // The runtime's handler looks for stack overflows, and swallows these when they were sent. PID 1's handler of its children
+            // would run in a call that forks.
+            reset(&[Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGCHLD]);
             let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
             // SAFETY: ends the process and skips what `exit` would run: that belongs to the parent.
             unsafe { libc::_exit(status) }

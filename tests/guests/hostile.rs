@@ -311,6 +311,8 @@ fn what_is_bent() -> Vec<Case<'static>> {
     let overflow = "  - {syscall: csci_add, args: [0x7fffffffffffffff, 1, {out: 8}]}\n";
     let data = "  - {file: /proc/version, expect: {data: {contains: Minix}}}\n";
     let status = "  - {run: [sh, -c, 'exit 77'], expect: {exit: 0}}\n";
+    let failing = "  - run: [sh, -c, 'exit 1']\n";
+    let unknown = "  - {syscall: close, args: [99]}\n";
     let allowed = "allow: [{splat: {kind: ubsan}, reason: known}]\n";
     let renumbered = bends("  - run: [sh, -c, 'echo renumbered > /proc/bends']\n");
     vec![
@@ -318,6 +320,9 @@ fn what_is_bent() -> Vec<Case<'static>> {
         ("errno", trick("errno", overflow), "tampered", &["the agent says"]),
         ("data", trick("data", data), "tampered", &["differs"]),
         ("status", trick("status", status), "tampered", &["ended with status"]),
+        ("returned", trick("returned", failing), "tampered", &["none to what it was asked for"]),
+        ("ended", trick("ended", unknown), "tampered", &["ended with status 0, and its call returned"]),
+        ("leave", trick("leave", next), "fail", &["the calling process ended in this call"]),
         ("other-log", trick("other-log", next), "tampered", &["prb was changed"]),
         // It may be looked at while the log is off.
         ("hush-oops", trick("hush-oops", next), "oops or tampered", &[]),

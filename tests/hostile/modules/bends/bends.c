@@ -18,6 +18,7 @@
 #include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -54,6 +55,9 @@ static const struct {
 	{ "data", 5, "Linux", "Minix" },
 	/* 77 becomes 0, as a varint of two bytes. */
 	{ "status", 2, { 0x9a, 0x01 }, { 0x80, 0x00 } },
+	/* A program ended with 1: a call returned 0. A call returned EBADF: its process ended with 0. */
+	{ "returned", 3, { 0x02, 0x02, 0x00 }, { 0x00, 0x00, 0x00 } },
+	{ "ended", 3, { 0x00, 0x11, 0x00 }, { 0x02, 0x00, 0x00 } },
 };
 
 static const struct file_operations *port_ops;
@@ -127,6 +131,26 @@ static int data(void)
 static int status(void)
 {
 	return say("status");
+}
+
+static int returned(void)
+{
+	return say("returned");
+}
+
+static int ended(void)
+{
+	return say("ended");
+}
+
+/* Whoever calls ends by itself, as it seems, and with 0. */
+static int leave(void)
+{
+	current->signal->group_exit_code = 0;
+	current->signal->flags = SIGNAL_GROUP_EXIT;
+	sigaddset(&current->pending.signal, SIGKILL);
+	set_tsk_thread_flag(current, TIF_SIGPENDING);
+	return -EIO;
 }
 
 /* --- Where the log is ------------------------------------------------------ */
@@ -305,6 +329,9 @@ static const struct {
 	{ "errno", error },
 	{ "data", data },
 	{ "status", status },
+	{ "returned", returned },
+	{ "ended", ended },
+	{ "leave", leave },
 	{ "other-log", other_log },
 	{ "hush-oops", hush_oops },
 	{ "flood", flood },

@@ -11,8 +11,7 @@ use proptest::prelude::*;
 use scenario::errno::Errno;
 use scenario::model::{Action, Argument, CallName, LogWant, Num, Origin, Text, Want};
 use scenario::{Scenario, Step};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 /// The guest is up.
 pub fn booted() -> Event {
@@ -174,7 +173,7 @@ fn good_evidence(scenario: &Scenario) -> (Vec<SyscallCount>, Evidence) {
     (rows, evidence)
 }
 
-/// The table's names, and one symbol.
+/// The table's names, one symbol, and two modules.
 pub struct Known;
 
 impl Names for Known {
@@ -197,6 +196,15 @@ impl Names for Known {
 
     fn source(&self, _: &Code, _: Stands) -> Option<Place> {
         None
+    }
+
+    fn parameters(&self, module: &str) -> Option<&[String]> {
+        static HELLO: LazyLock<[String; 2]> = LazyLock::new(|| ["times".into(), "whom".into()]);
+        match module {
+            "helloModule" => Some(&*HELLO),
+            "bare" => Some(&[]),
+            _ => None,
+        }
     }
 }
 

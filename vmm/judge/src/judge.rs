@@ -5,6 +5,7 @@ mod reports;
 mod run;
 mod step;
 
+use crate::ignored::Ignored;
 use crate::names::Nameless;
 use crate::tampered::Tampered;
 use crate::unknown::Holes;
@@ -43,6 +44,8 @@ pub struct Judge {
     step_log: Vec<Option<String>>,
     /// What the kernel logged in the current step.
     said: Said,
+    /// Parameters that the kernel ignored in the current step.
+    ignored: Ignored,
     /// Test results in what the kernel logs in the current step, and outside of steps.
     step_ktap: ktap::Parser,
     run_ktap: ktap::Parser,
@@ -113,6 +116,7 @@ impl Judge {
             gone: BTreeMap::new(),
             step_log: Vec::new(),
             said: Said::default(),
+            ignored: Ignored::default(),
             step_ktap: ktap::Parser::new(),
             run_ktap: ktap::Parser::new(),
             tests_seen: false,
@@ -196,7 +200,7 @@ impl Judge {
                 self.current = Some(*index);
                 (self.step_taint, self.holes_before) = (self.taint.after, self.holes);
                 self.step_log = vec![None; step.checks.len()];
-                self.said = Said::default();
+                (self.said, self.ignored) = Default::default();
                 self.step_ktap = ktap::Parser::new();
                 vec![Judged::StepBegan(*index)]
             }
@@ -262,7 +266,7 @@ impl Judge {
         if self.current != Some(index) {
             (self.step_taint, self.holes_before) = (self.taint.after, self.holes);
             self.step_log = vec![None; self.scenario.steps[index].checks.len()];
-            self.said = Said::default();
+            (self.said, self.ignored) = Default::default();
             self.step_ktap = ktap::Parser::new();
         }
         self.lost = (*outcome == StepOutcome::Lost).then_some(index);
@@ -284,6 +288,7 @@ impl Judge {
             record.text.split('\n').take(1).for_each(|line| ktap.line(line));
         }
         if let Some(step) = self.current.and_then(|index| self.scenario.steps.get(index)) {
+            self.ignored.see(record, step, &self.scenario);
             for (check, line) in step.checks.iter().zip(&mut self.step_log) {
                 if line.is_none()
                     && let Ok(want) = check.want.filled(|name| self.values.get(name).copied())

@@ -15,6 +15,7 @@ mod excerpt;
 mod findings;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+mod ignored;
 mod judge;
 mod judged;
 mod names;

@@ -19,6 +19,11 @@ pub trait Names: Send {
     /// and hangs, once a run is over.
     fn source(&self, code: &Code, stands: Stands) -> Option<Place>;
 
+    /// The parameters of a module, by the name that the kernel gives it.
+    fn parameters(&self, _module: &str) -> Option<&[String]> {
+        None
+    }
+
     /// The line, as the user knows its paths.
     fn line(&self, text: &str) -> String {
         self.at_home(text).unwrap_or_else(|| text.to_owned())

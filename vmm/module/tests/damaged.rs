@@ -47,7 +47,7 @@ proptest! {
         fs::write(&path, bytes).unwrap();
         let (_, cache, kernel) = &*KERNEL;
         if let Ok(candidate) = Candidate::load(&path, &path, Way::Given) {
-            for problem in preflight::check(&[candidate], &Facts::of(kernel), cache) {
+            for problem in preflight::check(&[candidate], &Facts::of(kernel), cache).problems {
                 prop_assert!(!problem.to_string().is_empty());
             }
         }

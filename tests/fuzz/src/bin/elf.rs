@@ -24,7 +24,7 @@ static FACTS: LazyLock<Facts> = LazyLock::new(|| Facts {
 fuzz_target!(|data: &[u8]| {
     let path = FOLDER.write("fuzzed.ko", data);
     if let Ok(candidate) = Candidate::load(&path, &path, Way::Given) {
-        check(&[candidate], &FACTS, &CACHE).iter().for_each(|problem| drop(problem.to_string()));
+        check(&[candidate], &FACTS, &CACHE).problems.iter().for_each(|problem| drop(problem.to_string()));
     }
     let Ok(symbols) = Symbols::from_elf(data) else { return };
     let names = ["init_module", "start_kernel", "cleanup_module"];

@@ -8,13 +8,16 @@ use kernel::{
     symbols::Symbols,
     syscall_table::SyscallTable,
 };
+use std::collections::BTreeMap;
 
-/// The kernel's symbols, calls and debug info, and the user's folders.
+/// The kernel's symbols, calls and debug info, the modules' parameters, and the user's folders.
 pub(super) struct Known {
     pub calls: SyscallTable,
     pub symbols: Symbols,
     pub home: Home,
     pub lines: Lines,
+    /// The modules', by the names that the kernel gives them.
+    pub parameters: BTreeMap<String, Vec<String>>,
 }
 
 impl Names for Known {
@@ -32,5 +35,9 @@ impl Names for Known {
 
     fn source(&self, code: &Code, stands: Stands) -> Option<Place> {
         self.lines.find(code, stands)
+    }
+
+    fn parameters(&self, module: &str) -> Option<&[String]> {
+        self.parameters.get(module).map(Vec::as_slice)
     }
 }

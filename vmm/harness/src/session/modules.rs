@@ -8,6 +8,7 @@ use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{Action, ModuleKind, ModuleSource, Scenario, Step, module_path};
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -18,6 +19,8 @@ pub(crate) struct Modules {
     pub modules: Vec<GuestModule>,
     /// Where they come from.
     pub builds: Vec<Build>,
+    /// Their parameters, by the names that the kernel gives them.
+    pub parameters: BTreeMap<String, Vec<String>>,
     /// How long it took to look at them.
     pub preflight: Duration,
 }
@@ -87,7 +90,8 @@ pub(crate) fn prepare(
             Err(problem) => problems.push(problem),
         }
     }
-    problems.extend(preflight::check(&candidates, facts, cache));
+    let checked = preflight::check(&candidates, facts, cache);
+    problems.extend(checked.problems);
     let preflight = start.elapsed();
     refuse(&problems)?;
 
@@ -100,7 +104,12 @@ pub(crate) fn prepare(
         build.warnings.extend(about.map(Problem::to_string));
     }
     let module = |candidate: Candidate| GuestModule { name: candidate.name, bytes: candidate.bytes };
-    Ok(Modules { modules: candidates.into_iter().map(module).collect(), builds, preflight })
+    Ok(Modules {
+        modules: candidates.into_iter().map(module).collect(),
+        builds,
+        parameters: checked.parameters,
+        preflight,
+    })
 }
 
 /// Whether there is what the steps call a module. Of some folders that is known once they are built, and of aliases always.

@@ -113,7 +113,8 @@ pub(crate) fn the_rest(
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
-    let Modules { modules, builds, preflight } = modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
+    let Modules { modules, builds, parameters, preflight } =
+        modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
     modules::named(scenario, &modules)?;
     let took = took + start.elapsed();
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;
@@ -144,7 +145,7 @@ pub(crate) fn the_rest(
     let home =
         Home::new(&cache.work("module-"), &kernel.build, folders.map(|source| source.path.clone()).collect());
     let lines = lines(&kernel, has_vmlinux, &builds);
-    let names = Box::new(Known { calls: calls.table, symbols, home, lines });
+    let names = Box::new(Known { calls: calls.table, symbols, home, lines, parameters });
     let described = judge::Kernel {
         release: Some(kernel.release),
         hash: kernel.hash,

@@ -49,6 +49,7 @@ impl Judge {
             self.excuse(outcome, &mut judged);
         }
         self.judge_tests(&step, outcome, &mut judged);
+        self.judge_parameters(&step, &mut judged);
         self.lose_names(&step, outcome, index);
         // The end of a run has the end of the log.
         let last = matches!(outcome, StepOutcome::Lost | StepOutcome::TimedOut { .. });
@@ -233,6 +234,16 @@ impl Judge {
             self.values.remove(&name);
             self.gone.insert(name, index);
         }
+    }
+
+    /// What a module was given and does not have.
+    fn judge_parameters(&mut self, step: &Step, judged: &mut JudgedStep) {
+        let failures = std::mem::take(&mut self.ignored).failures(step, &*self.names);
+        if !failures.is_empty() && judged.verdict == StepVerdict::Pass {
+            judged.verdict = StepVerdict::Fail;
+        }
+        judged.expectations += failures.len();
+        judged.failures.extend(failures);
     }
 
     /// What of the kernel's log in this step is not known.

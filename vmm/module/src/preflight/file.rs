@@ -6,7 +6,10 @@ use object::{
     Architecture, BinaryFormat, Endianness, Object, ObjectKind, ObjectSection, ObjectSymbol, SectionIndex,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs::File};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+};
 
 /// What is known of a module.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -108,6 +111,13 @@ impl Module {
     /// All values of a `.modinfo` key.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.info.iter().filter(move |(name, _)| name == key).map(|(_, value)| &**value)
+    }
+
+    /// Its parameters, in alphabetical order (`module_param` and `MODULE_PARM_DESC`, include/linux/moduleparam.h).
+    pub fn parameters(&self) -> Vec<String> {
+        let texts = ["parmtype", "parm"].into_iter().flat_map(|key| self.all(key));
+        let names: BTreeSet<&str> = texts.filter_map(|text| text.split(':').next()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Whether it may use symbols that are for such modules only (`license_is_gpl_compatible` in

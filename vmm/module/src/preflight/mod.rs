@@ -117,8 +117,17 @@ impl Way {
     }
 }
 
-/// Everything that is wrong, errors first.
-pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Problem> {
+/// What modules turned out to be.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Everything that is wrong, errors first.
+    pub problems: Vec<Problem>,
+    /// The parameters of those that could be read, by the names that the kernel gives them.
+    pub parameters: BTreeMap<String, Vec<String>>,
+}
+
+/// Holds modules against the kernel and each other.
+pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Checked {
     let mut problems = Vec::new();
     let mut modules = Vec::new();
     for (candidate, parsed) in candidates.iter().zip(parse(candidates)) {
@@ -130,12 +139,19 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Vec<Prob
     for (candidate, module) in &modules {
         problems.extend(identity(candidate, module, facts));
     }
+    let parameters = modules.iter().map(|(candidate, module)| (kernels_name(candidate), module.parameters()));
+    let parameters = parameters.collect();
     // What was built for another kernel has another kernel's symbols: a list of them would tell nothing.
     modules.retain(|(_, module)| vermagic(module, facts).is_none());
     problems.extend(symbols(&modules, facts, cache));
     problems.extend(cycle(&modules));
     problems.sort_by_key(|problem| problem.gravity == Gravity::Warning);
-    problems
+    Checked { problems, parameters }
+}
+
+/// What the kernel calls a module whose name is its file's.
+fn kernels_name(candidate: &Candidate) -> String {
+    candidate.name.replace('-', "_")
 }
 
 /// Reads all of them, in one process; in another one those behind a file that was the end of that.
@@ -173,7 +189,7 @@ fn problem(candidate: &Candidate, what: String) -> Problem {
 fn identity(candidate: &Candidate, module: &Module, facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(name) = module.info("name")
-        && name != candidate.name.replace('-', "_")
+        && name != kernels_name(candidate)
     {
         problems.push(problem(
             candidate,

@@ -85,6 +85,10 @@ impl Setup {
     }
 
     fn check(&self, files: &[&Path]) -> Vec<Problem> {
+        self.checked(files).problems
+    }
+
+    fn checked(&self, files: &[&Path]) -> Checked {
         let cache = Cache::at(&self.at("cache")).unwrap();
         let load = |path: &&Path| Candidate::load(path, path, Way::Given).unwrap();
         check(&files.iter().map(load).collect::<Vec<_>>(), &self.facts, &cache)
@@ -108,6 +112,24 @@ fn a_good_module_has_no_problem_plain_or_compressed() {
     assert_eq!(setup.check(&[&ko]), []);
     assert!(Command::new("xz").arg(&ko).status().unwrap().success());
     assert_eq!(setup.check(&[&setup.at("good.ko.xz")]), []);
+}
+
+#[test]
+fn parameters_are_told_by_the_name_that_the_kernel_gives_the_module() {
+    let setup = setup();
+    let info: &[&str] = &[
+        "parmtype=size:int",
+        "parm=size:how much",
+        "parm=old:has no type",
+        "parmtype=list:array of int",
+        "license=GPL",
+        "name=a_b",
+        "vermagic=6.12.1-x SMP mod_unload ",
+    ];
+    let checked = setup.checked(&[&setup.make("a-b.ko", Made { info, ..GOOD })]);
+    assert_eq!(checked.problems, []);
+    let parameters: Vec<_> = checked.parameters.into_iter().collect();
+    assert_eq!(parameters, [("a_b".to_owned(), ["list", "old", "size"].map(str::to_owned).to_vec())]);
 }
 
 #[test]

@@ -59,3 +59,30 @@ fn a_drawn_value_comes_into_the_guest_and_into_the_report() {
     }
     assert_ne!(drawn(&first), drawn(&second));
 }
+
+#[test]
+fn a_call_that_blocks_can_be_expected() {
+    let text = "steps:\n  - {mknod: /tmp/pipe, fifo: true}\n  - {open: /tmp/pipe, timeout: 1 s, expect: blocks}\n  \
+                - {open: /tmp/pipe, flags: [read, write], as: fd}\n  - {read: $fd, timeout: 1 s, expect: blocks}\n";
+    let ran = run_text(text);
+    ran.ends_with("pass", 0);
+    ran.says("read /tmp/pipe: blocked for 1 s, as expected");
+    let returns = text.replace("open: /tmp/pipe, timeout", "open: /dev/null, timeout");
+    let ran = run_text(&returns);
+    ran.ends_with("fail", 1);
+    ran.says("return value: expected none within 1 s, as it was to block, got ");
+    assert_eq!(ran.step_verdicts(), ["pass", "fail", "pass", "pass"], "{}", ran.text);
+}
+
+#[test]
+fn a_parameter_that_the_module_does_not_have_fails_the_step_that_gives_it() {
+    let folder = super::support::root().join("modules/hello");
+    for step in ["insmod", "modprobe"] {
+        let ran = run_text(&format!(
+            "modules: [{}]\nsteps:\n  - {{{step}: helloModule, params: {{times: 1, time: 2}}}}\n",
+            folder.display()
+        ));
+        ran.ends_with("fail", 1);
+        ran.says("parameter `time`: expected one that helloModule has (times, whom; did you mean `times`?)");
+    }
+}

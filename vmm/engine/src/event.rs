@@ -220,6 +220,8 @@ pub enum StepOutcome {
         stderr: Output,
         /// Where the vCPUs stood when the time was over, several rounds; none for a sleep.
         standing: Vec<Vec<VcpuStanding>>,
+        /// It was a call, and was in the kernel when the time was over, as far as that was seen.
+        inside: bool,
     },
     /// No answer in the step's time, or none that could still come, and nothing ends it; the run ends here. Where the
     /// vCPUs stood, sampled some times.

@@ -8,6 +8,7 @@ use crate::{
     machines::Machines,
     operand::Names,
     step::{self, Done, Overdue},
+    witness,
 };
 use board::wire::{About, Blame, Command, EndReason};
 use plan::{Plan, Watch};
@@ -181,12 +182,15 @@ fn one_step(
         Done::Outcome(outcome) => outcome,
         Done::TimedOut(Overdue::Sleep) => {
             let [stdout, stderr] = Default::default();
-            StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing: Vec::new() }
+            StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing: Vec::new(), inside: false }
         }
         Done::TimedOut(overdue) => {
             let waited = began.elapsed();
             let standing = guest.sample()?;
             guest.explain(&standing)?;
+            let seen = if matches!(overdue, Overdue::Call(_)) { guest.sighting()? } else { None };
+            let inside =
+                matches!(overdue, Overdue::Call(_)) && seen.is_none_or(|seen| witness::may_be_inside(&seen));
             // One that was given up early waits for itself: a deadlock, whether it can be killed or not.
             if waited >= step.timeout && guest.end()? {
                 let [mut stdout, stderr] = guest.printed();
@@ -194,7 +198,7 @@ fn one_step(
                     stdout.push(&read);
                     names.process_ended(index);
                 }
-                StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing }
+                StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing, inside }
             } else {
                 StepOutcome::TimedOut { limit: step.timeout.min(waited), standing }
             }

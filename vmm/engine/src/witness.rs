@@ -123,6 +123,13 @@ pub fn least(action: &Action, seen: Option<&Sighting>) -> Duration {
     })
 }
 
+/// Whether the step's call may be in the kernel still: it came there as it should, and nobody saw it return.
+pub fn may_be_inside(seen: &Sighting) -> bool {
+    let returned = seen.result.is_some() || seen.made.last().is_some_and(|made| made.result.is_some());
+    let came = seen.entered > 0 && seen.differs.is_none();
+    seen.blind || came && (seen.inside || !returned)
+}
+
 /// The first call of a chain that was not made as it is told, or was not told.
 fn chain(made: &[Made], seen: &Sighting) -> Option<Tampered> {
     let differs = made.iter().zip(&seen.made).find_map(|(said, seen)| match seen.result {
@@ -206,6 +213,26 @@ mod tests {
         let differs = Some(Difference::Number { wanted: 0, seen: 39 });
         let other = Sighting { differs: differs.clone(), ..seen(4, b"abcd") };
         assert_eq!(compare(&call(), &outcome, &nothing(), &other), differs.map(Tampered::Call));
+    }
+
+    #[test]
+    fn a_call_that_never_came_or_was_seen_to_return_is_not_in_the_kernel() {
+        let inside = Sighting { entered: 1, inside: true, ..Sighting::default() };
+        // Through a door where no result is seen.
+        let other = Sighting { entered: 1, ..Sighting::default() };
+        // The second round of a call that is repeated.
+        let again = Sighting { entered: 2, result: Some(0), ..inside.clone() };
+        let blind = Sighting { blind: true, ..Sighting::default() };
+        let chain = |result| Sighting { made: vec![Sight { result, ..Sight::default() }], ..other.clone() };
+        for seen in [&inside, &other, &again, &blind, &chain(None)] {
+            assert!(may_be_inside(seen), "{seen:?}");
+        }
+        let differs = Some(Difference::Number { wanted: 0, seen: 39 });
+        for seen in
+            [&Sighting::default(), &seen(3, b""), &chain(Some(0)), &Sighting { differs, ..inside.clone() }]
+        {
+            assert!(!may_be_inside(seen), "{seen:?}");
+        }
     }
 
     #[test]

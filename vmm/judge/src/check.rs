@@ -160,6 +160,11 @@ pub fn check<'g>(
             Some(value) if Errno::of(value) == Some(*errno) => None,
             _ => fail("return value", format!("{errno} ({})", errno.meaning()), returned()),
         },
+        Want::Blocks => fail(
+            "return value",
+            format!("none within {}, as it was to block", time(step.timeout)),
+            format!("{} after {}", returned(), time(got.took)),
+        ),
         Want::Exit(range) => match got.exit {
             Some(code) if exit_holds(range, code, values) => None,
             _ => fail("exit status", show_range(range, values, status::show), returned()),

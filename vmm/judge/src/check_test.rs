@@ -179,6 +179,7 @@ fn a_step_that_took_too_long_is_a_timeout_and_the_run_fails() {
         stdout: "tick\n".into(),
         stderr: "".into(),
         standing: Vec::new(),
+        inside: false,
     };
     let report = judged_all("- run: /bin/x\n- syscall: 999", vec![ended.clone(), returned(0)]);
     assert_eq!((report.verdict, &*report.reason.to_string()), (Verdict::Fail, "1 of 2 steps took too long"));
@@ -193,6 +194,45 @@ fn a_step_that_took_too_long_is_a_timeout_and_the_run_fails() {
     let report = judged_all("- {run: /bin/x, expect: {hang: true}}", vec![ended]);
     assert_eq!(report.steps[0].verdict, StepVerdict::Fail);
     assert!(report.steps[0].failures[0].got.contains("so it was ended"), "{:?}", report.steps[0].failures);
+    assert!(report.steps[0].failures[0].got.contains("write `expect: blocks`"));
+}
+
+#[test]
+fn a_step_that_should_block_passes_only_if_it_is_in_the_kernel_when_its_time_is_over() {
+    let ended = |inside| StepOutcome::Ended {
+        limit: Duration::from_secs(1),
+        stdout: "".into(),
+        stderr: "".into(),
+        standing: Vec::new(),
+        inside,
+    };
+    let step =
+        |expect: &str, outcome| judged(&format!("{{read: 3, timeout: 1 s, expect: {expect}}}"), outcome);
+    for expect in ["blocks", "{blocks: true}", "{blocks: true, log: {lacks: BUG}}"] {
+        let passed = step(expect, ended(true));
+        assert_eq!((passed.verdict, passed.failures.len()), (StepVerdict::Pass, 0), "{expect}");
+        assert!(passed.title.ends_with(": blocked for 1 s, as expected"), "{}", passed.title);
+    }
+    assert_eq!(step("{blocks: true, log: sleeps}", ended(true)).failures[0].what, "kernel log");
+    let late = step("blocks", ended(false));
+    assert_eq!(late.verdict, StepVerdict::Fail);
+    assert_eq!(late.failures[0].got, "a call that was seen to return, or was never made");
+    for (value, got) in [(3, "3 after 1.0 ms"), (-11, "EAGAIN (Try again) after 1.0 ms")] {
+        let returned = step("blocks", returned(value));
+        assert_eq!(returned.verdict, StepVerdict::Fail);
+        let failure = &returned.failures[0];
+        assert_eq!((&*failure.expected, &*failure.got), ("none within 1 s, as it was to block", got));
+    }
+    // Nothing can end it.
+    let hung = StepOutcome::TimedOut { limit: Duration::from_secs(1), standing: Vec::new() };
+    assert_eq!(step("blocks", hung).verdict, StepVerdict::Fail);
+    assert_eq!(step("blocks", StepOutcome::Died { signal: 9 }).verdict, StepVerdict::Fail);
+    // Its process went, and its descriptors with it.
+    let skipped = StepOutcome::Skipped { why: "no value".into() };
+    let steps = "- {open: /x, as: fd}\n- {read: $fd, expect: blocks}\n- {close: $fd}";
+    let report = judged_all(steps, vec![returned(3), ended(true), skipped]);
+    let verdicts: Vec<StepVerdict> = report.steps.iter().map(|step| step.verdict).collect();
+    assert_eq!(verdicts, [StepVerdict::Pass, StepVerdict::Pass, StepVerdict::Skipped]);
 }
 
 #[test]

@@ -283,8 +283,14 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(value, data, took, cut)| StepOutcome::Returned { value, data, took, cut }),
         (any::<i32>(), printed.clone(), printed.clone(), time.clone())
             .prop_map(|(code, stdout, stderr, took)| StepOutcome::Exited { code, stdout, stderr, took }),
-        (printed.clone(), printed, time.clone(), standing.clone()).prop_map(
-            |(stdout, stderr, limit, standing)| StepOutcome::Ended { limit, stdout, stderr, standing }
+        (printed.clone(), printed, time.clone(), standing.clone(), any::<bool>()).prop_map(
+            |(stdout, stderr, limit, standing, inside)| StepOutcome::Ended {
+                limit,
+                stdout,
+                stderr,
+                standing,
+                inside
+            }
         ),
         any::<i32>().prop_map(|signal| StepOutcome::Died { signal }),
         text.clone().prop_map(|why| StepOutcome::Skipped { why }),

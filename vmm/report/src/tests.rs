@@ -112,6 +112,7 @@ fn troubled() -> Vec<Judged> {
         stdout: lines(3)[..].into(),
         stderr: "".into(),
         standing: Vec::new(),
+        inside: false,
     };
     let skips =
         StepOutcome::Exited { code: 4, stdout: "1..0 # SKIP needs root\n".into(), stderr: "".into(), took };

@@ -33,10 +33,22 @@ pub enum Results {
     Program,
 }
 
-const VALUE: &[&str] = &["returns", "errno", "within", "log", "taint"];
-const UNLOAD: &[&str] = &["returns", "errno", "users", "within", "log", "taint"];
-const DATA: &[&str] = &["returns", "errno", "data", "within", "log", "taint"];
+const VALUE: &[&str] = &["returns", "errno", "blocks", "within", "log", "taint"];
+const UNLOAD: &[&str] = &["returns", "errno", "blocks", "users", "within", "log", "taint"];
+const DATA: &[&str] = &["returns", "errno", "blocks", "data", "within", "log", "taint"];
 const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log", "taint"];
+
+impl StepExpect {
+    /// Whether the step should not return in its time.
+    pub fn blocks(&self) -> bool {
+        self.checks.iter().any(|check| matches!(check.want, Want::Blocks))
+    }
+}
+
+/// What people write for `blocks`.
+const BLOCKS: [&str; 7] = ["timeout", "block", "blocked", "blocking", "hang", "hangs", "hang-idle"];
+const SAY_BLOCKS: &str = "write `blocks` for a call that does not return within the step's `timeout` and can be ended, \
+                          `{hang: true}` for one that nothing can end";
 
 impl Reader<'_> {
     /// A step's `expect`. `names` are its named buffers.
@@ -53,16 +65,18 @@ impl Reader<'_> {
                 Value::Map(_) => self.step_expect_map(node, results, names, &mut expect),
                 _ => {
                     let line = self.line(&node.span);
-                    let want = if results == Results::Program {
-                        self.exit_status(node).map(Want::Exit)
-                    } else {
-                        self.value_or_errno(node)
+                    let want = match (results, node.text()) {
+                        (Results::Program, _) => self.exit_status(node).map(Want::Exit),
+                        (_, Some("blocks")) => Some(Want::Blocks),
+                        _ => self.value_or_errno(node),
                     };
                     expect.checks.extend(want.map(|want| Check { line, want }));
                 }
             }
         }
-        let decided = |check: &Check| matches!(check.want, Want::Returns(_) | Want::Errno(_) | Want::Exit(_));
+        let decided = |check: &Check| {
+            matches!(check.want, Want::Returns(_) | Want::Errno(_) | Want::Exit(_) | Want::Blocks)
+        };
         if expect.ending.is_none() && !expect.checks.iter().any(decided) {
             expect.checks.insert(0, Check { line, want: Want::Success });
         }
@@ -84,10 +98,11 @@ impl Reader<'_> {
         if text.starts_with('E') {
             return self.errno(node).map(Want::Errno);
         }
-        self.expected(
+        self.expected::<()>(
             node,
             "what the step returns: a number, an error like `EFAULT`, or a map like `{returns: 0}`",
-        )
+        );
+        if BLOCKS.contains(&text) { self.last_help(SAY_BLOCKS) } else { None }
     }
 
     /// A status, a range of them, or the signal that ends the program: `3`, `{at-least: 1}`, `SIGSEGV`.
@@ -152,6 +167,10 @@ impl Reader<'_> {
                     .help("a system call does if it has a buffer for it, like `{out: 16}`; what a program prints is its `stdout`"),
             );
         }
+        if let Some(node) = fields.take("timeout") {
+            let error = Diagnostic::new(&node.span, "`timeout` is no expectation");
+            self.errors.push(error.help(SAY_BLOCKS));
+        }
         if let (Some(_), Some(_)) = (fields.take("returns"), fields.take("errno")) {
             self.errors.push(Diagnostic::new(
                 &fields.span,
@@ -168,6 +187,7 @@ impl Reader<'_> {
                 }
                 "returns" => one(self.value_or_errno(node)),
                 "errno" => one(self.errno(node).map(Want::Errno)),
+                "blocks" => one(self.choice(node, "`true`", &[("true", ())]).map(|()| Want::Blocks)),
                 "users" => one(self.interval(node, "how many hold the module").map(Want::Users)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
                 "exit" => one(self.exit_status(node).map(Want::Exit)),
@@ -206,6 +226,13 @@ impl Reader<'_> {
             known.iter().copied().chain(names.iter().map(|name| &*name.0)).chain(endings).collect();
         fields.end(self, &known);
         expect.checks = wants.into_iter().map(|(line, want)| Check { line, want }).collect();
+        let beside = |check: &Check| matches!(check.want, Want::Blocks) || check.want.is_of_evidence();
+        if expect.blocks() && !expect.checks.iter().all(beside) {
+            self.errors.push(
+                Diagnostic::new(&node.span, "a step that should block returns nothing to expect")
+                    .help("only `log` and `taint` can be expected beside it"),
+            );
+        }
         // A splat lets the step return; whatever else ends it leaves only evidence.
         if let Some(ending) = &expect.ending
             && ending.kind != EndingKind::Splat

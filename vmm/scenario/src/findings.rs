@@ -184,7 +184,7 @@ impl Reader<'_> {
     }
 
     /// Adds advice to the error that was noted last.
-    fn last_help<T>(&mut self, help: &str) -> Option<T> {
+    pub fn last_help<T>(&mut self, help: &str) -> Option<T> {
         if let Some(error) = self.errors.pop() {
             self.errors.push(error.help(help));
         }

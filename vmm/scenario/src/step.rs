@@ -111,6 +111,14 @@ impl Reader<'_> {
             return None;
         };
         let mut expect = self.step_expect(expect, line, parts.results, &parts.names);
+        let named = bind.is_some() || pattern.is_some();
+        if expect.blocks() && (named || matches!(parts.action, Action::Sleep { .. })) {
+            let error = match named {
+                true => "a step that should block brings nothing for `as` or `match`",
+                false => "a `sleep` takes its time: only a call can block",
+            };
+            self.errors.push(Diagnostic::new(&at, error));
+        }
         let mut names = parts.names;
         let pattern = pattern.and_then(|node| self.pattern(node, parts.results, bind.is_some()));
         if let Some((name, span)) = bind {

@@ -135,11 +135,26 @@ impl Judge {
                     judged.why = Some(why.clone());
                 }
             }
-            StepOutcome::Ended { limit, stdout, stderr, standing } => {
-                judged.verdict = StepVerdict::Timeout;
+            StepOutcome::Ended { limit, stdout, stderr, standing, inside } => {
                 judged.took = Some(*limit);
                 judged.result = Some(StepResult::default());
                 printed(judged, stdout, stderr);
+                if let Some(check) = step.checks.iter().find(|check| matches!(check.want, Want::Blocks)) {
+                    judged.failures = self.evidence(step);
+                    match inside {
+                        true => {
+                            judged.title.push_str(&format!(": blocked for {}, as expected", time(*limit)))
+                        }
+                        false => judged.failures.push(crate::Failure {
+                            what: "return value".into(),
+                            expected: format!("none within {}, as it was to block", time(*limit)),
+                            got: "a call that was seen to return, or was never made".into(),
+                            line: check.line,
+                        }),
+                    }
+                    return;
+                }
+                judged.verdict = StepVerdict::Timeout;
                 let waits = standing::waits(&self.explanation, &*self.names)
                     .filter(|_| Hang::of(standing) == Hang::Idle && !standing.is_empty());
                 let waits = waits.map_or(String::new(), |waits| format!(": {waits}"));
@@ -286,6 +301,14 @@ impl Judge {
         }
     }
 
+    /// What is expected of a step's evidence, where that is all that it left.
+    fn evidence(&mut self, step: &Step) -> Vec<crate::Failure> {
+        let log = std::mem::take(&mut self.step_log);
+        let got = Got { tainted: self.tainted(), holes: self.step_holes(), ..Got::cut(&log) };
+        let checks = step.checks.iter().enumerate().filter(|(_, one)| one.want.is_of_evidence());
+        checks.filter_map(|(position, one)| check(one, position, step, &got, &self.values)).collect()
+    }
+
     /// A step that should bring about an end: nothing but that, and what is expected beside it, makes it pass.
     fn judge_ending(&mut self, step: &Step, ending: &Ending, judged: &mut JudgedStep) {
         if judged.verdict == StepVerdict::Skipped {
@@ -293,11 +316,7 @@ impl Judge {
         }
         judged.expectations = 1 + step.checks.len();
         if judged.result.is_none() {
-            let log = std::mem::take(&mut self.step_log);
-            let got = Got { tainted: self.tainted(), holes: self.step_holes(), ..Got::cut(&log) };
-            let checks = step.checks.iter().enumerate().filter(|(_, one)| one.want.is_of_evidence());
-            judged.failures =
-                checks.filter_map(|(position, one)| check(one, position, step, &got, &self.values)).collect();
+            judged.failures = self.evidence(step);
         }
         let in_step = |finding: &Finding| finding.step == Some(judged.index);
         if self.ending_is(ending, in_step, &[]) {
@@ -308,8 +327,11 @@ impl Judge {
             }
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
+            let mut otherwise = judged.why.take().unwrap_or_else(|| "the step returned".into());
+            if judged.verdict == StepVerdict::Timeout && ending.kind.is_hang() {
+                otherwise.push_str(" (nothing can end a hang: write `expect: blocks` for what can be ended)");
+            }
             judged.verdict = StepVerdict::Fail;
-            let otherwise = judged.why.take().unwrap_or_else(|| "the step returned".into());
             judged.failures.push(crate::Failure {
                 what: "end of the step".into(),
                 expected: wanted(ending),

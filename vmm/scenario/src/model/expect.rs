@@ -24,6 +24,8 @@ pub enum Want {
     Returns(Interval),
     /// Return this error.
     Errno(Errno),
+    /// Not return within the step's time, and end when it is ended.
+    Blocks,
     /// Bring back this in its first buffer.
     Data(Text),
     /// Bring back this number in the buffer of this name.
@@ -248,6 +250,11 @@ impl EndingKind {
     /// Whether nothing can be done after it.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Splat | Self::Oops)
+    }
+
+    /// Whether it is one of the ways not to go on.
+    pub fn is_hang(self) -> bool {
+        matches!(self, Self::Hang | Self::HangSpinning | Self::HangIdle)
     }
 
     /// As scenarios write it.

@@ -70,6 +70,32 @@ fn what_takes_too_long_is_ended_with_its_output_and_the_run_goes_on() {
 }
 
 #[test]
+fn a_call_that_is_ended_was_in_the_kernel_unless_it_was_seen_to_return() {
+    let ended = |watched: bool, result: Option<i64>| {
+        let mut plan = one_call();
+        plan.steps[0].timeout = Duration::from_millis(200);
+        let guard = Some(board::wire::GuardOrder { patches: false });
+        plan.watch = match watched {
+            true => Watch::Calls { results: true, trace: None, guard },
+            false => Watch::Nothing,
+        };
+        let events = events(&plan, |machine| {
+            machine.boot();
+            (machine.sighting.entered, machine.sighting.result) = (1, result);
+            let id = machine.request().unwrap().id;
+            assert_eq!(machine.request().map(|it| it.action), Some(Action::End { request: id }));
+            machine.reply(id, Outcome::Died { signal: 9 });
+            machine.request();
+        });
+        match outcome(&events, 0) {
+            StepOutcome::Ended { inside, .. } => *inside,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([ended(true, None), ended(false, Some(7)), ended(true, Some(7))], [true, true, false]);
+}
+
+#[test]
 fn steps_whose_descriptor_died_with_its_process_are_skipped() {
     let mut first = step(vec![call(Role::Main, 2, vec![])]);
     first.binds = vec![Bind { name: "fd".into(), from: Source::Value, of_process: true }];

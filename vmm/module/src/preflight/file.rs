@@ -24,6 +24,8 @@ pub struct Module {
     pub versions: BTreeMap<String, u32>,
     /// It has an `init_module`.
     pub starts: bool,
+    /// It has a `cleanup_module`.
+    pub ends: bool,
 }
 
 /// A symbol for others.
@@ -96,8 +98,10 @@ impl Module {
             } else if let Some(exported) = name.strip_prefix("__ksymtab_") {
                 let gpl_only = symbol.section_index().is_some_and(|index| gpl.contains(&index));
                 module.exports.push(Export { name: exported.to_owned(), gpl_only });
-            } else if name == "init_module" {
-                module.starts = true;
+            } else {
+                // The names that module_init and module_exit give them (include/linux/module.h).
+                module.starts |= name == "init_module";
+                module.ends |= name == "cleanup_module";
             }
         }
         Ok(module)

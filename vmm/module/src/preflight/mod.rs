@@ -199,15 +199,16 @@ fn identity(candidate: &Candidate, module: &Module, facts: &Facts) -> Vec<Proble
         ));
     }
     problems.extend(vermagic(module, facts).map(|what| problem(candidate, what)));
-    if !module.starts {
-        problems.push(Problem {
-            gravity: Gravity::Warning,
-            ..problem(
-                candidate,
-                "has no init function, so loading it does nothing; is module_init(...) missing?".into(),
-            )
-        });
-    }
+    let missing = match (module.starts, module.ends) {
+        (false, _) => Some("has no init function, so loading it does nothing; is module_init(...) missing?"),
+        // `delete_module` in kernel/module/main.c says EBUSY then.
+        (true, false) => {
+            Some("has no exit function, so it can never be unloaded; is module_exit(...) missing?")
+        }
+        (true, true) => None,
+    };
+    let warning = |what: &str| Problem { gravity: Gravity::Warning, ..problem(candidate, what.to_owned()) };
+    problems.extend(missing.map(warning));
     problems
 }
 

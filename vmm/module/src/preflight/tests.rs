@@ -18,6 +18,7 @@ struct Made<'a> {
     needs: &'a [&'a str],
     versions: &'a [(&'a str, u32)],
     init: bool,
+    exit: bool,
 }
 
 const GOOD: Made = Made {
@@ -27,6 +28,7 @@ const GOOD: Made = Made {
     needs: &["_printk"],
     versions: &[],
     init: true,
+    exit: true,
 };
 
 fn setup() -> Setup {
@@ -64,6 +66,9 @@ impl Setup {
         }
         if made.init {
             code += "int init_module(void) { return 0; }\n";
+        }
+        if made.exit {
+            code += "void cleanup_module(void) {}\n";
         }
         if !made.versions.is_empty() {
             let rows: String =
@@ -281,10 +286,14 @@ fn modules_that_need_each_other_are_shown_as_a_circle() {
 }
 
 #[test]
-fn a_module_without_init_is_only_warned_of() {
+fn a_module_without_init_or_exit_is_only_warned_of() {
     let setup = setup();
-    let problems = setup.check(&[&setup.make("good.ko", Made { init: false, ..GOOD })]);
-    assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].gravity, Gravity::Warning);
-    assert!(problems[0].to_string().contains("no init function"));
+    let warning = |made: Made| match &setup.check(&[&setup.make("good.ko", made)])[..] {
+        [problem] if problem.gravity == Gravity::Warning => problem.what.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(warning(Made { init: false, ..GOOD }).contains("no init function"));
+    assert!(warning(Made { exit: false, ..GOOD }).contains("no exit function, so it can never be unloaded"));
+    // What has neither can be unloaded.
+    assert!(warning(Made { init: false, exit: false, ..GOOD }).contains("no init function"));
 }

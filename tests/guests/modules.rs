@@ -228,3 +228,23 @@ fn memory_that_a_module_forgets_is_dirt() {
     ran.says("memory (/proc/slabinfo)");
     ran.says("more objects in kmalloc-");
 }
+
+#[test]
+fn a_lesson_may_be_about_what_the_loader_refuses() {
+    let good = built(&root().join("modules/hello"));
+    let whole = fs::read(good.path().join("helloModule.ko")).unwrap();
+    let release = b"-vmm SMP";
+    let place =
+        whole.windows(release.len()).position(|window| window == release).expect("the release is in it");
+    let mut foreign = whole;
+    foreign[place..place + 4].copy_from_slice(b"-try");
+    let ko = good.path().join("helloModule.ko");
+    fs::write(&ko, foreign).unwrap();
+    let ran = run_text(&format!(
+        "modules: [{}]\nsteps:\n  - {{insmod: helloModule, expect: {{errno: ENOEXEC, log: version magic}}}}\n  \
+         - {{modprobe: helloModule, expect: 1}}\n",
+        ko.display()
+    ));
+    ran.ends_with("pass", 0);
+    ran.says("was built for another kernel: its vermagic is");
+}

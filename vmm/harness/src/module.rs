@@ -14,6 +14,7 @@ use module::preflight::Facts;
 use plan::image::GuestModule;
 use scenario::model::{ModuleKind, ModuleSource};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -60,7 +61,7 @@ fn gather(sources: Vec<ModuleSource>, kernel: Option<&str>) -> Result<(String, M
     session::look_at_modules(&sources)?;
     let near = sources.first().map_or(Path::new("."), |source| &source.path).to_owned();
     let kernel = session::kernel_named(kernel, &near, &cache)?;
-    let modules = session::prepare_modules(&sources, &kernel, &Facts::of(&kernel), &cache)?;
+    let modules = session::prepare_modules(&sources, &BTreeSet::new(), &kernel, &Facts::of(&kernel), &cache)?;
     Ok((format!("{} {}", kernel.release, &kernel.hash[..kernel.hash.len().min(7)]), modules))
 }
 

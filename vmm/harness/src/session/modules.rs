@@ -6,9 +6,11 @@ use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
-use scenario::model::{Action, ModuleKind, ModuleSource, Scenario, Step, module_path};
+use scenario::model::{
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, module_path,
+};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -40,12 +42,40 @@ pub(crate) fn look(sources: &[ModuleSource]) -> Result<(), Abort> {
         module::look(&text::path(folder)).map_err(|error| Abort::fault(&error, error.fault()))?;
     }
     let load = |path: &PathBuf| Candidate::load(path, path, Way::Given).err();
-    refuse(&of(ModuleKind::Object).filter_map(load).collect::<Vec<_>>())
+    let problems: Vec<Problem> = of(ModuleKind::Object).filter_map(load).collect();
+    refuse(problems.iter())
 }
 
-/// Builds or finds every module, and looks whether the kernel will take them, all together.
+/// The modules that the kernel should refuse, by the steps that load them, as the kernel calls them: what a lesson is about is
+/// no mistake in it.
+pub(crate) fn unwanted(scenario: &Scenario) -> BTreeSet<String> {
+    // Where it succeeds, a step that loads returns 0, and a program exits with it.
+    let no_success = |range: &Interval| {
+        matches!(range.low, Some(Num::Int(1..))) || matches!(range.high, Some(Num::Int(..0)))
+    };
+    let fails = |check: &Check| match &check.want {
+        Want::Errno(_) => true,
+        Want::Returns(range) | Want::Exit(range) => no_success(range),
+        _ => false,
+    };
+    let name = |step: &Step| match &step.action {
+        Action::Insmod { module, .. } | Action::Reload { module, .. } => Some(kernels_name(module)),
+        Action::Modprobe { module, remove: false, .. } => Some(kernels_name(module)),
+        _ => None,
+    };
+    scenario.steps.iter().filter(|step| step.checks.iter().any(fails)).filter_map(name).collect()
+}
+
+/// As the kernel does (kernel/module/main.c).
+fn kernels_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// Builds or finds every module, and looks whether the kernel will take them, all together. Of a file that it should not take
+/// (`unwanted`) that is only told.
 pub(crate) fn prepare(
     sources: &[ModuleSource],
+    unwanted: &BTreeSet<String>,
     kernel: &Kernel,
     facts: &Facts,
     cache: &Cache,
@@ -93,7 +123,7 @@ pub(crate) fn prepare(
     let checked = preflight::check(&candidates, facts, cache);
     problems.extend(checked.problems);
     let preflight = start.elapsed();
-    refuse(&problems)?;
+    refuse(mistakes(&problems, &candidates, unwanted))?;
 
     for ((index, whole, ..), candidate) in files.iter().zip(&candidates) {
         let build = &mut builds[*index];
@@ -115,8 +145,7 @@ pub(crate) fn prepare(
 /// Whether there is what the steps call a module. Of some folders that is known once they are built, and of aliases always.
 pub(crate) fn named(scenario: &Scenario, modules: &[GuestModule]) -> Result<(), Abort> {
     let own = |path: &str| scenario.files.iter().any(|file| file.guest.starts_with(path));
-    // As the kernel does (kernel/module/main.c).
-    let same = |one: &str, other: &str| one.replace('-', "_") == other.replace('-', "_");
+    let same = |one: &str, other: &str| kernels_name(one) == kernels_name(other);
     for step in &scenario.steps {
         let (name, found) = match &step.action {
             // By its file's name.
@@ -146,9 +175,9 @@ pub(crate) fn named(scenario: &Scenario, modules: &[GuestModule]) -> Result<(), 
 
 /// Whether a module says in its `.modinfo` that it goes by this name too; a `*` there stands for whatever follows.
 fn has_alias(object: &[u8], name: &str) -> bool {
-    let name = name.replace('-', "_");
+    let name = kernels_name(name);
     object.split(|byte| *byte == 0).filter_map(|text| text.strip_prefix(b"alias=")).any(|alias| {
-        let alias = String::from_utf8_lossy(alias).replace('-', "_");
+        let alias = kernels_name(&String::from_utf8_lossy(alias));
         alias.split_once('*').map_or(alias == name, |(begin, _)| name.starts_with(begin))
     })
 }
@@ -164,10 +193,21 @@ fn configures_modprobe(scenario: &Scenario) -> bool {
         || scenario.steps.iter().any(|step| writes(step) || runs(step))
 }
 
+/// The problems but those of files that the kernel should refuse.
+fn mistakes<'a>(
+    problems: &'a [Problem],
+    candidates: &[Candidate],
+    unwanted: &BTreeSet<String>,
+) -> impl Iterator<Item = &'a Problem> {
+    let meant = |one: &&Candidate| one.way == Way::Given && unwanted.contains(&kernels_name(&one.name));
+    let meant: BTreeSet<&PathBuf> = candidates.iter().filter(meant).map(|one| &one.shown).collect();
+    problems.iter().filter(move |problem| !meant.contains(&problem.shown))
+}
+
 /// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
 /// verdict; of files that were given, bad input.
-fn refuse(problems: &[Problem]) -> Result<(), Abort> {
-    let errors: Vec<&Problem> = problems.iter().filter(|problem| problem.gravity == Gravity::Error).collect();
+fn refuse<'a>(problems: impl Iterator<Item = &'a Problem>) -> Result<(), Abort> {
+    let errors: Vec<&Problem> = problems.filter(|problem| problem.gravity == Gravity::Error).collect();
     let Some(first) = errors.first() else { return Ok(()) };
     let text = errors.iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\nerror: ");
     Err(Abort { verdict: first.fault.into(), why: text })
@@ -183,6 +223,52 @@ mod tests {
         let bytes = b"\0alias=fs-drv\0alias=char-major-240-*\0".to_vec();
         let modules = [GuestModule { name: "hello-module".into(), bytes }];
         named(&scenario, &modules).err().map(|abort| abort.why)
+    }
+
+    #[test]
+    fn a_file_that_the_kernel_should_refuse_is_no_mistake() {
+        let wanted = |step: &str| {
+            unwanted(&scenario(&format!("modules: [../modules/hello]\nsteps:\n- {step}\n")))
+                .contains("helloModule")
+        };
+        for step in [
+            "{insmod: helloModule, expect: ENOEXEC}",
+            "{insmod: helloModule, expect: {errno: ENOENT, log: Unknown symbol}}",
+            "{insmod: helloModule, expect: -8}",
+            "{modprobe: helloModule, expect: 1}",
+            "{modprobe: helloModule, expect: {exit: {at-least: 1}}}",
+            "{reload: helloModule, expect: ENOENT}",
+        ] {
+            assert!(wanted(step), "{step}");
+        }
+        for step in [
+            "{insmod: helloModule}",
+            "{insmod: helloModule, expect: 0}",
+            "{insmod: helloModule, expect: {log: Unknown symbol}}",
+            "{modprobe: helloModule, expect: {exit: {at-most: 1}}}",
+            "{rmmod: helloModule, expect: ENOENT}",
+        ] {
+            assert!(!wanted(step), "{step}");
+        }
+        let candidate = |name: &str, way| {
+            let shown = PathBuf::from(format!("{name}.ko"));
+            Candidate { shown, name: name.into(), way, bytes: Vec::new() }
+        };
+        let candidates =
+            [candidate("a-b", Way::Given), candidate("built", Way::Built), candidate("other", Way::Given)];
+        let problem = |one: &Candidate| Problem {
+            shown: one.shown.clone(),
+            what: "is bad".into(),
+            fault: base::cache::Fault::Input,
+            gravity: Gravity::Error,
+        };
+        let problems = candidates.each_ref().map(problem);
+        let unwanted = ["a_b", "built"].map(str::to_owned).into();
+        let left: Vec<&PathBuf> =
+            mistakes(&problems, &candidates, &unwanted).map(|problem| &problem.shown).collect();
+        assert_eq!(left, [&PathBuf::from("built.ko"), &PathBuf::from("other.ko")]);
+        assert!(refuse(mistakes(&problems, &candidates, &unwanted)).is_err());
+        assert!(refuse(mistakes(&problems[..1], &candidates, &unwanted)).is_ok());
     }
 
     #[test]

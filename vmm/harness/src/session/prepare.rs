@@ -114,7 +114,7 @@ pub(crate) fn the_rest(
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
     let Modules { modules, builds, parameters, preflight } =
-        modules::prepare(&scenario.modules, &kernel, &facts, cache)?;
+        modules::prepare(&scenario.modules, &modules::unwanted(scenario), &kernel, &facts, cache)?;
     modules::named(scenario, &modules)?;
     let took = took + start.elapsed();
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;

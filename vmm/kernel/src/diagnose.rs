@@ -170,16 +170,21 @@ fn is_compilers(message: &Message) -> bool {
         && !message.text.contains("could not compile")
 }
 
-/// Linkers, modpost, shells, and the kernel's own checks.
+/// Linkers, modpost, shells, make, and the kernel's own checks.
 fn is_other_error(line: &str) -> bool {
     line.contains("undefined reference to")
         || line.starts_with("ERROR: ")
         || line.starts_with("ld: ")
         || line.contains(": not found")
         || line.contains("command not found")
-        || line.contains("*** No rule to make target")
-        || line.contains(": *** missing separator")
         || line.contains("cc1: ")
+        || is_makes_own(line)
+}
+
+/// What make itself gives up for, `Makefile:3: *** missing 'endif'.  Stop.`, in contrast to what it says of a command that
+/// failed.
+fn is_makes_own(line: &str) -> bool {
+    line.ends_with("Stop.") && line.contains("*** ") && !line.contains("*** [")
 }
 
 /// The last resort: `make[2]: *** [Makefile:10: foo.o] Error 1`.

@@ -50,8 +50,14 @@ fn modpost_make_and_linker_errors_are_found() {
         "make[3]: *** No rule to make target '/cache/m/gone.o', needed by '/cache/m/'.  Stop.",
         "ld: kernel/fork.o: in function `fork': fork.c:(.text+0x1): undefined reference to `nosuch'",
         "/cache/m/Makefile:2: *** missing separator.  Stop.",
+        "/cache/m/Makefile:3: *** missing 'endif'.  Stop.",
+        "/cache/m/Makefile:1: *** recipe commences before first target.  Stop.",
+        "/cache/m/Makefile:2: *** set KDIR.  Stop.",
+        "make[2]: *** /cache/m/none: No such file or directory.  Stop.",
     ] {
-        let error = first(&format!("  MODPOST x\n{text}\nmake: *** [Makefile:224: __sub-make] Error 2"));
+        let error = first(&format!(
+            "  MODPOST x\nmake[3]: *** [Makefile:1: x] Error 1\n{text}\nmake: *** [Makefile:224: __sub-make] Error 2"
+        ));
         assert_eq!(error.lines, [text.replace("/cache/m/", "mods/hello/")]);
     }
 }
@@ -84,6 +90,8 @@ fn what_is_defined_twice_is_named() {
 fn beginners_errors_are_explained() {
     let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
     assert!(error.advice.join("\n").contains("there is no gone.c"));
+    let error = first("/cache/m/Makefile:2: *** missing separator.  Stop.");
+    assert!(error.advice.join("\n").contains("begins with a tab"));
     let error = first("ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!");
     assert_eq!(error.undefined, ["nosuch"]);
     let error = first("/cache/m/a.c:1:10: fatal error: stdio.h: No such file or directory");

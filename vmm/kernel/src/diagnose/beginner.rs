@@ -154,6 +154,11 @@ pub fn of_other(error: &str) -> Option<String> {
             "a makefile names it, but there is no {stem}.c, {stem}.rs or {stem}.S to make it from"
         ));
     }
+    if error.contains("*** missing separator") || error.contains("*** recipe commences before") {
+        let advice = "a command begins with a tab, not with spaces, and stands below the target that it makes; nothing else begins \
+                      with a tab";
+        return Some(advice.to_owned());
+    }
     if error.contains("missing MODULE_LICENSE()") {
         return Some("say under which terms it may be used, as in MODULE_LICENSE(\"GPL\");".to_owned());
     }

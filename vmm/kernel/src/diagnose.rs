@@ -4,15 +4,16 @@ mod beginner;
 mod changes;
 mod linker;
 mod message;
+mod modpost;
 mod places;
 mod warnings;
 
+pub use modpost::import as import_of_namespace;
 pub use places::Places;
 pub use warnings::{count as count_of_warnings, warnings};
 
 use message::{Message, Severity};
-use regex::Regex;
-use std::{path::Path, sync::LazyLock};
+use std::path::Path;
 
 /// The first error of a compiler, linker or make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     if let Some(first) = errors.first() {
         return Some(of_compiler(first, &errors[1..], context));
     }
-    let undefined = undefined(&lines);
+    let undefined = modpost::undefined(&lines);
     if !undefined.is_empty() {
         let mut error = of_modpost(undefined, context);
         // It shows ten.
@@ -71,10 +72,33 @@ pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     let at = [is_other_error as fn(&str) -> bool, is_make_error]
         .iter()
         .find_map(|is_error| lines.iter().position(|line| is_error(line)))?;
-    let shown = vec![lines[at].clone()];
-    let advice = beginner::missing_package(&shown).or_else(|| beginner::of_other(&shown[0]));
-    let lines = shown.iter().map(|line| context.places.rename(line)).collect();
-    Some(FirstError { lines, advice: advice.into_iter().collect(), undefined: Vec::new() })
+    Some(of_other(&lines[at], &lines[at + 1..], context))
+}
+
+/// The first error of anything else. modpost tells of all that it refuses, often for one reason.
+fn of_other(first: &str, behind: &[String], context: &Context) -> FirstError {
+    let meaning = |line: &str| beginner::of_other(line).or_else(|| modpost::advice(line, context.release));
+    let package = beginner::missing_package(&[first.to_owned()]);
+    let mut advice: Vec<String> = package.or_else(|| meaning(first)).into_iter().collect();
+    let later =
+        behind.iter().filter(|line| first.starts_with(modpost::SAYS) && line.starts_with(modpost::SAYS));
+    let later: Vec<&String> = later.collect();
+    for new in later.iter().take(LOOKED_AT).filter_map(|line| meaning(line)) {
+        if advice.len() <= LATER && !advice.contains(&new) {
+            advice.push(new);
+        }
+    }
+    let lines = [context.places.rename(first)].into_iter().chain(more(later.len())).collect();
+    FirstError { lines, advice, undefined: Vec::new() }
+}
+
+/// How many errors are not shown.
+fn more(later: usize) -> Option<String> {
+    match later {
+        0 => None,
+        1 => Some("(and 1 more error)".to_owned()),
+        more => Some(format!("(and {more} more errors)")),
+    }
 }
 
 /// The first error of a compiler, and what is known of those that follow: a module of some years ago has many for
@@ -96,11 +120,7 @@ fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstE
         advice.extend(new.clone());
         told.push(new);
     }
-    match later.len() {
-        0 => {}
-        1 => lines.push("(and 1 more error)".to_owned()),
-        more => lines.push(format!("(and {more} more errors)")),
-    }
+    lines.extend(more(later.len()));
     FirstError { lines, advice, undefined: Vec::new() }
 }
 
@@ -108,24 +128,6 @@ fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstE
 fn known(message: &Message, release: &str) -> Option<Vec<String>> {
     let change = changes::find(message, release).map(|change| change.advice().to_vec());
     change.or_else(|| beginner::of_libc(message).map(|line| vec![line]))
-}
-
-/// Symbols that modpost misses, each once, with all lines that say so.
-fn undefined(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
-    /// Kernels from 6.13 on: `x.ko: symbol 'name' undefined!`; before: `"name" [x.ko] undefined!`.
-    static SAID: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"^ERROR: modpost: (?:.*: symbol '|")(\w+)['"].* ?undefined!$"#)
-            .expect("a constant that tests use")
-    });
-    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
-    for line in lines {
-        let Some(name) = SAID.captures(line).map(|found| found.extract::<1>().1[0]) else { continue };
-        match all.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, lines)) => lines.push(line),
-            None => all.push((name, vec![line])),
-        }
-    }
-    all
 }
 
 fn of_linker(missing: &[linker::Missing], context: &Context) -> FirstError {

@@ -101,6 +101,32 @@ fn beginners_errors_are_explained() {
 }
 
 #[test]
+fn what_a_module_may_not_use_is_explained_once_for_all_symbols() {
+    let gpl = |symbol: &str| {
+        format!("ERROR: modpost: GPL-incompatible module x.ko uses GPL-only symbol '{symbol}'\n")
+    };
+    let error = first(&format!("{}{}make[2]: *** [x] Error 1", gpl("class_create"), gpl("device_create")));
+    assert_eq!(
+        error.lines,
+        [gpl("class_create").trim_end().to_owned(), "(and 1 more error)".to_owned()],
+        "{error:?}"
+    );
+    let [advice] = &error.advice[..] else { panic!("{error:?}") };
+    assert!(advice.ends_with("if yours may be GPL, write MODULE_LICENSE(\"GPL\");"), "{advice}");
+
+    let import = |symbol: &str, namespace: &str| {
+        format!(
+            "ERROR: modpost: module x uses symbol {symbol} from namespace {namespace}, but does not import it.\n"
+        )
+    };
+    let said = format!("{}{}{}", import("a", "USB_STORAGE"), import("b", "CXL"), import("c", "CXL"));
+    let advice = |release| first_error(&lines(&said), &Context { release, ..context() }).unwrap().advice;
+    let wanted = |lines: [&str; 2]| lines.map(|line| format!("write {line} beside MODULE_LICENSE"));
+    assert_eq!(advice("6.12.117-vmm"), wanted(["MODULE_IMPORT_NS(USB_STORAGE);", "MODULE_IMPORT_NS(CXL);"]));
+    assert_eq!(advice("6.13"), wanted(["MODULE_IMPORT_NS(\"USB_STORAGE\");", "MODULE_IMPORT_NS(\"CXL\");"]));
+}
+
+#[test]
 fn a_place_may_be_left_out() {
     let text = lines("/cache/slot/source/kernel/fork.c:1:1: error: x");
     let error = first_error(

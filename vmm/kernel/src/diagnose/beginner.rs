@@ -143,7 +143,7 @@ pub fn of_libc(message: &Message) -> Option<String> {
     Some(format!("{name} is the C library's, which the kernel has not; here it is {instead}"))
 }
 
-/// What an error of make or modpost means.
+/// What an error of make means.
 pub fn of_other(error: &str) -> Option<String> {
     if let Some((_, rest)) = error.split_once("*** No rule to make target '") {
         let object = Path::new(rest.split('\'').next()?);
@@ -158,9 +158,6 @@ pub fn of_other(error: &str) -> Option<String> {
         let advice = "a command begins with a tab, not with spaces, and stands below the target that it makes; nothing else begins \
                       with a tab";
         return Some(advice.to_owned());
-    }
-    if error.contains("missing MODULE_LICENSE()") {
-        return Some("say under which terms it may be used, as in MODULE_LICENSE(\"GPL\");".to_owned());
     }
     None
 }

@@ -39,7 +39,7 @@ const TABLES: [&str; 4] = [
 ];
 
 /// The numbers of the version that a release begins with: `6.12.117-vmm`.
-fn version(release: &str) -> Vec<u32> {
+pub(super) fn version(release: &str) -> Vec<u32> {
     let number = release.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
     number.split('.').map_while(|part| part.parse().ok()).collect()
 }

@@ -237,7 +237,10 @@ fn symbols_for_gpl_modules_are_refused_to_others() {
 #[test]
 fn a_namespace_has_to_be_imported() {
     let made = Made { needs: &["usb_thing"], ..GOOD };
-    setup().complains("good.ko", made, &["namespace USB", "MODULE_IMPORT_NS(USB)"]);
+    setup().complains("good.ko", made, &["namespace USB", "MODULE_IMPORT_NS(USB);"]);
+    let mut setup = setup();
+    (setup.facts.release, setup.facts.vermagic) = ("6.13.0".into(), None);
+    setup.complains("good.ko", made, &["MODULE_IMPORT_NS(\"USB\");"]);
 }
 
 #[test]

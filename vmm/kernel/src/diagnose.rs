@@ -47,6 +47,11 @@ const LOOKED_AT: usize = 200;
 /// Finds the first error in a build's output. `None` when the output names none.
 pub fn first_error(lines: &[String], context: &Context) -> Option<FirstError> {
     let lines = plain(lines);
+    // Whatever the linker then makes of it, this is why.
+    if let Some((line, advice)) = lines.iter().find_map(|line| Some((line, beginner::of_circle(line)?))) {
+        let lines = vec![context.places.rename(line)];
+        return Some(FirstError { lines, advice: vec![advice], undefined: Vec::new() });
+    }
     let missing = linker::missing(&lines);
     if !missing.is_empty() {
         return Some(of_linker(&missing, context));

@@ -144,6 +144,29 @@ fn a_compiler_error_goes_before_what_follows_from_it() {
 }
 
 #[test]
+fn a_module_that_is_a_part_of_itself_is_told_whatever_the_linker_says() {
+    for linker in [
+        "ld: input file '/cache/m/driver.o' is the same as output file",
+        "ld: cannot find /cache/m/driver.o: No such file or directory",
+        "ld.lld-19: error: cannot open /cache/m/driver.o: No such file or directory",
+    ] {
+        let error = first(&format!(
+            "make[2]: Circular /cache/m/driver.o <- /cache/m/driver.o dependency dropped.\n  CC [M]  /cache/m/util.o\n  \
+             LD [M]  /cache/m/driver.o\n{linker}\nmake[2]: *** [Makefile.build:430: /cache/m/driver.o] Error 1\n"
+        ));
+        assert_eq!(
+            error.lines,
+            ["make[2]: Circular mods/hello/driver.o <- mods/hello/driver.o dependency dropped."]
+        );
+        let advice = "the module driver can't be a part of itself: give driver.c another name, or the module";
+        assert!(error.advice[0].starts_with(advice), "{error:?}");
+    }
+    // Other circles have other reasons.
+    let error = first("make: Circular a.o <- b.o dependency dropped.\nld: x\n");
+    assert_eq!(error.lines, ["ld: x"]);
+}
+
+#[test]
 fn missing_packages_are_named() {
     let error = first("elf.h:10:10: fatal error: gelf.h: No such file or directory\n");
     assert!(error.advice.join("\n").contains("libelf-dev"));

@@ -143,6 +143,18 @@ pub fn of_libc(message: &Message) -> Option<String> {
     Some(format!("{name} is the C library's, which the kernel has not; here it is {instead}"))
 }
 
+/// What it means that make drops a circle: of `x-objs := x.o y.o` the kernel's build system makes the rule that x.o is linked
+/// from itself (`ld_multi_m` in scripts/Makefile.build), so that x.c is never compiled.
+pub fn of_circle(line: &str) -> Option<String> {
+    let (_, circle) = line.strip_suffix(" dependency dropped.")?.split_once(": Circular ")?;
+    let (of, from) = circle.split_once(" <- ")?;
+    let module = Path::new(of).file_name()?.to_str()?.strip_suffix(".o").filter(|_| of == from)?;
+    Some(format!(
+        "the module {module} can't be a part of itself: give {module}.c another name, or the module (`obj-m`, and what stands \
+         before `-objs` or `-y`)"
+    ))
+}
+
 /// What an error of make means.
 pub fn of_other(error: &str) -> Option<String> {
     if let Some((_, rest)) = error.split_once("*** No rule to make target '") {

@@ -86,3 +86,11 @@ fn a_parameter_that_the_module_does_not_have_fails_the_step_that_gives_it() {
         ran.says("parameter `time`: expected one that helloModule has (times, whom; did you mean `times`?)");
     }
 }
+
+#[test]
+fn what_a_descriptor_is_ready_for_can_be_expected() {
+    let ran = run(&fixture("polls.yaml"));
+    ran.ends_with("pass", 0);
+    ran.says("poll /tmp/pipe for in = none");
+    ran.says("poll /tmp/pipe for in, out = in, out");
+}

@@ -74,6 +74,11 @@ impl Names {
             Operand::Out(length) => Arg::Out(*length),
             Operand::InOut(bytes) => Arg::InOut(bytes.clone()),
             Operand::Data(data) => Arg::In(self.fill_data(data)?),
+            Operand::PollFd(fd, events) => {
+                let fd = (self.number(fd, results)? as u32).to_le_bytes();
+                let [low, high] = events.to_le_bytes();
+                Arg::InOut([&fd[..], &[low, high, 0, 0]].concat())
+            }
             Operand::NamedIn(name, size) => Arg::In(self.integer(name, *size)?),
             Operand::NamedInOut(name, size) => Arg::InOut(self.integer(name, *size)?),
             _ => Arg::Int(self.number(operand, results)?),
@@ -188,6 +193,8 @@ mod tests {
         assert_eq!(names.argument(&Operand::Text("a".into()), &[]).unwrap(), Arg::In(b"a\0".to_vec()));
         assert!(names.argument(&Operand::NamedIn("n".into(), 3), &[]).is_err());
         assert!(names.fill("${m}").unwrap_err().contains("`$m`"));
+        let polled = Operand::PollFd(Box::new(Operand::Named("n".into())), 0x2001);
+        assert_eq!(names.argument(&polled, &[]).unwrap(), Arg::InOut(vec![7, 0, 0, 0, 0x01, 0x20, 0, 0]));
         let dev = Operand::Device(Box::new(Operand::Named("n".into())), Box::new(Operand::Op(0)));
         assert_eq!(names.argument(&dev, &[Some(2)]).unwrap(), Arg::Int(0x702));
         assert!(names.argument(&dev, &[None]).is_err());

@@ -12,6 +12,7 @@ use board::wire::LogRecord;
 use engine::output::Output;
 use scenario::errno::Errno;
 use scenario::model::{Action, Check, Interval, LogWant, Num, Origin, Step, TaintWant, Type, Want};
+use scenario::poll;
 use scenario::result::{captured, number};
 use scenario::status;
 use std::collections::BTreeMap;
@@ -193,6 +194,11 @@ pub fn check<'g>(
             Some(count) if holds(range, count.into(), values) => None,
             Some(count) => fail("users", show_interval(range, values), count.to_string()),
             None => fail("users", show_interval(range, values), "no refusal because of users".into()),
+        },
+        Want::Events(wanted) => match got.data.first().and_then(|pollfd| poll::came(pollfd)) {
+            _ if got.value.is_none_or(|value| value < 0) => fail("events", poll::names(*wanted), returned()),
+            Some(events) if events == *wanted => None,
+            came => fail("events", poll::names(*wanted), came.map_or("nothing".into(), poll::names)),
         },
         // The judge compares them, who has what was there before.
         Want::Clean => None,

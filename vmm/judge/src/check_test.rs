@@ -323,6 +323,27 @@ fn wrote(value: i64) -> StepOutcome {
 }
 
 #[test]
+fn the_events_of_a_poll_are_those_that_come_back() {
+    let poll = |expect: &str, value: i64, revents: u8| {
+        let data = vec![vec![3, 0, 0, 0, 5, 0, revents, 0]];
+        let step = format!("{{poll: 3, events: [in, out]{expect}}}");
+        judged(&step, StepOutcome::Returned { value, data, took: TOOK, cut: false })
+    };
+    let out = |expect: &str| poll(expect, 1, 4);
+    for expect in ["", ", expect: 1", ", expect: {events: [out]}", ", expect: {events: out, returns: 1}"] {
+        assert_eq!(out(expect).verdict, StepVerdict::Pass, "{expect}");
+    }
+    assert_eq!(out("").title, "poll 3 for in, out = out");
+    let failure = |step: JudgedStep| (step.failures[0].expected.clone(), step.failures[0].got.clone());
+    let words = |expected: &str, got: &str| (expected.to_owned(), got.to_owned());
+    assert_eq!(failure(out(", expect: {events: [in, out]}")), words("in, out", "out"));
+    assert_eq!(failure(out(", expect: {events: none}")), words("none", "out"));
+    assert_eq!(failure(poll(", expect: {events: [in]}", 1, 0x10)), words("in", "hup"));
+    assert_eq!(poll(", expect: {events: none}", 0, 0).verdict, StepVerdict::Pass);
+    assert_eq!(failure(poll(", expect: {events: none}", -4, 0)).1, "EINTR (Interrupted system call)");
+}
+
+#[test]
 fn a_file_is_written_whole_or_not() {
     let step = judged("{file: /x, write: hello}", wrote(3));
     assert_eq!(

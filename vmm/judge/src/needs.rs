@@ -25,7 +25,7 @@ pub fn needs(action: &Action) -> Vec<&str> {
             }
             vec![path]
         }
-        Action::Read { fd, .. } | Action::Close { fd } => {
+        Action::Read { fd, .. } | Action::Close { fd } | Action::Poll { fd, .. } => {
             num(fd);
             Vec::new()
         }

@@ -93,7 +93,7 @@ fn change(want: &mut Want) -> bool {
         Want::Success => *want = Want::Errno(Errno(5)),
         Want::Returns(range) | Want::Named(_, range) | Want::Exit(range) | Want::Users(range) => shift(range),
         // That is another step's matter.
-        Want::Clean | Want::Blocks => return false,
+        Want::Clean | Want::Blocks | Want::Events(_) => return false,
         Want::Errno(errno) => errno.0 += 1,
         Want::Data(data) | Want::NamedText(_, data) | Want::Stdout(data) | Want::Stderr(data) => text(data),
         Want::Within(limit) => *limit = Duration::ZERO,

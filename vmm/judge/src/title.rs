@@ -6,6 +6,7 @@ use base::text::escape;
 use scenario::model::{
     Action, Argument, CallName, Data, Layout, Node, Num, Origin, Pointer, Scenario, Step, When,
 };
+use scenario::poll;
 
 /// Longer command lines are cut here, in characters.
 const LINE: usize = 80;
@@ -93,6 +94,9 @@ impl Titles<'_> {
                 format!("ioctl {} {request:#x}{arg}", self.descriptor(fd))
             }
             Action::Close { fd } => format!("close {}", self.descriptor(fd)),
+            Action::Poll { fd, events, .. } => {
+                format!("poll {} for {}", self.descriptor(fd), poll::names(*events))
+            }
             action @ Action::Run { .. } if action.script().is_some() => {
                 let text = String::from_utf8_lossy(&action.script().unwrap_or_default()).into_owned();
                 let is_code = |line: &&str| !line.is_empty() && !line.starts_with('#');
@@ -187,6 +191,9 @@ pub fn result(step: &Step, value: i64, shown: Option<&[u8]>, values: &Values) ->
     }
     match (&step.action, shown) {
         (Action::Read { .. }, Some(data)) => text = format!(" = {}", quote(data)),
+        (Action::Poll { .. }, Some(data)) => {
+            text = poll::came(data).map_or(String::new(), |events| format!(" = {}", poll::names(events)));
+        }
         (Action::Lsmod, Some(data)) => text = format!(" = {}", check::lsmod(data)),
         (Action::Syscall { .. } | Action::Lseek { .. } | Action::Ioctl { .. }, _) => {
             text = format!(" = {value}")

@@ -195,6 +195,8 @@ pub enum Operand {
     NamedIn(String, u8),
     /// The same, which come back as data.
     NamedInOut(String, u8),
+    /// A pointer to a `struct pollfd` of this descriptor and these events, which comes back as data.
+    PollFd(Box<Operand>, u16),
     /// A device number of major and minor, as `mknod` takes it.
     Device(Box<Operand>, Box<Operand>),
 }

@@ -29,6 +29,8 @@ pub enum Results {
     Unload,
     /// A value or an error, and data.
     Data,
+    /// A value or an error, and the events that a descriptor is ready for.
+    Events,
     /// An exit status and what was printed.
     Program,
 }
@@ -36,6 +38,7 @@ pub enum Results {
 const VALUE: &[&str] = &["returns", "errno", "blocks", "within", "log", "taint"];
 const UNLOAD: &[&str] = &["returns", "errno", "blocks", "users", "within", "log", "taint"];
 const DATA: &[&str] = &["returns", "errno", "blocks", "data", "within", "log", "taint"];
+const EVENTS: &[&str] = &["returns", "errno", "blocks", "events", "within", "log", "taint"];
 const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log", "taint"];
 
 impl StepExpect {
@@ -75,7 +78,10 @@ impl Reader<'_> {
             }
         }
         let decided = |check: &Check| {
-            matches!(check.want, Want::Returns(_) | Want::Errno(_) | Want::Exit(_) | Want::Blocks)
+            matches!(
+                check.want,
+                Want::Returns(_) | Want::Errno(_) | Want::Exit(_) | Want::Blocks | Want::Events(_)
+            )
         };
         if expect.ending.is_none() && !expect.checks.iter().any(decided) {
             expect.checks.insert(0, Check { line, want: Want::Success });
@@ -156,6 +162,7 @@ impl Reader<'_> {
             Results::Value => VALUE,
             Results::Unload => UNLOAD,
             Results::Data => DATA,
+            Results::Events => EVENTS,
             Results::Program => PROGRAM,
         };
         let mut wants: Vec<(usize, Want)> = Vec::new();
@@ -188,6 +195,7 @@ impl Reader<'_> {
                 "returns" => one(self.value_or_errno(node)),
                 "errno" => one(self.errno(node).map(Want::Errno)),
                 "blocks" => one(self.choice(node, "`true`", &[("true", ())]).map(|()| Want::Blocks)),
+                "events" => one(self.events_or_none(node).map(Want::Events)),
                 "users" => one(self.interval(node, "how many hold the module").map(Want::Users)),
                 "within" => one(self.duration(node, "`within`").map(Want::Within)),
                 "exit" => one(self.exit_status(node).map(Want::Exit)),

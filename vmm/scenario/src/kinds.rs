@@ -4,6 +4,7 @@ use super::argument::{Read, origins};
 use super::expect::Results;
 use super::model::{Action, Argument, CallName, Data, Node as Special, Num, Origin, Params, Pointer, Span};
 use super::node::{Node, Value};
+use super::poll;
 use super::program::{run, script};
 use super::reader::{Fields, Reader};
 use super::request;
@@ -61,6 +62,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "lseek", fields: &["offset", "from"], read: lseek },
     Kind { name: "ioctl", fields: &["request", "arg"], read: ioctl },
     Kind { name: "close", fields: &[], read: close },
+    Kind { name: "poll", fields: &["events", "for"], read: poll::read },
     Kind { name: "run", fields: &["env", "stdin", "user"], read: run },
     Kind { name: "script", fields: &["env", "user"], read: script },
     Kind { name: "file", fields: &["write", "append"], read: file },

@@ -21,6 +21,7 @@ mod modules;
 mod names;
 pub mod node;
 mod params;
+pub mod poll;
 mod process;
 mod program;
 pub mod reader;

@@ -268,6 +268,11 @@ pub enum Action {
     Close {
         fd: Num,
     },
+    Poll {
+        fd: Num,
+        events: u16,
+        time: Duration,
+    },
     /// `user` is `None` where nothing is said of it.
     Run {
         argv: Vec<String>,

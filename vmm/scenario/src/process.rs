@@ -62,6 +62,7 @@ impl Scenario {
                 | Action::Write { fd, .. }
                 | Action::Lseek { fd, .. }
                 | Action::Ioctl { fd, .. }
+                | Action::Poll { fd, .. }
                 | Action::Close { fd } => used(fd),
                 _ => false,
             }

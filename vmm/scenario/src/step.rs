@@ -80,15 +80,15 @@ impl Reader<'_> {
         let value = fields.take(kind.name)?;
         let parts = (kind.read)(self, value, &mut fields);
         let sleep = match &parts {
-            Some(Parts { action: Action::Sleep { time }, .. }) => *time,
+            Some(Parts { action: Action::Sleep { time } | Action::Poll { time, .. }, .. }) => *time,
             _ => Duration::ZERO,
         };
         let timeout = match fields.take("timeout") {
             Some(node) => {
                 let timeout = self.duration(node, "`timeout`").unwrap_or(timeout);
                 if timeout <= sleep {
-                    let error = Diagnostic::new(&node.span, "the step sleeps longer than it may take");
-                    self.errors.push(error.help("leave `timeout` out: a `sleep` has time for itself"));
+                    let error = Diagnostic::new(&node.span, "the step waits longer than it may take");
+                    self.errors.push(error.help("leave `timeout` out: a step has time for what it waits"));
                 }
                 timeout
             }
@@ -129,7 +129,7 @@ impl Reader<'_> {
             let text = Text::Matches(regex);
             let want = match parts.results {
                 Results::Program => Want::Stdout(text),
-                Results::Value | Results::Unload | Results::Data => Want::Data(text),
+                Results::Value | Results::Unload | Results::Data | Results::Events => Want::Data(text),
             };
             expect.checks.push(Check { line, want });
         }
@@ -168,7 +168,7 @@ impl Reader<'_> {
 
     fn pattern(&mut self, node: &Node, results: Results, named: bool) -> Option<(usize, regex::Regex)> {
         let regex = self.telling_regex(node)?;
-        if matches!(results, Results::Value | Results::Unload) {
+        if matches!(results, Results::Value | Results::Unload | Results::Events) {
             return self.error(Diagnostic::new(&node.span, "this step brings no text for `match`"));
         }
         if named && regex.captures_len() < 2 {

@@ -339,7 +339,7 @@ fn what_says_nothing_is_refused() {
         ("steps:\n- {read: 3, expect: blocks, match: '(1)', as: n}\n".into(), "brings nothing for `as`"),
         ("steps:\n- {sleep: 1 s, expect: blocks}\n".into(), "only a call can block"),
         (run("expect: blocks"), "an exit status"),
-        ("steps:\n- {sleep: 2 s, timeout: 1 s}\n".into(), "sleeps longer than it may take"),
+        ("steps:\n- {sleep: 2 s, timeout: 1 s}\n".into(), "waits longer than it may take"),
         ("steps:\n- sleep: !!str 1 s\n".into(), "a tag has no place in a scenario"),
         ("steps:\n- run: [ls, !!int &x \"40\"]\n".into(), "a tag has no place in a scenario"),
         ("steps:\n- {ioctl: 3, request: _IOR('k', 1, u64)}\n".into(), "put the request into quotes"),

@@ -174,6 +174,12 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
             single(call(numbers::IOCTL, vec![num(fd), Operand::Int(*request), argument(arg)]))
         }
         Action::Close { fd } => single(call(numbers::CLOSE, vec![num(fd)])),
+        Action::Poll { fd, events, time } => {
+            // It takes whole milliseconds.
+            let time = u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+            let fd = Operand::PollFd(Box::new(num(fd)), *events);
+            single(call(numbers::POLL, vec![fd, Operand::Int(1), Operand::Int(time)]))
+        }
         Action::Run { argv, env, stdin, .. } => single(What::Run {
             argv: argv.clone(),
             env: env.clone(),

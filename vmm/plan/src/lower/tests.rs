@@ -125,6 +125,14 @@ fn arguments_become_operands_and_names_become_binds() {
 }
 
 #[test]
+fn poll_asks_one_descriptor_for_whole_milliseconds() {
+    let plan = plan("steps:\n- {open: /x, as: fd}\n- {poll: $fd, events: [in, out], for: 1500 us}\n");
+    let fd = Operand::PollFd(Box::new(Operand::Named("fd".into())), 5);
+    assert_eq!(plan[1].ops, [call(Role::Main, 7, vec![fd, Operand::Int(1), Operand::Int(2)])]);
+    assert!(plan[0].binds[0].of_process);
+}
+
+#[test]
 fn a_repeated_step_is_one_request_for_as_many_calls() {
     let plan = plan("steps:\n- syscall: getppid\n  repeat: 1000\n");
     assert!(matches!(&plan[0].ops[..], [Op { what: What::Calls { times: 1000, .. }, .. }]));

@@ -32,6 +32,8 @@ pub enum Want {
     Named(String, Interval),
     /// Bring back this in the buffer of this name.
     NamedText(String, Text),
+    /// Report exactly these events.
+    Events(u16),
     /// Take this long at the most.
     Within(Duration),
     /// Exit with a status in this range.

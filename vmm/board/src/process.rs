@@ -253,7 +253,7 @@ impl Machine {
         };
         // Memory that comes from a file is mapped for this machine alone, once to run on and once to go back to.
         let mapped = if origin.is_some() { 2 * (u64::from(spec.memory_mib) << 20) } else { 0 };
-        cell::give_up(rest, mapped).map_err(machine::Error::Threads)?;
+        cell::give_up(rest, cell::MACHINE_MEMORY.saturating_add(mapped)).map_err(machine::Error::Threads)?;
         let vcpus = Vcpus::create(cpus, asks, &alive).map_err(machine::Error::Threads)?;
 
         let landmark = |name: &str| spec.landmarks.symbol(name);

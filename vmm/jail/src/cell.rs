@@ -40,20 +40,20 @@ pub enum Work {
 
 /// The user and group that have nothing (Debian's nobody and nogroup, the kernel's `overflowuid`).
 const NOBODY: u32 = 65534;
-/// The most private memory of the process itself, in bytes. The guest's is none of it, or comes on top.
-const DATA: u64 = 2 << 30;
+/// The most private memory that a machine process has for itself, in bytes. The guest's is none of it, or comes on top.
+pub const MACHINE_MEMORY: u64 = 2 << 30;
 /// The most that may be written to a file: what it says when it fails.
 const WORDS: u64 = 16 << 20;
 
 /// Gives up files, network, signals to others, and rights. For a process that has opened what it needs, before it starts
-/// threads: they inherit it. What this kernel does not offer is left out; [`layers`] says what it offers. So much memory of others that it has
-/// mapped for itself alone, in bytes, counts as private and is none of its own: a guest's that comes from a file.
+/// threads: they inherit it. What this kernel does not offer is left out; [`layers`] says what it offers. `memory` is the most that it may have
+/// of private memory, in bytes; a guest's that comes from a file, and is mapped for this process alone, counts as that.
 ///
 /// # Errors
 /// The kernel refuses what it offers.
-pub fn give_up(files: Files, mapped: u64) -> io::Result<()> {
+pub fn give_up(files: Files, memory: u64) -> io::Result<()> {
     lower(Resource::RLIMIT_CORE, 0)?;
-    lower(Resource::RLIMIT_DATA, DATA.saturating_add(mapped))?;
+    lower(Resource::RLIMIT_DATA, memory)?;
     let longest = match files {
         Files::Prepared { longest } => longest.max(WORDS),
         Files::Open => WORDS,

@@ -10,8 +10,8 @@ use std::{
 /// Says which of `attempts` a child is to make.
 const ASKED: &str = "JAIL_TEST_ATTEMPT";
 
-/// More than all else that it may have.
-const MAPPED: u64 = 3 << 30;
+/// More than a machine process has for itself.
+const MEMORY: u64 = 5 << 30;
 
 /// Runs one attempt of this very program in a process of its own, since there is no way back.
 fn attempt(name: &str) -> ExitStatus {
@@ -26,7 +26,7 @@ fn of_nobody() {
     assert!(status.is_err(), "no file can be read");
     let limit = |of| nix::sys::resource::getrlimit(of).unwrap();
     assert_eq!(limit(Resource::RLIMIT_CORE), (0, 0));
-    assert_eq!(limit(Resource::RLIMIT_DATA), (DATA + MAPPED, DATA + MAPPED));
+    assert_eq!(limit(Resource::RLIMIT_DATA), (MEMORY, MEMORY));
     assert_eq!(limit(Resource::RLIMIT_FSIZE), (WORDS, WORDS));
     // Who starts it as root sees that it is nobody from then on; others it is anyway.
     assert!(!Uid::effective().is_root() && nix::unistd::getgroups().unwrap().is_empty());
@@ -50,7 +50,7 @@ fn in_a_process_of_its_own() {
         _ => Work::Read,
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    give_up(Files::Open, MAPPED).unwrap();
+    give_up(Files::Open, MEMORY).unwrap();
     let files =
         fs::read("/etc/hostname").is_ok() || fs::read_dir("/").is_ok_and(|mut it| it.next().is_some());
     assert!(!files);

@@ -217,12 +217,7 @@ pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
         [file] => Some(intake::open(Path::new(file), u64::MAX).map_err(io::Error::other)?),
         _ => return Err(wrong()),
     };
-    cell::give_up(Files::Open, 0)?;
-    cell::lower(Resource::RLIMIT_DATA, memory)?;
-    cell::lower(Resource::RLIMIT_CPU, TIME)?;
-    // After rights were given up, which undoes it. Who asks may be gone already: then nobody's end tells this one's, and the input's does.
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    cell::lock(Work::Read)?;
+    confine(memory)?;
     let mut answers = (reader.open)(file);
     let (mut questions, mut out) = (io::stdin().lock(), io::stdout().lock());
     loop {
@@ -233,6 +228,15 @@ pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
         let (words, bytes) = answers(&question, bytes);
         send(&mut out, &words, &bytes)?;
     }
+}
+
+/// From now on this process has what a reader has: so much memory, in bytes, and no more than it reads with.
+fn confine(memory: u64) -> io::Result<()> {
+    cell::give_up(Files::Open, memory)?;
+    cell::lower(Resource::RLIMIT_CPU, TIME)?;
+    // After rights were given up, which undoes it. Who asks may be gone already: then nobody's end tells this one's, and the input's does.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    cell::lock(Work::Read)
 }
 
 #[cfg(test)]
@@ -278,5 +282,29 @@ mod tests {
             let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
             assert_eq!(serve(&[&reader], &arguments).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
+    }
+
+    /// So much is asked for in a process of its own, since there is no way back.
+    const ASKED: &str = "JAIL_TEST_MEMORY";
+
+    #[test]
+    #[ignore = "the other test starts it"]
+    fn in_a_process_of_its_own() {
+        let Some(asked) = std::env::var(ASKED).ok().and_then(|text| text.parse().ok()) else { return };
+        confine(4 << 30).unwrap();
+        // It is promised and not touched.
+        let is_there = Vec::<u8>::new().try_reserve_exact(asked).is_ok();
+        std::process::exit(if is_there { 0 } else { 7 });
+    }
+
+    #[test]
+    fn a_reader_has_as_much_memory_as_it_was_given() {
+        let ended = |asked: u64| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "reader::tests::in_a_process_of_its_own", "--ignored", "--nocapture"]);
+            command.env(ASKED, asked.to_string()).output().unwrap().status.code()
+        };
+        assert_eq!(ended(3 << 30), Some(0));
+        assert_eq!(ended(5 << 30), Some(7));
     }
 }

@@ -1,9 +1,10 @@
 //! Files that are made to harm who reads them: each is read in a process of its own, whose end is no one else's.
 
-use super::{said, vmm};
+use super::{VMM, root, said, vmm};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write,
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,15 +16,21 @@ fn what_unpacks_to_more_than_its_reader_may_have_is_told() {
     File::create(&plain).unwrap().set_len(300 << 20).unwrap();
     assert!(Command::new("xz").args(["-0", "--keep"]).arg(&plain).status().unwrap().success());
     let packed = folder.path().join("bomb.ko.xz");
-    let check = |limits: &str| {
-        let path = packed.display().to_string();
-        said(&vmm(&["module", "check", &path]).env("VMM_LIMITS", limits).output().unwrap())
+    // What it is called is no reason to read it without a limit.
+    let named = folder.path().join("vmm-0.1.0");
+    fs::copy(VMM, &named).unwrap();
+    let check = |program: &Path, limits: &str| {
+        let mut command = Command::new(program);
+        command.args(["module", "check"]).arg(&packed).current_dir(root()).stdin(Stdio::null());
+        said(&command.env("VMM_LIMITS", limits).output().unwrap())
     };
-    let text = check("memory=128MiB");
-    assert!(text.contains("once unpacked it takes more memory than there is for that"), "{text}");
-    assert!(text.contains("VMM_LIMITS=memory="), "{text}");
+    for program in [Path::new(VMM), &named] {
+        let text = check(program, "memory=128MiB");
+        assert!(text.contains("once unpacked it takes more memory than there is for that"), "{text}");
+        assert!(text.contains("VMM_LIMITS=memory="), "{text}");
+    }
     // It is told as what it is where there is room for it.
-    let text = check("");
+    let text = check(Path::new(VMM), "");
     assert!(text.contains("is no kernel module: it is no ELF file"), "{text}");
 }
 

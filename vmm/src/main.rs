@@ -58,6 +58,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == jail::reader::COMMAND) {
         return read();
     }
+    jail::confined::has_commands();
     let Cli { command, require_jail, project } = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     project::fall_back_to(brought::project);
     if let Some(folder) = project {

@@ -17,11 +17,12 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::{
     env,
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io,
-    os::unix::process::CommandExt,
-    path::PathBuf,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
     process::{self, Command},
+    sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -64,11 +65,25 @@ impl Rules {
     }
 }
 
-/// `vmm`, if that is what runs and it still lies where it was started.
+static HAS_COMMANDS: AtomicBool = AtomicBool::new(false);
+
+/// This program is `vmm`, whatever it is called: from now on boxes and readers are processes of it, by its hidden commands. Other programs, such as
+/// unit tests, have no such commands, and do themselves what these would do.
+pub fn has_commands() {
+    HAS_COMMANDS.store(true, Ordering::Relaxed);
+}
+
+/// Where `vmm` is to be started from, if that is what runs.
 pub(crate) fn program() -> Option<PathBuf> {
-    env::current_exe()
-        .ok()
-        .filter(|path| path.file_name().is_some_and(|name| name == "vmm") && path.is_file())
+    HAS_COMMANDS.load(Ordering::Relaxed).then(|| own_file(env::current_exe().ok()))
+}
+
+/// The file of this program, which is expected at a path. Where another one lies by now, or none, the kernel still has it.
+fn own_file(expected: Option<PathBuf>) -> PathBuf {
+    // By its number: who starts it may be a shell by then.
+    let own = PathBuf::from(format!("/proc/{}/exe", process::id()));
+    let file = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    expected.filter(|path| file(path).is_some_and(|it| Some(it) == file(&own))).unwrap_or(own)
 }
 
 /// Runs a command behind the walls, and ends all that it started once it has ended, or once this process is told to end. Returns the
@@ -171,5 +186,21 @@ mod tests {
             ["--read", "/usr", "--read", "/a b", "--write", "/w", "--sockets", "/s", "--device", "/d"]
         );
         assert!(rules.prefix().is_none() && rules.emulators_prefix().is_none(), "this is no vmm");
+    }
+
+    #[test]
+    fn what_is_started_is_the_file_that_runs() {
+        let path = env::current_exe().unwrap();
+        assert_eq!(own_file(Some(path.clone())), path);
+        // As it is once a package's update has come.
+        let gone = PathBuf::from(format!("{} (deleted)", path.display()));
+        for other in [None, Some(gone), Some("/bin/sh".into())] {
+            let own = own_file(other);
+            assert_eq!(fs::canonicalize(&own).unwrap(), path);
+            // A shell starts it, too.
+            let words = ["-c", r#"exec "$0" --list"#];
+            let listed = Command::new("sh").args(words).arg(&own).output().unwrap();
+            assert!(String::from_utf8_lossy(&listed.stdout).contains("rules_stand_before_the_command"));
+        }
     }
 }

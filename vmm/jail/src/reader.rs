@@ -5,13 +5,13 @@
 //! of processor time is limited, so that a file which takes too much of either ends its reader and nothing else. Questions come in by its standard
 //! input, answers go out by its standard output.
 //!
-//! In a program that is not `vmm`, such as a unit test, the same functions are called as they are.
+//! In a program that is not `vmm`, such as a unit test, the same functions are called as they are, unless a box is required.
 
 use crate::{
     Budget,
     cell::{self, Files, Work},
     confined::program,
-    intake,
+    intake, is_required,
     limits::Bytes,
 };
 use nix::sys::{prctl, resource::Resource, signal::Signal};
@@ -87,6 +87,10 @@ impl Reader {
         let memory = Budget { memory: self.memory, ..Budget::TOOL }.wanted();
         let memory = memory.map_err(|error| Unread::Start(io::Error::other(error)))?.memory;
         let Some(program) = program() else {
+            if is_required() {
+                let why = "this program is not vmm, and has no command for it";
+                return Err(Unread::Start(io::Error::other(why)));
+            }
             let file = file.map(File::open).transpose().map_err(Unread::Start)?;
             return Ok(Reading { memory, by: By::Itself((self.open)(file)) });
         };

@@ -159,8 +159,7 @@ pub(super) fn socket(folder: &Path, slot: usize) -> PathBuf {
 /// util-linux; a system without it runs the command untied.
 ///
 /// It reads the machine's programs and `files`, writes to `folders`, reaches no network, and has no rights of a superuser
-/// though that be who starts it: a guest may get hold of it. Only a kernel without Landlock, or a program that is not called `vmm`, has
-/// no such walls.
+/// though that be who starts it: a guest may get hold of it. Only a kernel without Landlock, or a program that is not `vmm`, has no such walls.
 pub(crate) fn tied_to_us(program: &Path, files: &Path, folders: Vec<PathBuf>) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has_setpriv = std::env::split_paths(&path).any(|folder| folder.join("setpriv").exists());

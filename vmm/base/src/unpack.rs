@@ -1,6 +1,6 @@
 //! What distributions compress: kernels, modules, configurations. Told by the content, not by the names.
 
-use jail::reader::{Answers, Reader, answers};
+use jail::reader::{Answers, Reader, Unread, answers};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -35,6 +35,19 @@ pub enum UnpackError {
     /// It is no file of our kinds.
     #[error("it is larger than 1 GiB once unpacked")]
     Large,
+    /// This machine had no process for it, so nothing is known of it. No answer of such a process: what it reads may have it answer anything.
+    #[error("{0}")]
+    #[serde(skip)]
+    Machine(String),
+}
+
+impl From<Unread> for UnpackError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Machine(_) => Self::Machine(unread.to_string()),
+            Unread::Ended(_) => Self::Unread(unread.to_string()),
+        }
+    }
 }
 
 /// What unpacks: twice the limit, since what grows is doubled, and something for the decoder.
@@ -55,8 +68,7 @@ pub fn unpack_apart(bytes: Vec<u8>) -> Result<Vec<u8>, UnpackError> {
     if format(&bytes).is_none() {
         return Ok(bytes);
     }
-    let asked = READER.ask::<(), Result<(), UnpackError>>(&(), &bytes);
-    let (answer, content) = asked.map_err(|error| UnpackError::Unread(error.to_string()))?;
+    let (answer, content) = READER.ask::<(), Result<(), UnpackError>>(&(), &bytes)?;
     answer.map(|()| content)
 }
 
@@ -168,6 +180,13 @@ mod tests {
         assert!(unpack(lz4).unwrap() == content);
         assert_eq!(unpack(content.clone()).unwrap(), content);
         assert_eq!(unpack(Vec::new()).unwrap(), b"");
+    }
+
+    #[test]
+    fn no_process_to_unpack_in_says_nothing_of_the_file() {
+        let machine = UnpackError::from(Unread::Machine(io::ErrorKind::OutOfMemory.into()));
+        assert!(matches!(machine, UnpackError::Machine(_)));
+        assert!(matches!(UnpackError::from(Unread::Ended(String::new())), UnpackError::Unread(_)));
     }
 
     /// "hello\n" in a zstd frame of one raw block (RFC 8878, 3.1.1): zstd's tool is not everywhere.

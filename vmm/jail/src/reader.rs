@@ -11,7 +11,7 @@ use crate::{
     Budget,
     cell::{self, Files, Work},
     confined::program,
-    intake, is_required,
+    intake, is_required, killed_for_memory,
     limits::Bytes,
 };
 use nix::sys::{prctl, resource::Resource, signal::Signal};
@@ -22,7 +22,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
 };
 use thiserror::Error;
 
@@ -30,6 +30,8 @@ use thiserror::Error;
 pub const COMMAND: &str = "reader";
 /// The most of processor time, in seconds.
 const TIME: u64 = 120;
+/// What a process says once it has given up all else, before it reads anything.
+const READY: &[u8] = b".";
 
 /// Answers questions: to what is asked, with bytes beside it, what is answered, with bytes beside it.
 pub type Answers = Box<dyn FnMut(&[u8], Vec<u8>) -> (Vec<u8>, Vec<u8>) + Send>;
@@ -48,10 +50,12 @@ pub struct Reader {
 /// Nothing was answered.
 #[derive(Debug, Error)]
 pub enum Unread {
-    /// There is no process for it: this machine's fault.
-    #[error("failed to start a process that reads it: {0}")]
-    Start(#[source] io::Error),
-    /// The process ended.
+    /// This machine gave no process for it, or took that away again: nothing is known of what was to be read.
+    #[error(
+        "there is no process that reads it: {0}; try again where more processes (`ulimit -u`) and more memory are to be had"
+    )]
+    Machine(#[source] io::Error),
+    /// The process ended, by what it read.
     #[error("its reader {0}: it is damaged, or made to do harm (VMM_LIMITS=memory=8GiB gives more memory)")]
     Ended(String),
 }
@@ -74,7 +78,13 @@ pub struct Reading {
 }
 
 enum By {
-    Process { child: Child, to: ChildStdin, from: ChildStdout },
+    Process {
+        child: Child,
+        to: ChildStdin,
+        from: ChildStdout,
+        /// So many processes had been ended for want of memory when it was started.
+        killed: u64,
+    },
     Itself(Answers),
 }
 
@@ -82,31 +92,22 @@ impl Reader {
     /// Starts it. It reads this file, which was looked at before.
     ///
     /// # Errors
-    /// [`Unread::Start`].
+    /// [`Unread::Machine`].
     pub fn start(&self, file: Option<&Path>) -> Result<Reading, Unread> {
         let memory = Budget { memory: self.memory, ..Budget::TOOL }.wanted();
-        let memory = memory.map_err(|error| Unread::Start(io::Error::other(error)))?.memory;
+        let memory = memory.map_err(|error| Unread::Machine(io::Error::other(error)))?.memory;
         let Some(program) = program() else {
             if is_required() {
                 let why = "this program is not vmm, and has no command for it";
-                return Err(Unread::Start(io::Error::other(why)));
+                return Err(Unread::Machine(io::Error::other(why)));
             }
-            let file = file.map(File::open).transpose().map_err(Unread::Start)?;
+            let file = file.map(File::open).transpose().map_err(Unread::Machine)?;
             return Ok(Reading { memory, by: By::Itself((self.open)(file)) });
         };
-        let file = file.map(std::path::absolute).transpose().map_err(Unread::Start)?;
+        let file = file.map(std::path::absolute).transpose().map_err(Unread::Machine)?;
         let mut command = Command::new(program);
         command.args([COMMAND, self.name, &memory.to_string()]).args(file).env_clear().current_dir("/");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(Unread::Start)?;
-        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Unread::Start(io::ErrorKind::BrokenPipe.into()));
-        };
-        Ok(Reading { memory, by: By::Process { child, to, from } })
+        Reading::begin(command, memory)
     }
 
     /// Starts it for one question.
@@ -123,10 +124,30 @@ impl Reader {
 }
 
 impl Reading {
+    /// Starts a process, and waits until it is ready to read.
+    fn begin(mut command: Command, memory: u64) -> Result<Self, Unread> {
+        let killed = killed_for_memory();
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(Unread::Machine)?;
+        let (Some(to), Some(mut from)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Unread::Machine(io::ErrorKind::BrokenPipe.into()));
+        };
+        let ready = from.read_exact(&mut [0; READY.len()]);
+        let mut reading = Self { memory, by: By::Process { child, to, from, killed } };
+        match (ready, &mut reading.by) {
+            // It has read nothing yet that could be to blame.
+            (Err(error), By::Process { child, .. }) => {
+                let how = how(child.wait().ok(), &error, memory);
+                Err(Unread::Machine(io::Error::other(format!("before it began it {how}"))))
+            }
+            _ => Ok(reading),
+        }
+    }
+
     /// Asks.
     ///
     /// # Errors
-    /// [`Unread::Ended`]. Who asks once more is answered the same.
+    /// See [`Unread`]. Who asks once more is answered the same.
     pub fn ask<Q: Serialize, A: DeserializeOwned>(
         &mut self,
         question: &Q,
@@ -135,9 +156,9 @@ impl Reading {
         let question = postcard::to_allocvec(question).expect("questions are plain data");
         let (answer, bytes) = match &mut self.by {
             By::Itself(answers) => answers(&question, bytes.to_vec()),
-            By::Process { child, to, from } => {
+            By::Process { child, to, from, killed } => {
                 let asked = send(to, &question, bytes).and_then(|()| receive(from, self.memory));
-                asked.map_err(|error| Unread::Ended(ended(child, &error, self.memory)))?
+                asked.map_err(|error| ended(child, *killed, &error, self.memory))?
             }
         };
         // What a guest's or a student's file made of the process may answer anything.
@@ -156,23 +177,35 @@ impl Drop for Reading {
     }
 }
 
-/// How a process ended that answers no more.
-fn ended(child: &mut Child, error: &io::Error, memory: u64) -> String {
+/// Why a process answers no more; so many had been ended for want of memory when it was started.
+fn ended(child: &mut Child, killed: u64, error: &io::Error, memory: u64) -> Unread {
     if error.kind() == io::ErrorKind::InvalidData {
         let _ = child.kill();
-        return format!("answered nonsense ({error})");
+        return Unread::Ended(format!("answered nonsense ({error})"));
     }
-    let status = child.wait();
-    match status.as_ref().map(|status| (status.code(), status.signal())) {
+    let status = child.wait().ok();
+    // Its own limit of memory ends it otherwise.
+    let was_killed = status.is_some_and(|status| status.signal() == Some(Signal::SIGKILL as i32));
+    if was_killed && killed_for_memory() != killed {
+        let why =
+            "it was killed while this machine's kernel ended processes for want of memory (dmesg names them)";
+        return Unread::Machine(io::Error::other(why));
+    }
+    Unread::Ended(how(status, error, memory))
+}
+
+/// How a process ended.
+fn how(status: Option<ExitStatus>, error: &io::Error, memory: u64) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
         // As Rust has it of memory that is not given, and of a stack that overflows.
-        Ok((_, Some(signal))) if signal == Signal::SIGABRT as i32 => {
+        Some((_, Some(signal))) if signal == Signal::SIGABRT as i32 => {
             format!("took more than its {} of memory, or its stack", Bytes(memory))
         }
-        Ok((_, Some(signal))) if signal == Signal::SIGXCPU as i32 || signal == Signal::SIGKILL as i32 => {
+        Some((_, Some(signal))) if signal == Signal::SIGXCPU as i32 || signal == Signal::SIGKILL as i32 => {
             format!("took longer than {TIME} seconds, or was killed")
         }
-        Ok((_, Some(signal))) => format!("was ended by signal {signal}"),
-        Ok((Some(code), _)) => format!("ended with status {code}"),
+        Some((_, Some(signal))) => format!("was ended by signal {signal}"),
+        Some((Some(code), _)) => format!("ended with status {code}"),
         _ => format!("answers no more ({error})"),
     }
 }
@@ -222,8 +255,10 @@ pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
         _ => return Err(wrong()),
     };
     confine(memory)?;
-    let mut answers = (reader.open)(file);
     let (mut questions, mut out) = (io::stdin().lock(), io::stdout().lock());
+    out.write_all(READY)?;
+    out.flush()?;
+    let mut answers = (reader.open)(file);
     loop {
         let (question, bytes) = match receive(&mut questions, u64::MAX) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
@@ -262,6 +297,38 @@ mod tests {
             assert_eq!((sum, bytes), (7 * times, vec![1, 2, 4]));
         }
         assert!(reader.ask::<u64, (u64, String)>(&1, &[1]).is_err(), "that was not answered");
+    }
+
+    /// What comes of a question to a shell in a reader's place, while so many processes are ended for want of memory.
+    fn asked_of(script: &str, ended: u64) -> Unread {
+        let ask = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            let mut reading = Reading::begin(command, 1 << 20)?;
+            if let By::Process { killed, .. } = &mut reading.by {
+                *killed = killed.wrapping_sub(ended);
+            }
+            reading.ask::<(), ()>(&(), &[1])
+        };
+        ask().unwrap_err()
+    }
+
+    #[test]
+    fn a_machine_without_a_process_for_it_is_told_from_a_file_that_ends_one() {
+        assert!(matches!(Reading::begin(Command::new("/nowhere"), 1), Err(Unread::Machine(_))));
+        for script in ["exit 3", "kill -KILL $$"] {
+            let said = asked_of(script, 0);
+            assert!(matches!(said, Unread::Machine(_)), "{said}");
+            assert!(said.to_string().contains("before it began it"), "{said}");
+        }
+        // The same once it reads.
+        for script in ["printf .; exit 3", "printf .; kill -KILL $$"] {
+            assert!(matches!(asked_of(script, 0), Unread::Ended(_)), "{script}");
+        }
+        let said = asked_of("printf .; kill -KILL $$", 1);
+        assert!(matches!(said, Unread::Machine(_)), "{said}");
+        // So it ends by its own limit of memory.
+        assert!(matches!(asked_of("printf .; kill -ABRT $$", 1), Unread::Ended(_)));
     }
 
     #[test]

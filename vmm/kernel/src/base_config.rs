@@ -76,7 +76,8 @@ impl Base {
 fn configuration(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     let other =
         |found| ConfigError::Other { path: path.to_owned(), wanted: "a kernel's configuration", found };
-    let bytes = unpack_apart(bytes).map_err(|error| other(error.to_string()))?;
+    let bytes =
+        unpack_apart(bytes).map_err(|source| ConfigError::Compressed { path: path.to_owned(), source })?;
     let text = String::from_utf8_lossy(&bytes);
     match text.lines().any(|line| line.starts_with("CONFIG_")) {
         true => Ok(text.into_owned()),

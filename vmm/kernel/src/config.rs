@@ -4,6 +4,7 @@
 //! up in its result.
 
 use crate::kconfig;
+use base::unpack::UnpackError;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -44,6 +45,14 @@ pub enum ConfigError {
         wanted: &'static str,
         /// What speaks against it.
         found: String,
+    },
+    /// A file can't be unpacked.
+    #[error("unpack {}: {source}", path.display())]
+    Compressed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: UnpackError,
     },
     /// A kernel without what every kernel is asked for here, through no change of anybody's.
     #[error(

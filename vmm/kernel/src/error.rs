@@ -4,7 +4,10 @@ use crate::{
     config::ConfigError, diagnose, foreign::ForeignError, patch, run, sources, syscall_table::TableError,
     toolchain::Missing, wanted,
 };
-use base::cache::{CacheError, Fault};
+use base::{
+    cache::{CacheError, Fault},
+    unpack::UnpackError,
+};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -104,6 +107,8 @@ impl KernelError {
             | Self::Cache(error)
             | Self::Patch(patch::PatchError::Cache(error)) => error.fault(),
             Self::OtherBase { .. } => Fault::Build,
+            Self::Foreign(ForeignError::Compressed { source: UnpackError::Machine(_), .. })
+            | Self::Config(ConfigError::Compressed { source: UnpackError::Machine(_), .. }) => Fault::Machine,
             Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
             Self::Source(
                 SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
@@ -193,5 +198,22 @@ impl fmt::Display for BuildFailed {
             None => write!(f, " make failed and said nothing")?,
         }
         write!(f, "\n  the whole output is in {}", self.log.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_could_not_unpack_is_its_own_fault() {
+        let path = || PathBuf::from("/boot/config");
+        let faults = |source: fn() -> UnpackError| {
+            let module = ForeignError::Compressed { path: path(), source: source() };
+            let config = ConfigError::Compressed { path: path(), source: source() };
+            [KernelError::from(module), config.into()].map(|error| error.fault())
+        };
+        assert_eq!(faults(|| UnpackError::Machine(String::new())), [Fault::Machine; 2]);
+        assert_eq!(faults(|| UnpackError::Large), [Fault::Input; 2]);
     }
 }

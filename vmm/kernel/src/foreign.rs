@@ -297,7 +297,7 @@ fn assemble(parts: Parts, stage: &Path) -> Result<(), KernelError> {
     let bytes = read(&parts.image)?;
     let not = |why: String| ForeignError::NotAKernel { path: parts.named.clone(), why };
     let (said, elf) = READER.ask::<(), Result<Said, String>>(&(), &bytes).map_err(|error| match error {
-        Unread::Start(error) => CacheError::io("read", &parts.image)(error).into(),
+        Unread::Machine(error) => CacheError::io("read", &parts.image)(error).into(),
         ended @ Unread::Ended(_) => KernelError::from(not(ended.to_string())),
     })?;
     let Said { release, map } = said.map_err(not)?;

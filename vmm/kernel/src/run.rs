@@ -9,7 +9,7 @@ use base::{
     interrupt,
     progress::note,
 };
-use jail::{Refused, Sandbox, Watch, Way, way};
+use jail::{Refused, Sandbox, Watch, Way, killed_for_memory, way};
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
@@ -221,13 +221,6 @@ fn run_to_end(
         }
         None => Ok(Ran { status, lines: kept.into() }),
     }
-}
-
-/// So many processes the kernel has ended for want of memory since it started (`oom_kill` in /proc/vmstat, since Linux 4.13). What a
-/// compiler says of it proves nothing: whoever is built can print the same.
-fn killed_for_memory() -> u64 {
-    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
 }
 
 /// Passes lines on, with the number of bytes that were read for each; what is too long is cut.

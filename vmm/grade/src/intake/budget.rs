@@ -127,7 +127,7 @@ impl Budget {
         let asked = READER.ask::<_, Result<Self, String>>(&(&*self, name), &bytes);
         *self = match asked {
             Ok((unpacked, _)) => unpacked?,
-            Err(error @ Unread::Start(_)) => return Err(Wrong::ours(format!("{name}: {error}"))),
+            Err(error @ Unread::Machine(_)) => return Err(Wrong::ours(format!("{name}: {error}"))),
             Err(error) => return Err(format!("{name} can't be unpacked: {error}").into()),
         };
         Ok(())

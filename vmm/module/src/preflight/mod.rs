@@ -14,11 +14,11 @@ use base::{
     cache::{Cache, Fault},
     diagnostic,
     text::{escape, plain},
-    unpack::{self, module_name},
+    unpack::{self, UnpackError, module_name},
 };
 use file::Module;
 pub use file::READER;
-use jail::{Limits, intake};
+use jail::{Limits, intake, reader::Unread};
 use kernel::diagnose::import_of_namespace;
 use origin::Origin;
 use std::{
@@ -104,7 +104,10 @@ impl Candidate {
             Some(error) => bad(format!("can't be read: {}", plain(error))),
             None => bad(format!("is not taken: failed to {error}")),
         })?;
-        let bytes = unpack::unpack_apart(bytes).map_err(|error| bad(error.to_string()))?;
+        let bytes = unpack::unpack_apart(bytes).map_err(|error| match error {
+            UnpackError::Machine(_) => Problem { fault: Fault::Machine, ..bad(error.to_string()) },
+            error => bad(error.to_string()),
+        })?;
         Ok(Self { shown: shown.to_owned(), name, way, bytes })
     }
 }
@@ -134,7 +137,7 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Checked 
     for (candidate, parsed) in candidates.iter().zip(parse(candidates)) {
         match parsed {
             Ok(module) => modules.push((candidate, module)),
-            Err(what) => problems.push(problem(candidate, what)),
+            Err(problem) => problems.push(problem),
         }
     }
     for (candidate, module) in &modules {
@@ -156,17 +159,25 @@ fn kernels_name(candidate: &Candidate) -> String {
 }
 
 /// Reads all of them, in one process; in another one those behind a file that was the end of that.
-fn parse(candidates: &[Candidate]) -> Vec<Result<Module, String>> {
+fn parse(candidates: &[Candidate]) -> Vec<Result<Module, Problem>> {
     let mut reading = None;
     let one = |candidate: &Candidate| {
         let taken = reading.take().map_or_else(|| READER.start(None), Ok);
         let (parsed, its) = taken
             .and_then(|mut its| Ok((its.ask::<(), Result<Module, String>>(&(), &candidate.bytes)?.0, its)))
-            .map_err(|error| format!("can't be read: {error}"))?;
+            .map_err(|error| unread(candidate, &error))?;
         reading = Some(its);
-        parsed
+        parsed.map_err(|what| problem(candidate, what))
     };
     candidates.iter().map(one).collect()
+}
+
+fn unread(candidate: &Candidate, error: &Unread) -> Problem {
+    let fault = match error {
+        Unread::Machine(_) => Fault::Machine,
+        Unread::Ended(_) => candidate.way.fault(),
+    };
+    Problem { fault, ..problem(candidate, format!("can't be read: {error}")) }
 }
 
 /// What is known of symbols that a build misses, a line each.

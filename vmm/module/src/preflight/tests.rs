@@ -300,3 +300,13 @@ fn a_module_without_init_or_exit_is_only_warned_of() {
     // What has neither can be unloaded.
     assert!(warning(Made { init: false, exit: false, ..GOOD }).contains("no init function"));
 }
+
+#[test]
+fn a_machine_without_a_process_to_read_in_is_no_fault_of_a_module() {
+    for way in [Way::Built, Way::Given] {
+        let candidate = Candidate { shown: "a.ko".into(), name: "a".into(), way, bytes: Vec::new() };
+        let none = Unread::Machine(std::io::ErrorKind::OutOfMemory.into());
+        assert_eq!(unread(&candidate, &none).fault, Fault::Machine);
+        assert_eq!(unread(&candidate, &Unread::Ended("was killed".into())).fault, way.fault());
+    }
+}

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Refused with EPERM, whatever their arguments are.
-const REFUSED: [i64; 10] = [
+const REFUSED: [i64; 14] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -30,7 +30,15 @@ const REFUSED: [i64; 10] = [
     libc::SYS_semget,
     libc::SYS_msgget,
     libc::SYS_mq_open,
+    // A descriptor on its way through a pair of sockets (unix(7), `SCM_RIGHTS`) is open in no process, and nobody sees its file.
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    X32_SENDMSG,
+    X32_SENDMMSG,
 ];
+/// Of some calls programs with 32-bit pointers have others in their place (arch/x86/entry/syscalls/syscall_64.tbl).
+const X32_SENDMSG: i64 = 518;
+const X32_SENDMMSG: i64 = 538;
 /// The same calls as programs with 32-bit pointers make them (`__X32_SYSCALL_BIT` of arch/x86/include/uapi/asm/unistd.h).
 const X32: i64 = 0x4000_0000;
 /// The bits of a socket's type that are no flags (`SOCK_TYPE_MASK` of include/linux/net.h).

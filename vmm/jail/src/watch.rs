@@ -242,19 +242,23 @@ fn written(folder: &Path, most: u64) -> Result<u64, Refused> {
     let (mut bytes, mut files) = (0, 0);
     let mut todo = vec![folder.to_owned()];
     while let Some(at) = todo.pop() {
+        let hidden = |error: io::Error| {
+            let shown: String = at.display().to_string().chars().take(SHOWN).collect();
+            over(format!("what it has written into {shown} can't be counted ({error})"), "disk", "SIZE")
+        };
         let entries = match fs::read_dir(&at) {
             Ok(entries) => entries,
-            Err(error) if hides(&error) => {
-                let shown = at.display().to_string();
-                let shown: String = shown.chars().take(SHOWN).collect();
-                let what = format!("what it has written into {shown} can't be counted ({error})");
-                return Err(over(what, "disk", "SIZE"));
-            }
+            Err(error) if hides(&error) => return Err(hidden(error)),
             // It is gone, or was none.
             Err(_) => continue,
         };
         for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                // The folder shows names and nothing else.
+                Err(error) if hides(&error) => return Err(hidden(error)),
+                Err(_) => continue,
+            };
             bytes += meta.blocks() * BLOCK;
             files += 1;
             if bytes > most || files > FILES {
@@ -268,7 +272,7 @@ fn written(folder: &Path, most: u64) -> Result<u64, Refused> {
     Ok(bytes)
 }
 
-/// Whether a folder that can't be read is there: it has no right to be read, or its path is longer than the kernel takes.
+/// Whether what can't be read is there: there is no right to read it, or its path is longer than the kernel takes.
 fn hides(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename)
 }
@@ -276,7 +280,24 @@ fn hides(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Write, process::Command};
+    use nix::unistd::{Uid, setfsuid};
+    use std::{io::Write, os::unix::fs::PermissionsExt, process::Command, thread};
+
+    /// Looks as somebody without a superuser's rights.
+    fn as_nobody<T: Send>(look: impl FnOnce() -> T + Send) -> T {
+        let look = || {
+            if Uid::effective().is_root() {
+                // It is this thread's alone, and the right to read everything goes with it (capabilities(7)).
+                setfsuid(Uid::from_raw(65534));
+            }
+            look()
+        };
+        thread::scope(|scope| scope.spawn(look).join().unwrap())
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
 
     #[test]
     fn a_slow_look_does_not_buy_a_long_rest() {
@@ -294,10 +315,25 @@ mod tests {
         assert!(made.success());
         let said = written(folder.path(), 1 << 30).unwrap_err().to_string();
         assert!(said.contains("can't be counted") && said.len() < 1000, "{said}");
-        assert!(hides(&io::Error::from_raw_os_error(nix::libc::EACCES)), "chmod 300");
-        assert!(!hides(&io::Error::from_raw_os_error(nix::libc::ENOENT)), "it is gone");
         let gone = Command::new("rm").arg("-rf").arg(folder.path()).status().unwrap();
         assert!(gone.success());
+    }
+
+    #[test]
+    fn folders_that_show_nothing_or_names_alone_are_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        fs::write(inside.join("x"), [1; 10_000]).unwrap();
+        mode(folder.path(), 0o755);
+        for (rights, is_seen) in [(0o000, false), (0o333, false), (0o444, false), (0o555, true)] {
+            mode(&inside, rights);
+            let seen = as_nobody(|| written(folder.path(), 1 << 30).map_err(|error| error.to_string()));
+            assert_eq!(seen.is_ok(), is_seen, "{rights:o}: {seen:?}");
+            assert!(seen.err().is_none_or(|said| said.contains("/inside can't be counted")));
+        }
+        mode(&inside, 0o755);
+        assert!(written(&folder.path().join("nowhere"), 1).is_ok(), "it is gone");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. [`inside`], its child, goes behind the walls
 //! and becomes the command: no thread of ours stays there that a signal could be sent to.
 
-use crate::{Rules, filter, restrict, watch};
+use crate::{Rules, filter, processes, restrict};
 use nix::{
     sys::{
         prctl,
@@ -114,7 +114,7 @@ pub fn outside(rules: &Rules, command: &[OsString]) -> io::Result<u8> {
         status = reap(main);
     }
     for _ in 0..LOOKS {
-        let left = watch::below(process::id());
+        let left = processes::below(process::id());
         if left.is_empty() {
             break;
         }

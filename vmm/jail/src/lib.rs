@@ -12,6 +12,7 @@ pub mod intake;
 mod landlocked;
 mod limits;
 mod memory;
+mod processes;
 pub mod reader;
 mod remove;
 mod sandbox;

@@ -212,7 +212,7 @@ fn run_to_end(
         }
     }
     let status = group.child.wait().map_err(CacheError::io("wait for", &program))?;
-    group.watch.as_ref().map_or(Ok(()), Watch::look_at_the_disk)?;
+    group.watch.as_mut().map_or(Ok(()), Watch::look_at_the_disk)?;
     let log = log.to_owned();
     match status.signal() {
         Some(signal) => Err(CacheError::Killed { signal, log }),
@@ -281,8 +281,8 @@ impl Fed {
     ///
     /// # Errors
     /// It is too much.
-    pub fn ended(&self) -> Result<(), Refused> {
-        self.0.watch.as_ref().map_or(Ok(()), Watch::look_at_the_disk)
+    pub fn ended(&mut self) -> Result<(), Refused> {
+        self.0.watch.as_mut().map_or(Ok(()), Watch::look_at_the_disk)
     }
 }
 

@@ -163,6 +163,8 @@ fn an_image_that_names_no_version_but_a_path_is_no_kernel() {
         let mut image = bzimage_of(&lz4(b"\x7fELF and more"));
         image[0x300..0x310].fill(0);
         image[0x300..0x300 + release.len()].copy_from_slice(release);
+        // Nor is anything looked for at such a path before it is unpacked.
+        assert_eq!(release_of(&image), None);
         assert_eq!(inside(image).map(drop).unwrap_err(), "it names no version");
     }
 }

@@ -27,8 +27,7 @@ pub(super) struct Said {
 /// What an image says of itself, and the uncompressed kernel.
 pub(super) fn inside(bytes: Vec<u8>) -> Result<(Said, Vec<u8>), String> {
     let (elf, release) = if bytes.starts_with(b"\x7fELF") { (bytes, None) } else { bzimage(&bytes)? };
-    let release = release.filter(|release| product::is_release(release)).or_else(|| banner(&elf));
-    let release = release.ok_or("it names no version")?;
+    let release = release.or_else(|| banner(&elf)).ok_or("it names no version")?;
     let own = Symbols::from_elf(&elf).ok().filter(|symbols| !symbols.is_empty());
     let map = match own {
         Some(symbols) => symbols.to_map(),
@@ -72,11 +71,11 @@ pub(super) fn bzimage(bytes: &[u8]) -> Result<(Vec<u8>, Option<String>), String>
     Ok((elf, release_in_header(bytes)))
 }
 
-/// What a bzImage's header says of the release (Documentation/arch/x86/boot.rst, "kernel_version").
+/// What a bzImage's header says of the release (Documentation/arch/x86/boot.rst, "kernel_version"). It becomes a part of paths.
 fn release_in_header(bytes: &[u8]) -> Option<String> {
     let at = u16::from_le_bytes(*bytes.get(0x20e..)?.first_chunk()?);
     let text = bytes.get(usize::from(at) + 0x200..)?.split(|byte| *byte == 0 || *byte == b' ').next()?;
-    Some(String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty())
+    Some(String::from_utf8_lossy(text).into_owned()).filter(|text| product::is_release(text))
 }
 
 /// An image's release, as far as it can be told without unpacking anything.

@@ -88,6 +88,9 @@ impl Content {
             Subject::Kernel(_) | Subject::Modules(_) => Ok(()),
             Subject::Series(folder) => {
                 let patches = subject::patches(folder).map_err(kernel::KernelError::from)?;
+                if let Some(recipe) = kernel::patch::recipe(folder).map_err(kernel::KernelError::from)? {
+                    self.add(recipe);
+                }
                 patches.iter().try_for_each(|name| {
                     self.add(name);
                     self.file(&folder.join(name))
@@ -174,6 +177,8 @@ mod tests {
             write(&at(file), "#include \"../common.h\"\nother\n");
             known.push(now());
         }
+        write(&at("series/recipe.yaml"), "compiler: llvm\n");
+        known.push(now());
         assert_eq!(known.iter().collect::<std::collections::BTreeSet<_>>().len(), known.len(), "{known:?}");
         assert_eq!(known.last(), Some(&now()));
         // What make left there is no source.

@@ -208,28 +208,26 @@ pub const NO_PATCH: &str = "none of the patches";
 /// The old end of a configuration: with no line of the bad one.
 pub const NO_LINE: &str = "the good configuration";
 
-/// A folder with the patches up to and with this one.
+/// A folder with the patches up to and with this one, for kernels that are built as those of the whole series.
 fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, PatchError> {
-    if last == NO_PATCH {
-        return Ok("none".to_owned());
-    }
+    let names = patches(series)?;
+    let count = match last {
+        NO_PATCH => 0,
+        last => names.iter().position(|name| name == last).map_or(names.len(), |at| at + 1),
+    };
+    let patch = |name: String| {
+        let path = series.join(&name);
+        Ok((name, fs::read(&path).map_err(CacheError::io("read", &path))?))
+    };
+    let patches = names.into_iter().take(count).map(patch).collect::<Result<_, PatchError>>()?;
     let part = folder.join("series");
     cache::remove(&part)?;
-    fs::create_dir_all(&part).map_err(CacheError::io("make the folder", &part))?;
-    let mut list = String::new();
-    for name in patches(series)? {
-        let (from, to) = (series.join(&name), part.join(&name));
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
-        }
-        fs::copy(&from, &to).map_err(CacheError::io("copy", &from))?;
-        list += &format!("{name}\n");
-        if name == last {
-            break;
-        }
+    for (name, text) in kernel::patch::folder(patches, kernel::patch::recipe(series)?) {
+        let path = part.join(name);
+        let folder = path.parent().unwrap_or(&part);
+        fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
+        fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
-    let file = part.join("series");
-    fs::write(&file, list).map_err(CacheError::io("write", &file))?;
     Ok(part.display().to_string())
 }
 
@@ -306,10 +304,15 @@ mod tests {
         }
         fs::write(series.join("series"), "# ours\n1.patch\n2.patch -p1\n3.patch\n").unwrap();
         assert_eq!(patches(&series).unwrap(), ["1.patch", "2.patch", "3.patch"]);
-        assert_eq!(part_of(&series, NO_PATCH, folder.path()).unwrap(), "none");
+        fs::write(series.join("recipe.yaml"), "compiler: llvm\n").unwrap();
+        let recipe = |part: &Path| fs::read_to_string(part.join("recipe.yaml")).unwrap();
+        let none = PathBuf::from(part_of(&series, NO_PATCH, folder.path()).unwrap());
+        assert_eq!(patches(&none).unwrap(), [""; 0]);
+        assert_eq!(recipe(&none), "compiler: llvm\n");
         let part = PathBuf::from(part_of(&series, "2.patch", folder.path()).unwrap());
         assert_eq!(patches(&part).unwrap(), ["1.patch", "2.patch"]);
         assert!(!part.join("3.patch").exists());
+        assert_eq!(recipe(&part), "compiler: llvm\n");
         // Who edits one while it is searched changes nothing of this search.
         let places = Places { work: folder.path().join("work") };
         let Subject::Series(kept) = Subject::Series(series.clone()).kept("3.patch", &places).unwrap() else {
@@ -317,7 +320,9 @@ mod tests {
         };
         fs::write(series.join("1.patch"), "edited").unwrap();
         fs::write(series.join("series"), "1.patch\n").unwrap();
+        fs::remove_file(series.join("recipe.yaml")).unwrap();
         assert_eq!(patches(&kept).unwrap(), ["1.patch", "2.patch", "3.patch"]);
         assert_eq!(fs::read_to_string(kept.join("1.patch")).unwrap(), "1.patch");
+        assert_eq!(recipe(&kept), "compiler: llvm\n");
     }
 }

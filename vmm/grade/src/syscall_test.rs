@@ -189,6 +189,7 @@ fn the_base_reserves_the_calls_at_the_ends_of_the_kernels_files() {
     let folder = tempfile::tempdir().unwrap();
     let base = Base::of(
         vec![("first.patch".to_owned(), b"x".to_vec())],
+        Some(b"compiler: llvm\n".to_vec()),
         [TABLE, "COND_SYSCALL(rseq);\n", "obj-y += a.o\n"],
         &[
             Slot { name: "b".into(), number: 601, prototype: None },
@@ -198,6 +199,7 @@ fn the_base_reserves_the_calls_at_the_ends_of_the_kernels_files() {
     base.unwrap().series(None, folder.path()).unwrap();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     assert_eq!(read("series"), "first.patch\nvmm-calls.patch\nvmm-handed-in.patch\n");
+    assert_eq!(read("recipe.yaml"), "compiler: llvm\n");
     let patch = read("vmm-calls.patch");
     assert!(patch.contains("@@ -1,2 +1,4 @@\n 0\tcommon\tread\t\t__x64_sys_read\n 332\tcommon\tstatx\tsys_statx\n+600\t64\ta\tsys_a\n+601\t64\tb\tsys_b\n"), "{patch}");
     assert!(
@@ -205,7 +207,7 @@ fn the_base_reserves_the_calls_at_the_ends_of_the_kernels_files() {
     );
     for (name, number) in [("statx", 600), ("mine", 332)] {
         let slot = Slot { name: name.into(), number, prototype: None };
-        assert!(Base::of(Vec::new(), [TABLE, "a\n", "b\n"], &[slot]).is_err());
+        assert!(Base::of(Vec::new(), None, [TABLE, "a\n", "b\n"], &[slot]).is_err());
     }
 }
 

@@ -6,6 +6,7 @@ use base::{
     project,
     wanted::Wanted,
 };
+pub use kernel::patch::folder;
 use kernel::{KernelError, wanted::Meant};
 use std::path::{Path, PathBuf};
 
@@ -66,8 +67,15 @@ pub(crate) fn meant(wanted: &Wanted, near: Option<&Path>, cache: &Cache) -> Resu
 /// A patch's file name, and its text.
 pub type Patch = (String, Vec<u8>);
 
-/// The patches that are put on a kernel's source, and files of the source as these leave them; `None` for one that is not there.
-pub type Sources = (Vec<Patch>, Vec<Option<String>>);
+/// What a kernel is made of, for who adds to it.
+pub struct Sources {
+    /// The patches that are put on its source, in order.
+    pub patches: Vec<Patch>,
+    /// What the folder of these says of how it is built.
+    pub recipe: Option<Vec<u8>>,
+    /// The files that were asked for, as the patches leave them; `None` for one that is not there.
+    pub files: Vec<Option<String>>,
+}
 
 /// A kernel's patches, and these files of its source.
 ///
@@ -80,11 +88,12 @@ pub fn sources(wanted: &Wanted, near: &Path, files: &[&str]) -> Result<Sources, 
             "a kernel that others built can't be changed: name a source, or a series like `6.12`",
         ));
     };
-    let (patches, files) = kernel::patched(&recipe, &cache, files)?;
+    let (series, files) = kernel::patched(&recipe, &cache, files)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let patches = patches.into_iter().map(|patch| (name(&patch.path), patch.text)).collect();
+    let patches = series.patches.into_iter().map(|patch| (name(&patch.path), patch.text)).collect();
     let text = |file: Vec<u8>| String::from_utf8_lossy(&file).into_owned();
-    Ok((patches, files.into_iter().map(|file| file.map(text)).collect()))
+    let files = files.into_iter().map(|file| file.map(text)).collect();
+    Ok(Sources { patches, recipe: series.recipe, files })
 }
 
 /// Brings the build folder of a kernel to its state, so that one that differs little is soon built there. One that is not built here

@@ -193,7 +193,7 @@ pub fn source(recipe: &Recipe, cache: &Cache) -> Result<PathBuf, KernelError> {
 /// A file of a source; `None` if it is not there.
 pub type Original = Option<Vec<u8>>;
 
-/// The patches of a recipe, and files of its source as these leave them.
+/// The series of a recipe, and files of its source as its patches leave them.
 ///
 /// # Errors
 /// As a build's, as far as one gets without building.
@@ -201,7 +201,7 @@ pub fn patched(
     recipe: &Recipe,
     cache: &Cache,
     files: &[&str],
-) -> Result<(Vec<patch::Patch>, Vec<Original>), KernelError> {
+) -> Result<(patch::Series, Vec<Original>), KernelError> {
     let Prepared { loaded, sources, .. } = prepare(recipe, cache)?;
     let scratch = cache.stage()?;
     let log = cache.log("patched");
@@ -220,7 +220,7 @@ pub fn patched(
         }
     };
     let files = files.iter().map(read).collect::<Result<_, KernelError>>()?;
-    Ok((loaded.series.patches, files))
+    Ok((loaded.series, files))
 }
 
 /// Brings a recipe's build folder to its state, lets `change` change something in the source there, and says how long

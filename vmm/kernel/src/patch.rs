@@ -10,8 +10,9 @@ use super::{git, run, toolchain, tree};
 use base::cache::CacheError;
 use jail::{Budget, Limits, Refused, Sandbox, intake};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::ErrorKind,
     path::{Component, Path, PathBuf},
     process::Command,
 };
@@ -151,10 +152,15 @@ pub struct Patch {
 pub struct Series {
     /// The patches.
     pub patches: Vec<Patch>,
+    /// What its folder says of how a kernel is built with it: the text of [`RECIPE`].
+    pub recipe: Option<Vec<u8>>,
 }
 
+/// The file beside the patches that names a compiler, if one of them needs another than gcc.
+pub const RECIPE: &str = "recipe.yaml";
+
 impl Series {
-    /// Reads `folder/series` as [`names`] does, and the patches it names.
+    /// Reads `folder/series` as [`names`] does, the patches it names, and its recipe.
     ///
     /// # Errors
     /// [`PatchError::Unreadable`], [`PatchError::Option`].
@@ -166,7 +172,7 @@ impl Series {
             let text = read(&path, Some((list.clone(), line)))?;
             patches.push(Patch { path, text });
         }
-        Ok(Self { patches })
+        Ok(Self { patches, recipe: recipe(folder)? })
     }
 
     /// The files that the series changes, makes or removes, below the source's root.
@@ -271,6 +277,25 @@ pub fn names(folder: &Path) -> Result<Vec<(usize, String)>, PatchError> {
         names.push((index + 1, name.to_owned()));
     }
     Ok(names)
+}
+
+/// The text of the recipe in a series' folder, if it has one.
+///
+/// # Errors
+/// [`PatchError::Unreadable`].
+pub fn recipe(folder: &Path) -> Result<Option<Vec<u8>>, PatchError> {
+    match read(&folder.join(RECIPE), None) {
+        Err(PatchError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some),
+    }
+}
+
+/// The files of a folder that is a series of these patches, names and texts in their order, for kernels that are built as a recipe says.
+pub fn folder(patches: Vec<(String, Vec<u8>)>, recipe: Option<Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let names: String = patches.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let others = [("series", Some(names.into_bytes())), (RECIPE, recipe)];
+    let others = others.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
+    patches.into_iter().chain(others).collect()
 }
 
 /// `series` is where the file is named.

@@ -198,3 +198,18 @@ fn removed_lines_that_look_like_headers_are_none() {
         files_of("--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,2 @@\n--- old comment\n+++ new comment\n one\n");
     assert_eq!(files, BTreeSet::from(["x.sql".into()]));
 }
+
+#[test]
+fn what_a_series_is_written_as_is_that_series() {
+    let setup = setup(ORIGINAL, &[]);
+    let patches = ["2.patch", "1.patch"].map(|name| (name.to_owned(), PATCH.as_bytes().to_vec()));
+    for recipe in [None, Some(b"compiler: llvm\n".to_vec())] {
+        for (name, text) in folder(patches.to_vec(), recipe.clone()) {
+            fs::write(setup.at("series").join(name), text).unwrap();
+        }
+        let series = Series::load(&setup.at("series")).unwrap();
+        let names = series.patches.iter().map(|patch| patch.path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["2.patch", "1.patch"]);
+        assert_eq!(series.recipe, recipe);
+    }
+}

@@ -15,7 +15,7 @@ fn sources(identity: &str) -> Sources {
 fn loaded(patches: &[&str], config: &str) -> Loaded {
     let patch = |text: &&str| Patch { path: "p".into(), text: text.as_bytes().to_vec() };
     Loaded {
-        series: Series { patches: patches.iter().map(patch).collect() },
+        series: Series { patches: patches.iter().map(patch).collect(), recipe: None },
         requests: config::parse(Path::new("c"), config).unwrap(),
         base: LoadedBase { identity: "tinyconfig".to_owned(), config: None },
     }

@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_call_that_is_defined_and_not_listed_is_told() {
         let text = b"+SYSCALL_DEFINE2(mine, int, a, int, b)\n+SYSCALL_DEFINE0(renamed)\n-SYSCALL_DEFINE0(gone)\n+SYSCALL_DEFINE1(yours, int, a)\n".to_vec();
-        let series = Series { patches: vec![Patch { path: "1.patch".into(), text }] };
+        let series = Series { patches: vec![Patch { path: "1.patch".into(), text }], recipe: None };
         let source = tempfile::tempdir().unwrap();
         let table = "548\t64\tmine\tsys_mine\n549\t64\tother\tsys_renamed # sys_yours\n";
         write(&source.path().join("arch/x86/entry/syscalls/syscall_64.tbl"), table);

@@ -2,6 +2,7 @@
 
 use super::{
     base_config::Base,
+    patch::RECIPE,
     recipe::{Patches, Recipe},
     source::Source,
     toolchain::Compiler,
@@ -117,7 +118,7 @@ pub enum Meant {
     },
 }
 
-/// `recipe.yaml` in a series' folder.
+/// What a series' recipe says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Defaults {
@@ -406,7 +407,7 @@ pub(crate) fn compiler_of(series: &Path) -> Result<Compiler, WantedError> {
 }
 
 fn defaults(series: &Path) -> Result<Defaults, WantedError> {
-    let path = series.join("recipe.yaml");
+    let path = series.join(RECIPE);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(Defaults::default()) };
     serde_yaml::from_str(&text)
         .map_err(|error| WantedError::Defaults { path, why: error.without_snippet().to_string() })

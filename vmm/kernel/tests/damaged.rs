@@ -133,7 +133,7 @@ proptest! {
         Just("diff --git \"a/\\303\" \"b/\\303\"".to_owned()),
     ], 0..24)) {
         let patch = patch::Patch { path: PathBuf::from("x.patch"), text: lines.join("\n").into_bytes() };
-        if let Ok(files) = (patch::Series { patches: vec![patch] }).touched() {
+        if let Ok(files) = (patch::Series { patches: vec![patch], recipe: None }).touched() {
             let outside = |path: &PathBuf| path.is_absolute() || path.components().any(|it| it.as_os_str() == "..");
             prop_assert!(!files.iter().any(outside), "{:?}", files);
         }

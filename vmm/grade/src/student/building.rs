@@ -16,6 +16,7 @@ use crate::{
 use base::{cache::Stage, interrupt, text::plain, wanted::Wanted};
 use harness::kernel::{Patch, Sources};
 use std::{
+    collections::BTreeMap,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -98,7 +99,7 @@ impl Common<'_> {
     ) -> Result<Subjects, Nothing> {
         let submission = syscall::Submission::read(self.assignment, files, base).map_err(unusable)?;
         let asked = submission.asked();
-        let (_, texts) = self.originals(&asked.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let texts = self.originals(&asked.iter().map(String::as_str).collect::<Vec<_>>())?.files;
         let originals = asked.into_iter().zip(texts).filter_map(|(path, text)| Some((path, text?))).collect();
         let handed_in = syscall::prepare(self.assignment, submission, base, &originals).map_err(unusable)?;
         record.notes.extend(handed_in.notes.iter().cloned());
@@ -115,7 +116,7 @@ impl Common<'_> {
     /// The assignment's kernel with a student's patches behind its own.
     fn patched(&self, files: &Files, stage: Stage, record: &mut Record) -> Result<Subjects, Nothing> {
         let (patches, order) = source::patches::prepare(self.assignment, files).map_err(unusable)?;
-        let (own, _) = self.originals(&[])?;
+        let own = self.originals(&[])?;
         let text = patches.values().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         let theirs = order.into_iter().map(|name| (name.clone(), patches[&name].clone())).collect();
         self.with_series(own, theirs, text, stage, record)
@@ -125,8 +126,8 @@ impl Common<'_> {
     fn changed(&self, files: &Files, stage: Stage, record: &mut Record) -> Result<Subjects, Nothing> {
         let mut wanted = Tree::of(self.assignment, files);
         record.notes.append(&mut wanted.notes);
-        let (own, originals) = self.originals(&wanted.asked())?;
-        let Changed { patch, text, notes } = wanted.changed(&originals).map_err(unusable)?;
+        let own = self.originals(&wanted.asked())?;
+        let Changed { patch, text, notes } = wanted.changed(&own.files).map_err(unusable)?;
         record.notes.extend(notes);
         let theirs = vec![("files.patch".to_owned(), patch.into_bytes())];
         self.with_series(own, theirs, text, stage, record)
@@ -141,22 +142,13 @@ impl Common<'_> {
     /// The kernel of the assignment's own patches and a student's behind them.
     fn with_series(
         &self,
-        own: Vec<Patch>,
+        own: Sources,
         theirs: Vec<Patch>,
         text: String,
         stage: Stage,
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
-        // A student's file may be called like one of ours.
-        let own = own.into_iter().map(|(name, text)| (format!("assignment-{name}"), text));
-        let theirs = theirs.into_iter().map(|(name, text)| (format!("handed-in-{name}"), text));
-        let mut files = Prepared::default();
-        let mut series = String::new();
-        for (name, text) in own.chain(theirs) {
-            series += &format!("{name}\n");
-            files.files.insert(name, text);
-        }
-        files.files.insert("series".to_owned(), series.into_bytes());
+        let files = Prepared { files: series(own, theirs), ..Prepared::default() };
         write(&files, stage.path())?;
         self.own_kernel(text, stage, record)
     }
@@ -244,6 +236,14 @@ impl Common<'_> {
     }
 }
 
+/// The files of a series that has a student's patches behind the assignment's own, and is built as these are.
+fn series(own: Sources, theirs: Vec<Patch>) -> BTreeMap<String, Vec<u8>> {
+    // A student's file may be called like one of ours.
+    let ours = own.patches.into_iter().map(|(name, text)| (format!("assignment-{name}"), text));
+    let theirs = theirs.into_iter().map(|(name, text)| (format!("handed-in-{name}"), text));
+    harness::kernel::folder(ours.chain(theirs).collect(), own.recipe)
+}
+
 fn write(prepared: &Prepared, folder: &Path) -> Result<(), Nothing> {
     for (name, bytes) in &prepared.files {
         let path = folder.join(name);
@@ -261,4 +261,24 @@ fn write(prepared: &Prepared, folder: &Path) -> Result<(), Nothing> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_students_patches_come_last_and_are_built_as_the_assignments_own() {
+        let patch = |name: &str, text: &[u8]| (name.to_owned(), text.to_vec());
+        let own = Sources {
+            patches: vec![patch("series", b"ours")],
+            recipe: Some(b"compiler: llvm\n".to_vec()),
+            files: Vec::new(),
+        };
+        let files = series(own, vec![patch("series", b"theirs"), patch("recipe.yaml", b"compiler: gcc\n")]);
+        let text = |name: &str| std::str::from_utf8(&files[name]).unwrap();
+        assert_eq!(text("series"), "assignment-series\nhanded-in-series\nhanded-in-recipe.yaml\n");
+        assert_eq!((text("assignment-series"), text("handed-in-series")), ("ours", "theirs"));
+        assert_eq!(text("recipe.yaml"), "compiler: llvm\n");
+    }
 }

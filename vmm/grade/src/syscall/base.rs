@@ -3,7 +3,10 @@
 use super::{HandedIn, added};
 use crate::{assignment::Slot, source::tree::new_file};
 use base::{text::plain, wanted::Wanted};
-use harness::{Abort, kernel::Patch};
+use harness::{
+    Abort,
+    kernel::{Patch, Sources},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -23,6 +26,8 @@ pub const PLACE: &str = "arch/x86/kernel/handed_in/";
 pub struct Base {
     /// What is put on the source for everybody, in order.
     patches: Vec<Patch>,
+    /// How it is built.
+    recipe: Option<Vec<u8>>,
     /// The functions of all entries of the table, without `sys_`.
     known: BTreeSet<String>,
     /// All numbers of the table, and the names of their calls.
@@ -35,17 +40,19 @@ impl Base {
     /// # Errors
     /// The kernel is none that is built here, or it has one of the calls already.
     pub fn new(wanted: &Wanted, near: &Path, slots: &[Slot]) -> Result<Self, Abort> {
-        let (patches, files) = harness::kernel::sources(wanted, near, &[TABLE, NOT_IMPLEMENTED, MAKEFILE])?;
+        let Sources { patches, recipe, files } =
+            harness::kernel::sources(wanted, near, &[TABLE, NOT_IMPLEMENTED, MAKEFILE])?;
         let [Some(table), Some(not_implemented), Some(makefile)] = &files[..] else {
             let why = format!("{TABLE}, {NOT_IMPLEMENTED} or {MAKEFILE} is not in this kernel's source");
             return Err(Abort::input(why));
         };
-        Self::of(patches, [table, not_implemented, makefile], slots).map_err(Abort::input)
+        Self::of(patches, recipe, [table, not_implemented, makefile], slots).map_err(Abort::input)
     }
 
     /// The same from the source's files: the table, the calls that are not implemented, a makefile.
     pub(super) fn of(
         mut patches: Vec<Patch>,
+        recipe: Option<Vec<u8>>,
         [table, not_implemented, makefile]: [&str; 3],
         slots: &[Slot],
     ) -> Result<Self, String> {
@@ -77,14 +84,14 @@ impl Base {
         ];
         patches.push(("vmm-calls.patch".to_owned(), patch.concat().into_bytes()));
         let known = entries.into_iter().map(|entry| entry.function).collect();
-        Ok(Self { patches, known, numbers: added::numbers(table) })
+        Ok(Self { patches, recipe, known, numbers: added::numbers(table) })
     }
 
     /// A kernel that has these functions, for tests.
     #[cfg(any(test, feature = "fuzz"))]
     pub fn with(known: &[&str]) -> Self {
         let known = known.iter().map(|it| (*it).to_owned());
-        Self { patches: Vec::new(), known: known.collect(), numbers: BTreeMap::new() }
+        Self { known: known.collect(), ..Self::default() }
     }
 
     /// The same with these numbers and their names.
@@ -124,15 +131,12 @@ impl Base {
             .map(|(name, bytes)| new_file(&format!("{PLACE}{name}"), &String::from_utf8_lossy(bytes)))
             .collect();
         let own = ("vmm-handed-in.patch".to_owned(), new.concat().into_bytes());
-        let mut names = String::new();
-        for (name, text) in self.patches.iter().chain([&own]) {
+        let patches = self.patches.iter().cloned().chain([own]).collect();
+        harness::kernel::folder(patches, self.recipe.clone()).into_iter().try_for_each(|(name, text)| {
             let path = folder.join(name);
             fs::write(&path, text)
-                .map_err(|error| format!("can't write {}: {}", path.display(), plain(&error)))?;
-            names += &format!("{name}\n");
-        }
-        let path = folder.join("series");
-        fs::write(&path, names).map_err(|error| format!("can't write {}: {}", path.display(), plain(&error)))
+                .map_err(|error| format!("can't write {}: {}", path.display(), plain(&error)))
+        })
     }
 }
 

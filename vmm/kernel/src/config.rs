@@ -171,7 +171,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Request>, ConfigError> {
 }
 
 /// `6.9` of `6.9` or `6.9.12`.
-fn version(text: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

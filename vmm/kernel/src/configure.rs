@@ -9,6 +9,7 @@ use super::{
     config::{self, ConfigError, Lost, Need},
     recipe::Recipe,
     run,
+    source::Source,
     sources::hex,
     tree::Tree,
 };
@@ -31,8 +32,11 @@ fn shapes_configuration(path: &Path) -> bool {
         || name.starts_with("Makefile") && (path.starts_with("arch/x86") || path.components().count() == 1)
 }
 
-/// Whose doing it is that symbols are lost: patches can take away what every kernel is asked for. Otherwise it is a kernel for which
-/// that is too much to ask, and no failed build.
+/// Older kernels lack some of what every kernel is asked for, whoever made them (docs/kernels.md): the first two numbers of a version.
+const OLDEST: (u32, u32) = (5, 10);
+
+/// Whose doing it is that symbols are lost: patches can take away what every kernel is asked for, and so can who works in a folder or a
+/// repository. Of others' kernels, and of old ones, which a search may come upon in any repository, it is too much to ask, and no failed build.
 fn not_granted(lost: Vec<Lost>, recipe: &Recipe, touched: &BTreeSet<PathBuf>, version: &str) -> ConfigError {
     let of_every_kernel = |lost: &Lost| recipe.fragments.first() == Some(&lost.request.path);
     // Of makefiles, those that start Kconfig: the kernel's own, and arch/x86/Makefile.
@@ -40,7 +44,11 @@ fn not_granted(lost: Vec<Lost>, recipe: &Recipe, touched: &BTreeSet<PathBuf>, ve
         let is_makefile = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("Makefile"));
         shapes_configuration(path) && (!is_makefile || path.components().count() <= 3)
     };
-    if lost.iter().all(of_every_kernel) && !touched.iter().any(can_lose) {
+    let is_somebodys_work =
+        matches!(recipe.source, Source::Folder(_) | Source::Git { .. } | Source::Remote { .. });
+    let is_old = config::version(version).is_some_and(|version| version < OLDEST);
+    let could_be_asked = is_somebodys_work && !is_old || touched.iter().any(can_lose);
+    if lost.iter().all(of_every_kernel) && !could_be_asked {
         return ConfigError::Unfit { version: version.to_owned(), lost };
     }
     ConfigError::Lost(lost)
@@ -141,11 +149,11 @@ impl Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Compiler, Patches, source::Source};
+    use crate::{Compiler, Patches};
 
-    fn recipe() -> Recipe {
+    fn recipe(source: Source) -> Recipe {
         Recipe {
-            source: Source::Folder("/linux".into()),
+            source,
             series: Patches::None,
             base: Base::Tiny,
             fragments: vec!["base.config".into(), "own.config".into()],
@@ -156,24 +164,37 @@ mod tests {
 
     #[test]
     fn a_kernel_that_is_asked_for_too_much_is_no_failed_build() {
-        let why = |files: &[&str], touched: &[&str]| {
+        let why = |source: Source, version: &str, files: &[&str], touched: &[&str]| {
             let lost = files.iter().map(|file| Lost {
                 request: config::parse(Path::new(file), "CONFIG_NEW=y\n").unwrap().remove(0),
                 got: None,
                 why: "no Kconfig file of this kernel knows it".to_owned(),
             });
             let touched = touched.iter().map(PathBuf::from).collect();
-            not_granted(lost.collect(), &recipe(), &touched, "5.4.1")
+            not_granted(lost.collect(), &recipe(source), &touched, version)
         };
-        let unfit =
-            |files: &[&str], touched: &[&str]| matches!(why(files, touched), ConfigError::Unfit { .. });
+        let others = || Source::Tarball("/linux.tar".into());
+        let unfit = |files: &[&str], touched: &[&str]| {
+            matches!(why(others(), "6.12.1", files, touched), ConfigError::Unfit { .. })
+        };
         assert!(unfit(&["base.config"], &[]));
         assert!(unfit(&["base.config"], &["arch/x86/kernel/Makefile", "kernel/fork.c"]));
         // Who asks for more, or has taken it away.
         assert!(!unfit(&["base.config", "own.config"], &[]));
         assert!(!unfit(&["base.config"], &["drivers/virtio/Kconfig"]));
         assert!(!unfit(&["base.config"], &["arch/x86/Makefile"]));
-        let error = crate::KernelError::from(why(&["base.config"], &[]));
+        // Who works on a kernel has done it, but for what no old one ever had.
+        let git = || Source::Git { repository: "/linux".into(), revision: "HEAD".to_owned(), checkout: None };
+        for (source, version, is_unfit) in [
+            (Source::Folder("/linux".into()), "6.12.1", false),
+            (git(), "5.10.0", false),
+            (git(), "5.9.0", true),
+            (Source::Folder("/linux".into()), "4.19.3", true),
+        ] {
+            let why = why(source, version, &["base.config"], &[]);
+            assert_eq!(matches!(why, ConfigError::Unfit { .. }), is_unfit, "{version}");
+        }
+        let error = crate::KernelError::from(why(others(), "5.4.1", &["base.config"], &[]));
         assert_eq!(error.fault(), base::cache::Fault::Input);
         let said = error.to_string();
         assert!(said.contains("Linux 5.4.1 has not all") && said.contains("CONFIG_NEW=y"), "{said}");

@@ -64,6 +64,10 @@ impl Budget {
     pub fn count(&mut self, name: &str) -> Result<(), String> {
         self.seen += 1;
         self.kernel_tree |= name == "MAINTAINERS" || name.ends_with("/MAINTAINERS");
+        self.counted()
+    }
+
+    fn counted(&self) -> Result<(), String> {
         match self.seen <= self.limits.files {
             true => Ok(()),
             false => Err(self.too_much(format!("it holds more than {} files", self.limits.files))),
@@ -124,12 +128,26 @@ impl Budget {
         if archive::kind(name, &bytes).is_none() {
             return Ok(self.add(name, bytes, 0)?);
         }
-        let asked = READER.ask::<_, Result<Self, String>>(&(&*self, name), &bytes);
-        *self = match asked {
-            Ok((unpacked, _)) => unpacked?,
-            Err(error @ Unread::Machine(_)) => return Err(Wrong::ours(format!("{name}: {error}"))),
-            Err(error) => return Err(format!("{name} can't be unpacked: {error}").into()),
-        };
+        // What is there already is none of an archive's business.
+        let room = Self { limits: self.limits.clone(), files: BTreeMap::new(), notes: Vec::new(), ..*self };
+        match READER.ask::<_, Result<Self, String>>(&(room, name), &bytes) {
+            Ok((unpacked, _)) => Ok(self.join(unpacked?)?),
+            Err(error @ Unread::Machine(_)) => Err(Wrong::ours(format!("{name}: {error}"))),
+            Err(error) => Err(format!("{name} can't be unpacked: {error}").into()),
+        }
+    }
+
+    /// Adds what came out of an archive, in a process that the archive may have made anything of: all is held against the limits once more.
+    fn join(&mut self, other: Self) -> Result<(), String> {
+        self.kernel_tree |= other.kernel_tree;
+        self.seen = self.seen.saturating_add(other.files.len()).max(other.seen);
+        self.counted()?;
+        self.passes(other.unpacked.saturating_sub(self.unpacked))?;
+        for (name, bytes) in other.files {
+            self.keep(&name, bytes)?;
+        }
+        self.bytes = other.bytes.clamp(self.bytes, self.limits.bytes);
+        self.notes.extend(other.notes);
         Ok(())
     }
 
@@ -152,6 +170,11 @@ impl Budget {
             ));
             return Ok(());
         }
+        self.keep(name, bytes)
+    }
+
+    /// Keeps a file that is no archive.
+    fn keep(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), String> {
         self.bytes += bytes.len() as u64;
         if self.bytes > self.limits.bytes {
             self.bytes = self.limits.bytes;
@@ -206,5 +229,41 @@ fn size(bytes: u64) -> String {
         bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
         bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
         bytes => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// What may hold so many files and bytes.
+    fn budget(files: usize, bytes: u64) -> Budget {
+        Budget::new(&Limits { files, bytes, build: Duration::ZERO, run: Duration::ZERO })
+    }
+
+    #[test]
+    fn what_a_reader_answers_is_held_against_the_limits_once_more() {
+        let said = |files: &[(&str, usize)], change: fn(&mut Budget)| {
+            let mut own = budget(3, 100);
+            own.add("first.c", vec![0; 10], 0).unwrap();
+            own.seen = 1;
+            let mut answer = budget(1000, 1 << 40);
+            answer.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), vec![0; *bytes])).collect();
+            change(&mut answer);
+            own.join(answer).map(|()| (own.limits.bytes, own.bytes, own.seen, own.files.len()))
+        };
+        let as_it_is: fn(&mut Budget) = |_| ();
+        assert_eq!(said(&[("a/x.c", 30), ("y.c", 60)], as_it_is).unwrap(), (100, 100, 3, 3));
+        for name in ["../../x.c", "/x.c", "a\\..\\..\\x.c", &"x".repeat(300), "first.c/x.c", ""] {
+            assert!(said(&[(name, 1)], as_it_is).is_err(), "{name}");
+        }
+        assert!(said(&[("x.c", 91)], as_it_is).unwrap_err().contains("larger than 100 bytes"));
+        assert!(said(&[("x", 1), ("y", 1), ("z", 1)], as_it_is).unwrap_err().contains("more than 3 files"));
+        assert!(said(&[], |answer| answer.seen = 4).is_err());
+        assert!(said(&[], |answer| answer.unpacked = 1 << 20).is_err());
+        // What was counted before stays counted.
+        assert_eq!(said(&[], as_it_is).unwrap(), (100, 10, 1, 1));
+        assert_eq!(said(&[], |answer| answer.bytes = u64::MAX).unwrap(), (100, 100, 1, 1));
     }
 }

@@ -182,7 +182,12 @@ fn the_cache_has_another_key_where_a_scenario_or_a_source_is_another() {
         key(&[("VMM_SCENARIOS", "of mine\n")])
     };
     assert_eq!(of_scenarios("kernel: 6.12\n"), of_scenarios("kernel: 6.12\n"));
-    assert_ne!(of_scenarios("kernel: 6.12\n"), of_scenarios("kernel: 7.3\n"));
+    let last = of_scenarios("kernel: 7.3\n");
+    assert_ne!(of_scenarios("kernel: 6.12\n"), last);
+    // What is wrong with a folder of scenarios is for the run to tell, which has a report for it; there is a key all the same.
+    symlink(job.place("of mine"), job.place("of mine/again")).unwrap();
+    assert_eq!(of_scenarios("kernel: 7.3\n"), last, "it leads in a circle");
+    assert!(key(&[("VMM_SCENARIOS", "of main\n")]).contains("key=vmm-"), "there is no such folder");
     let git = |words: &[&str]| {
         let source = job.place("linux");
         let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
@@ -197,6 +202,10 @@ fn the_cache_has_another_key_where_a_scenario_or_a_source_is_another() {
     assert!(clean.contains("source=linux#"), "a clean work tree is known by its commit: {clean}");
     fs::write(job.place("linux/new.c"), "").unwrap();
     assert!(key(&[("VMM_SOURCE", "linux")]).contains("source=linux\n"));
+    // Nor has a repository without a commit one to be known by.
+    fs::create_dir(job.place("empty")).unwrap();
+    let made = Command::new("git").arg("init").arg("--quiet").arg(job.place("empty")).status().unwrap();
+    assert!(made.success() && key(&[("VMM_SOURCE", "empty")]).contains("source=empty\n"));
     let mut homeless = job.script("key", &[]);
     ["HOME", "XDG_CACHE_HOME", "VMM_CACHE"].iter().for_each(|name| _ = homeless.env_remove(name));
     let (code, text) = came(&homeless.output().unwrap());

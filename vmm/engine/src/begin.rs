@@ -5,7 +5,7 @@
 
 use crate::{
     event::{RunEnd, Start},
-    guest::{Guest, Halt},
+    guest::{Guest, Halt, Moment},
 };
 use board::saved;
 use board::wire::{About, Answer, Blame, EndReason, Question, Spec, VcpuStanding};
@@ -74,21 +74,22 @@ impl From<Halt> for Stuck {
 }
 
 /// Brings a guest to where its steps can begin.
-pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -> Result<Begun, Stuck> {
+pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way) -> Result<Begun, Stuck> {
     match way {
-        Way::Boot(warm) => boot(guest, plan, *warm, start),
+        Way::Boot(warm) => boot(guest, plan, *warm),
         Way::Saved(warm) => {
             let folder = warm.folder.join(&warm.key);
             guest.hold_back();
             let spec = Spec { start: board::wire::Start::Saved(folder), ..plan.machine.clone() };
             guest.send(&spec);
-            let about = match guest.restored(Instant::now() + RESTORE) {
+            let deadline = guest.now() + RESTORE;
+            let about = match guest.restored(deadline) {
                 Ok(about) => about.ok_or_else(|| silent("start"))?,
                 // What its process can't do for it, it may do for one that boots.
                 Err(Halt::Ended(why)) => return Err(unusable(&why)),
                 Err(halt) => return Err(halt.into()),
             };
-            go_on(guest, plan, about, start, |name, cold| Start::Saved { name, cold }, warm)
+            go_on(guest, plan, about, |name, cold| Start::Saved { name, cold }, warm)
         }
         Way::Back(warm, about) => {
             guest.hold_back();
@@ -106,24 +107,24 @@ pub(super) fn begin(guest: &mut Guest, plan: &Plan, way: &Way, start: Instant) -
                 Ok(_) => return Err(silent("go back")),
             };
             let about = Box::new((*about).clone());
-            go_on(guest, plan, about, start, |name, cold| Start::Back { name, cold, reset }, warm)
+            go_on(guest, plan, about, |name, cold| Start::Back { name, cold, reset }, warm)
         }
     }
 }
 
-fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> Result<Begun, Stuck> {
+fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>) -> Result<Begun, Stuck> {
     let making = warm.map(|warm| saved::prepare(&warm.folder.join(&warm.key)));
     let begins = match &making {
         Some(Ok(making)) => board::wire::Start::BootToSave(making.path().to_owned()),
         Some(Err(_)) | None => board::wire::Start::Boot,
     };
     guest.send(&Spec { start: begins, ..plan.machine.clone() });
-    let Some(hello) = guest.hello(start + plan.boot_timeout)? else {
+    let Some(hello) = guest.hello(Moment::default() + plan.boot_timeout)? else {
         let standing = guest.sample()?;
         guest.explain(&standing)?;
         return Err(Stuck::NoAgent { greeted: false, standing });
     };
-    let ready = start.elapsed();
+    let ready = guest.lived();
     let (name, note) = match warm.zip(making) {
         None => (None, None),
         Some((warm, making)) => {
@@ -138,7 +139,7 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>, start: Instant) -> 
             }
         }
     };
-    wake(guest, Instant::now() + WAKE)?;
+    wake(guest)?;
     Ok(Begun { hello, ready, start: Start::Booted { saved: name }, about: None, note })
 }
 
@@ -152,7 +153,7 @@ fn save(
     cold: Duration,
 ) -> Result<Result<(), String>, Stuck> {
     // A kernel that draws its first random numbers may patch itself for that: once, and not in every run.
-    wake(guest, Instant::now() + WAKE)?;
+    wake(guest)?;
     let Ok(greeting) = protocol::encode(hello) else { return Ok(Err("its hello is too long".to_owned())) };
     let about = Box::new(About { greeting, cold, ..warm.about.clone() });
     Ok(match guest.question_within(Question::Save(about), SAVE)? {
@@ -168,7 +169,6 @@ fn go_on(
     guest: &mut Guest,
     plan: &Plan,
     about: Box<About>,
-    start: Instant,
     how: impl FnOnce(String, Duration) -> Start,
     warm: &Warm,
 ) -> Result<Begun, Stuck> {
@@ -183,7 +183,7 @@ fn go_on(
         damaged: true,
     })?;
     guest.introduce(hello.clone());
-    let woken = wake(guest, Instant::now() + WAKE);
+    let woken = wake(guest);
     // Whatever this guest ends of before its first word, another one has to show.
     woken.map_err(|stuck| match stuck {
         Stuck::Halt(Halt::Ended(why)) => unusable(&why),
@@ -195,7 +195,8 @@ fn go_on(
     })?;
     guest.let_go();
     let cold = about.cold;
-    Ok(Begun { hello, ready: start.elapsed(), start: how(name(warm), cold), about: Some(about), note: None })
+    let (ready, start) = (guest.lived(), how(name(warm), cold));
+    Ok(Begun { hello, ready, start, about: Some(about), note: None })
 }
 
 /// Of a guest that ended before its first word. What is this machine's doing says nothing against what is saved.
@@ -217,13 +218,13 @@ pub(super) fn name(warm: &Warm) -> String {
 }
 
 /// Tells the guest the time, and gives it random numbers of its own.
-fn wake(guest: &mut Guest, deadline: Instant) -> Result<(), Stuck> {
+fn wake(guest: &mut Guest) -> Result<(), Stuck> {
     let mut seed = vec![0; 32];
     let drawn = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut seed));
     drawn.map_err(|error| ended(format!("no random numbers are to be had on this machine: {error}")))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    do_it(guest, Action::Wake { now, seed }, deadline)
+    do_it(guest, Action::Wake { now, seed })
 }
 
 /// Puts what the scenario brings into the guest.
@@ -236,7 +237,7 @@ pub(super) fn bring(guest: &mut Guest, plan: &Plan) -> Result<(), Halt> {
     let packed = File::open(&plan.luggage).map_err(|error| cant(error.to_string()))?;
     for piece in Luggage::new(packed) {
         let piece = piece.map_err(|error| cant(error.to_string()))?;
-        match do_it(guest, Action::Place(piece), Instant::now() + WAKE) {
+        match do_it(guest, Action::Place(piece)) {
             Ok(()) => {}
             Err(Stuck::Halt(halt)) => return Err(halt),
             Err(_) => return Err(cant("the agent does not answer".to_owned())),
@@ -245,8 +246,9 @@ pub(super) fn bring(guest: &mut Guest, plan: &Plan) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Has the agent do what it does by itself.
-fn do_it(guest: &mut Guest, action: Action, deadline: Instant) -> Result<(), Stuck> {
+/// Has the agent do what it does by itself, and at once.
+fn do_it(guest: &mut Guest, action: Action) -> Result<(), Stuck> {
+    let deadline = guest.now() + WAKE;
     match guest.ask(action, deadline)? {
         Some((Outcome::Done, _)) => Ok(()),
         Some((Outcome::Refused { why }, _)) => {

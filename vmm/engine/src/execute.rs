@@ -12,7 +12,7 @@ use crate::{
 };
 use board::wire::{About, Blame, Command, EndReason};
 use plan::{Plan, Watch};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After so long all processors of a guest have done what they were at.
 const SETTLES: Duration = Duration::from_millis(100);
@@ -42,7 +42,6 @@ pub(super) struct Converse<'a, 's> {
     pub way: Way<'a>,
     /// To be said of what was tried before.
     pub note: Option<String>,
-    pub start: Instant,
     pub stop: &'a dyn Fn() -> bool,
     pub sink: &'s mut dyn FnMut(Event),
 }
@@ -65,11 +64,11 @@ impl Converse<'_, '_> {
         link: Link,
         post_mortem: &mut dyn FnMut() -> (Blame, String),
     ) -> Result<End, EngineError> {
-        let Self { plan, way, note, start, stop, sink } = self;
+        let Self { plan, way, note, stop, sink } = self;
         let mut guest = Guest::new(link, sink, stop, post_mortem);
         guest.programs.clone_from(&plan.programs);
         let (mut ready, mut steps) = (None, Vec::new());
-        let ran = begin(&mut guest, plan, &way, start).and_then(|begun| {
+        let ran = begin(&mut guest, plan, &way).and_then(|begun| {
             ready = Some(begun.ready);
             let about = begun.about.clone();
             run(plan, &mut guest, begun, note, &mut steps).map(|why| (why, about)).map_err(Stuck::Halt)
@@ -92,7 +91,7 @@ impl Converse<'_, '_> {
         guest.let_go();
         let keep = plan.warm.as_ref().is_some_and(|warm| warm.keep) && about.is_some();
         let rest = keep && matches!(why, RunEnd::Completed);
-        let ran = ready.map_or(Duration::ZERO, |ready| start.elapsed().saturating_sub(ready));
+        let ran = ready.map_or(Duration::ZERO, |ready| guest.lived().saturating_sub(ready));
         let (reason, evidence) = guest.finish(if rest { Command::Rest } else { Command::Stop });
         let why = match (why, reason) {
             // It died on the way out.
@@ -120,9 +119,9 @@ fn run(
     steps: &mut Vec<Duration>,
 ) -> Result<RunEnd, Halt> {
     let Begun { hello, ready, start, note, about: _ } = begun;
-    let brings = Instant::now();
+    let brings = guest.now();
     bring(guest, plan)?;
-    let files = brings.elapsed();
+    let files = guest.now().since(brings);
     let not_trapping = match &plan.watch {
         Watch::Nothing => None,
         watch => guest.watch(watch)?.err(),
@@ -145,7 +144,7 @@ fn run(
     let mut names = Names::default();
     for (index, step) in plan.steps.iter().enumerate() {
         guest.tell(Event::StepStarted { index });
-        let began = Instant::now();
+        let began = guest.now();
         let outcome = match one_step(guest, index, step, &mut names) {
             Ok(outcome) => outcome,
             Err(halt) => {
@@ -155,7 +154,7 @@ fn run(
                 return Err(halt);
             }
         };
-        steps.push(began.elapsed());
+        steps.push(guest.now().since(began));
         let timed_out = matches!(outcome, StepOutcome::TimedOut { .. });
         guest.tell(Event::StepEnded { index, outcome });
         if timed_out {
@@ -164,7 +163,8 @@ fn run(
     }
     if plan.machine.vcpus > 1 {
         // A kernel counts a report behind its last line: another processor may be at it still.
-        guest.sleep(Instant::now() + SETTLES)?;
+        let settled = guest.now() + SETTLES;
+        guest.sleep(settled)?;
         guest.read_log()?;
     }
     Ok(RunEnd::Completed)
@@ -177,7 +177,7 @@ fn one_step(
     step: &plan::PlanStep,
     names: &mut Names,
 ) -> Result<StepOutcome, Halt> {
-    let began = Instant::now();
+    let began = guest.now();
     let outcome = match step::perform(guest, index, step, names)? {
         Done::Outcome(outcome) => outcome,
         Done::TimedOut(Overdue::Sleep) => {
@@ -185,7 +185,7 @@ fn one_step(
             StepOutcome::Ended { limit: step.timeout, stdout, stderr, standing: Vec::new(), inside: false }
         }
         Done::TimedOut(overdue) => {
-            let waited = began.elapsed();
+            let waited = guest.now().since(began);
             let standing = guest.sample()?;
             guest.explain(&standing)?;
             let seen = if matches!(overdue, Overdue::Call(_)) { guest.sighting()? } else { None };

@@ -1,6 +1,7 @@
 //! A running machine as the engine sees it: notices are taken in one at a time, and every wait ends
 //! at a deadline, at the end of the machine, at a panic of its kernel, or when the user has enough.
 
+mod clock;
 mod log;
 pub(super) mod questions;
 mod requests;
@@ -9,6 +10,8 @@ use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
 use board::wire::{About, Answer, Blame, ByteCounts, Code, Command, EndReason, Evidence, Notice};
+use clock::Clock;
+pub(super) use clock::Moment;
 use log::{is_farewell, is_panic};
 use protocol::{Frames, FromAgent, Hello, Reply};
 use questions::ANSWER;
@@ -25,8 +28,11 @@ const MODULES: u64 = 0xffff_ffff_a000_0000;
 /// which it may take seven seconds.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
-/// How long `stop` can go unasked.
+/// How long `stop` can go unasked, and nothing is waited for any longer at once.
 const STOP_EVERY: Duration = Duration::from_millis(50);
+
+/// At a deadline, what has come by then is taken in for so long.
+const LATE: Duration = Duration::from_millis(50);
 
 /// The run can't go on.
 #[derive(Debug)]
@@ -45,6 +51,7 @@ pub(super) struct Guest<'a> {
     stop: &'a dyn Fn() -> bool,
     post_mortem: &'a mut dyn FnMut() -> (Blame, String),
     from_agent: Frames,
+    clock: Clock,
     /// When the guest's first instruction was about to run.
     pub(super) began: Option<Instant>,
     created: Instant,
@@ -72,13 +79,13 @@ pub(super) struct Guest<'a> {
     ended: Option<(EndReason, Box<Evidence>)>,
     /// The number of the request for the log that is on its way; there is never more than one.
     reading_log: Option<u32>,
-    log_read: Instant,
+    log_read: Moment,
     /// The record that keeps back others, by the last answer, and the last one that was told.
     kept_back: Option<u64>,
     told_of: Option<u64>,
     /// When lines of the log came last.
-    heard: Instant,
-    stop_asked: Instant,
+    heard: Moment,
+    stop_asked: Moment,
     panicked: bool,
     switched_off: bool,
     last_words_read: bool,
@@ -94,15 +101,15 @@ impl<'a> Guest<'a> {
         stop: &'a dyn Fn() -> bool,
         post_mortem: &'a mut dyn FnMut() -> (Blame, String),
     ) -> Self {
-        let now = Instant::now();
         Self {
             link,
             sink,
             stop,
             post_mortem,
             from_agent: Frames::new(),
+            clock: Clock::new(),
             began: None,
-            created: now,
+            created: Instant::now(),
             hello: None,
             restored: None,
             held_back: None,
@@ -118,11 +125,11 @@ impl<'a> Guest<'a> {
             exits: 0,
             ended: None,
             reading_log: None,
-            log_read: now,
+            log_read: Moment::default(),
             kept_back: None,
             told_of: None,
-            heard: now,
-            stop_asked: now,
+            heard: Moment::default(),
+            stop_asked: Moment::default(),
             panicked: false,
             switched_off: false,
             last_words_read: false,
@@ -148,6 +155,16 @@ impl<'a> Guest<'a> {
         self.held_back.take().into_iter().flatten().for_each(|event| (self.sink)(event));
     }
 
+    /// By the clock that deadlines go by.
+    pub(super) fn now(&mut self) -> Moment {
+        self.clock.now()
+    }
+
+    /// What has gone by for it from the beginning on.
+    pub(super) fn lived(&mut self) -> Duration {
+        self.now().since(Moment::default())
+    }
+
     /// The connection, for the next plan.
     pub(super) fn into_link(self) -> Link {
         self.link
@@ -159,7 +176,7 @@ impl<'a> Guest<'a> {
     }
 
     /// What is known of the saved machine, once it runs.
-    pub(super) fn restored(&mut self, deadline: Instant) -> Result<Option<Box<About>>, Halt> {
+    pub(super) fn restored(&mut self, deadline: Moment) -> Result<Option<Box<About>>, Halt> {
         self.until(deadline, |guest| guest.restored.take())
     }
 
@@ -168,7 +185,7 @@ impl<'a> Guest<'a> {
     }
 
     /// The agent's first words, or `None` at the deadline.
-    pub(super) fn hello(&mut self, deadline: Instant) -> Result<Option<Hello>, Halt> {
+    pub(super) fn hello(&mut self, deadline: Moment) -> Result<Option<Hello>, Halt> {
         self.until(deadline, |guest| guest.hello.clone())
     }
 
@@ -178,7 +195,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Lets the guest run on.
-    pub(super) fn sleep(&mut self, until: Instant) -> Result<(), Halt> {
+    pub(super) fn sleep(&mut self, until: Moment) -> Result<(), Halt> {
         self.until(until, |_| None::<()>).map(drop)
     }
 
@@ -192,11 +209,12 @@ impl<'a> Guest<'a> {
         if self.ended.is_none() {
             self.send(&how);
             let silent = self.asked.is_some() || self.reading_log.is_some();
-            let deadline = Instant::now() + if silent { ANSWER } else { LAST_WORDS };
-            while self.ended.is_none() && Instant::now() < deadline {
-                match self.link.receive(deadline) {
+            let deadline = self.now() + if silent { ANSWER } else { LAST_WORDS };
+            while self.ended.is_none() && self.now() < deadline {
+                match self.link.receive(Instant::now() + STOP_EVERY) {
                     Ok(Some(notice)) => drop(self.take(notice)),
-                    Ok(None) | Err(_) => break,
+                    Ok(None) => {}
+                    Err(_) => break,
                 }
             }
         }
@@ -209,15 +227,18 @@ impl<'a> Guest<'a> {
     /// Takes notices in until there is what is waited for.
     fn until<T>(
         &mut self,
-        deadline: Instant,
+        deadline: Moment,
         mut wanted: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<Option<T>, Halt> {
+        let mut late = None;
         loop {
             if let Some(found) = wanted(self) {
                 return Ok(Some(found));
             }
-            let now = Instant::now();
-            if now >= deadline {
+            let now = self.now();
+            let left = deadline.since(now);
+            // What lies in the link has come in time. A guest that floods it has no end.
+            if left.is_zero() && now >= *late.get_or_insert(now + LATE) {
                 return Ok(None);
             }
             if now >= self.stop_asked + STOP_EVERY {
@@ -229,7 +250,7 @@ impl<'a> Guest<'a> {
             if now >= self.log_read + LOG_EVERY {
                 self.request_log(false);
             }
-            self.turn(deadline.min(now + STOP_EVERY))?;
+            let came = self.turn(left.min(STOP_EVERY))?;
             if self.panicked && !self.last_words_read {
                 self.last_words();
                 self.look_whether_it_lives();
@@ -238,14 +259,17 @@ impl<'a> Guest<'a> {
             if self.switched_off {
                 return Err(Halt::Ended(RunEnd::SwitchedOff));
             }
+            if left.is_zero() && !came && !self.link.has_input() {
+                return Ok(None);
+            }
         }
     }
 
-    /// Takes in one notice at the most.
-    fn turn(&mut self, deadline: Instant) -> Result<(), Halt> {
-        match self.link.receive(deadline) {
-            Ok(Some(notice)) => self.take(notice),
-            Ok(None) => Ok(()),
+    /// Takes in one notice at the most; says whether one came.
+    fn turn(&mut self, wait: Duration) -> Result<bool, Halt> {
+        match self.link.receive(Instant::now() + wait) {
+            Ok(Some(notice)) => self.take(notice).map(|()| true),
+            Ok(None) => Ok(false),
             // Who wants it to stop may have ended its process first, as a terminal does with all of a group.
             Err(LinkError::Closed) if (self.stop)() => Err(Halt::Interrupted),
             Err(LinkError::Closed) => {
@@ -298,7 +322,7 @@ impl<'a> Guest<'a> {
                 return Err(Halt::Ended(RunEnd::Machine(EndReason::Failed { blame: Blame::Unknown, why })));
             }
             Notice::Log(records) => {
-                self.heard = Instant::now();
+                self.heard = self.now();
                 for record in records {
                     self.panicked |= is_panic(&record);
                     self.switched_off |= is_farewell(&record);

@@ -2,7 +2,7 @@
 //!
 //! It is the only part that talks to a machine process, and it judges nothing. Whatever the guest or
 //! the machine process does, a run ends within the plan's time limits (and some seconds for the last
-//! questions to the machine process).
+//! questions to the machine process). Time in which this process was stopped, or held by whoever reads what it tells, is no part of that.
 
 #![forbid(unsafe_code)]
 

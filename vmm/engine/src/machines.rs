@@ -19,7 +19,6 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::Path,
-    time::Instant,
 };
 
 /// Carries out plans, and may keep a machine process from one to the next.
@@ -124,7 +123,7 @@ impl Machines {
         sink: &mut dyn FnMut(Event),
     ) -> Result<Option<Unusable>, EngineError> {
         let mut post_mortem = || process.post_mortem();
-        let converse = Converse { plan, way, note, start: Instant::now(), stop, sink };
+        let converse = Converse { plan, way, note, stop, sink };
         match converse.with(link, &mut post_mortem)? {
             End::Over => Ok(None),
             End::Rests(link, about) => {

@@ -3,7 +3,7 @@
 mod chain;
 
 use super::{
-    guest::{Guest, Halt},
+    guest::{Guest, Halt, Moment},
     operand::{Names, Product},
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) fn perform(
     step: &PlanStep,
     names: &mut Names,
 ) -> Result<Done, Halt> {
-    let deadline = Instant::now() + step.timeout;
+    let deadline = guest.now() + step.timeout;
     let mut run = StepRun {
         guest,
         names,
@@ -151,7 +151,7 @@ fn succeeded(what: &What, outcome: &StepOutcome) -> Option<i64> {
 struct StepRun<'g, 'a, 'n> {
     guest: &'g mut Guest<'a>,
     names: &'n Names,
-    deadline: Instant,
+    deadline: Moment,
     /// What each op so far returned; `None` for one that failed or was left out.
     results: Vec<Option<i64>>,
     took: Duration,
@@ -223,7 +223,7 @@ impl StepRun<'_, '_, '_> {
                 Err(why) => Ok(skipped(why)),
             },
             What::Sleep(time) => {
-                let wake = Instant::now() + *time;
+                let wake = self.guest.now() + *time;
                 self.guest.sleep(wake.min(self.deadline))?;
                 if wake > self.deadline {
                     return Ok(Done::TimedOut(Overdue::Sleep));

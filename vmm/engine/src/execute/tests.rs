@@ -12,8 +12,8 @@ use crate::{event::Tampered, guest::questions::SAMPLES};
 use board::wire::{Answer, Blame, Command, Evidence, LogRecord, Notice, Question, Spec};
 use plan::{Bind, Call, Op, Operand, PlanStep, Role, Source, Watch, What};
 use protocol::{Action, Arg, Door, FromAgent, Outcome, Reply, Request, Stream};
-use stand_in::{LONG, STANDING, StandIn, events, outcome, returned, why};
-use std::os::unix::net::UnixStream;
+use stand_in::{LONG, STANDING, StandIn, events, events_by, outcome, returned, why};
+use std::{os::unix::net::UnixStream, thread, time::Instant};
 
 fn call(role: Role, nr: u64, args: Vec<Operand>) -> Op {
     Op { role, what: Call { door: Door::Syscall64, nr, args }.into() }
@@ -441,8 +441,7 @@ fn a_caller_that_gives_up_is_obeyed_soon() {
     let stop = || start.elapsed() > Duration::from_millis(200);
     let link = Link::new(ours).unwrap();
     let plan = one_call();
-    let converse =
-        Converse { plan: &plan, way: Way::Boot(None), note: None, start, stop: &stop, sink: &mut |_| {} };
+    let converse = Converse { plan: &plan, way: Way::Boot(None), note: None, stop: &stop, sink: &mut |_| {} };
     let end = converse.with(link, &mut || (Blame::Host, String::new()));
     assert!(matches!(end, Err(EngineError::Interrupted)));
     assert!(start.elapsed() < Duration::from_secs(2));

@@ -7,10 +7,13 @@ use super::{
 use crate::event::{Event, Tampered};
 use board::wire::{Command, LogRecord, Question};
 use protocol::{Action, Request};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A panicked kernel still prints its last words after the line that says so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// So often it is looked for more of them.
+const OFTEN: Duration = Duration::from_millis(20);
 
 /// A kernel writes a record in microseconds; the processor at it may have to wait for one of this machine's.
 const WRITES: Duration = Duration::from_secs(2);
@@ -37,24 +40,27 @@ impl Guest<'_> {
     /// The same of a guest that is well: none of its records keeps others back for long, as one would that is never
     /// finished.
     pub(crate) fn read_whole_log(&mut self) -> Result<(), Halt> {
-        let end = Instant::now() + WRITES;
+        let end = self.now() + WRITES;
         loop {
             self.read_log()?;
             match self.kept_back.filter(|id| self.told_of != Some(*id)) {
                 None => return Ok(()),
-                Some(id) if Instant::now() >= end => {
+                Some(id) if self.now() >= end => {
                     self.told_of = Some(id);
                     self.tell(Event::Tampered(Tampered::KeptBack));
                     return Ok(());
                 }
-                Some(_) => self.sleep(Instant::now() + LOOK_AGAIN)?,
+                Some(_) => {
+                    let again = self.now() + LOOK_AGAIN;
+                    self.sleep(again)?;
+                }
             }
         }
     }
 
     pub(super) fn request_log(&mut self, unfinished: bool) {
         if self.reading_log.is_none() && self.began.is_some() {
-            self.log_read = Instant::now();
+            self.log_read = self.now();
             self.reading_log = Some(self.send_question(Question::ReadLog { unfinished }));
         }
     }
@@ -62,12 +68,12 @@ impl Guest<'_> {
     /// Reads on until the panic's report is complete, or the machine is gone.
     pub(super) fn last_words(&mut self) {
         self.last_words_read = true;
-        let end = Instant::now() + LAST_WORDS;
-        while Instant::now() < end && self.ended.is_none() {
-            if Instant::now() >= self.log_read + Duration::from_millis(20) {
+        let end = self.now() + LAST_WORDS;
+        while self.now() < end && self.ended.is_none() {
+            if self.now() >= self.log_read + OFTEN {
                 self.request_log(false);
             }
-            if self.turn(end.min(Instant::now() + Duration::from_millis(20))).is_err() {
+            if self.turn(OFTEN).is_err() {
                 break;
             }
         }
@@ -83,7 +89,7 @@ impl Guest<'_> {
         // A few bytes, which make a frame; it puts nothing anywhere.
         let nothing = Request { id, action: Action::Place(Vec::new()) };
         self.send(&Command::Control(protocol::encode(&nothing).unwrap_or_default()));
-        let end = Instant::now() + LIFE;
+        let end = self.now() + LIFE;
         while let Ok(Some(reply)) = self.until(end, |guest| guest.replies.pop()) {
             if reply.id == id {
                 return self.tell(Event::Tampered(Tampered::Panic));

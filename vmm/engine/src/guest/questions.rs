@@ -5,7 +5,7 @@ use crate::event::Event;
 use board::wire::{Answer, Command, Expected, Explanation, MOST_ADDRESSES, Question, Sighting, VcpuStanding};
 use plan::Watch;
 use protocol::Action;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// When time is up, the vCPUs are looked at so many times.
 pub(crate) const SAMPLES: usize = 5;
@@ -104,7 +104,7 @@ impl Guest<'_> {
         limit: Duration,
         mut wanted: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<Option<T>, Halt> {
-        self.heard = Instant::now();
+        self.heard = self.now();
         loop {
             let heard = self.heard;
             let found = self.until(heard + limit, &mut wanted)?;
@@ -132,7 +132,8 @@ impl Guest<'_> {
         let mut rounds = Vec::new();
         for _ in 0..SAMPLES {
             rounds.push(self.standing()?.ok_or_else(|| silent("a question where the vCPUs stand"))?);
-            self.sleep(Instant::now() + Duration::from_millis(20))?;
+            let again = self.now() + Duration::from_millis(20);
+            self.sleep(again)?;
         }
         Ok(rounds)
     }

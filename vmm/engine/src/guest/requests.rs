@@ -1,10 +1,10 @@
 //! What the agent is asked, and what it answers.
 
-use super::{Guest, Halt, bad_agent};
+use super::{Guest, Halt, Moment, bad_agent};
 use crate::output::Output;
 use board::wire::{ByteCounts, CONTROL_PIECE, Child, Command, Still};
 use protocol::{Action, Outcome, Request};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a killed process may take to be gone; its memory has to be given back.
 const DYING: Duration = Duration::from_secs(3);
@@ -17,7 +17,7 @@ const AGENT: &str = "init";
 
 impl Guest<'_> {
     /// Has the agent do something; `None` at the deadline, or before it once the step's task waits for itself.
-    pub(crate) fn ask(&mut self, action: Action, deadline: Instant) -> Result<Option<(Outcome, u64)>, Halt> {
+    pub(crate) fn ask(&mut self, action: Action, deadline: Moment) -> Result<Option<(Outcome, u64)>, Halt> {
         self.next_id += 1;
         let id = self.next_id;
         self.requested = id;
@@ -35,7 +35,7 @@ impl Guest<'_> {
         }
         let mut before = None;
         loop {
-            let look = deadline.min(Instant::now() + LOOK_EVERY);
+            let look = deadline.min(self.now() + LOOK_EVERY);
             match self.until(look, |guest| guest.replies.pop())? {
                 Some(reply) if reply.id == id => return Ok(Some((reply.outcome, reply.nanos))),
                 Some(reply) => {
@@ -62,7 +62,8 @@ impl Guest<'_> {
         let end = Request { id: self.next_id, action: Action::End { request } };
         // A few bytes, which make a frame.
         self.send(&Command::Control(protocol::encode(&end).unwrap_or_default()));
-        match self.until(Instant::now() + DYING, |guest| guest.replies.pop())? {
+        let deadline = self.now() + DYING;
+        match self.until(deadline, |guest| guest.replies.pop())? {
             Some(reply) if reply.id == request => Ok(true),
             Some(reply) => {
                 Err(bad_agent(format!("a reply to request {}, when {request} was ended", reply.id)))

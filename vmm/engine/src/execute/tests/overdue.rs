@@ -25,6 +25,36 @@ fn a_step_without_an_answer_ends_the_run_in_its_time_even_in_a_flood() {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
+/// A step with this limit, of which the first output is held for so long, and which is answered so long after that came.
+fn held(limit: u64, hold: u64, answer: u64) -> Vec<Event> {
+    let mut plan = one_call();
+    plan.steps[0].timeout = Duration::from_millis(limit);
+    let reader = |event: &Event| {
+        if matches!(event, Event::Console(_)) {
+            thread::sleep(Duration::from_millis(hold));
+        }
+    };
+    events_by(&plan, reader, |machine| {
+        machine.boot();
+        let id = machine.request().unwrap().id;
+        machine.notice(Notice::Console(b"x".to_vec()));
+        thread::sleep(Duration::from_millis(answer));
+        machine.reply(id, returned(0));
+        while machine.request().is_some() {}
+    })
+}
+
+#[test]
+fn an_answer_that_was_there_in_time_counts_though_it_is_read_later() {
+    assert!(matches!(outcome(&held(200, 500, 0), 0), StepOutcome::Returned { .. }));
+}
+
+#[test]
+fn time_in_which_whoever_reads_the_output_holds_it_is_not_the_guests() {
+    assert!(matches!(outcome(&held(1000, 1500, 2000), 0), StepOutcome::Returned { .. }));
+    assert!(matches!(outcome(&held(300, 1500, 2500), 0), StepOutcome::Ended { .. }));
+}
+
 #[test]
 fn what_takes_too_long_is_ended_with_its_output_and_the_run_goes_on() {
     let run = What::Run { argv: vec!["/bin/yes".into()], env: vec![], stdin: Default::default(), user: None };

@@ -6,7 +6,7 @@ use board::wire::{
     VcpuStanding,
 };
 use protocol::{Action, Frames, FromAgent, Hello, Link as Call, Made, Outcome, Reply, Request};
-use std::{collections::VecDeque, os::unix::net::UnixStream, thread};
+use std::{collections::VecDeque, os::unix::net::UnixStream, thread, time::Instant};
 
 /// Longer than anything here takes unless something hangs.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -228,12 +228,24 @@ pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Lin
 
 /// Runs a plan against a stand-in and gives back every event.
 pub fn events(plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> Vec<Event> {
+    events_by(plan, |_| {}, stand_in)
+}
+
+/// The same for somebody who does something at each event.
+pub fn events_by(
+    plan: &Plan,
+    mut takes: impl FnMut(&Event),
+    stand_in: impl FnOnce(&mut StandIn) + Send,
+) -> Vec<Event> {
     let mut events = Vec::new();
     with(stand_in, |link| {
         let mut words = || (Blame::Unknown, "found dead".to_owned());
-        let sink = &mut |event| events.push(event);
+        let sink = &mut |event| {
+            takes(&event);
+            events.push(event);
+        };
         let way = Way::Boot(None);
-        let converse = Converse { plan, way, note: None, start: Instant::now(), stop: &|| false, sink };
+        let converse = Converse { plan, way, note: None, stop: &|| false, sink };
         converse.with(link, &mut words).unwrap();
     });
     events

@@ -33,8 +33,7 @@ fn about() -> About {
 fn carried_out(way: Way, plan: &Plan, stand_in: impl FnOnce(&mut StandIn) + Send) -> (Vec<Event>, End) {
     let mut events = Vec::new();
     let sink = &mut |event| events.push(event);
-    let start = Instant::now();
-    let converse = Converse { plan, way, note: None, start, stop: &|| false, sink };
+    let converse = Converse { plan, way, note: None, stop: &|| false, sink };
     let end = stand_in::with(stand_in, |link| {
         converse.with(link, &mut || (Blame::Unknown, "found dead".to_owned())).unwrap()
     });

@@ -2,6 +2,7 @@
 //! at a deadline, at the end of the machine, at a panic of its kernel, or when the user has enough.
 
 mod clock;
+mod held_back;
 mod log;
 pub(super) mod questions;
 mod requests;
@@ -12,6 +13,7 @@ use crate::output::Output;
 use board::wire::{About, Answer, Blame, ByteCounts, Code, Command, EndReason, Evidence, Notice};
 use clock::Clock;
 pub(super) use clock::Moment;
+use held_back::HeldBack;
 use log::{is_farewell, is_panic};
 use protocol::{Frames, FromAgent, Hello, Reply};
 use questions::ANSWER;
@@ -59,7 +61,7 @@ pub(super) struct Guest<'a> {
     /// What is known of the saved machine that this one started from.
     restored: Option<Box<About>>,
     /// Events that are told once the guest is known to run.
-    held_back: Option<Vec<Event>>,
+    held_back: Option<HeldBack>,
     /// What the program of the request under way has printed, both streams.
     printed: [Output; 2],
     printed_bytes: ByteCounts,
@@ -147,12 +149,13 @@ impl<'a> Guest<'a> {
 
     /// Keeps events for later.
     pub(super) fn hold_back(&mut self) {
-        self.held_back = Some(Vec::new());
+        self.held_back = Some(HeldBack::default());
     }
 
     /// Tells what was kept, and keeps no more.
     pub(super) fn let_go(&mut self) {
-        self.held_back.take().into_iter().flatten().for_each(|event| (self.sink)(event));
+        let events = self.held_back.take().map(HeldBack::into_events).unwrap_or_default();
+        events.into_iter().for_each(|event| (self.sink)(event));
     }
 
     /// By the clock that deadlines go by.
@@ -268,7 +271,13 @@ impl<'a> Guest<'a> {
     /// Takes in one notice at the most; says whether one came.
     fn turn(&mut self, wait: Duration) -> Result<bool, Halt> {
         match self.link.receive(Instant::now() + wait) {
-            Ok(Some(notice)) => self.take(notice).map(|()| true),
+            Ok(Some(notice)) => {
+                self.take(notice)?;
+                match self.held_back.as_ref().and_then(HeldBack::overflow) {
+                    Some(why) => Err(Halt::Unusable(why)),
+                    None => Ok(true),
+                }
+            }
             Ok(None) => Ok(false),
             // Who wants it to stop may have ended its process first, as a terminal does with all of a group.
             Err(LinkError::Closed) if (self.stop)() => Err(Halt::Interrupted),

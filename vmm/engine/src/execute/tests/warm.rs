@@ -104,6 +104,13 @@ fn of_a_saved_machine_that_does_not_run_nothing_is_told() {
     assert!(why.contains("Panicked") && damaged, "{why}");
     let (why, _) = unusable(|machine| machine.notice(Notice::Restored(Box::new(about()))));
     assert!(why.contains("found dead"), "{why}");
+    // It floods its console instead of answering.
+    let flood = unusable(|machine| {
+        machine.notice(Notice::Restored(Box::new(about())));
+        (0..32).for_each(|_| machine.notice(Notice::Console(vec![b'x'; 64 << 10])));
+        machine.request();
+    });
+    assert_eq!(flood, ("its guest says more than 1 MiB before it answers".to_owned(), true));
     // This machine can't give it what a boot may not need: that says nothing against what is saved.
     let refused = unusable(|machine| {
         let reason = EndReason::host("can't get 4096 MiB of guest memory");

@@ -4,6 +4,7 @@ use super::case::Settled;
 use super::check;
 use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
+use super::left_out::LeftOut;
 use super::reason::Reason;
 use super::subtests::Subtest;
 use super::tampered::Tampered;
@@ -40,6 +41,8 @@ pub enum Judged {
     Call(String, Box<SeenCall>),
     /// The guest wrote this to its console.
     Console(Vec<u8>),
+    /// So much of the last three came here, and nobody had room for it.
+    LeftOut(LeftOut),
     /// The last: the verdict.
     Ended(Box<RunReport>),
     /// After the last attempt: what the scenario came to.

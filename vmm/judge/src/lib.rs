@@ -18,6 +18,7 @@ pub mod fixture;
 mod ignored;
 mod judge;
 mod judged;
+mod left_out;
 mod names;
 mod needs;
 mod noted;
@@ -54,6 +55,7 @@ pub use judged::{
     SyscallRow, Taint,
 };
 pub use ktap::Outcome;
+pub use left_out::LeftOut;
 pub use names::Names;
 pub use reason::{Reason, Unmet};
 pub use subtests::{Place, Subtest};

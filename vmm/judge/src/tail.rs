@@ -42,6 +42,12 @@ impl BoundedLog {
         self.tail.push_back(record);
     }
 
+    /// So many lines came that nobody had room for.
+    pub fn leave_out(&mut self, lines: u64) {
+        self.dropped = self.dropped.saturating_add(lines);
+        self.next_seq = self.next_seq.saturating_add(lines);
+    }
+
     /// All lines that are left.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &LogRecord> {
         self.head.iter().chain(&self.tail)
@@ -115,5 +121,17 @@ mod tests {
         assert_eq!(log.iter().next().map(|line| line.seq), Some(0));
         assert_eq!(log.newest(2).iter().map(|line| line.seq).collect::<Vec<_>>(), [100_005, 100_006]);
         assert!(log.iter().all(|line| line.text.len() <= LINE));
+        // Those that others left out are not lost.
+        log.leave_out(10);
+        let text = String::new();
+        log.push(&LogRecord {
+            seq: 100_017,
+            time: Duration::ZERO,
+            level: 6,
+            user: false,
+            caller: None,
+            text,
+        });
+        assert_eq!((log.dropped(), log.lost()), (95_011, 7));
     }
 }

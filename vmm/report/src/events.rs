@@ -7,7 +7,7 @@ use crate::{
     record::Session,
     target::{self, Target},
 };
-use judge::{Began, Judged};
+use judge::{Began, Judged, LeftOut};
 use serde_json::{Value, json};
 use std::{
     fs::{File, OpenOptions},
@@ -87,6 +87,9 @@ impl Reporter for Events {
                 json!({ "event": "call", "text": crate::trace::call(name, seen), "result": crate::trace::result(seen) })
             }
             Judged::Console(bytes) => json!({ "event": "console", "text": String::from_utf8_lossy(bytes) }),
+            Judged::LeftOut(LeftOut { console_bytes, log_lines, calls }) => {
+                json!({ "event": "left-out", "console_bytes": console_bytes, "log_lines": log_lines, "calls": calls })
+            }
             Judged::Ended(report) => {
                 let findings: Vec<Value> = report.findings.iter().map(crate::json::finding).collect();
                 let calls: Vec<Value> = report.syscalls.iter().map(crate::json::call).collect();

@@ -211,6 +211,11 @@ impl Run {
                 }
                 return false;
             }
+            Judged::LeftOut(left_out) => {
+                self.log.leave_out(left_out.log_lines);
+                self.untold += left_out.calls;
+                return false;
+            }
             Judged::Began(_) | Judged::StepBegan(_) | Judged::Console(_) => return false,
         }
         true

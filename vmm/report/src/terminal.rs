@@ -388,6 +388,10 @@ impl Reporter for Terminal {
                 let text = format!("{who}{} = {}", trace::call(name, seen), trace::result(seen));
                 writeln!(self.out, "      {}", self.paint(FAINT, &text))?;
             }
+            Judged::LeftOut(left_out) => {
+                let why = "no room while others were told; `-j 1` leaves nothing out";
+                self.head("warning", &format!("left out: {left_out} ({why})"))?;
+            }
             Judged::StepBegan(_) => self.logged.clear(),
             // A line more than is shown tells that there is one.
             Judged::Log(record, Some(_))

@@ -3,17 +3,54 @@
 use super::{Case, Policy, Quarantine, Ran, attempt};
 use crate::Session;
 use base::progress;
-use judge::Judged;
+use judge::{Judged, LeftOut};
 use report::{Reporter, Reporters};
 use std::{
     collections::BTreeMap,
     io,
     sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
 };
+
+/// So many bytes wait to be told of what guests make as often as they like. A case may wait for its turn as long as those
+/// before it run, and for whoever reads what is told.
+const ROOM: usize = 64 << 20;
+
+/// How much of that waits, of which case.
+#[derive(Default)]
+struct Waiting {
+    of: BTreeMap<usize, usize>,
+    all: usize,
+}
+
+impl Waiting {
+    /// Whether there is room for more of a case. None takes more than it leaves to the others.
+    fn takes(&mut self, index: usize, bytes: usize) -> bool {
+        let own = self.of.entry(index).or_default();
+        let fits = *own + bytes <= ROOM.saturating_sub(self.all);
+        if fits {
+            *own += bytes;
+            self.all += bytes;
+        }
+        fits
+    }
+
+    /// So much of it was told.
+    fn told(&mut self, index: usize, bytes: usize) {
+        if let Some(own) = self.of.get_mut(&index) {
+            *own -= bytes;
+            self.all -= bytes;
+        }
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a case has to say.
 enum Word {
@@ -22,16 +59,42 @@ enum Word {
     Ran(Option<Box<Ran>>),
 }
 
-/// Passes on what happens in a case.
+/// Passes on what happens in a case, without waiting for anybody: a guest's time would go by.
 struct Forward {
     index: usize,
     to: mpsc::Sender<(usize, Word)>,
+    waiting: Arc<Mutex<Waiting>>,
+    /// What there was no room for since the last word.
+    left_out: LeftOut,
+}
+
+impl Forward {
+    fn new(index: usize, to: &mpsc::Sender<(usize, Word)>, waiting: &Arc<Mutex<Waiting>>) -> Self {
+        Self { index, to: to.clone(), waiting: waiting.clone(), left_out: LeftOut::default() }
+    }
+
+    fn say(&self, judged: Judged) {
+        // Whoever listens does so to the end.
+        let _ = self.to.send((self.index, Word::Judged(Box::new(judged))));
+    }
 }
 
 impl Reporter for Forward {
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
-        // Whoever listens does so to the end.
-        let _ = self.to.send((self.index, Word::Judged(Box::new(judged.clone()))));
+        match judged.bulk() {
+            // What is left out is one piece.
+            Some(bytes) if !self.left_out.is_nothing() || !lock(&self.waiting).takes(self.index, bytes) => {
+                self.left_out.count(judged);
+            }
+            Some(_) => self.say(judged.clone()),
+            None => {
+                let left_out = std::mem::take(&mut self.left_out);
+                if !left_out.is_nothing() {
+                    self.say(Judged::LeftOut(left_out));
+                }
+                self.say(judged.clone());
+            }
+        }
         Ok(())
     }
 }
@@ -48,15 +111,16 @@ pub(super) fn run(
     progress::share();
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (to, from) = mpsc::channel();
+    let waiting = Arc::<Mutex<Waiting>>::default();
     thread::scope(|scope| {
         for mut session in sessions {
-            let (to, next, over) = (to.clone(), &next, &over);
+            let (to, waiting, next, over) = (to.clone(), waiting.clone(), &next, &over);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(index) else { break };
                     let mut reporters = Reporters::default();
-                    reporters.add(Forward { index, to: to.clone() });
+                    reporters.add(Forward::new(index, &to, &waiting));
                     let more = index + 1 < cases.len();
                     let ran = attempt(&mut session, case, policy, quarantine, more, &mut reporters);
                     if ran.as_ref().is_some_and(|ran| ran.settled.is_interrupted()) {
@@ -67,9 +131,10 @@ pub(super) fn run(
             });
         }
         drop(to);
-        in_order(from, |_, word| match word {
+        in_order(from, |index, word| match word {
             Word::Judged(judged) => {
                 reporters.tell(&judged);
+                judged.bulk().into_iter().for_each(|bytes| lock(&waiting).told(index, bytes));
                 false
             }
             Word::Ran(ran) => {
@@ -135,6 +200,34 @@ mod tests {
         to.send((1, "b")).unwrap();
         to.send((0, "c")).unwrap();
         assert_eq!(sees.recv(), Ok("c"));
+    }
+
+    #[test]
+    fn a_flood_that_waits_leaves_room_for_others_and_it_is_said_what_was_left_out() {
+        let (to, from) = mpsc::channel();
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let case = |index| Forward::new(index, &to, &waiting);
+        let console = Judged::Console(vec![b'x'; 1 << 20]);
+        let (mut flood, mut other) = (case(1), case(2));
+        (0..ROOM >> 20).for_each(|_| flood.event(&console).unwrap());
+        other.event(&console).unwrap();
+        [&mut flood, &mut other].into_iter().for_each(|case| case.event(&Judged::StepBegan(0)).unwrap());
+        let mut told = BTreeMap::<usize, Vec<Judged>>::new();
+        for (index, word) in from.try_iter() {
+            let Word::Judged(judged) = word else { panic!("nobody has run") };
+            told.entry(index).or_default().push(*judged);
+        }
+        assert_eq!(told[&2], [console.clone(), Judged::StepBegan(0)]);
+        let [kept @ .., Judged::LeftOut(left_out), Judged::StepBegan(0)] = &told[&1][..] else {
+            panic!("{} words", told[&1].len())
+        };
+        assert!(kept.len() <= ROOM >> 21, "{}", kept.len());
+        let whole = (kept.len() << 20) as u64 + left_out.console_bytes;
+        assert_eq!(whole, ROOM as u64);
+        // What was told makes room.
+        kept.iter().for_each(|judged| lock(&waiting).told(1, judged.bulk().unwrap()));
+        flood.event(&console).unwrap();
+        assert_eq!(from.try_iter().count(), 1);
     }
 
     #[test]

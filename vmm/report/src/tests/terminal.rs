@@ -52,6 +52,21 @@ fn where_a_guest_began_is_said_and_what_was_wrong_with_what_was_saved() {
 }
 
 #[test]
+fn what_was_left_out_is_said_and_is_not_lost() {
+    let scenario = scenario(SYSCALL);
+    let mut all = judged(&scenario, &good_run(&scenario));
+    let left_out = judge::LeftOut { console_bytes: 0, log_lines: 7, calls: 3 };
+    all.insert(all.len() - 1, Judged::LeftOut(left_out));
+    let text = shown(&all, false);
+    assert!(
+        text.contains("warning   left out: 7 lines of the kernel's log, 3 traced calls (no room"),
+        "{text}"
+    );
+    let json = written(&all);
+    assert_eq!((&json["log_lines_dropped"], &json["trace_calls_dropped"]), (&7.into(), &3.into()));
+}
+
+#[test]
 fn calls_that_are_not_told_apart_are_in_the_verdicts_line() {
     let scenario = scenario(SYSCALL);
     let mut events = good_run(&scenario);

@@ -15,11 +15,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// So many bytes of a run are of what its guest makes as often as it likes, and one line more. Of all that it makes later it is
+/// only said at the end how much it was.
+const ROOM: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
 /// Writes lines of JSON.
 pub struct Events {
     out: File,
     path: PathBuf,
     scenario: String,
+    /// In bytes, what the guest of this run made as often as it liked.
+    bulk: usize,
+    left_out: LeftOut,
     passed: usize,
     ended: usize,
 }
@@ -37,12 +44,22 @@ impl Events {
                 .map_err(cannot)?,
             Target::Stream(path) => target::opened(&path).map_err(cannot)?,
         };
-        Ok(Self { out, path: path.to_owned(), scenario: String::new(), passed: 0, ended: 0 })
+        Ok(Self {
+            out,
+            path: path.to_owned(),
+            scenario: String::new(),
+            bulk: 0,
+            left_out: LeftOut::default(),
+            passed: 0,
+            ended: 0,
+        })
     }
 
-    fn tell(&mut self, value: &Value) -> io::Result<()> {
+    /// Says how long the line was.
+    fn tell(&mut self, value: &Value) -> io::Result<usize> {
         // In one piece: whoever follows never sees half a line.
-        let written = target::write_all(&mut self.out, format!("{value}\n").as_bytes());
+        let line = format!("{value}\n");
+        let written = target::write_all(&mut self.out, line.as_bytes()).map(|()| line.len());
         written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 }
@@ -57,10 +74,22 @@ pub fn aborted(session: &Session) -> String {
 impl Reporter for Events {
     fn begin(&mut self, all: &[Began]) -> io::Result<()> {
         let scenarios: Vec<String> = all.iter().map(|began| began.path.display().to_string()).collect();
-        self.tell(&json!({ "event": "planned", "schema": 1, "scenarios": scenarios }))
+        self.tell(&json!({ "event": "planned", "schema": 1, "scenarios": scenarios })).map(drop)
     }
 
     fn event(&mut self, judged: &Judged) -> io::Result<()> {
+        let is_bulk = judged.bulk().is_some();
+        if is_bulk && self.bulk >= ROOM {
+            self.left_out.count(judged);
+            return Ok(());
+        }
+        if let Judged::Ended(_) = judged {
+            self.bulk = 0;
+            let left_out = std::mem::take(&mut self.left_out);
+            if !left_out.is_nothing() {
+                self.event(&Judged::LeftOut(left_out))?;
+            }
+        }
         let mut value = match judged {
             Judged::Began(began) => {
                 self.scenario = began.path.display().to_string();
@@ -103,11 +132,13 @@ impl Reporter for Events {
             Judged::Modules(..) => return Ok(()),
         };
         value["scenario"] = self.scenario.as_str().into();
-        self.tell(&value)
+        let length = self.tell(&value)?;
+        self.bulk += if is_bulk { length } else { 0 };
+        Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {
         let (passed, ended) = (self.passed, self.ended);
-        self.tell(&json!({ "event": "finished", "ended": ended, "passed": passed }))
+        self.tell(&json!({ "event": "finished", "ended": ended, "passed": passed })).map(drop)
     }
 }

@@ -321,6 +321,34 @@ fn a_former_report_of_a_run_that_never_began_is_replaced_and_nothing_else_is() {
 }
 
 #[test]
+fn events_of_a_guest_that_writes_without_end_have_a_bound_and_say_what_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    let mut events = crate::events::Events::create(&path).unwrap();
+    let scenario = scenario(SYSCALL);
+    let run = judged(&scenario, &good_run(&scenario));
+    let (end, before) = run.split_last().unwrap();
+    let flood = vec![Judged::Console(vec![b'x'; 1000]); 1000];
+    // As well in the next run.
+    for run in [&flood[..], &[]] {
+        before.iter().chain(run).chain([end]).for_each(|judged| events.event(judged).unwrap());
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.len() < 200_000, "{}", text.len());
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |what: &str| lines.iter().filter(|line| line["event"] == what).collect::<Vec<_>>();
+    let told = of("console").len();
+    assert!((50..100).contains(&told), "{told}");
+    let [left_out] = of("left-out")[..] else { panic!("{text}") };
+    assert_eq!(left_out["console_bytes"], 1000 * (1000 - told));
+    let places: Vec<usize> = (0..lines.len())
+        .filter(|at| ["left-out", "ended"].contains(&lines[*at]["event"].as_str().unwrap()))
+        .collect();
+    assert_eq!(places[0] + 1, places[1], "before the end");
+}
+
+#[test]
 fn events_of_a_pipe_without_a_reader_are_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");

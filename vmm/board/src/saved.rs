@@ -21,7 +21,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempDir;
 use trap::SeenModules;
@@ -33,7 +33,7 @@ const STATE: &str = "state";
 const MEMORY: &str = "memory";
 /// Folders in the making begin like this.
 const MAKING: &str = ".making-";
-/// One that is so old has nobody any more: the harness waits a minute for it.
+/// One that is so old has nobody any more: the harness waits some minutes for it.
 const ABANDONED: Duration = Duration::from_secs(900);
 
 /// A state begins with this, its checksum and its length.
@@ -99,15 +99,16 @@ impl Files {
         Ok(Self { state: create(STATE)?, memory: create(MEMORY)? })
     }
 
-    /// Writes a machine.
+    /// Writes a machine, unless that takes longer than until then.
     pub(crate) fn write(
         &mut self,
         about: About,
         identity: u64,
         machine: MachineState,
         memory: &Memory,
+        until: Instant,
     ) -> io::Result<()> {
-        let kept = saved::store(memory, &self.memory)?;
+        let kept = saved::store(memory, &self.memory, until)?;
         let stamp = Stamp::of(&self.memory)?;
         let saved = Saved { about, identity, machine, memory: kept, stamp };
         self.state.write_all(&encode(&saved))
@@ -232,7 +233,8 @@ mod tests {
         };
         let making = prepare(folder).unwrap();
         let mut files = Files::create(making.path()).unwrap();
-        files.write(About::default(), 42, machine, &memory).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        files.write(About::default(), 42, machine, &memory, until).unwrap();
         commit(&making, folder).unwrap();
     }
 

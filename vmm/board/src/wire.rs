@@ -116,6 +116,9 @@ pub enum Command {
 /// So many bytes for the control port fit into a command.
 pub const CONTROL_PIECE: usize = 1 << 20;
 
+/// A disk that takes longer than this to take a machine is none to save it on.
+pub const SAVING: Duration = Duration::from_secs(60);
+
 /// So many addresses are looked at for one question: what is said of each may be long.
 pub const MOST_ADDRESSES: usize = 8192;
 
@@ -166,7 +169,8 @@ pub enum Question {
     Pause,
     /// Let them run on: [`Answer::Done`].
     Resume,
-    /// Save the machine, which is this, as it is now: [`Answer::Done`]. The guest is held meanwhile.
+    /// Save the machine, which is this, as it is now: [`Answer::Done`]. The guest is held meanwhile, so it is given up where
+    /// writing takes longer than [`SAVING`].
     Save(Box<About>),
     /// Go back to where the saved machine was that this one started from: [`Answer::Reset`]. For one that rests; it runs
     /// then. What had been told by then is told again.

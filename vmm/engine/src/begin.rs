@@ -8,7 +8,7 @@ use crate::{
     guest::{Guest, Halt, Moment},
 };
 use board::saved;
-use board::wire::{About, Answer, Blame, EndReason, Question, Spec, VcpuStanding};
+use board::wire::{About, Answer, Blame, EndReason, Question, SAVING, Spec, VcpuStanding};
 use plan::{Plan, Warm, luggage::Luggage};
 use protocol::{Action, Frames, Hello, Outcome};
 use std::{
@@ -24,8 +24,8 @@ pub(super) const WAKE: Duration = Duration::from_secs(10);
 /// Starting from a saved machine may take a look at all of its memory.
 const RESTORE: Duration = Duration::from_secs(60);
 
-/// Writing it all to a slow disk.
-const SAVE: Duration = Duration::from_secs(60);
+/// Who has not given saving up by then hangs in it.
+const SAVE: Duration = if cfg!(test) { Duration::from_secs(1) } else { SAVING.saturating_mul(2) };
 
 /// How a guest comes to be where its run begins.
 pub(super) enum Way<'w> {
@@ -156,13 +156,20 @@ fn save(
     wake(guest)?;
     let Ok(greeting) = protocol::encode(hello) else { return Ok(Err("its hello is too long".to_owned())) };
     let about = Box::new(About { greeting, cold, ..warm.about.clone() });
-    Ok(match guest.question_within(Question::Save(about), SAVE)? {
+    match guest.question_within(Question::Save(about), SAVE)? {
         Some(Answer::Done(Ok(()))) => {
-            saved::commit(making, &warm.folder.join(&warm.key)).map_err(|error| error.to_string())
+            let saved = saved::commit(making, &warm.folder.join(&warm.key));
+            Ok(saved.map_err(|error| error.to_string()))
         }
-        Some(Answer::Done(Err(why))) => Err(why),
-        _ => Err(format!("that took more than {} s", SAVE.as_secs())),
-    })
+        Some(Answer::Done(Err(why))) => Ok(Err(why)),
+        // It does nothing else meanwhile.
+        _ => Err(Halt::Ended(RunEnd::Machine(EndReason::host(format!(
+            "saving the machine in {} has not come to an end in {} s: look whether that disk works, or use `--cold`, which saves none",
+            warm.folder.display(),
+            SAVE.as_secs()
+        ))))
+        .into()),
+    }
 }
 
 fn go_on(

@@ -105,8 +105,8 @@ impl Checksum {
 /// Writes a guest's memory to an empty file. Nothing may write to it meanwhile.
 ///
 /// # Errors
-/// The file system has no more room, for instance; the file is then of no use.
-pub fn store(memory: &Memory, file: &File) -> io::Result<KeptMemory> {
+/// The file system has no more room, for instance, or it takes longer than until then (`TimedOut`); the file is then of no use.
+pub fn store(memory: &Memory, file: &File, until: Instant) -> io::Result<KeptMemory> {
     let length: u64 = memory.iter().map(GuestMemoryRegion::len).sum();
     file.set_len(length)?;
     let (mut extents, mut sum) = (Vec::<(u32, u32)>::new(), Checksum::default());
@@ -118,6 +118,9 @@ pub fn store(memory: &Memory, file: &File) -> io::Result<KeptMemory> {
             range.clone().step_by(PIECE).map(|at| (at, (range.end - at).min(PIECE as u64) as usize))
         });
         for (at, length) in pieces {
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let piece = &mut bytes[..length];
             memory
                 .read_slice(piece, GuestAddress(region.start_addr().0 + at))
@@ -337,6 +340,10 @@ mod tests {
         vec![byte; PAGE]
     }
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     /// Memory with something here and there, in a file.
     fn stored() -> (File, KeptMemory) {
         let memory = create_memory(32).unwrap();
@@ -344,7 +351,7 @@ mod tests {
             memory.write_slice(&page(byte), GuestAddress(at * PAGE as u64)).unwrap();
         }
         let file = tempfile::tempfile().unwrap();
-        let kept = store(&memory, &file).unwrap();
+        let kept = store(&memory, &file, later()).unwrap();
         (file, kept)
     }
 
@@ -362,6 +369,14 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_takes_too_long_is_given_up() {
+        let memory = create_memory(32).unwrap();
+        memory.write_slice(&page(1), GuestAddress(0)).unwrap();
+        let error = store(&memory, &tempfile::tempfile().unwrap(), Instant::now()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
     fn a_byte_that_changed_and_a_file_that_was_cut_are_noticed() {
         let (file, kept) = stored();
         file.write_all_at(&[7], 300 * PAGE as u64 + 5).unwrap();
@@ -372,7 +387,7 @@ mod tests {
         // A hole at the end that is not there leaves the content as it is.
         let memory = create_memory(32).unwrap();
         let file = tempfile::tempfile().unwrap();
-        let kept = store(&memory, &file).unwrap();
+        let kept = store(&memory, &file, later()).unwrap();
         file.set_len(1 << 20).unwrap();
         assert!(!kept.is_in(&file).unwrap());
     }

@@ -5,10 +5,11 @@ use crate::{
     evidence,
     saved::{self, MachineState, Saved},
     vcpus::Life,
-    wire::{About, EndReason, Evidence, Notice, Reports, Reset},
+    wire::{About, EndReason, Evidence, Notice, Reports, Reset, SAVING},
 };
 use machine::saved::{Original, PutBack, plain_copy};
 use std::{
+    io::ErrorKind,
     sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -71,7 +72,13 @@ impl Machine {
             taint: self.taint,
             told: self.outbox.told().ok_or("the guest has said more by then than is kept")?,
         };
-        files.write(about, self.identity, machine, &self.memory).map_err(|error| error.to_string())
+        let written = files.write(about, self.identity, machine, &self.memory, Instant::now() + SAVING);
+        written.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => {
+                format!("writing it takes more than {} s; `--cold` saves none", SAVING.as_secs())
+            }
+            _ => error.to_string(),
+        })
     }
 
     /// Puts everything but memory into the state of the saved machine. The vCPUs are held.

@@ -28,6 +28,8 @@ pub struct StandIn {
     pub counted: Vec<Vec<SyscallCount>>,
     /// The record of the log that keeps back others.
     pub keeps_back: Option<u64>,
+    /// What comes of saving it, if anything does.
+    pub saves: Option<Result<(), String>>,
     /// What is asked for in one request, and what came of it.
     pub chain: Option<Chain>,
 }
@@ -146,8 +148,11 @@ impl StandIn {
                     std::mem::take(&mut self.early).into_iter().for_each(|notice| self.notice(notice));
                     let answer = match question {
                         Question::ReadLog { .. } => {
-                            let records = self.log.drain(..).collect();
-                            self.notice(Notice::Log(records));
+                            let records: Vec<LogRecord> = self.log.drain(..).collect();
+                            // As a machine process does, which has no lines to tell then.
+                            if !records.is_empty() {
+                                self.notice(Notice::Log(records));
+                            }
                             Answer::LogRead { keeps_back: self.keeps_back }
                         }
                         Question::Sample => Answer::Standing(vec![STANDING]),
@@ -165,8 +170,11 @@ impl StandIn {
                         | Question::Untrap
                         | Question::Follow { .. }
                         | Question::Pause
-                        | Question::Resume
-                        | Question::Save(_) => Answer::Done(Ok(())),
+                        | Question::Resume => Answer::Done(Ok(())),
+                        Question::Save(_) => match self.saves.clone() {
+                            Some(saved) => Answer::Done(saved),
+                            None => continue,
+                        },
                         Question::Reset { .. } => Answer::Reset(Ok(Default::default())),
                     };
                     self.notice(Notice::Answer { id, answer });
@@ -219,6 +227,7 @@ pub fn with<T>(stand_in: impl FnOnce(&mut StandIn) + Send, what: impl FnOnce(Lin
                 expected: None,
                 counted: Vec::new(),
                 keeps_back: None,
+                saves: Some(Ok(())),
                 chain: None,
             });
         });

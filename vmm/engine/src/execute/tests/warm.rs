@@ -128,6 +128,33 @@ fn of_a_saved_machine_that_does_not_run_nothing_is_told() {
 }
 
 #[test]
+fn a_disk_too_slow_to_save_on_is_said_and_one_that_hangs_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Warm { folder: folder.path().join("machines"), ..warm() };
+    let plan = Plan { warm: Some(made.clone()), ..one_call() };
+    let run = |saves: Option<Result<(), String>>| {
+        carried_out(Way::Boot(Some(&made)), &plan, |machine| {
+            machine.saves = saves;
+            machine.boot();
+            while let Some(Request { id, .. }) = machine.request() {
+                machine.reply(id, returned(0));
+            }
+        })
+        .0
+    };
+    let events = run(Some(Err("writing it takes more than 60 s".to_owned())));
+    let [Event::Booted(booted), ..] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(booted.start, Start::Booted { saved: None });
+    assert!(booted.notes[0].ends_with("machines: writing it takes more than 60 s"), "{:?}", booted.notes);
+    assert_eq!(*why(&events), RunEnd::Completed);
+    let events = run(None);
+    let RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why }) = why(&events) else {
+        panic!("{events:?}")
+    };
+    assert!(why.contains("/machines has not come to an end in 1 s"), "{why}");
+}
+
+#[test]
 fn who_wants_a_machine_compared_hears_of_the_difference() {
     let wanted = Warm { verify: true, ..warm() };
     let plan = Plan { warm: Some(wanted.clone()), ..one_call() };

@@ -195,6 +195,8 @@ impl Session {
             the_rest(scenario, kernel, self.options.trace.as_deref(), &self.cache)?;
         if self.options.starts == Starts::Warm && warm::may(scenario) {
             let (session, reset, keep) = (self.number, self.healthy, self.more);
+            // An emulated host has its machines inside, and one processor wherever it runs.
+            let warm = if matches!(self.host, Some(Host::Kvm(_))) { warm::here(warm) } else { warm };
             plan.warm = Some(Warm { session, reset, keep, verify: self.options.verify_reset, ..warm });
         }
         tell(&judge.kernel(kernel, names));

@@ -38,8 +38,7 @@ pub(super) fn fitting(
     let mut sum = blake3::Hasher::new();
     parts.iter().for_each(|part| _ = sum.update(format!("{part}\n").as_bytes()));
     sum.update(base);
-    let mut key = sum.finalize().to_hex().to_string();
-    key.truncate(32);
+    let key = key(&sum);
     let about = About {
         release: kernel.release.clone().unwrap_or_default(),
         kernel: kernel.hash.clone(),
@@ -50,6 +49,31 @@ pub(super) fn fitting(
     };
     let folder = cache.place(Kind::Machine, "");
     Ok(Warm { folder, key, about, session: 0, reset: false, keep: false, verify: false })
+}
+
+fn key(sum: &blake3::Hasher) -> String {
+    let mut key = sum.finalize().to_hex().to_string();
+    key.truncate(32);
+    key
+}
+
+/// The one for this machine's own KVM: no processor has a use for what another saved, and no KVM. Where unlike machines have one
+/// home, each keeps its own by this; whether it really fits is looked at where it runs all the same.
+pub(super) fn here(warm: Warm) -> Warm {
+    // Who can't read them has the name that all others have who can't.
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    on(warm, &read("/proc/cpuinfo"), &read("/proc/version"))
+}
+
+fn on(warm: Warm, processors: &str, kernel: &str) -> Warm {
+    // All that tells of the kind of a processor; the rest is each one's own, or of the moment.
+    const KIND: [&str; 5] = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+    let is_kind = |line: &&str| line.split_once(':').is_some_and(|(name, _)| KIND.contains(&name.trim_end()));
+    let first = processors.lines().take_while(|line| !line.is_empty()).filter(is_kind);
+    let mut sum = blake3::Hasher::new();
+    let lines = [&*warm.key].into_iter().chain(first).chain(kernel.lines());
+    lines.for_each(|line| _ = sum.update(format!("{line}\n").as_bytes()));
+    Warm { key: key(&sum), ..warm }
 }
 
 /// What make goes by, and the inode.
@@ -139,5 +163,30 @@ mod tests {
         assert_eq!(keys.len(), all, "two of them have one machine");
         fs::remove_file(&file).unwrap();
         assert!(key(&machine, &kernel, b"base").is_err());
+    }
+
+    #[test]
+    fn unlike_machines_with_one_home_have_names_of_their_own_and_one_machine_always_the_same() {
+        let key = |processors: &str, kernel: &str| {
+            let warm = Warm {
+                folder: "/machines".into(),
+                key: "0123".into(),
+                about: About::default(),
+                session: 0,
+                reset: false,
+                keep: false,
+                verify: false,
+            };
+            on(warm, processors, kernel).key
+        };
+        let processor = |model: u32, mhz: u32| {
+            let one = format!("processor\t: 0\nmodel\t\t: {model}\ncpu MHz\t\t: {mhz}\nflags\t\t: fpu svm\n");
+            format!("{one}\n{}", one.replace("fpu", "fpu vme"))
+        };
+        let first = key(&processor(2, 2596), "Linux version 6.18");
+        assert_eq!((first.len(), &first), (32, &key(&processor(2, 3100), "Linux version 6.18")));
+        assert_ne!(first, key(&processor(3, 2596), "Linux version 6.18"));
+        assert_ne!(first, key(&processor(2, 2596), "Linux version 6.19"));
+        assert_ne!(first, key(&processor(2, 2596).replace("fpu svm", "fpu"), "Linux version 6.18"));
     }
 }

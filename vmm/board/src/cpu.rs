@@ -1,11 +1,13 @@
 //! The thread of one vCPU.
 
+mod entries;
+
 use crate::guard::Guarded;
-use crate::wire::{Blame, EndReason, EntryWrite, VcpuStanding};
+use crate::wire::{Blame, EndReason, EntryWrite, Tampering, VcpuStanding};
+use entries::{Entries, Written};
 use machine::{
     Bus, Controls, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
-    state::VcpuState,
-    x86::{EFER, INTERRUPT_FLAG, SYSCALL_ENABLE},
+    state::VcpuState, x86::INTERRUPT_FLAG,
 };
 use std::{
     collections::BTreeMap,
@@ -30,7 +32,7 @@ pub enum Ask {
     /// Follow one of them.
     Walk { order: Box<WalkOrder>, done: Sender<Result<(), String>> },
     /// What decides what your code may do?
-    Controls(Sender<Option<(u8, Controls)>>),
+    Govern(Sender<Option<Governed>>),
     /// Writes to these pages go there.
     Guard(Guarded),
     /// Does the guest still need the breakpoints that it had?
@@ -47,6 +49,15 @@ pub enum Ask {
     Go { done: Sender<Result<(), String>> },
     /// End.
     Stop,
+}
+
+/// What decides what a vCPU's code may do.
+pub struct Governed {
+    /// Which vCPU.
+    pub vcpu: u8,
+    pub controls: Controls,
+    /// Of the registers of its entries, those that hold what nobody has written to them.
+    pub strays: Vec<Tampering>,
 }
 
 /// What breakpoints are there for.
@@ -127,6 +138,7 @@ pub struct Cpu {
     own: Option<OwnBreakpoints>,
     exits: BTreeMap<&'static str, u64>,
     exits_until_ready: Option<BTreeMap<&'static str, u64>>,
+    entries: Entries,
     entry_writes: Vec<EntryWrite>,
     guarded: Option<Guarded>,
     guest_breakpoint_lost: bool,
@@ -181,6 +193,7 @@ impl Cpu {
             own: None,
             exits: BTreeMap::new(),
             exits_until_ready: None,
+            entries: Entries::default(),
             entry_writes: Vec::new(),
             guarded: None,
             guest_breakpoint_lost: false,
@@ -320,26 +333,22 @@ impl Cpu {
         self.guest_breakpoint_lost |= self.own.as_ref().is_some_and(|own| own.left_out(&*self.vcpu) > 0);
     }
 
-    /// Does what the guest wanted to an entry point's register, and follows it there. What moved is noted: a
-    /// processor that comes up sets its registers for the first time, or to what they were. Some registers hold fewer bits
-    /// than are written, and that depends on whether KVM or the processor did the write: it is the same either way.
+    /// Does what the guest wanted to an entry point's register, and follows it there. What moved is noted.
     fn write_entry(&mut self, msr: u32, value: u64) -> Result<(), TrapError> {
-        let (from, rip) = (self.vcpu.msr(msr)?, self.vcpu.registers()?.rip);
-        if !self.vcpu.set_msr(msr, value)? {
+        let written = self.entries.write(self.index, &mut *self.vcpu, msr, value)?;
+        if let Written::Refused = written {
             self.vcpu.refuse_msr();
             return Ok(());
         }
-        let to = self.vcpu.msr(msr)?;
         if let Some(Watch::Trap(trap)) = &mut self.watch {
             trap.moved(&mut *self.vcpu)?;
         }
-        // Without this bit no breakpoint sees what user space asks for. The others change with paging and with floating point.
-        let gone = from & !to & SYSCALL_ENABLE != 0;
-        let moved = if msr == EFER { gone } else { from != 0 && from != to && from != value };
         // The filter stays from one plan to the next, which may not want anything watched.
-        let watched = self.watch.is_some();
-        if watched && moved && self.entry_writes.len() < MOST_ENTRY_WRITES {
-            self.entry_writes.push(EntryWrite { vcpu: self.index, msr, from, to, rip });
+        if let Written::Moved(write) = written
+            && self.watch.is_some()
+            && self.entry_writes.len() < MOST_ENTRY_WRITES
+        {
+            self.entry_writes.push(write);
         }
         Ok(())
     }
@@ -363,8 +372,10 @@ impl Cpu {
                 Ok(Ask::Trap { order, done }) => {
                     drop(done.send(self.trap(*order).map_err(|error| error.to_string())))
                 }
-                Ok(Ask::Controls(to)) => {
-                    let _ = to.send(self.vcpu.controls().ok().map(|controls| (self.index, controls)));
+                Ok(Ask::Govern(to)) => {
+                    let (vcpu, controls) = (self.index, self.vcpu.controls().ok());
+                    let strays = self.entries.strays(vcpu, &*self.vcpu);
+                    let _ = to.send(controls.map(|controls| Governed { vcpu, controls, strays }));
                 }
                 Ok(Ask::Guard(guarded)) => {
                     let set = self.vcpu.set_breakpoints(Subscriber::Guard, &guarded.breakpoints());
@@ -416,6 +427,7 @@ impl Cpu {
     }
 
     fn trap(&mut self, order: Order) -> Result<(), TrapError> {
+        self.entries = Entries::of(&*self.vcpu)?;
         self.follow_guest(&order.space, order.landmarks.symbol("arch_install_hw_breakpoint"))?;
         self.watch = Some(Watch::Trap(Box::new(SyscallTrap::arm(&mut *self.vcpu, order)?)));
         self.note_shared();
@@ -437,7 +449,7 @@ impl Cpu {
     }
 
     fn untrap(&mut self) -> Result<(), machine::Error> {
-        (self.watch, self.own) = (None, None);
+        (self.watch, self.own, self.entries) = (None, None, Entries::default());
         // Without any of ours the guest's own work as they are.
         self.vcpu.set_breakpoints(Subscriber::Guest, &[])?;
         self.vcpu.set_breakpoints(Subscriber::Guard, &[])?;

@@ -1,5 +1,8 @@
 //! The run loop against a vCPU that plays what it is told.
 
+#[path = "cpu/entries_test.rs"]
+mod entries;
+
 use super::*;
 use crate::{
     vcpus::{Life, Vcpus, all_did},
@@ -9,7 +12,7 @@ use machine::{
     AddressSpace, Breakpoint, Breakpoints, BusDevice, Condition, Need, SLOTS, Space, Standing, create_memory,
     state::VcpuState,
     x86::{
-        CSTAR, LSTAR, SYSENTER_EIP,
+        CSTAR, LSTAR,
         debug::{DR6_IDLE, SINGLE_STEP},
     },
 };
@@ -302,51 +305,6 @@ fn an_end_says_whose_doing_it_was() {
     }
     let (triple, _) = Scripted::new([Play::Shutdown]);
     assert_eq!(play(triple, []).end.blame(), Blame::Guest);
-}
-
-#[test]
-fn an_entry_that_no_register_can_hold_is_the_guests_fault_as_on_hardware() {
-    let (mut scripted, done) =
-        Scripted::new([Play::WriteMsr(LSTAR, 0x1234_5678_9abc_def0), Play::WriteMsr(LSTAR, ENTRY + 16)]);
-    scripted.msrs.insert(LSTAR, ENTRY);
-    let remains = play(scripted, [counting()]);
-    assert_eq!(remains.end, EndReason::Stopped);
-    assert_eq!(done.lock().unwrap().refused, 1);
-    // The valid one was done, and is told.
-    let moved = EntryWrite { vcpu: 3, msr: LSTAR, from: ENTRY, to: ENTRY + 16, rip: 0 };
-    assert_eq!(remains.entry_writes, [moved]);
-}
-
-#[test]
-fn where_nothing_is_watched_an_entry_may_move() {
-    let (mut scripted, _) = Scripted::new([Play::WriteMsr(LSTAR, ENTRY + 16)]);
-    scripted.msrs.insert(LSTAR, ENTRY);
-    assert_eq!(play(scripted, []).entry_writes, []);
-}
-
-#[test]
-fn a_register_that_keeps_fewer_bits_has_not_moved_when_it_is_written_again() {
-    // As AMD's processors keep SYSENTER_EIP.
-    let writes = [Play::WriteMsr(SYSENTER_EIP, ENTRY), Play::WriteMsr(SYSENTER_EIP, ENTRY)];
-    let (mut scripted, _) = Scripted::new(writes);
-    scripted.width = 32;
-    assert_eq!(play(scripted, [counting()]).entry_writes, []);
-    // The processor itself has written all of it before.
-    let (mut scripted, _) = Scripted::new([Play::WriteMsr(SYSENTER_EIP, ENTRY)]);
-    scripted.msrs.insert(SYSENTER_EIP, ENTRY);
-    scripted.width = 32;
-    assert_eq!(play(scripted, [counting()]).entry_writes, []);
-    let (mut scripted, _) =
-        Scripted::new([Play::WriteMsr(SYSENTER_EIP, ENTRY), Play::WriteMsr(SYSENTER_EIP, ENTRY + 1)]);
-    scripted.width = 32;
-    assert_eq!(play(scripted, [counting()]).entry_writes.len(), 1);
-}
-
-#[test]
-fn writes_without_end_are_kept_up_to_a_number() {
-    let writes = (1..1000).map(|at| Play::WriteMsr(LSTAR, ENTRY + at));
-    let (scripted, _) = Scripted::new(writes);
-    assert_eq!(play(scripted, [counting()]).entry_writes.len(), MOST_ENTRY_WRITES);
 }
 
 #[test]

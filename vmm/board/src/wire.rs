@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 pub use trap::{
     ByteCounts, Caller, Child, Code, Difference, Digest, Door, Exit, Expected, Function, Key, Landmarks,
-    LogRecord, Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest,
+    LogRecord, Oddity, Origin, PAGE, Sight, Sighting, Sleeper, Still, Stop, Walk, digest, entry_name,
 };
 
 /// What machine to build and boot.

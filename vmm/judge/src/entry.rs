@@ -47,16 +47,9 @@ impl fmt::Display for Named {
 
 impl fmt::Display for EntryWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.msr {
-            0xc000_0080 => f.write_str("MSR_EFER")?,
-            0xc000_0081 => f.write_str("MSR_STAR")?,
-            0xc000_0082 => f.write_str("MSR_LSTAR")?,
-            0xc000_0083 => f.write_str("MSR_CSTAR")?,
-            0xc000_0084 => f.write_str("MSR_SYSCALL_MASK")?,
-            0x174 => f.write_str("MSR_IA32_SYSENTER_CS")?,
-            0x175 => f.write_str("MSR_IA32_SYSENTER_ESP")?,
-            0x176 => f.write_str("MSR_IA32_SYSENTER_EIP")?,
-            other => write!(f, "MSR {other:#x}")?,
+        match board::wire::entry_name(self.msr) {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "MSR {:#x}", self.msr)?,
         }
         let Self { vcpu, from, to, by, .. } = self;
         write!(f, " of vCPU {vcpu} from {from} to {to}, by the instruction at {by}")

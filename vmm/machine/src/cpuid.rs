@@ -38,13 +38,32 @@ pub(crate) fn for_vcpu(kvm: &Kvm, index: u8, count: u8) -> Result<CpuId> {
                     _ => (0, 0, level),
                 };
             }
-            // FRED (EAX bit 17) would give system calls an entry that is not in MSR_LSTAR, and nobody
-            // could count them there; LKGS (bit 18) comes with it.
-            (7, 1) => entry.eax &= !(1 << 17 | 1 << 18),
             _ => {}
         }
+        withhold(entry);
     }
     Ok(cpuid)
+}
+
+/// Takes away what would lead past those who watch a guest: entries for system calls that nobody knows of, and processors of its own. Of
+/// those VMLOAD and VM exits change the registers of the entry, VMRUN takes breakpoints away, and nested tables put other text behind an address.
+/// (AMD64 architecture, volume 3, appendix E.3 and E.4; Intel SDM volume 2, "CPUID".)
+fn withhold(entry: &mut kvm_cpuid_entry2) {
+    const VMX: u32 = 1 << 5;
+    const SMX: u32 = 1 << 6;
+    const SVM: u32 = 1 << 2;
+    const SKINIT: u32 = 1 << 12;
+    const FRED: u32 = 1 << 17;
+    const LKGS: u32 = 1 << 18;
+    match (entry.function, entry.index) {
+        (1, _) => entry.ecx &= !(VMX | SMX),
+        // MSR_LSTAR is not where FRED enters; LKGS comes with it.
+        (7, 1) => entry.eax &= !(FRED | LKGS),
+        (0x8000_0001, _) => entry.ecx &= !(SVM | SKINIT),
+        // What SVM can do.
+        (0x8000_000a, _) => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
+        _ => {}
+    }
 }
 
 /// What the hypervisor says of itself begins here, with its name and the last leaf that there is
@@ -65,6 +84,29 @@ pub(crate) fn tell_tsc_khz(cpuid: &mut CpuId, khz: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_has_no_processors_of_its_own_and_no_unknown_entry() {
+        let left = |function, index| {
+            let all = u32::MAX;
+            let mut entry = kvm_cpuid_entry2 {
+                function,
+                index,
+                eax: all,
+                ebx: all,
+                ecx: all,
+                edx: all,
+                ..Default::default()
+            };
+            withhold(&mut entry);
+            [entry.eax, entry.ebx, entry.ecx, entry.edx].map(|register| !register)
+        };
+        assert_eq!(left(1, 0), [0, 0, 1 << 5 | 1 << 6, 0]);
+        assert_eq!(left(7, 1), [1 << 17 | 1 << 18, 0, 0, 0]);
+        assert_eq!(left(0x8000_0001, 0), [0, 0, 1 << 2 | 1 << 12, 0]);
+        assert_eq!(left(0x8000_000a, 0), [u32::MAX; 4]);
+        assert_eq!([left(7, 0), left(0x8000_0008, 0)], [[0; 4]; 2]);
+    }
 
     #[test]
     fn the_counters_speed_is_told_behind_the_hypervisors_own_leaves() {

@@ -17,6 +17,12 @@ pub const SYSENTER_EIP: u32 = 0x176;
 pub const EFER: u32 = 0xc000_0080;
 /// EFER.SCE.
 pub const SYSCALL_ENABLE: u64 = 1;
+/// EFER.LME.
+pub const LONG_MODE_ENABLE: u64 = 1 << 8;
+/// All bits of EFER that a guest may set, if its processor has them: LMA, NXE, LMSLE, FFXSR, TCE and AIBRSE beside those. SVME (bit 12) is
+/// not among them, as no guest has virtual machines of its own.
+pub const EFER_BITS: u64 =
+    SYSCALL_ENABLE | LONG_MODE_ENABLE | 1 << 10 | 1 << 11 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 21;
 /// MSR_STAR (AMD64 architecture, volume 2, section 6.1.1).
 pub const STAR: u32 = 0xc000_0081;
 /// MSR_LSTAR (the same section).

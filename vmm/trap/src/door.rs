@@ -25,6 +25,22 @@ pub enum Door {
 pub const ENTRY_MSRS: [u32; 8] =
     [EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK, SYSENTER[0], SYSENTER[1], SYSENTER_EIP];
 
+/// The name of one of [`ENTRY_MSRS`].
+pub fn entry_name(msr: u32) -> Option<&'static str> {
+    const NAMES: [&str; 8] = [
+        "MSR_EFER",
+        "MSR_STAR",
+        "MSR_LSTAR",
+        "MSR_CSTAR",
+        "MSR_SYSCALL_MASK",
+        "MSR_IA32_SYSENTER_CS",
+        "MSR_IA32_SYSENTER_ESP",
+        "MSR_IA32_SYSENTER_EIP",
+    ];
+    let index = ENTRY_MSRS.iter().position(|known| *known == msr)?;
+    Some(NAMES[index])
+}
+
 /// What CSTAR leads to in a kernel that serves no 32-bit calls (arch/x86/entry/entry_64.S): `syscall` fails there. Before 6.8 it had
 /// the other name.
 const LOCKED: [&str; 2] = ["entry_SYSCALL32_ignore", "ignore_sysret"];

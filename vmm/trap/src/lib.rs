@@ -27,7 +27,7 @@ mod witness;
 pub use agent_text::AgentText;
 pub use bytes::ByteCounts;
 pub use code::{Code, Digest, Key, PAGE, digest};
-pub use door::{Door, ENTRY_MSRS, Place};
+pub use door::{Door, ENTRY_MSRS, Place, entry_name};
 pub use kernel::{Child, KernelState, SLEEPING_FUNCTIONS, SeenModules, Sleeper, Still};
 pub use landmarks::{Function, Landmarks, SYMBOLS};
 pub use oddity::Oddity;

@@ -2,7 +2,7 @@
 
 use super::{BUDGET, Machine};
 use crate::{
-    cpu::Ask,
+    cpu::{Ask, Governed},
     guard::Guard,
     vcpus::{Life, all_did},
     wire::{GuardOrder, Notice, Tampering},
@@ -25,8 +25,8 @@ impl Machine {
             return Ok(());
         }
         let space = self.space.as_ref().ok_or("the kernel comes without symbols")?;
-        let controls = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten();
-        let now = controls.map(|(_, now)| now).find(Controls::paging);
+        let governed = self.vcpus.ask(Ask::Govern).into_iter().flatten().flatten();
+        let now = governed.map(|it| it.controls).find(Controls::paging);
         // Nobody is to write between the first look and the protection, for which memory is gone for a moment.
         let runs = self.vcpus.life() == Life::Running;
         self.vcpus.pause()?;
@@ -51,7 +51,8 @@ impl Machine {
 
     /// Tells what is not as it was.
     pub(super) fn compare(&mut self) {
-        let now: Vec<_> = self.vcpus.ask(Ask::Controls).into_iter().flatten().flatten().collect();
+        let governed: Vec<Governed> = self.vcpus.ask(Ask::Govern).into_iter().flatten().flatten().collect();
+        let now: Vec<_> = governed.iter().map(|it| (it.vcpu, it.controls)).collect();
         let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
         let writers = found.iter_mut().filter_map(|it| match it {
             Tampering::Code { rip, by, .. }
@@ -68,6 +69,7 @@ impl Machine {
             }
         }
         if self.guard.is_some() {
+            found.extend(governed.into_iter().filter(|it| it.controls.paging()).flat_map(|it| it.strays));
             found.extend(self.pairs.take().into_iter().map(Tampering::Odd));
             found.extend(self.agent_text.take().into_iter().map(|address| Tampering::Agent { address }));
             found.extend(self.log.changed().into_iter().map(|seq| Tampering::Record { seq }));

@@ -198,7 +198,9 @@ pub(crate) fn restore(fd: &VcpuFd, vm: &Vm, state: &VcpuState) -> Result<()> {
     fd.set_mp_state(state.mp).named("KVM_SET_MP_STATE")?;
     fd.set_regs(&state.registers).named("KVM_SET_REGS")?;
     // The local APIC's base and mode are among these, so its registers come later.
-    fd.set_sregs(&state.system).named("KVM_SET_SREGS")?;
+    for system in [flushing(&state.system), state.system] {
+        fd.set_sregs(&system).named("KVM_SET_SREGS")?;
+    }
     match &state.xsave {
         Some(region) => {
             let mut xsave = kvm_xsave::default();
@@ -226,6 +228,15 @@ pub(crate) fn restore(fd: &VcpuFd, vm: &Vm, state: &VcpuState) -> Result<()> {
     fd.set_vcpu_events(&state.events).named("KVM_SET_VCPU_EVENTS")
 }
 
+/// Registers that are others, so that KVM forgets translations when it gets the real ones: it keeps what the processor remembers of page
+/// tables where CR0, CR3, CR4 and EFER are as they were (`__set_sregs_common` of arch/x86/kvm/x86.c), and memory is another one now. All
+/// 64-bit processors have this bit.
+fn flushing(registers: &kvm_sregs) -> kvm_sregs {
+    /// CR4.PGE (AMD64 architecture, volume 2, section 3.1.3).
+    const GLOBAL_PAGES: u64 = 1 << 7;
+    kvm_sregs { cr4: registers.cr4 ^ GLOBAL_PAGES, ..*registers }
+}
+
 /// Those that take what they held: some are read-only, and hold it anyway.
 fn write_msrs(fd: &VcpuFd, msrs: Vec<&kvm_msr_entry>) -> Result<()> {
     let all: Vec<kvm_msr_entry> = msrs.into_iter().copied().collect();
@@ -241,6 +252,16 @@ fn write_msrs(fd: &VcpuFd, msrs: Vec<&kvm_msr_entry>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_before_the_real_registers_differs_in_what_makes_kvm_forget_translations() {
+        for cr4 in [0, 0xa0, 0x20] {
+            let real = kvm_sregs { cr0: 0x8005_0033, cr3: 0x1000, cr4, efer: 0xd01, ..Default::default() };
+            let other = flushing(&real);
+            assert_eq!(other.cr4 ^ cr4, 0x80);
+            assert_eq!(kvm_sregs { cr4, ..other }, real);
+        }
+    }
 
     #[test]
     fn of_a_segment_that_can_not_be_used_only_selector_and_base_count() {

@@ -8,10 +8,12 @@
 //! Variables in which the kernel counts its own troubles are looked at whenever the guest stops for a call, and the taint at each
 //! write to it as well, where a breakpoint is left for that. Everything else is compared when somebody asks.
 
+mod places;
 mod reports;
 
 use crate::wire::Tampering;
 use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need, holds};
+use places::{Content, Place, Places};
 use reports::{COUNT, TAINT, VARIABLES, Variable, Warnings};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,15 +35,6 @@ const TOP_ENTRIES: u64 = 512;
 /// The symbols that it goes by, beside those of [`trap::SYMBOLS`].
 const TEXT: (&str, &str) = ("_text", "_etext");
 const CONSTANTS: (&str, &str) = ("__start_rodata", "__end_rodata");
-/// Where the kernel patches its own text: `struct jump_entry` of include/linux/jump_label.h, `struct static_call_site` of
-/// include/linux/static_call_types.h; both begin with the place, relative to where that stands.
-const PATCH_TABLES: [(&str, &str, u64); 2] = [
-    ("__start___jump_table", "__stop___jump_table", 16),
-    ("__start_static_call_sites", "__stop_static_call_sites", 8),
-];
-/// What is patched there is no longer, in bytes (JMP32_INSN_SIZE and CALL_INSN_SIZE of arch/x86/include/asm/text-patching.h).
-const PATCH: u64 = 5;
-
 /// Bits of CR0: protection, write protection also for the kernel, paging (AMD64 architecture, volume 2, section 3.1.1).
 const CR0: u64 = 1 | 1 << 16 | 1 << 31;
 /// Bits of CR4: UMIP, SMEP, SMAP (section 3.1.3), which Linux pins itself (`cr4_pinned_mask`).
@@ -65,8 +58,8 @@ struct Inner {
     taint: Option<u64>,
     /// The kernel's text, as linked: nobody else patches it.
     text: Range<u64>,
-    /// Where it may be patched, as linked.
-    places: Vec<u64>,
+    /// Where it is patched.
+    places: Places,
     /// So it may everywhere.
     patches: bool,
     state: Mutex<State>,
@@ -81,8 +74,19 @@ struct State {
     copies: BTreeMap<u64, Vec<u8>>,
     /// Pages that a device has written to, which is told once.
     by_devices: BTreeSet<u64>,
+    /// Places that the kernel is about to patch, by their addresses.
+    begun: BTreeMap<u64, Begun>,
     variables: Vec<Variable>,
     warnings: Option<Warnings>,
+}
+
+/// A place that has a breakpoint until all the rest of its new instruction is written.
+struct Begun {
+    /// What stood there.
+    from: Vec<u8>,
+    /// What was written so far, and by which instruction at last.
+    to: Vec<u8>,
+    rip: u64,
 }
 
 impl Guarded {
@@ -100,17 +104,25 @@ impl Guarded {
         }
         let copy = state.copies.entry(page).or_insert_with(|| inner.page(page));
         // No write crosses a page.
-        let place = offset as usize..copy.len().min(offset as usize + data.len());
-        let from = copy[place.clone()].to_vec();
+        let bytes = offset as usize..copy.len().min(offset as usize + data.len());
+        let from = copy[bytes.clone()].to_vec();
+        let place =
+            inner.places.at(address, data.len() as u64).filter(|_| !gates && inner.text.contains(&rip));
+        // It may begin on the page before, or end on the next: the image lies in one piece.
+        let whole = |place: &Place| inner.bytes(physical - (address - place.at), place.length);
+        let before = place.map(whole);
         let wrote = inner.memory.write_slice(data, GuestAddress(physical)).is_ok();
         if from == data || from.len() != data.len() || !wrote {
             return true;
         }
-        copy[place].copy_from_slice(data);
-        if gates {
-            state.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 });
-        } else if !inner.may_patch(address, data.len() as u64, rip) {
-            state.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None });
+        copy[bytes].copy_from_slice(data);
+        match place.zip(before) {
+            _ if gates => state.note(Tampering::Gate { vcpu: 0, vector: (offset / GATE as u64) as u8 }),
+            _ if inner.may_patch(address, rip) => {}
+            Some((place, before)) => {
+                state.patch(&inner.places, place, Begun { from: before, to: whole(place), rip });
+            }
+            None => state.note(Tampering::Code { address, from, to: data.to_vec(), rip, by: None }),
         }
         true
     }
@@ -131,6 +143,17 @@ impl State {
     fn note(&mut self, what: Tampering) {
         if self.written.len() < MOST_TOLD && !self.written.contains(&what) {
             self.written.push(what);
+        }
+    }
+
+    /// The kernel has written to a place.
+    fn patch(&mut self, places: &Places, place: &Place, patch: Begun) {
+        let Begun { from, to, rip } = patch;
+        let from = self.begun.remove(&place.at).map_or(from, |begun| begun.from);
+        match places.content(place, &to) {
+            Content::Own => {}
+            Content::UnderWay => drop(self.begun.insert(place.at, Begun { from, to, rip })),
+            Content::Foreign => self.note(Tampering::Code { address: place.at, from, to, rip, by: None }),
         }
     }
 
@@ -162,8 +185,12 @@ impl Inner {
 
     /// A page of memory as it is.
     fn page(&self, page: u64) -> Vec<u8> {
-        let mut bytes = vec![0; PAGE as usize];
-        match self.memory.read_slice(&mut bytes, GuestAddress(page)) {
+        self.bytes(page, PAGE)
+    }
+
+    fn bytes(&self, at: u64, length: u64) -> Vec<u8> {
+        let mut bytes = vec![0; length as usize];
+        match self.memory.read_slice(&mut bytes, GuestAddress(at)) {
             Ok(()) => bytes,
             Err(_) => Vec::new(),
         }
@@ -185,15 +212,9 @@ impl Inner {
         }
     }
 
-    /// Whether the instruction at `rip` may write there: it is the kernel's own.
-    fn may_patch(&self, address: u64, length: u64, rip: u64) -> bool {
-        let next = self.places.partition_point(|place| *place + PATCH <= address);
-        let is_place = || {
-            let place = self.places.get(next);
-            place.is_some_and(|place| *place <= address && address + length <= place + PATCH)
-        };
-        let everywhere = self.patches && self.text.contains(&address);
-        self.text.contains(&rip) && (everywhere || is_place())
+    /// Whether the instruction at `rip` may write there whatever it wants: it is the kernel's own.
+    fn may_patch(&self, address: u64, rip: u64) -> bool {
+        self.patches && self.text.contains(&address) && self.text.contains(&rip)
     }
 }
 
@@ -225,10 +246,6 @@ impl Guard {
         let pages = [text()?, constants()?].into_iter().flat_map(pages).take(MOST_PAGES as usize);
         let pages: BTreeMap<u64, u64> =
             pages.filter_map(|at| Some((space.translate(GuestVirtualAddress(at))?.0, at))).collect();
-        let tables =
-            PATCH_TABLES.into_iter().filter_map(|(start, end, size)| Some((range((start, end))?, size)));
-        let mut places: Vec<u64> = tables.flat_map(|(table, size)| places(space, &table, size)).collect();
-        places.sort_unstable();
         // Linux has the table in a page of its own (`idt_table` of arch/x86/kernel/idt.c).
         let whole = now.filter(|now| now.idt.0 % PAGE == 0 && usize::from(now.idt.1) == GATE * GATES - 1);
         let gates = whole.and_then(|now| Some(space.translate(GuestVirtualAddress(now.idt.0))?.0));
@@ -241,6 +258,7 @@ impl Guard {
         let linked = text()?;
         let base = space.translate(GuestVirtualAddress(linked.start))?.0;
         let whole = linked.start..landmarks.symbol("_end").unwrap_or(constants()?.end);
+        let places = Places::of(space, landmarks, linked.clone());
         let inner = Inner { memory, pages, gates, taint, text: linked.clone(), places, patches, state };
         inner.know_what_was_written();
         let guarded = Guarded(Arc::new(inner));
@@ -277,6 +295,18 @@ impl Guard {
             }
         }
         pieces
+    }
+
+    /// Whether the kernel is in the middle of something that would be wrong if it stayed so.
+    pub fn is_under_way(&self) -> bool {
+        !self.guarded.0.state().begun.is_empty()
+    }
+
+    /// What it has not come to the end of, though it had time for that; told once.
+    pub fn overdue(&self) -> Vec<Tampering> {
+        let begun = std::mem::take(&mut self.guarded.0.state().begun);
+        let code = |(address, Begun { from, to, rip })| Tampering::Code { address, from, to, rip, by: None };
+        begun.into_iter().map(code).collect()
     }
 
     /// What is not as it was. `now` are the registers of the vCPUs that answered.
@@ -385,21 +415,6 @@ fn top_index(address: u64) -> u64 {
 fn pages(range: Range<u64>) -> impl Iterator<Item = u64> {
     let first = range.start.next_multiple_of(PAGE);
     (first..range.end & !(PAGE - 1)).step_by(PAGE as usize)
-}
-
-/// The places that a table names.
-fn places(space: &AddressSpace, table: &Range<u64>, size: u64) -> Vec<u64> {
-    let length = table.end.saturating_sub(table.start).min(16 << 20);
-    let mut bytes = vec![0; length as usize];
-    if space.read(GuestVirtualAddress(table.start), &mut bytes).is_none() {
-        return Vec::new();
-    }
-    let entry = |(at, entry): (u64, &[u8])| {
-        let distance = i32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
-        at.wrapping_add_signed(distance.into())
-    };
-    let starts = (table.start..).step_by(size as usize);
-    starts.zip(bytes.chunks_exact(size as usize)).map(entry).collect()
 }
 
 fn registers(vcpu: u8, before: &Controls, now: &Controls) -> Vec<Tampering> {

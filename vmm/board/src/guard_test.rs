@@ -10,6 +10,10 @@ const ROOT: u64 = 0x1000;
 /// One of the kernel's own instructions.
 const KERNEL: u64 = TEXT_AT + 8;
 
+/// What the jump label has.
+const NOTHING: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
+const JUMP: [u8; 5] = [0xe9, 0xbb, 0, 0, 0];
+
 /// A guest whose kernel has two pages of text, one of constants, and an interrupt table.
 fn memory() -> Memory {
     let memory = create_memory(2).unwrap();
@@ -40,9 +44,12 @@ fn landmarks() -> Landmarks {
 }
 
 fn guard(memory: &Memory, patches: bool) -> Guard {
-    // One jump label, at 0x40 of the text.
-    let distance = TEXT_AT.wrapping_add(0x40).wrapping_sub(CONSTANTS_AT + 0x100) as u32;
-    memory.write_obj(distance, GuestAddress(PLACE + 2 * PAGE + 0x100)).unwrap();
+    // One jump label, at 0x40 of the text, which leads to 0x100.
+    for (field, to) in [(0x100, TEXT_AT + 0x40), (0x104, TEXT_AT + 0x100)] {
+        let distance = to.wrapping_sub(CONSTANTS_AT + field) as u32;
+        memory.write_obj(distance, GuestAddress(PLACE + 2 * PAGE + field)).unwrap();
+    }
+    memory.write_slice(&NOTHING, GuestAddress(PLACE + 0x40)).unwrap();
     let space = AddressSpace::new(memory.clone(), ROOT, 0);
     all_is_loaded(memory);
     Guard::of(memory, &space, &landmarks(), patches, Some(controls())).unwrap()
@@ -70,7 +77,7 @@ fn writes_are_done_and_told_where_nobody_may_write() {
     // Nothing changes.
     assert!(guarded.write(PLACE + PAGE + 5, &[1, 2], 7));
     // A jump label, by the kernel, by others, and what is behind it.
-    assert!(guarded.write(PLACE + 0x40, &[9; 5], KERNEL));
+    assert!(guarded.write(PLACE + 0x40, &JUMP, KERNEL));
     assert!(guarded.write(PLACE + 0x40, &[8], 7));
     assert!(guarded.write(PLACE + 0x44, &[8; 2], KERNEL));
     assert_eq!(memory.read_obj::<u16>(GuestAddress(PLACE + PAGE + 5)).unwrap(), 0x201);
@@ -84,13 +91,49 @@ fn writes_are_done_and_told_where_nobody_may_write() {
     let told = guard.compare(&[]);
     let expected = [
         code(TEXT_AT + PAGE + 5, &[0, 0], &[1, 2], 7),
-        code(TEXT_AT + 0x40, &[9], &[8], 7),
-        code(TEXT_AT + 0x44, &[9, 0], &[8, 8], KERNEL),
+        code(TEXT_AT + 0x40, &[0xe9], &[8], 7),
+        code(TEXT_AT + 0x44, &[0, 0], &[8, 8], KERNEL),
     ];
     assert_eq!(told, expected);
     assert_eq!(guard.compare(&[]), [], "once");
     (0..200).for_each(|at| assert!(guarded.write(PLACE + 0x200 + at, &[1], 7)));
     assert_eq!(guard.compare(&[]).len(), MOST_TOLD);
+}
+
+#[test]
+fn what_the_kernel_is_about_to_patch_is_told_once_nobody_finishes_it() {
+    let memory = memory();
+    let mut guard = guard(&memory, false);
+    let guarded = guard.guarded();
+    let write = |at: u64, bytes: &[u8]| assert!(guarded.write(PLACE + 0x40 + at, bytes, KERNEL));
+    // As the kernel does it.
+    write(0, &[0xcc]);
+    assert!(guard.is_under_way());
+    write(1, &JUMP[1..]);
+    assert!(guard.is_under_way());
+    write(0, &JUMP[..1]);
+    assert!(!guard.is_under_way());
+    assert_eq!((guard.compare(&[]), guard.overdue()), (vec![], vec![]));
+    // It stays a breakpoint.
+    write(0, &[0xcc]);
+    assert_eq!(guard.compare(&[]), []);
+    let code = |from: &[u8], to: &[u8]| Tampering::Code {
+        address: TEXT_AT + 0x40,
+        from: from.to_vec(),
+        to: to.to_vec(),
+        rip: KERNEL,
+        by: None,
+    };
+    assert_eq!(guard.overdue(), [code(&JUMP, &[0xcc, 0xbb, 0, 0, 0])]);
+    assert_eq!(guard.overdue(), []);
+    // Another jump, though it is put back at once, in the kernel's own way.
+    write(0, &JUMP);
+    write(0, &[0xcc]);
+    write(1, &[0xbc]);
+    write(0, &[0xe9]);
+    write(1, &[0xbb]);
+    assert_eq!(guard.compare(&[]), [code(&JUMP, &[0xe9, 0xbc, 0, 0, 0])]);
+    assert!(!guard.is_under_way());
 }
 
 #[test]
@@ -183,7 +226,7 @@ fn a_device_that_writes_there_is_told() {
     let memory = memory();
     let mut guard = guard(&memory, false);
     // A page that the kernel has patched itself, too.
-    assert!(guard.guarded().write(PLACE + 0x40, &[9; 5], KERNEL));
+    assert!(guard.guarded().write(PLACE + 0x40, &JUMP, KERNEL));
     assert_eq!(guard.compare(&[]), []);
     memory.write_obj(1u8, GuestAddress(PLACE + 0x80)).unwrap();
     memory.write_obj(1u8, GuestAddress(PLACE + 2 * PAGE)).unwrap();

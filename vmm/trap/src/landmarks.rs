@@ -32,6 +32,8 @@ pub const SYMBOLS: &[&str] = &[
     "__stop___jump_table",
     "__start_static_call_sites",
     "__stop_static_call_sites",
+    "__static_call_text_start",
+    "__static_call_text_end",
     // Which of its warnings it gives but once.
     "__start___bug_table",
     "__stop___bug_table",

@@ -1,6 +1,6 @@
 //! What a machine process has looked at: system calls, and what has to stay as it is.
 
-use super::{BUDGET, Machine};
+use super::{BUDGET, FULL, Machine};
 use crate::{
     cpu::{Ask, Governed},
     guard::Guard,
@@ -8,8 +8,16 @@ use crate::{
     wire::{GuardOrder, Notice, Tampering},
 };
 use machine::{AddressSpace, Controls};
-use std::time::Instant;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 use trap::{Agent, AgentText, ENTRY_MSRS, KernelState, Order, Pairs, WalkOrder};
+
+/// The kernel comes to the end of a patch of its text within this time, many times over.
+const MOMENT: Duration = Duration::from_secs(1);
+/// So often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Machine {
     pub(super) fn follow(&self, returns_to: u64, nr: u64) -> Result<(), String> {
@@ -49,11 +57,26 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives the kernel time for what it has begun. What it does not come to the end of, nobody means to finish.
+    fn wait_for_the_kernel(&mut self) -> Vec<Tampering> {
+        let until = Instant::now() + MOMENT;
+        while self.vcpus.life() == Life::Running && self.guard.as_ref().is_some_and(Guard::is_under_way) {
+            if Instant::now() >= until {
+                return self.guard.as_ref().map(Guard::overdue).unwrap_or_default();
+            }
+            self.keep_up(FULL);
+            thread::sleep(LOOK_EVERY);
+        }
+        Vec::new()
+    }
+
     /// Tells what is not as it was.
     pub(super) fn compare(&mut self) {
+        let overdue = self.wait_for_the_kernel();
         let governed: Vec<Governed> = self.vcpus.ask(Ask::Govern).into_iter().flatten().flatten().collect();
         let now: Vec<_> = governed.iter().map(|it| (it.vcpu, it.controls)).collect();
         let mut found = self.guard.as_mut().map(|guard| guard.compare(&now)).unwrap_or_default();
+        found.extend(overdue);
         let writers = found.iter_mut().filter_map(|it| match it {
             Tampering::Code { rip, by, .. }
             | Tampering::Taint { rip: Some(rip), by, .. }

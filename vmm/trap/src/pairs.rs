@@ -7,7 +7,13 @@
 //!
 //! Only the 64-bit door has its returns seen, and only of kernels whose tasks are known something can be said.
 
+mod again;
+mod inside;
+
 use crate::{door::Door, oddity::Oddity, tally::Origin};
+use again::{End, Fate};
+pub(crate) use again::{Return, Site};
+use inside::{Inside, Task};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -51,8 +57,8 @@ pub(crate) struct Ids {
 pub(crate) enum Returned {
     /// It is not known which: it was there before counting began, or tasks are not known.
     Unknown,
-    /// This one, which entered as whose.
-    From(u64, Origin),
+    /// This one, which entered as whose, with this result.
+    From(u64, Origin, i64),
     /// It is made once more from its beginning (ERESTARTSYS of include/linux/errno.h).
     Again,
 }
@@ -89,57 +95,6 @@ struct Inner {
     blind: bool,
     /// The same of some other door.
     short: bool,
-}
-
-#[derive(Debug)]
-struct Task {
-    pid: u32,
-    /// Its process's number.
-    tgid: u32,
-    inside: Option<Inside>,
-    /// A call that it makes once more: its next one, if it is the same.
-    again: Option<Again>,
-}
-
-/// A call that a signal sent back to its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Again {
-    /// What it was counted as.
-    row: u64,
-    origin: Origin,
-    /// What enters next, unless by `restart_syscall`, and where that returns to.
-    nr: u64,
-    back: u64,
-}
-
-#[derive(Debug)]
-struct Inside {
-    nr: u64,
-    /// What it was counted as: the call that it was at first.
-    row: u64,
-    /// Where it returns to.
-    back: u64,
-    origin: Origin,
-    /// The agent forks.
-    forks: bool,
-    /// If it succeeds, it has reached into this process of the agent's.
-    reaches: Option<u32>,
-    /// The agent's own, of which nothing depends on what comes of it: its return may go by unseen.
-    quiet: bool,
-}
-
-impl Inside {
-    /// If it returns to its own `syscall`, of two bytes: its registers are as they were then (arch_do_signal_or_restart of
-    /// arch/x86/kernel/signal.c).
-    fn again(&self, back: u64) -> Option<Again> {
-        let Self { row, origin, nr, .. } = *self;
-        (back == self.back.wrapping_sub(2)).then_some(Again { row, origin, nr, back: self.back })
-    }
-
-    /// Whether its return is of interest, and will come.
-    fn is_awaited(&self) -> bool {
-        !self.quiet && !EXITS.contains(&self.nr)
-    }
 }
 
 impl Pairs {
@@ -246,14 +201,13 @@ impl Pairs {
         unknown && inner.agents.insert(ids.tgid)
     }
 
-    /// A call enters. `by_address` is whose it is if its address, `back`, tells the truth. Says whose it is, and whether it is a
-    /// new one.
+    /// A call enters. `by_address` is whose it is if its address tells the truth. Says whose it is, and whether it is a new one.
     pub(crate) fn entered(
         &self,
         ids: Option<Ids>,
         door: Door,
         nr: u64,
-        back: u64,
+        site: Site,
         by_address: Origin,
     ) -> (Origin, bool) {
         let mut guard = self.inner();
@@ -265,9 +219,9 @@ impl Pairs {
             return (origin, true);
         }
         let task = inner.tasks.get_mut(&ids.task).filter(|task| task.pid == ids.pid);
-        let again = task.and_then(|task| task.again.take()).filter(|again| {
-            again.origin == origin && again.back == back && (again.nr == nr || nr == RESTART)
-        });
+        let again = task.and_then(|task| task.again.take());
+        let fate = again.map(|again| again.fate(origin, nr, site));
+        let made = again.filter(|_| fate == Some(Fate::Made));
         let forks = origin != Origin::Program && FORKS.contains(&nr);
         if origin == Origin::Agent && EXECS.contains(&nr) && inner.mains.len() < MOST_TASKS {
             inner.mains.insert(ids.tgid, ids.task);
@@ -278,8 +232,8 @@ impl Pairs {
         }
         // Who executes a program is the agent's no more.
         let quiet = origin == Origin::Agent && !forks && !EXECS.contains(&nr);
-        let row = again.map_or(nr, |again| again.row);
-        let inside = Inside { nr, row, back, origin, forks, reaches: None, quiet };
+        let row = made.map_or(nr, |made| made.row);
+        let inside = Inside { nr, row, site, origin, forks, reaches: None, quiet };
         if inner.tasks.len() >= MOST_TASKS && !inner.tasks.contains_key(&ids.task) {
             inner.tasks.clear();
             inner.gone.clear();
@@ -288,12 +242,14 @@ impl Pairs {
         }
         inner.forking += usize::from(forks);
         inner.awaited += usize::from(inside.is_awaited());
-        let task = Task { pid: ids.pid, tgid: ids.tgid, inside: Some(inside), again: None };
+        let waiting = again.filter(|_| fate == Some(Fate::Waits));
+        let task = Task { stack: site.stack, inside: Some(inside), again: waiting, ..Task::outside(ids) };
         let before = inner.tasks.insert(ids.task, task);
-        if let Some(Task { pid, tgid, .. }) = &before
-            && (*pid, true) == (ids.pid, *tgid != ids.tgid)
-        {
-            inner.find(Oddity::Renumbered { pid: *tgid, now: ids.tgid });
+        if let Some(before) = before.as_ref().filter(|before| before.is_renumbered(ids, site)) {
+            inner.find(Oddity::Renumbered { pid: before.tgid, now: ids.tgid });
+        }
+        if let Some(again) = again.filter(|_| fate == Some(Fate::Dropped)) {
+            inner.find_untraced(Oddity::Unreturned { nr: again.row, pid: ids.tgid });
         }
         if let Some(Task { pid, inside: Some(inside), .. }) = before {
             inner.over(&inside);
@@ -302,7 +258,7 @@ impl Pairs {
                 inner.find(Oddity::Unreturned { nr: inside.nr, pid: ids.tgid });
             }
         }
-        (origin, again.is_none())
+        (origin, made.is_none())
     }
 
     /// The call that a program has just entered reaches into another process.
@@ -315,33 +271,51 @@ impl Pairs {
         }
     }
 
-    /// A call of the 64-bit door returns to `back`; `nr` is the number that was saved for the kernel.
-    pub(crate) fn returned(&self, ids: Option<Ids>, nr: u64, back: u64, result: i64) -> Returned {
+    /// A call of the 64-bit door returns; `nr` is the number that was saved for the kernel. `handler` reads what a signal's handler comes
+    /// back to whose frame is at this place of the user's stack.
+    pub(crate) fn returned(
+        &self,
+        ids: Option<Ids>,
+        nr: u64,
+        now: Return,
+        handler: impl Fn(u64) -> Option<Return>,
+    ) -> Returned {
         let mut guard = self.inner();
         let inner = &mut *guard;
         inner.returns = true;
         let Some(ids) = ids else { return Returned::Unknown };
         // Who executes a program from another thread has its process's number from then on (de_thread of fs/exec.c). Where a task has
         // died in its call another one may be: that enters first.
-        let task = inner.tasks.get_mut(&ids.task);
-        let renumbered = task.as_ref().filter(|task| {
-            let inside = task.inside.as_ref().filter(|inside| !EXECS.contains(&inside.nr));
-            inside.is_some() && (task.pid, task.tgid) != (ids.pid, ids.tgid)
-        });
+        let mut task = inner.tasks.get_mut(&ids.task);
+        if let Some(task) = task.as_mut().filter(|task| task.executes() && task.tgid == ids.tgid) {
+            task.pid = ids.pid;
+        }
+        let renumbered = task
+            .as_ref()
+            .filter(|task| task.inside.is_some() && (task.pid, task.tgid) != (ids.pid, ids.tgid));
         let renumbered = renumbered.map(|task| task.tgid);
         let known = task.filter(|task| task.pid == ids.pid).map(|task| {
             let inside = task.inside.take();
-            task.again = inside.as_ref().and_then(|inside| inside.again(back));
-            (inside, task.again.is_some())
+            let end = match &inside {
+                Some(inside) if !renumbers(inside.nr) => End::of(inside.site, now, handler),
+                _ => End::Result(now.result),
+            };
+            match (&inside, end) {
+                (Some(inside), End::Again { handled }) => task.again = Some(inside.again(handled)),
+                (Some(Inside { nr: SIGRETURN, .. }), _) => {
+                    task.again.iter_mut().for_each(|again| again.handler_returned(now));
+                }
+                _ => {}
+            }
+            (inside, end)
         });
         if let Some(pid) = renumbered {
             inner.find(Oddity::Renumbered { pid, now: ids.tgid });
         }
-        let Some((inside, again)) = known else {
+        let Some((inside, end)) = known else {
             // It was in the kernel when counting began.
             if inner.tasks.len() < MOST_TASKS {
-                let task = Task { pid: ids.pid, tgid: ids.tgid, inside: None, again: None };
-                let before = inner.tasks.insert(ids.task, task);
+                let before = inner.tasks.insert(ids.task, Task::outside(ids));
                 before.and_then(|task| task.inside).inspect(|inside| inner.over(inside));
             }
             return Returned::Unknown;
@@ -352,18 +326,14 @@ impl Pairs {
         };
         inner.awaited -= usize::from(inside.is_awaited());
         if nr != inside.nr && !renumbers(inside.nr) {
-            if inner.traced {
-                inner.changed = inner.changed.saturating_add(1);
-            } else {
-                inner.find(Oddity::Dispatched { entered: inside.nr, handled: nr, pid: ids.tgid });
-            }
+            inner.find_untraced(Oddity::Dispatched { entered: inside.nr, handled: nr, pid: ids.tgid });
         }
-        if again {
+        let End::Result(result) = end else {
             if inside.forks {
                 inner.forked();
             }
             return Returned::Again;
-        }
+        };
         if let Some(agent) = inside.reaches.filter(|_| result >= 0) {
             inner.find(Oddity::Reached { pid: ids.tgid, agent });
         }
@@ -381,10 +351,13 @@ impl Pairs {
         if inside.forks {
             inner.forked();
         }
-        if EXECS.contains(&inside.nr) && result == 0 && ids.tgid != 1 {
-            inner.leave(ids.tgid);
+        if EXECS.contains(&inside.nr) && result == 0 {
+            inner.is_alone(ids);
+            if ids.tgid != 1 {
+                inner.leave(ids.tgid);
+            }
         }
-        Returned::From(inside.row, inside.origin)
+        Returned::From(inside.row, inside.origin, result)
     }
 }
 
@@ -422,6 +395,17 @@ impl Inner {
         }
     }
 
+    /// A task has executed a program: its process's other ones are gone, wherever they were, and so is what it was to make once more.
+    fn is_alone(&mut self, ids: Ids) {
+        let others = self.tasks.iter().filter(|(task, it)| **task != ids.task && it.tgid == ids.tgid);
+        let others: Vec<u64> = others.map(|(task, _)| *task).collect();
+        for task in others {
+            let inside = self.tasks.remove(&task).and_then(|task| task.inside);
+            inside.inspect(|inside| self.over(inside));
+        }
+        self.tasks.entry(ids.task).and_modify(|task| task.again = None);
+    }
+
     /// A process is the agent's no more.
     fn leave(&mut self, tgid: u32) {
         self.agents.remove(&tgid);
@@ -438,6 +422,15 @@ impl Inner {
             // Nobody has forked these.
             let strangers = std::mem::take(&mut self.newcomers);
             self.agents.retain(|tgid| !strangers.contains(tgid));
+        }
+    }
+
+    /// What a tracer can bring about is counted where there may be one.
+    fn find_untraced(&mut self, oddity: Oddity) {
+        if self.traced {
+            self.changed = self.changed.saturating_add(1);
+        } else {
+            self.find(oddity);
         }
     }
 

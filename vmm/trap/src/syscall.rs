@@ -13,7 +13,7 @@ use crate::{
     door::{Door, Doors, Place},
     landmarks::Landmarks,
     own::{self, OwnBreakpoints},
-    pairs::{Pairs, Returned},
+    pairs::{Pairs, Return, Returned, Site},
     programs::{self, Exit, Who},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
@@ -237,7 +237,8 @@ impl SyscallTrap {
         if again && ids.is_some_and(|ids| self.order.pairs.is_inside(ids, nr)) {
             return None;
         }
-        let (origin, new) = self.order.pairs.entered(ids, door, nr, from, self.origin(from));
+        let site = Site { back: from, stack: r.rsp };
+        let (origin, new) = self.order.pairs.entered(ids, door, nr, site, self.origin(from));
         if new {
             self.tallies.entered(Call { door, nr, origin }, process);
         }
@@ -329,15 +330,18 @@ impl SyscallTrap {
             u64::from_le_bytes(saved[at..at + 8].try_into().expect("eight bytes"))
         };
         let (nr, result) = (number(word(PT_REGS_ORIG_AX)), word(PT_REGS_AX) as i64);
-        let (task, back) = (self.current.as_ref().and_then(Current::task), word(PT_REGS_IP));
+        let now = Return { back: word(PT_REGS_IP), stack: word(PT_REGS_SP), result };
+        let task = self.current.as_ref().and_then(Current::task);
         let ids = self.current.as_ref().zip(task).and_then(|(at, task)| at.ids(task));
         if again && ids.is_some_and(|ids| self.order.pairs.is_outside(ids)) {
             return None;
         }
+        let memory = &self.order.memory;
+        let handler = |stack| Return::of_handler(&user_space(vcpu, memory)?, stack);
         // A result belongs to the row that its call was counted in.
-        let (row, origin) = match self.order.pairs.returned(ids, nr, back, result) {
-            Returned::Unknown => (nr, self.origin(back)),
-            Returned::From(nr, origin) => (nr, origin),
+        let (row, origin, result) = match self.order.pairs.returned(ids, nr, now, handler) {
+            Returned::Unknown => (nr, self.origin(now.back), result),
+            Returned::From(row, origin, result) => (row, origin, result),
             Returned::Again => return None,
         };
         // Of the agent's own not all are seen.
@@ -347,8 +351,7 @@ impl SyscallTrap {
         if origin == Origin::Program {
             self.order.witness.called(task, result);
         }
-        let memory = &self.order.memory;
-        let caller = || Caller::of(task, vcpu, word(PT_REGS_SP));
+        let caller = || Caller::of(task, vcpu, now.stack);
         self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));
         self.trace.as_mut()?.leave(caller(), nr, result)
     }

@@ -12,7 +12,7 @@ use crate::standing::{self, Hang, describe};
 use crate::subtests::Results;
 use crate::unknown::Unknown;
 use crate::verdict::{StepVerdict, Verdict};
-use board::wire::{Blame, EndReason, Evidence, LogRecord};
+use board::wire::{Blame, Door, EndReason, Evidence, LogRecord};
 use engine::event::{Ended, RunEnd};
 use scenario::model::{Ktap, Watchfulness};
 use std::time::Duration;
@@ -160,9 +160,13 @@ impl Judge {
     /// Modules that were loaded and not removed, as their calls tell, though the kernel's list of them does not.
     fn hidden_modules(&self, rows: &[SyscallRow], unknown: &Unknown) -> Option<Failure> {
         let (listed, line) = self.modules_listed?;
-        let of = |names: &'static [&str]| rows.iter().filter(|row| names.contains(&&*row.name));
-        let untold: u64 = of(&["init_module", "finit_module", "delete_module"])
-            .fold(0, |sum, row| sum.saturating_add(row.untold_results));
+        let rows: Vec<(Modules, &SyscallRow)> =
+            rows.iter().filter_map(|row| Some((Modules::of(row)?, row))).collect();
+        // Through other doors than that of 64-bit programs no result is seen.
+        let untold = rows.iter().fold(0_u64, |sum, (_, row)| {
+            let unseen = if row.door == Door::Syscall64 { row.untold_results } else { row.count() };
+            sum.saturating_add(unseen)
+        });
         let failure = |got: String| Failure {
             what: "modules (/proc/modules)".into(),
             expected: "as before the first step".into(),
@@ -173,12 +177,12 @@ impl Judge {
         if let Some(why) = unknown.results(untold) {
             return Some(failure(format!("not known: {why}")));
         }
-        let done = |names| -> i64 {
-            of(names)
-                .filter_map(|row| row.results.get(&0))
-                .fold(0, |sum, count| sum.saturating_add_unsigned(*count))
+        let done = |wanted| -> i64 {
+            let done = rows.iter().filter(|(what, _)| *what == wanted);
+            let done = done.filter_map(|(_, row)| row.results.get(&0));
+            done.fold(0, |sum, count| sum.saturating_add_unsigned(*count))
         };
-        let left = done(&["init_module", "finit_module"]) - done(&["delete_module"]);
+        let left = done(Modules::More) - done(Modules::Fewer);
         (left > listed).then(|| {
             failure(format!("{left} more were loaded than removed, and {listed} more are in the list"))
         })
@@ -369,6 +373,24 @@ impl Judge {
             .filter(|_| self.hang != Some(Hang::Spinning))
             .or_else(|| self.standing.first().cloned());
         (verdict, Reason::Hung { step, place })
+    }
+}
+
+/// What a call makes of how many modules there are.
+#[derive(Clone, Copy, PartialEq)]
+enum Modules {
+    More,
+    Fewer,
+}
+
+impl Modules {
+    /// `init_module`, `finit_module` and `delete_module`, by their numbers: the table of 32-bit programs may not be known by its names.
+    fn of(row: &SyscallRow) -> Option<Self> {
+        let (more, fewer) = match row.door {
+            Door::Syscall64 => ([175, 313], 176),
+            Door::Syscall32 | Door::Sysenter | Door::Int80 => ([128, 350], 129),
+        };
+        more.contains(&row.nr).then_some(Self::More).or((row.nr == fewer).then_some(Self::Fewer))
     }
 }
 

@@ -277,6 +277,9 @@ impl SyscallTrap {
                     && self.order.pairs.is_started(ids)
                 {
                     self.order.witness.leaves(from, &memory, || user_space(vcpu, &memory));
+                    if executes(door, nr) && door != Door::Syscall64 {
+                        self.order.witness.became_another();
+                    }
                 }
                 if let Some(group) = ends(door, nr) {
                     self.look_at_tables(vcpu, pid);
@@ -350,6 +353,12 @@ impl SyscallTrap {
         }
         if origin == Origin::Program {
             self.order.witness.called(task, result);
+            if executes(Door::Syscall64, row)
+                && result == 0
+                && ids.is_some_and(|ids| self.order.pairs.is_started(ids))
+            {
+                self.order.witness.became_another();
+            }
         }
         let caller = || Caller::of(task, vcpu, now.stack);
         self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));

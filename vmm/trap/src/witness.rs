@@ -176,7 +176,7 @@ struct Inner {
     /// Whose code was looked at, when so much was done.
     looked: BTreeMap<u32, usize>,
     programs: Programs,
-    /// What the program is that the agent starts, until it was looked at.
+    /// What the program is that the agent starts, until that becomes another one.
     program: Option<Code>,
     /// Pages of programs that were as they should be.
     known: Known,
@@ -376,9 +376,14 @@ impl Witness {
     /// The program that the agent started calls from there, to end or to become another one: it has to be what was brought.
     pub(crate) fn leaves(&self, from: u64, memory: &Memory, user: impl FnOnce() -> Option<AddressSpace>) {
         let inner = &mut *self.inner();
-        let Some(program) = inner.program.take() else { return };
+        let Some(program) = &inner.program else { return };
         let differs = |user| program.differs(from, &user, memory, &mut inner.known);
-        inner.seen.strange = user().and_then(differs);
+        inner.seen.strange = inner.seen.strange.or_else(|| user().and_then(differs));
+    }
+
+    /// It has become another one, or nobody sees whether it has.
+    pub(crate) fn became_another(&self) {
+        self.inner().program = None;
     }
 
     /// Whether no call of the step's has entered but this one.

@@ -248,3 +248,28 @@ fn a_call_of_a_chain_takes_what_the_kernel_returned() {
         "nothing comes after an open that failed"
     );
 }
+
+#[test]
+fn a_programs_code_is_looked_at_until_it_is_another_program() {
+    let memory = memory();
+    let page = [3; 0x1000];
+    let key = 7;
+    let code = Code { key, pages: [(BUFFER, crate::digest(key, &page))].into(), moves: false };
+    let looked = |becomes_another: bool| {
+        memory.write_slice(&page, GuestAddress(0x8000)).unwrap();
+        let witness = Witness::default();
+        witness.expect_program(Some(code.clone()));
+        // It wants to execute another one, in vain or not.
+        witness.leaves(BUFFER + 8, &memory, || user(&memory));
+        assert_eq!(witness.sighting().strange, None);
+        if becomes_another {
+            witness.became_another();
+        }
+        memory.write_obj(4u8, GuestAddress(0x8010)).unwrap();
+        witness.leaves(BUFFER + 8, &memory, || user(&memory));
+        memory.write_obj(3u8, GuestAddress(0x8010)).unwrap();
+        witness.leaves(BUFFER + 8, &memory, || user(&memory));
+        witness.sighting().strange
+    };
+    assert_eq!([looked(false), looked(true)], [Some(BUFFER), None]);
+}

@@ -31,14 +31,15 @@ const CLONE_THREAD: u64 = 0x1_0000;
 const WRITES: [u64; 2] = [1, 18];
 const PIECES: [u64; 3] = [20, 296, 328];
 const SENDFILE: u64 = 40;
-/// `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
-const OTHERWISE: [u64; 7] = [275, 276, 278, 326, 425, 426, 427];
+/// `io_submit`, `splice`, `tee`, `vmsplice`, `copy_file_range`, `io_uring_setup` and what comes after it.
+const OTHERWISE: [u64; 8] = [209, 275, 276, 278, 326, 425, 426, 427];
 
 /// The same of the 32-bit table (arch/x86/entry/syscalls/syscall_32.tbl): `write` and `pwrite64`; `sendfile` and `sendfile64`;
-/// and otherwise, as which its pieces count too: `writev`, `splice`, `tee`, `vmsplice`, `pwritev`, `copy_file_range`, `pwritev2`.
+/// and otherwise, as which its pieces count too: `writev`, `io_submit`, `splice`, `tee`, `vmsplice`, `pwritev`, `copy_file_range`,
+/// `pwritev2`.
 const WRITES_32: [u64; 2] = [4, 181];
 const SENDFILE_32: [u64; 2] = [187, 239];
-const OTHERWISE_32: [u64; 10] = [146, 313, 315, 316, 334, 377, 379, 425, 426, 427];
+const OTHERWISE_32: [u64; 11] = [146, 248, 313, 315, 316, 334, 377, 379, 425, 426, 427];
 
 /// How a call writes, if it does.
 enum Writes {

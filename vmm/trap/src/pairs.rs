@@ -80,8 +80,8 @@ struct Inner {
     newcomers: BTreeSet<u32>,
     /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
     children: Vec<u32>,
-    /// The tasks that executed the programs which the agent starts, by their processes.
-    mains: HashMap<u32, u64>,
+    /// Who executed the programs which the agent starts, by their processes.
+    mains: HashMap<u32, Main>,
     found: Vec<Oddity>,
     /// Numbers that changed while programs may have traced others, who may change numbers.
     changed: u64,
@@ -95,6 +95,14 @@ struct Inner {
     blind: bool,
     /// The same of some other door.
     short: bool,
+}
+
+/// The task that executed a program.
+#[derive(Debug)]
+struct Main {
+    task: u64,
+    /// Its page tables, once it has threads.
+    tables: Option<u64>,
 }
 
 impl Pairs {
@@ -157,9 +165,19 @@ impl Pairs {
         self.inner().children.contains(&pid)
     }
 
-    /// Whether this is the task that executed its process's program for the agent.
-    pub(crate) fn is_main(&self, ids: Ids) -> bool {
-        self.inner().mains.get(&ids.tgid) == Some(&ids.task)
+    /// This task makes a thread. Of one that executed a program for the agent it is known by these page tables from then on.
+    pub(crate) fn makes_thread(&self, ids: Ids, tables: Option<u64>) {
+        let mut inner = self.inner();
+        let main = inner.mains.get_mut(&ids.tgid).filter(|main| main.task == ids.task);
+        main.into_iter().for_each(|main| main.tables = tables);
+    }
+
+    /// Whether this task is the one that executed its process's program for the agent, or a thread of it, as its page tables tell: any task may
+    /// have been given the process's number.
+    pub(crate) fn is_main(&self, ids: Ids, tables: impl FnOnce() -> Option<u64>) -> bool {
+        let inner = self.inner();
+        let Some(main) = inner.mains.get(&ids.tgid) else { return false };
+        main.task == ids.task || main.tables.is_some_and(|of_all| Some(of_all) == tables())
     }
 
     /// Whether this process executed a program for the agent.
@@ -224,7 +242,7 @@ impl Pairs {
         let made = again.filter(|_| fate == Some(Fate::Made));
         let forks = origin != Origin::Program && FORKS.contains(&nr);
         if origin == Origin::Agent && EXECS.contains(&nr) && inner.mains.len() < MOST_TASKS {
-            inner.mains.insert(ids.tgid, ids.task);
+            inner.mains.insert(ids.tgid, Main { task: ids.task, tables: None });
         }
         if EXITS.contains(&nr) && ids.pid == ids.tgid && ids.tgid != 1 {
             // Its number may be another one's later.

@@ -262,6 +262,25 @@ fn child_that_is_a_program_before_the_fork_returns_is_none_of_the_agents() {
 }
 
 #[test]
+fn threads_of_the_agents_program_are_known_by_its_page_tables() {
+    let pairs = Pairs::of([20]);
+    let (program, thread, other) = (ids(3, 21, 21), ids(4, 22, 21), ids(5, 23, 23));
+    let is_main = |who: Option<Ids>, tables| pairs.is_main(who.unwrap(), || Some(tables));
+    enter(&pairs, ids(1, 1, 1), 56);
+    leave(&pairs, ids(1, 1, 1), 56, BACK, 21);
+    assert_eq!(housekeeping(&pairs, program, EXECS[0]), Origin::Agent);
+    leave(&pairs, program, EXECS[0], 0x40_0000, 0);
+    assert!(is_main(program, 0x7000) && !is_main(thread, 0x7000), "it has no threads yet");
+    // Who is of another process, or has nothing but its number, makes none of its threads.
+    pairs.makes_thread(other.unwrap(), Some(0x9000));
+    pairs.makes_thread(thread.unwrap(), Some(0x9000));
+    assert!(!is_main(thread, 0x9000));
+    pairs.makes_thread(program.unwrap(), Some(0x7000));
+    assert!(is_main(thread, 0x7000) && is_main(program, 0x9000));
+    assert!(!is_main(thread, 0x9000) && !is_main(other, 0x7000));
+}
+
+#[test]
 fn worker_that_is_not_known_is_who_makes_the_first_call() {
     let pairs = Pairs::of([]);
     assert_eq!(enter(&pairs, ids(2, 20, 20), 39), STEP);

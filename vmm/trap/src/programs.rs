@@ -22,9 +22,17 @@ const MOST_AT_ONCE: u64 = 0x7fff_f000;
 /// Calls of the 64-bit table by which a program may end another one by a signal, now or later: `alarm`, `setitimer`, `kill`,
 /// `rt_sigqueueinfo`, `tkill`, `timer_create`, `tgkill`, `rt_tgsigqueueinfo`, `pidfd_send_signal`.
 const SIGNALS: [u64; 9] = [37, 38, 62, 129, 200, 222, 234, 297, 424];
-/// `clone3`, and `clone` with CLONE_THREAD (include/uapi/linux/sched.h), by which a program gets threads.
-const CLONES: [u64; 2] = [435, 56];
+/// `clone3` of both tables, `clone` of each, and its CLONE_THREAD (include/uapi/linux/sched.h).
+const CLONE3: u64 = 435;
+const CLONE: u64 = 56;
+const CLONE_32: u64 = 120;
 const CLONE_THREAD: u64 = 0x1_0000;
+
+/// Whether a program may get a thread by this call.
+pub(crate) fn makes_thread(door: Door, nr: u64, args: &[u64; 6]) -> bool {
+    let clone = if door == Door::Syscall64 { CLONE } else { CLONE_32 };
+    nr == CLONE3 || (nr == clone && args[0] & CLONE_THREAD != 0)
+}
 
 /// `write` and `pwrite64`, whose second and third argument are where and how much; `writev`, `pwritev` and `pwritev2`, with so many
 /// pieces there; `sendfile`, whose fourth is how much.
@@ -117,7 +125,7 @@ pub struct Exit {
     pub took: Duration,
     /// `exit_group`, which ends all threads: theirs are of no account then.
     pub group: bool,
-    /// By the task that executed the program; not known of one that nobody saw do so.
+    /// By the task that executed the program, or one of its threads; not known of one that nobody saw do so.
     pub main: bool,
 }
 
@@ -162,8 +170,7 @@ impl Programs {
         {
             self.began.entry(pid).or_insert_with(Instant::now);
         }
-        let threads = CLONES[0] == nr || (CLONES[1] == nr && args[0] & CLONE_THREAD != 0);
-        seen.signals |= threads || SIGNALS.contains(&nr) || door != Door::Syscall64;
+        seen.signals |= makes_thread(door, nr, args) || SIGNALS.contains(&nr) || door != Door::Syscall64;
         let Some(writes) = Writes::of(door, nr) else { return };
         // A 32-bit program has half of each register.
         let args = if door == Door::Syscall64 { *args } else { args.map(|arg| arg & u64::from(u32::MAX)) };

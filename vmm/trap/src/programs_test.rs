@@ -28,6 +28,9 @@ fn programs_that_may_send_signals_are_known() {
     };
     assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
     assert!(seen(Door::Syscall64, 56, [CLONE_THREAD, 0, 0, 0, 0, 0]));
+    let threads = |door, nr, flags| makes_thread(door, nr, &[flags, 0, 0, 0, 0, 0]);
+    assert!(threads(Door::Syscall64, 435, 0) && threads(Door::Int80, 120, CLONE_THREAD));
+    assert!(!threads(Door::Syscall64, 120, CLONE_THREAD) && !threads(Door::Int80, 120, 0));
     assert!(!seen(Door::Syscall64, 56, [0x1200011, 0, 0, 0, 0, 0]) && !seen(Door::Syscall64, 1, [0; 6]));
 }
 

@@ -17,7 +17,7 @@ use crate::{
     programs::{self, Exit, Who},
     seen::{self, Seen, Trace},
     tally::{Call, Origin, Tallies},
-    task::{Caller, Current},
+    task::{Caller, Current, tables},
     witness::Witness,
 };
 use machine::{
@@ -273,6 +273,11 @@ impl SyscallTrap {
                 }
                 let leaves = ends(door, nr).or_else(|| executes(door, nr).then_some(true));
                 if let (Some(all), Some(ids)) = (leaves, ids)
+                if let Some(ids) = ids
+                    && programs::makes_thread(door, nr, &args)
+                {
+                    self.order.pairs.makes_thread(ids, tables(vcpu));
+                }
                     && (all || ids.pid == ids.tgid)
                     && self.order.pairs.is_started(ids)
                 {
@@ -285,8 +290,8 @@ impl SyscallTrap {
                     self.look_at_tables(vcpu, pid);
                     // Of a program with threads the one counts that it began with, unless another ends them all.
                     if group || ids.is_none_or(|ids| ids.pid == ids.tgid) {
-                        let (status, main) =
-                            ((args[0] & 0xff) as i32, ids.is_some_and(|ids| self.order.pairs.is_main(ids)));
+                        let status = (args[0] & 0xff) as i32;
+                        let main = ids.is_some_and(|ids| self.order.pairs.is_main(ids, || tables(vcpu)));
                         let exit = Exit { pid, status, took: Duration::ZERO, group, main };
                         self.order.witness.exits(exit, |pid| self.order.pairs.is_child(pid));
                     }

@@ -29,7 +29,7 @@ pub(crate) enum Caller {
     Task(u64),
     /// Elsewhere the thread's page tables and stack in user space: no two that run have both in common.
     Thread {
-        /// CR3 without what differs between the two sides of a kernel with page table isolation.
+        /// As [`tables`] tells.
         tables: u64,
         /// The user's stack pointer.
         stack: u64,
@@ -39,10 +39,14 @@ pub(crate) enum Caller {
 impl Caller {
     /// `stack` is the user's stack pointer.
     pub fn of(task: Option<u64>, vcpu: &dyn Processor, stack: u64) -> Self {
-        // The lower 12 bits are the PCID and bit 12 the side (PTI_USER_PGTABLE_BIT of arch/x86/entry/calling.h).
-        let tables = || vcpu.page_tables().map_or(0, |(cr3, _)| cr3 & 0x000f_ffff_ffff_e000);
-        task.map_or_else(|| Self::Thread { tables: tables(), stack }, Self::Task)
+        task.map_or_else(|| Self::Thread { tables: tables(vcpu).unwrap_or(0), stack }, Self::Task)
     }
+}
+
+/// CR3 without what differs between the two sides of a kernel with page table isolation, and between vCPUs: the lower 12 bits are the PCID and
+/// bit 12 the side (PTI_USER_PGTABLE_BIT of arch/x86/entry/calling.h). All threads of a process have the same.
+pub(crate) fn tables(vcpu: &dyn Processor) -> Option<u64> {
+    vcpu.page_tables().ok().map(|(cr3, _)| cr3 & 0x000f_ffff_ffff_e000)
 }
 
 /// Where `current` and its fields are, in a kernel whose layout is known.

@@ -157,18 +157,17 @@ struct Written {
 }
 
 impl Programs {
-    /// A program calls.
+    /// A program calls. `awaited`: PID 1 waits for it.
     pub fn call(
         &mut self,
         seen: &mut Sighting,
         who: Who,
         (door, nr, args): (Door, u64, &[u64; 6]),
         user: impl FnOnce() -> Option<AddressSpace>,
+        awaited: impl Fn(u32) -> bool,
     ) {
-        if let Some(pid) = who.pid
-            && self.began.len() < MOST_PROGRAMS
-        {
-            self.began.entry(pid).or_insert_with(Instant::now);
+        if let Some(pid) = who.pid {
+            self.begin(pid, awaited);
         }
         seen.signals |= makes_thread(door, nr, args) || SIGNALS.contains(&nr) || door != Door::Syscall64;
         let Some(writes) = Writes::of(door, nr) else { return };
@@ -203,6 +202,21 @@ impl Programs {
         {
             self.writing.insert(task, wish);
         }
+    }
+
+    /// Notes when a program made its first call. There are no more that PID 1 waits for than it forks in a step: these have room in any case.
+    fn begin(&mut self, pid: u32, awaited: impl Fn(u32) -> bool) {
+        if self.began.contains_key(&pid) {
+            return;
+        }
+        if self.began.len() >= MOST_PROGRAMS {
+            let other = self.began.keys().copied().find(|other| !awaited(*other));
+            match other.filter(|_| awaited(pid)) {
+                Some(other) => drop(self.began.remove(&other)),
+                None => return,
+            }
+        }
+        self.began.insert(pid, Instant::now());
     }
 
     /// Adds what is to be written from there, as much as may be looked at; says how much that is.

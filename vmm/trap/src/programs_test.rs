@@ -23,7 +23,7 @@ fn counts(bytes: &[u8]) -> ByteCounts {
 fn programs_that_may_send_signals_are_known() {
     let seen = |door, nr, args| {
         let mut seen = Sighting::default();
-        Programs::default().call(&mut seen, Who::default(), (door, nr, &args), || None);
+        Programs::default().call(&mut seen, Who::default(), (door, nr, &args), || None, |_| false);
         seen.signals
     };
     assert!(seen(Door::Syscall64, 62, [0; 6]) && seen(Door::Int80, 20, [0; 6]));
@@ -45,7 +45,7 @@ fn what_programs_write_is_looked_at() {
     let who = Who { task: Some(1), pid: Some(7) };
     let mut does = |seen: &mut Sighting, nr, args, result: Option<i64>| {
         let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
-        programs.call(seen, who, (Door::Syscall64, nr, &args), user);
+        programs.call(seen, who, (Door::Syscall64, nr, &args), user, |_| false);
         if let Some(result) = result {
             programs.returned(seen, Some(1), result);
         }
@@ -75,7 +75,8 @@ fn what_32_bit_programs_write_is_looked_at_too() {
     let seen = |door, nr, args: [u64; 6]| {
         let mut seen = Sighting::default();
         let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
-        Programs::default().call(&mut seen, Who { task: Some(1), pid: Some(7) }, (door, nr, &args), user);
+        let who = Who { task: Some(1), pid: Some(7) };
+        Programs::default().call(&mut seen, who, (door, nr, &args), user, |_| false);
         seen
     };
     let high = 0xffff_ffff_0000_0000;
@@ -114,7 +115,7 @@ fn so_much_is_looked_at_and_no_more() {
     let who = Who::default();
     for _ in 0..300 {
         let user = || Some(AddressSpace::new(memory.clone(), 0x1000, 0));
-        programs.call(&mut seen, who, (Door::Syscall64, 1, &[1, BUFFER, 4096, 0, 0, 0]), user);
+        programs.call(&mut seen, who, (Door::Syscall64, 1, &[1, BUFFER, 4096, 0, 0, 0]), user, |_| false);
     }
     assert_eq!((seen.written.length(), seen.unread), (MOST_IN_STEP, (300 << 12) - MOST_IN_STEP));
 }
@@ -128,4 +129,20 @@ fn ends_of_programs_are_kept_up_to_a_number() {
     let last = seen.exits.back().map(|exit| (exit.pid, exit.status));
     assert_eq!((seen.exits.len(), last, seen.more_exits), (256, Some((Some(7), 299)), true));
     assert_eq!(seen.exits[0].status, 5, "PID 1 waits for it");
+}
+
+/// A guest's clock is believed only between what was seen: of a step's program its beginning is known, whoever began before it.
+#[test]
+fn a_program_that_is_waited_for_has_a_beginning_among_any_number_of_others() {
+    let (mut programs, mut seen) = (Programs::default(), Sighting::default());
+    let mut calls = |programs: &mut Programs, pid| {
+        let who = Who { task: None, pid: Some(pid) };
+        programs.call(&mut seen, who, (Door::Syscall64, 39, &[0; 6]), || None, |pid| pid == 9 || pid == 5);
+    };
+    calls(&mut programs, 5);
+    (100..300).for_each(|pid| calls(&mut programs, pid));
+    calls(&mut programs, 9);
+    (300..500).for_each(|pid| calls(&mut programs, pid));
+    assert_eq!(programs.began.len(), MOST_PROGRAMS);
+    assert!([5, 9].iter().all(|pid| programs.began.contains_key(pid)));
 }

@@ -263,7 +263,9 @@ impl SyscallTrap {
                 let who = Who { task, pid };
                 // What it wants written is known from the first time.
                 if new {
-                    self.order.witness.calls(who, (door, nr, &args), || user_space(vcpu, &memory));
+                    let awaited = |pid| self.order.pairs.is_child(pid);
+                    let user = || user_space(vcpu, &memory);
+                    self.order.witness.calls(who, (door, nr, &args), user, awaited);
                 }
                 if door == Door::Syscall64
                     && let Some(ids) = ids
@@ -271,13 +273,13 @@ impl SyscallTrap {
                 {
                     self.order.pairs.reaches(ids, other);
                 }
-                let leaves = ends(door, nr).or_else(|| executes(door, nr).then_some(true));
-                if let (Some(all), Some(ids)) = (leaves, ids)
                 if let Some(ids) = ids
                     && programs::makes_thread(door, nr, &args)
                 {
                     self.order.pairs.makes_thread(ids, tables(vcpu));
                 }
+                let leaves = ends(door, nr).or_else(|| executes(door, nr).then_some(true));
+                if let (Some(all), Some(ids)) = (leaves, ids)
                     && (all || ids.pid == ids.tgid)
                     && self.order.pairs.is_started(ids)
                 {

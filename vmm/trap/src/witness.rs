@@ -350,15 +350,16 @@ impl Witness {
         }
     }
 
-    /// A program makes another call.
+    /// A program makes another call. `awaited`: PID 1 waits for it.
     pub(crate) fn calls(
         &self,
         who: Who,
         call: (Door, u64, &[u64; 6]),
         user: impl FnOnce() -> Option<AddressSpace>,
+        awaited: impl Fn(u32) -> bool,
     ) {
         let inner = &mut *self.inner();
-        inner.programs.call(&mut inner.seen, who, call, user);
+        inner.programs.call(&mut inner.seen, who, call, user, awaited);
     }
 
     /// A program's call returns.

@@ -3,6 +3,7 @@
 //! It is looked at in the memory of the process itself, through its page tables, when that ends and before it becomes another
 //! program. So it does not matter by which way a file was replaced, nor what the kernel says of it.
 
+use crate::door::Door;
 use machine::{AddressSpace, GuestVirtualAddress, Memory, holds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,35 +56,84 @@ pub(crate) struct Known {
     pages: BTreeMap<Digest, Vec<u8>>,
 }
 
-impl Code {
-    /// Where what a process has in memory is something else. It calls from `from`, if that is not 0; where it lies is known
-    /// by that, so that nothing is said without it of one that may lie anywhere.
-    pub(crate) fn differs(
-        &self,
+/// A process that runs a program.
+#[derive(Debug)]
+pub(crate) struct Running {
+    code: Code,
+    /// Where it may lie, once it has called.
+    bases: Option<Vec<u64>>,
+    /// It asked for memory from which code can be run: it may call from what it put there itself.
+    makes_code: bool,
+}
+
+impl From<Code> for Running {
+    fn from(code: Code) -> Self {
+        let bases = (!code.moves).then(|| vec![0]);
+        Self { code, bases, makes_code: false }
+    }
+}
+
+impl Running {
+    /// It calls from `from`, if that is not 0. Its first call comes from its own code, which tells where that lies, whatever comes
+    /// to be in memory later: by a program that loads others, or makes code.
+    pub fn calls(
+        &mut self,
+        (door, nr, args): (Door, u64, &[u64; 6]),
         from: u64,
-        user: &AddressSpace,
+        user: impl FnOnce() -> Option<AddressSpace>,
         memory: &Memory,
         known: &mut Known,
-    ) -> Option<u64> {
-        if known.key != self.key {
-            *known = Known { key: self.key, pages: BTreeMap::new() };
+    ) {
+        self.makes_code |= makes_code(door, nr, args);
+        if from != 0
+            && self.bases.is_none()
+            && let Some(user) = user()
+        {
+            known.under(self.code.key);
+            self.bases = Some(self.code.bases(page_of(from), &user, memory, known));
         }
-        // The byte before is the call's own.
-        let caller = from.saturating_sub(1) & !(PAGE - 1);
-        if !self.moves {
-            let outside = from != 0 && !self.pages.contains_key(&caller);
-            return if outside { Some(from) } else { self.differs_at(0, user, memory, known) };
+    }
+
+    /// Where what it has in memory is something else, now that it calls from there. Where it lies is not known of one that may lie anywhere
+    /// and that nobody saw call.
+    pub fn differs(&self, from: u64, user: &AddressSpace, memory: &Memory, known: &mut Known) -> Option<u64> {
+        let bases = self.bases.as_ref()?;
+        let inside = |base: &u64| self.code.pages.contains_key(&page_of(from).wrapping_sub(*base));
+        if from != 0 && !self.makes_code && !bases.iter().any(inside) {
+            return Some(from);
         }
-        if from == 0 {
-            return None;
-        }
-        let mut bases = self.pages.iter().filter_map(|(at, digest)| {
-            let base = caller.checked_sub(*at)?;
-            known.is(caller, digest, user, memory).filter(|is| *is).map(|_| base)
-        });
-        let bases: Vec<u64> = bases.by_ref().collect();
-        let fits = bases.into_iter().any(|base| self.differs_at(base, user, memory, known).is_none());
-        (!fits).then_some(from)
+        known.under(self.code.key);
+        // It lies in one of these places, if any of them has all that it consists of.
+        let differ = bases.iter().map(|base| self.code.differs_at(*base, user, memory, known));
+        let differ: Option<Vec<u64>> = differ.collect();
+        differ.map(|places| places.first().copied().unwrap_or(from))
+    }
+}
+
+/// The page of a call, whose last byte is the one before.
+fn page_of(from: u64) -> u64 {
+    from.saturating_sub(1) & !(PAGE - 1)
+}
+
+/// Whether a program asks for memory that code can be run from: `mmap`, `mprotect` and `pkey_mprotect` with PROT_EXEC of each table, and the
+/// `mmap` of 32-bit programs that has its arguments in memory.
+fn makes_code(door: Door, nr: u64, args: &[u64; 6]) -> bool {
+    const EXECUTE: u64 = 4;
+    let (calls, unknown) = match door {
+        Door::Syscall64 => ([9, 10, 329], None),
+        Door::Syscall32 | Door::Sysenter | Door::Int80 => ([192, 125, 380], Some(90)),
+    };
+    unknown == Some(nr) || (calls.contains(&nr) && args[2] & EXECUTE != 0)
+}
+
+impl Code {
+    /// Where it may lie, if this page is of it.
+    fn bases(&self, page: u64, user: &AddressSpace, memory: &Memory, known: &mut Known) -> Vec<u64> {
+        let fits = |(at, digest): (&u64, &Digest)| {
+            let base = page.checked_sub(*at)?;
+            known.is(page, digest, user, memory).filter(|is| *is).map(|_| base)
+        };
+        self.pages.iter().filter_map(fits).collect()
     }
 
     fn differs_at(&self, base: u64, user: &AddressSpace, memory: &Memory, known: &mut Known) -> Option<u64> {
@@ -104,6 +154,13 @@ impl Code {
 }
 
 impl Known {
+    /// What was known under another key says nothing.
+    fn under(&mut self, key: Key) {
+        if self.key != key {
+            *self = Self { key, pages: BTreeMap::new() };
+        }
+    }
+
     /// Whether a page of the process's is this one; nothing where there is none in memory.
     fn is(&mut self, at: u64, digest: &Digest, user: &AddressSpace, memory: &Memory) -> Option<bool> {
         let place = user.translate(GuestVirtualAddress(at))?;
@@ -168,12 +225,22 @@ mod tests {
         assert!(digest(u64::MAX, &[0xff; PAGE as usize]) <= PRIME as u64);
     }
 
+    /// What is said of a process with these pages that has called from one place, and leaves from the other.
+    fn differs(code: Code, calls: u64, leaves: u64, asks: [u64; 2], known: &mut Known) -> Option<u64> {
+        let (memory, user) = process();
+        let mut running = Running::from(code);
+        let call = (Door::Syscall64, asks[0], &[0, 0, asks[1], 0, 0, 0]);
+        running.calls(call, calls, || Some(user.clone()), &memory, known);
+        running.differs(leaves, &user, &memory, known)
+    }
+
+    const BRK: [u64; 2] = [12, 7];
+
     #[test]
     fn what_a_process_runs_is_compared_with_what_was_brought() {
-        let (memory, user) = process();
         let mut known = Known::default();
         let mut differs =
-            |pages: &[(u64, u8)], moves, from| code(pages, moves).differs(from, &user, &memory, &mut known);
+            |pages: &[(u64, u8)], moves, from| differs(code(pages, moves), from, from, BRK, &mut known);
         let all = [(0x5000, 1), (0x6000, 2), (0x7000, 3), (0x8000, 4)];
         for from in [0x5123, 0x6000, 0] {
             assert_eq!(differs(&all, false, from), None, "{from:#x}");
@@ -187,16 +254,44 @@ mod tests {
         assert_eq!(differs(&relative, true, 0x5123), None);
         assert_eq!(differs(&relative, true, 0x7123), None);
         assert_eq!(differs(&relative, true, 0x8123), Some(0x8123));
-        assert_eq!(differs(&[(0, 1), (0x2000, 9)], true, 0x5123), Some(0x5123));
+        assert_eq!(differs(&[(0, 1), (0x2000, 9)], true, 0x5123), Some(0x7000));
         assert_eq!(differs(&relative, true, 0), None, "nobody knows where it lies");
+    }
+
+    /// As a loader that is run by its own name, or a program that makes code while it runs.
+    #[test]
+    fn a_program_that_makes_code_may_leave_from_there() {
+        let mut known = Known::default();
+        let mut differs = |pages: &[(u64, u8)], moves, calls, asks| {
+            differs(code(pages, moves), calls, 0x8123, asks, &mut known)
+        };
+        let (fixed, relative) = ([(0x5000, 1), (0x7000, 3)], [(0, 1), (0x2000, 3)]);
+        for asks in [[9, 5], [10, 4], [329, 7]] {
+            assert_eq!(differs(&fixed, false, 0x5123, asks), None, "{asks:?}");
+            assert_eq!(differs(&relative, true, 0x5123, asks), None, "{asks:?}");
+            // What it is stays what it is.
+            assert_eq!(differs(&[(0x5000, 1), (0x7000, 9)], false, 0x5123, asks), Some(0x7000));
+            assert_eq!(differs(&[(0, 1), (0x2000, 9)], true, 0x5123, asks), Some(0x7000));
+            assert_eq!(
+                differs(&relative, true, 0x8123, asks),
+                Some(0x8123),
+                "it was another one from the beginning"
+            );
+        }
+        for asks in [[9, 3], BRK] {
+            assert_eq!(differs(&fixed, false, 0x5123, asks), Some(0x8123), "{asks:?}");
+            assert_eq!(differs(&relative, true, 0x5123, asks), Some(0x8123), "{asks:?}");
+        }
+        let compat = |nr, prot| makes_code(Door::Int80, nr, &[0, 0, prot, 0, 0, 0]);
+        assert!(compat(90, 0) && compat(192, 5) && compat(125, 4) && !compat(192, 3) && !compat(9, 7));
     }
 
     #[test]
     fn a_page_that_was_as_it_should_be_is_looked_at_again() {
         let (memory, user) = process();
-        let (code, mut known) = (code(&[(0x5000, 1)], false), Known::default());
-        assert_eq!(code.differs(0x5010, &user, &memory, &mut known), None);
+        let (running, mut known) = (Running::from(code(&[(0x5000, 1)], false)), Known::default());
+        assert_eq!(running.differs(0x5010, &user, &memory, &mut known), None);
         memory.write_obj(0xccu8, GuestAddress(0x8123)).unwrap();
-        assert_eq!(code.differs(0x5010, &user, &memory, &mut known), Some(0x5000));
+        assert_eq!(running.differs(0x5010, &user, &memory, &mut known), Some(0x5000));
     }
 }

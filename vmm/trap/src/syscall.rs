@@ -278,12 +278,15 @@ impl SyscallTrap {
                 {
                     self.order.pairs.makes_thread(ids, tables(vcpu));
                 }
-                let leaves = ends(door, nr).or_else(|| executes(door, nr).then_some(true));
-                if let (Some(all), Some(ids)) = (leaves, ids)
-                    && (all || ids.pid == ids.tgid)
+                if let Some(ids) = ids
                     && self.order.pairs.is_started(ids)
                 {
-                    self.order.witness.leaves(from, &memory, || user_space(vcpu, &memory));
+                    let user = || user_space(vcpu, &memory);
+                    self.order.witness.runs((door, nr, &args), from, &memory, user);
+                    let leaves = ends(door, nr).map(|all| all || ids.pid == ids.tgid);
+                    if leaves.unwrap_or_else(|| executes(door, nr)) {
+                        self.order.witness.leaves(from, &memory, user);
+                    }
                     if executes(door, nr) && door != Door::Syscall64 {
                         self.order.witness.became_another();
                     }

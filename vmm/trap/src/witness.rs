@@ -7,7 +7,7 @@
 use crate::{
     bytes::ByteCounts,
     chain::Chain,
-    code::{Code, Known},
+    code::{Code, Known, Running},
     door::Door,
     pairs::renumbers,
     programs::{Exit, Programs, Who},
@@ -177,7 +177,7 @@ struct Inner {
     looked: BTreeMap<u32, usize>,
     programs: Programs,
     /// What the program is that the agent starts, until that becomes another one.
-    program: Option<Code>,
+    program: Option<Running>,
     /// Pages of programs that were as they should be.
     known: Known,
 }
@@ -201,7 +201,7 @@ impl Witness {
 
     /// What the program is that the agent starts next; nothing where that is not known.
     pub fn expect_program(&self, program: Option<Code>) {
-        self.inner().program = program;
+        self.inner().program = program.map(Running::from);
     }
 
     /// What was seen since then.
@@ -372,6 +372,20 @@ impl Witness {
     pub(crate) fn exits(&self, exit: Exit, awaited: impl Fn(u32) -> bool) {
         let inner = &mut *self.inner();
         inner.programs.exit(&mut inner.seen, exit, awaited);
+    }
+
+    /// The program that the agent started calls from there.
+    pub(crate) fn runs(
+        &self,
+        call: (Door, u64, &[u64; 6]),
+        from: u64,
+        memory: &Memory,
+        user: impl FnOnce() -> Option<AddressSpace>,
+    ) {
+        let inner = &mut *self.inner();
+        if let Some(program) = &mut inner.program {
+            program.calls(call, from, user, memory, &mut inner.known);
+        }
     }
 
     /// The program that the agent started calls from there, to end or to become another one: it has to be what was brought.

@@ -412,9 +412,11 @@ fn top_index(address: u64) -> u64 {
     address >> 39 & 0x1ff
 }
 
+/// Whole pages: what follows the kernel's text and its constants begins on the next one, and it protects them in the same way (`mark_rodata_ro` of
+/// arch/x86/mm/init_64.c).
 fn pages(range: Range<u64>) -> impl Iterator<Item = u64> {
     let first = range.start.next_multiple_of(PAGE);
-    (first..range.end & !(PAGE - 1)).step_by(PAGE as usize)
+    (first..range.end).step_by(PAGE as usize)
 }
 
 fn registers(vcpu: u8, before: &Controls, now: &Controls) -> Vec<Tampering> {

@@ -303,20 +303,25 @@ impl Cpu {
         }
         let own: Vec<usize> =
             hits.iter().filter(|(who, _)| *who == Subscriber::Guest).map(|(_, index)| *index).collect();
-        if let Some(guest) = self.own.as_mut().filter(|_| !own.is_empty()) {
-            guest.hit(vcpu, registers, &own)?;
-        } else if let Some(watch) = &mut self.watch {
+        let to_guest = self.own.is_some() && !own.is_empty();
+        let counts = matches!(self.watch, Some(Watch::Trap(_)))
+            && hits.iter().any(|(who, _)| *who == Subscriber::Watch);
+        // One of the guest's own may be on the same instruction: its handler runs once that was counted.
+        if let Some(watch) = self.watch.as_mut().filter(|_| counts || !to_guest) {
             let sight = watch.hit(vcpu, registers, dr6)?;
             sight.into_iter().for_each(&mut self.show);
-            if let (Watch::Trap(trap), Some(guest)) = (watch, &mut self.own) {
+        }
+        match (&mut self.own, &mut self.watch) {
+            (Some(guest), _) if to_guest => guest.hit(vcpu, registers, &own)?,
+            (Some(guest), Some(Watch::Trap(trap))) => {
                 guest.look(vcpu)?;
                 if trap.debugs() {
                     guest.expect(vcpu)?;
                 }
             }
-        } else {
+            (_, Some(_)) => {}
             // Of a breakpoint that has just been taken away, or of the guest's own.
-            trap::hand_on(vcpu, registers, dr6)?;
+            (_, None) => trap::hand_on(vcpu, registers, dr6)?,
         }
         self.note_shared();
         Ok(())

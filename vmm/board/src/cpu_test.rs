@@ -353,6 +353,27 @@ fn the_guests_own_breakpoints_get_registers_and_their_hits() {
     assert!(remains.watch.is_some() && !remains.guest_breakpoint_lost);
 }
 
+/// A breakpoint of the guest's own, on the entry itself, hides no call.
+#[test]
+fn a_call_counts_where_the_guest_has_a_breakpoint_as_well() {
+    let own = Breakpoint { address: ENTRY, on: Condition::Execute, need: Need::Urgent };
+    let script = [
+        Play::Debug(INSTALL, DR6_IDLE),
+        Play::Own([Some(own), None, None, None]),
+        Play::Debug(RETURNS, DR6_IDLE),
+        Play::Debug(ENTRY, DR6_IDLE),
+        // Another door.
+        Play::Debug(ENTRY + 64, DR6_IDLE),
+    ];
+    let (mut scripted, done) = Scripted::new(script);
+    scripted.msrs.extend([(LSTAR, ENTRY), (CSTAR, ENTRY + 64)]);
+    scripted.registers.rsp = DIRECT + 0x3000;
+    let remains = play(scripted, [counting()]);
+    let Some(Watch::Trap(trap)) = &remains.watch else { panic!("it counts nothing") };
+    assert_eq!(trap.tallies().rows().values().map(|row| row.count).sum::<u64>(), 2);
+    assert_eq!(done.lock().unwrap().injected, [DR6_IDLE | 1]);
+}
+
 #[test]
 fn what_has_no_register_is_told() {
     let own = |address| Some(Breakpoint { address, on: Condition::Execute, need: Need::Urgent });

@@ -286,6 +286,12 @@ impl Processor for Vcpu {
     }
 
     fn inject_debug(&mut self, dr6: u64) -> Result<()> {
+        if self.page_is_current {
+            // Registers in the page come with the next run, and take an exception away that waits by then (`__set_regs` of
+            // arch/x86/kvm/x86.c).
+            self.fd.set_regs(&Self::shared_registers(self.page)).named("KVM_SET_REGS")?;
+            self.fd.clear_sync_dirty_reg(SyncReg::Register);
+        }
         let mut registers = self.fd.get_debug_regs().named("KVM_GET_DEBUGREGS")?;
         registers.dr6 = dr6;
         self.fd.set_debug_regs(&registers).named("KVM_SET_DEBUGREGS")?;

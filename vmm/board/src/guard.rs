@@ -14,7 +14,7 @@ mod reports;
 use crate::wire::Tampering;
 use machine::{AddressSpace, Breakpoint, Condition, Controls, GuestVirtualAddress, Memory, Need, holds};
 use places::{Content, Place, Places};
-use reports::{COUNT, TAINT, VARIABLES, Variable, Warnings};
+use reports::{COUNT, PanicCpu, Rule, TAINT, VARIABLES, Variable, Warnings};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -77,6 +77,9 @@ struct State {
     /// Places that the kernel is about to patch, by their addresses.
     begun: BTreeMap<u64, Begun>,
     variables: Vec<Variable>,
+    /// What only a kernel does that has panicked, and as long as that says so.
+    of_a_panic: Option<Tampering>,
+    panic_cpu: Option<PanicCpu>,
     warnings: Option<Warnings>,
 }
 
@@ -158,9 +161,30 @@ impl State {
     }
 
     fn look(&mut self, memory: &Memory, rip: Option<u64>) {
-        let changed = |variable: &mut Variable| variable.changed(memory, rip);
-        let changed: Vec<Tampering> = self.variables.iter_mut().filter_map(changed).collect();
+        let changed = |variable: &mut Variable| Some((variable.rule, variable.changed(memory, rip)?));
+        let changed: Vec<(Rule, Tampering)> = self.variables.iter_mut().filter_map(changed).collect();
+        for (rule, what) in changed {
+            match rule {
+                Rule::StaysInLife => _ = self.of_a_panic.get_or_insert(what),
+                Rule::Gains | Rule::Grows | Rule::Stays => self.note(what),
+            }
+        }
+        if self.of_a_panic.is_some() && !self.has_panicked(memory) {
+            self.of_a_panic.take().into_iter().for_each(|what| self.note(what));
+        }
+    }
+
+    /// The same, and at the table of warnings; says how many the kernel has counted.
+    fn look_at_warnings(&mut self, memory: &Memory) -> u64 {
+        self.look(memory, None);
+        let changed = self.warnings.as_mut().and_then(|warnings| warnings.changed(memory));
         changed.into_iter().for_each(|what| self.note(what));
+        let count = self.variables.iter().find(|variable| variable.name == COUNT);
+        count.map_or(0, |count| count.value)
+    }
+
+    fn has_panicked(&self, memory: &Memory) -> bool {
+        self.panic_cpu.as_ref().is_some_and(|cpu| cpu.has_panicked(memory))
     }
 }
 
@@ -253,8 +277,9 @@ impl Guard {
         let variables: Vec<Variable> = VARIABLES.into_iter().filter_map(variable).collect();
         let counted = variables.iter().find(|variable| variable.name == COUNT).map(|count| count.value);
         let warnings = Warnings::of(memory, space, landmarks, counted);
+        let panic_cpu = PanicCpu::of(space, landmarks);
         let (memory, taint) = (memory.clone(), landmarks.symbol(TAINT));
-        let state = Mutex::new(State { variables, warnings, ..State::default() });
+        let state = Mutex::new(State { variables, panic_cpu, warnings, ..State::default() });
         let linked = text()?;
         let base = space.translate(GuestVirtualAddress(linked.start))?.0;
         let whole = linked.start..landmarks.symbol("_end").unwrap_or(constants()?.end);
@@ -299,14 +324,23 @@ impl Guard {
 
     /// Whether the kernel is in the middle of something that would be wrong if it stayed so.
     pub fn is_under_way(&self) -> bool {
-        !self.guarded.0.state().begun.is_empty()
+        let inner = &*self.guarded.0;
+        let state = &mut *inner.state();
+        let counted = state.look_at_warnings(&inner.memory);
+        let warns = state.warnings.as_ref().is_some_and(|warnings| warnings.are_uncounted(counted));
+        // One that has panicked comes to the end of nothing.
+        (warns || !state.begun.is_empty()) && !state.has_panicked(&inner.memory)
     }
 
     /// What it has not come to the end of, though it had time for that; told once.
     pub fn overdue(&self) -> Vec<Tampering> {
-        let begun = std::mem::take(&mut self.guarded.0.state().begun);
+        let inner = &*self.guarded.0;
+        let state = &mut *inner.state();
+        let counted = state.look_at_warnings(&inner.memory);
+        let warning = state.warnings.as_mut().and_then(|warnings| warnings.overdue(counted));
+        let begun = std::mem::take(&mut state.begun);
         let code = |(address, Begun { from, to, rip })| Tampering::Code { address, from, to, rip, by: None };
-        begun.into_iter().map(code).collect()
+        begun.into_iter().map(code).chain(warning).collect()
     }
 
     /// What is not as it was. `now` are the registers of the vCPUs that answered.
@@ -314,15 +348,9 @@ impl Guard {
         let inner = &*self.guarded.0;
         let mut found = {
             let state = &mut *inner.state();
-            state.look(&inner.memory, None);
-            let count = state.variables.iter().find(|variable| variable.name == COUNT);
-            let counted = count.map_or(0, |count| count.value);
-            let warnings = state.warnings.as_mut();
-            let silent = warnings.and_then(|warnings| warnings.changed(&inner.memory, counted));
+            state.look_at_warnings(&inner.memory);
             inner.pages.iter().for_each(|(page, linked)| inner.see_devices(state, *page, *linked));
-            let mut found = std::mem::take(&mut state.written);
-            found.extend(silent);
-            found
+            std::mem::take(&mut state.written)
         };
         for (vcpu, now) in now.iter().filter(|(_, now)| now.paging()) {
             let gates = self.gates(now);

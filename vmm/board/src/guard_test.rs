@@ -352,7 +352,7 @@ fn warnings_that_are_given_once_are_silenced_by_nobody() {
     landmarks.symbols.extend(symbols.map(|(name, at)| (name.to_owned(), at)));
     let mut guard = Guard::of(&memory, &space, &landmarks, false, None).unwrap();
     let put = |at: u64, value: u8| memory.write_obj(value, GuestAddress(PLACE + 4 * PAGE + at)).unwrap();
-    let mut told = || guard.compare(&[]);
+    let mut told = || [guard.compare(&[]), guard.overdue()].concat();
     // One is given, and counted; and it is to be given once more.
     put(0, 1);
     put(0x10a, 4);
@@ -366,6 +366,48 @@ fn warnings_that_are_given_once_are_silenced_by_nobody() {
     put(0x10a, 2);
     assert_eq!(told(), table(0, 2));
     assert_eq!(told(), []);
+    // While it is written into the log it is not counted.
+    put(0x116, 0);
+    assert!(guard.compare(&[]).is_empty() && !guard.is_under_way());
+    put(0x116, 4);
+    assert!(guard.compare(&[]).is_empty() && guard.is_under_way());
+    put(0, 2);
+    assert!(!guard.is_under_way());
+    assert_eq!((guard.overdue(), guard.compare(&[])), (vec![], vec![]));
+}
+
+#[test]
+fn a_kernel_that_panics_may_stop_logging_and_counts_nothing_more() {
+    let memory = memory();
+    memory.write_obj((PLACE + 4 * PAGE) | 3, GuestAddress(0x4000 + 4 * 8)).unwrap();
+    let space = AddressSpace::new(memory.clone(), ROOT, 0);
+    let mut landmarks = landmarks();
+    let at = |offset| VARIABLES_AT + offset;
+    let symbols = [
+        ("warn_count", at(0)),
+        ("suppress_printk", at(8)),
+        ("panic_cpu", at(16)),
+        ("__start___bug_table", at(0x100)),
+        ("__stop___bug_table", at(0x10c)),
+    ];
+    landmarks.symbols.extend(symbols.map(|(name, at)| (name.to_owned(), at)));
+    let put = |at: u64, value: u32| memory.write_obj(value, GuestAddress(PLACE + 4 * PAGE + at)).unwrap();
+    put(16, u32::MAX);
+    let mut guard = Guard::of(&memory, &space, &landmarks, false, None).unwrap();
+    // Of a warning, with `panic_on_warn`.
+    put(0x108, 4 << 16);
+    assert!(guard.is_under_way());
+    put(16, 1);
+    put(8, 1);
+    assert!(!guard.is_under_way());
+    assert_eq!(guard.compare(&[]), []);
+    // It lives on.
+    put(16, u32::MAX);
+    let name = "suppress_printk".to_owned();
+    let silent = Tampering::Variable { name, from: 0, to: 1, rip: None, by: None };
+    assert_eq!(guard.compare(&[]), [silent]);
+    assert!(guard.is_under_way());
+    assert_eq!((guard.overdue().len(), guard.compare(&[])), (1, vec![]));
 }
 
 #[test]

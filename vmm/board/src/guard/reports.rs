@@ -9,12 +9,12 @@ use vm_memory::{Bytes, GuestAddress};
 const MOST_WARNINGS: u64 = 4 << 20;
 
 /// Variables that change as told, and their lengths: what the kernel counts of its own troubles (kernel/panic.c), whether it
-/// logs at all, and where the log is (kernel/printk/printk.c). A kernel that has panicked sets the one before the last.
+/// logs at all, and where the log is (kernel/printk/printk.c).
 pub(super) const VARIABLES: [(&str, usize, Rule); 5] = [
     (TAINT, 8, Rule::Gains),
     (COUNT, 4, Rule::Grows),
     ("oops_count", 4, Rule::Grows),
-    ("suppress_printk", 4, Rule::Stays),
+    ("suppress_printk", 4, Rule::StaysInLife),
     ("prb", 8, Rule::Stays),
 ];
 pub(super) const TAINT: &str = "tainted_mask";
@@ -29,6 +29,24 @@ pub(super) enum Rule {
     Grows,
     /// It does not.
     Stays,
+    /// It does not, but in a kernel that has panicked (the end of `panic` with `panic=0`).
+    StaysInLife,
+}
+
+/// Where a kernel says that it has panicked.
+pub(super) struct PanicCpu(GuestAddress);
+
+impl PanicCpu {
+    pub(super) fn of(space: &AddressSpace, landmarks: &Landmarks) -> Option<Self> {
+        let at = space.translate(GuestVirtualAddress(landmarks.symbol("panic_cpu")?))?;
+        Some(Self(GuestAddress(at.0)))
+    }
+
+    pub(super) fn has_panicked(&self, memory: &Memory) -> bool {
+        /// PANIC_CPU_INVALID of include/linux/panic.h.
+        const NONE: u32 = u32::MAX;
+        memory.read_obj::<u32>(self.0).is_ok_and(|cpu| cpu != NONE)
+    }
 }
 
 /// A variable of the kernel's.
@@ -66,7 +84,7 @@ impl Variable {
         let allowed = match self.rule {
             Rule::Gains => from & !to == 0,
             Rule::Grows => from <= to,
-            Rule::Stays => from == to,
+            Rule::Stays | Rule::StaysInLife => from == to,
         };
         (!allowed).then(|| match self.rule {
             Rule::Gains => Tampering::Taint { from, to, rip, by: None },
@@ -77,12 +95,13 @@ impl Variable {
 
 /// Which warnings the kernel gives but once, and has given (`struct bug_entry` of include/asm-generic/bug.h).
 pub(super) struct Warnings {
-    pub(super) at: GuestAddress,
-    pub(super) table: Vec<u8>,
-    /// So many were given since.
-    pub(super) given: u64,
+    at: GuestAddress,
+    table: Vec<u8>,
+    /// So many were given since, and which was the last.
+    given: u64,
+    last: Option<Tampering>,
     /// So many the kernel had counted by then.
-    pub(super) counted: u64,
+    counted: u64,
 }
 
 /// BUGFLAG_DONE.
@@ -100,11 +119,11 @@ impl Warnings {
         let length = end.checked_sub(start).filter(|length| *length <= MOST_WARNINGS)?;
         let (at, mut table) = (space.translate(GuestVirtualAddress(start))?, vec![0; length as usize]);
         memory.read_slice(&mut table, at).ok()?;
-        Some(Self { at, table, given: 0, counted: counted? })
+        Some(Self { at, table, given: 0, last: None, counted: counted? })
     }
 
-    /// A warning is counted when it is given; nothing else of the table changes.
-    pub(super) fn changed(&mut self, memory: &Memory, counted: u64) -> Option<Tampering> {
+    /// Warnings are given; nothing else of the table changes.
+    pub(super) fn changed(&mut self, memory: &Memory) -> Option<Tampering> {
         if holds(memory, self.at, &self.table)? {
             return None;
         }
@@ -119,7 +138,6 @@ impl Warnings {
             rip: None,
             by: None,
         };
-        let mut given = None;
         for pair in pairs {
             if pair.0 ^ pair.1 != GIVEN {
                 return Some(told(pair));
@@ -127,9 +145,24 @@ impl Warnings {
             // Whoever clears `clear_warn_once` in debugfs wants them again.
             if pair.1 & GIVEN != 0 {
                 self.given += 1;
-                given = Some(pair);
+                self.last = Some(told(pair));
             }
         }
-        given.filter(|_| self.given > counted.saturating_sub(self.counted)).map(told)
+        None
+    }
+
+    /// Whether some have been given that the kernel has not counted. It does so once all that it says of one is in the log (`__report_bug`
+    /// of lib/bug.c, and `__warn` of kernel/panic.c).
+    pub(super) fn are_uncounted(&self, counted: u64) -> bool {
+        self.given > counted.saturating_sub(self.counted)
+    }
+
+    /// Nobody gave these; told once.
+    pub(super) fn overdue(&mut self, counted: u64) -> Option<Tampering> {
+        if !self.are_uncounted(counted) {
+            return None;
+        }
+        self.given = counted.saturating_sub(self.counted);
+        self.last.take()
     }
 }

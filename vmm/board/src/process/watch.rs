@@ -14,7 +14,7 @@ use std::{
 };
 use trap::{Agent, AgentText, ENTRY_MSRS, KernelState, Order, Pairs, WalkOrder};
 
-/// The kernel comes to the end of a patch of its text within this time, many times over.
+/// The kernel comes to the end of a patch of its text, and of what a warning says, within this time, many times over.
 const MOMENT: Duration = Duration::from_secs(1);
 /// So often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(5);

@@ -249,13 +249,17 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     })
 }
 
-/// Who needs one of these means that the kernel patches its own text.
-const PATCHING: [&str; 5] = [
+/// Who needs one of these means that the kernel patches its own text. For BPF it does so where a program is attached to a function (fentry, LSM),
+/// which takes the compiler.
+const PATCHING: [&str; 8] = [
     "CONFIG_KPROBES",
     "CONFIG_DYNAMIC_FTRACE",
     "CONFIG_FUNCTION_TRACER",
     "CONFIG_LIVEPATCH",
     "CONFIG_KPROBE_EVENTS",
+    "CONFIG_BPF_JIT",
+    "CONFIG_BPF_LSM",
+    "CONFIG_BPF_EVENTS",
 ];
 
 /// The ways to watch a guest.

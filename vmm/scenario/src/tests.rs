@@ -51,8 +51,15 @@ fn defaults_and_units_are_as_the_reference_says() {
     let full = scenario(text);
     assert_eq!((full.machine.memory_mib, full.machine.vcpus, full.machine.checks), (1024, 2, false));
     assert_eq!(full.evidence, crate::model::Watchfulness::Full);
-    let probes = scenario("needs: {config: [CONFIG_KPROBES]}\nsteps:\n- sleep: 1 s\n");
-    assert_eq!(probes.evidence, crate::model::Watchfulness::Kprobes);
+    for (symbol, evidence) in [
+        ("CONFIG_KPROBES", crate::model::Watchfulness::Kprobes),
+        ("CONFIG_BPF_JIT", crate::model::Watchfulness::Kprobes),
+        ("CONFIG_BPF_LSM", crate::model::Watchfulness::Kprobes),
+        ("CONFIG_BPF_SYSCALL", crate::model::Watchfulness::Full),
+    ] {
+        let needs = scenario(&format!("needs: {{config: [{symbol}]}}\nsteps:\n- sleep: 1 s\n"));
+        assert_eq!(needs.evidence, evidence, "{symbol}");
+    }
     let strict = scenario("needs: {config: [CONFIG_KPROBES]}\nevidence: full\nsteps:\n- sleep: 1 s\n");
     assert_eq!(strict.evidence, crate::model::Watchfulness::Full);
     assert!(full.count && !scenario("count: false\nsteps:\n- sleep: 1 s\n").count);

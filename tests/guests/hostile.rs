@@ -73,7 +73,9 @@ fn intel_sees_reports_that_are_hushed_made_up_or_hide_others() {
 #[test]
 #[ignore = "needs ./setup intel and minutes: make test-all"]
 fn intel_sees_what_leads_elsewhere_and_keeps_clocks_and_registers() {
-    play_with(&[what_leads_elsewhere(), clocks_and_registers(), what_is_bent()].concat(), INTEL);
+    let folder = tempfile::tempdir().unwrap();
+    let slips = what_slips_through(folder.path());
+    play_with(&[what_leads_elsewhere(), clocks_and_registers(), what_is_bent(), slips].concat(), INTEL);
 }
 
 fn changes() -> Vec<Case<'static>> {
@@ -337,6 +339,35 @@ fn what_is_bent() -> Vec<Case<'static>> {
         ("smep", trick("smep", next), "tampered", &["CR4 of vCPU 0 was changed"]),
         ("smap", trick("smap", next), "tampered", &["CR4 of vCPU 0 was changed"]),
         ("gate-0x80", trick("gate-0x80", next), "tampered", &["the gate of interrupt 0x80 was changed"]),
+    ]
+}
+
+#[test]
+fn what_slips_through_where_nobody_looks_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    play(&what_slips_through(folder.path()));
+}
+
+/// Of the folder, a program is put there.
+fn what_slips_through(folder: &Path) -> Vec<Case<'static>> {
+    let loads = compiled(folder, "loads");
+    let with = |steps: &str| {
+        let (root, loads) = (root(), loads.display());
+        format!(
+            "modules: [{}/tests/hostile/modules/slips]\nfiles: {{/bin/loads: {loads}}}\nsteps:\n  - insmod: slips\n{steps}",
+            root.display()
+        )
+    };
+    let trick = |name: &str, then: &str| with(&format!("  - {{file: /proc/slips, write: {name}}}\n{then}"));
+    let counted = "  - {syscall: getppid, repeat: 5}\nexpect: {syscalls: {getppid: 5}}\n";
+    let other_number = with("  - run: [sh, -c, 'echo other-number > /proc/slips']\n");
+    let hidden = with("  - run: [/bin/loads, /lib/modules/hides.ko]\nexpect: {clean: [modules]}\n");
+    vec![
+        // No guest has a virtual machine that could be loaded.
+        ("vmload", trick("vmload", counted), "pass", &["getppid"]),
+        ("static-call", trick("static-call", "  - syscall: getppid\n"), "tampered", &["sched_clock_noinstr"]),
+        ("other-number", other_number, "tampered", &["has not the number that it had when it called"]),
+        ("by another door", hidden, "fail", &["not known: 1 more were not told apart"]),
     ]
 }
 

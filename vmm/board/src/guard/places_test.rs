@@ -26,7 +26,7 @@ fn memory() -> Memory {
     put(0x2000 + (TEXT >> 30 & 511) * 8, 0x3003);
     put(0x3000 + (TEXT >> 21 & 511) * 8, 0x4003);
     put(0x4000, PLACE | 3);
-    put(0x4008, PLACE + 0x1000 | 3);
+    put(0x4008, (PLACE + 0x1000) | 3);
     memory
 }
 

@@ -93,6 +93,14 @@ pub struct Pattern {
     pub why: &'static str,
 }
 
+impl Pattern {
+    /// Whether `[ cut here ]` and the message of a `WARN()` or `BUG()` stand before it.
+    pub fn follows_cut(&self) -> bool {
+        matches!(self.kind, Kind::Warn | Kind::Bug | Kind::Refcount)
+            && (self.trace == Trace::Needed || self.role == Role::Herald)
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "a row of the table below")]
 const fn p(
     kind: Kind,

@@ -5,13 +5,13 @@ use std::sync::{LazyLock, OnceLock};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
+use crate::Finding;
 use crate::finish::finish;
 use crate::frames::Pc;
 use crate::line::{Caller, Line};
 use crate::patterns::{PATTERNS, Pattern, Role};
 use crate::report::{Closed, EXCERPT_WIDTH, Report};
 use crate::task::Task;
-use crate::{Finding, Kind};
 
 /// Reports that can be open at the same time, one for every CPU or task that prints. More are no log but an attack.
 const MAX_OPEN: usize = 32;
@@ -43,12 +43,23 @@ const MAX_PREFACE: usize = 8;
 /// The same with what others print in between.
 const MAX_PREFACE_TIME: u64 = 200;
 
-/// What one task or CPU printed since its last [`CUT_HERE`].
+/// What one task or CPU printed since its last [`CUT_HERE`], with the numbers of the lines.
+#[derive(Clone)]
 struct Preface {
     caller: Option<Caller>,
     /// The number of the line with the cut.
     began: u64,
-    lines: Vec<String>,
+    lines: Vec<(Line<'static>, u64)>,
+    /// The first line that would begin a report without the cut.
+    held: Option<usize>,
+}
+
+impl Preface {
+    /// Whether a line that is no head is more than there can be.
+    fn is_over(&self, line: &Line<'_>, number: u64) -> bool {
+        self.caller == line.caller && self.lines.len() == MAX_PREFACE
+            || number - self.began > MAX_PREFACE_TIME
+    }
 }
 
 /// Lines between what has the shape of a trap's line and the registers.
@@ -163,14 +174,13 @@ impl Scanner {
 
     /// What the reports that may still grow come to, if nothing more comes.
     pub fn unsettled(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> =
-            self.open.iter().map(|report| finish(report.clone(), Closed::EndOfLog)).collect();
-        findings.sort_by_key(|finding| finding.lines.first);
-        findings
+        let (open, preface) = (self.open.clone(), self.preface.clone());
+        Self { open, preface, number: self.number, ..Self::default() }.finish()
     }
 
     /// The end of the log: all findings that were not handed out yet, in the order in which they begin.
     pub fn finish(mut self) -> Vec<Finding> {
+        self.give_up();
         self.done.extend(self.open.into_iter().map(|report| finish(report, Closed::EndOfLog)));
         self.done.sort_by_key(|finding| finding.lines.first);
         self.done
@@ -247,16 +257,22 @@ impl Scanner {
 
     /// Keeps what may be the message of a `WARN()`, which comes before its head.
     fn foreword(&mut self, line: &Line<'_>, number: u64) {
-        if is_cut(&line.text) {
-            self.preface = Some(Preface { caller: line.caller, began: number, lines: Vec::new() });
-        } else if let Some(preface) = &mut self.preface {
-            let own = preface.caller == line.caller;
-            if own && preface.lines.len() == MAX_PREFACE || number - preface.began > MAX_PREFACE_TIME {
-                self.preface = None;
-            } else if own {
-                preface.lines.push(line.text.chars().take(EXCERPT_WIDTH).collect());
-            }
+        let cut = is_cut(&line.text);
+        if cut || self.preface.as_ref().is_some_and(|preface| preface.is_over(line, number)) {
+            self.give_up();
         }
+        if cut {
+            self.preface =
+                Some(Preface { caller: line.caller, began: number, lines: Vec::new(), held: None });
+        } else if let Some(preface) = self.preface.as_mut().filter(|preface| preface.caller == line.caller) {
+            preface.lines.push((line.clone().into_owned(), number));
+        }
+    }
+
+    /// The head of a `WARN()` did not come: what would have been its message begins a report.
+    fn give_up(&mut self) {
+        let Some(Preface { lines, held: Some(held), .. }) = self.preface.take() else { return };
+        lines.iter().skip(held).for_each(|(line, number)| self.look(line, *number));
     }
 
     fn in_preface(&self, caller: Option<Caller>) -> bool {
@@ -276,20 +292,28 @@ impl Scanner {
         line: &Line<'_>,
         number: u64,
     ) -> bool {
+        let message = matches!(pattern.role, Role::Alone | Role::Guess);
+        if message && self.preface.as_ref().is_some_and(|preface| preface.is_over(line, number)) {
+            self.give_up();
+        }
         let in_preface = self.in_preface(line.caller);
         let owner = self.owner(line.caller);
         let ordinary = match pattern.role {
-            Role::Alone | Role::Guess => {
-                in_preface || owner.is_some_and(|owner| owner.waits_for_message(number))
-            }
+            _ if message => in_preface || owner.is_some_and(|owner| owner.waits_for_message(number)),
             Role::Orphan => owner.is_some_and(|owner| owner.has_part(pattern)),
             _ => false,
         };
         if ordinary {
+            if let Some(preface) = self.preface.as_mut().filter(|_| in_preface) {
+                preface.held.get_or_insert(preface.lines.len());
+            }
             return false;
         }
+        if in_preface && !pattern.follows_cut() && pattern.role != Role::Shape {
+            self.give_up();
+        }
         if self.owner(line.caller).is_some_and(|owner| owner.absorb(pattern, found, line, number)) {
-            self.preface.take_if(|_| in_preface);
+            self.preface.take_if(|preface| preface.caller == line.caller);
             return true;
         }
         // A panic may be printed by another CPU than the one that had the trouble.
@@ -331,14 +355,15 @@ impl Scanner {
 
     fn begin(&mut self, pattern: &'static Pattern, found: &Captures<'_>, line: &Line<'_>, number: u64) {
         let in_preface = self.in_preface(line.caller);
+        if in_preface && !pattern.follows_cut() {
+            self.give_up();
+        }
         self.presumed.take_if(|presumed| presumed.caller == line.caller);
         self.close_stream(line.caller);
         let mut report = Report::new(pattern, found, line, number);
-        if let Some(Preface { mut lines, .. }) = self.preface.take_if(|_| in_preface)
-            && matches!(pattern.kind, Kind::Warn | Kind::Bug | Kind::Refcount)
-        {
-            lines.append(&mut report.excerpt);
-            report.excerpt = lines;
+        if let Some(Preface { lines, .. }) = self.preface.take_if(|_| in_preface) {
+            let message = lines.iter().map(|(line, _)| line.text.chars().take(EXCERPT_WIDTH).collect());
+            report.excerpt.splice(..0, message);
         }
         if line.glued {
             report.hurt("two messages on one line");

@@ -55,6 +55,46 @@ fn the_message_of_a_warning_is_no_finding_beside_it() {
 }
 
 #[test]
+fn what_stands_behind_a_cut_is_told_where_no_warning_comes() {
+    let warning = format!("WARNING: CPU: 0 PID: 7 at a/b.c:1 foo+0x1/0x2\n{TRACE}");
+    let oops = format!("BUG: kernel NULL pointer dereference, address: 0000000000000000\n{TRACE}");
+    for message in
+        ["mydrv: BUG: queue corrupt\n", "BUG: Dentry 00000000a1b2c3d4{i=1,n=x}  still in use (1)\n"]
+    {
+        let begun = format!("{CUT}of mine\n{message}");
+        assert_eq!(kinds(&begun), [Kind::Bug], "{message}");
+        assert_eq!(kinds(&format!("{begun}{}", "some words\n".repeat(30))), [Kind::Bug], "{message}");
+        assert_eq!(kinds(&format!("{begun}{CUT}{warning}")), [Kind::Bug, Kind::Warn], "{message}");
+        assert_eq!(kinds(&format!("{begun}{oops}")), [Kind::Bug, Kind::Oops], "{message}");
+        assert_eq!(kinds(&format!("{begun}irq 5: nobody cared\n")), [Kind::Bug, Kind::Bug], "{message}");
+        // The last that there is room for, and the first that there is none for.
+        for before in [7, 8] {
+            let log = format!("{CUT}{}{message}", "some words\n".repeat(before));
+            assert_eq!(kinds(&format!("{log}some words\n")), [Kind::Bug], "{message}");
+            let warns = if before == 7 { vec![Kind::Warn] } else { vec![Kind::Bug, Kind::Warn] };
+            assert_eq!(kinds(&format!("{log}{warning}")), warns, "{message}");
+        }
+        // All that is behind it is its own, and it stands in its place.
+        let found = findings(&format!("{begun}{TRACE}"));
+        assert_eq!(
+            (found.len(), found[0].lines.first, found[0].frames.is_empty()),
+            (1, 3, false),
+            "{message}"
+        );
+    }
+    let other = Some(splat::Caller::Task(9));
+    let mut scanner = Scanner::new();
+    let mut record = |text: &str, caller| _ = scanner.record(text, caller);
+    record(CUT.trim_end(), None);
+    record("mydrv: BUG: queue corrupt", None);
+    record("something else", other);
+    assert_eq!(scanner.unsettled().len(), 1, "as long as nobody knows");
+    (0..300).for_each(|_| _ = scanner.record("something else", other));
+    let found = scanner.finish();
+    assert_eq!((found.len(), found[0].lines.first), (1, 2));
+}
+
+#[test]
 fn a_task_that_is_named_after_the_cut_hides_nothing() {
     let segfault =
         "[ cut here ][99]: segfault at 0 ip 0000000000401000 sp 00007ffe00000000 error 6 in a[400000+1000]\n";

@@ -1,6 +1,6 @@
 //! Saying things. A reader that is gone, or has seen enough, is no reason to stop.
 
-use crate::exit;
+use crate::{exit, runner};
 use base::cache::Fault;
 use harness::Abort;
 use std::{
@@ -15,14 +15,18 @@ pub fn out(text: &str) {
 
 /// What went wrong, on standard error. Diagnostics of a file begin with the word already.
 pub fn error(why: &dyn Display) {
-    let why = base::text::escape_lines(&why.to_string());
+    let why = why.to_string();
     let word = if why.starts_with("error") { "" } else { "error: " };
-    let _ = writeln!(io::stderr(), "{word}{why}");
+    err(&format!("{word}{why}"));
 }
 
 /// What a person should look at, on standard error.
 pub fn warning(why: &dyn Display) {
-    let _ = writeln!(io::stderr(), "warning: {}", base::text::escape_lines(&why.to_string()));
+    err(&format!("warning: {why}"));
+}
+
+fn err(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", runner::for_stderr(base::text::escape_lines(text)));
 }
 
 /// Says what came of a command, and returns its exit code.

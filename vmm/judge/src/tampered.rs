@@ -146,7 +146,11 @@ impl fmt::Display for Tampered {
                 write!(f, "{calls} of the step's entered the kernel, and the agent tells of fewer")?;
             }
             Seen::Program { address } => {
-                write!(f, "the program is not the one that was brought into the guest: it ran other code at {address:#x}")?;
+                write!(
+                    f,
+                    "the program is not the one that was brought into the guest: it ran other code at {address:#x} (a scenario in \
+                     which a program puts another one in its place needs `evidence: kprobes` or `basic`)"
+                )?;
             }
             Seen::KeptBack => f.write_str(
                 "a record of the kernel's log was begun and is never finished, which keeps back what was logged after it",

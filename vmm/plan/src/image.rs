@@ -2,14 +2,17 @@
 //!
 //! So all scenarios with the same kind of image boot the same guest, which can be saved.
 
-use crate::{code, luggage};
+use crate::{
+    luggage,
+    programs::{self, Programs},
+};
 use board::wire::{Code, Key};
 use initramfs::{Initramfs, NodeKind};
 use jail::{Limits, Refused, intake};
 use scenario::GuestFileKind;
 use std::os::unix::fs::PermissionsExt;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -177,12 +180,12 @@ pub struct Assembled {
     pub programs: BTreeMap<String, Code>,
 }
 
-/// Puts the guest's initramfs together. The same input gives the same bytes. Of `programs`, named as steps run them, it says what
+/// Puts the guest's initramfs together. The same input gives the same bytes. Of `programs` that no step replaces it says what
 /// they are, by hashes under this key.
 ///
 /// # Errors
 /// As [`ImageError`] says; its messages continue "failed to".
-pub fn assemble(image: &Image, programs: (&BTreeSet<&str>, Key)) -> Result<Assembled, ImageError> {
+pub fn assemble(image: &Image, programs: (&Programs<'_>, Key)) -> Result<Assembled, ImageError> {
     let agent = match shipped::agent() {
         Some(agent) => agent.to_owned(),
         None => static_executable(&find_agent()?, OWN_CONFIG)?,
@@ -196,7 +199,7 @@ const OWN_CONFIG: &str = "build it anew with the project's own .cargo/config.tom
 fn put_together(
     image: &Image,
     agent: Vec<u8>,
-    (programs, key): (&BTreeSet<&str>, Key),
+    (programs, key): (&Programs<'_>, Key),
 ) -> Result<Assembled, ImageError> {
     let base = archive(
         &Image { early: image.early.clone(), busybox: image.busybox, ..Image::default() },
@@ -204,20 +207,10 @@ fn put_together(
     )?;
     // As a whole first, so that nothing is there twice.
     let whole = archive(image, agent)?;
-    let known = programs.iter().filter_map(|name| Some(((*name).to_owned(), program(&whole, name, key)?)));
+    let code = |name: &str, written| Some((name.to_owned(), programs::code(&whole, name, written, key)?));
+    let known = programs.iter().filter_map(|(name, written)| code(name, written));
     let (programs, luggage) = (known.collect(), luggage::pack(&whole, &base));
     Ok(Assembled { base: base.into_bytes(), luggage, programs })
-}
-
-/// What the guest executes by this name; of a script, what runs it.
-fn program(whole: &Initramfs, name: &str, key: Key) -> Option<Code> {
-    let paths = match name.contains('/') {
-        true => vec![name.to_owned()],
-        false => protocol::PATH.iter().map(|folder| format!("{folder}/{name}")).collect(),
-    };
-    let file = paths.iter().find_map(|path| whole.content(path))?;
-    let file = code::interpreter(file).map_or(Some(file), |path| whole.content(path))?;
-    code::of(file, key)
 }
 
 fn archive(image: &Image, agent: Vec<u8>) -> Result<Initramfs, ImageError> {
@@ -353,7 +346,7 @@ mod tests {
         let path = folder.path().join(AGENT);
         fs::write(&path, bytes).unwrap();
         let agent = static_executable(&path, OWN_CONFIG)?;
-        let Assembled { base, luggage, .. } = put_together(image, agent, (&BTreeSet::new(), 0))?;
+        let Assembled { base, luggage, .. } = put_together(image, agent, (&Programs::new(), 0))?;
         assert!(contains(&base, "init\0") && !contains(&luggage, "init\0"));
         Ok([base, luggage].concat())
     }
@@ -431,7 +424,21 @@ mod tests {
         let image = Image { files: vec![script, text, link], busybox: true, ..Image::default() };
         let names =
             ["/bin/busybox", "echo", "/bin/sh", "/opt/script", "/opt/link", "/opt/text", "/none", "none"];
-        let known = put_together(&image, elf(&[1]), (&names.into(), 7)).unwrap().programs;
+        let known = |written: &[&'static str]| {
+            let programs = names.map(|name| (name, written.iter().copied().collect())).into();
+            put_together(&image, elf(&[1]), (&programs, 7)).unwrap().programs
+        };
+        // Nobody knows what it is after that.
+        for (written, left) in [
+            ("/opt/script", &["/bin/busybox", "/bin/sh", "/opt/link", "echo"][..]),
+            ("/sbin/echo", &["/bin/busybox", "/bin/sh", "/opt/link", "/opt/script"]),
+            ("/opt/link", &[]),
+            ("/bin/sh", &[]),
+            ("/opt/text", &["/bin/busybox", "/bin/sh", "/opt/link", "/opt/script", "echo"]),
+        ] {
+            assert_eq!(known(&[written]).into_keys().collect::<Vec<_>>(), left, "{written}");
+        }
+        let known = known(&[]);
         assert_eq!(
             known.keys().collect::<Vec<_>>(),
             ["/bin/busybox", "/bin/sh", "/opt/link", "/opt/script", "echo"]

@@ -18,6 +18,7 @@ pub mod lower;
 pub mod luggage;
 pub mod needs;
 mod plan;
+pub mod programs;
 
 pub use plan::{Bind, Call, Op, Operand, Plan, PlanStep, Role, Source, Warm, Watch, What};
 pub use scenario::model::{Data, Int};

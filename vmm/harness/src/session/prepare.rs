@@ -17,14 +17,15 @@ use judge::{Build, Names};
 use kernel::{Fit, Kernel, lines::Lines, symbols::Symbols, syscall_table::SyscallTable};
 use module::preflight::Facts;
 use plan::{
-    Plan, PlanStep, Warm, Watch, What, depmod,
+    Plan, Warm, Watch, depmod,
     image::{self, Assembled, GuestFile, GuestModule, Image, ImageError},
     lower::{self, SyscallNames},
+    programs::{self, Programs},
 };
 use protocol::Door;
 use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -117,8 +118,9 @@ pub(crate) fn the_rest(
         modules::prepare(&scenario.modules, &modules::unwanted(scenario), &kernel, &facts, cache)?;
     modules::named(scenario, &modules)?;
     let took = took + start.elapsed();
+    // Who lets the kernel be patched may have probes put into programs as well.
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;
-    let programs = if watched { programs(&steps) } else { BTreeSet::new() };
+    let programs = if watched { programs::run_by(&scenario.steps, &steps) } else { Programs::new() };
     let Files { stage, base, initramfs, luggage, programs } =
         initramfs(scenario, modules, &programs, &kernel, cache)?;
     let Fit { symbols, has_vmlinux, mut notes } =
@@ -226,20 +228,10 @@ struct Files {
     programs: BTreeMap<String, Code>,
 }
 
-/// What steps run. Who lets the kernel be patched may have probes put into programs as well.
-fn programs(steps: &[PlanStep]) -> BTreeSet<&str> {
-    let ops = steps.iter().flat_map(|step| &step.ops);
-    let run = ops.filter_map(|op| match &op.what {
-        What::Run { argv, .. } => argv.first(),
-        _ => None,
-    });
-    run.map(String::as_str).collect()
-}
-
 fn initramfs(
     scenario: &Scenario,
     modules: Vec<GuestModule>,
-    programs: &BTreeSet<&str>,
+    programs: &Programs<'_>,
     kernel: &Kernel,
     cache: &Cache,
 ) -> Result<Files, Abort> {

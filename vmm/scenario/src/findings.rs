@@ -103,10 +103,9 @@ impl Reader<'_> {
 
     /// Text that the evidence contains, or a map that says more.
     fn pattern_of(&mut self, node: &Node, ending: EndingKind) -> Option<Pattern> {
-        if let Value::Scalar { text, .. } = &node.value
-            && !text.is_empty()
-        {
-            return Some(Pattern { contains: Some(text.clone()), ..Pattern::default() });
+        if node.text().is_some_and(|text| !text.is_empty()) {
+            let contains = self.text(node, "text")?;
+            return Some(Pattern { contains: Some(contains), ..Pattern::default() });
         }
         if node.value == Value::Null {
             return self.error(

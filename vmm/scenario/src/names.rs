@@ -10,9 +10,18 @@ pub struct Names {
     /// The scenario's parameters, and where they are declared.
     pub params: BTreeMap<String, Span>,
     given: BTreeMap<String, Given>,
-    open: Vec<(String, Span, Option<&'static str>)>,
+    open: Vec<Use>,
     /// What to do about names that nobody gives, where that is known of the field that is read.
     pub hint: Option<&'static str>,
+}
+
+/// A use of a name that no step has given by then.
+struct Use {
+    name: String,
+    span: Span,
+    hint: Option<&'static str>,
+    /// How the text itself is written, if it stands in one.
+    literal: Option<String>,
 }
 
 struct Given {
@@ -23,6 +32,11 @@ struct Given {
 impl Names {
     /// A name is used here; it must have been given by an earlier step.
     pub fn uses(&mut self, name: &str, span: &Span) -> Option<Diagnostic> {
+        self.uses_in(name, span, None)
+    }
+
+    /// The same in a text, which is written as `literal` where it is no name.
+    pub fn uses_in(&mut self, name: &str, span: &Span, literal: Option<String>) -> Option<Diagnostic> {
         match self.given.get(name) {
             Some(Given { number: true, .. }) => None,
             Some(Given { span: given, .. }) => Some(
@@ -31,7 +45,8 @@ impl Names {
                     .help("give the buffer a type, like `{out: long, as: name}`"),
             ),
             None => {
-                self.open.push((name.to_owned(), span.clone(), self.hint));
+                let (name, span) = (name.to_owned(), span.clone());
+                self.open.push(Use { name, span, hint: self.hint, literal });
                 None
             }
         }
@@ -54,19 +69,22 @@ impl Names {
     /// Once all steps are read: the uses that stayed open are errors.
     pub fn close(&mut self) -> Vec<Diagnostic> {
         let open = std::mem::take(&mut self.open);
-        let error = |(name, span, hint): &(String, Span, Option<&str>)| match self.given.get(name) {
-            Some(given) => Diagnostic::new(span, format!("`${name}` is used before it has a value"))
-                .other(&given.span, "only this later step gives it one"),
-            None if hint.is_some() => {
-                let error = Diagnostic::new(span, format!("no step gives `${name}` a value"));
-                hint.map_or(error.clone(), |hint| error.help(hint))
-            }
-            None if self.given.is_empty() && self.params.is_empty() => {
-                Diagnostic::new(span, format!("no step gives `${name}` a value"))
-                    .help(format!("write `as: {name}` in the step whose result it is"))
-            }
-            None => Diagnostic::new(span, format!("no step gives `${name}` a value"))
-                .nearest(name, self.given.keys().chain(self.params.keys()).map(String::as_str)),
+        let nobody =
+            |name: &str, span: &Span| Diagnostic::new(span, format!("no step gives `${name}` a value"));
+        let error = |Use { name, span, hint, literal }: &Use| {
+            let error = match (self.given.get(name), hint) {
+                (Some(given), _) => Diagnostic::new(span, format!("`${name}` is used before it has a value"))
+                    .other(&given.span, "only this later step gives it one"),
+                (None, Some(hint)) => return nobody(name, span).help(*hint),
+                (None, None) if self.given.is_empty() && self.params.is_empty() => {
+                    nobody(name, span).help(format!("write `as: {name}` in the step whose result it is"))
+                }
+                (None, None) => nobody(name, span)
+                    .nearest(name, self.given.keys().chain(self.params.keys()).map(String::as_str)),
+            };
+            let literal = literal.as_ref().map(|it| format!("write `{it}` where no name is meant"));
+            let help: Vec<String> = error.help.iter().cloned().chain(literal).collect();
+            Diagnostic { help: (!help.is_empty()).then(|| help.join("; ")), ..error }
         };
         open.iter().map(error).collect()
     }

@@ -6,7 +6,7 @@
 use super::draw::Draw;
 use super::node::{Node, Value};
 use super::reader::Reader;
-use super::value::{is_name, parse_int, pieces, reference};
+use super::value::{field, is_name, parse_int, pieces, reference};
 use base::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -75,9 +75,6 @@ impl ParameterKind {
             Self::Text => !value.contains('\0'),
         };
         match self {
-            _ if value.contains("${") || reference(value).is_some() => {
-                Some("a value of its own: a parameter can't stand for another name")
-            }
             _ if fits => None,
             Self::Int => Some("a number like `42` or `0x2a`"),
             Self::Name => Some("a name: up to 55 letters, digits, `_`, `-` and `.`"),
@@ -122,7 +119,7 @@ impl Reader<'_> {
                 };
                 let default_node = fields.take("default");
                 let default = match default_node {
-                    Some(node) => Some((self.text(node, "a value")?, &node.span)),
+                    Some(node) => Some((self.raw(node, "a value")?, &node.span)),
                     None => None,
                 };
                 let drawn = fields.take("draw");
@@ -288,25 +285,32 @@ fn put(node: Node, values: &mut Values<'_>, place: Place) -> Node {
     Node { value, span: node.span }
 }
 
-/// The text with values, and whether they are nothing but numbers: what a text holds makes it no number.
+/// The text with values, and whether they are nothing but numbers: what a text holds makes it no number. Nothing of a value is a name.
 fn filled(text: String, values: &mut Values<'_>, place: Place) -> (String, bool) {
+    let write = |parts: &[(String, Option<&str>)]| match (place, parts) {
+        (Place::Expression, [(text, None)]) => text.clone(),
+        _ => field(parts),
+    };
     if let Some(given) = reference(&text).and_then(|name| values.get_mut(name)) {
-        return (given.take(place), given.kind == ParameterKind::Int);
+        return (write(&[(given.take(place), None)]), given.kind == ParameterKind::Int);
     }
-    let (mut out, mut numbers) = (String::new(), true);
-    for (before, name) in pieces(&text) {
-        out.push_str(before);
-        let Some(name) = name else { continue };
-        match values.get_mut(name) {
-            Some(given) => {
-                out.push_str(&given.take(place));
+    let (mut parts, mut before) = (Vec::new(), String::new());
+    let (mut is_filled, mut numbers) = (false, true);
+    for (piece, name) in pieces(&text) {
+        before.push_str(piece);
+        match name.map(|name| (name, values.get_mut(name))) {
+            Some((_, Some(given))) => {
+                before.push_str(&given.take(place));
                 numbers &= given.kind == ParameterKind::Int;
+                is_filled = true;
             }
             // A step's result, for whom reads the field.
-            None => out.push_str(&format!("${{{name}}}")),
+            Some((name, None)) => parts.push((std::mem::take(&mut before), Some(name))),
+            None => {}
         }
     }
-    (out, numbers)
+    parts.push((before, None));
+    if is_filled { (write(&parts), numbers) } else { (text, true) }
 }
 
 #[cfg(test)]

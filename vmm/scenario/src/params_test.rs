@@ -1,5 +1,5 @@
-use crate::model::{Action, Argument, Num};
-use crate::{Scenario, parse_with};
+use crate::model::{Action, Argument, Data, Num};
+use crate::{Scenario, parse_with, placeholders};
 use base::diagnostic::Source;
 use std::path::Path;
 
@@ -101,12 +101,54 @@ fn a_name_that_no_parameter_has_is_refused_with_the_nearest() {
 fn values_are_no_names_and_steps_give_parameters_no_value() {
     let text = "params: {a: 1}\nsteps:\n  - open: /x\n    as: a\n";
     assert!(with(text, &[]).unwrap_err().contains("`a` is a parameter's name"));
-    let text = "params: {a: x}\nsteps:\n  - open: /x\n    as: fd\n  - open: '/${a}'\n";
-    for value in ["${fd}", "$fd"] {
-        assert!(with(text, &[("a", value)]).unwrap_err().contains("can't stand for another name"));
-    }
     let text = "params: {major: 1}\nsteps:\n  - read: $majro\n";
     assert!(with(text, &[]).unwrap_err().contains("did you mean `major`?"));
+}
+
+#[test]
+fn nothing_of_a_value_is_a_name() {
+    let text = "params: {a: x}\nsteps:\n- open: /x\n  as: fd\n- {write: $fd, data: $a}\n- {write: $fd, data: '${a}{fd} $${a} ${a}${fd}'}\n\
+                - syscall: 1\n  args: [$a, '$${fd}', $$fd, '${a}']\n  name: 'of ${a}'\n  expect: {oops: '${a}'}\n";
+    for value in ["${fd}", "$fd", "$$fd", "$${fd}", "a$", "$", "${a}", "${1:-x}"] {
+        let scenario = with(text, &[("a", value)]).unwrap();
+        let data = |step: usize| match &scenario.steps[step].action {
+            Action::Write { data, .. } => {
+                let filled = data.filled(|name| if name == "fd" { Ok(7) } else { Err(name.to_owned()) });
+                String::from_utf8(filled.unwrap().into_owned()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(data(1), value);
+        assert_eq!(data(2), format!("{value}{{fd}} ${{a}} {value}7"));
+        let Action::Syscall { args, .. } = &scenario.steps[3].action else { panic!("no call") };
+        let texts = args.iter().map(|arg| match arg {
+            Argument::Text(text) => Data::of_text(text).written().into_owned(),
+            other => panic!("{other:?}"),
+        });
+        let texts: Vec<String> = texts.map(|text| String::from_utf8(text).unwrap()).collect();
+        assert_eq!(texts, [value, "${fd}", "$fd", value]);
+        assert!(
+            args.iter().all(|arg| matches!(arg, Argument::Text(text) if placeholders(text).next().is_none()))
+        );
+        // Where no name can stand for anything, it is itself as well.
+        assert_eq!(scenario.steps[3].name, Some(format!("of {value}")));
+        let ending = scenario.steps[3].ending.as_ref().unwrap();
+        assert_eq!(ending.pattern.contains.as_deref(), Some(value));
+    }
+    let scenario =
+        with("params: {a: '$x'}\nsteps:\n- {script: 'echo $${a} $$a'}\n- {run: [/bin/echo, $a]}\n", &[])
+            .unwrap();
+    assert_eq!(scenario.steps[0].action.script().as_deref(), Some(&b"echo $${a} $$a"[..]));
+}
+
+#[test]
+fn an_error_says_how_a_text_that_looks_like_a_name_is_written() {
+    for (data, help) in [("'${x}'", "write `$${x}` where no name is meant"), ("$x", "write `$$x` where")] {
+        let errors = with(&format!("steps: [{{write: 3, data: {data}}}]"), &[]).unwrap_err();
+        assert!(errors.contains(help) && errors.contains("write `as: x`"), "{errors}");
+    }
+    let errors = with("steps: [{read: $x}]", &[]).unwrap_err();
+    assert!(!errors.contains("$$"), "{errors}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn environment(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Vec<S
 
 /// A shell script. It goes in by the shell's standard input: `${name}` in it is the shell's, not ours.
 pub(super) fn script(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Option<Parts> {
-    let text = reader.text(value, "a shell script")?;
+    let text = reader.raw(value, "a shell script")?;
     if text.trim().is_empty() {
         return reader.expected(value, "a shell script, like `script: |` and its lines below");
     }

@@ -4,7 +4,7 @@ use super::model::{ModuleSource, Span};
 use super::names::Names;
 use super::node::{Node, Value};
 use super::params::Settings;
-use super::value::leading_nought;
+use super::value::{leading_nought, plain};
 use base::diagnostic::{Diagnostic, Source};
 
 /// The errors so far. A reader that returns `None` has put at least one in here.
@@ -78,8 +78,13 @@ impl<'a> Reader<'a> {
         self.source.line(span.start)
     }
 
-    /// A scalar's text.
+    /// A scalar's text, in which no name stands for a value.
     pub fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+        self.raw(node, what).map(|text| plain(&text))
+    }
+
+    /// The same with all of its dollars.
+    pub fn raw(&mut self, node: &Node, what: &str) -> Option<String> {
         match node.text() {
             Some(text) => Some(text.to_owned()),
             None => self.expected(node, what),

@@ -105,10 +105,10 @@ fn compose(
         let words = match way(&folder, test, built) {
             Way::Run => {
                 let words = [SH, "/kselftest.run", collection, test];
-                words.into_iter().chain(slow.then_some("emulated")).map(plain).collect()
+                words.into_iter().chain(slow.then_some("emulated")).map(scenario::literal).collect()
             }
-            Way::Skip(why) => vec![SH.into(), "-c".into(), SKIP.into(), plain(&why)],
-            Way::Fail(why) => vec![SH.into(), "-c".into(), FAIL.into(), plain(&why)],
+            Way::Skip(why) => vec![SH.into(), "-c".into(), SKIP.into(), scenario::literal(&why)],
+            Way::Fail(why) => vec![SH.into(), "-c".into(), FAIL.into(), scenario::literal(&why)],
         };
         let step = json!({"name": test, "run": words, "timeout": format!("{timeout} s")});
         _ = writeln!(text, "- {step}");
@@ -128,11 +128,6 @@ const SH: &str = "/bin/sh";
 /// The reason is the script's name.
 const SKIP: &str = "echo KTAP version 1; echo \"1..0 # SKIP $0\"";
 const FAIL: &str = "echo \"$0\" >&2; exit 1";
-
-/// No value of an earlier step is meant.
-fn plain(text: &str) -> String {
-    text.replace("${", "$ {")
-}
 
 /// The time limit in a collection's `settings`, in seconds.
 fn timeout(settings: &str) -> Option<u32> {
@@ -243,7 +238,7 @@ mod tests {
         let folder = place.path().join("install/a/b");
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(place.path().join("root")).unwrap();
-        for name in ["one", "two: {x}"] {
+        for name in ["one", "two: {x}", "three\"${x}"] {
             fs::write(folder.join(name), "\x7fELF").unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -260,6 +255,11 @@ mod tests {
         );
         assert_eq!(scenario.steps[1].timeout.as_secs(), 7);
         assert_eq!(scenario.steps[2].name.as_deref(), Some("two: {x}"));
+        let scenario::model::Action::Run { argv, .. } = &scenario.steps[3].action else {
+            panic!("no program")
+        };
+        let last = scenario::model::Data::of_text(argv.last().unwrap());
+        assert!(last.names().next().is_none() && last.written().ends_with(b"three\"${x}"), "{argv:?}");
         assert!(scenario.files.iter().any(|file| file.guest == "/kselftest/a/b/one"));
         assert!(scenario.steps[1].line + 1 == scenario.steps[2].line);
         let slow =

@@ -352,6 +352,7 @@ fn what_git_bisect_run_calls_has_the_codes_that_git_knows() {
     assert_eq!(code(&[]), Some(1));
     assert_eq!(code(&["--bad-if", "KASAN"]), Some(125), "another fault");
     assert_eq!(code(&["--kernel", "nosuch"]), Some(125), "never 2, which git takes for bad");
+    assert_eq!(code(&["scenaros/mine.yaml"]), Some(128), "a typo ends it");
 }
 
 /// A series of two patches, of which the second one warns while the kernel boots.

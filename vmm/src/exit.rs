@@ -7,7 +7,7 @@
 //! | 2 | bad input; also what the command line's parser refuses |
 //! | 3 | infra: this machine's fault, never the kernel's |
 //! | 125 | of `vmm run --bisect` only: this commit can't be judged |
-//! | 128 | of `vmm run --bisect` only: no commit can, since nothing was even begun |
+//! | 128 | of `vmm run --bisect` only: no commit can: the command line, a file that is not there, this machine |
 //! | 128 + n | ended by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP |
 
 use base::interrupt;
@@ -26,10 +26,15 @@ pub fn before_anything(verdict: Verdict, mut words: impl Iterator<Item = OsStrin
     if words.any(|word| word.as_encoded_bytes().starts_with(b"--bis")) { END } else { code(verdict) }
 }
 
-/// What `git bisect run` is told: it skips a commit that can't be judged, and ends where whoever started it wants it to end. It
-/// would end at any other code as well, and takes 126 and 127 for a script that is not there.
+/// What `git bisect run` is told: it skips a commit that can't be judged, and ends where whoever started it wants it to end, or this
+/// machine could not begin. It would end at any other code as well, and takes 126 and 127 for a script that is not there.
 pub fn for_git(code: u8) -> u8 {
-    if (2..END).contains(&code) { SKIP } else { code }
+    match code {
+        // Of runs, what this machine is at fault for is in no code: they are skipped.
+        3 => END,
+        2..END => SKIP,
+        code => code,
+    }
 }
 
 /// The code of one verdict.
@@ -97,7 +102,13 @@ mod tests {
 
     #[test]
     fn git_skips_what_can_not_be_judged_and_ends_by_a_signal() {
-        assert_eq!([0, 1, 2, 3, 125, 130, 143].map(for_git), [0, 1, SKIP, SKIP, SKIP, 130, 143]);
+        assert_eq!([0, 1, 2, 125, 130, 143].map(for_git), [0, 1, SKIP, SKIP, 130, 143]);
+    }
+
+    /// With a machine that is not ready, git would skip all commits one after the other.
+    #[test]
+    fn what_this_machine_could_not_begin_ends_gits_bisection() {
+        assert_eq!(for_git(code(Verdict::Infra)), END);
     }
 
     #[test]

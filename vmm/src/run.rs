@@ -35,7 +35,19 @@ use std::{
 /// Runs scenarios one after the other; returns the exit code. With an error in one of the files, nothing is run.
 pub fn run(args: &RunArgs) -> u8 {
     let code = run_all(args);
-    if args.bisect { exit::for_git(code) } else { code }
+    match args.bisect {
+        // No commit has them.
+        true if code == exit::code(Verdict::BadInput) && args.files.iter().any(is_missing) => exit::END,
+        true => exit::for_git(code),
+        false => code,
+    }
+}
+
+/// Whether nothing is where a word of the command line leads.
+fn is_missing(word: &PathBuf) -> bool {
+    let is_free = word != Path::new("-") && word.try_exists().is_ok_and(|is_there| !is_there);
+    // A pattern gives other files, or none.
+    is_free && many::files(std::slice::from_ref(word)).map_or(true, |found| found.contains(word))
 }
 
 fn run_all(args: &RunArgs) -> u8 {
@@ -182,4 +194,19 @@ fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (V
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
     (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_known_from_what_does_not_load() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.yaml"), "nonsense").unwrap();
+        let missing = |word: &str| is_missing(&folder.path().join(word));
+        assert_eq!(["b.yaml", "b*.yaml"].map(missing), [true; 2]);
+        assert_eq!(["", "a.yaml", "*.yaml"].map(missing), [false; 3]);
+        assert!(!is_missing(&PathBuf::from("-")));
+    }
 }

@@ -85,9 +85,10 @@ impl Settled {
         Self { verdict, attempts, quarantined, counted }
     }
 
-    /// The same where a flaky pass is held against it.
+    /// The same where a flaky pass is held against it, unless all that failed is known.
     pub fn strict(self) -> Self {
-        match self.attempts.iter().find(|it| it.then == Then::Retried).map(|it| it.verdict) {
+        let unknown = |it: &&Attempt| it.then == Then::Retried && it.known.is_none();
+        match self.attempts.iter().find(unknown).map(|it| it.verdict) {
             Some(counted) if self.is_flaky() => Self { counted, ..self },
             _ => self,
         }
@@ -124,8 +125,7 @@ mod tests {
     use super::*;
     use Verdict::{Fail, Infra, Interrupted, Panic, Pass, Tampered};
 
-    /// What it comes to, whether that is excused, and what counts.
-    fn came(attempts: &[(Verdict, Then, bool)]) -> (Verdict, bool, Verdict) {
+    fn settled(attempts: &[(Verdict, Then, bool)]) -> Settled {
         let quarantined =
             Quarantined { reason: "late".into(), owner: "ann".into(), until: "2026-12-31".into() };
         let one = |(verdict, then, known): &(Verdict, Then, bool)| Attempt {
@@ -133,8 +133,24 @@ mod tests {
             known: known.then(|| quarantined.clone()),
             ..crate::fixture::attempt(*verdict)
         };
-        let settled = Settled::of(attempts.iter().map(one).collect());
+        Settled::of(attempts.iter().map(one).collect())
+    }
+
+    /// What it comes to, whether that is excused, and what counts.
+    fn came(attempts: &[(Verdict, Then, bool)]) -> (Verdict, bool, Verdict) {
+        let settled = settled(attempts);
         (settled.verdict, settled.quarantined.is_some(), settled.counted)
+    }
+
+    #[test]
+    fn a_flaky_pass_is_a_failure_only_if_nobody_knew_of_it() {
+        use Then::{Counts, Retried};
+        let counted = |failed: &[(Verdict, Then, bool)]| {
+            settled(&[failed, &[(Pass, Counts, false)]].concat()).strict().counted
+        };
+        assert_eq!(counted(&[(Fail, Retried, true)]), Pass);
+        assert_eq!(counted(&[(Fail, Retried, true), (Panic, Retried, false)]), Panic);
+        assert_eq!(counted(&[(Infra, Then::FreshHost, false)]), Pass);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use report::Reporters;
 pub struct Ran {
     /// All attempts together.
     pub settled: Settled,
-    /// The last one that was held against somebody, or the last one.
+    /// That of the attempt that decided.
     pub report: RunReport,
 }
 
@@ -101,22 +101,20 @@ fn attempt(
 ) -> Option<Ran> {
     // A machine that ends well is kept for the next run.
     session.expect_more(more || policy.repeat > 1 || policy.until_fail || policy.retry > 0);
-    let (mut failed, mut last): (Option<RunReport>, Option<RunReport>) = (None, None);
-    let attempts = attempts::all(policy, |attempt| {
-        if attempt.after_infra {
+    let (attempts, report) = attempts::all(policy, |attempt| {
+        if let Some(before) = attempt.before {
+            reporters.tell(&Judged::Attempt(Box::new(before.clone())));
+        }
+        if attempt.after_infra() {
             session.fresh_host();
         }
         let report = session.run_case(case, attempt.number, reporters);
-        if report.verdict.is_against() {
-            failed = Some(report.clone());
-        }
-        last = Some(report.clone());
         let known = quarantine.excuses(&report).cloned();
         attempts::Came { report, known, on_host: session.ended_on_host() }
     });
     let settled = Settled::of(attempts);
     let settled = if policy.fail_on_flaky { settled.strict() } else { settled };
-    failed.or(last).map(|report| Ran { settled, report })
+    report.map(|report| Ran { settled, report })
 }
 
 #[cfg(test)]

@@ -45,8 +45,7 @@ impl Then {
 /// What a scenario came to on one kernel, after all its attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
-    /// That of the first attempt that counts and did not pass, of which nobody knew where there is one; a pass if all that
-    /// count passed.
+    /// That of the attempt that decided ([`deciding`]).
     pub verdict: Verdict,
     /// In their order.
     pub attempts: Vec<Attempt>,
@@ -67,16 +66,24 @@ pub struct Quarantined {
     pub until: String,
 }
 
+/// Which attempt decides, counted from 0: the first that counts and did not pass, of which nobody knew where there is one, or else
+/// the last that counts. What it is after each attempt is what it is in the end, or that is a later one.
+pub fn deciding(attempts: &[Attempt]) -> Option<usize> {
+    let counts = |it: &Attempt| it.then == Then::Counts;
+    let failed = |it: &Attempt| counts(it) && it.verdict != Verdict::Pass;
+    // What somebody knows of one attempt says nothing of another.
+    let unknown = attempts.iter().position(|it| failed(it) && it.known.is_none());
+    let last = || attempts.iter().rposition(counts).or(attempts.len().checked_sub(1));
+    unknown.or_else(|| attempts.iter().position(failed)).or_else(last)
+}
+
 impl Settled {
     /// Of these attempts.
     pub fn of(attempts: Vec<Attempt>) -> Self {
-        let failed = || attempts.iter().filter(|it| it.then == Then::Counts && it.verdict != Verdict::Pass);
-        // What somebody knows of one attempt says nothing of another.
-        let first = failed().find(|it| it.known.is_none()).or_else(|| failed().next());
-        let verdict = first.map_or(Verdict::Pass, |it| it.verdict);
-        let verdict = if attempts.is_empty() { Verdict::Infra } else { verdict };
+        let decided = deciding(&attempts).map(|index| &attempts[index]);
+        let verdict = decided.map_or(Verdict::Infra, |it| it.verdict);
         let all_known = attempts.iter().all(|it| !it.verdict.is_against() || it.known.is_some());
-        let quarantined = first.and_then(|it| it.known.clone()).filter(|_| all_known);
+        let quarantined = decided.and_then(|it| it.known.clone()).filter(|_| all_known);
         let counted = match attempts.last() {
             Some(Attempt { verdict: Verdict::Interrupted, .. }) => Verdict::Interrupted,
             _ if quarantined.is_some() => Verdict::Pass,
@@ -165,6 +172,29 @@ mod tests {
         }
         assert_eq!(came(&[(Panic, Retried, false), known]), (Fail, false, Fail));
         assert_eq!(came(&[(Fail, Retried, true), known]), (Fail, true, Pass));
+    }
+
+    #[test]
+    fn the_attempt_that_decides_is_known_as_soon_as_it_is_over() {
+        use Then::{Counts, FreshHost, Retried};
+        let (known, unknown) = ((Fail, Counts, true), (Fail, Counts, false));
+        let (pass, retried, host) =
+            ((Pass, Counts, false), (Fail, Retried, false), (Infra, FreshHost, false));
+        for (all, decides) in [
+            (&[pass, known, unknown, unknown][..], 2),
+            (&[pass, known, known, pass], 1),
+            (&[retried, retried, unknown], 2),
+            (&[retried, pass], 1),
+            (&[host, pass, pass], 2),
+            (&[host, host, (Infra, Counts, false)], 2),
+        ] {
+            let attempts = settled(all).attempts;
+            assert_eq!(deciding(&attempts), Some(decides), "{all:?}");
+            // Whoever keeps what decides so far, has it in the end.
+            let kept = (1..=all.len()).rfind(|count| deciding(&attempts[..*count]) == Some(count - 1));
+            assert_eq!(kept, Some(decides + 1), "{all:?}");
+        }
+        assert_eq!(deciding(&[]), None);
     }
 
     #[test]

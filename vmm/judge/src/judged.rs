@@ -1,6 +1,6 @@
 //! What reporters get: the events of a run, judged.
 
-use super::case::Settled;
+use super::case::{Attempt, Settled};
 use super::check;
 use super::entry::EntryWrite;
 use super::excerpt::Excerpt;
@@ -45,6 +45,8 @@ pub enum Judged {
     LeftOut(LeftOut),
     /// The last: the verdict.
     Ended(Box<RunReport>),
+    /// An attempt is over, and another one follows.
+    Attempt(Box<Attempt>),
     /// After the last attempt: what the scenario came to.
     Settled(Box<Settled>),
 }

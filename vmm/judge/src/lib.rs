@@ -46,7 +46,7 @@ mod subtests_test;
 #[cfg(test)]
 mod tests;
 
-pub use case::{Attempt, Quarantined, Settled, Then};
+pub use case::{Attempt, Quarantined, Settled, Then, deciding};
 pub use entry::{EntryWrite, Named};
 pub use excerpt::Excerpt;
 pub use judge::Judge;

@@ -129,7 +129,7 @@ impl Reporter for Events {
                 self.passed += usize::from(settled.verdict == judge::Verdict::Pass);
                 json!({ "event": "settled", "verdict": settled.verdict.name(), "flaky": settled.is_flaky(), "attempts": settled.attempts.len(), "quarantined": settled.quarantined })
             }
-            Judged::Modules(..) => return Ok(()),
+            Judged::Modules(..) | Judged::Attempt(_) => return Ok(()),
         };
         value["scenario"] = self.scenario.as_str().into();
         let length = self.tell(&value)?;

@@ -4,7 +4,7 @@ use board::wire::SeenCall;
 use engine::event::Booted;
 use judge::{
     Attempt, Began, BoundedLog, Build, Judged, JudgedStep, Kernel, RunReport, Settled, Subtest, Then,
-    Verdict, untold_calls,
+    Verdict, deciding, untold_calls,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -83,8 +83,8 @@ pub struct Run {
     pub earlier: Vec<Attempt>,
     /// What all attempts together came to.
     pub settled: Option<Settled>,
-    /// Of the attempts that did not pass, the first of each verdict.
-    failed: Vec<Run>,
+    /// The attempt that decides so far, if it is an earlier one.
+    decided: Option<Box<Run>>,
 }
 
 impl Session {
@@ -138,7 +138,7 @@ impl Run {
             report: None,
             earlier: Vec::new(),
             settled: None,
-            failed: Vec::new(),
+            decided: None,
         }
     }
 
@@ -153,19 +153,11 @@ impl Run {
         if !before.begun {
             return;
         }
-        self.failed = std::mem::take(&mut before.failed);
         self.earlier = std::mem::take(&mut before.earlier);
-        self.earlier.extend(before.report.as_ref().map(|report| Attempt {
-            verdict: report.verdict,
-            reason: report.reason.clone(),
-            ran: report.ran,
-            // What it was good for is told at the end.
-            then: Then::Counts,
-            known: None,
-        }));
-        let verdict = before.verdict();
-        if verdict != Some(Verdict::Pass) && self.failed.iter().all(|run| run.verdict() != verdict) {
-            self.failed.push(before);
+        self.decided = before.decided.take();
+        // There may be thousands: all but one are only counted.
+        if deciding(&self.earlier) == self.earlier.len().checked_sub(1) {
+            self.decided = Some(Box::new(before));
         }
     }
 
@@ -192,6 +184,7 @@ impl Run {
                 self.steps.clone_from(&report.steps);
                 self.report = Some((**report).clone());
             }
+            Judged::Attempt(attempt) => self.earlier.push((**attempt).clone()),
             Judged::Settled(settled) => self.settle(settled),
             Judged::Log(record, step) => {
                 if let Some(step) = step {
@@ -221,14 +214,13 @@ impl Run {
         true
     }
 
-    /// Of several attempts that count, the one is shown that decided.
+    /// Of several attempts, the one is shown that decided.
     fn settle(&mut self, settled: &Settled) {
-        let is_it = |run: &Run| run.verdict() == Some(settled.verdict);
-        let failed = std::mem::take(&mut self.failed);
-        if !is_it(self)
-            && let Some(decided) = failed.into_iter().find(is_it)
+        let number = deciding(&settled.attempts).map(|index| index + 1);
+        if let Some(decided) = self.decided.take()
+            && Some(decided.began.attempt as usize) == number
         {
-            *self = decided;
+            *self = *decided;
         }
         self.settled = Some(settled.clone());
     }

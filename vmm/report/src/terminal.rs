@@ -399,7 +399,7 @@ impl Reporter for Terminal {
             {
                 self.logged.push(escape(&record.text));
             }
-            Judged::Log(..) | Judged::Console(_) => {}
+            Judged::Log(..) | Judged::Console(_) | Judged::Attempt(_) => {}
         }
         self.out.flush()
     }

@@ -1,7 +1,7 @@
 //! How often a scenario is run: again when it failed, several times to find what fails now and then, and on a fresh host
 //! when this machine failed it.
 
-use judge::{Attempt, Quarantined, RunReport, Then, Verdict};
+use judge::{Attempt, Quarantined, RunReport, Then, Verdict, deciding};
 
 /// So often what this machine failed is run again, on a fresh host.
 pub const FRESH_HOSTS: u32 = 2;
@@ -20,12 +20,19 @@ pub struct Policy {
 }
 
 /// The next attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Next {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next<'a> {
     /// Counted from 1.
     pub number: u32,
+    /// What the one before came to.
+    pub before: Option<&'a Attempt>,
+}
+
+impl Next<'_> {
     /// The last one failed for a reason of this machine's.
-    pub after_infra: bool,
+    pub fn after_infra(&self) -> bool {
+        self.before.is_some_and(|before| before.then == Then::FreshHost)
+    }
 }
 
 /// What an attempt came to.
@@ -37,19 +44,23 @@ pub(super) struct Came {
     pub on_host: bool,
 }
 
-/// Runs a scenario as often as the policy says.
-pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> Came) -> Vec<Attempt> {
+/// Runs a scenario as often as the policy says. Of all reports only that of the attempt that decides is kept.
+pub(super) fn all(
+    policy: Policy,
+    mut run: impl FnMut(Next<'_>) -> Came,
+) -> (Vec<Attempt>, Option<RunReport>) {
     let rounds = match policy {
         Policy { repeat: 0, until_fail: true, .. } => u32::MAX,
         Policy { repeat, .. } => repeat.max(1),
     };
     let mut attempts: Vec<Attempt> = Vec::new();
+    let mut decides = None;
     for _ in 0..rounds {
         let (mut retried, mut hosts) = (0, 0);
         let verdict = loop {
-            let after_infra = attempts.last().is_some_and(|last| last.then == Then::FreshHost);
-            let Came { report: RunReport { verdict, reason, ran, .. }, known, on_host } =
-                run(Next { number: attempts.len() as u32 + 1, after_infra });
+            let next = Next { number: attempts.len() as u32 + 1, before: attempts.last() };
+            let Came { report, known, on_host } = run(next);
+            let verdict = report.verdict;
             let then = match verdict {
                 // A full disk is as full there.
                 Verdict::Infra if on_host && hosts < FRESH_HOSTS => Then::FreshHost,
@@ -63,7 +74,11 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> Came) -> Vec<Atte
                 }
                 _ => Then::Counts,
             };
+            let (reason, ran) = (report.reason.clone(), report.ran);
             attempts.push(Attempt { verdict, reason, ran, then, known });
+            if deciding(&attempts) == Some(attempts.len() - 1) {
+                decides = Some(report);
+            }
             match then {
                 Then::FreshHost => hosts += 1,
                 Then::Retried => retried += 1,
@@ -76,7 +91,7 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next) -> Came) -> Vec<Atte
             break;
         }
     }
-    attempts
+    (attempts, decides)
 }
 
 #[cfg(test)]
@@ -89,9 +104,16 @@ mod tests {
     fn tried(policy: Policy, verdicts: &[Verdict]) -> Settled {
         let of = |number: u32| verdicts[(number as usize - 1).min(verdicts.len() - 1)];
         let attempts = all(policy, |next| {
-            assert_eq!(next.after_infra, next.number > 1 && of(next.number - 1) == Infra, "{verdicts:?}");
-            Came { report: judge::fixture::report(of(next.number)), known: None, on_host: true }
+            let before = (next.number > 1).then(|| of(next.number - 1));
+            assert_eq!(next.after_infra(), before == Some(Infra), "{verdicts:?}");
+            assert_eq!(next.before.map(|it| it.verdict), before, "{verdicts:?}");
+            let report = judge::fixture::report(of(next.number));
+            let reason = judge::Reason::Told(next.number.to_string());
+            Came { report: RunReport { reason, ..report }, known: None, on_host: true }
         });
+        let (attempts, report) = attempts;
+        let decided = deciding(&attempts).map(|index| (index + 1).to_string());
+        assert_eq!(report.map(|it| it.reason.to_string()), decided, "{verdicts:?}");
         Settled::of(attempts)
     }
 
@@ -130,7 +152,7 @@ mod tests {
             known: None,
             on_host: false,
         });
-        assert_eq!(all.len(), 1);
+        assert_eq!(all.0.len(), 1);
     }
 
     #[test]

@@ -245,7 +245,11 @@ fn attempts(all: &[(Verdict, judge::Then)]) -> crate::record::Session {
                 other => other,
             });
         }
-        told.push(judge::Attempt { then: *then, ..judge::fixture::attempt(*verdict) });
+        let attempt = judge::Attempt { then: *then, ..judge::fixture::attempt(*verdict) };
+        if index + 1 < all.len() {
+            session.event(&Judged::Attempt(Box::new(attempt.clone())));
+        }
+        told.push(attempt);
     }
     session.event(&Judged::Settled(Box::new(judge::Settled::of(told).strict())));
     session.finished = true;
@@ -254,11 +258,23 @@ fn attempts(all: &[(Verdict, judge::Then)]) -> crate::record::Session {
 
 #[test]
 fn the_attempt_that_decided_is_shown() {
-    use judge::Then::{Counts, FreshHost};
-    let all = [(Verdict::Infra, FreshHost), (Verdict::Pass, Counts), (Verdict::Fail, Counts)];
-    let session = attempts(&[&all[..], &[(Verdict::Pass, Counts)]].concat());
-    let run = &session.runs[0];
-    assert_eq!((run.verdict(), &*run.reason()), (Some(Verdict::Fail), "attempt 2"));
+    use judge::Then::{Counts, FreshHost, Retried};
+    let (infra, pass) = ((Verdict::Infra, FreshHost), (Verdict::Pass, Counts));
+    let (fail, retried) = ((Verdict::Fail, Counts), (Verdict::Fail, Retried));
+    for (all, verdict, decided) in [
+        (&[infra, pass, fail, pass][..], Verdict::Fail, 2),
+        // Of several with one verdict, too.
+        (&[pass, fail, pass, fail], Verdict::Fail, 1),
+        (&[retried, retried, fail], Verdict::Fail, 2),
+        (&[retried, fail, fail], Verdict::Fail, 1),
+        (&[infra, infra, (Verdict::Infra, Counts)], Verdict::Infra, 2),
+        (&[pass, pass], Verdict::Pass, 1),
+    ] {
+        let session = attempts(all);
+        let run = &session.runs[0];
+        let came = (run.verdict(), run.reason(), run.began.attempt as usize);
+        assert_eq!(came, (Some(verdict), format!("attempt {decided}"), decided + 1), "{all:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Several reports as one: the parts of a run that several machines shared, or runs of different scenarios.
 
-use crate::record::{Session, Shard};
+use crate::record::{Aborted, Session, Shard};
+use judge::Verdict;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -49,14 +50,16 @@ pub enum MergeError {
     },
 }
 
-/// Puts them together; each has a name for messages.
+/// Puts them together; each has a name for messages. One that ended before it began does not say which part it would have been: it stands
+/// for one that is missing.
 ///
 /// # Errors
 /// They are no parts of one whole, or not all of them: a whole that lacks a part must not look green.
 pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
-    let Some((first, one)) = all.first() else { return Err(MergeError::Nothing) };
+    let began = |(_, session): &&(String, Session)| session.aborted.is_none() || session.shard.is_some();
+    let Some((first, one)) = all.iter().find(began).or(all.first()) else { return Err(MergeError::Nothing) };
     let mut parts: BTreeMap<u32, &String> = BTreeMap::new();
-    for (name, session) in &all {
+    for (name, session) in all.iter().filter(began) {
         match (&one.shard, &session.shard) {
             (None, None) => {}
             (Some(_), None) => return Err(MergeError::Mixed(first.clone(), name.clone())),
@@ -78,7 +81,7 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
     }
     if let Some(shard) = &one.shard {
         let lacking = (shard.of as usize).saturating_sub(parts.len());
-        if lacking > 0 {
+        if lacking > all.iter().filter(|it| !began(it)).count() {
             let missing = (1..=shard.of).filter(|part| !parts.contains_key(part)).take(SHOWN);
             let mut missing: Vec<String> = missing.map(|part| part.to_string()).collect();
             if lacking > SHOWN {
@@ -88,7 +91,7 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
         }
     }
     let mut whole = Session::planned(&[]);
-    whole.aborted = all.iter().find_map(|(_, session)| session.aborted.clone());
+    whole.aborted = aborted(&all);
     whole.finished = all.iter().all(|(_, session)| session.finished);
     let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
     for (name, session) in all {
@@ -103,4 +106,12 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
     }
     whole.runs.sort_by_key(|run| (run.path(), run.began.variant.clone()));
     Ok(whole)
+}
+
+/// Why some of them ended before they began. Bad input goes before this machine's fault, as in an exit code.
+fn aborted(all: &[(String, Session)]) -> Option<Aborted> {
+    let each = || all.iter().filter_map(|(name, session)| Some((name, session.aborted.as_ref()?)));
+    let worst = each().find(|(_, why)| why.verdict == Verdict::BadInput).or_else(|| each().next());
+    let reasons: Vec<String> = each().map(|(name, why)| format!("{name}: {}", why.reason)).collect();
+    worst.map(|(_, why)| Aborted { verdict: why.verdict, reason: reasons.join("\n") })
 }

@@ -384,6 +384,34 @@ fn events_of_a_pipe_without_a_reader_are_given_up() {
 }
 
 #[test]
+fn a_part_that_could_not_begin_stands_for_a_missing_one_and_says_why() {
+    use crate::{merge::MergeError, record::Aborted};
+    let never = |verdict, reason: &str| {
+        let mut session = crate::record::Session::planned(&[]);
+        session.aborted = Some(Aborted { verdict, reason: reason.into() });
+        // As the file that it left is read.
+        json::read(&json::render(&session)).unwrap()
+    };
+    let merge = |parts: Vec<crate::record::Session>| {
+        let named = parts.into_iter().enumerate().map(|(index, part)| (index.to_string(), part));
+        crate::merge::merge(named.collect())
+    };
+    let infra = || never(Verdict::Infra, "no place for the cache");
+    for parts in [vec![infra(), part(2, 2, "p", 2..5)], vec![part(1, 2, "p", 0..2), infra()]] {
+        let whole = merge(parts).unwrap();
+        let why = whole.unfinished().unwrap();
+        assert_eq!(why.verdict, Verdict::Infra);
+        assert!(why.reason.ends_with(": no place for the cache") && !whole.runs.is_empty(), "{}", why.reason);
+    }
+    let both = merge(vec![infra(), part(2, 3, "p", 2..5), never(Verdict::BadInput, "a typo")]).unwrap();
+    let why = both.unfinished().unwrap();
+    assert_eq!((why.verdict, &*why.reason), (Verdict::BadInput, "0: no place for the cache\n2: a typo"));
+    let lacks = merge(vec![infra(), part(2, 4, "p", 2..5)]).unwrap_err();
+    assert!(matches!(lacks, MergeError::Missing { .. }), "{lacks}");
+    assert_eq!(merge(vec![infra()]).unwrap().unfinished().unwrap().verdict, Verdict::Infra);
+}
+
+#[test]
 fn a_part_that_was_cut_off_makes_a_whole_that_is_no_pass() {
     let mut cut_off = part(2, 2, "p", 2..5);
     cut_off.finished = false;

@@ -3,7 +3,7 @@
 use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
-use base::diagnostic::Diagnostic;
+use base::diagnostic::{Diagnostic, nearest};
 use base::{text::plain, unpack};
 use jail::{
     Limits,
@@ -99,9 +99,18 @@ impl Reader<'_> {
         error.help(format!("paths are relative to the folder of {}", self.source.path().display()))
     }
 
-    /// What a module goes by that `modules` brings: which aliases there are is known once they are built.
+    /// What a module goes by that `modules` brings. Which aliases there are is known once they are built; what is nearly a module's name, and
+    /// said nowhere, is a typo.
     pub fn module_or_alias(&mut self, node: &Node) -> Option<String> {
-        if self.modules.is_empty() { self.module(node) } else { self.module_name(node) }
+        let name = self.module_name(node)?;
+        let plain = |name: &str| name.replace('-', "_");
+        let names = || self.modules.iter().flat_map(|module| &module.names);
+        let is_typo = nearest(&name, names().map(String::as_str)).is_some()
+            && !names().any(|known| plain(known) == plain(&name))
+            && !self.brings_names
+            && !self.source.text().contains("modprobe.d")
+            && !self.modules.iter().any(|module| may_say(module, &name));
+        if is_typo || self.modules.is_empty() { self.module(node) } else { Some(name) }
     }
 
     fn module_name(&mut self, node: &Node) -> Option<String> {
@@ -254,6 +263,19 @@ fn folder(host: &Path, guest: &str, line: usize) -> Result<Vec<GuestFile>, Strin
     Ok(files)
 }
 
+/// Whether a file of the guest's may be a module, or give modules other names.
+pub fn brings_names(file: &GuestFile) -> bool {
+    ["/lib/modules", "/etc/modprobe.d"].iter().any(|folder| file.guest.starts_with(folder))
+}
+
+/// Whether a module may go by a name: only a folder's files, all of which can be read, are known not to say it.
+fn may_say(module: &ModuleSource, name: &str) -> bool {
+    let entries = fs::read_dir(&module.path).map(Iterator::collect::<Result<Vec<_>, _>>);
+    let (ModuleKind::Folder, Ok(Ok(entries))) = (module.kind, entries) else { return true };
+    let says = |path: &Path| intake::read_text(path).map_or(true, |text| text.contains(name));
+    module.names.is_empty() || entries.iter().any(|entry| says(&entry.path()))
+}
+
 /// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable, or may be another one by a variable.
 fn object_names(makefile: &str) -> Vec<String> {
     let joined = makefile.replace("\\\n", " ");
@@ -282,7 +304,7 @@ fn object_names(makefile: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::object_names;
+    use super::*;
 
     #[test]
     fn obj_m_lines_name_the_modules() {
@@ -291,5 +313,30 @@ mod tests {
         assert!(object_names("obj-m += $(NAME).o fixed.o").is_empty());
         assert!(object_names("all:\n\tmake\n").is_empty());
         assert!(object_names("obj-m := main.o\nobj-$(CONFIG_FOO) += opt.o\n").is_empty());
+    }
+
+    #[test]
+    fn a_typo_in_modprobe_is_known_at_once_and_an_alias_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |path: &str| folder.path().join(path);
+        fs::create_dir_all(place("m/drv")).unwrap();
+        fs::write(place("m/drv/Makefile"), "obj-m := my-driver.o\n").unwrap();
+        fs::write(place("m/drv/my-driver.c"), "MODULE_ALIAS(\"my-drivel\");\n").unwrap();
+        let load = |name: &str, more: &str| {
+            let text = format!("modules: [drv]\n{more}steps:\n- modprobe: {name}\n");
+            fs::write(place("m/a.yaml"), text).unwrap();
+            crate::load(&place("m/a.yaml")).map(drop).map_err(|errors| errors.to_string())
+        };
+        let error = load("my-drivre", "").unwrap_err();
+        assert!(error.contains("did you mean `my-driver`?"), "{error}");
+        for name in ["my-driver", "my_driver", "my-drivel", "fs-other"] {
+            assert_eq!(load(name, ""), Ok(()), "{name}");
+        }
+        for file in ["/lib/modules/my-drivre.ko", "/etc/modprobe.d/a.conf"] {
+            assert_eq!(load("my-drivre", &format!("files: {{{file}: a.yaml}}\n")), Ok(()), "{file}");
+        }
+        assert_eq!(load("my-drivre", "# by modprobe.d\n"), Ok(()));
+        fs::create_dir(place("m/drv/deep")).unwrap();
+        assert_eq!(load("my-drivre", ""), Ok(()), "nobody knows what is said there");
     }
 }

@@ -21,6 +21,8 @@ pub struct Reader<'a> {
     pub names: Names,
     /// What `modules` names.
     pub modules: Vec<ModuleSource>,
+    /// Other modules, or other names for them, may come with `files`.
+    pub brings_names: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -33,6 +35,7 @@ impl<'a> Reader<'a> {
             drawn: Settings::new(),
             names: Names::default(),
             modules: Vec::new(),
+            brings_names: false,
         }
     }
 

@@ -187,8 +187,13 @@ fn configures_modprobe(scenario: &Scenario) -> bool {
     const FOLDER: &str = "/etc/modprobe.d";
     let writes =
         |step: &Step| matches!(&step.action, Action::WriteFile { path, .. } if path.starts_with(FOLDER));
-    // What a script does is not known.
-    let runs = |step: &Step| matches!(step.action, Action::Run { .. });
+    let runs = |step: &Step| match &step.action {
+        Action::Run { argv, stdin, .. } => {
+            let stdin = stdin.written();
+            argv.iter().map(|word| word.as_bytes()).chain([&*stdin]).any(names_folder)
+        }
+        _ => false,
+    };
     scenario.files.iter().any(|file| file.guest.starts_with(FOLDER))
         || scenario.steps.iter().any(|step| writes(step) || runs(step))
 }
@@ -202,6 +207,11 @@ fn mistakes<'a>(
     let meant = |one: &&Candidate| one.way == Way::Given && unwanted.contains(&kernels_name(&one.name));
     let meant: BTreeSet<&PathBuf> = candidates.iter().filter(meant).map(|one| &one.shown).collect();
     problems.iter().filter(move |problem| !meant.contains(&problem.shown))
+}
+
+/// Whether a program, by its words or what it reads, may write there.
+fn names_folder(text: &[u8]) -> bool {
+    String::from_utf8_lossy(text).contains("modprobe.d")
 }
 
 /// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
@@ -219,7 +229,8 @@ mod tests {
     use scenario::fixture::scenario;
 
     fn refusal(step: &str) -> Option<String> {
-        let scenario = scenario(&format!("modules: [../modules/hello]\nsteps:\n{step}\n"));
+        // Its last line is there so that nothing is taken for a typo when it is loaded.
+        let scenario = scenario(&format!("modules: [../modules/hello]\nsteps:\n{step}\n# modprobe.d\n"));
         let bytes = b"\0alias=fs-drv\0alias=char-major-240-*\0".to_vec();
         let modules = [GuestModule { name: "hello-module".into(), bytes }];
         named(&scenario, &modules).err().map(|abort| abort.why)
@@ -282,5 +293,14 @@ mod tests {
         assert!(refusal("- modprobe: fs-other").is_some());
         let alias = "- {file: /etc/modprobe.d/a.conf, write: 'alias x hello-module'}\n- modprobe: x";
         assert_eq!(refusal(alias), None);
+        for (step, may) in [
+            ("- script: cd /etc; echo alias x hello-module >modprobe.d/a.conf", true),
+            ("- run: [/bin/sh, -c, 'echo alias x hello-module >/etc/modprobe.d/a']", true),
+            ("- {run: [/bin/tee, /etc/modprobe.d/a.conf], stdin: alias x hello-module}", true),
+            ("- run: [/bin/true]", false),
+            ("- script: modprobe x", false),
+        ] {
+            assert_eq!(refusal(&format!("{step}\n- modprobe: x")).is_none(), may, "{step}");
+        }
     }
 }

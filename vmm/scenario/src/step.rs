@@ -167,7 +167,8 @@ impl Reader<'_> {
     }
 
     fn pattern(&mut self, node: &Node, results: Results, named: bool) -> Option<(usize, regex::Regex)> {
-        let regex = self.telling_regex(node)?;
+        // What has a name says that, whatever text it is.
+        let regex = if named { self.regex(node)? } else { self.telling_regex(node)? };
         if matches!(results, Results::Value | Results::Unload | Results::Events) {
             return self.error(Diagnostic::new(&node.span, "this step brings no text for `match`"));
         }

@@ -432,3 +432,9 @@ fn what_modprobe_does_not_read_is_told() {
     assert_eq!(notes("/etc/modprobe.d/a.conf", "alias a install"), [""; 0]);
     assert_eq!(notes("/tmp/a.conf", "install a b"), [""; 0]);
 }
+
+#[test]
+fn what_is_named_may_be_any_text() {
+    let scenario = scenario("steps:\n- file: /proc/devices\n  match: '(.*)'\n  as: all\n");
+    assert!(matches!(scenario.steps[0].binds[0].from, crate::model::Origin::Match(_)));
+}

@@ -89,17 +89,28 @@ impl Reader<'_> {
         expect
     }
 
+    /// Numbers that a call returns.
+    fn returned(&mut self, node: &Node) -> Option<Interval> {
+        let as_returned = |bound| match bound {
+            Num::Int(number) => Num::Int(as_returned(number).into()),
+            name => name,
+        };
+        let Interval { low, high } = self.interval(node, "a number")?;
+        let range = Interval { low: low.map(as_returned), high: high.map(as_returned) };
+        match (&range.low, &range.high) {
+            (Some(Num::Int(low)), Some(Num::Int(high))) if low > high => self.error(
+                Diagnostic::new(&node.span, format!("no call returns a number from {low} to {high}"))
+                    .help("above the largest `long`, as in `0xfffffffffffffff2`, a number is the negative one with the same bits"),
+            ),
+            _ => Some(range),
+        }
+    }
+
     /// `5`, `$fd` or `EFAULT`.
     fn value_or_errno(&mut self, node: &Node) -> Option<Want> {
         let text = node.text().unwrap_or_default();
         if reference(text).is_some() || parse_int(text).is_some() {
-            let mut range = self.interval(node, "a number")?;
-            for bound in [&mut range.low, &mut range.high].into_iter().flatten() {
-                if let Num::Int(number) = bound {
-                    *number = as_returned(*number).into();
-                }
-            }
-            return Some(Want::Returns(range));
+            return self.returned(node).map(Want::Returns);
         }
         if text.starts_with('E') {
             return self.errno(node).map(Want::Errno);
@@ -190,7 +201,7 @@ impl Reader<'_> {
             let mut one = |want: Option<Want>| wants.extend(want.map(|want| (line, want)));
             match field {
                 "returns" if matches!(node.value, Value::Map(_)) => {
-                    one(self.interval(node, "a number").map(Want::Returns));
+                    one(self.returned(node).map(Want::Returns));
                 }
                 "returns" => one(self.value_or_errno(node)),
                 "errno" => one(self.errno(node).map(Want::Errno)),

@@ -333,6 +333,10 @@ fn what_says_nothing_is_refused() {
         (syscall("[{bytes: 1 2 3 4}]"), "two digits each"),
         ("steps:\n- {mknod: /dev/x, char: [0240, 0]}\n".into(), "write `0o240` for a number in octal"),
         ("steps:\n- {write: 1, data: \"\\xff\\0\"}\n".into(), "write `{bytes: \"ff 00\"}` for bytes"),
+        (
+            "steps:\n- {syscall: 1, expect: {returns: {at-least: 5, at-most: 0xffffffffffffffff}}}\n".into(),
+            "no call returns a number from 5 to -1",
+        ),
         ("steps:\n- run: /bin/echo $HOME\n".into(), "`$` has no meaning"),
         ("steps:\n- run: [/bin/sh, -c, 'echo ${HOME}']\n".into(), "write `script:`"),
         ("steps:\n- run: [/bin/echo, $nobody]\n".into(), "no step gives `$nobody` a value"),
@@ -420,6 +424,15 @@ fn what_is_returned_is_any_number_of_64_bits() {
         "steps:\n- {syscall: 1, expect: 0xfffffffffffffff2}\nexpect: {syscalls: {1: {returns: [0, 0xfffffffffffffff2, EFAULT]}}}\n",
     );
     assert_eq!(scenario.expect.syscalls[0].returns.as_ref().unwrap().0, [0, -14, -14]);
+    for range in
+        ["{at-least: 0xfffffffffffff000, at-most: 0xfffffffffffffff2}", "{at-least: -4096, at-most: -14}"]
+    {
+        let scenario =
+            crate::fixture::scenario(&format!("steps:\n- {{syscall: 1, expect: {{returns: {range}}}}}\n"));
+        let [check] = &scenario.steps[0].checks[..] else { panic!("{range}") };
+        let Want::Returns(range) = &check.want else { panic!("{range}") };
+        assert_eq!((&range.low, &range.high), (&Some(Num::Int(-4096)), &Some(Num::Int(-14))));
+    }
     let wanted = Some(Num::Int(-14));
     assert!(matches!(&scenario.steps[0].checks[0].want, Want::Returns(range) if range.low == wanted));
 }

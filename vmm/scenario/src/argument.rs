@@ -3,7 +3,8 @@
 use super::model::{Argument, Layout, Num, Origin, Pointer, Span};
 use super::node::{Node, Value};
 use super::reader::Reader;
-use super::value::{TYPES, leading_nought, parse_int, reference, type_named};
+use super::template::reference;
+use super::value::{TYPES, leading_nought, parse_int, type_named};
 use base::diagnostic::Diagnostic;
 
 const POINTERS: &[(&str, Pointer)] =

@@ -8,7 +8,8 @@ use super::model::{
 use super::node::{Node, Value};
 use super::reader::Reader;
 use super::status;
-use super::value::{parse_int, reference};
+use super::template::reference;
+use super::value::parse_int;
 use base::diagnostic::Diagnostic;
 
 /// What a step's `expect` comes to.

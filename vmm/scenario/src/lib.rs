@@ -30,6 +30,7 @@ pub mod result;
 pub mod status;
 mod step;
 mod tags;
+mod template;
 mod value;
 
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub use model::{
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use draw::Draw;
 pub use params::{Parameter, ParameterKind, Settings};
-pub use value::{literal, placeholders};
+pub use template::{literal, placeholders};
 
 use reader::Reader;
 use std::fs::File;

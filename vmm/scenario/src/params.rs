@@ -6,7 +6,8 @@
 use super::draw::Draw;
 use super::node::{Node, Value};
 use super::reader::Reader;
-use super::value::{field, is_name, parse_int, pieces, reference};
+use super::template::{field, is_name, pieces, reference};
+use super::value::parse_int;
 use base::diagnostic::Diagnostic;
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -5,7 +5,7 @@ use super::kinds::Parts;
 use super::model::{Action, Data, NOBODY, ROOT, SCRIPT};
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
-use super::value::{pieces, placeholders};
+use super::template::{pieces, placeholders};
 use base::diagnostic::Diagnostic;
 
 /// A program and its arguments.

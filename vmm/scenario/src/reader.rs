@@ -4,7 +4,8 @@ use super::model::{ModuleSource, Span};
 use super::names::Names;
 use super::node::{Node, Value};
 use super::params::Settings;
-use super::value::{leading_nought, plain};
+use super::template::plain;
+use super::value::leading_nought;
 use base::diagnostic::{Diagnostic, Source};
 
 /// The errors so far. A reader that returns `None` has put at least one in here.

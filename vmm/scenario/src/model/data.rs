@@ -1,6 +1,6 @@
 //! Bytes as a person writes them.
 
-use crate::value::pieces;
+use crate::template::pieces;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 

@@ -333,6 +333,9 @@ fn what_says_nothing_is_refused() {
         (syscall("[{bytes: 1 2 3 4}]"), "two digits each"),
         ("steps:\n- {mknod: /dev/x, char: [0240, 0]}\n".into(), "write `0o240` for a number in octal"),
         ("steps:\n- {write: 1, data: \"\\xff\\0\"}\n".into(), "write `{bytes: \"ff 00\"}` for bytes"),
+        ("steps:\n- {run: [/bin/echo, \"\\xff\"]}\n".into(), "are characters of two bytes each"),
+        ("steps:\n- {open: \"/\\xe4\"}\n".into(), "are characters of two bytes each"),
+        ("steps:\n- {syscall: 1, args: [\"\\x80\"]}\n".into(), "are characters of two bytes each"),
         (
             "steps:\n- {syscall: 1, expect: {returns: {at-least: 5, at-most: 0xffffffffffffffff}}}\n".into(),
             "no call returns a number from 5 to -1",

@@ -187,13 +187,6 @@ impl Reader<'_> {
     /// Text as bytes, in which names may stand for values, or `{bytes: "68 65"}`.
     pub fn data(&mut self, node: &Node, what: &str) -> Option<Data> {
         match &node.value {
-            Value::Scalar { .. } if self.has_escaped_byte(node) => self.error(
-                Diagnostic::new(
-                    &node.span,
-                    "`\\x80` to `\\xff` are characters of two bytes each here, as in all YAML",
-                )
-                .help("write `{bytes: \"ff 00\"}` for bytes; a character can be written as it is"),
-            ),
             Value::Scalar { .. } => Some(Data::of_text(&self.filling(node, what)?)),
             Value::Map(_) => {
                 let mut fields = self.fields(node, "data")?;
@@ -305,6 +298,15 @@ impl Reader<'_> {
     /// Text in which `${name}` stands for a value, as `$name` does where it is all of it.
     fn filling(&mut self, node: &Node, what: &str) -> Option<String> {
         let text = self.raw(node, what)?;
+        if self.has_escaped_byte(node) {
+            return self.error(
+                Diagnostic::new(
+                    &node.span,
+                    "`\\x80` to `\\xff` are characters of two bytes each here, as in all YAML",
+                )
+                .help("write `{bytes: \"ff 00\"}` for bytes, where there is data; a character can be written as it is"),
+            );
+        }
         if let Some(name) = reference(&text) {
             self.errors.extend(self.names.uses_in(name, &node.span, Some(format!("$${name}"))));
             return Some(format!("${{{name}}}"));

@@ -19,8 +19,13 @@ pub enum Draw {
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 impl Draw {
-    /// The fields of a map that says what to draw.
-    pub const FIELDS: [&str; 4] = ["draw", "length", "at-least", "at-most"];
+    /// The fields of a map that says to draw this.
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Text(_) => &["length"],
+            Self::Int(..) => &["at-least", "at-most"],
+        }
+    }
 
     /// What a parameter says that is to be drawn; `what` is the value of its `draw`.
     pub fn read(reader: &mut Reader<'_>, what: &Node, fields: &mut Fields<'_>) -> Option<Self> {

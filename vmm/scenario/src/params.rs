@@ -139,7 +139,8 @@ impl Reader<'_> {
                     _ => ParameterKind::Text,
                 });
                 let about = fields.take("about").and_then(|node| self.text(node, "what it is for"));
-                fields.end(self, &[&["type", "default", "about"], &Draw::FIELDS[..]].concat());
+                let of_draw = draw.map_or(&[][..], Draw::fields);
+                fields.end(self, &[&["type", "default", "draw", "about"], of_draw].concat());
                 (kind, default, draw, about)
             }
             Value::List(_) => {

@@ -66,11 +66,15 @@ fn a_drawn_value_is_another_one_each_time_and_is_told() {
         ("{draw: int, at-least: 3, at-most: 2}", "there is no such number"),
         ("{draw: int}", "at-least"),
         ("{draw: word}", "what to draw"),
+        ("{draw: text, at-least: 3}", "known here: type, default, draw, about, length"),
+        ("{draw: int, at-least: 3, at-most: 4, length: 3}", "draw, about, at-least, at-most"),
     ] {
         let text = format!("params: {{a: {text}}}\nsteps: [{{run: [/bin/echo, $a]}}]");
         let errors = with(&text, &[]).unwrap_err();
         assert!(errors.contains(wrong), "{errors}");
     }
+    let errors = with("params: {a: {length: 3}}\nsteps: [{run: [/bin/echo, $a]}]", &[]).unwrap_err();
+    assert!(errors.ends_with("known here: type, default, draw, about"), "{errors}");
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn origin(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Origin> {
             return reader.error(Diagnostic::new(&node.span, why));
         }
     };
-    fields.end(reader, &[&["from", "source"], &Draw::FIELDS[..]].concat());
+    let of_draw = if let Origin::Draw(draw) = &origin { draw.fields() } else { &[] };
+    fields.end(reader, &[&["from", "source", "draw"], of_draw].concat());
     Some(origin)
 }

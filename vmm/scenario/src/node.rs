@@ -78,8 +78,8 @@ pub fn parse(source: &Source) -> Result<Node, Vec<Diagnostic>> {
     };
     let raw: Spanned<Raw> = serde_yaml::from_str_with_options(source.text(), options)
         .map_err(|error| vec![syntax_error(source, &error)])?;
-    let mut errors = Vec::new();
-    let node = convert(raw, source, &mut errors);
+    let (mut errors, mut after) = (Vec::new(), 0);
+    let node = convert(raw, source, &mut after, &mut errors);
     if errors.is_empty() { Ok(node) } else { Err(errors) }
 }
 
@@ -137,18 +137,19 @@ fn indenting_tab(text: &str, place: usize) -> Option<Range<usize>> {
     })
 }
 
-/// The tag before what begins at a place, like `!!str`: it would change what is there, and no field wants that.
-fn tag(text: &str, start: usize) -> Option<Range<usize>> {
-    let mut before = text.get(..start)?.trim_end_matches(' ');
-    loop {
-        let token = &before[before.rfind([' ', '\n', '[', '{', ',']).map_or(0, |at| at + 1)..];
-        let place = before.len() - token.len()..before.len();
-        match token.chars().next() {
-            Some('&') => before = before[..place.start].trim_end_matches(' '),
-            Some('!') if !token.ends_with(':') => return Some(place),
-            _ => return None,
-        }
-    }
+/// A tag like `!!str` between two values: it would change what is behind it, and no field wants that. All else there are signs, names of
+/// anchors and comments.
+fn tag(text: &str, between: Range<usize>) -> Option<Range<usize>> {
+    let mut start = between.start;
+    text.get(between)?.split_inclusive('\n').find_map(|line| {
+        let this = start;
+        start += line.len();
+        let is_begin = |at: usize| line[..at].chars().next_back().is_none_or(|c| " \t[{,".contains(c));
+        let end = line.match_indices('#').find(|(at, _)| is_begin(*at)).map_or(line.len(), |(at, _)| at);
+        let (at, _) = line[..end].match_indices('!').find(|(at, _)| is_begin(*at))?;
+        let length = line[at..].find([' ', '\t', '\n', '\r', ',', ']', '}']).unwrap_or(line.len() - at);
+        Some(this + at..this + at + length)
+    })
 }
 
 /// The byte offset of a line and column, both counted from 1.
@@ -244,7 +245,8 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 }
 
-fn convert(raw: Spanned<Raw>, source: &Source, errors: &mut Vec<Diagnostic>) -> Node {
+/// `after` is the end of the value before.
+fn convert(raw: Spanned<Raw>, source: &Source, after: &mut usize, errors: &mut Vec<Diagnostic>) -> Node {
     let text = source.text();
     let place = |location: &serde_yaml::Location| {
         // In bytes: lines would have to be counted for each value anew, and there may be a hundred thousand.
@@ -254,9 +256,14 @@ fn convert(raw: Spanned<Raw>, source: &Source, errors: &mut Vec<Diagnostic>) -> 
     };
     let span = place(&raw.referenced);
     let defined = place(&raw.defined);
-    if let Some(tag) = tag(text, span.start) {
+    let between = *after..span.start;
+    *after = (*after).max(span.start);
+    if let Some(tag) = tag(text, between) {
         let error = Diagnostic::new(&tag, "a tag has no place in a scenario: each field knows what it is");
         errors.push(error.help("leave it out; put what is behind it into quotes if it is a text"));
+    }
+    if let Raw::Null | Raw::Plain(_) | Raw::Text(_) = raw.value {
+        *after = (*after).max(span.end);
     }
     let literal = text.get(defined).unwrap_or_default().trim();
     let value = match raw.value {
@@ -269,13 +276,15 @@ fn convert(raw: Spanned<Raw>, source: &Source, errors: &mut Vec<Diagnostic>) -> 
             let plain = !literal.starts_with(['"', '\'', '|', '>']) && literal == value;
             Value::Scalar { text: value, plain }
         }
-        Raw::List(list) => Value::List(list.into_iter().map(|node| convert(node, source, errors)).collect()),
+        Raw::List(list) => {
+            Value::List(list.into_iter().map(|node| convert(node, source, after, errors)).collect())
+        }
         Raw::Map(entries) => {
             let mut map: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
             let mut seen = std::collections::HashMap::new();
             for (key, value) in entries {
-                let key = convert(key, source, errors);
-                let value = convert(value, source, errors);
+                let key = convert(key, source, after, errors);
+                let value = convert(value, source, after, errors);
                 if let Some(name) = key.text()
                     && let Some(first) = seen.insert(name.to_owned(), key.span.clone())
                 {

@@ -356,6 +356,12 @@ fn what_says_nothing_is_refused() {
         ("steps:\n- {sleep: 2 s, timeout: 1 s}\n".into(), "waits longer than it may take"),
         ("steps:\n- sleep: !!str 1 s\n".into(), "a tag has no place in a scenario"),
         ("steps:\n- run: [ls, !!int &x \"40\"]\n".into(), "a tag has no place in a scenario"),
+        ("steps:\n- run: [ls,!!int \"40\"]\n".into(), "a tag has no place in a scenario"),
+        ("name: !!str # one\n  x\nsteps: [{sleep: 1 s}]\n".into(), "a tag has no place in a scenario"),
+        ("steps: !!seq\n- sleep: 1 s\n".into(), "a tag has no place in a scenario"),
+        ("steps:\n- sleep:\n    !x\n    1 s\n".into(), "a tag has no place in a scenario"),
+        ("--- !!map\nsteps: [{sleep: 1 s}]\n".into(), "a tag has no place in a scenario"),
+        ("steps:\n- {write: 3, data: !!binary aGk=}\n".into(), "a tag has no place in a scenario"),
         ("steps:\n- {ioctl: 3, request: _IOR('k', 1, u64)}\n".into(), "put the request into quotes"),
         ("steps:\n- sleep: 1 s\n  expect:\n    log: chardev: registered\n".into(), "into quotes"),
     ];
@@ -441,16 +447,25 @@ fn what_is_returned_is_any_number_of_64_bits() {
 }
 
 #[test]
+fn what_is_named_may_be_any_text() {
+    let scenario = scenario("steps:\n- file: /proc/devices\n  match: '(.*)'\n  as: all\n");
+    assert!(matches!(scenario.steps[0].binds[0].from, crate::model::Origin::Match(_)));
+}
+
+#[test]
+fn what_looks_like_a_tag_within_a_text_is_none() {
+    let scenario = scenario(
+        "# !a\nname: >-\n  b\n  !c\n\n  !d\nsteps: # !e\n- script: |\n    echo !f\n    !g\n    h: !i\n\n  env: {A: 'x, !j', B: \"[!k]\", C: l !m}\n\
+         - run: [/bin/echo, &x '!n', *x]\n# !o\n- script: |+\n    - !p\n\n\n- {run: [/bin/echo, q\n  !r]}\n- file: /s\n  expect:\n    log:\n    - '!t'\n",
+    );
+    assert_eq!(scenario.steps.len(), 5);
+}
+
+#[test]
 fn what_modprobe_does_not_read_is_told() {
     let notes =
         |path: &str, line: &str| scenario(&format!("steps:\n- file: {path}\n  write: |\n    {line}\n")).notes;
     assert!(notes("/etc/modprobe.d/a.conf", "softdep a pre: b")[0].contains("knows no `softdep` (line 4)"));
     assert_eq!(notes("/etc/modprobe.d/a.conf", "alias a install"), [""; 0]);
     assert_eq!(notes("/tmp/a.conf", "install a b"), [""; 0]);
-}
-
-#[test]
-fn what_is_named_may_be_any_text() {
-    let scenario = scenario("steps:\n- file: /proc/devices\n  match: '(.*)'\n  as: all\n");
-    assert!(matches!(scenario.steps[0].binds[0].from, crate::model::Origin::Match(_)));
 }

@@ -4,13 +4,14 @@ use crate::Abort;
 use base::{diagnostic::nearest, progress::note};
 use scenario::Scenario;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     path::{Path, PathBuf},
 };
 use walkdir::WalkDir;
 
 /// The files that these words name: a file as it is, all `.yaml` files of a folder, whatever matches a pattern. None comes
-/// twice.
+/// twice, by whatever links to its folder.
 ///
 /// # Errors
 /// A folder without scenarios, a pattern that matches nothing or makes no sense.
@@ -24,9 +25,26 @@ pub fn files(words: &[PathBuf]) -> Result<Vec<PathBuf>, Abort> {
         };
         files.extend(found);
     }
-    let mut seen = std::collections::BTreeSet::new();
-    files.retain(|file| seen.insert(file.clone()));
+    let links = |file: &Path| file.ancestors().skip(1).filter(|folder| folder.is_symlink()).count();
+    let mut best: BTreeMap<PathBuf, (usize, &PathBuf)> = BTreeMap::new();
+    for file in &files {
+        let this = (links(file), file);
+        let best = best.entry(place(file)).or_insert(this);
+        if this.0 < best.0 {
+            *best = this;
+        }
+    }
+    let mut kept: BTreeSet<PathBuf> = best.into_values().map(|(_, file)| file.clone()).collect();
+    files.retain(|file| kept.remove(file));
     Ok(files)
+}
+
+/// Where a file is, if its folder is named without links. A link to the file itself is another scenario: what it names is
+/// looked for beside the link.
+fn place(file: &Path) -> PathBuf {
+    let folder = file.parent().map(|it| if it.as_os_str().is_empty() { Path::new(".") } else { it });
+    let folder = folder.and_then(|folder| folder.canonicalize().ok());
+    folder.zip(file.file_name()).map_or(file.to_owned(), |(folder, name)| folder.join(name))
 }
 
 fn is_named_so(path: &Path) -> bool {
@@ -58,7 +76,7 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
         let path =
             match entry {
                 Ok(entry) => entry.into_path(),
-                Err(error) => match is_passed_over(&error) {
+                Err(error) => match is_passed_over(&error, folder) {
                     true => continue,
                     false => error.path().filter(|path| is_named_so(path)).map(Path::to_owned).ok_or_else(
                         || Abort::input(format!("{}: can't look for scenarios: {error}", folder.display())),
@@ -94,11 +112,20 @@ fn is_hidden(path: &OsStr) -> bool {
     Path::new(path).file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// A link to a folder above it, where all is found anyway, or one that leads nowhere and is no scenario's.
-fn is_passed_over(error: &walkdir::Error) -> bool {
-    let is_other = error.path().is_none_or(|path| is_hidden(path.as_os_str()) || !is_named_so(path));
+/// A link to a folder above it, where all is found anyway, or one that leads nowhere, to itself or where nobody may look, and is no
+/// scenario's.
+fn is_passed_over(error: &walkdir::Error, folder: &Path) -> bool {
+    let (Some(path), None) = (error.path(), error.loop_ancestor()) else {
+        return error.loop_ancestor().is_some();
+    };
+    let is_other = is_hidden(path.as_os_str()) || !is_named_so(path);
     let is_gone = error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    error.loop_ancestor().is_some() || is_gone && is_other
+    let below = path.ancestors().take_while(|above| *above != folder);
+    let is_linked = below.into_iter().any(Path::is_symlink);
+    if is_other && is_linked && !is_gone {
+        note(&format!("{} is left out, a link leads there: {error}", path.display()));
+    }
+    is_other && (is_linked || is_gone)
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -214,8 +241,16 @@ mod tests {
         symlink("nowhere", place("all/notes")).unwrap();
         // As an editor locks a file.
         symlink("ann@host", place("all/.#a.yaml")).unwrap();
+        symlink("itself", place("all/itself")).unwrap();
+        symlink("linked", place("all/latest")).unwrap();
+        fs::create_dir(place("all/one")).unwrap();
+        fs::write(place("all/one/c.yaml"), "").unwrap();
+        symlink("one", place("all/current")).unwrap();
         let found = files(&[place("all")]).unwrap();
-        assert_eq!(found, [place("all/a.yaml"), place("all/linked/b.yaml")]);
+        assert_eq!(found, ["all/a.yaml", "all/latest/b.yaml", "all/one/c.yaml"].map(place));
+        let both =
+            files(&[place("all/latest/b.yaml"), place("other/b.yaml"), place("all/*/b.yaml")]).unwrap();
+        assert_eq!(both, [place("other/b.yaml")]);
         symlink("nowhere", place("all/gone.yaml")).unwrap();
         for word in [place("all"), place("all/*.yaml")] {
             let error = files(&[word]).unwrap_err().why;

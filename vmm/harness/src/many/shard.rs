@@ -7,7 +7,7 @@ use super::{Case, Times};
 use crate::Abort;
 use report::record::Shard;
 use sha2::{Digest, Sha256};
-use std::{env, fs, str::FromStr, time::Duration};
+use std::{env, str::FromStr, time::Duration};
 
 /// So many parts are enough for anybody.
 const MOST: u32 = 10_000;
@@ -127,8 +127,8 @@ impl Part {
         same.iter().for_each(|word| add(word.as_bytes()));
         for (case, owner) in cases.iter().zip(&owners) {
             add(format!("{owner} {} {:?}", case.id(), case.kernel).as_bytes());
-            // Scenarios that were made of a kernel's own tests have no file.
-            add(&fs::read(&case.scenario.path).unwrap_or_default());
+            // As it was read: its file may be a pipe, or another one by now.
+            add(case.scenario.source.text().as_bytes());
         }
         let plan = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let mine = cases.into_iter().zip(owners).filter(|(_, owner)| *owner == self.index);
@@ -160,6 +160,7 @@ fn split(ids: &[String], of: u32, times: &Times) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_part_is_one_of_those_that_there_are() {
@@ -207,6 +208,8 @@ mod tests {
         let plan = |index, text: &str, kernel: &str, same: &str| {
             fs::write(&path, text).unwrap();
             let scenario = scenario::load(&path).unwrap();
+            // Of a pipe nothing comes any more.
+            fs::write(&path, format!("read again by {index}")).unwrap();
             let cases = super::super::cases(vec![scenario], &[kernel.to_owned()], &Default::default());
             Part { index, of: 2 }.take(cases, &Times::default(), &[same.to_owned()]).1.plan
         };

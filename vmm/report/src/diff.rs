@@ -5,6 +5,7 @@ use crate::{
     record::{Run, Session},
 };
 use base::text::time;
+use judge::Verdict;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A run that takes this much longer, in percent...
@@ -17,7 +18,7 @@ const LEAST: Duration = Duration::from_millis(500);
 pub struct Difference {
     /// In words.
     pub text: String,
-    /// Something is worse: a failure that was none, a finding that was not there, a scenario that did not run.
+    /// Something is worse: a failure that was none, a finding that was not there, a scenario that did not run or not to its end.
     pub is_worse: bool,
 }
 
@@ -28,11 +29,14 @@ pub fn diff(old: &Session, new: &Session) -> Difference {
     let after: BTreeMap<_, &Run> = new.runs.iter().map(|run| (id(run), run)).collect();
     let both = || new.runs.iter().filter_map(|run| Some((*before.get(&id(run))?, run)));
     let failing = |run: &Run| run.is_bad();
-    let (mut worse, mut better, mut other, mut slower, mut findings) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Whatever it was before: nothing is known of it now.
+    let unknown = |run: &Run| matches!(run.verdict(), None | Some(Verdict::Interrupted));
+    let (mut worse, mut better, mut other, mut slower, mut findings, mut unrun) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (old, new) in both() {
         let line = format!("- {}: {} → {}", named(new), old.word(), new.word());
         match (failing(old), failing(new)) {
+            _ if unknown(new) => unrun.push(line),
             (false, true) => worse.push(format!("{line}: {}", cell(&new.reason()))),
             (true, false) => better.push(line),
             _ if old.word() != new.word() => other.push(line),
@@ -65,9 +69,10 @@ pub fn diff(old: &Session, new: &Session) -> Difference {
         .map(|run| format!("- {}", named(run)))
         .collect();
     let lost = !gone.is_empty() || !new.finished;
-    let is_worse = !worse.is_empty() || !findings.is_empty() || added_bad || lost;
+    let is_worse = !worse.is_empty() || !findings.is_empty() || !unrun.is_empty() || added_bad || lost;
     let parts = [
         ("Fails now", worse),
+        ("Did not run, or not to the end", unrun),
         ("New findings", findings),
         ("Passes now", better),
         ("Otherwise different", other),
@@ -82,9 +87,14 @@ pub fn diff(old: &Session, new: &Session) -> Difference {
     if text.is_empty() {
         text = "No difference.\n\n".to_owned();
     }
-    if !new.finished {
-        text += "The new run was cut off before its end.\n\n";
-    }
+    text += &match (&new.aborted, new.finished) {
+        (_, true) => String::new(),
+        (Some(why), false) => {
+            let reason: Vec<String> = why.reason.lines().map(cell).collect();
+            format!("The new run did not begin ({}): {}\n\n", why.verdict, reason.join(" "))
+        }
+        (None, false) => "The new run was cut off before its end.\n\n".to_owned(),
+    };
     let passed = |session: &Session| session.runs.iter().filter(|run| run.is_good()).count();
     let (was, is) = (passed(old), passed(new));
     text += &format!("{was} of {} passed before, {is} of {} now.\n", old.runs.len(), new.runs.len());

@@ -212,7 +212,13 @@ fn only_all_parts_of_one_run_make_a_whole() {
 #[test]
 fn a_difference_says_what_fails_and_passes_now_and_what_is_new() {
     let (old, mut new) = (recorded(), recorded());
-    assert_eq!(crate::diff::diff(&old, &old).text, "No difference.\n\n2 of 5 passed before, 2 of 5 now.\n");
+    let mut ran = recorded();
+    ran.runs.pop();
+    let none = crate::diff::diff(&ran, &ran);
+    assert_eq!(
+        (&*none.text, none.is_worse),
+        ("No difference.\n\n2 of 4 passed before, 2 of 4 now.\n", false)
+    );
     // The first fails now as the second did, which passes now as the first did.
     let [first, second, ..] = &mut new.runs[..] else { panic!("five runs") };
     std::mem::swap(&mut first.report, &mut second.report);
@@ -302,6 +308,30 @@ fn a_run_that_lost_scenarios_or_its_end_is_worse() {
     cut_off.finished = false;
     let difference = crate::diff::diff(&old, &cut_off);
     assert!(difference.is_worse && difference.text.contains("cut off before its end"));
+    let mut never = crate::record::Session::planned(&[]);
+    never.aborted =
+        Some(crate::record::Aborted { verdict: Verdict::Infra, reason: "no place\nfor the cache".into() });
+    let difference = crate::diff::diff(&old, &never);
+    let told = "The new run did not begin (infra): no place for the cache\n";
+    assert!(difference.is_worse && difference.text.contains(told), "{}", difference.text);
+}
+
+#[test]
+fn what_did_not_run_is_worse_though_it_failed_before() {
+    // One fails in both, and in the other report a signal came before it or in it.
+    let old = attempts(&[(Verdict::Fail, judge::Then::Counts)]);
+    assert!(!crate::diff::diff(&old, &old).is_worse);
+    let mut waits = old.clone();
+    waits.runs = vec![crate::record::Run::planned(&old.runs[0].began)];
+    for (new, word) in
+        [(waits, "not-run"), (attempts(&[(Verdict::Interrupted, judge::Then::Counts)]), "interrupted")]
+    {
+        let difference = crate::diff::diff(&old, &new);
+        let line = format!(
+            "### Did not run, or not to the end (1)\n\n- again (scenarios/test.yaml): fail → {word}\n"
+        );
+        assert!(difference.is_worse && difference.text.contains(&line), "{}", difference.text);
+    }
 }
 
 #[test]

@@ -126,8 +126,9 @@ impl Reporter for Events {
             }
             Judged::Settled(settled) => {
                 self.ended += 1;
-                self.passed += usize::from(settled.verdict == judge::Verdict::Pass);
-                json!({ "event": "settled", "verdict": settled.verdict.name(), "flaky": settled.is_flaky(), "attempts": settled.attempts.len(), "quarantined": settled.quarantined })
+                let is_good = [settled.verdict, settled.counted] == [judge::Verdict::Pass; 2];
+                self.passed += usize::from(is_good);
+                json!({ "event": "settled", "verdict": settled.verdict.name(), "counted": settled.counted.name(), "flaky": settled.is_flaky(), "attempts": settled.attempts.len(), "quarantined": settled.quarantined })
             }
             Judged::Modules(..) | Judged::Attempt(_) => return Ok(()),
         };

@@ -300,6 +300,26 @@ fn a_flaky_pass_that_counts_as_a_failure_is_one_in_every_report() {
 }
 
 #[test]
+fn events_tell_what_counts_and_a_flaky_pass_that_counts_as_a_failure_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    let mut events = crate::events::Events::create(&path).unwrap();
+    let attempt = |verdict, then| judge::Attempt { then, ..judge::fixture::attempt(verdict) };
+    let flaky =
+        vec![attempt(Verdict::Splat, judge::Then::Retried), attempt(Verdict::Pass, judge::Then::Counts)];
+    let flaky = judge::Settled::of(flaky);
+    for settled in [flaky.clone(), flaky.strict()] {
+        events.event(&Judged::Settled(Box::new(settled))).unwrap();
+    }
+    events.finish().unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!([&lines[0]["counted"], &lines[1]["counted"]], ["pass", "splat"]);
+    assert_eq!((&lines[2]["passed"], &lines[2]["ended"]), (&1.into(), &2.into()));
+}
+
+#[test]
 fn a_run_that_lost_scenarios_or_its_end_is_worse() {
     let (old, mut new) = (recorded(), recorded());
     new.runs.pop();

@@ -11,6 +11,8 @@ mod folders;
 mod killed;
 #[path = "hostile/read.rs"]
 mod read;
+#[path = "hostile/series.rs"]
+mod series;
 
 use std::{
     path::{Path, PathBuf},

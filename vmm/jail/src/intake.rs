@@ -283,7 +283,7 @@ pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, Refused> {
 ///
 /// # Errors
 /// [`Refused::LeadsOut`], or there is none.
-pub fn within(folder: &Path, name: &str) -> Result<PathBuf, Refused> {
+pub fn within(folder: &Path, name: impl AsRef<Path>) -> Result<PathBuf, Refused> {
     let path = folder.join(name);
     let real =
         |path: &Path| fs::canonicalize(path).map_err(|source| Refused::Io { path: path.to_owned(), source });
@@ -298,7 +298,7 @@ pub fn within(folder: &Path, name: &str) -> Result<PathBuf, Refused> {
 ///
 /// # Errors
 /// As both.
-pub fn read_within(folder: &Path, name: &str) -> Result<String, Refused> {
+pub fn read_within(folder: &Path, name: impl AsRef<Path>) -> Result<String, Refused> {
     read_text(&within(folder, name)?)
 }
 

@@ -139,20 +139,21 @@ impl Slot<'_> {
         };
         let share = if sources.ours { Share::Links } else { Share::Nothing };
         tree.mirror(&self.source, share, &touched, &self.root.join("source.json"))?;
+        let longest = Limits::KERNEL.wanted().map_err(CacheError::from)?.file;
         let mut changed = BTreeSet::new();
         for file in &touched {
-            let (from, to) = (scratch.path().join(file), self.source.join(file));
-            // A patch can make links, and what they lead to is no part of a kernel.
-            intake::named(&from).map_err(CacheError::from)?;
-            match (fs::read(&from), fs::read(&to)) {
-                (Ok(new), Ok(old)) if new == old => continue,
-                (Ok(_), _) => {
+            let to = self.source.join(file);
+            match (patch::file_below(scratch.path(), file)?, fs::read(&to)) {
+                (Some(from), Ok(old)) if intake::read(&from, longest).map_err(CacheError::from)? == old => {
+                    continue;
+                }
+                (Some(from), _) => {
                     let parent = to.parent().unwrap_or(&self.source);
                     fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
                     tree::copy(&from, &to)?;
                 }
-                (Err(_), Ok(_)) => fs::remove_file(&to).map_err(CacheError::io("remove", &to))?,
-                (Err(_), Err(_)) => continue,
+                (None, Ok(_)) => fs::remove_file(&to).map_err(CacheError::io("remove", &to))?,
+                (None, Err(_)) => continue,
             }
             changed.insert(file.as_path());
         }
@@ -171,7 +172,7 @@ impl Slot<'_> {
         let folders: BTreeSet<PathBuf> = changed.iter().filter_map(made).collect();
         for folder in folders {
             // Nothing outside of it goes, whatever a makefile has made of what lies on the way.
-            if let Ok(objects) = intake::within(&self.build, &folder.to_string_lossy()) {
+            if let Ok(objects) = intake::within(&self.build, &folder) {
                 cache::remove(&objects)?;
             }
         }

@@ -124,6 +124,8 @@ impl KernelError {
             Self::Patch(
                 patch::PatchError::Unreadable { .. }
                 | patch::PatchError::Outside { .. }
+                | patch::PatchError::BehindLink { .. }
+                | patch::PatchError::Made { .. }
                 | patch::PatchError::Option { .. },
             ) => Fault::Input,
             Self::Patch(_)

@@ -12,7 +12,7 @@ use crate::{
 };
 use base::cache::{Cache, CacheError, Kind};
 use board::wire::Announce;
-use jail::{Budget, Sandbox};
+use jail::{Budget, Limits, Sandbox, intake};
 use std::{
     collections::BTreeMap,
     fs,
@@ -206,18 +206,11 @@ pub fn patched(
     let scratch = cache.stage()?;
     let log = cache.log("patched");
     let touched = loaded.series.apply(&sources.folder, scratch.path(), &log)?;
+    let longest = Limits::KERNEL.wanted().map_err(CacheError::from)?.file;
     let read = |file: &&str| {
-        let path = match touched.contains(Path::new(file)) {
-            true => scratch.path().join(file),
-            false => sources.folder.join(file),
-        };
-        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            // A folder is no file either.
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory | IsADirectory) => Ok(None),
-            Err(error) => Err(CacheError::io("read", &path)(error).into()),
-        }
+        let folder = if touched.contains(Path::new(file)) { scratch.path() } else { &sources.folder };
+        let path = patch::file_below(folder, Path::new(file))?;
+        Ok(path.map(|path| intake::read(&path, longest)).transpose().map_err(CacheError::from)?)
     };
     let files = files.iter().map(read).collect::<Result<_, KernelError>>()?;
     Ok((loaded.series, files))

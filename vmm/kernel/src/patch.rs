@@ -6,8 +6,11 @@
 //! fit. They work on a scratch folder with the few files that the series touches: a patch that fails leaves no trace,
 //! and the build's tree changes only where the result differs from what is there.
 
+mod headers;
+
 use super::{git, run, toolchain, tree};
 use base::cache::CacheError;
+use headers::files_of;
 use jail::{Budget, Limits, Refused, Sandbox, intake};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +20,7 @@ use std::{
     process::Command,
 };
 use thiserror::Error;
+use walkdir::WalkDir;
 
 /// Why a series can't be used.
 #[derive(Debug, Error)]
@@ -54,6 +58,29 @@ pub enum PatchError {
         patch: PathBuf,
         /// What it would change.
         file: PathBuf,
+    },
+    /// A link of the source's lies on the way to a file.
+    #[error(
+        "use {}: it changes {}, and {} is a link in the source; name the file by the path where it is",
+        patch.display(), file.display(), link.display()
+    )]
+    BehindLink {
+        /// The patch.
+        patch: PathBuf,
+        /// What it would change.
+        file: PathBuf,
+        /// The link, below the source's root.
+        link: PathBuf,
+    },
+    /// It made what no patch may make.
+    #[error("use {}: it makes {}, {why}", patch.display(), file.display())]
+    Made {
+        /// The patch.
+        patch: PathBuf,
+        /// What it makes.
+        file: PathBuf,
+        /// What is wrong with that.
+        why: &'static str,
     },
     /// A hunk does not fit.
     #[error("apply {}: {reject}", patch.display())]
@@ -147,6 +174,69 @@ pub struct Patch {
     pub text: Vec<u8>,
 }
 
+impl Patch {
+    /// The files that its headers name, below the source's root.
+    fn touched(&self) -> Result<BTreeSet<PathBuf>, PatchError> {
+        let files = files_of(&String::from_utf8_lossy(&self.text));
+        let is_inside = |file: &&PathBuf| file.components().all(|part| matches!(part, Component::Normal(_)));
+        match files.iter().find(|file| !is_inside(file)) {
+            Some(file) => Err(PatchError::Outside { patch: self.path.clone(), file: file.clone() }),
+            None => Ok(files),
+        }
+    }
+
+    /// Copies a file of the source to where the patch is applied, if it is there. A source that was handed in may have links to anywhere.
+    fn bring(&self, file: &Path, source: &Path, scratch: &Path) -> Result<(), PatchError> {
+        let is_link = |way: &&Path| fs::symlink_metadata(source.join(way)).is_ok_and(|it| it.is_symlink());
+        let mut ways = file.ancestors().filter(|way| !way.as_os_str().is_empty());
+        if let Some(link) = ways.find(is_link) {
+            let (file, link) = (file.to_owned(), link.to_owned());
+            return Err(PatchError::BehindLink { patch: self.path.clone(), file, link });
+        }
+        let (from, to) = (source.join(file), scratch.join(file));
+        if from.is_file() {
+            let parent = to.parent().unwrap_or(scratch);
+            fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+            tree::copy(&from, &to)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what is there once it was applied. What a header names is read by it in other places than here: git takes lines between
+    /// headers, and text before them, so that files come into being that nobody has looked at; and it makes links.
+    fn look_at(&self, scratch: &Path, touched: &BTreeSet<PathBuf>) -> Result<(), PatchError> {
+        for entry in WalkDir::new(scratch) {
+            let entry = entry.map_err(|error| CacheError::io("read", scratch)(error.into()))?;
+            let file = entry.path().strip_prefix(scratch).unwrap_or(entry.path());
+            let leads_out = || matches!(intake::within(scratch, file), Err(Refused::LeadsOut { .. }));
+            let why = match entry.file_type().is_dir() {
+                true => continue,
+                false if entry.path_is_symlink() && leads_out() => {
+                    "a link that leads out of the source; put the file itself there"
+                }
+                false if !touched.contains(file) => {
+                    "which none of its headers names; make the patch with `git diff` or `diff -u`"
+                }
+                false => continue,
+            };
+            return Err(PatchError::Made { patch: self.path.clone(), file: file.to_owned(), why });
+        }
+        Ok(())
+    }
+}
+
+/// A file below a folder in which patches may have made links, or what was handed in has some; `None` if it is not there, or is a folder.
+///
+/// # Errors
+/// A link leads out of the folder.
+pub(super) fn file_below(folder: &Path, name: &Path) -> Result<Option<PathBuf>, CacheError> {
+    match intake::within(folder, name) {
+        Ok(path) => Ok(Some(path).filter(|path| path.is_file())),
+        Err(Refused::Io { .. }) => Ok(None),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
 /// Patches, in the order in which they apply.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
@@ -182,12 +272,7 @@ impl Series {
     pub fn touched(&self) -> Result<BTreeSet<PathBuf>, PatchError> {
         let mut files = BTreeSet::new();
         for patch in &self.patches {
-            for file in files_of(&String::from_utf8_lossy(&patch.text)) {
-                if !file.components().all(|part| matches!(part, Component::Normal(_))) {
-                    return Err(PatchError::Outside { patch: patch.path.clone(), file });
-                }
-                files.insert(file);
-            }
+            files.extend(patch.touched()?);
         }
         Ok(files)
     }
@@ -213,13 +298,11 @@ impl Series {
         scratch: &Path,
         log: &Path,
     ) -> Result<(usize, Option<PatchError>), PatchError> {
-        let touched = self.touched()?;
-        for file in &touched {
-            let (from, to) = (source.join(file), scratch.join(file));
-            if from.is_file() {
-                let parent = to.parent().unwrap_or(scratch);
-                fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
-                tree::copy(&from, &to)?;
+        let mut touched = BTreeSet::new();
+        for patch in &self.patches {
+            for file in patch.touched()? {
+                patch.bring(&file, source, scratch)?;
+                touched.insert(file);
             }
         }
         let folder = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(scratch);
@@ -231,6 +314,7 @@ impl Series {
                     .status
                     .success()
             {
+                patch.look_at(scratch, &touched)?;
                 continue;
             }
             let mut command = run::boxed(sandbox, "patch");
@@ -252,6 +336,7 @@ impl Series {
                 }
                 return Ok((index, Some(explain(patch, scratch, &ran.lines))));
             }
+            patch.look_at(scratch, &touched)?;
         }
         Ok((self.patches.len(), None))
     }
@@ -320,71 +405,6 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The files in a patch's headers, without their first component (`a/`, `b/`).
-fn files_of(text: &str) -> BTreeSet<PathBuf> {
-    let mut files = BTreeSet::new();
-    let lines: Vec<&str> = text.lines().collect();
-    let mut add = |name: &str| {
-        let name = unquote(name.split('\t').next().unwrap_or_default().trim());
-        if name != "/dev/null" {
-            files.insert(name.split_once('/').map_or(&*name, |(_, rest)| rest).into());
-        }
-    };
-    // A removed line "-- x" looks like a header too; a header is a pair before a hunk.
-    for window in lines.windows(3) {
-        if let (Some(old), Some(new)) = (window[0].strip_prefix("--- "), window[1].strip_prefix("+++ "))
-            && window[2].starts_with("@@ ")
-        {
-            add(old);
-            add(new);
-        }
-    }
-    for line in &lines {
-        if let Some((old, new)) = line.strip_prefix("diff --git ").and_then(both_names) {
-            add(old);
-            add(new);
-        }
-        // These have no `a/` and `b/`, which is what `add` takes away.
-        let moved = ["rename from ", "rename to ", "copy from ", "copy to "];
-        if let Some(name) = moved.iter().find_map(|beginning| line.strip_prefix(beginning)) {
-            add(&format!("a/{}", unquote(name)));
-        }
-    }
-    files
-}
-
-/// Of `a/x b/x`, as it stands before an empty file, a binary one, or a change of permissions. Where the names differ,
-/// other lines have them, and this one can't be taken apart: names may hold blanks.
-fn both_names(rest: &str) -> Option<(&str, &str)> {
-    if rest.starts_with('"') {
-        return rest.split_once("\" ");
-    }
-    let (old, new) = rest.split_at_checked(rest.len() / 2)?;
-    let new = new.strip_prefix(' ')?;
-    (old.split_once('/')?.1 == new.split_once('/')?.1).then_some((old, new))
-}
-
-/// A name as C would write it, `"a/\303\244"`, as git does with letters that are not ASCII.
-fn unquote(name: &str) -> String {
-    let Some(inner) = name.strip_prefix('"') else { return name.to_owned() };
-    let mut bytes = Vec::new();
-    let mut rest = inner.strip_suffix('"').unwrap_or(inner).bytes();
-    while let Some(byte) = rest.next() {
-        let escaped = if byte == b'\\' { rest.next() } else { None };
-        bytes.push(match escaped {
-            None => byte,
-            Some(b't') => b'\t',
-            Some(b'n') => b'\n',
-            Some(first @ b'0'..=b'3') => {
-                let digits = [Some(first), rest.next(), rest.next()].into_iter().flatten();
-                digits.fold(0u8, |value, digit| value.wrapping_shl(3) | (digit & 7))
-            }
-            Some(other) => other,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Makes an error of what `patch` said and of the rejects that it left.
 fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
     let failed = |said: String| PatchError::Failed { patch: patch.path.clone(), said };
@@ -437,12 +457,10 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
     let Some((file, hunk, at)) = first else {
         return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
     };
-    let wanted = intake::read(&scratch.join(format!("{file}.rej")), Limits::TEXT.file)
-        .map(|bytes| first_hunk(&String::from_utf8_lossy(&bytes)))
-        .unwrap_or_default();
-    let found = intake::read(&scratch.join(&file), Limits::TEXT.file)
-        .map(|bytes| around(&String::from_utf8_lossy(&bytes), at, wanted.len()))
-        .unwrap_or_default();
+    // It may have made links before it came to this one.
+    let text = |name: &str| intake::read_within(scratch, name).unwrap_or_default();
+    let wanted = first_hunk(&text(&format!("{file}.rej")));
+    let found = around(&text(&file), at, wanted.len());
     PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }
 }
 

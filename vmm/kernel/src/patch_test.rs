@@ -182,6 +182,76 @@ fn a_patch_cannot_leave_the_source() {
     }
 }
 
+/// A new file whose headers git reads, and of which none stands where others have theirs.
+fn hidden(name: &str, mode: &str, line: &str) -> String {
+    format!(
+        "rename from {name}/hostname\ndiff --git a/x b/{name}\nnew file mode {mode}\n--- /dev/null\nindex 0000000..1111111\n\
+         +++ b/{name}\n@@ -0,0 +1 @@\n+{line}\n\\ No newline at end of file\n"
+    )
+}
+
+#[test]
+fn a_patch_makes_no_link_out_of_the_source_and_nothing_that_is_not_looked_at() {
+    for (mode, line, said) in [
+        ("120000", "/etc", "it makes evil, a link that leads out of the source"),
+        ("120000", "../../../../../../../../../../etc", "it makes evil, a link that leads out of the source"),
+        ("120000", "dir", "it makes evil, which none of its headers names"),
+        ("100644", "text", "it makes evil, which none of its headers names"),
+    ] {
+        let patch = hidden("evil", mode, line);
+        let error = setup(ORIGINAL, &[("1.patch", PATCH), ("2.patch", &patch)]).apply().unwrap_err();
+        assert!(matches!(error, PatchError::Made { .. }), "{line}: {error}");
+        assert!(error.to_string().contains("2.patch") && error.to_string().contains(said), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_link_to_a_file_of_the_series_is_that_file_and_one_to_elsewhere_is_none() {
+    let link = |to: &str| {
+        let link = format!(
+            "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+{to}\n\\ No newline at end of file\n"
+        );
+        let setup = setup(ORIGINAL, &[("1.patch", PATCH), ("2.patch", &link)]);
+        let touched = setup.apply();
+        touched.map(|_| {
+            file_below(&setup.at("scratch"), Path::new("l")).unwrap().map(|it| fs::read(it).unwrap())
+        })
+    };
+    assert_eq!(link("new.c").unwrap().as_deref(), Some(&b"made\n"[..]));
+    assert_eq!(link("nothing.c").unwrap(), None);
+    assert!(matches!(link("/etc/hostname").unwrap_err(), PatchError::Made { .. }));
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/etc", folder.path().join("l")).unwrap();
+    assert!(file_below(folder.path(), Path::new("l/hostname")).is_err(), "whatever made it");
+}
+
+#[test]
+fn nothing_is_brought_from_behind_a_link_of_the_source() {
+    let change = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-secret\n+known\n");
+    for (link, to, name) in [("out", "..", "out/secret"), ("out.c", "../secret", "out.c")] {
+        let setup = setup(ORIGINAL, &[("1.patch", &change(name))]);
+        fs::write(setup.at("secret"), "secret\n").unwrap();
+        std::os::unix::fs::symlink(to, setup.at("source").join(link)).unwrap();
+        let error = setup.apply().unwrap_err();
+        assert!(
+            matches!(&error, PatchError::BehindLink { link: found, .. } if found == Path::new(link)),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(setup.at("scratch")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn nothing_behind_a_link_is_shown_of_a_patch_that_made_it_and_failed() {
+    let setup = setup(ORIGINAL, &[]);
+    fs::write(setup.at("secret"), "secret\n").unwrap();
+    std::os::unix::fs::symlink("..", setup.at("scratch/evil")).unwrap();
+    let said = ["patching file evil/secret", "Hunk #1 FAILED at 1."].map(str::to_owned);
+    let patch = Patch { path: "1.patch".into(), text: Vec::new() };
+    let error = explain(&patch, &setup.at("scratch"), &said).to_string();
+    assert!(error.contains("hunk 1 of evil/secret") && !error.contains("1 secret"), "{error}");
+}
+
 #[test]
 fn a_missing_patch_is_named_with_the_line_that_asks_for_it() {
     let setup = setup(ORIGINAL, &[("1.patch", PATCH)]);

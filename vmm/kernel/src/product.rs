@@ -207,7 +207,7 @@ pub(super) fn keep_modules(installed: &Path, stage: &Path) -> Result<(), CacheEr
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|error| CacheError::io("read", &path)(error.into()))?;
     let modules = Path::new("lib/modules").join(manifest.release);
-    let Ok(from) = intake::within(installed, &modules.to_string_lossy()) else { return Ok(()) };
+    let Ok(from) = intake::within(installed, &modules) else { return Ok(()) };
     let to = stage.join(&modules);
     keep_tree(
         &from,
@@ -275,7 +275,7 @@ fn keep_tree(
         }
         if entry.path_is_symlink() {
             // One that leads out of it is no part of a kernel.
-            if name.to_str().is_none_or(|name| intake::within(from, name).is_err()) {
+            if intake::within(from, name).is_err() {
                 continue;
             }
             let link = fs::read_link(entry.path()).map_err(CacheError::io("read", entry.path()))?;

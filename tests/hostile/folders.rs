@@ -1,16 +1,18 @@
 //! Folders whose makefiles attack whoever builds them: `folders/NAME`, each with the `verdict` that it gets.
 //!
 //! The lines of a verdict: `exit CODE`; `says TEXT` and `never TEXT`, of all output and of the build's log; `limits TEXT`, the
-//! value of VMM_LIMITS; `again`, build a harmless module afterwards.
+//! value of VMM_LIMITS; `again`, build a harmless module afterwards. Each attack says `tried` behind it, and one that make does not
+//! outlive is known by what ended it: what was never run proves nothing.
 
 use super::{VMM, build, killed::real_cache, root, said};
 use std::{
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Nobody needs to wait longer for any of them than for a module's time limit.
@@ -78,12 +80,12 @@ fn check_by(words: &[&str], name: &str) {
     for limits in attack.lines("limits") {
         command.env("VMM_LIMITS", limits);
     }
-    let started = Instant::now();
+    let (logs, started) = (Logs::now(), Instant::now());
     let output = command.output().unwrap();
     let took = started.elapsed();
 
     let text = said(&output);
-    let all = with_log(&text);
+    let all = logs.with_new(&text);
     let code: i32 = attack.lines("exit").next().expect("a verdict has its exit code").parse().unwrap();
     assert_eq!(output.status.code(), Some(code), "{name}: {text}");
     for what in attack.lines("says") {
@@ -126,16 +128,17 @@ fn a_box_that_is_not_whole_is_refused_where_a_whole_one_is_asked_for() {
     let run = |options: &[&str]| {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(VMM).args(options).args(["module", "build"]).arg(folder.path());
-        command.current_dir(root()).output().unwrap()
+        let logs = Logs::now();
+        let output = command.current_dir(root()).output().unwrap();
+        (output.status.code(), logs.with_new(&said(&output)))
     };
-    let (refused, built) = (run(&["--require-jail"]), run(&[]));
-    let text = said(&refused);
-    assert_eq!(refused.status.code(), Some(3), "{text}");
+    let (code, text) = run(&["--require-jail"]);
+    assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("--require-jail") && text.contains("forbids user namespaces"), "{text}");
-    assert!(!with_log(&text).contains("*** built"), "{text}");
-    let text = said(&built);
-    assert_eq!(built.status.code(), Some(1), "{text}");
-    assert!(text.contains("by Landlock and limits alone") && with_log(&text).contains("*** built"), "{text}");
+    assert!(!text.contains("*** built"), "{text}");
+    let (code, text) = run(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("by Landlock and limits alone") && text.contains("*** built"), "{text}");
 }
 
 #[test]
@@ -165,8 +168,9 @@ fn who_may_take_less_than_a_build_is_told_so_and_builds_with_fewer_files_to_open
         shell.current_dir(root()).args(["-c", &format!(r#"ulimit {limit}; exec "$@""#), "sh"]);
         shell.arg(build.get_program()).args(build.get_args()).output().unwrap()
     };
+    let logs = Logs::now();
     let fewer = with("-n 1024");
-    let text = with_log(&said(&fewer));
+    let text = logs.with_new(&said(&fewer));
     assert!(fewer.status.code() == Some(1) && text.contains("*** built"), "{text}");
     let short = with("-t 100");
     let text = said(&short);
@@ -174,10 +178,22 @@ fn who_may_take_less_than_a_build_is_told_so_and_builds_with_fewer_files_to_open
     assert!(text.contains("100 seconds of the processor (`ulimit -H -t`)"), "{text}");
 }
 
-/// What a build printed here, and what it printed into its log.
-fn with_log(text: &str) -> String {
-    let log = text.split_whitespace().find(|word| word.ends_with(".log"));
-    text.to_owned() + &log.and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
+/// The logs of modules' builds as they were at some time, by their times of change: what is new since is a build's of since.
+struct Logs(BTreeSet<(PathBuf, SystemTime)>);
+
+impl Logs {
+    fn now() -> Self {
+        let all = fs::read_dir(real_cache().join("logs")).into_iter().flatten().flatten();
+        let modules = all.filter(|it| it.file_name().to_string_lossy().starts_with("module-"));
+        Self(modules.filter_map(|it| Some((it.path(), it.metadata().ok()?.modified().ok()?))).collect())
+    }
+
+    /// What a build printed here, and what it printed into its log.
+    fn with_new(&self, text: &str) -> String {
+        let now = Self::now();
+        let logs = now.0.difference(&self.0).filter_map(|(path, _)| fs::read(path).ok());
+        logs.fold(text.to_owned(), |text, log| text + &String::from_utf8_lossy(&log))
+    }
 }
 
 /// A shell, a runner or an editor may have left it open for `vmm`.
@@ -200,8 +216,9 @@ fn what_was_left_open_for_vmm_is_not_found_in_a_build() {
         .current_dir(root())
         .args(["-c", r#"file=$1; shift; exec 7<"$file"; exec "$@""#, "sh"])
         .arg(&left_open);
+    let logs = Logs::now();
     let output = shell.arg(build.get_program()).args(build.get_args()).output().unwrap();
-    let text = with_log(&said(&output));
+    let text = logs.with_new(&said(&output));
     assert!(text.contains("that was all"), "{text}");
     assert!(!text.contains("left-open") && !text.contains("took-secret"), "{text}");
 }

@@ -4,7 +4,7 @@
 //! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. [`inside`], its child, goes behind the walls
 //! and becomes the command: no thread of ours stays there that a signal could be sent to.
 
-use crate::{Rules, filter, processes, restrict};
+use crate::{Rules, filter, processes, restrict, rights};
 use nix::{
     sys::{
         prctl,
@@ -13,7 +13,6 @@ use nix::{
     },
     unistd::{Pid, dup2_stdin},
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::{
     env,
     ffi::OsString,
@@ -149,17 +148,9 @@ pub fn inside(rules: &Rules, rightless: bool, command: &[OsString]) -> io::Error
     if let Err(error) = restrict(rules) {
         return io::Error::other(error);
     }
-    if rightless {
-        // They don't come back with the command, though it be root's: the walls are for who gains none any more. A container may forbid even
-        // to give them up.
-        let none = CapabilitySets {
-            effective: CapabilitySet::empty(),
-            permitted: CapabilitySet::empty(),
-            inheritable: CapabilitySet::empty(),
-        };
-        let _ = set_capabilities(None, none);
-    } else if let Err(error) = filter::enter() {
-        // An emulator makes sockets, and confines its calls by itself.
+    let given_up = rights::give_up();
+    // An emulator makes sockets, and confines its calls by itself; it has to run where nothing can be given up, too.
+    if !rightless && let Err(error) = given_up.and_then(|()| filter::enter()) {
         return error;
     }
     match command {

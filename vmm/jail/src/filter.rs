@@ -1,16 +1,15 @@
-//! System calls that nothing which builds needs: they reach what walls of files don't hold, or take memory that nobody sees.
+//! System calls that nothing which builds needs: they reach what walls of files don't hold, take memory that nobody sees, or are a superuser's.
 //!
 //! Landlock knows TCP, and of sockets with names those in the abstract name space: a program's own socket in a folder can be connected to by
 //! whoever may look up its path, and UDP is free. The filter leaves pairs of sockets that are connected to each other. A file in memory
-//! (memfd_create(2)), or memory that is shared by a number (shmget(2)), is in nobody's resident set while nobody touches it.
+//! (memfd_create(2)), or memory that is shared by a number (shmget(2)), is in nobody's resident set while nobody touches it. What is a superuser's is refused once more, to who has given up all rights.
 
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
+    TargetArch, apply_filter, sock_filter,
 };
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
     process,
@@ -18,7 +17,7 @@ use std::{
 };
 
 /// Refused with EPERM, whatever their arguments are.
-const REFUSED: [i64; 14] = [
+const REFUSED: [i64; 50] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -33,23 +32,68 @@ const REFUSED: [i64; 14] = [
     // A descriptor on its way through a pair of sockets (unix(7), `SCM_RIGHTS`) is open in no process, and nobody sees its file.
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
-    X32_SENDMSG,
-    X32_SENDMMSG,
+    // The kernel's code, and a look at it.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_syslog,
+    // The machine as a whole.
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_vhangup,
+    // Other views of files and processes: in a namespace of one's own one is a superuser again.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_unshare,
+    libc::SYS_setns,
 ];
-/// Of some calls programs with 32-bit pointers have others in their place (arch/x86/entry/syscalls/syscall_64.tbl).
-const X32_SENDMSG: i64 = 518;
-const X32_SENDMMSG: i64 = 538;
-/// The same calls as programs with 32-bit pointers make them (`__X32_SYSCALL_BIT` of arch/x86/include/uapi/asm/unistd.h).
+/// Not there (ENOSYS), whoever asks: what they are to do is in memory, which no filter reads. C libraries then do it by older calls, which have it in
+/// their arguments.
+const ABSENT: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
+/// From here on are the calls of programs with 32-bit pointers (`__X32_SYSCALL_BIT` of arch/x86/include/uapi/asm/unistd.h): not there either.
 const X32: i64 = 0x4000_0000;
 /// The bits of a socket's type that are no flags (`SOCK_TYPE_MASK` of include/linux/net.h).
 const TYPE: u64 = 0xf;
+/// A program with one of these bits runs as its owner, or with its group, whoever starts it (inode(7)).
+const SET_ID: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
+/// Flags with which opening makes a file: then there is a mode. The latter is one bit of `O_TMPFILE` (include/uapi/asm-generic/fcntl.h).
+const MAKES: [u64; 2] = [libc::O_CREAT as u64, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64];
 
 /// The filter. It ends a program of another architecture than this one, whose calls have other numbers.
 fn program() -> io::Result<BpfProgram> {
-    let when = |argument, how, value| {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value);
-        condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)
+    let is = |argument, how, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value).map_err(io::Error::other)
     };
+    let all = |conditions| SeccompRule::new(conditions).map_err(io::Error::other);
+    let when = |argument, how, value| all(vec![is(argument, how, value)?]);
+    let has = |argument, bit| is(argument, SeccompCmpOp::MaskedEq(bit), bit);
     // Of a pair whose ends have no connection each end can send to any path.
     let pairs = vec![
         when(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?,
@@ -58,14 +102,58 @@ fn program() -> io::Result<BpfProgram> {
     ];
     // Nobody would see what it has open (proc_pid_fd(5)).
     let undumpable = vec![when(0, SeccompCmpOp::Eq, libc::PR_SET_DUMPABLE as u64)?];
-    let some = [(libc::SYS_socketpair, pairs), (libc::SYS_prctl, undumpable)];
-    let all = REFUSED.map(|call| (call, Vec::new())).into_iter().chain(some);
-    let rules: BTreeMap<i64, Vec<SeccompRule>> =
-        all.flat_map(|(call, rules)| [(call, rules.clone()), (call | X32, rules)]).collect();
+    let superuser = vec![all(vec![has(0, libc::CLONE_NEWUSER as u64)?])?];
+    let mut some =
+        vec![(libc::SYS_socketpair, pairs), (libc::SYS_prctl, undumpable), (libc::SYS_clone, superuser)];
+    // By the place of the mode among the arguments, and of the flags that say whether there is one.
+    for (call, mode, flags) in [
+        (libc::SYS_chmod, 1, None),
+        (libc::SYS_fchmod, 1, None),
+        (libc::SYS_fchmodat, 2, None),
+        (libc::SYS_fchmodat2, 2, None),
+        (libc::SYS_creat, 1, None),
+        (libc::SYS_mknod, 1, None),
+        (libc::SYS_mknodat, 2, None),
+        (libc::SYS_open, 2, Some(1)),
+        (libc::SYS_openat, 3, Some(2)),
+    ] {
+        let mut rules = Vec::new();
+        for bit in SET_ID {
+            match flags {
+                None => rules.push(all(vec![has(mode, bit)?])?),
+                Some(flags) => {
+                    for makes in MAKES {
+                        rules.push(all(vec![has(flags, makes)?, has(mode, bit)?])?);
+                    }
+                }
+            }
+        }
+        some.push((call, rules));
+    }
+    let rules = REFUSED.map(|call| (call, Vec::new())).into_iter().chain(some).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, SeccompAction::Allow, refuse, TargetArch::x86_64)
-        .and_then(BpfProgram::try_from)
-        .map_err(io::Error::other)
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, TargetArch::x86_64);
+    let filter = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
+    Ok([absent(), filter].concat())
+}
+
+/// Stands before the filter: one filter has one answer to what it refuses, and bubblewrap takes one filter. Whatever the architecture is, these are
+/// the same calls.
+fn absent() -> BpfProgram {
+    let step = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    let jump = |how| libc::BPF_JMP | how | libc::BPF_K;
+    let count = ABSENT.len() as u8;
+    // The call's number is the first of what a filter sees (`struct seccomp_data`, seccomp(2)).
+    let mut steps = vec![
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(jump(libc::BPF_JGE), count, 0, X32 as u32),
+    ];
+    for (left, call) in (0..count).rev().zip(ABSENT) {
+        steps.push(step(jump(libc::BPF_JEQ), left, u8::from(left == 0), call as u32));
+    }
+    let answer = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, answer.into()));
+    steps
 }
 
 /// Whether this kernel has filters.
@@ -141,6 +229,90 @@ mod tests {
             assert!(nix::sys::prctl::set_dumpable(false).is_err());
         });
         tried.join().unwrap();
+    }
+
+    /// What the filter answers to a call, as the kernel would find it: by the few instructions that there are in one.
+    fn answer(call: i64, arguments: &[u64]) -> u32 {
+        // `struct seccomp_data`: number, architecture (AUDIT_ARCH_X86_64), the caller's address, arguments.
+        let mut seen = vec![call as u32, 0xc000_003e, 0, 0];
+        seen.extend((0..6).flat_map(|index| {
+            let value = arguments.get(index).copied().unwrap_or(0);
+            [value as u32, (value >> 32) as u32]
+        }));
+        let (steps, mut at, mut value) = (program().unwrap(), 0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = steps[at].clone();
+            at += 1;
+            let mut jump = |is: bool| at += usize::from(if is { jt } else { jf });
+            match code {
+                0x20 => value = seen[k as usize / 4],
+                0x54 => value &= k,
+                0x15 => jump(value == k),
+                0x25 => jump(value > k),
+                0x35 => jump(value >= k),
+                0x05 => at += k as usize,
+                0x06 => return k,
+                other => panic!("{other:#x}?"),
+            }
+        }
+    }
+
+    fn errno(errno: i32) -> u32 {
+        SeccompAction::Errno(errno.unsigned_abs()).into()
+    }
+
+    #[test]
+    fn what_is_a_superusers_is_refused_and_what_builds_do_is_not() {
+        let allowed = u32::from(SeccompAction::Allow);
+        for call in [
+            libc::SYS_init_module,
+            libc::SYS_reboot,
+            libc::SYS_swapoff,
+            libc::SYS_sethostname,
+            libc::SYS_mount,
+            libc::SYS_unshare,
+        ] {
+            assert_eq!(answer(call, &[]), errno(libc::EPERM), "{call}");
+            assert_eq!(answer(call | X32, &[]), errno(libc::ENOSYS), "{call}");
+        }
+        for call in [libc::SYS_clone3, libc::SYS_openat2] {
+            assert_eq!(answer(call, &[]), errno(libc::ENOSYS), "{call}");
+        }
+        for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_wait4, libc::SYS_pipe2, libc::SYS_chown] {
+            assert_eq!(answer(call, &[0, 0, 0]), allowed, "{call}");
+        }
+        let child = (libc::CLONE_VM | libc::CLONE_THREAD | libc::SIGCHLD) as u64;
+        assert_eq!(answer(libc::SYS_clone, &[child]), allowed);
+        let superuser = child | libc::CLONE_NEWUSER as u64;
+        assert_eq!(answer(libc::SYS_clone, &[superuser]), errno(libc::EPERM));
+    }
+
+    #[test]
+    fn nothing_that_is_made_runs_as_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let refused = |result: io::Result<()>| result.is_err_and(|it| it.raw_os_error() == Some(libc::EPERM));
+        fs::write(path("x"), "").unwrap();
+        let (made, to) = (path("made"), path("x"));
+        let tried = thread::spawn(move || {
+            enter().unwrap();
+            for (mode, is_refused) in [(0o4755, true), (0o2755, true), (0o6711, true), (0o1755, false)] {
+                let changed = fs::set_permissions(&to, fs::Permissions::from_mode(mode));
+                assert_eq!(refused(changed), is_refused, "{mode:o}");
+                let file = File::options().write(true).create(true).mode(mode).open(&made);
+                assert_eq!(refused(file.map(drop)), is_refused, "{mode:o}");
+            }
+            // What opens without making has no mode, whatever stands in its place.
+            let opened = File::options().read(true).mode(0o4755).open(&to);
+            assert!(opened.is_ok());
+        });
+        tried.join().unwrap();
+        let modes = [libc::SYS_fchmod, libc::SYS_creat, libc::SYS_mknod];
+        assert!(modes.iter().all(|call| answer(*call, &[0, 0o4644]) == errno(libc::EPERM)));
+        assert_eq!(answer(libc::SYS_fchmodat2, &[0, 0, 0o2644]), errno(libc::EPERM));
+        let nameless = libc::O_TMPFILE as u64;
+        assert_eq!(answer(libc::SYS_openat, &[0, 0, nameless, 0o4600]), errno(libc::EPERM));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod memory;
 mod processes;
 pub mod reader;
 mod remove;
+mod rights;
 mod sandbox;
 mod watch;
 

@@ -4,7 +4,7 @@
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
 //! namespaces, Landlock remains, limits, and a process that all others in it are below ([`crate::confined`]). That is said.
 
-use crate::{Budget, Refused, Rules, Walls, confined, filter, limits::Bytes, restrict};
+use crate::{Budget, Refused, Rules, Walls, confined, filter, limits::Bytes, restrict, rights};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::Signal,
@@ -43,7 +43,7 @@ impl Way {
                 let sockets =
                     if filter::is_there() { "" } else { "use UDP and the sockets of other programs, " };
                 Some(format!(
-                    "builds are confined by Landlock and limits alone: {why}; what they start can {sockets}change the permissions, times and \
+                    "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {sockets}change the permissions, times and \
                      attributes of your files (though not read or write them), and see the names of other processes"
                 ))
             }
@@ -258,7 +258,7 @@ impl Sandbox {
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
         restrict(&self.rules()).map_err(|error| error.to_string())?;
-        filter::enter().map_err(|error| error.to_string())
+        rights::give_up().and_then(|()| filter::enter()).map_err(|error| error.to_string())
     }
 
     fn rules(&self) -> Rules {

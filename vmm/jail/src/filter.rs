@@ -2,7 +2,8 @@
 //!
 //! Landlock knows TCP, and of sockets with names those in the abstract name space: a program's own socket in a folder can be connected to by
 //! whoever may look up its path, and UDP is free. The filter leaves pairs of sockets that are connected to each other. A file in memory
-//! (memfd_create(2)), or memory that is shared by a number (shmget(2)), is in nobody's resident set while nobody touches it. What is a superuser's is refused once more, to who has given up all rights.
+//! (memfd_create(2)), or memory that is shared by a number (shmget(2)), is in nobody's resident set while nobody touches it. Keys and keyrings are
+//! their user's, whatever namespace asks for them (keyrings(7)). What is a superuser's is refused once more, to who has given up all rights.
 
 use nix::libc;
 use seccompiler::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 /// Refused with EPERM, whatever their arguments are.
-const REFUSED: [i64; 50] = [
+const REFUSED: [i64; 53] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -32,6 +33,10 @@ const REFUSED: [i64; 50] = [
     // A descriptor on its way through a pair of sockets (unix(7), `SCM_RIGHTS`) is open in no process, and nobody sees its file.
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
+    // Keys.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
     // The kernel's code, and a look at it.
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -269,6 +274,9 @@ mod tests {
             libc::SYS_reboot,
             libc::SYS_swapoff,
             libc::SYS_sethostname,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
             libc::SYS_mount,
             libc::SYS_unshare,
         ] {

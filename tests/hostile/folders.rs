@@ -302,6 +302,7 @@ attacks! {
     includes_passwd_by_steps: "includes-passwd-by-steps",
     kills_all: "kills-all",
     makes_devices: "makes-devices",
+    makes_holes: "makes-holes",
     never_ends: "never-ends",
     poisons_the_cache: "poisons-the-cache",
     prints_lines: "prints-lines",

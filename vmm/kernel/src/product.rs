@@ -14,10 +14,14 @@ use super::{KernelError, Looked, recipe::Ingredients, run, toolchain::Compiler};
 use crate::syscall_table::SyscallTable;
 use base::{
     cache::{self, CacheError},
+    interrupt,
     text::escape,
 };
 use board::wire::Announce;
-use jail::{Budget, Refused, Sandbox, intake};
+use jail::{
+    Budget, Limits, Refused, Sandbox,
+    intake::{self, Tally},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -113,8 +117,10 @@ pub(super) fn assemble(
     let text = |path: PathBuf| fs::read_to_string(&path).map_err(CacheError::io("read", &path));
     // A build can make of anything a link, or a pipe.
     let built = |name: &str| intake::read_within(build, name).map_err(of_build);
+    // Each byte of a hole is one of the cache's disk.
+    let limits = Limits::KERNEL.wanted().map_err(CacheError::from)?;
     for (name, kept) in [("vmlinux", "vmlinux"), ("System.map", "System.map"), (".config", "config")] {
-        let from = intake::within(build, name).and_then(|path| intake::open(&path, u64::MAX));
+        let from = intake::within(build, name).and_then(|path| intake::open(&path, limits.total));
         let (mut from, to) = (from.map_err(of_build)?, stage.join(kept));
         fs::File::create(&to)
             .and_then(|mut to| io::copy(&mut from, &mut to))
@@ -135,19 +141,20 @@ pub(super) fn assemble(
     let headers = || {
         // Files of the mirrored source are replaced, never written to, so the entry can share them.
         let keep = |from: &Path, to: &Path| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));
-        let mut parts = ["Makefile", "include", "scripts", "arch/x86"].into_iter();
-        parts.try_for_each(|part| keep_tree(source, part, &stage.join("source"), wanted_source, keep))
+        let parts = ["Makefile", "include", "scripts", "arch/x86"];
+        keep_tree(source, &parts, &stage.join("source"), wanted_source, keep)
     };
-    let objects =
-        || keep_tree(build, "", &stage.join("build"), wanted_build, |from, to| fs::copy(from, to).map(drop));
+    let objects = || {
+        keep_tree(build, &[""], &stage.join("build"), wanted_build, |from, to| fs::copy(from, to).map(drop))
+    };
     // Each takes a part of a second, of which a short build has but few.
     thread::scope(|scope| {
         let (headers, built) = (scope.spawn(headers), scope.spawn(objects));
         strip(stage)?;
         let ended =
-            |it: thread::Result<Result<(), CacheError>>| it.unwrap_or_else(|it| panic::resume_unwind(it));
+            |it: thread::Result<Result<(), KernelError>>| it.unwrap_or_else(|it| panic::resume_unwind(it));
         ended(headers.join())?;
-        ended(built.join()).map_err(KernelError::from)
+        ended(built.join())
     })?;
     let link = |target: &str, name: &str| {
         let path = stage.join("build").join(name);
@@ -201,7 +208,7 @@ fn strip(stage: &Path) -> Result<(), KernelError> {
 
 /// Moves a kernel's modules into its entry `stage`, from where its own makefiles installed them: of what lies there, the folder of this
 /// kernel, and in that files, folders and links that stay in it.
-pub(super) fn keep_modules(installed: &Path, stage: &Path) -> Result<(), CacheError> {
+pub(super) fn keep_modules(installed: &Path, stage: &Path) -> Result<(), KernelError> {
     let path = stage.join("kernel.json");
     let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
     let manifest: Manifest =
@@ -211,7 +218,7 @@ pub(super) fn keep_modules(installed: &Path, stage: &Path) -> Result<(), CacheEr
     let to = stage.join(&modules);
     keep_tree(
         &from,
-        "",
+        &[""],
         &to,
         |path| !path.starts_with("build") && !path.starts_with("source"),
         |from, to| fs::rename(from, to),
@@ -252,36 +259,48 @@ fn wanted_build(path: &Path) -> bool {
         && path != Path::new("Makefile")
 }
 
-/// Keeps what is `wanted` of `from`, or of one `part` of it.
+/// Keeps what is `wanted` of these `parts` of `from`: all of it, if it is not more than a kernel's source may have, or nothing.
 fn keep_tree(
     from: &Path,
-    part: &str,
+    parts: &[&str],
     to: &Path,
     wanted: fn(&Path) -> bool,
     keep: fn(&Path, &Path) -> io::Result<()>,
-) -> Result<(), CacheError> {
+) -> Result<(), KernelError> {
     fs::create_dir_all(to).map_err(CacheError::io("make the folder", to))?;
-    let mut folder = PathBuf::new();
-    for entry in WalkDir::new(from.join(part)) {
-        let entry = entry.map_err(|error| CacheError::io("read", from)(error.into()))?;
-        let Ok(name) = entry.path().strip_prefix(from) else { continue };
-        if entry.file_type().is_dir() || !wanted(name) {
-            continue;
+    let walked = |error: walkdir::Error| CacheError::io("read", from)(error.into());
+    let mut tally = Tally::new(from, Limits::KERNEL.wanted().map_err(CacheError::from)?);
+    let mut all = Vec::new();
+    for entry in parts.iter().flat_map(|part| WalkDir::new(from.join(part))) {
+        let entry = entry.map_err(walked)?;
+        let kind = entry.file_type();
+        // A pipe, or a device, is no part of a kernel.
+        let is_kept = kind.is_symlink() || kind.is_file();
+        let name = entry.path().strip_prefix(from).ok().filter(|name| is_kept && wanted(name));
+        if let Some(name) = name.map(Path::to_owned) {
+            tally.add(entry.path(), &entry.metadata().map_err(walked)?).map_err(of_build)?;
+            all.push((name, kind.is_symlink()));
         }
-        let target = to.join(name);
+    }
+    let mut folder = PathBuf::new();
+    for (name, is_link) in all {
+        if interrupt::requested() {
+            return Err(CacheError::Interrupted.into());
+        }
+        let (from_here, target) = (from.join(&name), to.join(&name));
         if let Some(parent) = target.parent().filter(|parent| *parent != folder) {
             parent.clone_into(&mut folder);
             fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
         }
-        if entry.path_is_symlink() {
-            // One that leads out of it is no part of a kernel.
-            if intake::within(from, name).is_err() {
+        if is_link {
+            // One that leads out of it is no part of a kernel either.
+            if intake::within(from, &name).is_err() {
                 continue;
             }
-            let link = fs::read_link(entry.path()).map_err(CacheError::io("read", entry.path()))?;
+            let link = fs::read_link(&from_here).map_err(CacheError::io("read", &from_here))?;
             symlink(link, &target).map_err(CacheError::io("make the link", &target))?;
-        } else if entry.file_type().is_file() {
-            keep(entry.path(), &target).map_err(CacheError::io("keep", entry.path()))?;
+        } else {
+            keep(&from_here, &target).map_err(CacheError::io("keep", &from_here))?;
         }
     }
     Ok(())

@@ -310,6 +310,17 @@ fn a_build_that_says_that_the_disk_is_full_is_a_build_that_failed() {
     assert!(error.to_string().contains("build the kernel"), "{error}");
 }
 
+/// Each byte of a hole is one of the cache's disk.
+#[test]
+fn a_build_folder_of_holes_is_not_kept() {
+    let setup = setup();
+    let holes = "for i in $$(seq 17); do truncate -s 1000M $(O)/z$$i; done";
+    write(&setup.tree("Makefile"), &MAKEFILE.replace("@echo main.o >> $(O)/made", &format!("@{holes}")));
+    let error = setup.error();
+    assert_eq!(error.fault(), Fault::Build);
+    assert!(error.to_string().contains("VMM_LIMITS=total="), "{error}");
+}
+
 #[test]
 fn two_builds_of_one_recipe_at_once_build_it_once() {
     let setup = setup();

@@ -5,6 +5,7 @@
 
 use crate::{
     around::Around,
+    kept::{self, EXPORTS, FOLDER, Keeper, Manifest, WHOLE, open},
     makefile,
     preflight::{self, Facts},
 };
@@ -18,7 +19,6 @@ use kernel::{
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
 };
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
@@ -26,16 +26,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 use thiserror::Error;
-use walkdir::WalkDir;
 
 /// Part of every hash, as with kernels.
 const FORMAT: &str = "module 6";
-/// The table of exported symbols that a build leaves (Documentation/kbuild/modules.rst, section 6.1).
-const EXPORTS: &str = "Module.symvers";
-/// The folder of modules as they were built, with their debug info.
-const WHOLE: &str = "whole";
-/// Stands for the user's folder in warnings that are kept.
-const FOLDER: &str = "{folder}";
 
 /// Why there is no module.
 #[derive(Debug, Error)]
@@ -171,13 +164,6 @@ pub struct Built {
     pub modules: Vec<Module>,
     /// The table of the symbols that they export (`Module.symvers`), if they export any.
     pub exports: Option<PathBuf>,
-}
-
-/// What is kept beside the modules of a folder.
-#[derive(Serialize, Deserialize)]
-struct Manifest {
-    modules: Vec<String>,
-    warnings: Vec<String>,
 }
 
 /// What is wrong with a folder whatever kernel it is for: so that nobody waits for a kernel to hear of it.
@@ -333,7 +319,7 @@ impl Work<'_> {
                 .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
                 .into());
         }
-        let built = kos(&copy);
+        let built = kept::modules(&copy);
         if built.is_empty() {
             let (folder, makefile) = (self.folder.to_owned(), self.makefile);
             let names_one = intake::read_text(&copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
@@ -343,21 +329,21 @@ impl Work<'_> {
             });
         }
         let stage = self.cache.stage()?;
-        let name = |ko: &PathBuf| ko.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let keeper = Keeper { shown: self.folder, copy: &copy, disk: sandbox.budget.disk };
         let whole = stage.path().join(WHOLE);
         fs::create_dir(&whole).map_err(CacheError::io("make the folder", &whole))?;
-        built.iter().try_for_each(|ko| self.keep(ko, &whole.join(name(ko))))?;
+        keeper.keep(&built, &whole)?;
         // Who has no strip has large modules.
         let mut strip = run::boxed(&sandbox, "strip");
         strip.arg("--strip-debug").args(&built).current_dir(&copy);
         run::run_in(&sandbox, strip, &log, Some(lock), |_| ())?;
-        built.iter().try_for_each(|ko| self.keep(ko, &stage.path().join(name(ko))))?;
-        let mut modules: Vec<String> = built.iter().map(name).collect();
+        keeper.keep(&built, stage.path())?;
+        let mut modules: Vec<String> = built.iter().map(|ko| kept::name(ko)).collect();
         modules.sort();
         let exports = copy.join(EXPORTS);
         // A link would be the author's, not modpost's.
         if fs::symlink_metadata(&exports).is_ok_and(|meta| meta.is_file()) {
-            self.keep(&exports, &stage.path().join(EXPORTS))?;
+            keeper.keep(&[exports], stage.path())?;
         }
         let mut warnings = diagnose::warnings(&ran.lines, &context(Path::new(FOLDER)));
         warnings.extend(makefile::old_flags(&copy, Path::new(FOLDER), &kernel.release));
@@ -374,16 +360,6 @@ impl Work<'_> {
     fn is_rust(tree: &Tree) -> bool {
         tree.paths()
             .any(|path| path.components().count() == 1 && path.extension().is_some_and(|it| it == "rs"))
-    }
-
-    /// Keeps a file of the build's. What made it may have made a pipe of it, or taken its rights away.
-    fn keep(&self, from: &Path, to: &Path) -> Result<(), ModuleError> {
-        let most = Limits::FILES.wanted().map_err(CacheError::from)?.file;
-        let bytes = intake::read(from, most).map_err(|why| match why.blames_files() {
-            true => ModuleError::Product { folder: self.folder.to_owned(), why },
-            false => CacheError::from(why).into(),
-        })?;
-        Ok(fs::write(to, bytes).map_err(CacheError::io("write", to))?)
     }
 
     /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
@@ -456,30 +432,6 @@ fn content_hash(
 fn work_name(folder: &Path, kernel: &Kernel) -> String {
     let all = format!("{}\n{}", folder.display(), kernel.hash);
     format!("module-{}", &hex(Sha256::digest(all))[..12])
-}
-
-/// The modules below a folder. Where a build lets nobody look, there are none.
-fn kos(folder: &Path) -> Vec<PathBuf> {
-    let files = WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    let paths = files.map(walkdir::DirEntry::into_path);
-    paths.filter(|path| path.extension().is_some_and(|it| it == "ko")).collect()
-}
-
-/// Reads an entry. `None` when it is damaged.
-fn open(entry: &Path, folder: &Path, cached: bool) -> Option<Built> {
-    let manifest: Manifest = serde_json::from_slice(&fs::read(entry.join("modules.json")).ok()?).ok()?;
-    let here = folder.display().to_string();
-    let warnings: Vec<String> = manifest.warnings.iter().map(|text| text.replace(FOLDER, &here)).collect();
-    let module = |file: &String| {
-        let there = |folder: &Path| Some(folder.join(file)).filter(|path| path.is_file());
-        let (ko, whole) = (there(entry)?, there(&entry.join(WHOLE))?);
-        let name = file.trim_end_matches(".ko").to_owned();
-        Some(Module { name, ko, whole, warnings: warnings.clone(), cached })
-    };
-    let modules = manifest.modules.iter().map(module).collect::<Option<_>>()?;
-    let exports = entry.join(EXPORTS);
-    let exports = fs::metadata(&exports).is_ok_and(|file| file.len() > 0).then_some(exports);
-    Some(Built { modules, exports })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use kernel::fixture::{fake_kernel, write};
+use walkdir::WalkDir;
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -203,4 +204,20 @@ fn a_build_that_claims_a_full_disk_is_at_fault_itself() {
     let error = setup.error();
     assert_eq!(error.fault(), base::cache::Fault::Build, "{error}");
     assert!(!error.to_string().contains("no space left on the file system"), "{error}");
+}
+
+/// Each byte of a hole is one of the cache's disk.
+#[test]
+fn modules_of_nothing_are_not_kept_where_they_are_many_or_much() {
+    for (script, said) in [
+        ("for i in $$(seq 300); do truncate -s 1 $(src)/z$$i.ko; done", "VMM_LIMITS=files="),
+        ("for i in $$(seq 5); do truncate -s 300M $(src)/z$$i.ko; done", "VMM_LIMITS=total="),
+        ("truncate -s 600M $(src)/z.ko", "VMM_LIMITS=file="),
+    ] {
+        let setup =
+            setup(&[("Makefile", &format!("obj-m := a.o\n$(shell {script})\n")), ("a.c", "int a;\n")]);
+        let error = setup.error();
+        assert_eq!(error.fault(), Fault::Build);
+        assert!(error.to_string().contains("can't be kept") && error.to_string().contains(said), "{error}");
+    }
 }

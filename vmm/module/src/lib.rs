@@ -7,6 +7,7 @@
 
 mod around;
 mod build;
+mod kept;
 mod makefile;
 pub mod preflight;
 

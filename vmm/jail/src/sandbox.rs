@@ -134,6 +134,8 @@ fn find(program: &str) -> Option<PathBuf> {
 pub struct Sandbox {
     reads: Vec<PathBuf>,
     writes: Vec<PathBuf>,
+    /// The first of `writes` that is this box's alone.
+    own: Option<PathBuf>,
     /// What it may take.
     pub budget: Budget,
 }
@@ -165,7 +167,7 @@ impl Sandbox {
     }
 
     fn empty() -> Self {
-        Self { reads: Vec::new(), writes: Vec::new(), budget: Budget::TOOL }
+        Self { reads: Vec::new(), writes: Vec::new(), own: None, budget: Budget::TOOL }
     }
 
     /// A file or folder can be read in it.
@@ -175,9 +177,16 @@ impl Sandbox {
         self
     }
 
-    /// A folder can be read and written in it.
+    /// A folder can be read and written in it, and is nobody else's meanwhile.
     #[must_use]
     pub fn write(mut self, path: impl AsRef<Path>) -> Self {
+        self.own.get_or_insert_with(|| path.as_ref().to_owned());
+        self.share(path)
+    }
+
+    /// A folder can be read and written in it, as it can be in other boxes at the same time.
+    #[must_use]
+    pub fn share(mut self, path: impl AsRef<Path>) -> Self {
         self.writes.push(path.as_ref().to_owned());
         self
     }
@@ -233,17 +242,19 @@ impl Sandbox {
 
     /// Where it may leave what is of no use afterwards.
     pub fn temporary(&self) -> PathBuf {
-        match (way(), self.writes.first()) {
-            (Way::Namespaces, _) | (_, None) => PathBuf::from("/tmp"),
-            (_, Some(folder)) => folder.join(".tmp"),
-        }
+        self.own_temporary().filter(|_| *way() != Way::Namespaces).unwrap_or_else(|| "/tmp".into())
+    }
+
+    /// The same where `/tmp` is the machine's: each box ends by removing it.
+    fn own_temporary(&self) -> Option<PathBuf> {
+        Some(self.own.as_ref()?.join(".tmp"))
     }
 
     /// Makes what has to be there before anything runs inside.
     pub fn prepare(&self) {
-        if *way() != Way::Namespaces {
+        if let Some(folder) = self.own_temporary().filter(|_| *way() != Way::Namespaces) {
             // Nothing is hidden below a folder that is not there.
-            let _ = fs::create_dir(self.temporary());
+            let _ = fs::create_dir(folder);
         }
     }
 
@@ -273,9 +284,9 @@ impl Sandbox {
 
     /// Removes what nobody wants of what ran inside, where it lies beside what somebody wants. All that ran has to have ended.
     pub fn tidy(&self) {
-        if *way() != Way::Namespaces && !self.writes.is_empty() {
+        if let Some(folder) = self.own_temporary().filter(|_| *way() != Way::Namespaces) {
             // It can be there no more.
-            let _ = crate::remove(&self.temporary());
+            let _ = crate::remove(&folder);
         }
     }
 
@@ -418,6 +429,17 @@ fn demanded() -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two kernels are built at once, and one has done.
+    #[test]
+    fn no_box_removes_what_another_has_left_in_a_folder_that_both_have() {
+        let of = |build: &str| Sandbox::empty().share("/ccache").write(build).write("/installed");
+        assert_eq!(of("/a").own_temporary(), Some("/a/.tmp".into()));
+        assert_eq!(of("/b").own_temporary(), Some("/b/.tmp".into()));
+        assert_eq!(Sandbox::empty().share("/ccache").own_temporary(), None);
+        let folders = of("/a").writes().to_vec();
+        assert_eq!(folders, ["/ccache", "/a", "/installed"].map(PathBuf::from));
+    }
 
     #[test]
     fn who_may_take_less_than_a_build_is_told_so_and_not_who_builds() {

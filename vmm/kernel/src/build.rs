@@ -63,7 +63,7 @@ pub(super) fn in_slot<T>(
     let tools = ["tools", "ccache"].map(|name| cache.root().join(name));
     fs::create_dir_all(&tools[1]).map_err(CacheError::io("make the folder", &tools[1]))?;
     let sandbox = Sandbox::new(Budget::KERNEL).map_err(CacheError::from)?.read(&root).read(&tools[0]);
-    let sandbox = if recipe.apart { sandbox.read(&tools[1]) } else { sandbox.write(&tools[1]) };
+    let sandbox = if recipe.apart { sandbox.read(&tools[1]) } else { sandbox.share(&tools[1]) };
     let slot = Slot {
         source: root.join("source"),
         sandbox: sandbox.write(root.join("build")),

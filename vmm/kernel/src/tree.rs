@@ -123,6 +123,11 @@ impl Tree {
         self.files.iter().map(|(path, _)| path.as_path())
     }
 
+    /// The same, with where those lead that are links in the tree and in a copy.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, Option<&Path>)> {
+        self.files.iter().map(|(path, file)| (path.as_path(), file.link.as_deref()))
+    }
+
     /// A digest that changes when a file comes, goes, or is written: for trees too large to be read.
     pub fn state(&self) -> [u8; 32] {
         self.state_of(|_| true)

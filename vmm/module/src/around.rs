@@ -76,12 +76,17 @@ impl Around {
     /// Whatever the file system says.
     pub fn copy(&self, to: &Path) -> Result<(), CacheError> {
         for file in &self.files {
-            let copy = to.join(plain(file));
+            let copy = Self::copied(to, file);
             let parent = copy.parent().unwrap_or(to);
             fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
             tree::copy(&self.root.join(file), &copy)?;
         }
         Ok(())
+    }
+
+    /// Where [`Self::copy`] puts one of `files`.
+    pub fn copied(to: &Path, file: &Path) -> PathBuf {
+        to.join(plain(file))
     }
 
     /// Where the module's folder is below `root`, in the copy.

@@ -29,6 +29,8 @@ use thiserror::Error;
 
 /// Part of every hash, as with kernels.
 const FORMAT: &str = "module 6";
+/// So often a folder is read that is written to meanwhile.
+const TRIES: usize = 5;
 
 /// Why there is no module.
 #[derive(Debug, Error)]
@@ -43,6 +45,12 @@ pub enum ModuleError {
         .0.display()
     )]
     NoMakefile(PathBuf),
+    /// It is written to all the time.
+    #[error(
+        "build the module in {}: its files changed each time while they were copied; wait until nobody writes to them",
+        .0.display()
+    )]
+    Changing(PathBuf),
     /// Rust, in a kernel that has none.
     #[error(
         "build the module in {}: it is in Rust, and kernel {release} was built without; install what that takes (`vmm doctor` \
@@ -128,7 +136,7 @@ impl ModuleError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NoFolder(_) => Fault::Input,
+            Self::NoFolder(_) | Self::Changing(_) => Fault::Input,
             Self::NoMakefile(_)
             | Self::OtherName { .. }
             | Self::NoRust { .. }
@@ -204,21 +212,37 @@ pub fn build(
     kernel: &Kernel,
     cache: &Cache,
 ) -> Result<Built, ModuleError> {
-    let shown = folder;
+    for _ in 0..TRIES {
+        if let Some(built) = try_to_build(folder, others, kernel, cache)? {
+            return Ok(built);
+        }
+    }
+    Err(ModuleError::Changing(folder.to_owned()))
+}
+
+/// `None`: somebody wrote to the folder since its files were read, and what was copied is something else.
+fn try_to_build(
+    shown: &Path,
+    others: &[PathBuf],
+    kernel: &Kernel,
+    cache: &Cache,
+) -> Result<Option<Built>, ModuleError> {
     let (folder, makefile, tree) = looked(shown)?;
     let folder = &folder;
     let around = Around::find(folder, &tree)?;
-    let hash = content_hash(folder, &tree, &around, others, kernel)?;
+    let outside = |file: &Path| around.root.join(file);
+    let hash =
+        content_hash(&Content { folder, tree: &tree, around: &around, outside: &outside }, others, kernel)?;
     if let Some(entry) = cache.find(Kind::Module, &hash)
         && let Some(built) = open(&entry, shown, true)
     {
-        return Ok(built);
+        return Ok(Some(built));
     }
     let name = work_name(folder, kernel);
     let lock = cache.lock(&name, &format!("the modules in {}", shown.display()))?;
     if let Some(entry) = cache.find(Kind::Module, &hash) {
         match open(&entry, shown, true) {
-            Some(built) => return Ok(built),
+            Some(built) => return Ok(Some(built)),
             // Somebody has been at the entry; it is only a copy.
             None => cache::remove(&entry)?,
         }
@@ -237,12 +261,16 @@ pub fn build(
     .build(&tree, kernel, &lock);
     // The next build begins from nothing, and what a hostile makefile wrote may be a gigabyte.
     let removed = cache::remove(&work);
-    result?;
+    let is_what_was_read = result?;
     removed?;
+    if !is_what_was_read {
+        return Ok(None);
+    }
     let entry = cache.place(Kind::Module, &hash);
-    open(&entry, shown, false).ok_or_else(|| {
-        CacheError::io("read", &entry)(std::io::Error::other("the modules just built are gone")).into()
-    })
+    let built = open(&entry, shown, false).ok_or_else(|| {
+        CacheError::io("read", &entry)(std::io::Error::other("the modules just built are gone"))
+    })?;
+    Ok(Some(built))
 }
 
 /// One build.
@@ -260,7 +288,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn build(&self, tree: &Tree, kernel: &Kernel, lock: &cache::Lock) -> Result<(), ModuleError> {
+    /// `false`: what was copied is not what the hash is of, and nothing is built.
+    fn build(&self, tree: &Tree, kernel: &Kernel, lock: &cache::Lock) -> Result<bool, ModuleError> {
         // From nothing: a compiler warns of what it compiles, and the report is to have the warnings of all files.
         // ccache keeps that short.
         cache::remove(self.root)?;
@@ -270,6 +299,11 @@ impl Work<'_> {
         fs::create_dir_all(&copy).map_err(CacheError::io("make the folder", &copy))?;
         tree.mirror(&copy, Share::Nothing, &BTreeSet::new(), &self.root.join("source.json"))?;
         self.around.copy(&surroundings)?;
+        let outside = |file: &Path| Around::copied(&surroundings, file);
+        let copied = Content { folder: &copy, tree, around: self.around, outside: &outside };
+        if content_hash(&copied, self.others, kernel)? != self.hash {
+            return Ok(false);
+        }
         if !kernel.build.join("Makefile").exists() {
             let build = fs::read_link(&kernel.build).unwrap_or_else(|_| kernel.build.clone());
             return Err(ModuleError::NoHeaders { release: kernel.release.clone(), build });
@@ -351,7 +385,8 @@ impl Work<'_> {
         let text = serde_json::to_vec(&Manifest { modules, warnings })
             .map_err(|error| CacheError::io("write", &path)(error.into()))?;
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
-        Ok(stage.commit(&self.cache.place(Kind::Module, self.hash))?)
+        stage.commit(&self.cache.place(Kind::Module, self.hash))?;
+        Ok(true)
     }
 }
 
@@ -396,14 +431,17 @@ fn makefile(folder: &Path) -> Result<&'static str, ModuleError> {
     })
 }
 
+/// What is built, where it is or where it was copied to.
+struct Content<'a> {
+    folder: &'a Path,
+    tree: &'a Tree,
+    around: &'a Around,
+    /// Where a file outside of the folder is.
+    outside: &'a dyn Fn(&Path) -> PathBuf,
+}
+
 /// Modules are small: their content is read, so that a touched file is not a change.
-fn content_hash(
-    folder: &Path,
-    tree: &Tree,
-    around: &Around,
-    others: &[PathBuf],
-    kernel: &Kernel,
-) -> Result<String, CacheError> {
+fn content_hash(content: &Content<'_>, others: &[PathBuf], kernel: &Kernel) -> Result<String, CacheError> {
     let limits = Limits::MODULE.wanted()?;
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -412,15 +450,23 @@ fn content_hash(
     };
     add(FORMAT.as_bytes());
     add(kernel.hash.as_bytes());
-    for path in tree.paths() {
-        let file = folder.join(path);
-        add(path.as_os_str().as_encoded_bytes());
-        add(&intake::read(&file, limits.file)?);
+    for (path, link) in content.tree.files() {
+        let name = path.as_os_str().as_encoded_bytes();
+        match link {
+            // What it leads to is there by its own name, or, as a product of builds, not at all. No path holds such a byte.
+            Some(target) => {
+                add(&[name, b"\0"].concat());
+                add(target.as_os_str().as_encoded_bytes());
+            }
+            None => {
+                add(name);
+                add(&intake::read(&content.folder.join(path), limits.file)?);
+            }
+        }
     }
-    for path in &around.files {
-        let file = around.root.join(path);
+    for path in &content.around.files {
         add(path.as_os_str().as_encoded_bytes());
-        add(&intake::read(&file, limits.file)?);
+        add(&intake::read(&(content.outside)(path), limits.file)?);
     }
     for table in others {
         add(&fs::read(table).map_err(CacheError::io("read", table))?);

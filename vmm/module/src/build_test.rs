@@ -221,3 +221,41 @@ fn modules_of_nothing_are_not_kept_where_they_are_many_or_much() {
         assert!(error.to_string().contains("can't be kept") && error.to_string().contains(said), "{error}");
     }
 }
+
+#[test]
+fn what_is_written_while_it_is_read_is_built_as_what_it_is() {
+    let (old, new) = ("int old;\n", "int new;\n");
+    let setup = setup(&[("Makefile", "obj-m := a.o\n"), ("a.c", old)]);
+    let folder = fs::canonicalize(setup.at("")).unwrap();
+    // Who builds has read the folder, and waits.
+    let lock = setup.cache.lock(&work_name(&folder, &setup.kernel), "it").unwrap();
+    std::thread::scope(|scope| {
+        let builder = scope.spawn(|| setup.build().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        write(&setup.at("a.c"), new);
+        drop(lock);
+        assert!(!builder.join().unwrap()[0].cached);
+    });
+    assert!(setup.build().unwrap()[0].cached);
+    write(&setup.at("a.c"), old);
+    assert!(!setup.build().unwrap()[0].cached, "the new one's was taken for the old one's");
+}
+
+#[test]
+fn links_within_a_folder_are_built_as_links() {
+    let setup = setup(&[
+        ("Makefile", "obj-m := a.o\nccflags-y := -I$(src)/inc\n"),
+        ("a.c", "#include \"x.h\"\nint a = X;\n"),
+        ("include/x.h", "#define X 1\n"),
+        ("made.o", "a product, and no source"),
+    ]);
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, setup.at(name)).unwrap();
+    link("include", "inc");
+    link("made.o", "product");
+    assert!(!setup.build().unwrap()[0].cached);
+    write(&setup.at("include/x.h"), "#define X 2\n");
+    assert!(!setup.build().unwrap()[0].cached);
+    fs::remove_file(setup.at("inc")).unwrap();
+    link("./include", "inc");
+    assert!(!setup.build().unwrap()[0].cached);
+}

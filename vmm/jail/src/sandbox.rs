@@ -70,9 +70,9 @@ pub fn is_required() -> bool {
 pub fn way() -> &'static Way {
     static WAY: OnceLock<Way> = OnceLock::new();
     WAY.get_or_init(|| {
-        let why = match try_bubblewrap() {
-            Ok(()) => return Way::Namespaces,
-            Err(why) => why,
+        let why = match namespaces() {
+            Ok(_) => return Way::Namespaces,
+            Err(why) => why.clone(),
         };
         // On a thread that does nothing else: there is no way back.
         match thread::spawn(|| restrict(&Rules::default())).join() {
@@ -82,18 +82,33 @@ pub fn way() -> &'static Way {
     })
 }
 
-fn try_bubblewrap() -> Result<(), String> {
-    if find("bwrap").is_none() {
-        return Err("bubblewrap is not installed (./setup installs it)".to_owned());
-    }
-    match try_words(bubblewrap(None).into_iter().chain(Sandbox::empty().namespaces())) {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
-            Err(format!("this machine, or the container, forbids user namespaces ({said})"))
+/// The file of the filter that bubblewrap can put around what it starts, or none, where it takes none; or why it starts nothing. Looked for
+/// once, by trying.
+fn namespaces() -> &'static Result<Option<String>, String> {
+    static TRIED: OnceLock<Result<Option<String>, String>> = OnceLock::new();
+    TRIED.get_or_init(|| {
+        if find("bwrap").is_none() {
+            return Err("bubblewrap is not installed (./setup installs it)".to_owned());
         }
-        Err(error) => Err(format!("bubblewrap can't be started ({error})")),
-    }
+        let try_with = |filter: Option<&str>| {
+            try_words(bubblewrap(filter).into_iter().chain(Sandbox::empty().namespaces()))
+        };
+        // Nearly always that works, and nothing else has to be tried.
+        if let Some(filter) = filter::path()
+            && try_with(Some(&filter)).is_ok_and(|output| output.status.success())
+        {
+            return Ok(Some(filter));
+        }
+        match try_with(None) {
+            Ok(output) if output.status.success() => Ok(None),
+            Ok(output) => {
+                let said =
+                    String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
+                Err(format!("this machine, or the container, forbids user namespaces ({said})"))
+            }
+            Err(error) => Err(format!("bubblewrap can't be started ({error})")),
+        }
+    })
 }
 
 fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
@@ -111,17 +126,6 @@ fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
         None => vec!["bwrap"],
     };
     words.into_iter().map(OsString::from).collect()
-}
-
-/// The filter's file, where bubblewrap can put one around what it starts; looked for once, by trying.
-fn filter_of_namespaces() -> Option<String> {
-    static WORKS: OnceLock<bool> = OnceLock::new();
-    let path = filter::path()?;
-    let works = || {
-        let words = bubblewrap(Some(&path)).into_iter().chain(Sandbox::empty().namespaces());
-        try_words(words).is_ok_and(|output| output.status.success())
-    };
-    WORKS.get_or_init(works).then_some(path)
 }
 
 /// Where a program is, going by PATH.
@@ -217,7 +221,7 @@ impl Sandbox {
         let mut words = Vec::new();
         match way() {
             Way::Namespaces => {
-                words.extend(bubblewrap(filter_of_namespaces().as_deref()));
+                words.extend(bubblewrap(namespaces().as_ref().ok().and_then(Option::as_deref)));
                 words.extend(self.namespaces());
             }
             Way::Landlock(_) | Way::Limits(_) => words.extend(self.rules().prefix().into_iter().flatten()),

@@ -1,12 +1,16 @@
 //! The files by which modprobe finds a module, and what has to be loaded before it: made by kmod's `depmod`, as
-//! everywhere else.
+//! everywhere else. It reads modules of others, so it runs in a box.
 
 use crate::image::{GuestFile, GuestModule};
-use kernel::toolchain;
+use base::cache::{CacheError, Fault};
+use jail::{
+    Budget, Limits, Sandbox,
+    intake::{self, Tally},
+};
+use kernel::{run, toolchain};
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// What a build says about its built-in parts; depmod reads it if it is there.
@@ -21,14 +25,21 @@ pub enum DepmodError {
     /// It runs, and says no.
     #[error("index the modules: depmod says: {0}")]
     Failed(String),
-    /// A file can't be written or read.
-    #[error("index the modules: {path}: {source}", path = path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// A file can't be written or read, or it took more than it may.
+    #[error("index the modules: failed to {0}")]
+    Cache(#[from] CacheError),
+}
+
+impl DepmodError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Missing => Fault::Machine,
+            // They depend on each other in a circle, or were made to harm who reads them.
+            Self::Failed(_) => Fault::Build,
+            Self::Cache(error) => error.fault(),
+        }
+    }
 }
 
 /// The files of /lib/modules/RELEASE for these modules, which lie in its folder `extra`. `work` is a folder
@@ -42,51 +53,61 @@ pub fn index(
     build: &Path,
     work: &Path,
 ) -> Result<Vec<GuestFile>, DepmodError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DepmodError::Io { path, source }
-    };
-    let folder = work.join("lib/modules").join(release);
+    // A folder of its own: what else lies in `work` is none of its business.
+    let root = work.join("depmod");
+    let folder = root.join("lib/modules").join(release);
     let extra = folder.join("extra");
-    fs::create_dir_all(&extra).map_err(io(&extra))?;
+    fs::create_dir_all(&extra).map_err(CacheError::io("make the folder", &extra))?;
     for module in modules {
         let path = extra.join(format!("{}.ko", module.name));
-        fs::write(&path, &module.bytes).map_err(io(&path))?;
+        fs::write(&path, &module.bytes).map_err(CacheError::io("write", &path))?;
     }
     // Without it the order is that of the folder on the disk, and the same input would not give the same image.
     let order: String = modules.iter().map(|module| format!("extra/{}.ko\n", module.name)).collect();
     let path = folder.join("modules.order");
-    fs::write(&path, order).map_err(io(&path))?;
+    fs::write(&path, order).map_err(CacheError::io("write", &path))?;
     for name in OF_THE_BUILD {
         let (from, to) = (build.join(name), folder.join(name));
         if from.is_file() {
-            fs::copy(&from, &to).map_err(io(&from))?;
+            fs::copy(&from, &to).map_err(CacheError::io("copy", &from))?;
         }
     }
     // An ordinary user's PATH lacks the folders of the administrator's tools.
     let places = ["/usr/sbin/depmod", "/sbin/depmod"].map(PathBuf::from);
     let depmod = toolchain::find("depmod").or_else(|| places.into_iter().find(|path| path.is_file()));
-    let mut command = Command::new(depmod.ok_or(DepmodError::Missing)?);
-    let output = command.arg("-b").arg(work).arg(release).output().map_err(io(Path::new("depmod")))?;
-    if !output.status.success() {
-        return Err(DepmodError::Failed(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")));
+    let depmod = depmod.ok_or(DepmodError::Missing)?;
+    let sandbox = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(&root);
+    let mut command = run::boxed(&sandbox, &depmod.to_string_lossy());
+    command.arg("-b").arg(&root).arg(release).current_dir(&root);
+    let ran = run::run_in(&sandbox, command, &work.join("depmod.log"), None, |_| ())?;
+    if !ran.status.success() {
+        return Err(DepmodError::Failed(ran.lines.join("; ")));
     }
-    let mut names: Vec<_> = fs::read_dir(&folder).map_err(io(&folder))?.flatten().collect();
+    let mut names: Vec<_> =
+        fs::read_dir(&folder).map_err(CacheError::io("read", &folder))?.flatten().collect();
     names.sort_by_key(fs::DirEntry::file_name);
-    let files = names.into_iter().filter(|entry| entry.path().is_file());
-    files
-        .map(|entry| {
-            let bytes = fs::read(entry.path()).map_err(io(&entry.path()))?;
+    let limits = Limits::TEXT.wanted().map_err(CacheError::from)?;
+    let mut tally = Tally::new(&folder, limits);
+    let mut files = Vec::new();
+    for entry in names {
+        let path = entry.path();
+        // A link leads out of its box, if a module had a hand in it.
+        let meta = entry.metadata().map_err(CacheError::io("read", &path))?;
+        if meta.is_file() {
+            tally.add(&path, &meta).map_err(CacheError::from)?;
+            let bytes = intake::read(&path, limits.file).map_err(CacheError::from)?;
             let path = format!("/lib/modules/{release}/{}", entry.file_name().to_string_lossy());
-            Ok(GuestFile::new(path, 0o644, bytes))
-        })
-        .collect()
+            files.push(GuestFile::new(path, 0o644, bytes));
+        }
+    }
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::Content;
+    use std::process::Command;
 
     /// A module by its `.modinfo` alone: an alias, and what it depends on is told by its symbols.
     fn module(name: &str, code: &str) -> GuestModule {
@@ -119,5 +140,22 @@ mod tests {
         assert!(text("modules.alias").contains("alias fs-b b"));
         assert!(text("modules.symbols").contains("of_a"));
         assert!(!files.iter().any(|file| file.path.ends_with(".ko")));
+    }
+    #[test]
+    fn what_depmod_says_no_to_is_the_modules_fault_and_it_runs_in_a_box() {
+        let code = |needs: &str, has: &str| {
+            format!(
+                "extern int {needs}(void); int (*use)(void) = {needs};\
+                 int __ksymtab_{has} __attribute__((section(\"__ksymtab\")));\
+                 char strings[] __attribute__((section(\"__ksymtab_strings\"))) = \"{has}\";"
+            )
+        };
+        let work = tempfile::tempdir().unwrap();
+        let modules = [module("a", &code("of_b", "of_a")), module("b", &code("of_a", "of_b"))];
+        let error = index(&modules, "6.12.1-x", Path::new("/nonexistent"), work.path()).unwrap_err();
+        assert_eq!(error.fault(), Fault::Build);
+        assert!(error.to_string().contains("Cycle"), "{error}");
+        let log = fs::read_to_string(work.path().join("depmod.log")).unwrap();
+        assert!(log.contains("Cycle"), "what runs in a box says so in its log: {log}");
     }
 }

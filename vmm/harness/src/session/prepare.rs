@@ -254,7 +254,7 @@ fn initramfs(
     let mut release = None;
     if busybox && !modules.is_empty() {
         let index = depmod::index(&modules, &kernel.release, &kernel.build, stage.path())
-            .map_err(|error| Abort::fault(&error, Fault::Machine))?;
+            .map_err(|error| Abort::fault(&error, error.fault()))?;
         // A scenario's own file goes first.
         let own: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
         files.extend(index.into_iter().filter(|file| !own.contains(&file.path)));

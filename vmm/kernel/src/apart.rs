@@ -4,11 +4,11 @@
 //!
 //! All of this happens under the folder's lock. Who is killed in the middle leaves it to the next one to put things back.
 
-use base::cache::{self, CacheError};
+use super::run;
+use base::cache::{self, CacheError, Lock};
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 fn kept(root: &Path) -> PathBuf {
@@ -18,7 +18,7 @@ fn kept(root: &Path) -> PathBuf {
 }
 
 /// Sets aside a folder with `source` and `build`, and puts a copy in its place.
-pub(super) fn set_aside(root: &Path) -> Result<(), CacheError> {
+pub(super) fn set_aside(root: &Path, lock: &Lock, log: &Path) -> Result<(), CacheError> {
     let kept = kept(root);
     fs::rename(root, &kept).map_err(CacheError::io("move", root))?;
     fs::create_dir(root).map_err(CacheError::io("make the folder", root))?;
@@ -27,14 +27,16 @@ pub(super) fn set_aside(root: &Path) -> Result<(), CacheError> {
         // Files of the source are replaced, never written to. Of others a file system that can share parts of files does so.
         // Times go along: make goes by them.
         let how = if entry.file_name() == "source" { "--link" } else { "--reflink=auto" };
-        let copy = Command::new("cp").args(["-a", how, "--"]).args([&entry.path(), root]).output();
-        let failed = match copy {
-            Ok(output) if output.status.success() => continue,
-            Ok(_) if CacheError::is_full(root) => return Err(CacheError::disk_full(root.to_owned())),
-            Ok(output) => io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => error,
-        };
-        return Err(CacheError::io("copy", &entry.path())(failed));
+        let mut copy = run::tied("cp");
+        copy.args(["-a", how, "--"]).args([&entry.path(), root]);
+        // With the lock: should we be killed, the next one is not to put things back under its hands.
+        let ran = run::run(copy, log, Some(lock), |_| ())?;
+        if !ran.status.success() {
+            return Err(match CacheError::is_full(root) {
+                true => CacheError::disk_full(root.to_owned()),
+                false => CacheError::io("copy", &entry.path())(io::Error::other(ran.lines.join("; "))),
+            });
+        }
     }
     Ok(())
 }

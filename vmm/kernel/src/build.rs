@@ -76,7 +76,7 @@ pub(super) fn in_slot<T>(
     };
     apart::put_back(&slot.root)?;
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
-    let aside = if recipe.apart { apart::set_aside(&slot.root) } else { Ok(()) };
+    let aside = if recipe.apart { apart::set_aside(&slot.root, &slot.lock, &slot.log) } else { Ok(()) };
     let result = aside.map_err(KernelError::from).and_then(|()| {
         let tree = slot.source(loaded, sources, cache)?;
         slot.configure(recipe, prepared, &tree)?;

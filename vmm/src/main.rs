@@ -73,6 +73,10 @@ fn main() -> ExitCode {
             if let Err(error) = interrupt::install() {
                 return not_started(&format!("prepare for Ctrl-C: {error}"));
             }
+            // After it: who is told to end ends in order.
+            if let Err(error) = base::program::end_with_its_starter() {
+                return not_started(&format!("start: {error}"));
+            }
             if let Some(short) = jail::short_of_addresses() {
                 return not_started(&format!("start: {short}"));
             }

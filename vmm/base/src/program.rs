@@ -1,10 +1,17 @@
-//! This program's own file.
+//! This program's own file, and what it started by that.
 
+use nix::{
+    sys::{prctl, signal::Signal},
+    unistd::Pid,
+};
 use std::{
-    env,
+    env, fs,
     io::{Error, Result},
     path::{Path, PathBuf},
 };
+
+/// By this name a process starts the very program that it is, though its file may have been replaced meanwhile (proc_pid_exe(5)).
+const ITSELF: &str = "/proc/self/exe";
 
 /// What the kernel puts behind the path of a program whose file is no longer there.
 const GONE: &str = " (deleted)";
@@ -15,6 +22,23 @@ const GONE: &str = " (deleted)";
 /// The file was replaced or removed since: what stands there now is not what runs.
 pub fn path() -> Result<PathBuf> {
     still_there(env::current_exe()?)
+}
+
+/// Has this process be told to end (SIGTERM) once the one ends that started it, if that is this program as well: whatever a killed process had
+/// begun is of use to nobody.
+///
+/// # Errors
+/// It has ended already.
+pub fn end_with_its_starter() -> Result<()> {
+    if env::args_os().next().is_none_or(|name| name != ITSELF) {
+        return Ok(());
+    }
+    prctl::set_pdeathsig(Signal::SIGTERM)?;
+    let program = |process: &str| fs::read_link(format!("/proc/{process}/exe")).ok();
+    match (program("self"), program(&Pid::parent().to_string())) {
+        (Some(own), Some(parents)) if own != parents => Err(Error::other("what started it has ended")),
+        _ => Ok(()),
+    }
 }
 
 fn still_there(path: PathBuf) -> Result<PathBuf> {
@@ -30,7 +54,53 @@ fn still_there(path: PathBuf) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Child, Command, Stdio},
+        thread::sleep,
+        time::Duration,
+    };
+
+    fn itself(test: &str) -> Child {
+        let mut command = Command::new(ITSELF);
+        command.args(["--ignored", "--exact", "--nocapture", &format!("program::tests::{test}")]);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[test]
+    #[ignore = "run by what_a_killed_program_started_ends"]
+    fn starts_another() {
+        let mut other = itself("is_another");
+        println!("started {}", other.id());
+        other.wait().unwrap();
+    }
+
+    #[test]
+    #[ignore = "run by starts_another"]
+    fn is_another() {
+        end_with_its_starter().unwrap();
+        sleep(Duration::from_secs(1000));
+    }
+
+    #[test]
+    fn what_a_killed_program_started_ends() {
+        let mut starter = itself("starts_another");
+        let mut lines = BufReader::new(starter.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let other = lines.find_map(|line| line.split_once("started ")?.1.parse::<u32>().ok()).unwrap();
+        let tied = || {
+            let status = fs::read_to_string(format!("/proc/{other}/stat")).unwrap_or_default();
+            status.split_whitespace().nth(2).is_some_and(|state| state != "Z")
+        };
+        sleep(Duration::from_millis(500));
+        assert!(tied());
+        starter.kill().unwrap();
+        starter.wait().unwrap();
+        let gone = (0..500).any(|_| {
+            sleep(Duration::from_millis(10));
+            !tied()
+        });
+        assert!(gone, "{other} is left");
+    }
 
     #[test]
     fn a_program_whose_file_is_another_one_by_now_says_so() {

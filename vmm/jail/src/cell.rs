@@ -10,10 +10,10 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter,
 };
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, process};
 
 /// Whether a process still has files to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,19 +92,25 @@ pub fn lock(work: Work) -> io::Result<()> {
     // The C library's allocator wants to know how many processors there are, and goes without where it can't. Of several
     // filters the strictest counts; this one has to come first, since the other lets none follow.
     let denied = [(libc::SYS_openat, Vec::new())].into();
-    apply(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES.unsigned_abs()))?;
-    apply(allowed(work), SeccompAction::KillProcess, SeccompAction::Allow)
+    apply(&filter(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES.unsigned_abs()))?)?;
+    apply(&of(work)?)
 }
 
-fn apply(
+fn of(work: Work) -> io::Result<BpfProgram> {
+    filter(allowed(work), SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+fn filter(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     others: SeccompAction,
     these: SeccompAction,
-) -> io::Result<()> {
-    let filter = SeccompFilter::new(rules, others, these, TargetArch::x86_64)
-        .and_then(seccompiler::BpfProgram::try_from)
-        .map_err(io::Error::other)?;
-    match apply_filter(&filter) {
+) -> io::Result<BpfProgram> {
+    let filter = SeccompFilter::new(rules, others, these, TargetArch::x86_64);
+    filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
+}
+
+fn apply(filter: &BpfProgram) -> io::Result<()> {
+    match apply_filter(filter) {
         // A kernel without seccomp.
         Err(seccompiler::Error::Prctl(error)) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         result => result.map_err(io::Error::other),
@@ -113,9 +119,7 @@ fn apply(
 
 /// What a vCPU's thread needs, and every other: KVM and the run page, memory of its own, locks and channels, the clock,
 /// a signal that gets it out of KVM, words to the harness, and its end.
-const COMMON: [i64; 27] = [
-    // A program with debug assertions looks whether a descriptor that it closes is open.
-    libc::SYS_fcntl,
+const COMMON: [i64; 25] = [
     // Always refused.
     libc::SYS_openat,
     libc::SYS_read,
@@ -135,7 +139,6 @@ const COMMON: [i64; 27] = [
     libc::SYS_getrandom,
     libc::SYS_gettid,
     libc::SYS_getpid,
-    libc::SYS_tgkill,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -186,6 +189,13 @@ fn allowed(work: Work) -> BTreeMap<i64, Vec<SeccompRule>> {
         const KVM: u64 = 0xae << 8;
         rules.insert(libc::SYS_ioctl, only(1, SeccompCmpOp::MaskedEq(0xff00), KVM));
     }
+    // Signals to its own threads, and to nobody else: Landlock sees to that since Linux 6.12 alone.
+    rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, process::id().into()));
+    // A program with debug assertions looks whether a descriptor that it closes is open. Another command would have the kernel signal
+    // whoever is named to it (fcntl(2), F_SETOWN).
+    let commands = [libc::F_GETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC];
+    let one = |command| only(1, SeccompCmpOp::Eq, u64::from(libc::c_int::cast_unsigned(command)));
+    rules.insert(libc::SYS_fcntl, commands.into_iter().flat_map(one).collect());
     // No memory becomes code.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, only(2, SeccompCmpOp::MaskedEq(PROT_EXEC as u64), 0));

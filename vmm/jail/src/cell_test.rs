@@ -74,6 +74,12 @@ fn in_a_process_of_its_own() {
         "thread" => drop(thread::spawn(|| ()).join()),
         "socket" => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
         "accept" => drop(listener.accept()),
+        "abort" => std::process::abort(),
+        // The kernel would signal whoever is named as the owner.
+        "tell" => {
+            let asked = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_ASYNC);
+            let _ = nix::fcntl::fcntl(&listener, asked);
+        }
         "kill" => drop(nix::sys::signal::kill(nix::unistd::Pid::this(), None)),
         "chmod" => drop(fs::set_permissions("/tmp/x", std::os::unix::fs::PermissionsExt::from_mode(0o777))),
         "user" => drop(setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))),
@@ -90,13 +96,46 @@ fn a_thread_does_its_work_and_nothing_else() {
     for work in ["vcpu", "serve", "read"] {
         assert!(attempt(&format!("work:{work}")).success(), "{work}");
         assert!(attempt(&format!("files:{work}")).success(), "{work}");
-        for what in ["program", "thread", "socket", "accept", "kill", "chmod", "user", "mount", "device"] {
+        for what in
+            ["program", "thread", "socket", "accept", "kill", "tell", "chmod", "user", "mount", "device"]
+        {
             let status = attempt(&format!("{what}:{work}"));
             assert_eq!(status.signal(), Some(libc::SIGSYS), "{what} in {work}: {status}");
         }
     }
     for work in ["vcpu", "serve", "read"] {
         assert!(attempt(&format!("open:{work}")).success(), "{work}");
+        // It signals itself, whose end is to be told by that.
+        assert_eq!(attempt(&format!("abort:{work}")).signal(), Some(libc::SIGABRT), "{work}");
+    }
+}
+
+/// Landlock's scopes are not there before Linux 6.12.
+#[test]
+fn a_thread_signals_its_own_process_and_nobody_else() {
+    let (allowed, killed) = (u32::from(SeccompAction::Allow), u32::from(SeccompAction::KillProcess));
+    for work in [Work::Vcpu, Work::Serve, Work::Read] {
+        let filter = of(work).unwrap();
+        let answer = |call, arguments: &[u64]| crate::answers::answer(&filter, call, arguments);
+        let own = u64::from(process::id());
+        assert_eq!(answer(libc::SYS_tgkill, &[own, own, 34]), allowed);
+        for other in [1, own + 1, u64::MAX] {
+            assert_eq!(answer(libc::SYS_tgkill, &[other, other, 9]), killed, "{other}");
+        }
+        assert_eq!(answer(libc::SYS_fcntl, &[0, libc::F_GETFD as u64]), allowed);
+        for command in [
+            libc::F_SETOWN,
+            10, /* F_SETSIG */
+            15, /* F_SETOWN_EX */
+            libc::F_SETFL,
+            libc::F_SETLEASE,
+        ] {
+            assert_eq!(answer(libc::SYS_fcntl, &[0, command as u64, 1]), killed, "{command}");
+        }
+        for call in [libc::SYS_kill, libc::SYS_tkill, libc::SYS_rt_sigqueueinfo, libc::SYS_pidfd_send_signal]
+        {
+            assert_eq!(answer(call, &[own]), killed, "{call}");
+        }
     }
 }
 

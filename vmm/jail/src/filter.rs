@@ -197,6 +197,7 @@ pub(crate) fn path() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answers;
     use std::{
         net::{TcpStream, UdpSocket},
         os::unix::net::{UnixDatagram, UnixListener, UnixStream},
@@ -236,30 +237,8 @@ mod tests {
         tried.join().unwrap();
     }
 
-    /// What the filter answers to a call, as the kernel would find it: by the few instructions that there are in one.
     fn answer(call: i64, arguments: &[u64]) -> u32 {
-        // `struct seccomp_data`: number, architecture (AUDIT_ARCH_X86_64), the caller's address, arguments.
-        let mut seen = vec![call as u32, 0xc000_003e, 0, 0];
-        seen.extend((0..6).flat_map(|index| {
-            let value = arguments.get(index).copied().unwrap_or(0);
-            [value as u32, (value >> 32) as u32]
-        }));
-        let (steps, mut at, mut value) = (program().unwrap(), 0, 0);
-        loop {
-            let sock_filter { code, jt, jf, k } = steps[at].clone();
-            at += 1;
-            let mut jump = |is: bool| at += usize::from(if is { jt } else { jf });
-            match code {
-                0x20 => value = seen[k as usize / 4],
-                0x54 => value &= k,
-                0x15 => jump(value == k),
-                0x25 => jump(value > k),
-                0x35 => jump(value >= k),
-                0x05 => at += k as usize,
-                0x06 => return k,
-                other => panic!("{other:#x}?"),
-            }
-        }
+        answers::answer(&program().unwrap(), call, arguments)
     }
 
     fn errno(errno: i32) -> u32 {

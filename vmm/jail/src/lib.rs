@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod answers;
 pub mod cell;
 pub mod confined;
 mod filter;

@@ -66,6 +66,8 @@ pub struct Budget {
     pub time: Duration,
     /// At once.
     pub processes: u64,
+    /// That one process has open at once. What lies in a pipe or a pair of sockets is the kernel's memory, and in no process's.
+    pub open: u64,
     /// Of all its processes together, in bytes.
     pub memory: u64,
     /// What it prints, in bytes.
@@ -76,12 +78,19 @@ pub struct Budget {
 
 impl Budget {
     /// A module.
-    pub const MODULE: Self =
-        Self { time: Duration::from_secs(120), processes: 512, memory: 4 * GIB, output: 64 * MIB, disk: GIB };
+    pub const MODULE: Self = Self {
+        time: Duration::from_secs(120),
+        processes: 512,
+        open: 256,
+        memory: 4 * GIB,
+        output: 64 * MIB,
+        disk: GIB,
+    };
     /// A kernel with all its modules.
     pub const KERNEL: Self = Self {
         time: Duration::from_secs(4 * 3600),
         processes: 4096,
+        open: 4096,
         memory: 32 * GIB,
         output: 512 * MIB,
         disk: 64 * GIB,
@@ -90,6 +99,7 @@ impl Budget {
     pub const TOOL: Self = Self {
         time: Duration::from_secs(600),
         processes: 64,
+        open: 256,
         memory: 4 * GIB,
         output: 64 * MIB,
         disk: 16 * GIB,

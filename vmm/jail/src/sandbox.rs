@@ -351,7 +351,7 @@ impl Sandbox {
     }
 
     fn kernel_limits(&self) -> [Limit; 5] {
-        let Budget { time, processes, memory, disk, .. } = self.budget;
+        let Budget { time, processes, open, memory, disk, .. } = self.budget;
         // One process alone may map more than it uses. Who takes too much is to be seen, and told: one that meets this limit
         // between two looks of the watch would only end, and the build with another message, or go on without it.
         let space = memory.saturating_mul(2).saturating_add(BETWEEN_LOOKS);
@@ -365,7 +365,7 @@ impl Sandbox {
             limit(Resource::RLIMIT_CPU, "cpu", "seconds of the processor", 't', seconds, seconds),
             // Who has fewer of these can build all the same: a small machine's users have less than 4096 processes.
             limit(Resource::RLIMIT_NPROC, "nproc", "processes", 'u', processes.min(256), processes),
-            limit(Resource::RLIMIT_NOFILE, "nofile", "open files", 'n', 256, 4096),
+            limit(Resource::RLIMIT_NOFILE, "nofile", "open files", 'n', open.min(256), open),
         ]
     }
 }
@@ -453,6 +453,11 @@ mod tests {
             let why = limit.fits(limit.least - 1).unwrap_err().to_string();
             assert!(why.contains(&format!("`ulimit -H -{}`", limit.letter)), "{why}");
         }
+        assert_eq!(
+            limits.iter().find(|limit| limit.name == "nofile").unwrap().most,
+            256,
+            "what they hold is no process's memory"
+        );
         // What containers often set.
         assert!(limits.iter().find(|limit| limit.name == "nofile").unwrap().fits(1024).is_ok());
     }

@@ -6,10 +6,14 @@
 
 use crate::Refused;
 use nix::sys::resource::{Resource, getrlimit};
-use std::{env, fmt, time::Duration};
+use std::{env, fmt, thread, time::Duration};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+/// What a job of make's may take before the whole build is too much: a compiler with its preprocessor, assembler and shells.
+const JOBS_MEMORY: u64 = 256 * MIB;
+const JOBS_PROCESSES: u64 = 8;
 
 /// How much may be handed in at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +115,15 @@ impl Budget {
     /// The variable makes no sense.
     pub fn wanted(self) -> Result<Self, Refused> {
         self.with(&env::var(VARIABLE).unwrap_or_default())
+    }
+
+    /// So many of a make's jobs fit into it on this machine.
+    pub fn jobs(&self) -> u64 {
+        self.jobs_of(thread::available_parallelism().map_or(1, |count| count.get() as u64))
+    }
+
+    fn jobs_of(&self, processors: u64) -> u64 {
+        processors.min(self.memory / JOBS_MEMORY).min(self.processes / JOBS_PROCESSES).max(1)
     }
 
     fn with(mut self, text: &str) -> Result<Self, Refused> {
@@ -222,5 +235,15 @@ mod tests {
             assert!(said.contains("expected names and values"), "{said}");
             assert!(Budget::MODULE.with(text).is_err());
         }
+    }
+    /// A machine with many processors must not have a build fail that goes well on a small one.
+    #[test]
+    fn jobs_fit_into_the_budget() {
+        assert_eq!((Budget::MODULE.jobs_of(2), Budget::MODULE.jobs_of(256)), (2, 16));
+        assert_eq!(Budget::KERNEL.jobs_of(256), 128);
+        let few = Budget { processes: 20, ..Budget::KERNEL };
+        assert_eq!((few.jobs_of(256), few.jobs_of(1)), (2, 1));
+        assert_eq!(Budget { memory: MIB, ..Budget::MODULE }.jobs_of(8), 1);
+        assert!(Budget::MODULE.jobs() >= 1);
     }
 }

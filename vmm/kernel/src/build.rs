@@ -281,14 +281,12 @@ impl Slot<'_> {
             make.env("CCACHE_READONLY", "true").env("CCACHE_NOSTATS", "true");
             make.env("CCACHE_TEMPDIR", sandbox.temporary());
         }
-        make.arg(jobs()).args(run::together()).args(targets).current_dir(&self.root);
+        make.arg(format!("-j{}", sandbox.budget.jobs()))
+            .args(run::together())
+            .args(targets)
+            .current_dir(&self.root);
         make
     }
-}
-
-/// As many as there are processors.
-pub fn jobs() -> String {
-    format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// kbuild's short lines: `  CC      kernel/fork.o`.

@@ -49,7 +49,6 @@ mod unlisted;
 pub mod wanted;
 
 pub use base_config::Base;
-pub use build::jobs;
 pub use config::ConfigError;
 pub use debian::origin;
 pub use error::{BuildFailed, KernelError, NO_RUST};

@@ -14,7 +14,7 @@ use jail::{Budget, Limits, Refused, Sandbox, intake};
 use kernel::{
     BuildFailed, Kernel,
     diagnose::{self, Places},
-    jobs, run,
+    run,
     sources::hex,
     toolchain::{Missing, Toolchain},
     tree::{Share, Tree},
@@ -325,7 +325,8 @@ impl Work<'_> {
         }
         make.args(makefile::with_debug_info(makefile::outer_variables(&copy, self.root, &sandbox, &log)?));
         // Makefiles ask PWD where they are: what an author's own make was started in.
-        make.arg(jobs()).args(run::together()).arg("modules").current_dir(&copy).env("PWD", &copy);
+        make.arg(format!("-j{}", sandbox.budget.jobs())).args(run::together()).arg("modules");
+        make.current_dir(&copy).env("PWD", &copy);
         let ran = run::run_in(&sandbox, make, &log, Some(lock), |_| ())?;
         let source = kernel.build.with_file_name("source");
         let headers = source.join("include");

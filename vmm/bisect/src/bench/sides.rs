@@ -137,10 +137,10 @@ impl Place {
     /// What `git bisect run` starts.
     fn script(&self) -> String {
         let folder = self.folder.display();
-        let jobs = kernel::jobs();
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
         format!(
             "#!/bin/sh\ncd {folder}/source || exit 255\necho build >>../counts\nmake O=../build olddefconfig >>../make.log 2>&1 || exit 125\n\
-             nice -n 10 make O=../build {jobs} vmlinux modules >>../make.log 2>&1 || exit 125\ncd ..\necho run >>counts\n\
+             nice -n 10 make O=../build -j{jobs} vmlinux modules >>../make.log 2>&1 || exit 125\ncd ..\necho run >>counts\n\
              VMM_CACHE={} {} run --bisect --bad-if umask --kernel build/vmlinux scenario.yaml\n",
             self.cache.display(),
             self.program.display()

@@ -1,10 +1,11 @@
 //! A box where no namespaces are to be had: a process that confines what it starts, and ends with all of that.
 //!
 //! In two steps. [`outside`] stays outside of the walls, where nothing inside reaches it with a signal (Landlock, since Linux 6.12), and is the
-//! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. [`inside`], its child, goes behind the walls
-//! and becomes the command: no thread of ours stays there that a signal could be sent to.
+//! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. It ends them all with one signal, as it can
+//! signal nobody else (Landlock again): nobody forks faster than that. [`inside`], its child, goes behind the walls and becomes the command: no
+//! thread of ours stays there that a signal could be sent to.
 
-use crate::{Rules, filter, processes, restrict, rights};
+use crate::{Rules, filter, landlocked::signal_own_alone, processes, restrict, rights};
 use nix::{
     sys::{
         prctl,
@@ -89,7 +90,7 @@ fn own_file(expected: Option<PathBuf>) -> PathBuf {
 /// command's exit status, as a shell has it.
 ///
 /// # Errors
-/// It can't be started, or this process can't be the parent of those that lose theirs.
+/// It can't be started, this process can't be the parent of those that lose theirs, or some are left that can't be ended.
 pub fn outside(rules: &Rules, command: &[OsString]) -> io::Result<u8> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
@@ -98,6 +99,7 @@ pub fn outside(rules: &Rules, command: &[OsString]) -> io::Result<u8> {
     prctl::set_child_subreaper(true)?;
     // The leader's end is ours.
     prctl::set_pdeathsig(Signal::SIGTERM)?;
+    let alone = signal_own_alone();
     let mut second = Command::new("/proc/self/exe");
     second.args([COMMAND, INSIDE]).args(rules.words()).arg("--").args(command);
     let main = Pid::from_raw(second.spawn()?.id().cast_signed());
@@ -110,35 +112,47 @@ pub fn outside(rules: &Rules, command: &[OsString]) -> io::Result<u8> {
             None if signals.wait()? == Signal::SIGTERM => until = Some(Instant::now() + GRACE),
             None => {}
         }
-        status = reap(main);
+        reap(main, &mut status);
     }
-    for _ in 0..LOOKS {
-        let left = processes::below(process::id());
-        if left.is_empty() {
-            break;
-        }
-        for id in left {
-            // One that is gone is what was wanted.
-            let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL);
-        }
-        sleep(Duration::from_millis(5));
-        status = status.or(reap(main));
-    }
+    end(alone, main, &mut status)?;
     Ok(status.unwrap_or(128 + Signal::SIGKILL as u8))
 }
 
-/// Takes the end of all that have ended; this one's is told.
-fn reap(main: Pid) -> Option<u8> {
-    let mut status = None;
+/// Ends all that this process has started, and what they have, as [`reap`] has it. `alone`: this process can signal nobody else.
+fn end(alone: bool, main: Pid, status: &mut Option<u8>) -> io::Result<()> {
+    for _ in 0..LOOKS {
+        let all = match alone {
+            // Everybody (kill(2)), in one moment: who is to end forks no more.
+            true => vec![-1],
+            // Those that can be seen. Who forks and ends faster than that is seen by nobody.
+            false => processes::below(process::id()).into_iter().map(u32::cast_signed).collect(),
+        };
+        for id in all {
+            // One that is gone is what was wanted.
+            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        if !reap(main, status) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Err(io::Error::other(
+        "what it started goes on, whoever is killed of it; end it by hand, or wait until it ends",
+    ))
+}
+
+/// Takes the end of all that have ended; how `main` did is told. Whether anybody is left: all that lose their parent are this process's.
+fn reap(main: Pid, status: &mut Option<u8>) -> bool {
     loop {
         let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => (pid, code),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(_) => return status,
+            Ok(WaitStatus::StillAlive) => return true,
+            Err(_) => return false,
             Ok(_) => continue,
         };
         if pid == main {
-            status = Some(code as u8);
+            *status = Some(code as u8);
         }
     }
 }
@@ -193,5 +207,34 @@ mod tests {
             let listed = Command::new("sh").args(words).arg(&own).output().unwrap();
             assert!(String::from_utf8_lossy(&listed.stdout).contains("rules_stand_before_the_command"));
         }
+    }
+
+    /// Who forks and ends faster than anybody can look; for no longer than a minute, should it not be ended.
+    const SWARM: &str =
+        "hop() { [ $1 -gt 0 ] && hop $(($1 - 1)) & }; for i in $(seq 30); do hop 10000; done; wait";
+
+    /// On its own: from here on there is no way back, and all that it starts goes.
+    #[test]
+    #[ignore = "run by what_forks_faster_than_anybody_looks_is_ended_all_the_same"]
+    fn ends_a_swarm() {
+        prctl::set_child_subreaper(true).unwrap();
+        if !signal_own_alone() {
+            return;
+        }
+        let swarm = Command::new("sh").args(["-c", SWARM]).spawn().unwrap().id();
+        let swarm = Pid::from_raw(swarm.cast_signed());
+        sleep(Duration::from_millis(500));
+        let mut status = None;
+        assert!(reap(swarm, &mut status));
+        end(true, swarm, &mut status).unwrap();
+        sleep(Duration::from_millis(300));
+        assert!(!reap(swarm, &mut status) && status.is_some());
+    }
+
+    #[test]
+    fn what_forks_faster_than_anybody_looks_is_ended_all_the_same() {
+        let test = ["--exact", "confined::tests::ends_a_swarm", "--ignored", "--nocapture"];
+        let output = Command::new(env::current_exe().unwrap()).args(test).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -253,13 +253,20 @@ impl Cache {
     /// An entry, if it is there: whole, always, and as it was made. One that somebody has changed is removed.
     pub fn find(&self, kind: Kind, key: &str) -> Option<PathBuf> {
         let entry = Some(self.place(kind, key)).filter(|path| path.is_dir())?;
-        let Some(changed) = seal::broken(&entry, &seal_of(&entry)) else { return Some(entry) };
+        let seal = seal_of(&entry);
+        if seal::broken(&entry, &seal).is_none() {
+            return Some(entry);
+        }
+        // Somebody may have made it anew since. In a cache that can't be written nobody does.
+        let _lock = lock_entry(&entry);
+        let entry = Some(entry).filter(|path| path.is_dir())?;
+        let Some(changed) = seal::broken(&entry, &seal) else { return Some(entry) };
         let what = changed.display();
         progress::note(&format!(
             "{what} was changed since it was made: its entry in the cache is not used, and made anew"
         ));
         let _ = remove(&entry);
-        let _ = fs::remove_file(seal_of(&entry));
+        let _ = fs::remove_file(&seal);
         None
     }
 
@@ -332,12 +339,24 @@ impl Cache {
 
 /// Where the seal of an entry is.
 pub(crate) fn seal_of(entry: &Path) -> PathBuf {
+    beside(entry, "seals")
+}
+
+/// Holds off all others that would make or remove this entry and its seal: the two belong together. It is short.
+pub(crate) fn lock_entry(entry: &Path) -> Result<fs::File, CacheError> {
+    let path = beside(entry, "locks");
+    let file = fs::File::create(&path).map_err(CacheError::io("make the lock file", &path))?;
+    file.lock().map_err(CacheError::io("lock", &path))?;
+    Ok(file)
+}
+
+fn beside(entry: &Path, folder: &str) -> PathBuf {
     let name = |path: Option<&Path>| {
         path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
     };
     let kind = entry.parent();
     let root = kind.and_then(Path::parent).unwrap_or(Path::new(""));
-    root.join("seals").join(format!("{}-{}", name(kind), name(Some(entry))))
+    root.join(folder).join(format!("{}-{}", name(kind), name(Some(entry))))
 }
 
 /// Removes a folder and all that is in it, whatever a build has made of it; one that is not there is fine.

@@ -40,6 +40,27 @@ fn an_entry_that_is_there_is_not_replaced() {
     assert_eq!(fs::read_to_string(cache.place(Kind::Module, "m").join("file")).unwrap(), "first");
 }
 
+/// Two folders with the same files are built at once, and debug info has the folder's path.
+#[test]
+fn an_entry_that_two_make_at_once_has_the_seal_of_the_one_that_is_there() {
+    let (_folder, cache) = cache();
+    for round in 0..30 {
+        let key = round.to_string();
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for text in ["one", "other"] {
+                let (stage, start, place) = (cache.stage().unwrap(), &start, cache.place(Kind::Module, &key));
+                fs::write(stage.path().join("file"), text).unwrap();
+                scope.spawn(move || {
+                    start.wait();
+                    stage.commit(&place).unwrap();
+                });
+            }
+        });
+        assert!(cache.find(Kind::Module, &key).is_some(), "round {round}");
+    }
+}
+
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_a_living_one_makes_is_not() {
     let (_folder, cache) = cache();

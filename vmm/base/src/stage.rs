@@ -97,6 +97,7 @@ impl Stage {
     /// # Errors
     /// The rename fails.
     pub fn commit(self, place: &Path) -> Result<(), CacheError> {
+        let _lock = cache::lock_entry(place)?;
         if !place.is_dir() {
             let seal = cache::seal_of(place);
             seal::seal(&self.path, &seal).map_err(CacheError::io("seal", &self.path))?;

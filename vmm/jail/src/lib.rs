@@ -15,6 +15,7 @@ mod landlocked;
 mod limits;
 mod memory;
 mod processes;
+mod programs;
 pub mod reader;
 mod remove;
 mod rights;

@@ -4,7 +4,12 @@
 //! given, writes where it may, and when its first process ends, the kernel ends all others. Where a container forbids user
 //! namespaces, Landlock remains, limits, and a process that all others in it are below ([`crate::confined`]). That is said.
 
-use crate::{Budget, Refused, Rules, Walls, confined, filter, limits::Bytes, restrict, rights};
+use crate::{
+    Budget, Refused, Rules, Walls, confined, filter,
+    limits::Bytes,
+    programs::{SYSTEM, find, programs, rust},
+    restrict, rights,
+};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::Signal,
@@ -128,11 +133,6 @@ fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
-/// Where a program is, going by PATH.
-fn find(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
-}
-
 /// What a box has in it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -148,10 +148,7 @@ pub struct Sandbox {
 pub(crate) const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// Where compilers and their libraries are; links among them lead to others.
-const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"];
-
-/// What they need of the machine's configuration. No names of users, no keys.
+/// What programs need of the machine's configuration. No names of users, no keys.
 const CONFIGURATION: [&str; 4] =
     ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"];
 
@@ -397,27 +394,6 @@ impl Limit {
 
 /// More memory than one process can fill in that time, in bytes.
 const BETWEEN_LOOKS: u64 = 2 << 30;
-
-/// The folders in which programs are looked for, but for those of the system. One that holds somebody's home or more is
-/// none.
-fn programs() -> Vec<PathBuf> {
-    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = env::split_paths(&path)
-        .filter(|folder| folder.is_absolute() && folder.is_dir())
-        .filter(|folder| !home.starts_with(folder) && !SYSTEM.iter().any(|system| folder.starts_with(system)))
-        .collect();
-    folders.dedup();
-    folders
-}
-
-/// Where rustup keeps its compilers, with the variable that says so.
-fn rust() -> Option<(&'static str, PathBuf)> {
-    let own = env::var_os("RUSTUP_HOME").map(PathBuf::from);
-    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".rustup"));
-    let path = own.or_else(home).filter(|path| path.is_dir())?;
-    Some(("RUSTUP_HOME", path))
-}
 
 /// A box that can't be had, where one is required.
 ///

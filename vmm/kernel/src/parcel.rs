@@ -3,6 +3,8 @@
 //! A zstd-compressed tar archive: first `manifest.json` with every file and its digest, then the files below `entry/`. What
 //! has another digest, is not in the manifest or is missing makes the whole worthless.
 
+mod archive;
+
 use crate::{
     KernelError, Manifest as About,
     kernel::Kernel,
@@ -10,10 +12,12 @@ use crate::{
     sources::{self, hex},
     store,
 };
+use archive::{All, Named};
 use base::{
     cache::{Cache, CacheError, Kind},
     text::escape,
 };
+use jail::Limits;
 use ruzstd::{
     decoding::StreamingDecoder,
     encoding::{CompressionLevel, FrameCompressor},
@@ -41,8 +45,8 @@ const PLACE: &str = "@VMM_KERNEL@";
 const MAKEFILE: &str = "build/Makefile";
 /// The file that says what it is.
 const ABOUT: &str = "kernel.json";
-/// A manifest is no longer than this, in bytes.
-const LONGEST: u64 = 64 << 20;
+/// A manifest is no longer than this, in bytes, nor is what else is read as a whole. A file takes some 200 bytes of it.
+const LONGEST: u64 = 16 << 20;
 
 /// Why a file can't be imported.
 #[derive(Debug, Error)]
@@ -84,6 +88,12 @@ struct Manifest {
     release: String,
     /// By their paths below `entry/`.
     files: BTreeMap<String, Item>,
+}
+
+/// What is read of a manifest before anything else is known of it.
+#[derive(Deserialize)]
+struct Format {
+    format: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +145,9 @@ pub fn export(cache: &Cache, hash: &str, file: &Path) -> Result<Parcel, KernelEr
     let manifest =
         Manifest { format: FORMAT, hash: stored.hash.clone(), release: stored.release.clone(), files };
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| wrong(error.into()))?;
+    if text.len() as u64 > LONGEST {
+        return Err(wrong(io::Error::other("it has more files than an import takes")));
+    }
     let digest = hex(Sha256::digest(&text));
     let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Compressed into memory: the encoder takes a reader, and a kernel has a few dozen MiB.
@@ -233,23 +246,26 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
     let decoder =
         StreamingDecoder::new(io::BufReader::new(input)).map_err(|error| other(error.to_string()))?;
     let mut archive = Archive::new(Bounded { inner: decoder, most, left: most });
-    let mut entries = archive.entries().map_err(|error| other(error.to_string()))?;
-    let mut first = match entries.next() {
+    let mut entries = All::of(&mut archive).map_err(|error| other(error.to_string()))?;
+    let first = match entries.next() {
         Some(first) => first.map_err(|error| other(error.to_string()))?,
         None => return Err(other("it is empty".into()).into()),
     };
-    if first.path().ok().as_deref() != Some(Path::new(MANIFEST)) {
+    if first.path != Path::new(MANIFEST) {
         return Err(other("its first file is no manifest".into()).into());
     }
     let mut text = Vec::new();
-    first.by_ref().take(LONGEST).read_to_end(&mut text).map_err(|error| other(error.to_string()))?;
+    let read = first.entry.take(LONGEST + 1).read_to_end(&mut text);
+    read.map_err(|error| other(error.to_string()))?;
+    if text.len() as u64 > LONGEST {
+        return Err(other(format!("its manifest has more than {LONGEST} bytes")).into());
+    }
     let found = hex(Sha256::digest(&text));
     if digest.is_some_and(|wanted| wanted != found) {
         return Err(changed(format!("its digest is {found}")).into());
     }
-    let format: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| other(error.to_string()))?;
-    match format["format"].as_u64() {
+    let format: Format = serde_json::from_slice(&text).map_err(|error| other(error.to_string()))?;
+    match format.format {
         Some(format) if format == u64::from(FORMAT) => {}
         Some(format) => {
             return Err(ParcelError::Format { path: file.to_owned(), found: format as u32 }.into());
@@ -261,6 +277,14 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
     if !is_key {
         return Err(changed(format!("`{}` is no kernel's hash", manifest.hash)).into());
     }
+    drop(text);
+    let most_files = Limits::KERNEL.wanted().map_err(CacheError::from)?.files;
+    if manifest.files.len() > most_files {
+        return Err(other(format!(
+            "it has more than {most_files} files; VMM_LIMITS=files=NUMBER allows more"
+        ))
+        .into());
+    }
     whole(&manifest.files).map_err(changed)?;
     let place = cache.place(Kind::Kernel, &manifest.hash);
     let (hash, release) = (manifest.hash.clone(), manifest.release.clone());
@@ -268,8 +292,7 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
     // Made when all files are there, so that none of these comes to lie behind one.
     let mut links = Vec::new();
     for entry in entries {
-        let mut entry = entry.map_err(|error| changed(error.to_string()))?;
-        let path = entry.path().map_err(|error| changed(error.to_string()))?.into_owned();
+        let Named { path, link, mut entry } = entry.map_err(|error| changed(error.to_string()))?;
         let name = path.strip_prefix("entry").ok().and_then(Path::to_str);
         let Some((name, item)) = name.and_then(|name| manifest.files.remove_entry(name)) else {
             let path = escape(&path.to_string_lossy());
@@ -277,6 +300,9 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
         };
         let target = stage.path().join(&name);
         match (item, entry.header().entry_type()) {
+            (Item::File { .. }, EntryType::Regular) if is_read(&name) && entry.size() > LONGEST => {
+                return Err(other(format!("{} has more than {LONGEST} bytes", escape(&name))).into());
+            }
             (Item::File { sha256, program }, EntryType::Regular) => {
                 make_folder_of(&target)?;
                 let mut digest = Sha256::new();
@@ -302,9 +328,7 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
                 fs::set_permissions(&target, PermissionsExt::from_mode(mode))
                     .map_err(CacheError::io("write", &target))?;
             }
-            (Item::Link(to), EntryType::Symlink)
-                if entry.link_name().ok().flatten().as_deref() == Some(Path::new(&to)) =>
-            {
+            (Item::Link(to), EntryType::Symlink) if link.as_deref() == Some(Path::new(&to)) => {
                 links.push((target, to));
             }
             _ => return Err(changed(format!("{} is something else", escape(&name))).into()),
@@ -333,6 +357,11 @@ fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> 
         stage.commit(&place)?;
     }
     Ok(Parcel { hash, release, digest: found, cached })
+}
+
+/// Whether a file of an entry is read as a whole.
+fn is_read(name: &str) -> bool {
+    name == MAKEFILE || !name.contains('/') && name.ends_with(".json")
 }
 
 /// So many bytes, and an error behind them.

@@ -231,3 +231,59 @@ fn a_file_that_is_far_larger_than_any_kernel_is_not_unpacked_to_its_end() {
     assert!(cache.keys(Kind::Kernel).unwrap().is_empty());
     assert!(import_up_to(&cache, &file, None, 4 << 20).is_ok(), "a kernel's own size is well below");
 }
+
+/// An archive of such entries: type, name, content.
+fn raw(folder: &Path, entries: &[(EntryType, &str, &[u8])]) -> PathBuf {
+    let mut tar = Builder::new(Vec::new());
+    for (kind, name, content) in entries {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, *content).unwrap();
+    }
+    let (file, tar) = (folder.join("raw.tar.zst"), tar.into_inner().unwrap());
+    fs::write(&file, ruzstd::encoding::compress_to_vec(&tar[..], CompressionLevel::Fastest)).unwrap();
+    file
+}
+
+#[test]
+fn what_an_archive_says_of_itself_takes_no_memory() {
+    let (folder, cache) = elsewhere();
+    let nothing = vec![b'x'; 20 << 20];
+    let manifest =
+        |files: &str| format!(r#"{{"format":1,"hash":"0000000000000000","release":"6.1","files":{files}}}"#);
+    let (none, json) =
+        (manifest("{}"), manifest(r#"{"looked.json":{"file":{"sha256":"","program":false}}}"#));
+    use EntryType::{GNULongLink, GNULongName, Regular, XGlobalHeader, XHeader};
+    let named = "it has a name of more than 65536 bytes";
+    for (entries, said) in [
+        (&[(GNULongName, "x", &nothing[..])][..], named),
+        (&[(Regular, MANIFEST, none.as_bytes()), (GNULongName, "x", &nothing)], named),
+        (&[(Regular, MANIFEST, none.as_bytes()), (GNULongLink, "x", &nothing)], named),
+        (&[(XHeader, "x", &nothing)], "headers of another tar's"),
+        (&[(Regular, MANIFEST, none.as_bytes()), (XGlobalHeader, "x", &nothing)], "headers of another tar's"),
+        (&[(Regular, MANIFEST, &nothing)], "its manifest has more than 16777216 bytes"),
+        (
+            &[(Regular, MANIFEST, json.as_bytes()), (Regular, "entry/looked.json", &nothing)],
+            "looked.json has more than 16777216 bytes",
+        ),
+    ] {
+        let error = import(&cache, &raw(folder.path(), entries), None).unwrap_err();
+        assert_eq!(error.fault(), base::cache::Fault::Input, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn names_that_are_longer_than_a_header_come_along() {
+    let setup = setup();
+    let long = format!("include/{}/x.h", "long/".repeat(40));
+    crate::fixture::write(&setup.tree(&long), "here");
+    let kernel = setup.ensure().unwrap();
+    let file = setup.folder.path().join("kernel.tar.zst");
+    let parcel = export(&setup.cache, &kernel.hash, &file).unwrap();
+    let (_folder, cache) = elsewhere();
+    import(&cache, &file, Some(&parcel.digest)).unwrap();
+    let came = cache.place(Kind::Kernel, &parcel.hash).join("source").join(long);
+    assert_eq!(fs::read_to_string(came).unwrap(), "here");
+}

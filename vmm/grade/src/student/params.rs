@@ -5,6 +5,7 @@ use crate::{
     source::{self, Prepared},
 };
 use base::text::escape;
+use regex::Regex;
 use scenario::{Parameter, ParameterKind, Settings};
 use std::path::Path;
 
@@ -36,7 +37,7 @@ pub fn of(
             Origin::Module => Some(prepared.module.clone()),
             Origin::Device => source::device(&prepared.text, &prepared.module),
             Origin::Major => source::major(&prepared.text),
-            Origin::Source(regex) => regex.captures(&prepared.text).map(|found| found[1].to_owned()),
+            Origin::Source(regex) => said(regex, &prepared.text),
             Origin::Fixed(value) => Some(value.clone()),
             Origin::Draw(draw) => Some(draw.value(seed, student, name)),
         };
@@ -69,6 +70,12 @@ pub fn of(
         }
         None => Ok(params),
     }
+}
+
+/// What an expression marks in a source: of its groups the first that took part, since only one of several alternatives does.
+fn said(regex: &Regex, text: &str) -> Option<String> {
+    let found = regex.captures(text)?;
+    found.iter().skip(1).flatten().next().map(|group| group.as_str().to_owned())
 }
 
 /// What the tests take instead of what a source says. What others say was looked at when the assignment was read.

@@ -61,3 +61,13 @@ fn what_the_tests_can_t_take_is_told_to_the_student() {
         assert!(why.contains(says), "{why}");
     }
 }
+
+#[test]
+fn of_alternatives_the_one_that_the_source_has_is_taken() {
+    let regex = Regex::new(r"SIZE (\d+)|enum \{ size = (\d+)|(BIG)?SIZED").unwrap();
+    for (source, value) in
+        [("SIZE 5", Some("5")), ("enum { size = 7", Some("7")), ("SIZED", None), ("BIGSIZED", Some("BIG"))]
+    {
+        assert_eq!(said(&regex, source).as_deref(), value, "{source}");
+    }
+}

@@ -227,7 +227,7 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
         let prototype = match inner.take("prototype") {
             Some(node) => {
                 let items = reader.items(node, "types, like `[int, long __user *]`")?;
-                Some(items.iter().filter_map(|item| reader.text(item, "a type")).collect())
+                Some(items.iter().filter_map(|item| one_type(reader, item)).collect())
             }
             None => None,
         };
@@ -239,6 +239,17 @@ fn kind(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Kind> {
         slots.push(Slot { name: name.to_owned(), number, prototype });
     }
     Some(Kind::Syscall(slots, old.unwrap_or(OldStyle::Refused)))
+}
+
+/// A parameter's type of a system call, alone: no function would have all of a text like `int, long __user *` as one.
+fn one_type(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let text = reader.text(node, "a type")?;
+    if text.contains([',', '(', ')']) {
+        let help = "write a list of types without the parameters' names: `prototype: [int, long __user *]`";
+        let why = format!("`{text}` is not one type");
+        return reader.error(Diagnostic::new(&node.span, why).help(help));
+    }
+    Some(text)
 }
 
 fn default_files(kind: &Option<Kind>) -> GlobSet {

@@ -66,6 +66,10 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
         (load("kind: module\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["its parameter `device` has no value"]),
         (load("kind: modul\ntests: []").unwrap_err(), vec!["did you mean `module`", "a list of tests"]),
         (load("kind: syscall\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["needs the field `calls`"]),
+        (
+            load("kind: syscall\ncalls: {stats: {number: 600, prototype: 'int, long __user *'}}\ntests: []").unwrap_err(),
+            vec!["`int, long __user *` is not one type", "prototype: [int, long __user *]", ".yaml:2"],
+        ),
         (load("kind: module\nattempts: '(.*'\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["not a regular expression"]),
         (load("kind: module\nattempts: '(.*)'\ntests: [{scenario: t.yaml, points: 1}]").unwrap_err(), vec!["no group named `student`"]),
         (load(&format!("kind: module\n{PARAMS}tests: [{{scenario: t.yaml, points: 1}}]\ncheck: {{bad: {{b.patch: {{points: 1, fails: [x]}}}}}}")).unwrap_err(), vec!["can't find", "there is no test `x`"]),

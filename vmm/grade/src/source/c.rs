@@ -120,10 +120,28 @@ pub fn device(text: &str, module: &str) -> Option<String> {
             r#"\b(?:__)?register_chrdev\s*\(\s*[^,]+,\s*(?:\d+\s*,\s*\d+\s*,\s*)?((?:"[^"\n]*"|[^,;()"])+?)\s*,|\b(?:alloc|register)_chrdev_region\s*\((?:[^;()]|\([^()]*\))*,\s*((?:"[^"\n]*"|[^,;()"])+?)\s*\)"#,
         )
     });
-    let found = REGISTERS.captures(text)?;
-    let name = words(text, found.get(1).or_else(|| found.get(2))?.as_str(), module, &mut 20)?;
+    let name = match REGISTERS.captures(text) {
+        Some(found) => words(text, found.get(1).or_else(|| found.get(2))?.as_str(), module, &mut 20)?,
+        None => misc(text, module)?,
+    };
     // Of an escape sequence only the compiler knows what it is.
     (!name.is_empty() && !name.contains('\\')).then_some(name)
+}
+
+/// The name of a device of the kernel's miscellaneous ones, which is a field of what is registered (include/linux/miscdevice.h).
+fn misc(text: &str, module: &str) -> Option<String> {
+    static REGISTERS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"\b(?:misc_register|module_misc_device)\s*\(\s*(&?)\s*([A-Za-z_]\w*(?:(?:\.|->)\w+)*)\s*\)")
+    });
+    let found = REGISTERS.captures(text)?;
+    let variable = &found[2];
+    // The name follows the minor.
+    let in_order = format!(r"\b{}\s*=\s*\{{\s*[^,{{}}.=;]+,\s*([^,{{}};]+)", regex::escape(variable));
+    let in_order = Regex::new(&in_order).ok()?.captures(text).map(|found| found[1].to_owned());
+    // As a macro has it, it is the variable itself.
+    let is_itself = found[1].starts_with('&') || found[0].starts_with("module");
+    let field = format!("{variable}{}name", if is_itself { "." } else { "->" });
+    words(text, &in_order.unwrap_or(field), module, &mut 20)
 }
 
 /// The text that an expression stands for: pieces one behind the other, each a literal or the name of something. Macros may name others, `left` of
@@ -215,6 +233,18 @@ mod tests {
             ),
             ("#define A B\n#define B A\nregister_chrdev(A, B, &f)", None, None),
             ("misc_register(&dev)", None, None),
+            (
+                "struct driver d = { .name = \"no\" };\n#define NAME \"my\"\nstruct miscdevice dev = {\n.minor = MISC_DYNAMIC_MINOR,\n.name = NAME \"dev\",\n};\nmisc_register(&dev)",
+                Some("mydev"),
+                None,
+            ),
+            (
+                "struct miscdevice dev = { MISC_DYNAMIC_MINOR, \"mydev\", &fops };\nmodule_misc_device(dev);",
+                Some("mydev"),
+                None,
+            ),
+            ("my->misc.name = \"mydev\";\nmisc_register(&my->misc)", Some("mydev"), None),
+            ("misc->name = KBUILD_MODNAME;\nif (misc_register(misc))", Some("mod"), None),
             ("char name[20] = \"z\"; register_chrdev(0, name, &f)", Some("z"), Some("0")),
             ("#define NAME \\\n\t\"next\"\nregister_chrdev(0, NAME, &f)", Some("next"), Some("0")),
             ("register_chrdev(0, KBUILD_MODNAME, &f)", Some("mod"), Some("0")),

@@ -99,7 +99,7 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
         ("binary", "hello.ko is a built module"),
         ("huge", "larger than 200 KiB"),
         ("empty", "nothing in it"),
-        ("linked", "the link hello.c leads out of the submission"),
+        ("linked", "the link hello.c to /etc/passwd is left out"),
         ("damaged", "pack it again"),
     ] {
         let row = row(&out, student);

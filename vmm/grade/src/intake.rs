@@ -75,6 +75,11 @@ fn take(path: &Path, name: &str, budget: &mut Budget) -> Result<(), Wrong> {
     if kind.is_dir() {
         return folder::read(path, budget);
     }
+    if kind.is_symlink() {
+        // Where it leads may be this machine's business.
+        budget.link(name, None);
+        return Ok(());
+    }
     if !kind.is_file() {
         return Err(format!("{name} is neither a file nor a folder").into());
     }

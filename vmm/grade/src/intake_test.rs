@@ -123,14 +123,29 @@ fn paths_that_lead_out_are_refused() {
         let why = handed_in("x", &content).unwrap_err();
         assert!(why.contains("leads out"), "{why}");
     }
+}
+
+/// One that an editor or a build left is no reason to take nothing, whatever it is packed in.
+#[test]
+fn links_are_left_out_wherever_they_lead() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.c"), "int a;").unwrap();
-    symlink("a.c", folder.path().join("same.c")).unwrap();
-    let files = read_at(folder.path()).unwrap();
-    assert_eq!((files.files.len(), files.notes.len()), (1, 1), "a link that stays inside is left out");
-    symlink("/etc/passwd", folder.path().join("b.c")).unwrap();
-    let why = read_at(folder.path()).unwrap_err();
-    assert!(why.contains("the link b.c leads out of the submission, to /etc/passwd"), "{why}");
+    for (name, to) in [("b.c", "/etc/passwd"), ("same.c", "a.c"), ("up.c", "../x.c")] {
+        symlink(to, folder.path().join(name)).unwrap();
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.follow_symlinks(false);
+    for name in ["a.c", "b.c", "same.c", "up.c"] {
+        tar.append_path_with_name(folder.path().join(name), name).unwrap();
+    }
+    let tar = tar.into_inner().unwrap();
+    for files in [read_at(folder.path()).unwrap(), handed_in("s.tar", &tar).unwrap()] {
+        assert_eq!(files.files.len(), 1);
+        let notes = ["b.c to /etc/passwd", "same.c to a.c", "up.c to ../x.c"];
+        assert_eq!(files.notes, notes.map(|it| format!("the link {it} is left out")));
+    }
+    let why = read_at(&folder.path().join("b.c")).unwrap_err();
+    assert_eq!(why, "there is no source in it; the link b.c is left out");
 }
 
 /// What can't be written as it is called is its author's to mend, and not this machine's trouble.

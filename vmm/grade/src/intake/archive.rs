@@ -96,7 +96,7 @@ fn zip(name: &str, stem: &str, bytes: Vec<u8>, budget: &mut Budget, depth: usize
             continue;
         }
         if entry.is_symlink() {
-            budget.notes.push(format!("the link {inner} is left out"));
+            budget.link(&inner, None);
             continue;
         }
         if budget.leaves_out(&inner) {
@@ -126,8 +126,8 @@ fn tar(name: &str, stem: &str, bytes: &[u8], budget: &mut Budget, depth: usize) 
                 budget.add(&format!("{stem}/{inner}"), content, depth)?;
             }
             tar::EntryType::Symlink | tar::EntryType::Link => {
-                let to = entry.link_name_bytes().map(|to| String::from_utf8_lossy(&to).into_owned());
-                budget.notes.push(format!("the link {inner} to {} is left out", to.unwrap_or_default()));
+                let to = entry.link_name_bytes().map(|to| String::from_utf8_lossy(&to).into_owned().into());
+                budget.link(&inner, to);
             }
             tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {
                 return Err(format!("{inner} in {name} is a device or a pipe, not a file"));

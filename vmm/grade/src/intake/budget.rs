@@ -4,7 +4,7 @@ use super::{Wrong, archive};
 use crate::assignment::Limits;
 use jail::reader::{Answers, Reader, Unread, answers};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs::File};
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
 
 /// Archives in archives: an LMS packs what a student packed, and no more.
 const NESTED: usize = 3;
@@ -118,6 +118,12 @@ impl Budget {
             self.notes.push(format!("{name} is left out: it is a document, and no source"));
         }
         is_document
+    }
+
+    /// Notes a link, which nobody follows, wherever it leads: whoever reads through it gives away what is there.
+    pub fn link(&mut self, name: &str, to: Option<PathBuf>) {
+        let to = to.map_or(String::new(), |to| format!(" to {}", to.display()));
+        self.notes.push(format!("the link {name}{to} is left out"));
     }
 
     /// Takes a file; an archive is unpacked apart.

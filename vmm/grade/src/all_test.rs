@@ -19,6 +19,7 @@ fn graded(out: &Path, assignment: &Assignment, student: &str) -> PathBuf {
         key: String::new(),
         assignment: Made { name: assignment.name.clone(), identity: assignment.identity.clone() },
         student: student.into(),
+        overdue: false,
         state: State::Graded,
         why: None,
         notes: Vec::new(),

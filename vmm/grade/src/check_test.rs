@@ -42,6 +42,7 @@ fn record(name: &str, got: &str) -> Record {
         key: String::new(),
         assignment: crate::record::Made::default(),
         student: name.into(),
+        overdue: false,
         state: State::Graded,
         why: None,
         notes: Vec::new(),

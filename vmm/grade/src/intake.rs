@@ -11,7 +11,7 @@ mod listing;
 
 pub(crate) use budget::Budget;
 pub use budget::READER;
-pub use listing::{Entry, Listing, again, list, single};
+pub use listing::{Entry, LATE, Listing, again, list, single};
 
 use crate::assignment::Limits;
 use std::{collections::BTreeMap, path::Path};

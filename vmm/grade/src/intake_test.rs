@@ -229,7 +229,8 @@ fn where_files_are_counted_the_newest_of_each_name_counts() {
     ] {
         fs::write(folder.path().join(name), "").unwrap();
     }
-    let rule = Regex::new(r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+)_(?<serial>\d+)_(?<file>.+)$").unwrap();
+    let rule =
+        Regex::new(r"^(?<student>[^_]+)(?<late>_LATE)?_(?<id>\d+)_(?<serial>\d+)_(?<file>.+)$").unwrap();
     let entries = list(folder.path(), Some(&rule), Path::new("grades")).unwrap().entries;
     let came = entries.iter().map(|entry| {
         let names: Vec<&str> = entry.parts.iter().map(|(_, name)| &**name).collect();
@@ -245,11 +246,12 @@ fn where_files_are_counted_the_newest_of_each_name_counts() {
             ),
             ("poe_14", "a-1.c b.c".to_owned(), String::new()),
             // Of one attempt an LMS exports all files, code and pictures in archives of their own.
-            ("roe_13", "other.tar.gz a.zip".to_owned(), String::new()),
+            ("roe_13", "other.tar.gz a.zip".to_owned(), "handed in late".to_owned()),
             ("zoe_15", "part-1.c part-2.c".to_owned(), String::new()),
         ]
     );
     assert!(entries.iter().all(|entry| entry.conflict.is_none()));
+    assert!(entries.iter().all(|entry| entry.overdue == (entry.student == "roe_13")));
 }
 
 #[test]

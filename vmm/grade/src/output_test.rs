@@ -79,6 +79,7 @@ fn record(student: &str, state: State) -> Record {
         key: String::new(),
         assignment: crate::record::Made::default(),
         student: student.into(),
+        overdue: false,
         state,
         why: (state != State::Graded).then(|| "why not".to_owned()),
         notes: vec![EVIL.into()],
@@ -169,12 +170,14 @@ fn gradescope_gets_a_score_but_none_where_the_machine_failed() {
 fn the_table_has_an_empty_cell_and_no_zero_for_who_was_not_graded() {
     let mut failed = record("s2", State::NotGraded);
     failed.tests[0].not_graded = Some("the host is gone".into());
-    let (_folder, read) = written(&[record("s1", State::Graded), failed, record("s3", State::Unusable)]);
+    let late = Record { overdue: true, ..record("s3", State::Unusable) };
+    let (_folder, read) = written(&[record("s1", State::Graded), failed, late]);
     let table = read("grades.csv");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "student,state,points,of,deducted,io,secret,remarks");
     assert_eq!(lines[1], "s1,graded,3,15,1,4,0,");
     assert_eq!(lines[2], "s2,not graded,,15,,,0,why not");
+    assert!(lines[3].starts_with("s3,unusable,") && lines[3].ends_with(",why not; handed in late"));
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub struct Record {
     pub assignment: Made,
     /// Who.
     pub student: String,
+    /// It came after the due date.
+    #[serde(default)]
+    pub overdue: bool,
     /// How far it came.
     pub state: State,
     /// Why it came no further.

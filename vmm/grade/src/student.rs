@@ -24,7 +24,7 @@ use std::{
 };
 
 /// Part of every key: a change of what a record holds makes all old ones strangers.
-const FORMAT: &str = "grade 2";
+const FORMAT: &str = "grade 3";
 
 /// What all submissions of an assignment share.
 pub struct Common<'a> {
@@ -72,6 +72,7 @@ impl Common<'_> {
         for part in [FORMAT, release, &self.assignment.identity, &self.kernel, &entry.student] {
             add(part.as_bytes());
         }
+        add(&[u8::from(entry.overdue)]);
         match &files {
             Ok(files) => files.files.iter().for_each(|(path, bytes)| {
                 add(path.as_bytes());
@@ -129,6 +130,7 @@ impl Common<'_> {
                 identity: self.assignment.identity.clone(),
             },
             student: read.entry.student.clone(),
+            overdue: read.entry.overdue,
             state: State::NotGraded,
             why: None,
             notes,

@@ -46,7 +46,7 @@ const FIELDS: &[&str] = &[
 ];
 /// Canvas's names: `lastname[_LATE]_12345_67890_file.c` for each file of a submission, the second number growing with every file
 /// (ContentZipper in its lib/content_zipper.rb); of nameless ones `anon_x7Yz1_67890_file.c`.
-const CANVAS: &str = r"^(?<student>[^_]+)(?:_LATE)?_(?<id>\d+|[0-9A-Za-z]{5})_(?<serial>\d+)_(?<file>.+)$";
+const CANVAS: &str = r"^(?<student>[^_]+)(?<late>_LATE)?_(?<id>\d+|[0-9A-Za-z]{5})_(?<serial>\d+)_(?<file>.+)$";
 /// Moodle's: `First Last_12345_assignsubmission_file_`, where the number tells people of one name apart.
 const MOODLE: &str = r"^(?<student>.+_\d+)_assignsubmission_file_?(?<file>.*)$";
 

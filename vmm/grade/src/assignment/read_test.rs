@@ -95,6 +95,7 @@ fn canvas_and_moodle_names_are_known() {
         let found = regex.captures(name).unwrap();
         let group = |name: &str| found.name(name).map(|it| it.as_str());
         assert_eq!((&found["student"], group("id"), group("serial")), (student, id, serial));
+        assert_eq!(group("late").is_some(), name.contains("LATE"));
     }
 }
 

@@ -11,6 +11,9 @@ use std::{
     sync::LazyLock,
 };
 
+/// Said of what came after the due date.
+pub const LATE: &str = "handed in late";
+
 /// A student's submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -20,6 +23,8 @@ pub struct Entry {
     pub parts: Vec<(PathBuf, String)>,
     /// What should be known, such as attempts that do not count.
     pub notes: Vec<String>,
+    /// It came after the due date, as its name says.
+    pub overdue: bool,
     /// Why nobody can tell what to grade.
     pub conflict: Option<String>,
 }
@@ -39,11 +44,12 @@ struct Found {
     attempt: String,
     /// Of the file alone, where an LMS counts files and not attempts.
     serial: Option<u64>,
+    overdue: bool,
     name: String,
 }
 
 /// All submissions of a folder, but for `out`, where grades lie. `attempts` reads their names: `student`, and perhaps `attempt`, or `serial`, which
-/// grows with every file, and `file`.
+/// grows with every file, `late`, which only those have that came too late, and `file`.
 ///
 /// # Errors
 /// The folder can't be read, there is nothing in it that the rule knows, or the grades would lie between the submissions.
@@ -94,7 +100,7 @@ pub fn list(folder: &Path, attempts: Option<&Regex>, out: &Path) -> Result<Listi
 pub fn single(path: &Path, student: &str) -> Entry {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let parts = vec![(path.to_owned(), name)];
-    Entry { student: student.to_owned(), parts, notes: Vec::new(), conflict: None }
+    Entry { student: student.to_owned(), parts, notes: Vec::new(), overdue: false, conflict: None }
 }
 
 fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Found) {
@@ -105,7 +111,8 @@ fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Fo
             true => Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy()),
             false => stem.into(),
         };
-        let found = Found { path, attempt: String::new(), serial: None, name: name.to_owned() };
+        let name = name.to_owned();
+        let found = Found { path, attempt: String::new(), serial: None, overdue: false, name };
         return (stem.into_owned(), found);
     };
     let group = |group: &str| captures.name(group).map(|it| it.as_str()).filter(|it| !it.is_empty());
@@ -117,6 +124,7 @@ fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Fo
         path,
         attempt: group("attempt").unwrap_or_default().to_owned(),
         serial: group("serial").and_then(|serial| serial.parse().ok()),
+        overdue: group("late").is_some(),
         name: group("file").unwrap_or(name).to_owned(),
     };
     (student, found)
@@ -182,8 +190,12 @@ fn entry(student: String, found: Vec<Found>, rule: bool) -> Entry {
             names.join(", ")
         ));
     }
+    let overdue = newest.iter().any(|it| it.overdue);
+    if overdue {
+        notes.push(LATE.to_owned());
+    }
     let parts = newest.into_iter().map(|it| (it.path.clone(), it.name.clone())).collect();
-    Entry { student, parts, notes, conflict }
+    Entry { student, parts, notes, overdue, conflict }
 }
 
 /// Attempts are counted or dated: digits by their number, all else as text.

@@ -65,6 +65,7 @@ fn record(student: &str, params: &[(&str, &str)], runs: Vec<(&str, Run)>) -> Rec
         key: String::new(),
         assignment: Made::default(),
         student: student.into(),
+        overdue: false,
         state: State::Graded,
         why: None,
         notes: Vec::new(),

@@ -2,6 +2,7 @@
 
 use crate::{
     assignment::Assignment,
+    intake::LATE,
     record::{Record, State, Test},
     score::is_tampered,
 };
@@ -34,7 +35,9 @@ pub fn render(assignment: &Assignment, records: &[Record]) -> Result<String, Str
         };
         let tampered = named("tampered", |test| test.run.iter().chain(&test.other).any(is_tampered));
         let unstable = named("unstable", |test| test.other.is_some());
-        let remarks: Vec<String> = tampered.chain(record.why.iter().cloned()).chain(unstable).collect();
+        let late = record.overdue.then(|| LATE.to_owned());
+        let remarks: Vec<String> =
+            tampered.chain(record.why.iter().cloned()).chain(unstable).chain(late).collect();
         cells.push(harmless(&remarks.join("; ").replace('\n', " ")));
         table.write_record(&cells).map_err(wrong)?;
     }

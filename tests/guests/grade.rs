@@ -469,6 +469,24 @@ fn a_table_says_which_module_is_meant_and_students_see_what_they_may() {
 }
 
 #[test]
+fn one_student_alone_leaves_the_others_in_the_tables() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    for student in ["bob", "eve"] {
+        hand_in(&submissions, student, "hello.ko", b"\x7fELF\0");
+    }
+    let assignment = assignment();
+    grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
+    hand_in(folder.path(), "again", "hello.c", HELLO.as_bytes());
+    let again = folder.path().join("again");
+    let ran = grade(&[words(&assignment), words(&again), "--student", "eve", "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "eve").starts_with("eve,graded,10"), "{}", ran.text);
+    assert!(row(&out, "bob").contains(",unusable,"), "{}", ran.text);
+    assert!(!ran.text.contains("bob"), "{}", ran.text);
+}
+
+#[test]
 fn an_assignment_that_is_not_sound_is_told_so() {
     let folder = TempDir::new().unwrap();
     hand_in(folder.path(), "reference", "hello.c", HELLO.as_bytes());

@@ -3,7 +3,7 @@
 use crate::{cli::Where, exit, say};
 use base::interrupt;
 use clap::{Args, Subcommand};
-use grade::{Assignment, Grading, Record, State, Whose};
+use grade::{Assignment, Graded, Grading, Record, State, Whose};
 use harness::Abort;
 use judge::Verdict;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,9 @@ pub struct GradeArgs {
     /// A folder with what was handed in
     #[arg(required = true, value_name = "SUBMISSIONS")]
     submissions: Option<PathBuf>,
-    /// SUBMISSIONS is this one student's, who may see what is printed
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// SUBMISSIONS is this one student's, who may see what is printed; grades of others in --out stay
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "shard"],
+        value_parser = clap::builder::NonEmptyStringValueParser::new())]
     student: Option<String>,
     /// Grade these students only; as often as you like
     #[arg(long, value_name = "STUDENT")]
@@ -67,6 +68,14 @@ struct How {
     /// Let students see the tests that are marked `after-due-date`
     #[arg(long)]
     after_due_date: bool,
+}
+
+impl GradeArgs {
+    /// A student alone is one of a class, whose other grades may lie in the same folder.
+    fn grading(&self) -> Grading {
+        let only = self.student.iter().chain(&self.only).cloned().collect();
+        Grading { only, shard: self.shard, ..self.how.grading(&self.out, Whose::Students) }
+    }
 }
 
 impl How {
@@ -136,11 +145,11 @@ pub fn grade(args: GradeArgs) -> u8 {
             done(check(&assignment, &grading, mutants, &how))
         }
         None => {
-            let GradeArgs { assignment, submissions, student, only, shard, out, how, .. } = args;
+            let grading = args.grading();
+            let GradeArgs { assignment, submissions, student, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
                 unreachable!("clap wants both");
             };
-            let grading = Grading { only, shard, ..how.grading(&out, Whose::Students) };
             done(all(&assignment, &submissions, student.as_deref(), grading, &how))
         }
     }
@@ -174,7 +183,7 @@ fn all(
             say::out(&grade::page(&assignment, record, student.is_some(), how.after_due_date));
         }
     };
-    let graded = grade::all(&assignment, entries, &grading, &tell)?;
+    let graded = for_eyes_of(student, grade::all(&assignment, entries, &grading, &tell)?);
     if graded.stopped || interrupt::requested() {
         graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
         return Err(Abort::interrupted());
@@ -182,6 +191,15 @@ fn all(
     graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
     say::out(&summary(&graded.records, graded.kept, &grading.out));
     Ok(verdict(&graded.records))
+}
+
+/// Of the folder's grades those that concern this student, who sees what is printed; without one, all.
+fn for_eyes_of(student: Option<&str>, mut graded: Graded) -> Graded {
+    if let Some(student) = student {
+        graded.records.retain(|record| record.student == student);
+        graded.left_out.clear();
+    }
+    graded
 }
 
 fn check(assignment: &Path, grading: &Grading, mutants: usize, how: &How) -> Result<Verdict, Abort> {
@@ -278,5 +296,45 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
     match parts {
         Some((shard, of)) if 1 <= shard && shard <= of => Ok((shard, of)),
         _ => Err("expected K/N with K from 1 to N, such as 3/8".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn args(line: &str) -> Option<GradeArgs> {
+        match Cli::try_parse_from(line.split(' ')).ok()?.command {
+            Command::Grade(args) => Some(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_student_alone_takes_nobody_out_of_the_tables_and_sees_nobody_in_them() {
+        let one = args("vmm grade a.yaml s --student eve").unwrap();
+        assert_eq!(one.grading().only, ["eve"]);
+        assert_eq!(args("vmm grade a.yaml s --only eve").unwrap().grading().only, ["eve"]);
+        assert!(args("vmm grade a.yaml s").unwrap().grading().only.is_empty());
+        assert!(args("vmm grade a.yaml s --student eve --only bob").is_none());
+        let record = |student: &str| -> Record {
+            serde_json::from_value(serde_json::json!({
+                "key": "", "assignment": {"name": "", "identity": ""}, "student": student, "state": "not-graded",
+                "why": null, "notes": [], "params": {}, "build": {"errors": null, "warnings": [], "took_ms": 0},
+                "tests": [], "penalties": [], "points": 0, "of": 0, "took_ms": 0
+            }))
+            .unwrap()
+        };
+        let graded = || Graded {
+            records: vec![record("bob"), record("eve")],
+            kept: 0,
+            stopped: false,
+            left_out: vec!["bob".to_owned()],
+        };
+        let seen = for_eyes_of(Some("eve"), graded());
+        assert_eq!((seen.records.len(), &*seen.records[0].student, seen.left_out.len()), (1, "eve", 0));
+        assert_eq!(for_eyes_of(None, graded()).records.len(), 2);
     }
 }

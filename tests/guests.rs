@@ -18,6 +18,7 @@ mod guests {
     mod explain;
     mod findings;
     mod grade;
+    mod grade_folder;
     mod grade_kernels;
     mod hostile;
     mod intel;

@@ -21,7 +21,8 @@ pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<Strin
         let own = [source::device(&module.text, &module.module), source::major(&module.text)];
         [module.notes, own.into_iter().flatten().collect()].concat()
     });
-    let patches = source::patches::prepare(assignment, files).map(|(_, order)| order);
+    let patches =
+        source::patches::prepare(assignment, files).map(|handed| [handed.order, handed.notes].concat());
     let call = syscall::Submission::read(assignment, files, base).and_then(|call| {
         // As if each of its files were the kernel's, but for its end.
         let texts: Vec<String> =

@@ -1,5 +1,6 @@
 //! Reads an assignment's file. Its mistakes are shown as those of a scenario are: all at once, each with its line.
 
+mod files;
 mod params;
 mod scenarios;
 
@@ -9,7 +10,6 @@ use base::{
     diagnostic::{Diagnostic, Diagnostics, Source},
     text::plain,
 };
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use params::params;
 use scenario::{
     node::{self, Node, Value},
@@ -46,7 +46,8 @@ const FIELDS: &[&str] = &[
 ];
 /// Canvas's names: `lastname[_LATE]_12345_67890_file.c` for each file of a submission, the second number growing with every file
 /// (ContentZipper in its lib/content_zipper.rb); of nameless ones `anon_x7Yz1_67890_file.c`.
-const CANVAS: &str = r"^(?<student>[^_]+)(?<late>_LATE)?_(?<id>\d+|[0-9A-Za-z]{5})_(?<serial>\d+)_(?<file>.+)$";
+const CANVAS: &str =
+    r"^(?<student>[^_]+)(?<late>_LATE)?_(?<id>\d+|[0-9A-Za-z]{5})_(?<serial>\d+)_(?<file>.+)$";
 /// Moodle's: `First Last_12345_assignsubmission_file_`, where the number tells people of one name apart.
 const MOODLE: &str = r"^(?<student>.+_\d+)_assignsubmission_file_?(?<file>.*)$";
 
@@ -89,10 +90,7 @@ fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
     let kernel = fields.take("kernel").and_then(|node| reader.kernel(node)).unwrap_or_default();
     let kernel = kernel.relative_to(path.parent().unwrap_or(Path::new("")));
     let kind = kind(reader, &mut fields);
-    let files = match fields.take("files") {
-        Some(node) => globs(reader, node),
-        None => default_files(&kind),
-    };
+    let files = files::counted(reader, fields.take("files"), &kind);
     let teacher = fields.take("teacher").map(|node| teacher(reader, node)).unwrap_or_default();
     let attempts = fields.take("attempts").and_then(|node| attempts(reader, node));
     let of_params = fields.take("params");
@@ -250,49 +248,6 @@ fn one_type(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
         return reader.error(Diagnostic::new(&node.span, why).help(help));
     }
     Some(text)
-}
-
-fn default_files(kind: &Option<Kind>) -> GlobSet {
-    let names: &[&str] = match kind {
-        Some(Kind::Patch) => &["*.patch", "*.diff", "*.txt"],
-        Some(Kind::Kernel) => &[
-            "*.c",
-            "*.h",
-            "*.S",
-            "*.rs",
-            "*.tbl",
-            "*.lds",
-            "Makefile",
-            "Makefile.*",
-            "Kbuild",
-            "Kconfig",
-            "Kconfig.*",
-        ],
-        Some(Kind::Syscall(..)) => {
-            &["*.c", "*.h", "*.tbl", "Makefile", "Kbuild", "*.patch", "*.diff", "*.txt"]
-        }
-        _ => &["*.c", "*.h", "*.S", "Makefile", "makefile", "GNUmakefile", "Kbuild"],
-    };
-    let mut set = GlobSetBuilder::new();
-    for name in names {
-        set.add(Glob::new(name).expect("a constant that tests use"));
-    }
-    set.build().unwrap_or_else(|_| GlobSet::empty())
-}
-
-fn globs(reader: &mut Reader<'_>, node: &Node) -> GlobSet {
-    let mut set = GlobSetBuilder::new();
-    for item in reader.items(node, "names of files, like `[\"*.c\", Makefile]`").unwrap_or_default() {
-        let Some(text) = reader.text(item, "a file's name, like `*.c`") else { continue };
-        match Glob::new(&text) {
-            Ok(glob) => _ = set.add(glob),
-            Err(error) => {
-                let why = format!("`{text}` names no files: {}", error.kind());
-                reader.error::<()>(Diagnostic::new(&item.span, why));
-            }
-        }
-    }
-    set.build().unwrap_or_else(|_| GlobSet::empty())
 }
 
 fn teacher(reader: &mut Reader<'_>, node: &Node) -> Vec<(String, String)> {

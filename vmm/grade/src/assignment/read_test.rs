@@ -35,6 +35,31 @@ fn an_assignment_has_defaults_for_what_it_leaves_out() {
 }
 
 #[test]
+fn whoever_names_a_makefile_means_it_by_each_of_its_names() {
+    let counts = |kind: &str, files: &str, name: &str| {
+        let text = format!("kind: {kind}\n{files}{PARAMS}tests: [{{scenario: t.yaml, points: 1}}]\n");
+        load(&text).unwrap_or_else(|why| panic!("{why}")).files.is_match(name)
+    };
+    const CALL: &str = "calls: {x: {number: 600}}\n";
+    for (kind, files, name, wanted) in [
+        ("module", "files: ['*.c', Makefile]\n", "GNUmakefile", true),
+        ("module", "files: ['*.c', Makefile]\n", "Kbuild", true),
+        ("module", "files: ['*.c']\n", "Kbuild", false),
+        ("module", "", "rules.mk", true),
+        ("module", "", "table.inc", true),
+        ("module", "", "driver.rs", true),
+        ("module", "", "series", false),
+        ("syscall", CALL, "makefile", true),
+        ("patch", "files: ['*.patch']\n", "series", true),
+        // It would go before the kernel's own.
+        ("kernel", "", "GNUmakefile", false),
+        ("kernel", "files: ['*']\n", "Kbuild", true),
+    ] {
+        assert_eq!(counts(kind, files, name), wanted, "{kind} {files} {name}");
+    }
+}
+
+#[test]
 fn mistakes_are_shown_with_their_line_and_the_right_name() {
     let with = |tests: &str| load(&format!("kind: module\n{PARAMS}tests:\n{tests}")).unwrap_err();
     for (text, says) in [

@@ -54,12 +54,10 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
         kept.insert(format!("{prefix}{name}"), text.clone().into_bytes());
     }
     // One whose names only make knows is left to make.
-    let of_root = MAKEFILES.iter().find_map(|name| kept.get(&format!("{prefix}{name}")));
-    let names_one = of_root.is_some_and(|bytes| {
-        String::from_utf8_lossy(bytes).lines().any(|line| line.trim_start().starts_with("obj-m"))
-    });
-    let named =
-        named || (names_one && of_root.is_some_and(|bytes| Makefile::read(bytes).objects().is_empty()));
+    let of_root = MAKEFILES.iter().map(|name| format!("{prefix}{name}")).find(|path| kept.contains_key(path));
+    let of_root = of_root.map_or(String::new(), |path| whole(&kept, &path));
+    let names_one = of_root.lines().any(|line| line.trim_start().starts_with("obj-m"));
+    let named = named || (names_one && Makefile::read(&of_root).objects().is_empty());
     if !named && !MAKEFILES.iter().any(|name| teacher.iter().any(|(other, _)| other == name)) {
         notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
         kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
@@ -228,11 +226,11 @@ struct Makefile {
 }
 
 impl Makefile {
-    fn read(bytes: &[u8]) -> Self {
+    fn read(text: &str) -> Self {
         static LIST: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(r"(?m)^\s*([^\s:+?=#]+)\s*[+:?]?=\s*([^#\n]*)").expect("a constant that tests use")
         });
-        let text = expanded(&String::from_utf8_lossy(bytes).replace("\\\n", " "));
+        let text = expanded(&text.replace("\\\n", " "));
         let words = text.split(|c: char| c.is_whitespace() || c == '=').map(str::to_owned).collect();
         let mut lists: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in LIST.captures_iter(&text) {
@@ -258,11 +256,33 @@ impl Makefile {
 /// The makefiles that the kernel's build system reads, by their paths.
 fn makefiles(kept: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Makefile>, String> {
     let is_one = |path: &str| MAKEFILES.contains(&path.rsplit('/').next().unwrap_or(path));
-    let read = |(path, bytes): (&String, &Vec<u8>)| match bytes.len() > LONGEST_MAKEFILE {
-        true => Err(format!("{path} has more than {} KiB, and no makefile would", LONGEST_MAKEFILE >> 10)),
-        false => Ok((path.clone(), Makefile::read(bytes))),
+    let read = |path: &String| {
+        let text = whole(kept, path);
+        match text.len() > LONGEST_MAKEFILE {
+            true => {
+                Err(format!("{path} has more than {} KiB, and no makefile would", LONGEST_MAKEFILE >> 10))
+            }
+            false => Ok((path.clone(), Makefile::read(&text))),
+        }
     };
-    kept.iter().filter(|(path, _)| is_one(path)).map(read).collect()
+    kept.keys().filter(|path| is_one(path)).map(read).collect()
+}
+
+/// A makefile with those in their places that lie beside it and that it includes, once each.
+fn whole(kept: &BTreeMap<String, Vec<u8>>, path: &str) -> String {
+    static INCLUDE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?m)^ *[-s]?include[ \t]+(?:\$[({]\w+[)}]/)?([\w./-]+)[ \t]*$")
+            .expect("a constant that tests use")
+    });
+    let text = |path: &str| kept.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let mut seen = BTreeSet::new();
+    let put = |found: &regex::Captures<'_>| {
+        let included = format!("{folder}{}", &found[1]);
+        let once = seen.insert(included.clone());
+        text(&included).filter(|_| once).unwrap_or_else(|| found[0].to_owned())
+    };
+    INCLUDE.replace_all(&text(path).unwrap_or_default(), put).into_owned()
 }
 
 /// The main files that makefiles build, as modules or as parts of one.

@@ -58,6 +58,13 @@ fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
         assert_eq!((&*found.root, &*found.module, found.files.len()), (root, "drv", 3), "{:?}", found.notes);
         assert!(found.notes.is_empty(), "{:?}", found.notes);
     }
+    let included = [
+        ("w/main.c", MAIN),
+        ("w/rules.mk", "obj-m := drv.o\ndrv-y := main.o\n"),
+        ("w/Makefile", "include $(src)/rules.mk\n-include nowhere.mk\n"),
+    ];
+    let included = prepared(&included).unwrap();
+    assert_eq!((&*included.root, &*included.module, included.files.len()), ("w", "drv", 3));
     let shell = prepared(&[("a.c", MAIN), ("Makefile", "obj-m := $(shell echo a).o\n")]).unwrap();
     assert!(!shell.files.contains_key("Kbuild"), "nobody overrules it");
     // LDD3's makefiles, and a name that only make knows.

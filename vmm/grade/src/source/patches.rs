@@ -10,12 +10,23 @@ pub const CONTEXT: &str = "is no unified diff; make one with `git diff` or `diff
 /// Patches by their names.
 pub type Patches = BTreeMap<String, Vec<u8>>;
 
-/// The patches of a submission, by the names under which they are written; and their order, as a `series` file has it.
+/// What a submission's patches are.
+#[derive(Debug)]
+pub struct Handed {
+    /// By the names under which they are written.
+    pub patches: Patches,
+    /// The order in which they apply.
+    pub order: Vec<String>,
+    /// What was mended or left out.
+    pub notes: Vec<String>,
+}
+
+/// The patches of a submission, in the order that its `series` file has, or their numbers.
 ///
 /// # Errors
 /// There is none, two have one name, or the submission's own `series` names one that is not there.
-pub fn prepare(assignment: &Assignment, files: &Files) -> Result<(Patches, Vec<String>), String> {
-    let (kept, _) = super::tidy(files, &assignment.files);
+pub fn prepare(assignment: &Assignment, files: &Files) -> Result<Handed, String> {
+    let (kept, notes) = super::tidy(files, &assignment.files);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let is_named = |path: &str| !path.to_ascii_lowercase().ends_with(".txt");
     // A cover letter and a list of commits have a patch's name, and text may quote one.
@@ -46,11 +57,11 @@ pub fn prepare(assignment: &Assignment, files: &Files) -> Result<(Patches, Vec<S
         // git format-patch numbers them.
         let mut order: Vec<String> = patches.keys().cloned().collect();
         order.sort_by(|a, b| diff::by_number(a, b));
-        return Ok((patches, order));
+        return Ok(Handed { patches, order, notes });
     }
     match order.iter().find(|name| !patches.contains_key(*name)) {
         Some(missing) => Err(format!("its `series` names {missing}, which is not there")),
-        None => Ok((patches, order)),
+        None => Ok(Handed { patches, order, notes }),
     }
 }
 
@@ -78,7 +89,7 @@ mod tests {
         fs::write(&path, "kind: patch\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap();
         let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
         prepare(&Assignment::load(&path).unwrap(), &Files { files, notes: Vec::new() })
-            .map(|(_, order)| order)
+            .map(|handed| handed.order)
     }
 
     #[test]

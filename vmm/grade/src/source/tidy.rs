@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 /// What a build leaves, for some other kernel.
 const STALE: &[&str] = &[".o", ".ko", ".mod", ".mod.c", ".cmd", ".a", ".order", ".symvers"];
 
+/// So many names of files that do not count are told.
+const SHOWN: usize = 20;
+
 /// The files that count, mended; and what was done.
 pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
     let mut notes = files.notes.clone();
-    let (mut kept, mut stale, mut ends) = (BTreeMap::new(), 0, Vec::new());
+    let (mut kept, mut stale, mut ends, mut others) = (BTreeMap::new(), 0, Vec::new(), Vec::new());
     for (path, bytes) in &files.files {
         let name = path.rsplit('/').next().unwrap_or(path);
         if STALE.iter().any(|ending| name.ends_with(ending)) || name == "Module.symvers" {
@@ -21,6 +24,7 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
         let came_again =
             || again(name).is_some_and(|(stem, ending)| counts.is_match(format!("{stem}{ending}")));
         if !counts.is_match(name) && !came_again() {
+            others.push(path.as_str());
             continue;
         }
         let plain = super::plain(path);
@@ -54,6 +58,15 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
     }
     if stale > 0 {
         notes.push(format!("{stale} files that a build leaves (.o, .ko and the like) are left out"));
+    }
+    if !others.is_empty() {
+        let more = others.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        others.truncate(SHOWN);
+        notes.push(format!(
+            "left out, since the assignment's `files:` does not name them: {}{more}",
+            others.join(", ")
+        ));
     }
     if !ends.is_empty() {
         notes.push(format!("Windows line ends are taken out of {}", ends.join(", ")));
@@ -129,6 +142,18 @@ mod tests {
             assert_eq!(notes[0], "x.diff is UTF-16, and taken as UTF-8");
         }
         assert_eq!([utf16(b"\xff\xfe\x00\xd8"), utf16(b"\xff"), utf16(b"int")], [None, None, None]);
+    }
+
+    #[test]
+    fn what_does_not_count_is_told() {
+        let files = (0..25).map(|number| (format!("n{number:02}.txt"), Vec::new()));
+        let files =
+            Files { files: files.chain([("a.c".to_owned(), Vec::new())]).collect(), notes: Vec::new() };
+        let some = GlobSetBuilder::new().add(Glob::new("*.c").unwrap()).build().unwrap();
+        let (kept, notes) = tidy(&files, &some);
+        assert_eq!((kept.len(), notes.len()), (1, 1));
+        assert!(notes[0].contains("does not name them: n00.txt, n01.txt,"), "{}", notes[0]);
+        assert!(notes[0].ends_with("n19.txt and 5 more"), "{}", notes[0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     run::Stopped,
     source::{
         self, Prepared,
+        patches::Handed,
         tree::{Changed, Tree},
     },
     syscall::{self, Base},
@@ -115,7 +116,9 @@ impl Common<'_> {
 
     /// The assignment's kernel with a student's patches behind its own.
     fn patched(&self, files: &Files, stage: Stage, record: &mut Record) -> Result<Subjects, Nothing> {
-        let (patches, order) = source::patches::prepare(self.assignment, files).map_err(unusable)?;
+        let Handed { patches, order, notes } =
+            source::patches::prepare(self.assignment, files).map_err(unusable)?;
+        record.notes.extend(notes);
         let own = self.originals(&[])?;
         let text = patches.values().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         let theirs = order.into_iter().map(|name| (name.clone(), patches[&name].clone())).collect();

@@ -349,7 +349,9 @@ impl Added {
                 self.prototypes.get_or_insert_default().extend(all);
                 self.headers.insert(path.to_owned(), text.to_owned());
             }
-            "Makefile" | "Kbuild" => self.objects.get_or_insert_default().extend(objects(text)),
+            "Makefile" | "Kbuild" | "makefile" | "GNUmakefile" => {
+                self.objects.get_or_insert_default().extend(objects(text))
+            }
             name if name.ends_with(".c") => _ = self.sources.insert(path.to_owned(), text.to_owned()),
             name if is_header(name) => _ = self.headers.insert(path.to_owned(), text.to_owned()),
             _ => {}

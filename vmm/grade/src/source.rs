@@ -15,7 +15,20 @@ use std::collections::BTreeMap;
 
 /// A path as the kernel's build system can cope with it, which takes some characters for more than a name.
 pub fn plain(path: &str) -> String {
-    path.chars().map(|c| if c.is_ascii_alphanumeric() || "/._-+".contains(c) { c } else { '_' }).collect()
+    only(path, |c| c.is_ascii_alphanumeric() || "/._-+".contains(c))
+}
+
+/// A text with `_` for what is not taken, the same whichever way an umlaut was written: a Mac has a letter and a mark for it.
+fn only(text: &str, takes: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_mark = ('\u{300}'..='\u{36f}').contains(&c);
+        if is_mark && out.ends_with(|last: char| last.is_ascii_alphanumeric()) {
+            out.pop();
+        }
+        out.push(if takes(c) { c } else { '_' });
+    }
+    out
 }
 
 /// Where the lines of a text begin.

@@ -2,7 +2,8 @@
 
 use crate::intake::{Files, again};
 use globset::GlobSet;
-use std::collections::BTreeMap;
+use regex::Regex;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// What a build leaves, for some other kernel.
 const STALE: &[&str] = &[".o", ".ko", ".mod", ".mod.c", ".cmd", ".a", ".order", ".symvers"];
@@ -13,6 +14,7 @@ const SHOWN: usize = 20;
 /// The files that count, mended; and what was done.
 pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
     let mut notes = files.notes.clone();
+    let mut renamed = false;
     let (mut kept, mut stale, mut ends, mut others) = (BTreeMap::new(), 0, Vec::new(), Vec::new());
     for (path, bytes) in &files.files {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -29,6 +31,7 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
         }
         let plain = super::plain(path);
         if plain != *path {
+            renamed = true;
             notes.push(format!(
                 "{path} is taken as {plain}: the kernel's build system can't cope with such names"
             ));
@@ -72,7 +75,37 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
         notes.push(format!("Windows line ends are taken out of {}", ends.join(", ")));
     }
     numbered(&mut kept, &mut notes);
+    if renamed {
+        named_plainly(&mut kept, &mut notes);
+    }
     (kept, notes)
+}
+
+/// Has makefiles and sources name files as they are called now.
+fn named_plainly(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
+    static INCLUDE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?m)^([ \t]*#[ \t]*include[ \t]*")([^"\n]+)"#).expect("a constant that tests use")
+    });
+    for (path, bytes) in kept.iter_mut() {
+        let Ok(text) = std::str::from_utf8(bytes) else { continue };
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let is_makefile = name.to_ascii_lowercase().contains("makefile")
+            || name == "Kbuild"
+            || name.rsplit_once('.').is_some_and(|(_, ending)| ending == "mk");
+        let renamed = match is_makefile {
+            // A blank parts names there.
+            true => super::only(text, |c| c.is_ascii()),
+            false => {
+                let include =
+                    |found: &regex::Captures<'_>| format!("{}{}", &found[1], super::plain(&found[2]));
+                INCLUDE.replace_all(text, include).into_owned()
+            }
+        };
+        if renamed != text {
+            notes.push(format!("the names of files in {path} are changed likewise"));
+            *bytes = renamed.into_bytes();
+        }
+    }
 }
 
 /// Text in UTF-16, which its first two bytes tell, as UTF-8.
@@ -142,6 +175,33 @@ mod tests {
             assert_eq!(notes[0], "x.diff is UTF-16, and taken as UTF-8");
         }
         assert_eq!([utf16(b"\xff\xfe\x00\xd8"), utf16(b"\xff"), utf16(b"int")], [None, None, None]);
+    }
+
+    #[test]
+    fn what_is_renamed_is_named_so_everywhere() {
+        // As Linux and Windows write an umlaut, and as a Mac does.
+        for umlaut in ["ä", "a\u{308}"] {
+            let source = format!("#include <linux/x.h>\n#include \"my ger{umlaut}t.h\"\n// ger{umlaut}t\n");
+            let makefile = "obj-m := gerät.o\ngerät-y := main.o\n";
+            let all = [
+                (format!("ger{umlaut}t.c"), source.as_str()),
+                (format!("my ger{umlaut}t.h"), ""),
+                ("Makefile".to_owned(), makefile),
+            ];
+            let files = all.map(|(path, text)| (path, text.as_bytes().to_vec())).into();
+            let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+            let (kept, notes) = tidy(&Files { files, notes: Vec::new() }, &any);
+            assert_eq!(kept.keys().collect::<Vec<_>>(), ["Makefile", "ger_t.c", "my_ger_t.h"]);
+            assert_eq!(kept["Makefile"], b"obj-m := ger_t.o\nger_t-y := main.o\n");
+            let source = source.replace("my ger", "my_ger").replacen(umlaut, "_", 1);
+            assert_eq!(String::from_utf8_lossy(&kept["ger_t.c"]), source);
+            assert!(notes.iter().any(|note| note.contains("in Makefile are changed")), "{notes:?}");
+        }
+        // Where nothing is renamed, nothing is changed.
+        let makefile = "# für drv\nobj-m := drv.o\n";
+        let files = [("Makefile".to_owned(), makefile.as_bytes().to_vec())].into();
+        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        assert_eq!(tidy(&Files { files, notes: Vec::new() }, &any).0["Makefile"], makefile.as_bytes());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod added;
 mod base;
 mod functions;
 mod items;
+mod makefile;
 mod within;
 
 pub use base::{Base, PLACE};

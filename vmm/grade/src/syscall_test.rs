@@ -114,6 +114,9 @@ fn of_whole_copies_of_an_old_kernels_files_only_what_was_added_is_taken() {
         ("Kbuild", "obj-y += stats.o\n"),
         ("Makefile", "obj-y += foo.o\nfoo-objs := stats.o\n"),
         ("Makefile", "obj-y += stats/stats.o # mine\n"),
+        ("makefile", "obj-y += stats.o\n"),
+        // Of a program that tries it out.
+        ("test/Makefile", "test: test.o\n\tgcc -o test test.o\n"),
     ] {
         assert!(prepared("", &[("stats.c", CODE), (name, makefile)]).is_ok(), "{makefile}");
     }

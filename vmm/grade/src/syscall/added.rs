@@ -1,7 +1,7 @@
 //! What a student added to the kernel's files, told from whole copies of an old kernel's, or from diffs.
 
 use super::{
-    Base, functions, items,
+    Base, functions, items, makefile,
     within::{Taken, Within, is_header},
 };
 use crate::source::diff::{self, Patched, Shown};
@@ -72,7 +72,7 @@ pub struct Added {
     pub notes: Vec<String>,
     /// Prototypes in the kernel's header: name, parameters.
     prototypes: Option<BTreeMap<String, Vec<(String, String)>>>,
-    /// Objects that the makefile names; `None` if there is no makefile.
+    /// Objects that the kernel's makefiles name; `None` if there is none of these.
     objects: Option<BTreeSet<String>>,
 }
 
@@ -112,9 +112,9 @@ impl Added {
                     added.take(&path, &lines.map(|it| format!("{}\n", it.text)).collect::<String>(), base);
                 }
                 false => {
-                    if ["Makefile", "Kbuild"].contains(&path.rsplit('/').next().unwrap_or(&path)) {
-                        // What was added may go on with a list that was there.
-                        added.take(&path, &shown.seen(), base);
+                    if makefile::is_one(path.rsplit('/').next().unwrap_or(&path)) {
+                        // What was added may go on with a list that was there, of which nothing is seen.
+                        added.builds(&shown.seen());
                     } else if !path.ends_with(".c") {
                         added.take(&path, &shown.added(), base);
                     }
@@ -332,6 +332,11 @@ impl Added {
         }
     }
 
+    /// Notes what a makefile builds.
+    fn builds(&mut self, makefile: &str) {
+        self.objects.get_or_insert_default().extend(makefile::objects(makefile));
+    }
+
     fn take(&mut self, path: &str, text: &str, base: &Base) {
         let name = path.rsplit('/').next().unwrap_or(path);
         match name {
@@ -349,9 +354,7 @@ impl Added {
                 self.prototypes.get_or_insert_default().extend(all);
                 self.headers.insert(path.to_owned(), text.to_owned());
             }
-            "Makefile" | "Kbuild" | "makefile" | "GNUmakefile" => {
-                self.objects.get_or_insert_default().extend(objects(text))
-            }
+            name if makefile::is_one(name) && makefile::is_kernels(text) => self.builds(text),
             name if name.ends_with(".c") => _ = self.sources.insert(path.to_owned(), text.to_owned()),
             name if is_header(name) => _ = self.headers.insert(path.to_owned(), text.to_owned()),
             _ => {}
@@ -481,12 +484,4 @@ fn prototypes(text: &str) -> BTreeMap<String, Vec<(String, String)>> {
     });
     let text = crate::source::strip(text);
     LINE.captures_iter(&text).map(|found| (found[1].to_owned(), functions::params(&found[2]))).collect()
-}
-
-/// All objects that a makefile names, by whatever list and in whatever folder: of a diff only some lines are known.
-fn objects(text: &str) -> Vec<String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || c == '='));
-    let objects = words.filter(|word| word.ends_with(".o"));
-    objects.map(|word| word.rsplit('/').next().unwrap_or(word).to_owned()).collect()
 }

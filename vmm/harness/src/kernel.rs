@@ -6,7 +6,7 @@ use base::{
     project,
     wanted::Wanted,
 };
-pub use kernel::patch::folder;
+pub use kernel::patch::{NONE_AT_ALL, folder};
 use kernel::{KernelError, wanted::Meant};
 use std::path::{Path, PathBuf};
 

@@ -416,16 +416,12 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
             name.trim_matches('\'').clone_into(&mut file);
         }
         if line.starts_with("Reversed (or previously applied) patch detected") {
-            return failed(format!(
-                "{file} has this change already; --series none leaves the source as it is"
-            ));
+            return failed(format!("{file} has this change already{NONE_AT_ALL}"));
         }
         // Two lines: "The next patch would create the file x.c," and "which already exists!  Skipping patch."
         if let Some(name) = line.strip_prefix("The next patch would create the file ") {
             let name = name.trim_end_matches(',');
-            return failed(format!(
-                "it makes the file {name}, which the source has already; --series none leaves the source as it is"
-            ));
+            return failed(format!("it makes the file {name}, which the source has already{NONE_AT_ALL}"));
         }
         if let Some(name) = line.strip_prefix("The next patch would delete the file ") {
             return failed(format!(
@@ -463,6 +459,9 @@ fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
     let found = around(&text(&file), at, wanted.len());
     PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }
 }
+
+/// Ends what is said of a patch that is in the source already. It helps who chooses the series, and nobody else.
+pub const NONE_AT_ALL: &str = "; --series none leaves the source as it is";
 
 fn first_hunk(reject: &str) -> Vec<String> {
     let mut lines = reject.lines().skip_while(|line| !line.starts_with("@@ "));

@@ -78,6 +78,7 @@ pub fn is_context(text: &str) -> bool {
 /// The same diffs with their files named as git names them: `a/kernel/sys.c`, however deep the source lay where they were made.
 /// Names that nothing is to be made of stay as they are.
 pub fn as_from_git(text: &str) -> String {
+    let prefixed = prefixed(&changes(text));
     let mut lines = text.split_inclusive('\n').peekable();
     let mut out = String::with_capacity(text.len());
     let (mut left, mut right) = (0_usize, 0_usize);
@@ -88,7 +89,7 @@ pub fn as_from_git(text: &str) -> String {
             "/dev/null" => return None,
             // With blanks in it only git knows where it ends.
             name if name.contains([' ', '"']) || name.split('/').any(|part| part == "..") => return None,
-            name => in_source(&full(name)),
+            name => in_source(&full(name), prefixed),
         };
         Some(format!("{sign}{side}/{place}{rest}\n"))
     };
@@ -106,7 +107,8 @@ pub fn as_from_git(text: &str) -> String {
                 && let [old, new] = names.split_whitespace().collect::<Vec<_>>()[..]
                 && ![old, new].iter().any(|name| name.split('/').any(|part| part == ".."))
             {
-                out += &format!("diff --git a/{} b/{}\n", in_source(&full(old)), in_source(&full(new)));
+                let [old, new] = [old, new].map(|name| in_source(&full(name), prefixed));
+                out += &format!("diff --git a/{old} b/{new}\n");
                 continue;
             }
         } else {
@@ -124,7 +126,9 @@ pub fn as_from_git(text: &str) -> String {
 
 /// Whether this may be a diff by its name.
 pub fn may_be_diff(path: &str) -> bool {
-    [".patch", ".diff", ".txt"].iter().any(|ending| path.to_ascii_lowercase().ends_with(ending))
+    [".patch", ".diff", ".txt", ".mbox", ".eml"]
+        .iter()
+        .any(|ending| path.to_ascii_lowercase().ends_with(ending))
 }
 
 /// In the order of people: `2.patch` before `10.patch`.
@@ -171,6 +175,8 @@ impl<'a> Hunk<'a> {
 /// What one diff does to one file.
 struct Change<'a> {
     named: String,
+    /// Its path in the source.
+    place: String,
     makes: bool,
     hunks: Vec<Hunk<'a>>,
 }
@@ -182,7 +188,7 @@ impl Patched {
     /// The file that it makes or changes, and that is not as it should be for that.
     pub fn apply(&mut self, text: &str) -> Result<(), String> {
         for change in changes(text) {
-            let path = place(&change.named);
+            let path = change.place.clone();
             if change.makes && self.files.remove(&path).is_some_and(|shown| !shown.whole) {
                 return Err(path);
             }
@@ -206,7 +212,7 @@ impl Patched {
     /// Whether a text does again what was done: then it is another attempt, and no continuation.
     pub fn is_redone_by(&self, text: &str) -> bool {
         changes(text).iter().any(|change| {
-            let Some(shown) = self.files.get(&place(&change.named)) else { return false };
+            let Some(shown) = self.files.get(&change.place) else { return false };
             let names_a_call = |text: &str| {
                 text.contains("SYSCALL_DEFINE") || text.contains("asmlinkage") || text.contains("\tsys_")
             };
@@ -300,7 +306,8 @@ fn changes(text: &str) -> Vec<Change<'_>> {
                 "/dev/null" => old,
                 name => name,
             };
-            changes.push(Change { named: full(name), makes: old == "/dev/null", hunks: Vec::new() });
+            let (named, place) = (full(name), String::new());
+            changes.push(Change { named, place, makes: old == "/dev/null", hunks: Vec::new() });
             inside = true;
         } else if inside
             && let Some(change) = changes.last_mut()
@@ -331,7 +338,22 @@ fn changes(text: &str) -> Vec<Change<'_>> {
             change.hunks.push(hunk);
         }
     }
+    let prefixed = prefixed(&changes);
+    changes.iter_mut().for_each(|change| change.place = place(&change.named, prefixed));
     changes
+}
+
+/// Whether a diff's paths have a folder of their author's in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefixed {
+    Yes,
+    /// One begins with a folder of the kernel's, so all do, or with a new one.
+    No,
+}
+
+fn prefixed(changes: &[Change<'_>]) -> Prefixed {
+    let first = |change: &Change<'_>| change.named.split('/').next().is_some_and(is_top);
+    if changes.iter().any(first) { Prefixed::No } else { Prefixed::Yes }
 }
 
 /// `@@ -1,2 +3,4 @@`: where, and how many lines.
@@ -360,32 +382,42 @@ const TOPS: [&str; 18] = [
     "lib", "mm", "net", "security", "sound", "usr", "virt",
 ];
 
-/// The same of one that may lie anywhere: below the folder that is called as a kernel's source is, or from the first folder on
-/// that only the kernel's source has.
-fn in_source(named: &str) -> String {
+fn is_top(folder: &str) -> bool {
+    TOPS.contains(&folder) && folder != "usr"
+}
+
+/// Whether a path's first folder is none of the source's: `a` and `b`, and one that is called as a kernel's source is, in any diff.
+fn is_prefix(first: &str, prefixed: Prefixed) -> bool {
+    !is_top(first)
+        && (prefixed == Prefixed::Yes || first == "a" || first == "b" || first.starts_with("linux"))
+}
+
+/// The path in the source of one that may lie anywhere: below the folder that is called as a kernel's source is, or from the first
+/// folder on that only the kernel's source has.
+fn in_source(named: &str, prefixed: Prefixed) -> String {
     let parts: Vec<&str> = named.split('/').collect();
-    let is_top = |part: &&str| TOPS.contains(part) && *part != "usr";
     let is_linux = |at: &usize| {
         parts[*at].starts_with("linux")
             && *at + 1 < parts.len()
             && (*at == 0 || !["include", "uapi"].contains(&parts[at - 1]))
     };
     let start = match parts[0] {
-        "a" | "b" if parts.len() > 1 => 1,
-        first if is_top(&first) => 0,
+        _ if parts.len() == 1 => 0,
+        "a" | "b" => 1,
+        first if !is_prefix(first, prefixed) => 0,
         _ => (0..parts.len())
             .rfind(is_linux)
             .map(|at| at + 1)
-            .or_else(|| parts.iter().position(is_top))
-            .unwrap_or(usize::from(parts.len() > 1)),
+            .or_else(|| parts.iter().position(|part| is_top(part)))
+            .unwrap_or(1),
     };
     parts[start..].join("/")
 }
 
-/// A path in the source, of one that a diff names: as with -p1, unless its first folder is one of the kernel's.
-fn place(named: &str) -> String {
+/// A path in the source, of one that a diff names: as with -p1, if it has a prefix.
+fn place(named: &str, prefixed: Prefixed) -> String {
     match named.split_once('/') {
-        Some((first, rest)) if !TOPS.contains(&first) || first == "usr" => rest.to_owned(),
+        Some((first, rest)) if is_prefix(first, prefixed) => rest.to_owned(),
         _ => named.to_owned(),
     }
 }

@@ -98,6 +98,34 @@ fn a_patch_applies_however_its_files_are_named() {
 }
 
 #[test]
+fn a_folder_beside_the_kernels_own_is_a_new_one_where_paths_have_no_prefix() {
+    let made =
+        |name: &str| format!("diff --git {name} {name}\n--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+x\n");
+    let changed = |old: &str, name: &str| format!("--- {old}\n+++ {name}\n@@ -1 +1,2 @@\n a\n+b\n");
+    let table = "arch/x86/entry/syscalls/syscall_64.tbl";
+    for (diff, places) in [
+        (changed(table, table) + &made("mine/mine.c"), ["mine/mine.c", table]),
+        (
+            made("mine/kernel/x.c") + &changed("Makefile", "Makefile") + &changed(table, table),
+            ["Makefile", "mine/kernel/x.c"],
+        ),
+        (made("linux-new/mine/x.c") + &changed("linux-old/mm/x.c", "mm/x.c"), ["mine/x.c", "mm/x.c"]),
+        // With one, it is as it was.
+        (made("new/mine/x.c") + &changed("old/mm/x.c", "new/mm/x.c"), ["mine/x.c", "mm/x.c"]),
+    ] {
+        let mut patched = Patched::default();
+        patched.apply(&diff).unwrap();
+        let paths: Vec<&String> = patched.files.keys().collect();
+        assert!(places.iter().all(|place| paths.iter().any(|path| path == place)), "{paths:?}\n{diff}");
+        let named = as_from_git(&diff);
+        for place in places {
+            assert!(named.contains(&format!("+++ b/{place}\n")), "{place} is not in:\n{named}");
+        }
+        assert!(!named.contains("linux-"), "{named}");
+    }
+}
+
+#[test]
 fn a_name_that_means_something_to_make_is_none() {
     let mut patched = Patched::default();
     patched

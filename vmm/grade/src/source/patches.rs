@@ -2,7 +2,8 @@
 
 use super::diff;
 use crate::{assignment::Assignment, intake::Files};
-use std::collections::BTreeMap;
+use regex::Regex;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// What is wrong with a diff of that form; behind its name.
 pub const CONTEXT: &str = "is no unified diff; make one with `git diff` or `diff -ru`";
@@ -28,6 +29,9 @@ pub struct Handed {
 pub fn prepare(assignment: &Assignment, files: &Files) -> Result<Handed, String> {
     let (kept, notes) = super::tidy(files, &assignment.files);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some(why) = kept.iter().find_map(|(path, bytes)| encoded(path, &text(bytes))) {
+        return Err(why);
+    }
     let is_named = |path: &str| !path.to_ascii_lowercase().ends_with(".txt");
     // A cover letter and a list of commits have a patch's name, and text may quote one.
     let mut all: Vec<(&String, &Vec<u8>)> =
@@ -63,6 +67,21 @@ pub fn prepare(assignment: &Assignment, files: &Files) -> Result<Handed, String>
         Some(missing) => Err(format!("its `series` names {missing}, which is not there")),
         None => Ok(Handed { patches, order, notes }),
     }
+}
+
+/// Why nobody can apply a mail's patch as it is, if its text is encoded.
+pub fn encoded(path: &str, text: &str) -> Option<String> {
+    // RFC 2045, 6.1.
+    static HEADER: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?im)^content-transfer-encoding:\s*(quoted-printable|base64)")
+            .expect("a constant that tests use")
+    });
+    let is_mail = [".mbox", ".eml"].iter().any(|ending| path.to_ascii_lowercase().ends_with(ending));
+    let found = HEADER.captures(text).filter(|_| is_mail)?;
+    let how = found[1].to_ascii_lowercase();
+    Some(format!(
+        "{path} is a mail in which the patch is encoded ({how}); hand in what `git format-patch` wrote"
+    ))
 }
 
 /// The order of patches that a submission has in a file `series`; empty without one.
@@ -121,6 +140,12 @@ mod tests {
                 .contains("called x.patch")
         );
         assert!(prepared(&[("a.c", "int a;")]).unwrap_err().contains("git format-patch"));
+        let mail = format!("From a@b Mon\nSubject: [PATCH] x\nContent-Transfer-Encoding: 8bit\n\n{text}");
+        for name in ["x.mbox", "x.eml"] {
+            assert_eq!(prepared(&[(name, &mail)]).unwrap(), [name]);
+        }
+        let encoded = mail.replace("8bit", "Quoted-Printable");
+        assert!(prepared(&[("x.eml", &encoded)]).unwrap_err().contains("encoded (quoted-printable)"));
         let old = "*** sys.c.orig\n--- sys.c\n***************\n*** 1,2 ****\n";
         assert!(prepared(&[("x.patch", old)]).unwrap_err().contains("x.patch is no unified diff"));
     }

@@ -96,6 +96,9 @@ impl Added {
                 return Err(format!("{path} is not text; hand in source"));
             }
             let text = String::from_utf8_lossy(bytes).into_owned();
+            if let Some(why) = crate::source::patches::encoded(path, &text) {
+                return Err(why);
+            }
             match diff::may_be_diff(path) {
                 true if diff::is_diff(&text) => diffs.push((path, text)),
                 true if diff::is_context(&text) => {

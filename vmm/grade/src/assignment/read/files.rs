@@ -10,10 +10,13 @@ pub fn counted(reader: &mut Reader<'_>, node: Option<&Node>, kind: &Option<Kind>
     file_set(node.map_or_else(|| default(kind), |node| globs(reader, node)), kind)
 }
 
+/// By whichever name a patch comes; mailboxes as well.
+const PATCHES: &[&str] = &["*.patch", "*.diff", "*.txt", "*.mbox", "*.eml"];
+
 /// The files that count where nothing is said of it.
 fn default(kind: &Option<Kind>) -> Vec<Glob> {
     let names: &[&str] = match kind {
-        Some(Kind::Patch) => &["*.patch", "*.diff", "*.txt"],
+        Some(Kind::Patch) => PATCHES,
         Some(Kind::Kernel) => &[
             "*.c",
             "*.h",
@@ -27,10 +30,11 @@ fn default(kind: &Option<Kind>) -> Vec<Glob> {
             "Kconfig",
             "Kconfig.*",
         ],
-        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile", "*.patch", "*.diff", "*.txt"],
+        Some(Kind::Syscall(..)) => &["*.c", "*.h", "*.tbl", "Makefile"],
         _ => &["*.c", "*.h", "*.S", "*.rs", "*.inc", "*.mk", "Makefile"],
     };
-    names.iter().map(|name| Glob::new(name).expect("a constant that tests use")).collect()
+    let patches = if matches!(kind, Some(Kind::Syscall(..))) { PATCHES } else { &[] };
+    names.iter().chain(patches).map(|name| Glob::new(name).expect("a constant that tests use")).collect()
 }
 
 fn globs(reader: &mut Reader<'_>, node: &Node) -> Vec<Glob> {

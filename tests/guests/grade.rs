@@ -65,6 +65,7 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
     hand_in(&submissions, "twice", "hello.c", HELLO.as_bytes());
     fs::write(submissions.join("twice.zip"), b"PK\x05\x06").unwrap();
     hand_in(&submissions, "version", "hello.v2.c", HELLO.as_bytes());
+    hand_in(&submissions, "dashed", "my-hello.c", HELLO.as_bytes());
     fs::create_dir(submissions.join("empty")).unwrap();
     fs::create_dir(submissions.join("linked")).unwrap();
     symlink("/etc/passwd", submissions.join("linked/hello.c")).unwrap();
@@ -92,6 +93,7 @@ fn whatever_one_student_hands_in_the_others_are_graded() {
     assert!(row(&out, "good").starts_with("good,graded,10,10,0,10"), "{}", ran.text);
     assert!(row(&out, "no license").starts_with("no license,graded,8,10,2,10"), "{}", ran.text);
     assert!(row(&out, "version").starts_with("version,graded,10,10,0,10"), "{}", ran.text);
+    assert!(row(&out, "dashed").starts_with("dashed,graded,10,10,0,10"), "{}", ran.text);
     assert!(row(&out, "silent").starts_with("silent,graded,0,10,0,0"), "{}", ran.text);
     for (student, says) in [
         ("typo", "it does not build"),

@@ -14,7 +14,7 @@ pub const SYSCALL: &str = include_str!("../../../scenarios/syscall.yaml");
 /// Loads a scenario from a folder where its modules exist; errors name the file `scenarios/test.yaml`.
 pub fn try_load(text: &[u8]) -> Result<Scenario, String> {
     let folder = tempfile::tempdir().unwrap();
-    for (module, object) in [("chardev", "chardev"), ("hello", "helloModule")] {
+    for (module, object) in [("chardev", "chardev"), ("hello", "helloModule"), ("dashed", "my-driver")] {
         let module = folder.path().join("modules").join(module);
         std::fs::create_dir_all(&module).unwrap();
         std::fs::write(module.join("Makefile"), format!("obj-m := {object}.o\n")).unwrap();

@@ -109,6 +109,11 @@ pub fn module_path(name: &str) -> String {
     format!("/lib/modules/{name}.ko")
 }
 
+/// Whether two names are one module's: the kernel has `_` where a file's name has `-` (scripts/Makefile.lib, `name-fix`).
+pub fn is_same_module(one: &str, other: &str) -> bool {
+    one.replace('-', "_") == other.replace('-', "_")
+}
+
 /// A module folder or a built module. It exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleSource {

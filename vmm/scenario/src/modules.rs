@@ -1,6 +1,6 @@
 //! Modules and files that a scenario names: they must be there before anything is built.
 
-use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource};
+use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource, is_same_module};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::{Diagnostic, nearest};
@@ -132,7 +132,7 @@ impl Reader<'_> {
         let known: Vec<&str> =
             self.modules.iter().flat_map(|module| &module.names).map(String::as_str).collect();
         let anything = self.modules.iter().any(|module| module.names.is_empty());
-        if anything || known.contains(&&*name) {
+        if anything || known.iter().any(|known| is_same_module(known, &name)) {
             return Some(name);
         }
         let error = Diagnostic::new(&node.span, format!("no module named `{name}` comes of `modules`"))

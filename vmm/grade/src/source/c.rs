@@ -157,8 +157,8 @@ fn words(text: &str, expression: &str, module: &str, left: &mut usize) -> Option
         rest = rest[word.end()..].trim_start();
         match word.as_str() {
             word if word.starts_with('"') => said += word.trim_matches('"'),
-            // Both are the module's own name (include/linux/module.h, scripts/Makefile.lib).
-            "KBUILD_MODNAME" | "THIS_MODULE->name" => said += module,
+            // Both are the module's own name (include/linux/module.h, scripts/Makefile.lib, `name-fix`).
+            "KBUILD_MODNAME" | "THIS_MODULE->name" => said += &module.replace('-', "_"),
             word => {
                 *left = left.checked_sub(1)?;
                 said += &words(text, &meaning(text, word)?, module, left)?;
@@ -271,6 +271,8 @@ mod tests {
         ] {
             assert_eq!((device(text, "mod").as_deref(), major(text).as_deref()), (name, number), "{text}");
         }
+        let own = "register_chrdev(0, KBUILD_MODNAME \"-x\", &f)";
+        assert_eq!(device(own, "my-mod").as_deref(), Some("my_mod-x"), "as the kernel has it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Prepared, c, tidy};
 use crate::{assignment::Assignment, intake::Files};
 use regex::Regex;
+use scenario::model::is_same_module;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
@@ -105,7 +106,8 @@ fn choose<'a>(
     wanted: Option<&str>,
 ) -> Result<&'a Choice, String> {
     if let Some(wanted) = wanted {
-        let named: Vec<&Choice> = choices.iter().filter(|choice| choice.module == wanted).collect();
+        let named: Vec<&Choice> =
+            choices.iter().filter(|choice| is_same_module(&choice.module, wanted)).collect();
         // Of versions in several folders, the one that a makefile names.
         let one = named.iter().find(|choice| told.contains(&choice.main)).or(named.first());
         return one

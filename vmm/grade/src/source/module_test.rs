@@ -139,6 +139,8 @@ fn what_is_no_module_is_told() {
     assert!(prepare(&assignment(""), &utf16, None).unwrap_err().contains("save it as UTF-8"));
     let two = files(&[("a.c", MAIN), ("b.c", OTHER)]);
     assert_eq!(prepare(&assignment(""), &two, Some("b")).unwrap().module, "b");
+    let dashed = files(&[("my-a.c", MAIN), ("b.c", OTHER)]);
+    assert_eq!(prepare(&assignment(""), &dashed, Some("my_a")).unwrap().module, "my-a");
     assert!(
         prepare(&assignment(""), &two, Some("c")).unwrap_err().contains("no module named c in it, but a, b")
     );

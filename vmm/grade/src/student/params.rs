@@ -28,13 +28,17 @@ pub fn of(
     let mut params: Settings =
         assignment.table.get(student).cloned().unwrap_or_default().into_iter().collect();
     for (name, origin) in &assignment.params {
+        // A line of the table may call it as its file is called.
+        if let (Origin::Module, Some(module)) = (origin, params.get_mut(name)) {
+            *module = kernel_name(module);
+        }
         if params.contains_key(name) {
             continue;
         }
         let seed = &assignment.seed;
         let value = match origin {
             Origin::Folder => Some(folder.display().to_string()),
-            Origin::Module => Some(prepared.module.clone()),
+            Origin::Module => Some(kernel_name(&prepared.module)),
             Origin::Device => source::device(&prepared.text, &prepared.module),
             Origin::Major => source::major(&prepared.text),
             Origin::Source(regex) => said(regex, &prepared.text),
@@ -70,6 +74,11 @@ pub fn of(
         }
         None => Ok(params),
     }
+}
+
+/// A module's name as log lines and /sys/module have it (scripts/Makefile.lib, `name-fix`).
+fn kernel_name(module: &str) -> String {
+    module.replace('-', "_")
 }
 
 /// What an expression marks in a source: of its groups the first that took part, since only one of several alternatives does.

@@ -20,7 +20,7 @@ fn given(student: &str, source: &str) -> (Result<Settings, String>, Vec<String>)
     let prepared = Prepared {
         files: BTreeMap::new(),
         root: String::new(),
-        module: "mod".into(),
+        module: "my-mod".into(),
         text: source.into(),
         license_mended: false,
         notes: Vec::new(),
@@ -41,6 +41,22 @@ fn the_table_goes_before_the_source_and_the_source_before_defaults() {
     let params = params.unwrap();
     assert_eq!((&*params["device"], &*params["size"], params.get("note")), ("other", "7", None));
     assert!(notes.len() == 1 && notes[0].contains("`note`"), "{notes:?}");
+}
+
+#[test]
+fn a_module_is_called_as_the_kernel_calls_it() {
+    let (_folder, mut assignment) = assignment();
+    assignment.params.push(("module".to_owned(), Origin::Module));
+    assignment.table.get_mut("eve").unwrap().insert("module".to_owned(), "the-other".to_owned());
+    let prepared = Prepared {
+        module: "my-mod".into(),
+        text: "SIZE 5 register_chrdev(0, \"x\", &f)".into(),
+        ..Prepared::default()
+    };
+    for (student, name) in [("anna", "my_mod"), ("eve", "the_other")] {
+        let params = of(&assignment, student, &prepared, Path::new("/f"), &mut Vec::new()).unwrap();
+        assert_eq!(params["module"], name);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{
-    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, module_path,
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module, module_path,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -144,33 +144,59 @@ pub(crate) fn prepare(
 
 /// Whether there is what the steps call a module. Of some folders that is known once they are built, and of aliases always.
 pub(crate) fn named(scenario: &Scenario, modules: &[GuestModule]) -> Result<(), Abort> {
-    let own = |path: &str| scenario.files.iter().any(|file| file.guest.starts_with(path));
-    let same = |one: &str, other: &str| kernels_name(one) == kernels_name(other);
-    for step in &scenario.steps {
+    let Some((step, name)) = missing(scenario, modules) else { return Ok(()) };
+    let nearest = base::diagnostic::nearest(name, modules.iter().map(|module| &*module.name));
+    let nearest = nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+    let (scenario, line) = (scenario.path.display(), step.line);
+    Err(Abort::input(format!("{scenario}:{line}: no module named `{name}` comes of `modules`{nearest}")))
+}
+
+/// The first step that names a module which is not there, and that name.
+pub(crate) fn missing<'a>(scenario: &'a Scenario, modules: &[GuestModule]) -> Option<(&'a Step, &'a str)> {
+    scenario.steps.iter().find_map(|step| {
         let (name, found) = match &step.action {
-            // By its file's name.
-            Action::Insmod { module: name, .. } | Action::Reload { module: name, .. } => {
-                (name, modules.iter().any(|module| module.name == *name))
-            }
-            Action::Rmmod { module: name } | Action::Modinfo { module: name } => {
-                (name, modules.iter().any(|module| same(&module.name, name)))
+            Action::Insmod { module: name, .. }
+            | Action::Reload { module: name, .. }
+            | Action::Rmmod { module: name }
+            | Action::Modinfo { module: name } => {
+                (name, modules.iter().any(|module| is_same_module(&module.name, name)))
             }
             Action::Modprobe { module: name, .. } => {
-                let is = |module: &GuestModule| same(&module.name, name) || has_alias(&module.bytes, name);
+                let is = |module: &GuestModule| {
+                    is_same_module(&module.name, name) || has_alias(&module.bytes, name)
+                };
                 (name, modules.iter().any(is) || configures_modprobe(scenario))
             }
-            _ => continue,
+            _ => return None,
         };
-        if !found && !own(&module_path(name)) {
-            let nearest = base::diagnostic::nearest(name, modules.iter().map(|module| &*module.name));
-            let nearest = nearest.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
-            let (scenario, line) = (scenario.path.display(), step.line);
-            return Err(Abort::input(format!(
-                "{scenario}:{line}: no module named `{name}` comes of `modules`{nearest}"
-            )));
+        (!found && !brings(scenario, name)).then_some((step, &**name))
+    })
+}
+
+/// Whether a scenario has a module of this name among its files.
+fn brings(scenario: &Scenario, name: &str) -> bool {
+    let path = module_path(name);
+    scenario.files.iter().any(|file| file.guest.starts_with(&path))
+}
+
+/// The scenario with its modules called as their files are, if a step calls one as only the kernel does.
+pub(crate) fn by_file_names(scenario: &Scenario, modules: &[GuestModule]) -> Option<Scenario> {
+    let file = |name: &str| {
+        let is_there = brings(scenario, name) || modules.iter().any(|module| module.name == name);
+        let same = || modules.iter().find(|module| is_same_module(&module.name, name));
+        if is_there { None } else { same().map(|module| module.name.clone()) }
+    };
+    let mut named = scenario.clone();
+    let mut changed = false;
+    for step in &mut named.steps {
+        if let Action::Insmod { module, .. } | Action::Reload { module, .. } = &mut step.action
+            && let Some(name) = file(module)
+        {
+            *module = name;
+            changed = true;
         }
     }
-    Ok(())
+    changed.then_some(named)
 }
 
 /// Whether a module says in its `.modinfo` that it goes by this name too; a `*` there stands for whatever follows.
@@ -227,6 +253,29 @@ fn refuse<'a>(problems: impl Iterator<Item = &'a Problem>) -> Result<(), Abort> 
 mod tests {
     use super::*;
     use scenario::fixture::scenario;
+
+    #[test]
+    fn a_module_may_be_called_as_the_kernel_calls_it() {
+        let loads = |name: &str, files: &str| {
+            let scenario = scenario(&format!(
+                "modules: [../modules/dashed]\n{files}steps:\n- insmod: {name}\n- reload: {name}\n- rmmod: {name}\n"
+            ));
+            let modules = [GuestModule { name: "my-driver".into(), bytes: Vec::new() }];
+            assert!(named(&scenario, &modules).is_ok(), "{name}");
+            let scenario = by_file_names(&scenario, &modules)?;
+            let [Action::Insmod { module: one, .. }, Action::Reload { module: other, .. }] =
+                [&scenario.steps[0].action, &scenario.steps[1].action]
+            else {
+                panic!("{:?}", scenario.steps)
+            };
+            assert_eq!(one, other);
+            Some(one.clone())
+        };
+        assert_eq!(loads("my_driver", "").as_deref(), Some("my-driver"));
+        assert_eq!(loads("my-driver", ""), None);
+        let own = "files: {/lib/modules/my_driver.ko: test.yaml}\n";
+        assert_eq!(loads("my_driver", own), None, "the scenario brings one of this name");
+    }
 
     fn refusal(step: &str) -> Option<String> {
         // Its last line is there so that nothing is taken for a typo when it is loaded.

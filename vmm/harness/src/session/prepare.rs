@@ -108,15 +108,19 @@ pub(crate) fn the_rest(
         // The file is certain in what was looked at: 6.12 and later.
         waits_for_rcu: facts.has("TREE_RCU") && series(&facts.release) >= (6, 12),
     };
+    let lowered = |scenario: &Scenario| {
+        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))
+    };
     // Bad names are found before anything else is built.
-    let steps =
-        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))?;
+    let steps = lowered(scenario)?;
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
     modules::needs(scenario, &facts)?;
     let start = Instant::now();
     let Modules { modules, builds, parameters, preflight } =
         modules::prepare(&scenario.modules, &modules::unwanted(scenario), &kernel, &facts, cache)?;
     modules::named(scenario, &modules)?;
+    let by_files = modules::by_file_names(scenario, &modules);
+    let steps = by_files.as_ref().map_or(Ok(steps), lowered)?;
     let took = took + start.elapsed();
     // Who lets the kernel be patched may have probes put into programs as well.
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;

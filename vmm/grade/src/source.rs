@@ -3,6 +3,7 @@
 
 mod c;
 pub mod diff;
+mod makefile;
 pub mod module;
 pub mod patches;
 mod tidy;

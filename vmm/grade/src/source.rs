@@ -6,10 +6,11 @@ pub mod diff;
 mod makefile;
 pub mod module;
 pub mod patches;
+mod rust;
 mod tidy;
 pub mod tree;
 
-pub use c::{device, is_program, major, strip};
+pub use c::{is_program, major, strip};
 pub use tidy::tidy;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,16 @@ fn only(text: &str, takes: impl Fn(char) -> bool) -> String {
         out.push(if takes(c) { c } else { '_' });
     }
     out
+}
+
+/// The name that a driver registers, as its source says, in C or in Rust. `text` has no comments.
+pub fn device(text: &str, module: &str) -> Option<String> {
+    c::device(text, module).or_else(|| rust::device(text))
+}
+
+/// Without the ending of a file of source that becomes an object.
+pub fn stem(path: &str) -> &str {
+    path.strip_suffix(".c").or_else(|| path.strip_suffix(".rs")).unwrap_or(path)
 }
 
 /// Where the lines of a text begin.

@@ -7,10 +7,11 @@ fn regex(text: &str) -> Regex {
     Regex::new(text).expect("a constant that tests use")
 }
 
-/// Without comments; strings stay, and so do lines.
+/// Without comments, which Rust has from C; strings stay, and so do lines.
 pub fn strip(text: &str) -> String {
+    // A single quote alone begins a lifetime.
     static TOKENS: LazyLock<Regex> =
-        LazyLock::new(|| regex(r#"(?s)"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|/\*.*?\*/|//[^\n]*"#));
+        LazyLock::new(|| regex(r#"(?s)"(?:\\.|[^"\\])*"|'(?:\\.[^'\n]*|[^'\\\n])'|/\*.*?\*/|//[^\n]*"#));
     let blank = |found: &regex::Captures<'_>| match &found[0] {
         comment if comment.starts_with('/') => {
             let lines = comment.matches('\n').count();
@@ -41,7 +42,7 @@ pub fn is_main(text: &str) -> bool {
 /// Whether it is a program, which no kernel builds. `text` has no comments.
 pub fn is_program(text: &str) -> bool {
     static PROGRAM: LazyLock<Regex> =
-        LazyLock::new(|| regex(r"\b(?:int|void)\s+main\s*\(|#\s*include\s*<stdio\.h>"));
+        LazyLock::new(|| regex(r"\b(?:int|void|fn)\s+main\s*\(|#\s*include\s*<stdio\.h>"));
     PROGRAM.is_match(text)
 }
 
@@ -295,6 +296,9 @@ mod tests {
     fn comments_are_no_source() {
         let text = strip("/* MODULE_LICENSE(\"GPL\");\n*/ int a; // module_init(x)\nchar *s = \"/* no */\";");
         assert_eq!(text, " \n int a;  \nchar *s = \"/* no */\";");
+        let text = "fn f<'a>(x: &'a str) -> char { '\\'' } // it's\nlet c = '\"'; /* 'b */ 'c: loop";
+        assert_eq!(strip(text), "fn f<'a>(x: &'a str) -> char { '\\'' }  \nlet c = '\"';   'c: loop");
+        let text = strip("/* MODULE_LICENSE(\"GPL\"); */ // module_init(x)");
         assert!(!has_license(&text) && !is_main(&text));
         assert!(has_license("MODULE_LICENSE (\"GPL\");") && is_main("int init_module (void)"));
         for begins in [

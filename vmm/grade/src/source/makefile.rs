@@ -86,15 +86,14 @@ pub fn told(makefiles: &BTreeMap<String, Makefile>) -> BTreeSet<String> {
     let mut told = BTreeSet::new();
     for (path, makefile) in makefiles {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let below = |object: &str| {
-            if folder.is_empty() { format!("{object}.c") } else { format!("{folder}/{object}.c") }
-        };
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let below = |object: &str| ["c", "rs"].map(|ending| format!("{prefix}{object}.{ending}"));
         for object in &makefile.objects() {
             let parts = makefile.parts(object);
             // With parts, the module's own name is no file's.
             match parts.is_empty() {
-                true => _ = told.insert(below(object)),
-                false => told.extend(parts.into_iter().map(|it| below(it))),
+                true => told.extend(below(object)),
+                false => told.extend(parts.into_iter().flat_map(|it| below(it))),
             }
         }
     }
@@ -143,7 +142,7 @@ pub fn makefile_of<'a>(
     };
     let builds = |folder: &str, makefile: &Makefile| {
         let inside = path.strip_prefix(folder).unwrap_or(path).trim_start_matches('/');
-        makefile.words.contains(&format!("{}.o", inside.trim_end_matches(".c")))
+        makefile.words.contains(&format!("{}.o", super::stem(inside)))
     };
     let mut outer: Vec<&str> = above.filter(|folder| *folder != own).collect();
     outer.sort_by_key(|folder| std::cmp::Reverse(folder.len()));

@@ -3,7 +3,7 @@
 use super::{
     Prepared, c,
     makefile::{MAKEFILES, Makefile, makefile_of, makefiles, told, whole},
-    tidy,
+    rust, tidy,
 };
 use crate::{assignment::Assignment, intake::Files};
 use scenario::model::is_same_module;
@@ -45,7 +45,10 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
                     String::from_utf8_lossy(own).split_whitespace().eq(text.split_whitespace())
                 };
                 if own.is_some_and(|own| !same(&own)) {
-                    notes.push(format!("{prefix}{other} is not used: the assignment's {name} takes its place, and builds {module}.c"));
+                    notes.push(format!(
+                        "{prefix}{other} is not used: the assignment's {name} takes its place, and builds {}",
+                        main.rsplit('/').next().unwrap_or(&main)
+                    ));
                 }
             }
         }
@@ -65,7 +68,7 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
         |path: &str| path == main || !mains.iter().any(|(other, _)| other == path) || told.contains(path);
     let mut sources: Vec<(&String, String)> = kept
         .iter()
-        .filter(|(path, _)| path.starts_with(&prefix) && (path.ends_with(".c") || path.ends_with(".h")))
+        .filter(|(path, _)| path.starts_with(&prefix) && (is_source(path) || path.ends_with(".h")))
         .filter(|(path, _)| counts(path))
         .map(|(path, bytes)| (path, c::strip(&String::from_utf8_lossy(bytes))))
         // A program that tries the module out says nothing of it.
@@ -75,7 +78,9 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     sources.sort_by_key(|(path, _)| **path != main);
     let below: Vec<String> = sources.into_iter().map(|(_, text)| text).collect();
     let text = c::compiled(&below.join("\n"));
-    let license_mended = !c::has_license(&text) && assignment.penalties.license.is_some();
+    // In Rust the compiler wants one.
+    let license_mended =
+        !rust::is_rust(&main) && !c::has_license(&text) && assignment.penalties.license.is_some();
     if license_mended {
         let bytes = kept.entry(main.clone()).or_default();
         bytes.extend(b"\nMODULE_LICENSE(\"GPL\");\n");
@@ -172,9 +177,13 @@ fn lower_case(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
     }
 }
 
+fn is_source(path: &str) -> bool {
+    path.ends_with(".c") || rust::is_rust(path)
+}
+
 /// The files by which modules begin, and their text without comments.
 fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String, String)>, String> {
-    let sources: Vec<(&String, &Vec<u8>)> = kept.iter().filter(|(path, _)| path.ends_with(".c")).collect();
+    let sources: Vec<(&String, &Vec<u8>)> = kept.iter().filter(|(path, _)| is_source(path)).collect();
     if sources.is_empty() {
         let binary = files.files.keys().find(|path| path.ends_with(".ko") || path.ends_with(".o"));
         return Err(match binary {
@@ -182,8 +191,8 @@ fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String,
             None => {
                 let names: Vec<&str> = files.files.keys().take(5).map(String::as_str).collect();
                 match names.is_empty() {
-                    true => "there is no C source in it".to_owned(),
-                    false => format!("there is no C source in it, only {}", names.join(", ")),
+                    true => "there is no source in it, in C or in Rust".to_owned(),
+                    false => format!("there is no source in it, in C or in Rust, only {}", names.join(", ")),
                 }
             }
         });
@@ -201,12 +210,15 @@ fn mains(kept: &BTreeMap<String, Vec<u8>>, files: &Files) -> Result<Vec<(String,
         }
     }
     let text = |(path, bytes): (&String, &Vec<u8>)| (path.clone(), c::strip(&String::from_utf8_lossy(bytes)));
-    let mains: Vec<(String, String)> =
-        sources.iter().map(|it| text(*it)).filter(|(_, it)| c::is_main(it)).collect();
+    let is_main = |(path, text): &(String, String)| match rust::is_rust(path) {
+        true => rust::is_main(text),
+        false => c::is_main(text),
+    };
+    let mains: Vec<(String, String)> = sources.iter().map(|it| text(*it)).filter(is_main).collect();
     if mains.is_empty() {
         let names: Vec<&str> = sources.iter().take(5).map(|(path, _)| path.as_str()).collect();
         return Err(format!(
-            "no file is a module: none of {} has module_init or init_module",
+            "no file is a module: none of {} has module_init or init_module, or in Rust `module!`",
             names.join(", ")
         ));
     }
@@ -226,7 +238,7 @@ fn choices(
         mains.iter().partition(|(path, _)| told.contains(path));
     for (path, _) in first.into_iter().chain(later) {
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-        let stem = file.trim_end_matches(".c").to_owned();
+        let stem = super::stem(file).to_owned();
         let (root, named) = match makefile_of(makefiles, path) {
             Some((root, makefile)) => (root, makefile.objects()),
             None => (folder.to_owned(), Vec::new()),

@@ -77,6 +77,34 @@ fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
 }
 
 #[test]
+fn a_module_may_be_in_rust() {
+    let main = "// module!\nuse kernel::prelude::*;\nmodule! {\n    type: Drv,\n    name: \"drv\",\n    license: \"GPL\",\n}\n\
+                const OPTIONS: MiscDeviceOptions = MiscDeviceOptions { name: c\"mine\" };\n";
+    let alone =
+        prepare(&assignment("penalties: {license: 5}\n"), &files(&[("s/drv.rs", main)]), None).unwrap();
+    assert_eq!((&*alone.root, &*alone.module, alone.license_mended), ("s", "drv", false));
+    assert_eq!(alone.files["s/Kbuild"], b"obj-m := drv.o\n");
+    assert_eq!(crate::source::device(&alone.text, "drv").as_deref(), Some("mine"));
+    let replaced = assignment("teacher: {Makefile: Makefile}\n");
+    let all = [
+        ("drv.rs", main),
+        ("ring.rs", "pub struct Ring;"),
+        ("old.rs", main),
+        ("try.rs", "fn main() {}"),
+        ("Makefile", "obj-m := drv.o\nRUSTFLAGS_drv.o := --cfg x\n"),
+    ];
+    let several = prepare(&replaced, &files(&all), None).unwrap();
+    assert_eq!((&*several.module, &*several.files["Makefile"]), ("drv", &b"obj-m := drv.o\n"[..]));
+    assert!(several.text.contains("Ring") && !several.text.contains("fn main"), "{}", several.text);
+    assert!(
+        several.notes.contains(&"left out: old.rs; the makefile builds drv.rs".to_owned()),
+        "{:?}",
+        several.notes
+    );
+    assert!(several.notes.iter().any(|note| note.ends_with("takes its place, and builds drv.rs")));
+}
+
+#[test]
 fn what_a_program_beside_it_says_is_not_the_modules() {
     let driver = format!("{MAIN}#define DEVICE_NAME \"mydev\"\nregister_chrdev(0, DEVICE_NAME, &fops);\n");
     let client = "#define DEVICE_NAME \"/dev/mydev\"\nint main(void)\n{\n}\n";
@@ -124,7 +152,7 @@ fn stale_objects_and_windows_line_ends_are_taken_out() {
 fn what_is_no_module_is_told() {
     for (all, says) in [
         (&[("a.ko", "\x7fELF")][..], "a.ko is a built module"),
-        (&[("report.pdf", "x")], "no C source in it, only report.pdf"),
+        (&[("report.pdf", "x")], "no source in it, in C or in Rust, only report.pdf"),
         (&[("a.c", "int main() {}")], "none of a.c has module_init"),
         (&[("a.c", "\x7fELF\0")], "a.c is not text: it is a program"),
         (&[("a.c", "/* module_init(x) */")], "none of a.c has module_init"),

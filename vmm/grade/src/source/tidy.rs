@@ -136,8 +136,8 @@ fn numbered(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
         let (folder, name) = path.rsplit_once('/').map_or(("", &*path), |(folder, name)| (folder, name));
         let Some((stem, ending)) = again(name) else { continue };
         let plain = format!("{stem}{ending}");
-        let own = format!("{}.o", name.trim_end_matches(".c"));
-        let is_asked = ending == ".c" && asks(&format!("{stem}.o")) && !asks(&own);
+        let own = format!("{}.o", super::stem(name));
+        let is_asked = [".c", ".rs"].contains(&ending) && asks(&format!("{stem}.o")) && !asks(&own);
         let to = if folder.is_empty() { plain.clone() } else { format!("{folder}/{plain}") };
         if (KNOWN.contains(&&*plain) || is_asked)
             && !kept.contains_key(&to)

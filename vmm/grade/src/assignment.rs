@@ -6,7 +6,7 @@ use crate::points::Points;
 use base::wanted::Wanted;
 use globset::GlobSet;
 use regex::Regex;
-use scenario::Draw;
+use scenario::{Draw, Settings};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -135,6 +135,15 @@ pub enum Award {
 }
 
 impl Award {
+    /// The same, with steps called as they are where the scenario's parameters have these values.
+    pub fn with_values(&self, values: &Settings) -> Self {
+        let mut award = self.clone();
+        if let Self::Parts { steps, .. } = &mut award {
+            steps.iter_mut().for_each(|(name, _)| *name = scenario::with_values(name, values));
+        }
+        award
+    }
+
     /// All of it.
     pub fn points(&self) -> Points {
         match self {

@@ -2,7 +2,7 @@
 
 use crate::{
     again::{Hangs, Patience},
-    assignment::{self, Assignment, Visibility},
+    assignment::{self, Assignment, Award, Visibility},
     record::{self, Failure, Finding, Run, Step, Test},
     score,
     syscall::PLACE,
@@ -92,18 +92,21 @@ impl Runner {
         let scenario = scenario::parameters(&wanted.scenario).and_then(|declared| {
             let own = |name: &str| declared.iter().any(|it| it.name == name);
             let params = subject.params.iter().filter(|(name, _)| own(name));
-            let params = params.map(|(name, value)| (name.clone(), value.clone())).collect();
-            scenario::load_with(&wanted.scenario, &params)
+            let params: Settings = params.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let mut values: Settings =
+                declared.iter().filter_map(|it| Some((it.name.clone(), it.default.clone()?))).collect();
+            values.extend(params.clone());
+            Ok((scenario::load_with(&wanted.scenario, &params)?, wanted.award.with_values(&values)))
         });
-        let scenario = match scenario {
-            Ok(mut scenario) => {
+        let (scenario, award) = match scenario {
+            Ok((mut scenario, award)) => {
                 for step in &mut scenario.steps {
                     step.action.run_as(NOBODY);
                     step.timeout = step.timeout.min(left.max(LEAST));
                 }
                 // Whatever a scenario says of counting: without evidence a grade can be bought.
                 scenario.count = true;
-                Scenario { kernel: subject.kernel.clone(), ..scenario }
+                (Scenario { kernel: subject.kernel.clone(), ..scenario }, award)
             }
             Err(errors) => {
                 test.not_graded = Some(at_home(&errors.to_string(), subject.folder));
@@ -114,7 +117,7 @@ impl Runner {
         short.steps.iter_mut().for_each(|step| step.timeout /= SHORT);
         let mut run = |patience| {
             let scenario = if patience == Patience::Short { &short } else { &scenario };
-            self.once(scenario, wanted, subject)
+            self.once(scenario, &award, subject)
         };
         match hangs.settle(test.of, assignment.unstable, subject.module, &mut run)? {
             Ok((run, other)) => {
@@ -131,7 +134,7 @@ impl Runner {
     fn once(
         &mut self,
         scenario: &Scenario,
-        wanted: &assignment::Test,
+        award: &Award,
         subject: &Subject<'_>,
     ) -> Result<Result<Run, String>, Stopped> {
         let mut why = String::new();
@@ -167,7 +170,7 @@ impl Runner {
                 _ => {
                     let mut run = of(&report, scenario, subject);
                     run.took_ms = millis(started);
-                    run.parts = score::parts(&run, &wanted.award);
+                    run.parts = score::parts(&run, award);
                     run.points = run.parts.iter().map(|part| part.points).sum();
                     return Ok(Ok(run));
                 }

@@ -65,6 +65,21 @@ fn earned(run: &Run, award: &Award) -> String {
 }
 
 #[test]
+fn steps_whose_names_have_a_parameter_have_their_points() {
+    let award = Award::Parts {
+        steps: vec![("read ${n} bytes".to_owned(), points("5")), ("$what".to_owned(), points("3"))],
+        run: Points::NONE,
+    };
+    let values = [("n", "12"), ("what", "seek")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let parts = parts(
+        &run("fail", &[("read 12 bytes", "pass"), ("seek", "fail")]),
+        &award.with_values(&values.into()),
+    );
+    let got: Vec<(&str, Points)> = parts.iter().map(|part| (&*part.name, part.points)).collect();
+    assert_eq!(got, [("read 12 bytes", points("5")), ("seek", Points::NONE)]);
+}
+
+#[test]
 fn a_whole_test_has_its_points_for_a_pass_and_for_nothing_else() {
     let award = Award::Whole(points("10"));
     assert_eq!(earned(&run("pass", &[]), &award), "10");

@@ -43,7 +43,7 @@ pub use model::{
 
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
 pub use draw::Draw;
-pub use params::{Parameter, ParameterKind, Settings};
+pub use params::{Parameter, ParameterKind, Settings, with_values};
 pub use template::{literal, placeholders};
 
 use reader::Reader;

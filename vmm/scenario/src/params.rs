@@ -287,6 +287,13 @@ fn put(node: Node, values: &mut Values<'_>, place: Place) -> Node {
     Node { value, span: node.span }
 }
 
+/// A text of a scenario as it reads with these values, given and defaults.
+pub fn with_values(text: &str, values: &Settings) -> String {
+    let given = |text: &String| Given { text: text.clone(), kind: ParameterKind::Text, used: false };
+    let mut values = values.iter().map(|(name, value)| (name.as_str(), given(value))).collect();
+    filled(text.to_owned(), &mut values, Place::Other).0
+}
+
 /// The text with values, and whether they are nothing but numbers: what a text holds makes it no number. Nothing of a value is a name.
 fn filled(text: String, values: &mut Values<'_>, place: Place) -> (String, bool) {
     let write = |parts: &[(String, Option<&str>)]| match (place, parts) {

@@ -187,3 +187,14 @@ fn scripts_are_the_shells() {
     assert_eq!(given.notes, [""; 0]);
     assert!(format!("{:?}", given.steps[0].action).contains("word=hello"));
 }
+
+#[test]
+fn a_text_is_known_as_it_reads_in_a_scenario() {
+    let text = "params: {n: 5, name: {type: name, default: a.b}}\nsteps:\n- {name: '$name', sleep: 1 s}\n- {name: '${n} of ${name}, ${x}, $n', sleep: 1 s}\n";
+    let scenario = with(text, &[]).unwrap();
+    let values: crate::Settings =
+        [("n", "5"), ("name", "a.b")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for (step, written) in scenario.steps.iter().zip(["$name", "${n} of ${name}, ${x}, $n"]) {
+        assert_eq!(step.name.as_deref(), Some(&*crate::with_values(written, &values)));
+    }
+}

@@ -29,7 +29,7 @@ pub struct Assignment {
     pub teacher: Vec<(String, String)>,
     /// How names of submissions are read.
     pub attempts: Option<Regex>,
-    /// What the scenarios' parameters are, for each submission.
+    /// What the scenarios' parameters are, for each submission, where a test has none of its own.
     pub params: Vec<(String, Origin)>,
     /// Parameters of single students, which go before.
     pub table: BTreeMap<String, BTreeMap<String, String>>,
@@ -110,6 +110,8 @@ pub struct Test {
     pub name: String,
     /// The file.
     pub scenario: PathBuf,
+    /// Parameters of its own, which go before the assignment's and the table's.
+    pub params: Vec<(String, Origin)>,
     /// The files and folders that it brings.
     pub brings: Vec<PathBuf>,
     /// What it is worth.

@@ -148,6 +148,7 @@ fn by_looks(assignment: &Assignment) -> Vec<String> {
             other.visibility == Visibility::Visible
                 && other.name != test.name
                 && other.scenario == test.scenario
+                && format!("{:?}", other.params) == format!("{:?}", test.params)
         });
         if let (Visibility::Hidden | Visibility::AfterDueDate, Some(shown)) = (test.visibility, shown) {
             problems

@@ -7,7 +7,7 @@ fn points(text: &str) -> Points {
 
 fn assignment(tests: &str, check: &str) -> Assignment {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
+    fs::write(folder.path().join("t.yaml"), "params: {n: 1}\nsteps: [{sleep: '${n} s'}]").unwrap();
     fs::create_dir(folder.path().join("reference")).unwrap();
     let path = folder.path().join("a.yaml");
     fs::write(&path, format!("kind: module\ntests:\n{tests}\ncheck: {check}\n")).unwrap();
@@ -74,6 +74,9 @@ fn what_an_assignments_file_shows_is_told_without_a_machine() {
         assert!(problems.contains(says), "`{says}` is not in:\n{problems}");
     }
     assert!(by_looks(&assignment(IO, "{reference: reference}")).is_empty());
+    let hidden = "name: secret, scenario: t.yaml, points: 1, visibility: hidden";
+    let other = format!("{IO}\n  - {{{hidden}, params: {{n: 2}}}}");
+    assert!(by_looks(&assignment(&other, "{reference: reference}")).is_empty(), "its values are not shown");
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn wrong_versions_that_get_all_points_are_named_and_so_are_tests_that_none_fails
 #[test]
 fn wrong_versions_are_made_of_the_largest_file_of_the_reference() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("t.yaml"), "steps: [{sleep: 1 s}]").unwrap();
+    fs::write(folder.path().join("t.yaml"), "params: {n: 1}\nsteps: [{sleep: '${n} s'}]").unwrap();
     fs::create_dir(folder.path().join("reference")).unwrap();
     fs::write(folder.path().join("reference/a.c"), "int f(int a) { if (a < 3) return -EINVAL; return 0; }\n")
         .unwrap();

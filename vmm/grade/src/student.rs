@@ -15,6 +15,7 @@ use crate::{
 };
 use base::{cache::Cache, wanted::Wanted};
 use building::{Nothing, Subjects};
+use params::Values;
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
@@ -181,19 +182,17 @@ impl Common<'_> {
         };
         let Subjects { prepared, folder, kernel, .. } = &subjects;
         let student = &read.entry.student;
-        let mut params = match params::of(self.assignment, student, prepared, folder, &mut record.notes) {
-            Ok(params) => params,
+        let values = match params::of(self.assignment, student, prepared, folder, &mut record.notes) {
+            Ok(values) => values,
             Err(why) => {
                 self.give_back(kernel);
                 return Ok(Err((State::Unusable, why)));
             }
         };
-        let tested = self.tests(&params, &subjects, runner, record);
+        let tested = self.tests(&values, &subjects, runner, record);
         self.give_back(kernel);
         tested?;
-        // Where a submission lay for a while is nobody's concern.
-        params.retain(|_, value| *value != folder.display().to_string());
-        record.params = params;
+        record.params = values.kept(self.assignment, folder);
         record.penalties = score::penalties(
             &self.assignment.penalties,
             &record.build,
@@ -205,7 +204,7 @@ impl Common<'_> {
 
     fn tests(
         &self,
-        params: &Settings,
+        values: &Values,
         subjects: &Subjects,
         runner: &mut Runner,
         record: &mut Record,
@@ -213,11 +212,11 @@ impl Common<'_> {
         let kernel = Wanted::series(&subjects.kernel);
         let (folder, module) = (subjects.stage.path(), &*subjects.prepared.module);
         let own_kernel = self.assignment.kind != Kind::Module;
-        let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
         let mut hangs = Hangs::default();
         runner.another_student();
         let (mut taken, limit) = (Duration::ZERO, self.assignment.limits.run);
-        for test in &self.assignment.tests {
+        for (test, params) in self.assignment.tests.iter().zip(&values.tests) {
+            let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
             let left = limit.saturating_sub(taken);
             let test = runner.test(test, &subject, self.assignment, left, &mut hangs)?;
             // What hosts take to start, or to fail, is no student's time.

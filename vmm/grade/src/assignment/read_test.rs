@@ -79,6 +79,11 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
             load("kind: module\nlimits: {size: big}\ntests: []").unwrap_err(),
             vec!["expected a size like `16 MiB`, a number like `42`"],
         ),
+        (
+            with("  - {scenario: t.yaml, points: 1, params: {devise: x}}"),
+            vec!["its scenario does not have a parameter `devise`", "did you mean `device`", ".yaml:4"],
+        ),
+        (with("  - {scenario: t.yaml, points: 1, params: {n: x}}"), vec!["a mistake in ", "expected a number"]),
         (with("  - {scenario: t.yaml}"), vec!["this test has no points", "points: 10"]),
         (with("  - {scenario: t.yaml, points: 1, run: 1}"), vec!["not both"]),
         (with("  - {scenario: t.yaml, steps: {frist: 1}}"), vec!["no step", "`frist`", "did you mean `first`"]),
@@ -105,6 +110,8 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
     }
     let right = "kind: module\nparams: {device: x, folder: {from: folder}, module: {from: module}}\ntests: [{scenario: right.yaml, points: 5}]";
     assert!(load(right).is_ok(), "{:?}", load(right));
+    let own = "kind: module\ntests: [{scenario: t.yaml, points: 5, params: {device: x}}]";
+    assert!(load(own).is_ok(), "{:?}", load(own));
     assert!(Assignment::load(Path::new("/")).unwrap_err().to_string().contains("this is a folder"));
 }
 

@@ -9,7 +9,32 @@ use regex::Regex;
 use scenario::{Parameter, ParameterKind, Settings};
 use std::path::Path;
 
-/// What the assignment's table says, and what it says that the source tells. Of what neither tells there is a note.
+/// Values of parameters.
+#[derive(Debug)]
+pub struct Values {
+    /// Of those that all tests share.
+    pub shared: Settings,
+    /// Of all, for each test in the assignment's order.
+    pub tests: Vec<Settings>,
+}
+
+impl Values {
+    /// What a record keeps. What a test alone has goes by its name, too; what is the same for everybody tells nothing of a student, nor does
+    /// where a submission lay for a while.
+    pub fn kept(mut self, assignment: &Assignment, folder: &Path) -> Settings {
+        for (test, values) in assignment.tests.iter().zip(self.tests) {
+            let own = test.params.iter().filter(|(_, origin)| !matches!(origin, Origin::Fixed(_)));
+            let own =
+                own.filter_map(|(name, _)| Some((in_test(name, &test.name), values.get(name)?.clone())));
+            self.shared.extend(own);
+        }
+        self.shared.retain(|_, value| *value != folder.display().to_string());
+        self.shared
+    }
+}
+
+/// What the assignment's table says, and what it says that the source tells; for each test, over that, what it has of its own. Of what
+/// nobody tells there is a note.
 ///
 /// # Errors
 /// For the student: the tests can't look for what the source says, or need what nobody says.
@@ -19,23 +44,16 @@ pub fn of(
     prepared: &Prepared,
     folder: &Path,
     notes: &mut Vec<String>,
-) -> Result<Settings, String> {
-    let declared: Vec<Parameter> = assignment
+) -> Result<Values, String> {
+    let declared: Vec<Vec<Parameter>> = assignment
         .tests
         .iter()
-        .flat_map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
+        .map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
         .collect();
-    let mut params: Settings =
-        assignment.table.get(student).cloned().unwrap_or_default().into_iter().collect();
-    for (name, origin) in &assignment.params {
-        // A line of the table may call it as its file is called.
-        if let (Origin::Module, Some(module)) = (origin, params.get_mut(name)) {
-            *module = kernel_name(module);
-        }
-        if params.contains_key(name) {
-            continue;
-        }
-        let seed = &assignment.seed;
+    let all = declared.concat();
+    let seed = &assignment.seed;
+    // `drawn` is the name by which a value is drawn.
+    let mut value = |name: &str, origin: &Origin, drawn: &str, declared: &[Parameter]| {
         let value = match origin {
             Origin::Folder => Some(folder.display().to_string()),
             Origin::Module => Some(kernel_name(&prepared.module)),
@@ -43,37 +61,64 @@ pub fn of(
             Origin::Major => source::major(&prepared.text),
             Origin::Source(regex) => said(regex, &prepared.text),
             Origin::Fixed(value) => Some(value.clone()),
-            Origin::Draw(draw) => Some(draw.value(seed, student, name)),
+            Origin::Draw(draw) => Some(draw.value(seed, student, drawn)),
         };
         let Some(value) = value else {
             notes.push(format!(
                 "the source does not tell its `{name}`: the tests take their own, if they have one"
             ));
-            continue;
+            return Ok(None);
         };
-        if let Some(expected) = refused(origin, name, &value, &declared) {
+        if let Some(expected) = refused(origin, name, &value, declared) {
             let value = escape(&value);
             return Err(format!(
                 "the source has `{value}` as its `{name}`, and the tests can look only for {expected}"
             ));
         }
-        params.insert(name.clone(), value);
+        Ok(Some(value))
+    };
+    let mut shared: Settings =
+        assignment.table.get(student).cloned().unwrap_or_default().into_iter().collect();
+    for (name, origin) in &assignment.params {
+        // A line of the table may call it as its file is called.
+        if let (Origin::Module, Some(module)) = (origin, shared.get_mut(name)) {
+            *module = kernel_name(module);
+        }
+        if !shared.contains_key(name)
+            && let Some(value) = value(name, origin, name, &all)?
+        {
+            shared.insert(name.clone(), value);
+        }
     }
     // What a scenario would draw at each run: here it stays the same for a student.
-    for Parameter { name, draw, .. } in &declared {
-        if let Some(draw) = draw.filter(|_| !params.contains_key(name)) {
-            params.insert(name.clone(), draw.value(&assignment.seed, student, name));
+    for Parameter { name, draw, .. } in &all {
+        if let Some(draw) = draw.filter(|_| !shared.contains_key(name)) {
+            shared.insert(name.clone(), draw.value(seed, student, name));
         }
     }
-    // What nobody tells may have a default in each scenario that asks for it.
-    let open = declared.iter().find(|it| it.default.is_none() && !params.contains_key(&it.name));
-    match open {
-        Some(Parameter { name, about, .. }) => {
+    let mut tests = Vec::new();
+    for (test, declared) in assignment.tests.iter().zip(&declared) {
+        let mut values = shared.clone();
+        for (name, origin) in &test.params {
+            let own = value(name, origin, &in_test(name, &test.name), declared)?;
+            values.extend(own.map(|value| (name.clone(), value)));
+        }
+        // What nobody tells may have a default in each scenario that asks for it.
+        let open = declared.iter().find(|it| it.default.is_none() && !values.contains_key(&it.name));
+        if let Some(Parameter { name, about, .. }) = open {
             let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
-            Err(format!("the source does not tell its `{name}`{about}; the assignment's table can say it"))
+            return Err(format!(
+                "the source does not tell its `{name}`{about}; the assignment's table can say it"
+            ));
         }
-        None => Ok(params),
+        tests.push(values);
     }
+    Ok(Values { shared, tests })
+}
+
+/// A parameter that a test has of its own.
+fn in_test(name: &str, test: &str) -> String {
+    format!("{name} of {test}")
 }
 
 /// A module's name as log lines and /sys/module have it (scripts/Makefile.lib, `name-fix`).

@@ -16,6 +16,7 @@ fn assignment() -> (TempDir, Assignment) {
     (folder, assignment)
 }
 
+/// Of its only test.
 fn given(student: &str, source: &str) -> (Result<Settings, String>, Vec<String>) {
     let prepared = Prepared {
         files: BTreeMap::new(),
@@ -27,7 +28,8 @@ fn given(student: &str, source: &str) -> (Result<Settings, String>, Vec<String>)
     };
     let (_folder, assignment) = assignment();
     let mut notes = Vec::new();
-    (of(&assignment, student, &prepared, Path::new("/f"), &mut notes), notes)
+    let values = of(&assignment, student, &prepared, Path::new("/f"), &mut notes);
+    (values.map(|mut values| values.tests.remove(0)), notes)
 }
 
 #[test]
@@ -54,8 +56,8 @@ fn a_module_is_called_as_the_kernel_calls_it() {
         ..Prepared::default()
     };
     for (student, name) in [("anna", "my_mod"), ("eve", "the_other")] {
-        let params = of(&assignment, student, &prepared, Path::new("/f"), &mut Vec::new()).unwrap();
-        assert_eq!(params["module"], name);
+        let values = of(&assignment, student, &prepared, Path::new("/f"), &mut Vec::new()).unwrap();
+        assert_eq!(values.shared["module"], name);
     }
 }
 
@@ -86,4 +88,28 @@ fn of_alternatives_the_one_that_the_source_has_is_taken() {
     {
         assert_eq!(said(&regex, source).as_deref(), value, "{source}");
     }
+}
+
+#[test]
+fn a_scenario_is_tested_with_other_values_by_a_test_of_its_own() {
+    let (folder, _) = assignment();
+    let path = folder.path().join("a.yaml");
+    let text = "kind: module\ntable: table.csv\nparams: {device: {from: device}, size: 3, note: {draw: text, length: 9}}\ntests:\n\
+                - {scenario: t.yaml, points: 1}\n\
+                - {name: other, scenario: t.yaml, points: 1, params: {size: 0, note: {draw: text, length: 9}}}\n";
+    fs::write(&path, text).unwrap();
+    let assignment = Assignment::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    let prepared = Prepared { text: "register_chrdev(0, \"x\", &f)".into(), ..Prepared::default() };
+    let of = |student: &str| of(&assignment, student, &prepared, Path::new("/f"), &mut Vec::new()).unwrap();
+    for (student, size, device) in [("anna", "3", "x"), ("eve", "7", "other")] {
+        let values = of(student);
+        let [first, second] = &values.tests[..] else { panic!("{values:?}") };
+        assert_eq!((&*first["size"], &*second["size"]), (size, "0"), "a table goes not before a test's own");
+        assert_eq!((&*first["device"], &*second["device"]), (device, device));
+        assert_ne!(first["note"], second["note"], "drawn for each");
+        let drawn = second["note"].clone();
+        let kept = values.kept(&assignment, Path::new("/f"));
+        assert_eq!((&kept["note of other"], kept.get("size of other")), (&drawn, None));
+    }
+    assert_eq!(of("anna").tests, of("anna").tests);
 }

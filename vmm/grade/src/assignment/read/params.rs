@@ -58,12 +58,17 @@ pub fn columns(
 
 /// Tells of those that no scenario has: their values would reach nobody.
 pub fn unused(reader: &mut Reader<'_>, node: &Node, tests: &[Test]) {
-    let Some(known) = known(tests) else { return };
+    let Some(known) = known(tests).filter(|_| !tests.is_empty()) else { return };
+    unknown(reader, node, &known, "no scenario of the tests has");
+}
+
+/// Tells of those that are not `known`; `who` has none of the name.
+pub fn unknown(reader: &mut Reader<'_>, node: &Node, known: &[Parameter], who: &str) {
     let Value::Map(fields) = &node.value else { return };
     let names = fields.iter().filter_map(|(key, _)| Some((key.text()?, &key.span)));
     for (name, span) in names {
-        if !tests.is_empty() && !known.iter().any(|known| known.name == name) {
-            let why = format!("no scenario of the tests has a parameter `{name}`");
+        if !known.iter().any(|known| known.name == name) {
+            let why = format!("{who} a parameter `{name}`");
             let near = known.iter().map(|known| &*known.name);
             reader.error::<()>(Diagnostic::new(span, why).nearest(name, near));
         }

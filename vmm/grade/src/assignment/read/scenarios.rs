@@ -1,6 +1,6 @@
 //! Tests: the scenarios, and what they are worth.
 
-use super::{existing, points};
+use super::{existing, params::unknown, points};
 use crate::{
     assignment::{Award, Origin, Test, Visibility},
     points::Points,
@@ -31,7 +31,7 @@ pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) 
 }
 
 fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Option<Test> {
-    const KNOWN: &[&str] = &["name", "scenario", "points", "steps", "run", "visibility", "hint"];
+    const KNOWN: &[&str] = &["name", "scenario", "params", "points", "steps", "run", "visibility", "hint"];
     const SEEN: &[(&str, Visibility)] = &[
         ("visible", Visibility::Visible),
         ("after-due-date", Visibility::AfterDueDate),
@@ -46,10 +46,18 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
     };
     let visibility = fields.take("visibility").and_then(|node| reader.choice(node, "who sees it", SEEN));
     let hint = fields.take("hint").and_then(|node| reader.text(node, "what to tell who fails it"));
+    let of_params = fields.take("params");
+    let own = of_params.map(|node| super::params(reader, node)).unwrap_or_default();
     let (whole, steps, run) = (fields.take("points"), fields.take("steps"), fields.take("run"));
     fields.end(reader, KNOWN);
     let (steps_of, brings) = match (&path, scenario) {
-        (Some(path), Some(node)) => step_names(reader, path, node, params),
+        (Some(path), Some(node)) => {
+            if let (Some(of_params), Ok(declared)) = (of_params, scenario::parameters(path)) {
+                unknown(reader, of_params, &declared, "its scenario does not have");
+            }
+            let general = params.iter().filter(|(name, _)| !own.iter().any(|(other, _)| other == name));
+            step_names(reader, path, node, &own.iter().chain(general).cloned().collect::<Vec<_>>())
+        }
         _ => None,
     }
     .unzip();
@@ -82,7 +90,7 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
         }
     };
     let visibility = visibility.unwrap_or(Visibility::Visible);
-    Some(Test { name: name?, scenario: path?, brings, award, visibility, hint })
+    Some(Test { name: name?, scenario: path?, params: own, brings, award, visibility, hint })
 }
 
 /// The names of a scenario's steps, and the files that it brings. Its own mistakes are shown where it is named; that its parameters

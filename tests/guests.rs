@@ -20,6 +20,7 @@ mod guests {
     mod grade;
     mod grade_folder;
     mod grade_kernels;
+    mod grade_modules;
     mod hostile;
     mod intel;
     mod interrupt;

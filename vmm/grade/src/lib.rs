@@ -23,6 +23,7 @@ mod record;
 mod run;
 mod score;
 mod source;
+mod stand_in;
 mod store;
 mod student;
 mod syscall;

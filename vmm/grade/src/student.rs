@@ -10,7 +10,7 @@ use crate::{
     points::Points,
     record::{Build, Made, Record, State, Test},
     run::{self, Runner, Stopped, Subject, millis},
-    score,
+    score, stand_in,
     syscall::Base,
 };
 use base::{cache::Cache, wanted::Wanted};
@@ -189,6 +189,10 @@ impl Common<'_> {
                 return Ok(Err((State::Unusable, why)));
             }
         };
+        if let Some(why) = self.misnamed(&values, &subjects) {
+            self.give_back(kernel);
+            return Ok(Err((State::Unusable, why)));
+        }
         let tested = self.tests(&values, &subjects, runner, record);
         self.give_back(kernel);
         tested?;
@@ -200,6 +204,21 @@ impl Common<'_> {
             &record.tests,
         );
         Ok(Ok(()))
+    }
+
+    /// Why the tests find no module of the name that they load, if what was handed in has another one.
+    fn misnamed(&self, values: &Values, subjects: &Subjects) -> Option<String> {
+        if self.assignment.kind != Kind::Module {
+            return None;
+        }
+        let missing = self.assignment.tests.iter().zip(&values.tests).find_map(|(test, values)| {
+            let scenario = stand_in::load(&test.scenario, values, &subjects.folder).ok()?;
+            scenario.modules.iter().find(|module| module.path == subjects.folder)?;
+            // What can't be built here is told of the run.
+            harness::module::missing(&scenario, &subjects.kernel).ok()?
+        })?;
+        let module = &subjects.prepared.module;
+        Some(called_otherwise(module, &missing))
     }
 
     fn tests(
@@ -235,5 +254,24 @@ impl Common<'_> {
     }
 }
 
+/// What to do with a module that has to be called otherwise.
+fn called_otherwise(module: &str, wanted: &str) -> String {
+    format!(
+        "your module is called `{module}`, and it has to be `{wanted}`, by which the tests load it: call its file {wanted}.c, or say \
+         `obj-m := {wanted}.o` and `{wanted}-y := {module}.o` in your Makefile"
+    )
+}
+
 /// The points are known, or they are not, and why.
 type Outcome = Result<(), (State, String)>;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn who_called_a_module_otherwise_is_told_how_to_call_it() {
+        let why = super::called_otherwise("mine", "chardev");
+        for says in ["`mine`", "`chardev`", "chardev.c", "`obj-m := chardev.o`", "`chardev-y := mine.o`"] {
+            assert!(why.contains(says), "{why}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use judge::Build;
 pub use kernel::diagnose::count_of_warnings;
 use module::preflight::Facts;
 use plan::image::GuestModule;
-use scenario::model::{ModuleKind, ModuleSource};
+use scenario::model::{ModuleKind, ModuleSource, Scenario};
 use std::{
     collections::BTreeSet,
     fs,
@@ -50,6 +50,15 @@ pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
 pub fn warnings(folder: &Path, kernel: &str) -> Result<Vec<String>, Abort> {
     let (_, built) = gather(vec![source(folder, ModuleKind::Folder)], Some(kernel))?;
     Ok(built.builds.into_iter().flat_map(|build| build.warnings).collect())
+}
+
+/// The name of a module that a scenario's steps want and that does not come of its `modules`, which are built if they are not yet.
+///
+/// # Errors
+/// As [`build`].
+pub fn missing(scenario: &Scenario, kernel: &str) -> Result<Option<String>, Abort> {
+    let (_, built) = gather(scenario.modules.clone(), Some(kernel))?;
+    Ok(session::missing_module(scenario, &built.modules).map(|(_, name)| name.to_owned()))
 }
 
 fn source(path: &Path, kind: ModuleKind) -> ModuleSource {

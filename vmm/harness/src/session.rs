@@ -7,7 +7,9 @@ mod modules;
 mod prepare;
 mod warm;
 
-pub(crate) use modules::{Modules, look as look_at_modules, prepare as prepare_modules};
+pub(crate) use modules::{
+    Modules, look as look_at_modules, missing as missing_module, prepare as prepare_modules,
+};
 use prepare::{Built, built};
 pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest, wanted};
 pub use warm::Starts;

@@ -10,6 +10,8 @@ fn load(text: &str) -> Result<Assignment, String> {
     let typo = "params: {device: , folder: , module: {type: name}}\nmodules: [$folder]\nsteps:\n  - insmod: $modul\n";
     fs::write(folder.path().join("typo.yaml"), typo).unwrap();
     fs::write(folder.path().join("right.yaml"), typo.replace("$modul\n", "$module\n")).unwrap();
+    let fixed = typo.replace(", module: {type: name}", "").replace("$modul\n", "chardev\n");
+    fs::write(folder.path().join("fixed.yaml"), fixed).unwrap();
     fs::write(folder.path().join("table.csv"), "student,device,mdule\ns1,x,y\n").unwrap();
     let path = folder.path().join("assignment.yaml");
     fs::write(&path, text).unwrap();
@@ -110,6 +112,13 @@ fn mistakes_are_shown_with_their_line_and_the_right_name() {
     }
     let right = "kind: module\nparams: {device: x, folder: {from: folder}, module: {from: module}}\ntests: [{scenario: right.yaml, points: 5}]";
     assert!(load(right).is_ok(), "{:?}", load(right));
+    // What a student's module has to be called.
+    for (module, scenario) in [(", module: chardev", "right.yaml"), ("", "fixed.yaml")] {
+        let loaded = load(&format!(
+            "kind: module\nparams: {{folder: {{from: folder}}, device: x{module}}}\ntests: [{{scenario: {scenario}, points: 5}}]"
+        ));
+        assert!(loaded.is_ok(), "{loaded:?}");
+    }
     let own = "kind: module\ntests: [{scenario: t.yaml, points: 5, params: {device: x}}]";
     assert!(load(own).is_ok(), "{:?}", load(own));
     assert!(Assignment::load(Path::new("/")).unwrap_err().to_string().contains("this is a folder"));

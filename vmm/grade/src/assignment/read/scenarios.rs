@@ -4,10 +4,11 @@ use super::{existing, params::unknown, points};
 use crate::{
     assignment::{Award, Origin, Test, Visibility},
     points::Points,
+    stand_in::StandIn,
 };
 use base::diagnostic::{Diagnostic, Diagnostics, Source};
 use scenario::{
-    Parameter, ParameterKind, Settings,
+    Parameter,
     node::{self, Node, Value},
     reader::Reader,
 };
@@ -140,38 +141,13 @@ fn brought(
     params: &[(String, Origin)],
     declared: &[Parameter],
 ) -> Vec<PathBuf> {
-    const MODULE: &str = "module";
-    // A student's folder, as far as a scenario looks at it.
-    let folder = tempfile::tempdir().ok();
-    let folder = folder.as_ref().filter(|folder| {
-        let makefile = format!("obj-m := {MODULE}.o\n");
-        fs::write(folder.path().join("Makefile"), makefile).is_ok()
-            && fs::write(folder.path().join(format!("{MODULE}.c")), "").is_ok()
-    });
-    let Some(folder) = folder else { return Vec::new() };
-    let mut values = Settings::new();
-    for Parameter { name, kind, default, .. } in declared {
-        let some = || match kind {
-            ParameterKind::Int => "1",
-            ParameterKind::Path => "/dev/module",
-            ParameterKind::Name | ParameterKind::Text => MODULE,
-        };
-        let value = match params.iter().find(|(other, _)| other == name).map(|(_, origin)| origin) {
-            Some(Origin::Folder) => folder.path().display().to_string(),
-            Some(Origin::Module) => MODULE.to_owned(),
-            Some(Origin::Fixed(value)) => value.clone(),
-            Some(Origin::Draw(draw)) => draw.value("", "", name),
-            Some(Origin::Device | Origin::Major | Origin::Source(_)) | None => {
-                default.clone().unwrap_or_else(|| some().to_owned())
-            }
-        };
-        values.insert(name.clone(), value);
-    }
+    let Ok(stand_in) = StandIn::new() else { return Vec::new() };
+    let values = stand_in.values(declared, params, None);
     match scenario::load_with(path, &values) {
         Ok(scenario) => {
             let files = scenario.files.into_iter().map(|file| file.host);
             let all = files.chain(scenario.modules.into_iter().map(|module| module.path));
-            all.filter(|path| !path.starts_with(folder.path())).collect()
+            all.filter(|path| !stand_in.has(path)).collect()
         }
         Err(errors) => {
             in_it(reader, path, node, &errors);

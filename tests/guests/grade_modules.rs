@@ -1,0 +1,48 @@
+//! `vmm grade`: modules whose names an assignment says, several of them, and the teacher's own beside a student's.
+
+use super::grade::{HELLO, grade, hand_in, row, words};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// An assignment with one scenario, in a folder of its own.
+fn assignment(folder: &Path, more: &str, modules: &str, steps: &str) -> PathBuf {
+    let scenario = format!(
+        "params: {{folder: , module: {{type: name, default: hello}}}}\nmodules: [{modules}]\nsteps:\n{steps}"
+    );
+    fs::write(folder.join("loads.yaml"), scenario).unwrap();
+    let path = folder.join("assignment.yaml");
+    let text = format!(
+        "kind: module\nparams: {{folder: {{from: folder}}{more}}}\ntests:\n  - {{name: loads, scenario: loads.yaml, points: 10}}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn whose_module_is_called_otherwise_than_the_tests_load_it_is_told() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "right", "hello.c", HELLO.as_bytes());
+    hand_in(&submissions, "named", "main.c", HELLO.as_bytes());
+    hand_in(&submissions, "named", "Makefile", b"obj-m := hello.o\nhello-y := main.o\n");
+    hand_in(&submissions, "other", "mine.c", HELLO.as_bytes());
+    // Which name this is only make knows.
+    hand_in(&submissions, "shell", "mine.c", HELLO.as_bytes());
+    hand_in(&submissions, "shell", "Makefile", b"obj-m := $(shell echo mine).o\n");
+    let steps = "- insmod: $module\n  expect: {returns: 0, log: 'hello, world'}\n- rmmod: $module\n";
+    for more in ["", ", module: hello"] {
+        let path = assignment(folder.path(), more, "$folder", steps);
+        let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+        assert_eq!(ran.code, Some(0), "{}", ran.text);
+        for student in ["right", "named"] {
+            assert!(row(&out, student).starts_with(&format!("{student},graded,10")), "{}", ran.text);
+        }
+        for student in ["other", "shell"] {
+            let row = row(&out, student);
+            assert!(row.contains(",unusable,0,10,") && row.contains("`hello`"), "{row}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A folder in a student's place: a scenario is looked at before there is one, and which modules come of it only building tells.
+
+use crate::assignment::Origin;
+use base::{diagnostic::Diagnostics, text::plain};
+use scenario::{Parameter, ParameterKind, Scenario, Settings};
+use std::{collections::BTreeMap, fs, io, path::Path};
+use tempfile::TempDir;
+
+/// The module's name, where scenarios take it from a student.
+const MODULE: &str = "module_of_a_student";
+
+/// Such a folder; dropped, it is gone.
+pub struct StandIn(TempDir);
+
+impl StandIn {
+    /// One whose makefile may make anything.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn new() -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("Makefile"), "obj-m := $(ANY).o\n")?;
+        Ok(Self(folder))
+    }
+
+    /// Values with which a scenario can be read before a student's are known. `row` is what a table says.
+    pub fn values(
+        &self,
+        declared: &[Parameter],
+        origins: &[(String, Origin)],
+        row: Option<&BTreeMap<String, String>>,
+    ) -> Settings {
+        let value = |Parameter { name, kind, default, draw, .. }: &Parameter| {
+            let some = || match kind {
+                ParameterKind::Int => "1",
+                ParameterKind::Path => "/dev/module",
+                ParameterKind::Name | ParameterKind::Text => MODULE,
+            };
+            let told = || row.and_then(|row| row.get(name)).cloned();
+            let drawn = || draw.map(|draw| draw.value("", "", name));
+            match origins.iter().find(|(other, _)| other == name).map(|(_, origin)| origin) {
+                Some(Origin::Folder) => self.0.path().display().to_string(),
+                Some(Origin::Module) => MODULE.to_owned(),
+                Some(Origin::Fixed(value)) => told().unwrap_or_else(|| value.clone()),
+                Some(Origin::Draw(draw)) => told().unwrap_or_else(|| draw.value("", "", name)),
+                Some(Origin::Device | Origin::Major | Origin::Source(_)) | None => {
+                    told().or_else(|| default.clone()).or_else(drawn).unwrap_or_else(|| some().to_owned())
+                }
+            }
+        };
+        declared.iter().map(|parameter| (parameter.name.clone(), value(parameter))).collect()
+    }
+
+    /// Whether a path leads there.
+    pub fn has(&self, path: &Path) -> bool {
+        path.starts_with(self.0.path())
+    }
+}
+
+/// A scenario with a student's values, whatever the modules of the student's folder are called. It names that folder, and can be run once
+/// these are known to be there.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(scenario: &Path, values: &Settings, folder: &Path) -> Result<Scenario, Diagnostics> {
+    let cannot = |error| Diagnostics::file(scenario, format!("can't make a folder: {}", plain(&error)));
+    let stand_in = StandIn::new().map_err(cannot)?;
+    let (real, other) = (folder.display().to_string(), stand_in.0.path().display().to_string());
+    let declared = scenario::parameters(scenario)?;
+    let values = values.iter().filter(|(name, _)| declared.iter().any(|it| it.name == **name));
+    let value = |value: &String| if *value == real { other.clone() } else { value.clone() };
+    let values = values.map(|(name, it)| (name.clone(), value(it))).collect();
+    let mut scenario = scenario::load_with(scenario, &values)?;
+    for module in scenario.modules.iter_mut().filter(|module| stand_in.has(&module.path)) {
+        folder.clone_into(&mut module.path);
+    }
+    Ok(scenario)
+}
+
+#[cfg(test)]
+#[path = "stand_in_test.rs"]
+mod tests;

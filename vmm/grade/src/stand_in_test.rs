@@ -1,0 +1,43 @@
+use super::*;
+use crate::assignment::Assignment;
+
+/// An assignment with these scenarios, beside which lies a module of the teacher's.
+fn assignment(more: &str, scenarios: &[&str]) -> (TempDir, Assignment) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tests = String::new();
+    for (index, text) in scenarios.iter().enumerate() {
+        fs::write(folder.path().join(format!("{index}.yaml")), text).unwrap();
+        tests += &format!("  - {{scenario: {index}.yaml, points: 1}}\n");
+    }
+    fs::create_dir(folder.path().join("api")).unwrap();
+    fs::write(folder.path().join("api/Makefile"), "obj-m := api.o\n").unwrap();
+    fs::write(folder.path().join("table.csv"), "student,module\neve,hers\n").unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, format!("kind: module\n{more}tests:\n{tests}")).unwrap();
+    let assignment = Assignment::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    (folder, assignment)
+}
+
+/// A scenario of a student's module.
+fn scenario(modules: &str, steps: &str) -> String {
+    format!(
+        "params: {{folder: , module: {{type: name, default: chardev}}}}\nmodules: [{modules}]\nsteps:\n{steps}"
+    )
+}
+
+const FOLDER: &str = "params: {folder: {from: folder}}\n";
+
+#[test]
+fn a_scenario_is_read_whatever_the_students_module_is_called() {
+    let (folder, assignment) = assignment(FOLDER, &[&scenario("api, $folder", "- insmod: $module\n")]);
+    let theirs = folder.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("Makefile"), "obj-m := other.o\n").unwrap();
+    let values = [("folder", &*theirs.display().to_string()), ("unknown", "x")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let path = &assignment.tests[0].scenario;
+    let scenario = load(path, &values, &theirs).unwrap_or_else(|errors| panic!("{errors}"));
+    let paths: Vec<&Path> = scenario.modules.iter().map(|module| &*module.path).collect();
+    assert_eq!(paths, [&*folder.path().join("api"), &*theirs]);
+}

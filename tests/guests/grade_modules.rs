@@ -46,3 +46,30 @@ fn whose_module_is_called_otherwise_than_the_tests_load_it_is_told() {
         }
     }
 }
+
+#[test]
+fn a_students_module_uses_what_the_teachers_exports() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    let api = "#include <linux/module.h>\nint api_register(void);\nint api_register(void) { return 0; }\n\
+               EXPORT_SYMBOL_GPL(api_register);\nMODULE_LICENSE(\"GPL\");\n";
+    fs::create_dir(folder.path().join("api")).unwrap();
+    fs::write(folder.path().join("api/api.c"), api).unwrap();
+    fs::write(folder.path().join("api/Makefile"), "obj-m := api.o\n").unwrap();
+    let uses = HELLO
+        .replace("static int __init", "int api_register(void);\nstatic int __init")
+        .replace("return 0;", "return api_register();");
+    hand_in(&submissions, "uses", "hello.c", uses.as_bytes());
+    hand_in(&submissions, "unknown", "hello.c", uses.replace("api_register", "api_unregister").as_bytes());
+    let steps = "- insmod: api\n- insmod: $module\n- rmmod: $module\n- rmmod: api\n";
+    let path = assignment(folder.path(), ", module: {from: module}", "api, $folder", steps);
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "uses").starts_with("uses,graded,10"), "{}", ran.text);
+    assert!(row(&out, "unknown").contains("it does not build"), "{}", ran.text);
+    // What is wrong with the teacher's is nobody else's fault.
+    fs::write(folder.path().join("api/api.c"), "#error x\n").unwrap();
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(3), "{}", ran.text);
+    assert!(row(&out, "uses").contains(",not graded,"), "{}", ran.text);
+}

@@ -14,7 +14,7 @@ use nix::{
 use std::{
     fs, io,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -39,15 +39,16 @@ pub enum Built {
     Infra(String),
 }
 
-/// Builds the module of a folder for a kernel of the cache. `shown` is a folder whose path no student should see.
+/// Builds the modules of folders for a kernel of the cache, each with what those before it export; warnings are the last one's. `shown` is a
+/// folder whose path no student should see.
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub fn module(folder: &Path, kernel: &str, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
+pub fn modules(folders: &[PathBuf], kernel: &str, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
     let mut command = vmm();
-    command.args(["module", "build", "--kernel", kernel]).arg(folder);
+    command.args(["module", "build", "--kernel", kernel]).args(folders);
     command_of(command, limit, shown, &mut || {
-        harness::module::warnings(folder, kernel).map_err(|abort| abort.why)
+        harness::module::warnings(folders, kernel).map_err(|abort| abort.why)
     })
 }
 

@@ -1,9 +1,13 @@
 //! A folder in a student's place: a scenario is looked at before there is one, and which modules come of it only building tells.
 
-use crate::assignment::Origin;
+use crate::assignment::{Assignment, Origin};
 use base::{diagnostic::Diagnostics, text::plain};
-use scenario::{Parameter, ParameterKind, Scenario, Settings};
-use std::{collections::BTreeMap, fs, io, path::Path};
+use scenario::{ModuleKind, Parameter, ParameterKind, Scenario, Settings};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 /// The module's name, where scenarios take it from a student.
@@ -75,6 +79,38 @@ pub fn load(scenario: &Path, values: &Settings, folder: &Path) -> Result<Scenari
         folder.clone_into(&mut module.path);
     }
     Ok(scenario)
+}
+
+/// What the scenarios of an assignment say of a student's folder, before it is looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The folders of modules in front of the student's, whose symbols it may use; each list that there is.
+    pub before: BTreeSet<Vec<PathBuf>>,
+}
+
+impl Asked {
+    /// For this student.
+    pub fn of(assignment: &Assignment, student: &str) -> Self {
+        let mut asked = Self::default();
+        let Ok(stand_in) = StandIn::new() else { return asked };
+        let row = assignment.table.get(student);
+        for test in &assignment.tests {
+            let declared = scenario::parameters(&test.scenario).unwrap_or_default();
+            let mut values = stand_in.values(&declared, &assignment.params, row);
+            let own = declared.iter().filter(|it| test.params.iter().any(|(name, _)| *name == it.name));
+            values.extend(stand_in.values(&own.cloned().collect::<Vec<_>>(), &test.params, None));
+            if let Ok(scenario) = scenario::load_with(&test.scenario, &values) {
+                asked.take(&scenario, &stand_in);
+            }
+        }
+        asked
+    }
+
+    fn take(&mut self, scenario: &Scenario, stand_in: &StandIn) {
+        let Some(own) = scenario.modules.iter().position(|module| stand_in.has(&module.path)) else { return };
+        let before = scenario.modules[..own].iter().filter(|module| module.kind == ModuleKind::Folder);
+        self.before.insert(before.map(|module| module.path.clone()).collect());
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
 use super::*;
-use crate::assignment::Assignment;
 
 /// An assignment with these scenarios, beside which lies a module of the teacher's.
 fn assignment(more: &str, scenarios: &[&str]) -> (TempDir, Assignment) {
@@ -26,6 +25,17 @@ fn scenario(modules: &str, steps: &str) -> String {
 }
 
 const FOLDER: &str = "params: {folder: {from: folder}}\n";
+
+#[test]
+fn folders_in_front_are_the_teachers() {
+    let steps = "- insmod: api\n- insmod: $module\n";
+    let with = scenario("api, $folder", steps);
+    let without = scenario("$folder", "- insmod: $module\n");
+    let behind = scenario("$folder, api", steps);
+    let (folder, assignment) = assignment(FOLDER, &[&with, &without, &with, &behind]);
+    let asked = Asked::of(&assignment, "anna");
+    assert_eq!(asked.before, [vec![], vec![folder.path().join("api")]].into());
+}
 
 #[test]
 fn a_scenario_is_read_whatever_the_students_module_is_called() {

@@ -43,13 +43,14 @@ pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
     Ok(shown(&release, &checked))
 }
 
-/// What the compiler warned of in a folder's modules, which are built if they are not yet; each warning with its lines.
+/// What the compiler warned of in the modules of the last of these folders, which are built if they are not yet; each warning with its lines.
 ///
 /// # Errors
 /// As [`build`].
-pub fn warnings(folder: &Path, kernel: &str) -> Result<Vec<String>, Abort> {
-    let (_, built) = gather(vec![source(folder, ModuleKind::Folder)], Some(kernel))?;
-    Ok(built.builds.into_iter().flat_map(|build| build.warnings).collect())
+pub fn warnings(folders: &[PathBuf], kernel: &str) -> Result<Vec<String>, Abort> {
+    let source = |path: &PathBuf| source(path, ModuleKind::Folder);
+    let (_, mut built) = gather(folders.iter().map(source).collect(), Some(kernel))?;
+    Ok(built.builds.pop().map(|build| build.warnings).unwrap_or_default())
 }
 
 /// The name of a module that a scenario's steps want and that does not come of its `modules`, which are built if they are not yet.

@@ -5,13 +5,14 @@ use crate::{
     assignment::Kind,
     build::{self, Built},
     intake::Files,
-    record::{Record, State},
+    record::{Build, Record, State},
     run::Stopped,
     source::{
         self, Prepared,
         patches::Handed,
         tree::{Changed, Tree},
     },
+    stand_in::Asked,
     syscall::{self, Base},
 };
 use base::{cache::Stage, interrupt, text::plain, wanted::Wanted};
@@ -78,6 +79,7 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
+        let asked = Asked::of(self.assignment, &record.student);
         let prepared = source::module::prepare(self.assignment, files, wanted).map_err(unusable)?;
         record.notes.extend(prepared.notes.iter().cloned());
         write(&prepared, stage.path())?;
@@ -85,8 +87,18 @@ impl Common<'_> {
             true => stage.path().to_owned(),
             false => stage.path().join(&prepared.root),
         };
-        let built = build::module(&folder, &self.kernel, self.assignment.limits.build, stage.path())?;
-        self.taken(built, record)?;
+        let build = |folders: &[PathBuf]| {
+            build::modules(folders, &self.kernel, self.assignment.limits.build, stage.path())
+        };
+        let mut all = Build::default();
+        for teachers in lists(&asked) {
+            if !teachers.is_empty() {
+                teachers_own(build(teachers)?)?;
+            }
+            self.taken(build(&[teachers, std::slice::from_ref(&folder)].concat())?, record)?;
+            add(&mut all, std::mem::take(&mut record.build));
+        }
+        record.build = all;
         Ok(Subjects { prepared, folder, stage, kernel: self.kernel.clone() })
     }
 
@@ -247,6 +259,32 @@ fn series(own: Sources, theirs: Vec<Patch>) -> BTreeMap<String, Vec<u8>> {
     harness::kernel::folder(ours.chain(theirs).collect(), own.recipe)
 }
 
+/// The folders in front of a student's in the tests, a list for each way in which it is built.
+fn lists(asked: &Asked) -> Vec<&[PathBuf]> {
+    let lists: Vec<&[PathBuf]> = asked.before.iter().map(Vec::as_slice).collect();
+    if lists.is_empty() { vec![&[]] } else { lists }
+}
+
+/// What is wrong with a module of the teacher's is nobody else's fault.
+fn teachers_own(built: Built) -> Result<(), Nothing> {
+    match built {
+        Built::Done(_) => Ok(()),
+        Built::Failed(build) | Built::TooLong(build) => {
+            let errors = build.errors.unwrap_or_default();
+            Err(not_graded(format!("a module of the assignment's own does not build: {errors}")))
+        }
+        Built::Infra(why) => Err(not_graded(why)),
+    }
+}
+
+/// Adds what another build of the same said, which is mostly the same.
+fn add(all: &mut Build, build: Build) {
+    let new = build.warnings.into_iter().filter(|warning| !all.warnings.contains(warning));
+    let new: Vec<String> = new.collect();
+    all.warnings.extend(new);
+    all.took_ms += build.took_ms;
+}
+
 fn write(prepared: &Prepared, folder: &Path) -> Result<(), Nothing> {
     for (name, bytes) in &prepared.files {
         let path = folder.join(name);
@@ -283,5 +321,30 @@ mod tests {
         assert_eq!(text("series"), "assignment-series\nhanded-in-series\nhanded-in-recipe.yaml\n");
         assert_eq!((text("assignment-series"), text("handed-in-series")), ("ours", "theirs"));
         assert_eq!(text("recipe.yaml"), "compiler: llvm\n");
+    }
+
+    #[test]
+    fn a_students_module_is_built_behind_the_teachers() {
+        let alone: &[PathBuf] = &[];
+        assert_eq!(lists(&Asked::default()), [alone]);
+        let api = vec![PathBuf::from("../api")];
+        let asked = Asked { before: [vec![], api.clone()].into() };
+        assert_eq!(lists(&asked), [alone, &api]);
+        let build = |errors: Option<&str>, warnings: &[&str]| Build {
+            errors: errors.map(str::to_owned),
+            warnings: warnings.iter().map(|it| (*it).to_owned()).collect(),
+            took_ms: 5,
+        };
+        let mut all = Build::default();
+        add(&mut all, build(None, &["a", "b"]));
+        add(&mut all, build(None, &["b", "c"]));
+        assert_eq!(all, Build { took_ms: 10, ..build(None, &["a", "b", "c"]) });
+        assert!(teachers_own(Built::Done(build(None, &[]))).is_ok());
+        for failed in
+            [Built::Failed(build(Some("api.c:1"), &[])), Built::Infra("no kernel: api.c:1".to_owned())]
+        {
+            let Err(Nothing::Because(state, why)) = teachers_own(failed) else { panic!("it was built") };
+            assert!(state == State::NotGraded && why.contains("api.c:1"), "{why}");
+        }
     }
 }

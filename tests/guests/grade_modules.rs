@@ -48,6 +48,28 @@ fn whose_module_is_called_otherwise_than_the_tests_load_it_is_told() {
 }
 
 #[test]
+fn two_modules_are_graded_of_which_one_uses_the_other() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    let base =
+        HELLO.replace("module_init", "int seven(void) { return 7; }\nEXPORT_SYMBOL_GPL(seven);\nmodule_init");
+    let user = HELLO
+        .replace("static int __init", "int seven(void);\nstatic int __init")
+        .replace("return 0;", "return seven() - 7;");
+    for (name, text) in [("base.c", &*base), ("user.c", &*user), ("Makefile", "obj-m := base.o user.o\n")] {
+        hand_in(&submissions, "both", name, text.as_bytes());
+    }
+    hand_in(&submissions, "one", "base.c", base.as_bytes());
+    let steps =
+        "- insmod: base\n- insmod: user\n- rmmod: base\n  expect: EAGAIN\n- rmmod: user\n- rmmod: base\n";
+    let path = assignment(folder.path(), "", "$folder", steps);
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert!(row(&out, "both").starts_with("both,graded,10"), "{}", ran.text);
+    let one = row(&out, "one");
+    assert!(one.contains(",unusable,") && one.contains("`user` beside `base`"), "{one}");
+}
+
+#[test]
 fn a_students_module_uses_what_the_teachers_exports() {
     let folder = TempDir::new().unwrap();
     let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));

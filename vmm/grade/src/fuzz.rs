@@ -1,6 +1,6 @@
 //! For `tests/fuzz`: what is done with a submission before anything is built.
 
-use crate::{assignment::Assignment, intake::Budget, source, syscall};
+use crate::{assignment::Assignment, intake::Budget, source, stand_in::Asked, syscall};
 
 pub use crate::{intake::Files, syscall::Base};
 
@@ -17,7 +17,9 @@ pub fn intake(name: &str, bytes: Vec<u8>, assignment: &Assignment) -> Result<Fil
 
 /// Makes it buildable, as whatever the assignment asks for; gives what there is to say of it.
 pub fn prepare(assignment: &Assignment, files: &Files, base: &Base) -> Vec<String> {
-    let module = source::module::prepare(assignment, files, None).map(|module| {
+    let modules = ["a", "drv"].map(str::to_owned).into();
+    let asked = Asked { modules, any: true, ..Asked::default() };
+    let module = source::module::prepare(assignment, files, None, &asked).map(|module| {
         let own = [source::device(&module.text, &module.module), source::major(&module.text)];
         [module.notes, own.into_iter().flatten().collect()].concat()
     });

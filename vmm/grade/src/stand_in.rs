@@ -2,7 +2,10 @@
 
 use crate::assignment::{Assignment, Origin};
 use base::{diagnostic::Diagnostics, text::plain};
-use scenario::{ModuleKind, Parameter, ParameterKind, Scenario, Settings};
+use scenario::{
+    ModuleKind, Parameter, ParameterKind, Scenario, Settings,
+    model::{Action, is_same_module},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -84,6 +87,10 @@ pub fn load(scenario: &Path, values: &Settings, folder: &Path) -> Result<Scenari
 /// What the scenarios of an assignment say of a student's folder, before it is looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Asked {
+    /// Modules that the steps name, whatever the student's is called.
+    pub modules: BTreeSet<String>,
+    /// Steps name the student's module by whatever name it has.
+    pub any: bool,
     /// The folders of modules in front of the student's, whose symbols it may use; each list that there is.
     pub before: BTreeSet<Vec<PathBuf>>,
 }
@@ -106,10 +113,34 @@ impl Asked {
         asked
     }
 
+    /// Whether the steps name this module.
+    pub fn has(&self, module: &str) -> bool {
+        self.modules.iter().any(|name| is_same_module(name, module))
+    }
+
     fn take(&mut self, scenario: &Scenario, stand_in: &StandIn) {
         let Some(own) = scenario.modules.iter().position(|module| stand_in.has(&module.path)) else { return };
         let before = scenario.modules[..own].iter().filter(|module| module.kind == ModuleKind::Folder);
         self.before.insert(before.map(|module| module.path.clone()).collect());
+        let others = || scenario.modules.iter().filter(|module| !stand_in.has(&module.path));
+        // Where nobody knows what comes of another folder, it may be what the steps name.
+        let is_others = |name: &str| {
+            others().any(|it| it.names.is_empty() || it.names.iter().any(|other| is_same_module(other, name)))
+        };
+        for step in &scenario.steps {
+            match &step.action {
+                Action::Insmod { module, .. }
+                | Action::Rmmod { module }
+                | Action::Reload { module, .. }
+                | Action::Modprobe { module, .. }
+                | Action::Modinfo { module } => match &**module {
+                    MODULE => self.any = true,
+                    name if is_others(name) => {}
+                    name => _ = self.modules.insert(name.to_owned()),
+                },
+                _ => {}
+            }
+        }
     }
 }
 

@@ -27,6 +27,30 @@ fn scenario(modules: &str, steps: &str) -> String {
 const FOLDER: &str = "params: {folder: {from: folder}}\n";
 
 #[test]
+fn an_assignment_may_say_what_a_module_has_to_be_called() {
+    const MODULE: &str = "- insmod: $module\n- rmmod: $module\n";
+    const FIXED: &str = "params: {folder: {from: folder}, module: drv}\n";
+    const FREE: &str = "params: {folder: {from: folder}, module: {from: module}}\n";
+    const TABLE: &str = "table: table.csv\nparams: {folder: {from: folder}, module: drv}\n";
+    for (more, steps, student, names, any) in [
+        (FOLDER, "- insmod: base\n- insmod: user\n- rmmod: user\n", "anna", &["base", "user"][..], false),
+        (FOLDER, MODULE, "anna", &["chardev"], false),
+        (FIXED, MODULE, "anna", &["drv"], false),
+        (FREE, MODULE, "anna", &[], true),
+        (TABLE, MODULE, "anna", &["drv"], false),
+        (TABLE, MODULE, "eve", &["hers"], false),
+    ] {
+        let (_folder, assignment) = assignment(more, &[&scenario("$folder", steps)]);
+        let asked = Asked::of(&assignment, student);
+        assert_eq!(
+            (asked.modules.iter().map(String::as_str).collect::<Vec<_>>(), asked.any),
+            (names.to_vec(), any),
+            "{more}{steps}"
+        );
+    }
+}
+
+#[test]
 fn folders_in_front_are_the_teachers() {
     let steps = "- insmod: api\n- insmod: $module\n";
     let with = scenario("api, $folder", steps);
@@ -34,6 +58,7 @@ fn folders_in_front_are_the_teachers() {
     let behind = scenario("$folder, api", steps);
     let (folder, assignment) = assignment(FOLDER, &[&with, &without, &with, &behind]);
     let asked = Asked::of(&assignment, "anna");
+    assert_eq!(asked.modules.iter().collect::<Vec<_>>(), ["chardev"]);
     assert_eq!(asked.before, [vec![], vec![folder.path().join("api")]].into());
 }
 

@@ -10,7 +10,8 @@ use crate::{
     points::Points,
     record::{Build, Made, Record, State, Test},
     run::{self, Runner, Stopped, Subject, millis},
-    score, stand_in,
+    score,
+    stand_in::{self, Asked},
     syscall::Base,
 };
 use base::{cache::Cache, wanted::Wanted};
@@ -189,7 +190,7 @@ impl Common<'_> {
                 return Ok(Err((State::Unusable, why)));
             }
         };
-        if let Some(why) = self.misnamed(&values, &subjects) {
+        if let Some(why) = self.misnamed(student, &values, &subjects) {
             self.give_back(kernel);
             return Ok(Err((State::Unusable, why)));
         }
@@ -207,7 +208,7 @@ impl Common<'_> {
     }
 
     /// Why the tests find no module of the name that they load, if what was handed in has another one.
-    fn misnamed(&self, values: &Values, subjects: &Subjects) -> Option<String> {
+    fn misnamed(&self, student: &str, values: &Values, subjects: &Subjects) -> Option<String> {
         if self.assignment.kind != Kind::Module {
             return None;
         }
@@ -218,7 +219,8 @@ impl Common<'_> {
             harness::module::missing(&scenario, &subjects.kernel).ok()?
         })?;
         let module = &subjects.prepared.module;
-        Some(called_otherwise(module, &missing))
+        let asked = Asked::of(self.assignment, student);
+        Some(called_otherwise(module, &missing, asked.has(module)))
     }
 
     fn tests(
@@ -254,12 +256,18 @@ impl Common<'_> {
     }
 }
 
-/// What to do with a module that has to be called otherwise.
-fn called_otherwise(module: &str, wanted: &str) -> String {
-    format!(
-        "your module is called `{module}`, and it has to be `{wanted}`, by which the tests load it: call its file {wanted}.c, or say \
-         `obj-m := {wanted}.o` and `{wanted}-y := {module}.o` in your Makefile"
-    )
+/// What to do where nothing is called as the tests have it; `is_asked`, if they name the student's module, too.
+fn called_otherwise(module: &str, wanted: &str, is_asked: bool) -> String {
+    match is_asked {
+        true => format!(
+            "the tests load a module `{wanted}` beside `{module}`, and nothing that was handed in makes one: say `obj-m += {wanted}.o` in \
+             your Makefile"
+        ),
+        false => format!(
+            "your module is called `{module}`, and it has to be `{wanted}`, by which the tests load it: call its file {wanted}.c, or say \
+             `obj-m := {wanted}.o` and `{wanted}-y := {module}.o` in your Makefile"
+        ),
+    }
 }
 
 /// The points are known, or they are not, and why.
@@ -269,7 +277,9 @@ type Outcome = Result<(), (State, String)>;
 mod tests {
     #[test]
     fn who_called_a_module_otherwise_is_told_how_to_call_it() {
-        let why = super::called_otherwise("mine", "chardev");
+        let why = super::called_otherwise("base", "user", true);
+        assert!(why.contains("a module `user` beside `base`") && why.contains("`obj-m += user.o`"), "{why}");
+        let why = super::called_otherwise("mine", "chardev", false);
         for says in ["`mine`", "`chardev`", "chardev.c", "`obj-m := chardev.o`", "`chardev-y := mine.o`"] {
             assert!(why.contains(says), "{why}");
         }

@@ -5,15 +5,23 @@ use super::{
     makefile::{MAKEFILES, Makefile, makefile_of, makefiles, told, whole},
     rust, tidy,
 };
-use crate::{assignment::Assignment, intake::Files};
+use crate::{assignment::Assignment, intake::Files, stand_in::Asked};
 use scenario::model::is_same_module;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
-/// Finds the module. `wanted` is its name where the assignment's table gives one.
+/// Finds the module, or the modules that the tests name beside it. `wanted` is its name where the assignment's table gives one.
 ///
 /// # Errors
 /// Why nobody can build it, for the student's eyes.
-pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> Result<Prepared, String> {
+pub fn prepare(
+    assignment: &Assignment,
+    files: &Files,
+    wanted: Option<&str>,
+    asked: &Asked,
+) -> Result<Prepared, String> {
     let (mut kept, mut notes) = tidy(files, &assignment.files);
     if kept.keys().any(|path| path == "MAINTAINERS" || path.ends_with("/kernel/sched/core.c")) {
         return Err("this is a whole kernel tree; hand in only the files that you wrote".to_owned());
@@ -23,9 +31,11 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     let makefiles = makefiles(&kept)?;
     let told = told(&makefiles);
     let choices = choices(&makefiles, &mains, &told, !assignment.teacher.is_empty());
-    let Choice { root, module, named, main } = choose(&choices, &mains, &told, wanted)?.clone();
+    let chosen = choose(&choices, &mains, &told, wanted, asked)?;
+    let Choice { root, module, named, main } = chosen[0].clone();
+    let begins = |path: &str| chosen.iter().any(|choice| choice.main == path);
     let others: Vec<&str> =
-        mains.iter().map(|(path, _)| &**path).filter(|path| *path != main && !told.contains(*path)).collect();
+        mains.iter().map(|(path, _)| &**path).filter(|path| !begins(path) && !told.contains(*path)).collect();
     if wanted.is_none() && !others.is_empty() {
         let why = if told.contains(&main) { "the makefile builds" } else { "they are the same as" };
         notes.push(format!("left out: {}; {why} {main}", others.join(", ")));
@@ -60,31 +70,38 @@ pub fn prepare(assignment: &Assignment, files: &Files, wanted: Option<&str>) -> 
     let names_one = of_root.lines().any(|line| line.trim_start().starts_with("obj-m"));
     let named = named || (names_one && Makefile::read(&of_root).objects().is_empty());
     if !named && !MAKEFILES.iter().any(|name| teacher.iter().any(|(other, _)| other == name)) {
-        notes.push(format!("no makefile names a module, so one is taken that says `obj-m := {module}.o`"));
-        kept.insert(format!("{prefix}Kbuild"), format!("obj-m := {module}.o\n").into_bytes());
+        let objects: Vec<String> = chosen.iter().map(|choice| format!("{}.o", choice.module)).collect();
+        let line = format!("obj-m := {}", objects.join(" "));
+        notes.push(format!("no makefile names a module, so one is taken that says `{line}`"));
+        kept.insert(format!("{prefix}Kbuild"), format!("{line}\n").into_bytes());
     }
     // What another module, or another version of this one, says of itself is of no interest.
     let counts =
-        |path: &str| path == main || !mains.iter().any(|(other, _)| other == path) || told.contains(path);
+        |path: &str| begins(path) || !mains.iter().any(|(other, _)| other == path) || told.contains(path);
     let mut sources: Vec<(&String, String)> = kept
         .iter()
         .filter(|(path, _)| path.starts_with(&prefix) && (is_source(path) || path.ends_with(".h")))
         .filter(|(path, _)| counts(path))
         .map(|(path, bytes)| (path, c::strip(&String::from_utf8_lossy(bytes))))
         // A program that tries the module out says nothing of it.
-        .filter(|(path, text)| **path == main || !c::is_program(text))
+        .filter(|(path, text)| begins(path) || !c::is_program(text))
         .collect();
     // What the main file says goes before.
     sources.sort_by_key(|(path, _)| **path != main);
     let below: Vec<String> = sources.into_iter().map(|(_, text)| text).collect();
     let text = c::compiled(&below.join("\n"));
-    // In Rust the compiler wants one.
-    let license_mended =
-        !rust::is_rust(&main) && !c::has_license(&text) && assignment.penalties.license.is_some();
-    if license_mended {
-        let bytes = kept.entry(main.clone()).or_default();
-        bytes.extend(b"\nMODULE_LICENSE(\"GPL\");\n");
+    // Of several modules each needs one. In Rust the compiler wants it.
+    let own = |main: &str| mains.iter().find(|(path, _)| path == main).map_or("", |(_, own)| own);
+    let lacks = |choice: &&&Choice| {
+        let said = if chosen.len() == 1 { &text } else { own(&choice.main) };
+        !rust::is_rust(&choice.main) && !c::has_license(said)
+    };
+    let lacking = chosen.iter().filter(lacks).filter(|_| assignment.penalties.license.is_some());
+    let mut license_mended = false;
+    for Choice { main, .. } in lacking {
+        kept.entry(main.clone()).or_default().extend(b"\nMODULE_LICENSE(\"GPL\");\n");
         notes.push(format!("{main} has no MODULE_LICENSE; MODULE_LICENSE(\"GPL\") is put at its end"));
+        license_mended = true;
     }
     Ok(Prepared { files: kept, root, module, text, license_mended, notes })
 }
@@ -100,26 +117,46 @@ struct Choice {
     main: String,
 }
 
-/// The one that is meant.
+/// The one that is meant, and behind it those of its folder that the tests name as well.
 fn choose<'a>(
     choices: &'a [Choice],
     mains: &[(String, String)],
     told: &BTreeSet<String>,
     wanted: Option<&str>,
-) -> Result<&'a Choice, String> {
+    asked: &Asked,
+) -> Result<Vec<&'a Choice>, String> {
+    let by_makefile: Vec<&Choice> = choices.iter().filter(|choice| told.contains(&choice.main)).collect();
+    let all: Vec<&Choice> =
+        if by_makefile.is_empty() { choices.iter().collect() } else { by_makefile.clone() };
+    let with_asked = |root: &str, one: Option<&'a Choice>| -> Vec<&'a Choice> {
+        let others = all.iter().filter(|it| it.root == root && asked.has(&it.module) && Some(**it) != one);
+        one.into_iter().chain(others.copied()).collect()
+    };
     if let Some(wanted) = wanted {
         let named: Vec<&Choice> =
             choices.iter().filter(|choice| is_same_module(&choice.module, wanted)).collect();
         // Of versions in several folders, the one that a makefile names.
-        let one = named.iter().find(|choice| told.contains(&choice.main)).or(named.first());
+        let one = named.iter().find(|choice| told.contains(&choice.main)).or(named.first()).copied();
         return one
-            .copied()
+            .map(|one| with_asked(&one.root, Some(one)))
             .ok_or_else(|| format!("there is no module named {wanted} in it, but {}", listed(choices)));
     }
-    let by_makefile: Vec<&Choice> = choices.iter().filter(|choice| told.contains(&choice.main)).collect();
+    // The folder with most of those that the tests name; of equals the outer one.
+    let roots = all.iter().map(|it| &*it.root).filter(|root| !with_asked(root, None).is_empty());
+    let root = roots.min_by_key(|root| (Reverse(with_asked(root, None).len()), root.len()));
+    if let Some(root) = root {
+        // They may also load one by whatever name it has.
+        let free: Vec<&Choice> =
+            all.iter().filter(|it| it.root == root && !asked.has(&it.module)).copied().collect();
+        let one = match free[..] {
+            [one] if asked.any && !by_makefile.is_empty() => Some(one),
+            _ => None,
+        };
+        return Ok(with_asked(root, one));
+    }
     match (choices, &by_makefile[..]) {
-        ([one], _) => Ok(one),
-        (_, [one]) => Ok(*one),
+        ([one], _) => Ok(vec![one]),
+        (_, [one]) => Ok(vec![one]),
         (_, []) => {
             let text =
                 |choice: &Choice| mains.iter().find(|(path, _)| *path == choice.main).map(|(_, text)| text);
@@ -127,7 +164,7 @@ fn choose<'a>(
             // A copy of itself beside it, of which the outer one with the shortest name is the first.
             let first = choices.iter().min_by_key(|it| (it.main.matches('/').count(), it.main.len()));
             let paths: Vec<&str> = choices.iter().map(|choice| &*choice.main).collect();
-            first.filter(|_| same).ok_or_else(|| {
+            first.filter(|_| same).map(|first| vec![first]).ok_or_else(|| {
                 format!(
                     "there are several modules in it: {}; no makefile says which is meant (like `obj-m := {}.o`): hand in one, or such a makefile (or the \
                      assignment's table says which)",
@@ -139,7 +176,7 @@ fn choose<'a>(
         (_, several) => {
             let several: Vec<Choice> = several.iter().map(|it| (*it).clone()).collect();
             Err(format!(
-                "there are several modules in it, and makefiles build all of them: {}; hand in one (or the assignment's table says which)",
+                "there are several modules in it, and makefiles build all of them: {}; hand in one (or the assignment's tests or its table say which)",
                 listed(&several)
             ))
         }
@@ -239,13 +276,17 @@ fn choices(
     for (path, _) in first.into_iter().chain(later) {
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = super::stem(file).to_owned();
-        let (root, named) = match makefile_of(makefiles, path) {
-            Some((root, makefile)) => (root, makefile.objects()),
-            None => (folder.to_owned(), Vec::new()),
+        let (root, makefile) = match makefile_of(makefiles, path) {
+            Some((root, makefile)) => (root, Some(makefile)),
+            None => (folder.to_owned(), None),
         };
+        let named = makefile.map(Makefile::objects).unwrap_or_default();
+        let inside = super::stem(path.strip_prefix(&root).unwrap_or(path).trim_start_matches('/')).to_owned();
+        let is_part = |module: &&String| makefile.is_some_and(|it| it.parts(module).contains(&inside));
         // A module of several files has another name than its main file.
         let module = match &named[..] {
             [one] if !replaced => one.clone(),
+            several if !replaced => several.iter().find(is_part).cloned().unwrap_or(stem),
             _ => stem,
         };
         if !choices.iter().any(|other| other.root == root && other.module == module) {

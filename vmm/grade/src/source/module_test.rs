@@ -20,7 +20,7 @@ fn files(all: &[(&str, &str)]) -> Files {
 }
 
 fn prepared(all: &[(&str, &str)]) -> Result<Prepared, String> {
-    prepare(&assignment(""), &files(all), None)
+    prepare(&assignment(""), &files(all), None, &Asked::default())
 }
 
 #[test]
@@ -80,8 +80,13 @@ fn a_module_is_found_at_any_depth_and_named_by_its_makefile_or_its_file() {
 fn a_module_may_be_in_rust() {
     let main = "// module!\nuse kernel::prelude::*;\nmodule! {\n    type: Drv,\n    name: \"drv\",\n    license: \"GPL\",\n}\n\
                 const OPTIONS: MiscDeviceOptions = MiscDeviceOptions { name: c\"mine\" };\n";
-    let alone =
-        prepare(&assignment("penalties: {license: 5}\n"), &files(&[("s/drv.rs", main)]), None).unwrap();
+    let alone = prepare(
+        &assignment("penalties: {license: 5}\n"),
+        &files(&[("s/drv.rs", main)]),
+        None,
+        &Asked::default(),
+    )
+    .unwrap();
     assert_eq!((&*alone.root, &*alone.module, alone.license_mended), ("s", "drv", false));
     assert_eq!(alone.files["s/Kbuild"], b"obj-m := drv.o\n");
     assert_eq!(crate::source::device(&alone.text, "drv").as_deref(), Some("mine"));
@@ -93,7 +98,7 @@ fn a_module_may_be_in_rust() {
         ("try.rs", "fn main() {}"),
         ("Makefile", "obj-m := drv.o\nRUSTFLAGS_drv.o := --cfg x\n"),
     ];
-    let several = prepare(&replaced, &files(&all), None).unwrap();
+    let several = prepare(&replaced, &files(&all), None, &Asked::default()).unwrap();
     assert_eq!((&*several.module, &*several.files["Makefile"]), ("drv", &b"obj-m := drv.o\n"[..]));
     assert!(several.text.contains("Ring") && !several.text.contains("fn main"), "{}", several.text);
     assert!(
@@ -124,7 +129,7 @@ fn the_teachers_makefile_goes_before_the_students() {
         ("s/Kbuild", "obj-m := evil.o\n"),
         ("s/GNUmakefile", "all:\n\tmake -C /x M=. ccflags-y= modules\n"),
     ];
-    let prepared = prepare(&assignment, &files(&all), None).unwrap();
+    let prepared = prepare(&assignment, &files(&all), None, &Asked::default()).unwrap();
     assert_eq!((&*prepared.module, &*prepared.files["s/Makefile"]), ("a", &b"obj-m := a.o\n"[..]));
     assert!(!prepared.files.contains_key("s/Kbuild"), "it would go before the Makefile");
 }
@@ -164,24 +169,32 @@ fn what_is_no_module_is_told() {
     }
     let utf16 =
         Files { files: [("a.c".to_owned(), b"\xff\xfe\0\xd8i\0".to_vec())].into(), notes: Vec::new() };
-    assert!(prepare(&assignment(""), &utf16, None).unwrap_err().contains("save it as UTF-8"));
-    let two = files(&[("a.c", MAIN), ("b.c", OTHER)]);
-    assert_eq!(prepare(&assignment(""), &two, Some("b")).unwrap().module, "b");
-    let dashed = files(&[("my-a.c", MAIN), ("b.c", OTHER)]);
-    assert_eq!(prepare(&assignment(""), &dashed, Some("my_a")).unwrap().module, "my-a");
     assert!(
-        prepare(&assignment(""), &two, Some("c")).unwrap_err().contains("no module named c in it, but a, b")
+        prepare(&assignment(""), &utf16, None, &Asked::default()).unwrap_err().contains("save it as UTF-8")
+    );
+    let two = files(&[("a.c", MAIN), ("b.c", OTHER)]);
+    assert_eq!(prepare(&assignment(""), &two, Some("b"), &Asked::default()).unwrap().module, "b");
+    let dashed = files(&[("my-a.c", MAIN), ("b.c", OTHER)]);
+    assert_eq!(prepare(&assignment(""), &dashed, Some("my_a"), &Asked::default()).unwrap().module, "my-a");
+    assert!(
+        prepare(&assignment(""), &two, Some("c"), &Asked::default())
+            .unwrap_err()
+            .contains("no module named c in it, but a, b")
     );
 }
 
 #[test]
 fn a_missing_licence_is_mended_only_where_the_assignment_says_so() {
     let all = files(&[("a.c", "module_init(a);\n// MODULE_LICENSE(\"GPL\");")]);
-    assert!(!prepare(&assignment(""), &all, None).unwrap().license_mended);
-    let mended = prepare(&assignment("penalties: {license: 5}\n"), &all, None).unwrap();
+    assert!(!prepare(&assignment(""), &all, None, &Asked::default()).unwrap().license_mended);
+    let mended = prepare(&assignment("penalties: {license: 5}\n"), &all, None, &Asked::default()).unwrap();
     assert!(mended.license_mended && mended.files["a.c"].ends_with(b"\nMODULE_LICENSE(\"GPL\");\n"));
     let all = files(&[("a.c", MAIN)]);
-    assert!(!prepare(&assignment("penalties: {license: 5}\n"), &all, None).unwrap().license_mended);
+    assert!(
+        !prepare(&assignment("penalties: {license: 5}\n"), &all, None, &Asked::default())
+            .unwrap()
+            .license_mended
+    );
 }
 
 #[test]
@@ -197,7 +210,8 @@ fn of_versions_side_by_side_the_makefile_says_which_counts() {
         (&own, "backup/drv.c"),
     ] {
         let all = files(&[("drv.c", MAIN), (other, OTHER), makefile]);
-        let prepared = prepare(assignment, &all, None).unwrap_or_else(|why| panic!("{other}: {why}"));
+        let prepared =
+            prepare(assignment, &all, None, &Asked::default()).unwrap_or_else(|why| panic!("{other}: {why}"));
         assert_eq!((&*prepared.root, &*prepared.module), ("", "drv"), "{other}");
         assert!(!prepared.text.contains("other"), "{other}: what it says of itself");
         let other = other.replace(' ', "_");
@@ -206,11 +220,12 @@ fn of_versions_side_by_side_the_makefile_says_which_counts() {
     }
     // A module of several files is none of several modules.
     let parts = [("main.c", MAIN), ("io.c", OTHER), ("Makefile", "obj-m := drv.o\ndrv-y := main.o io.o\n")];
-    assert!(prepare(&own, &files(&parts), None).unwrap().text.contains("other"));
+    assert!(prepare(&own, &files(&parts), None, &Asked::default()).unwrap().text.contains("other"));
     let both = [("a.c", MAIN), ("b.c", OTHER), ("Makefile", "obj-m := a.o b.o\n")];
-    let why = prepare(&replaced, &files(&both), None).unwrap_err();
+    let why = prepare(&replaced, &files(&both), None, &Asked::default()).unwrap_err();
     assert!(why.contains("makefiles build all of them: a, b"), "{why}");
-    let same = prepare(&replaced, &files(&[("drv.c", MAIN), ("drv (1).c", MAIN)]), None).unwrap();
+    let same =
+        prepare(&replaced, &files(&[("drv.c", MAIN), ("drv (1).c", MAIN)]), None, &Asked::default()).unwrap();
     assert_eq!(same.module, "drv");
     assert!(
         same.notes.contains(&"left out: drv__1_.c; they are the same as drv.c".to_owned()),
@@ -218,14 +233,16 @@ fn of_versions_side_by_side_the_makefile_says_which_counts() {
         same.notes
     );
     let outer = [("src/drv.c", MAIN), ("src/old.c", OTHER), ("Makefile", "obj-m := src/drv.o\n")];
-    assert_eq!(prepare(&replaced, &files(&outer), None).unwrap().module, "drv");
+    assert_eq!(prepare(&replaced, &files(&outer), None, &Asked::default()).unwrap().module, "drv");
 }
 
 #[test]
 fn a_makefile_that_is_not_used_is_told() {
     let replaced = assignment("teacher: {Makefile: Makefile}\n");
     let with = |makefile: &str| {
-        prepare(&replaced, &files(&[("s/a.c", MAIN), ("s/Makefile", makefile)]), None).unwrap().notes
+        prepare(&replaced, &files(&[("s/a.c", MAIN), ("s/Makefile", makefile)]), None, &Asked::default())
+            .unwrap()
+            .notes
     };
     let told = "s/Makefile is not used: the assignment's Makefile takes its place, and builds a.c";
     assert_eq!(with("obj-m := a.o\nccflags-y := -O3\n"), [told]);
@@ -240,4 +257,46 @@ fn a_makefile_of_many_lines_is_read_once() {
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     let error = prepared(&[("a1.c", MAIN), ("Makefile", &lines.repeat(2))]).unwrap_err();
     assert!(error.contains("more than 256 KiB"), "{error}");
+}
+
+#[test]
+fn several_modules_are_taken_where_the_tests_name_them() {
+    let asked = |names: &[&str], any: bool| Asked {
+        modules: names.iter().map(|it| (*it).to_owned()).collect(),
+        any,
+        ..Asked::default()
+    };
+    let base = ("base.c", "module_init(b);\nEXPORT_SYMBOL(f);\nMODULE_LICENSE(\"GPL\");\n");
+    let user = ("user.c", "module_init(u);\n");
+    let old = ("old.c", OTHER);
+    let both = ("Makefile", "obj-m := base.o user.o\n");
+    let parts = ("Makefile", "obj-m := base.o drv.o\ndrv-y := user.o more.o\n");
+    let all = asked(&["base", "user"], false);
+    let licensed = assignment("penalties: {license: 5}\n");
+    let made = |files_: &[(&str, &str)], asked: &Asked| prepare(&licensed, &files(files_), None, asked);
+    let two = made(&[base, user, both], &all).unwrap();
+    assert_eq!((&*two.module, &*two.files["Makefile"]), ("base", both.1.as_bytes()));
+    assert!(two.text.contains("module_init(b)") && two.text.contains("module_init(u)"));
+    assert!(two.license_mended && two.files["user.c"].ends_with(b"\nMODULE_LICENSE(\"GPL\");\n"));
+    assert_eq!(two.files["base.c"], base.1.as_bytes(), "it has one");
+    // Without a makefile, beside what nobody asks for.
+    let made_up = made(&[base, user, old], &all).unwrap();
+    assert_eq!(made_up.files["Kbuild"], b"obj-m := base.o user.o\n");
+    assert!(
+        !made_up.text.contains("other") && made_up.notes.iter().any(|note| note.contains("left out: old.c"))
+    );
+    // By the name that it has in the makefile; and one more by whatever name it has.
+    let by_part = made(&[base, user, ("more.c", ""), parts], &asked(&["base"], true)).unwrap();
+    assert_eq!(by_part.module, "drv");
+    assert_eq!(made(&[base, old], &asked(&["base"], true)).unwrap().module, "base");
+    // What the makefile builds goes before what is only called so.
+    let makefile = ("Makefile", "obj-m := user.o\n");
+    assert_eq!(made(&[base, user, makefile], &asked(&["base"], false)).unwrap().module, "user");
+    let both_roots = [("a/base.c", base.1), ("b/base.c", base.1), ("b/user.c", user.1)];
+    assert_eq!(made(&both_roots, &all).unwrap().root, "b");
+    // Nobody names them all.
+    let why = made(&[base, user, both], &asked(&["x"], true)).unwrap_err();
+    assert!(why.contains("makefiles build all of them: base, user"), "{why}");
+    let wanted = prepare(&licensed, &files(&[base, user, old, both]), Some("old"), &all).unwrap();
+    assert_eq!(wanted.module, "old");
 }

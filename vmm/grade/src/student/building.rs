@@ -80,7 +80,7 @@ impl Common<'_> {
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
         let asked = Asked::of(self.assignment, &record.student);
-        let prepared = source::module::prepare(self.assignment, files, wanted).map_err(unusable)?;
+        let prepared = source::module::prepare(self.assignment, files, wanted, &asked).map_err(unusable)?;
         record.notes.extend(prepared.notes.iter().cloned());
         write(&prepared, stage.path())?;
         let folder = match prepared.root.is_empty() {
@@ -328,7 +328,7 @@ mod tests {
         let alone: &[PathBuf] = &[];
         assert_eq!(lists(&Asked::default()), [alone]);
         let api = vec![PathBuf::from("../api")];
-        let asked = Asked { before: [vec![], api.clone()].into() };
+        let asked = Asked { before: [vec![], api.clone()].into(), ..Asked::default() };
         assert_eq!(lists(&asked), [alone, &api]);
         let build = |errors: Option<&str>, warnings: &[&str]| Build {
             errors: errors.map(str::to_owned),

@@ -161,7 +161,7 @@ fn lies_about_calls() -> Vec<Case<'static>> {
         ("number, program", by_program("number"), "tampered", &["and it handled 110"]),
         ("way-back, step", by_step("way-back"), "tampered", &["it is in the kernel still"]),
         ("way-back, program", by_program("way-back"), "tampered", &["never returned"]),
-        ("answer", by_step("answer"), "tampered", &["it is in the kernel still"]),
+        ("answer", by_step("answer"), "tampered", &["none to what it was asked for"]),
         ("answer-chain", by_step("answer-chain"), "tampered", &["it is in the kernel still"]),
         ("worker-code", by_step("worker-code"), "tampered", &["the agent's code at 0x6e000000"]),
         ("agent-code", by_step("agent-code"), "tampered", &["the agent's code at 0x6e000000"]),

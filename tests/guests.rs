@@ -22,6 +22,7 @@ mod guests {
     mod grade_kernels;
     mod grade_modules;
     mod hostile;
+    mod hostile_programs;
     mod intel;
     mod interrupt;
     mod kernel_faults;

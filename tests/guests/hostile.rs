@@ -313,8 +313,7 @@ fn what_is_bent() -> Vec<Case<'static>> {
     let overflow = "  - {syscall: csci_add, args: [0x7fffffffffffffff, 1, {out: 8}]}\n";
     let data = "  - {file: /proc/version, expect: {data: {contains: Minix}}}\n";
     let status = "  - {run: [sh, -c, 'exit 77'], expect: {exit: 0}}\n";
-    let failing = "  - run: [sh, -c, 'exit 1']\n";
-    let unknown = "  - {syscall: close, args: [99]}\n";
+    let failing = "  - run: [sh, -c, 'exit 77']\n";
     let allowed = "allow: [{splat: {kind: ubsan}, reason: known}]\n";
     let renumbered = bends("  - run: [sh, -c, 'echo renumbered > /proc/bends']\n");
     vec![
@@ -323,7 +322,7 @@ fn what_is_bent() -> Vec<Case<'static>> {
         ("data", trick("data", data), "tampered", &["differs"]),
         ("status", trick("status", status), "tampered", &["ended with status"]),
         ("returned", trick("returned", failing), "tampered", &["none to what it was asked for"]),
-        ("ended", trick("ended", unknown), "tampered", &["ended with status 0, and its call returned"]),
+        ("ended", trick("ended", overflow), "tampered", &["ended with status 0, and its call returned"]),
         ("leave", trick("leave", next), "fail", &["the calling process ended in this call"]),
         ("other-log", trick("other-log", next), "tampered", &["prb was changed"]),
         // It may be looked at while the log is off.

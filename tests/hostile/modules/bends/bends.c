@@ -55,9 +55,9 @@ static const struct {
 	{ "data", 5, "Linux", "Minix" },
 	/* 77 becomes 0, as a varint of two bytes. */
 	{ "status", 2, { 0x9a, 0x01 }, { 0x80, 0x00 } },
-	/* A program ended with 1: a call returned 0. A call returned EBADF: its process ended with 0. */
-	{ "returned", 3, { 0x02, 0x02, 0x00 }, { 0x00, 0x00, 0x00 } },
-	{ "ended", 3, { 0x00, 0x11, 0x00 }, { 0x02, 0x00, 0x00 } },
+	/* A program ended with 77: a call returned 0. A call returned EOVERFLOW: its process ended with 0. */
+	{ "returned", 4, { 0x02, 0x9a, 0x01, 0x00 }, { 0x00, 0x80, 0x00, 0x00 } },
+	{ "ended", 5, { 0x00, 0x95, 0x01, 0x01, 0x00 }, { 0x02, 0x80, 0x80, 0x00, 0x00 } },
 };
 
 static const struct file_operations *port_ops;

@@ -30,7 +30,9 @@ pub fn prepare(
     let mains = mains(&kept, files)?;
     let makefiles = makefiles(&kept)?;
     let told = told(&makefiles);
-    let choices = choices(&makefiles, &mains, &told, !assignment.teacher.is_empty());
+    // The assignment's own makefile comes to lie beside the main file, whatever the student's say.
+    let replaced = assignment.teacher.iter().any(|(name, _)| MAKEFILES.contains(&&**name));
+    let choices = choices(&makefiles, &mains, &told, replaced);
     let chosen = choose(&choices, &mains, &told, wanted, asked)?;
     let Choice { root, module, named, main } = chosen[0].clone();
     let begins = |path: &str| chosen.iter().any(|choice| choice.main == path);
@@ -277,8 +279,8 @@ fn choices(
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = super::stem(file).to_owned();
         let (root, makefile) = match makefile_of(makefiles, path) {
-            Some((root, makefile)) => (root, Some(makefile)),
-            None => (folder.to_owned(), None),
+            Some((root, makefile)) if !replaced => (root, Some(makefile)),
+            outer => (folder.to_owned(), outer.map(|(_, makefile)| makefile)),
         };
         let named = makefile.map(Makefile::objects).unwrap_or_default();
         let inside = super::stem(path.strip_prefix(&root).unwrap_or(path).trim_start_matches('/')).to_owned();

@@ -237,6 +237,22 @@ fn of_versions_side_by_side_the_makefile_says_which_counts() {
 }
 
 #[test]
+fn the_assignments_makefile_lies_beside_the_main_file_and_its_headers_change_no_names() {
+    let makefile = "obj-m := drv.o\ndrv-y := src/drv.o\n";
+    let handed_in = files(&[("src/drv.c", MAIN), ("Makefile", makefile)]);
+    let prepared = |assignment: &str| {
+        let assignment = self::assignment(assignment);
+        let prepared = prepare(&assignment, &handed_in, None, &Asked::default()).unwrap();
+        (prepared.root, prepared.module)
+    };
+    assert_eq!(prepared("teacher: {Makefile: Makefile}\n"), ("src".into(), "drv".into()));
+    let handed_in = files(&[("src/main.c", MAIN), ("Makefile", "obj-m := drv.o\ndrv-y := src/main.o\n")]);
+    let header = self::assignment("teacher: {api.h: Makefile}\n");
+    let prepared = prepare(&header, &handed_in, None, &Asked::default()).unwrap();
+    assert_eq!((&*prepared.root, &*prepared.module), ("", "drv"));
+}
+
+#[test]
 fn a_makefile_that_is_not_used_is_told() {
     let replaced = assignment("teacher: {Makefile: Makefile}\n");
     let with = |makefile: &str| {

@@ -64,10 +64,26 @@ impl Shown {
 /// Whether a text has a diff in it, whatever its file is called.
 pub fn is_diff(text: &str) -> bool {
     let lines: Vec<&str> = text.lines().collect();
-    lines
-        .windows(3)
-        .any(|it| it[0].starts_with("--- ") && it[1].starts_with("+++ ") && it[2].starts_with("@@ -"))
+    let hunk = |it: &[&str]| {
+        it[0].starts_with("--- ") && it[1].starts_with("+++ ") && it[2].starts_with("@@ -")
+    };
+    // A file that gets another name or other permissions, or is empty, has no hunk (git-diff(1), "Generating patch text with -p").
+    let header = |it: &[&str]| {
+        it[0].starts_with("diff --git ") && EXTENDED.iter().any(|beginning| it[1].starts_with(beginning))
+    };
+    lines.windows(3).any(hunk) || lines.windows(2).any(header)
 }
+
+/// How the line behind `diff --git` begins.
+const EXTENDED: [&str; 7] = [
+    "old mode ",
+    "new file mode ",
+    "deleted file mode ",
+    "similarity index ",
+    "rename from ",
+    "copy from ",
+    "index ",
+];
 
 /// Whether a text has a context diff in it, as `diff -c` makes.
 pub fn is_context(text: &str) -> bool {
@@ -88,7 +104,7 @@ pub fn as_from_git(text: &str) -> String {
         let place = match name {
             "/dev/null" => return None,
             // With blanks in it only git knows where it ends.
-            name if name.contains([' ', '"']) || name.split('/').any(|part| part == "..") => return None,
+            name if name.contains([' ', '"']) || leads_back(name) => return None,
             name => in_source(&full(name), prefixed),
         };
         Some(format!("{sign}{side}/{place}{rest}\n"))
@@ -105,7 +121,7 @@ pub fn as_from_git(text: &str) -> String {
                 continue;
             } else if let Some(names) = line.strip_prefix("diff --git ")
                 && let [old, new] = names.split_whitespace().collect::<Vec<_>>()[..]
-                && ![old, new].iter().any(|name| name.split('/').any(|part| part == ".."))
+                && ![old, new].into_iter().any(leads_back)
             {
                 let [old, new] = [old, new].map(|name| in_source(&full(name), prefixed));
                 out += &format!("diff --git a/{old} b/{new}\n");
@@ -368,6 +384,11 @@ fn head(line: &str) -> Option<((usize, usize), (usize, usize))> {
 
 fn file_name(line: &str) -> &str {
     line.split(['\t', ' ']).next().unwrap_or_default()
+}
+
+/// Whether a path goes back where it has been: of one that begins so it is only the folder in which the diff was made.
+fn leads_back(name: &str) -> bool {
+    name.split('/').skip_while(|part| ["", ".", ".."].contains(part)).any(|part| part == "..")
 }
 
 /// Without what no path in a submission has, and what would mean something to make or to a shell.

@@ -153,6 +153,23 @@ fn nothing_that_is_handed_in_as_a_diff_makes_it_fall_over() {
 }
 
 #[test]
+fn a_patch_without_a_hunk_is_one_and_a_letter_that_tells_of_it_is_none() {
+    for header in ["similarity index 100%\nrename from x\nrename to y", "old mode 100644", "new file mode 100644"] {
+        assert!(is_diff(&format!("Subject: [PATCH 1/2] x\n\ndiff --git a/x b/y\n{header}\n")), "{header}");
+    }
+    assert!(!is_diff("Subject: [PATCH 0/2] x\n\n rename x => y (100%)\n 1 file changed\n"));
+}
+
+#[test]
+fn a_diff_that_was_made_in_another_folder_names_the_same_files() {
+    let diff = |old: &str, new: &str| format!("--- {old}\n+++ {new}\n@@ -1 +1 @@\n-a\n+b\n");
+    let same = diff("a/kernel/sys.c", "b/kernel/sys.c");
+    assert_eq!(as_from_git(&diff("../../linux-orig/kernel/sys.c", "kernel/sys.c")), same);
+    let out = diff("a/../x", "b/../x");
+    assert_eq!(as_from_git(&out), out, "nobody knows what that is");
+}
+
+#[test]
 fn numbers_in_names_are_numbers() {
     let mut names = ["10.patch", "2.patch", "0001-a.patch", "v10.diff", "v9.diff", "a.txt"];
     names.sort_by(|a, b| by_number(a, b));

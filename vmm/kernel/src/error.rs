@@ -122,12 +122,9 @@ impl KernelError {
                 | SourceError::Download { .. },
             ) => Fault::Machine,
             Self::Patch(
-                patch::PatchError::Unreadable { .. }
-                | patch::PatchError::Outside { .. }
-                | patch::PatchError::BehindLink { .. }
-                | patch::PatchError::Made { .. }
-                | patch::PatchError::Option { .. },
+                patch::PatchError::Unreadable { .. } | patch::PatchError::Option { .. },
             ) => Fault::Input,
+            // What a patch does out of the source is as much its author's fault as one that does not apply.
             Self::Patch(_)
             | Self::Config(ConfigError::Lost(_))
             | Self::Build(_)

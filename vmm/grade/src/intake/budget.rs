@@ -193,6 +193,10 @@ impl Budget {
                 "the name {start}... is too long: a name has at most {LONGEST_NAME} bytes, with all its folders {LONGEST_PATH}"
             ));
         }
+        if path.split('/').count() > DEEPEST {
+            let start: String = path.chars().take(60).collect();
+            return Err(format!("{start}... lies more than {DEEPEST} folders deep; move it up"));
+        }
         if let Some(both) = self.file_and_folder(&path) {
             return Err(format!("{both} is there as a file and as a folder; rename one of them"));
         }
@@ -218,6 +222,9 @@ impl Budget {
 const LONGEST_NAME: usize = 255;
 /// A quarter of PATH_MAX: it comes to lie below a folder.
 const LONGEST_PATH: usize = 1024;
+
+/// Builds take no folders that are deeper than twice this ([`jail::Limits`]), and it comes to lie below some.
+const DEEPEST: usize = 32;
 
 /// A relative path without `.` and empty parts; `None` for one that leads out.
 fn clean(name: &str) -> Option<String> {

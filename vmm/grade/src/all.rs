@@ -114,9 +114,14 @@ pub fn all(
         alone: AtomicBool::default(),
     };
     let asked = |student: &String| grading.only.is_empty() || grading.only.contains(student);
+    // Who grades some of a part anew has the others of that part only.
+    let shard = grading.shard.or(store.found().shard);
     let (wanted, others): (Vec<Entry>, Vec<Entry>) = entries
         .into_iter()
-        .filter(|entry| grading.shard.is_none_or(|shard| is_in(shard, &entry.student)))
+        .filter(|entry| {
+            let is_named = grading.shard.is_none() && grading.only.contains(&entry.student);
+            is_named || shard.is_none_or(|shard| is_in(shard, &entry.student))
+        })
         .partition(|entry| asked(&entry.student));
     let before: BTreeMap<String, Record> =
         store.found().records.into_iter().map(|record| (record.student.clone(), record)).collect();
@@ -291,6 +296,7 @@ fn work(
 pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) -> Result<Vec<Record>, Abort> {
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
     let mut shards = Vec::new();
+    let mut dropped = Vec::new();
     for folder in folders {
         let Found { records: found, damaged, shard, whose } = Store::read(folder);
         if whose == Some(Whose::Solutions) {
@@ -309,10 +315,9 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
         }
         shards.push(shard);
         // What an earlier grading left there, of another part or by another rule, is another part's.
-        let found: Vec<Record> = found
-            .into_iter()
-            .filter(|record| shard.is_none_or(|shard| is_in(shard, &record.student)))
-            .collect();
+        let (found, others): (Vec<Record>, Vec<Record>) =
+            found.into_iter().partition(|record| shard.is_none_or(|shard| is_in(shard, &record.student)));
+        dropped.extend(others.into_iter().map(|record| (record.student, folder)));
         // A part may have no submission in it.
         if found.is_empty() && shard.is_none() {
             let why =
@@ -338,6 +343,13 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
         records.extend(found.into_iter().map(|record| (record.student.clone(), record)));
     }
     whole(&shards)?;
+    if let Some((student, folder)) = dropped.iter().find(|(student, _)| !records.contains_key(student)) {
+        return Err(Abort::input(format!(
+            "{} has grades of {student}, who is in another part by today's rule and is not graded there: grade all parts again, and merge \
+             again",
+            folder.display()
+        )));
+    }
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     store.is_of(Whose::Students).map_err(Abort::input)?;
     let records: Vec<Record> = records.into_values().collect();

@@ -103,10 +103,9 @@ impl Reader<'_> {
     /// said nowhere, is a typo.
     pub fn module_or_alias(&mut self, node: &Node) -> Option<String> {
         let name = self.module_name(node)?;
-        let plain = |name: &str| name.replace('-', "_");
         let names = || self.modules.iter().flat_map(|module| &module.names);
         let is_typo = nearest(&name, names().map(String::as_str)).is_some()
-            && !names().any(|known| plain(known) == plain(&name))
+            && !names().any(|known| is_same_module(known, &name))
             && !self.brings_names
             && !self.source.text().contains("modprobe.d")
             && !self.modules.iter().any(|module| may_say(module, &name));

@@ -6,7 +6,7 @@ use crate::{
 };
 use base::text::escape;
 use regex::Regex;
-use scenario::{Parameter, ParameterKind, Settings};
+use scenario::{Parameter, ParameterKind, Settings, model::kernels_name};
 use std::path::Path;
 
 /// Values of parameters.
@@ -56,7 +56,7 @@ pub fn of(
     let mut value = |name: &str, origin: &Origin, drawn: &str, declared: &[Parameter]| {
         let value = match origin {
             Origin::Folder => Some(folder.display().to_string()),
-            Origin::Module => Some(kernel_name(&prepared.module)),
+            Origin::Module => Some(kernels_name(&prepared.module)),
             Origin::Device => source::device(&prepared.text, &prepared.module),
             Origin::Major => source::major(&prepared.text),
             Origin::Source(regex) => said(regex, &prepared.text),
@@ -82,7 +82,7 @@ pub fn of(
     for (name, origin) in &assignment.params {
         // A line of the table may call it as its file is called.
         if let (Origin::Module, Some(module)) = (origin, shared.get_mut(name)) {
-            *module = kernel_name(module);
+            *module = kernels_name(module);
         }
         if !shared.contains_key(name)
             && let Some(value) = value(name, origin, name, &all)?
@@ -119,11 +119,6 @@ pub fn of(
 /// A parameter that a test has of its own.
 fn in_test(name: &str, test: &str) -> String {
     format!("{name} of {test}")
-}
-
-/// A module's name as log lines and /sys/module have it (scripts/Makefile.lib, `name-fix`).
-fn kernel_name(module: &str) -> String {
-    module.replace('-', "_")
 }
 
 /// What an expression marks in a source: of its groups the first that took part, since only one of several alternatives does.

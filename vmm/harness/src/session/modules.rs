@@ -7,7 +7,7 @@ use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{
-    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module, module_path,
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module, kernels_name, module_path,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,11 +64,6 @@ pub(crate) fn unwanted(scenario: &Scenario) -> BTreeSet<String> {
         _ => None,
     };
     scenario.steps.iter().filter(|step| step.checks.iter().any(fails)).filter_map(name).collect()
-}
-
-/// As the kernel does (kernel/module/main.c).
-fn kernels_name(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 /// Builds or finds every module, and looks whether the kernel will take them, all together. Of a file that it should not take

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use protocol::Door;
 use scenario::model::{
     Action, Argument, CallName, Data, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
-    module_path,
+    kernels_name, module_path,
 };
 
 /// The largest file that a `file` step reads, in bytes; of a larger one it is known that it is larger.
@@ -214,13 +214,13 @@ fn ops(action: &Action, calls: &dyn SyscallNames) -> Vec<Op> {
 /// waiting for its users when O_NONBLOCK is set.
 fn delete_module(module: &str) -> Call {
     let flags = Operand::Int(OFlag::O_NONBLOCK.bits() as u64);
-    call64(numbers::DELETE_MODULE, vec![text(&module.replace('-', "_")), flags])
+    call64(numbers::DELETE_MODULE, vec![text(&kernels_name(module)), flags])
 }
 
 /// How many hold a module that the kernel did not remove because it is held. `at` is the first op's index.
 fn users(module: &str, at: usize) -> Vec<Op> {
     let role = Role::Also(Some(nix::errno::Errno::EAGAIN as i32));
-    let path = format!("/sys/module/{}/refcnt", module.replace('-', "_"));
+    let path = format!("/sys/module/{}/refcnt", kernels_name(module));
     read_also(role, &path, at)
 }
 

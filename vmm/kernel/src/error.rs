@@ -121,9 +121,9 @@ impl KernelError {
                 | SourceError::Missing(_)
                 | SourceError::Download { .. },
             ) => Fault::Machine,
-            Self::Patch(
-                patch::PatchError::Unreadable { .. } | patch::PatchError::Option { .. },
-            ) => Fault::Input,
+            Self::Patch(patch::PatchError::Unreadable { .. } | patch::PatchError::Option { .. }) => {
+                Fault::Input
+            }
             // What a patch does out of the source is as much its author's fault as one that does not apply.
             Self::Patch(_)
             | Self::Config(ConfigError::Lost(_))

@@ -64,9 +64,8 @@ impl Shown {
 /// Whether a text has a diff in it, whatever its file is called.
 pub fn is_diff(text: &str) -> bool {
     let lines: Vec<&str> = text.lines().collect();
-    let hunk = |it: &[&str]| {
-        it[0].starts_with("--- ") && it[1].starts_with("+++ ") && it[2].starts_with("@@ -")
-    };
+    let hunk =
+        |it: &[&str]| it[0].starts_with("--- ") && it[1].starts_with("+++ ") && it[2].starts_with("@@ -");
     // A file that gets another name or other permissions, or is empty, has no hunk (git-diff(1), "Generating patch text with -p").
     let header = |it: &[&str]| {
         it[0].starts_with("diff --git ") && EXTENDED.iter().any(|beginning| it[1].starts_with(beginning))

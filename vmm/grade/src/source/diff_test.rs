@@ -154,7 +154,9 @@ fn nothing_that_is_handed_in_as_a_diff_makes_it_fall_over() {
 
 #[test]
 fn a_patch_without_a_hunk_is_one_and_a_letter_that_tells_of_it_is_none() {
-    for header in ["similarity index 100%\nrename from x\nrename to y", "old mode 100644", "new file mode 100644"] {
+    for header in
+        ["similarity index 100%\nrename from x\nrename to y", "old mode 100644", "new file mode 100644"]
+    {
         assert!(is_diff(&format!("Subject: [PATCH 1/2] x\n\ndiff --git a/x b/y\n{header}\n")), "{header}");
     }
     assert!(!is_diff("Subject: [PATCH 0/2] x\n\n rename x => y (100%)\n 1 file changed\n"));

@@ -18,7 +18,8 @@ pub fn is_kernels(text: &str) -> bool {
 
 /// All objects that a makefile names, by whatever list and in whatever folder: of a diff only some lines are known.
 pub fn objects(text: &str) -> Vec<String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default()).filter(|line| !is_command(line));
+    let lines =
+        text.lines().map(|line| line.split('#').next().unwrap_or_default()).filter(|line| !is_command(line));
     let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || c == '='));
     let objects = words.filter(|word| word.ends_with(".o"));
     objects.map(|word| word.rsplit('/').next().unwrap_or(word).to_owned()).collect()

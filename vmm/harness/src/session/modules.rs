@@ -7,7 +7,8 @@ use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{
-    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module, kernels_name, module_path,
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module,
+    kernels_name, module_path,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -294,25 +294,27 @@ impl Cpu {
         let vcpu = &mut *self.vcpu;
         let hits = vcpu.breakpoints().hit(registers, dr6);
         if let Some(guarded) = &self.guarded {
-            let written = hits.iter().any(|(who, _)| *who == Subscriber::Guard);
+            let written = hits.iter().flatten().any(|(who, _)| *who == Subscriber::Guard);
             guarded.look(written.then_some(registers.rip));
             // Nothing else has stopped it, and the instruction is done.
-            if written && hits.iter().all(|(who, _)| *who == Subscriber::Guard) {
+            if written && hits.iter().flatten().all(|(who, _)| *who == Subscriber::Guard) {
                 return Ok(());
             }
         }
-        let own: Vec<usize> =
-            hits.iter().filter(|(who, _)| *who == Subscriber::Guest).map(|(_, index)| *index).collect();
-        let to_guest = self.own.is_some() && !own.is_empty();
+        let own = hits.iter().flatten().filter(|(who, _)| *who == Subscriber::Guest);
+        let to_guest = self.own.is_some() && own.clone().next().is_some();
         let counts = matches!(self.watch, Some(Watch::Trap(_)))
-            && hits.iter().any(|(who, _)| *who == Subscriber::Watch);
+            && hits.iter().flatten().any(|(who, _)| *who == Subscriber::Watch);
         // One of the guest's own may be on the same instruction: its handler runs once that was counted.
         if let Some(watch) = self.watch.as_mut().filter(|_| counts || !to_guest) {
             let sight = watch.hit(vcpu, registers, dr6)?;
             sight.into_iter().for_each(&mut self.show);
         }
         match (&mut self.own, &mut self.watch) {
-            (Some(guest), _) if to_guest => guest.hit(vcpu, registers, &own)?,
+            (Some(guest), _) if to_guest => {
+                let own: Vec<usize> = own.map(|(_, index)| *index).collect();
+                guest.hit(vcpu, registers, &own)?;
+            }
             (Some(guest), Some(Watch::Trap(trap))) => {
                 guest.look(vcpu)?;
                 if trap.debugs() {

@@ -96,7 +96,7 @@ impl Processor for Scripted {
             Some(Play::WriteMsr(index, value)) => Exit::WriteMsr { index, value },
             Some(Play::Debug(rip, dr6)) => {
                 self.registers.rip = rip;
-                Exit::Debug { registers: Box::new(self.registers), dr6 }
+                Exit::Debug { registers: self.registers, dr6 }
             }
             Some(Play::Own(own)) => {
                 self.own = own;

@@ -161,10 +161,10 @@ impl State {
     }
 
     fn look(&mut self, memory: &Memory, rip: Option<u64>) {
-        let changed = |variable: &mut Variable| Some((variable.rule, variable.changed(memory, rip)?));
-        let changed: Vec<(Rule, Tampering)> = self.variables.iter_mut().filter_map(changed).collect();
-        for (rule, what) in changed {
-            match rule {
+        for at in 0..self.variables.len() {
+            let variable = &mut self.variables[at];
+            let Some(what) = variable.changed(memory, rip) else { continue };
+            match variable.rule {
                 Rule::StaysInLife => _ = self.of_a_panic.get_or_insert(what),
                 Rule::Gains | Rule::Grows | Rule::Stays => self.note(what),
             }

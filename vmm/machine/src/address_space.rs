@@ -1,6 +1,6 @@
 //! Reading the kernel's virtual memory from outside, by its own page tables.
 
-use crate::Memory;
+use crate::{Memory, load};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,7 @@ impl AddressSpace {
             let shift = 12 + 9 * u64::from(level - 1);
             let rest = (1u64 << shift) - (address.0 & ((1 << shift) - 1));
             let at = table.0.checked_add(((address.0 >> shift) & 0x1ff) * 8);
-            let entry: Option<u64> = at.and_then(|at| self.memory.read_obj(GuestAddress(at)).ok());
+            let entry: Option<u64> = at.and_then(|at| load(&self.memory, GuestAddress(at)));
             let Some(entry) = entry.filter(|entry| entry & PRESENT != 0) else { return (None, rest) };
             if level == 1 || ((2..=3).contains(&level) && entry & LARGE != 0) {
                 let offset = (1u64 << shift) - 1;
@@ -98,7 +98,7 @@ impl AddressSpace {
                 let shift = 12 + 9 * u64::from(level - 1);
                 rest = (1u64 << shift) - (at & ((1 << shift) - 1));
                 let entry = table.0.checked_add(((at >> shift) & 0x1ff) * 8);
-                let entry: Option<u64> = entry.and_then(|at| self.memory.read_obj(GuestAddress(at)).ok());
+                let entry: Option<u64> = entry.and_then(|at| load(&self.memory, GuestAddress(at)));
                 let Some(entry) = entry.filter(|entry| entry & PRESENT != 0) else { break };
                 if level == 1 || ((2..=3).contains(&level) && entry & LARGE != 0) {
                     break;
@@ -119,8 +119,7 @@ impl AddressSpace {
 
     /// An entry of the top table, without what the processor itself notes there (accessed, dirty).
     pub fn top_entry(&self, index: u64) -> Option<u64> {
-        let entry: u64 =
-            self.memory.read_obj(GuestAddress(self.root.0.checked_add((index & 0x1ff) * 8)?)).ok()?;
+        let entry: u64 = load(&self.memory, GuestAddress(self.root.0.checked_add((index & 0x1ff) * 8)?))?;
         Some(entry & !(1 << 5 | 1 << 6))
     }
 
@@ -138,6 +137,9 @@ impl AddressSpace {
 
     /// A little-endian integer in virtual memory.
     pub fn read_u64(&self, address: GuestVirtualAddress) -> Option<u64> {
+        if address.0 % 8 == 0 {
+            return load(&self.memory, self.translate(address)?);
+        }
         let mut bytes = [0; 8];
         self.read(address, &mut bytes)?;
         Some(u64::from_le_bytes(bytes))

@@ -94,9 +94,9 @@ impl Breakpoints {
     }
 
     /// Those of a subscriber's that found no register.
-    pub fn left_out(&self, who: Subscriber) -> Vec<usize> {
+    pub fn left_out(&self, who: Subscriber) -> impl Iterator<Item = usize> {
         let rest = self.all.iter().skip(SLOTS);
-        rest.filter(|(owner, ..)| *owner == who).map(|(_, index, _)| *index).collect()
+        rest.filter(move |(owner, ..)| *owner == who).map(|(_, index, _)| *index)
     }
 
     /// DR0 to DR3 and DR7.
@@ -114,17 +114,18 @@ impl Breakpoints {
     }
 
     /// Whose breakpoints a debug exception was: those on the instruction that is next, and those on data that DR6 names.
-    pub fn hit(&self, registers: &Registers, dr6: u64) -> Vec<(Subscriber, usize)> {
+    pub fn hit(&self, registers: &Registers, dr6: u64) -> [Option<(Subscriber, usize)>; SLOTS] {
         // A single step that ends at a breakpoint comes first; the breakpoint is met when the guest goes on.
         let stepped = dr6 & debug::SINGLE_STEP != 0;
-        let met = |(slot, (who, index, breakpoint)): (usize, &(Subscriber, usize, Breakpoint))| {
+        let mut hits = [None; SLOTS];
+        for (slot, (who, index, breakpoint)) in self.slots().iter().enumerate() {
             let met = match breakpoint.on {
                 Condition::Execute => !stepped && breakpoint.address == registers.rip,
                 Condition::Data { .. } => dr6 >> slot & 1 == 1,
             };
-            met.then_some((*who, *index))
-        };
-        self.slots().iter().enumerate().filter_map(met).collect()
+            hits[slot] = met.then_some((*who, *index));
+        }
+        hits
     }
 }
 
@@ -150,23 +151,27 @@ mod tests {
         addresses.iter().map(|address| Breakpoint::at(*address)).collect()
     }
 
+    fn left_out(all: &Breakpoints, who: Subscriber) -> Vec<usize> {
+        all.left_out(who).collect()
+    }
+
     #[test]
     fn the_guest_comes_first_and_what_is_left_out_is_known() {
         let mut all = Breakpoints::default();
         all.set(Subscriber::Watch, &at(&[1, 2, 3, 4]));
-        assert!(all.left_out(Subscriber::Watch).is_empty());
+        assert!(left_out(&all, Subscriber::Watch).is_empty());
         let spare = Breakpoint::at(9).needed(Need::Spare);
         all.set(Subscriber::Guest, &[spare]);
-        assert_eq!((all.left_out(Subscriber::Guest), all.left_out(Subscriber::Watch)), (vec![0], vec![]));
+        assert_eq!((left_out(&all, Subscriber::Guest), left_out(&all, Subscriber::Watch)), (vec![0], vec![]));
         let own = Breakpoint { address: 8, on: Condition::Data { kind: 1, length: 2 }, need: Need::Urgent };
         all.set(Subscriber::Guest, &[spare.needed(Need::Urgent), own]);
-        assert_eq!(all.left_out(Subscriber::Watch), [2, 3]);
+        assert_eq!(left_out(&all, Subscriber::Watch), [2, 3]);
         let (addresses, control) = all.registers();
         assert_eq!(addresses, [9, 8, 1, 2]);
         // G0 to G3, bit 10; slot 1 has R/W 1 and LEN 2.
         assert_eq!(control, 0b1010_1010 | 0x400 | 1 << 20 | 2 << 22);
         all.set(Subscriber::Guest, &[]);
-        assert!(all.left_out(Subscriber::Watch).is_empty());
+        assert!(left_out(&all, Subscriber::Watch).is_empty());
     }
 
     #[test]
@@ -175,12 +180,14 @@ mod tests {
         all.set(Subscriber::Watch, &at(&[100, 200]));
         let data = Breakpoint { address: 8, on: Condition::Data { kind: 3, length: 0 }, need: Need::Urgent };
         all.set(Subscriber::Guest, &[data]);
-        let here = |rip| Registers { rip, ..Registers::default() };
-        assert_eq!(all.hit(&here(200), 0), [(Subscriber::Watch, 1)]);
-        assert_eq!(all.hit(&here(50), 1), [(Subscriber::Guest, 0)]);
-        assert_eq!(all.hit(&here(200), debug::SINGLE_STEP), []);
+        let hit = |rip, dr6| {
+            all.hit(&Registers { rip, ..Registers::default() }, dr6).into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(hit(200, 0), [(Subscriber::Watch, 1)]);
+        assert_eq!(hit(50, 1), [(Subscriber::Guest, 0)]);
+        assert_eq!(hit(200, debug::SINGLE_STEP), []);
         // Data that was accessed just before an instruction that is watched.
-        assert_eq!(all.hit(&here(100), 1), [(Subscriber::Guest, 0), (Subscriber::Watch, 0)]);
+        assert_eq!(hit(100, 1), [(Subscriber::Guest, 0), (Subscriber::Watch, 0)]);
     }
 
     #[test]

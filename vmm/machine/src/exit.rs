@@ -27,7 +27,7 @@ pub enum Exit<'a> {
     /// A debug exception.
     Debug {
         /// As they stand; RIP is the address that would be executed next.
-        registers: Box<Registers>,
+        registers: Registers,
         /// Which breakpoints matched (bits 0 to 3), and single-step (bit 14).
         dr6: u64,
     },

@@ -171,7 +171,7 @@ impl Processor for Vcpu {
             Ok(VcpuExit::MmioWrite(address, data)) => Exit::Write { space: Space::Memory, address, data },
             // Only with breakpoints, which bring registers in the page.
             Ok(VcpuExit::Debug(debug)) => {
-                Exit::Debug { registers: Box::new(Self::shared_registers(page)), dr6: debug.dr6 }
+                Exit::Debug { registers: Self::shared_registers(page), dr6: debug.dr6 }
             }
             Ok(VcpuExit::X86Wrmsr(write)) => Exit::WriteMsr { index: write.index, value: write.data },
             Ok(VcpuExit::Hlt) => Exit::Halted,

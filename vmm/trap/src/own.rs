@@ -78,7 +78,7 @@ impl OwnBreakpoints {
 
     /// So many of the guest's breakpoints found no register: they don't fire.
     pub fn left_out(&self, vcpu: &dyn Processor) -> usize {
-        vcpu.breakpoints().left_out(Subscriber::Guest).into_iter().filter(|index| *index != FOLLOWS).count()
+        vcpu.breakpoints().left_out(Subscriber::Guest).filter(|index| *index != FOLLOWS).count()
     }
 
     /// One of these was hit: goes on behind it, or hands it on.

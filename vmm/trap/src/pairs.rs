@@ -15,7 +15,7 @@ use again::{End, Fate};
 pub(crate) use again::{Return, Site};
 use inside::{Inside, Task};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -69,7 +69,7 @@ pub struct Pairs(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    tasks: HashMap<u64, Task>,
+    tasks: BTreeMap<u64, Task>,
     /// Processes of the agent's; none where they are not known.
     agents: BTreeSet<u32>,
     /// The agent's forks that have not returned: their children may run already.
@@ -81,7 +81,7 @@ struct Inner {
     /// Children of PID 1 that it forked itself, since [`Pairs::forget_children`].
     children: Vec<u32>,
     /// Who executed the programs which the agent starts, by their processes.
-    mains: HashMap<u32, Main>,
+    mains: BTreeMap<u32, Main>,
     found: Vec<Oddity>,
     /// Numbers that changed while programs may have traced others, who may change numbers.
     changed: u64,

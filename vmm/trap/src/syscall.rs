@@ -145,7 +145,7 @@ impl SyscallTrap {
     /// Others may have taken registers: notes what is not counted for that.
     pub fn shared(&mut self, vcpu: &dyn Processor) {
         let left_out = vcpu.breakpoints().left_out(Subscriber::Watch);
-        self.uncounted.extend(left_out.into_iter().filter_map(|index| self.doors.place(index)));
+        self.uncounted.extend(left_out.filter_map(|index| self.doors.place(index)));
         let pair = [Place::Entry(Door::Syscall64), Place::Results];
         if !self.uncounted.is_empty() {
             self.order.pairs.short();

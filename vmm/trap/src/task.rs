@@ -1,7 +1,7 @@
 //! Who runs on a vCPU: the kernel's `current`, read from guest memory.
 
 use crate::{Landmarks, pairs::Ids};
-use machine::{AddressSpace, GuestVirtualAddress, Memory, Processor, x86::GS_BASES};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, Processor, load, x86::GS_BASES};
 use std::cell::Cell;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -92,7 +92,7 @@ impl Current {
 
     /// The task's address, which tells it from all others.
     pub fn task(&self) -> Option<u64> {
-        self.memory.read_obj(self.pointer).ok()
+        load(&self.memory, self.pointer)
     }
 
     /// The process that a task belongs to.
@@ -108,16 +108,18 @@ impl Current {
     }
 
     fn number(&self, task: u64, field: u64) -> Option<u32> {
-        let mut number = [0; 4];
-        self.read(task.wrapping_add(field), &mut number)?;
-        Some(u32::from_le_bytes(number))
+        load(&self.memory, self.place(task.wrapping_add(field))?)
     }
 
     fn read(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
-        let (page, offset) = (address >> 12, address & 0xfff);
-        if offset + buffer.len() as u64 > 0x1000 {
+        if (address & 0xfff) + buffer.len() as u64 > 0x1000 {
             return self.space.read(GuestVirtualAddress(address), buffer);
         }
+        self.memory.read_slice(buffer, self.place(address)?).ok()
+    }
+
+    fn place(&self, address: u64) -> Option<GuestAddress> {
+        let (page, offset) = (address >> 12, address & 0xfff);
         let kept = &self.pages[(page & 1) as usize];
         let at = match kept.get() {
             Some((known, at)) if known == page => at,
@@ -127,7 +129,7 @@ impl Current {
                 at
             }
         };
-        self.memory.read_slice(buffer, GuestAddress(at.0 + offset)).ok()
+        Some(GuestAddress(at.0 + offset))
     }
 }
 

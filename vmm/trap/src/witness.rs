@@ -313,16 +313,22 @@ impl Witness {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }
         let took = inner.began.map_or(Duration::ZERO, |began| began.elapsed());
-        let buffers = (!LATER.contains(&nr)).then(user).flatten().and_then(|user| {
-            // Of what was to be read the rest of the buffer tells nothing.
-            let filled = if READS.contains(&nr) { usize::try_from(result).unwrap_or(0) } else { MOST_BYTES };
-            let read = |(at, length): &(u64, usize)| {
-                let mut bytes = vec![0; filled.min(*length)];
-                user.read(GuestVirtualAddress(*at), &mut bytes)?;
-                Some(bytes)
-            };
-            inside.buffers.iter().map(read).collect::<Option<Vec<_>>>()
-        });
+        // Who has no buffers needs no memory.
+        let empty = inside.buffers.is_empty().then(Vec::new);
+        let read = || {
+            user().and_then(|user| {
+                // Of what was to be read the rest of the buffer tells nothing.
+                let filled =
+                    if READS.contains(&nr) { usize::try_from(result).unwrap_or(0) } else { MOST_BYTES };
+                let read = |(at, length): &(u64, usize)| {
+                    let mut bytes = vec![0; filled.min(*length)];
+                    user.read(GuestVirtualAddress(*at), &mut bytes)?;
+                    Some(bytes)
+                };
+                inside.buffers.iter().map(read).collect::<Option<Vec<_>>>()
+            })
+        };
+        let buffers = if LATER.contains(&nr) { None } else { empty.or_else(read) };
         let inner = &mut *inner;
         match (&inner.expected, inner.seen.made.last_mut()) {
             (Some(Expected::Chain(links)), Some(made)) => {

@@ -1,7 +1,7 @@
 //! What a kernel says of its own troubles: variables that count or tell of them, and its table of warnings.
 
 use crate::wire::Tampering;
-use machine::{AddressSpace, GuestVirtualAddress, Memory, holds};
+use machine::{AddressSpace, GuestVirtualAddress, Memory, holds, load};
 use trap::Landmarks;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -45,7 +45,7 @@ impl PanicCpu {
     pub(super) fn has_panicked(&self, memory: &Memory) -> bool {
         /// PANIC_CPU_INVALID of include/linux/panic.h.
         const NONE: u32 = u32::MAX;
-        memory.read_obj::<u32>(self.0).is_ok_and(|cpu| cpu != NONE)
+        load::<u32>(memory, self.0).is_some_and(|cpu| cpu != NONE)
     }
 }
 
@@ -73,13 +73,15 @@ impl Variable {
     }
 
     fn read(&self, memory: &Memory) -> Option<u64> {
-        let mut bytes = [0; 8];
-        memory.read_slice(&mut bytes[..self.length], self.at).ok()?;
-        Some(u64::from_le_bytes(bytes))
+        match self.length {
+            4 => load::<u32>(memory, self.at).map(u64::from),
+            _ => load(memory, self.at),
+        }
     }
 
     pub(super) fn changed(&mut self, memory: &Memory, rip: Option<u64>) -> Option<Tampering> {
-        let to = self.read(memory)?;
+        // At each system call; nearly always.
+        let to = self.read(memory).filter(|to| *to != self.value)?;
         let from = std::mem::replace(&mut self.value, to);
         let allowed = match self.rule {
             Rule::Gains => from & !to == 0,

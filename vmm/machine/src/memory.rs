@@ -10,7 +10,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 use vm_memory::{
-    AtomicAccess, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap,
+    AtomicAccess, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
     bitmap::{AtomicBitmap, Bitmap},
 };
 
@@ -46,7 +47,8 @@ fn ask_for_large_pages<B: Bitmap>(region: &GuestRegionMmap<B>) {
 /// A number in guest memory, where the processor aligns it; `None` elsewhere, and where that is no memory. It is one load: what is
 /// looked at in each system call costs several times as much when it is copied as bytes.
 pub fn load<T: AtomicAccess>(memory: &Memory, at: GuestAddress) -> Option<T> {
-    let (region, at) = memory.to_region_addr(at)?;
+    // There are two regions at most, and they are found sooner one by one.
+    let (region, at) = memory.iter().find_map(|region| Some((region, region.to_region_addr(at)?)))?;
     region.load(at, Ordering::Relaxed).ok()
 }
 

@@ -4,7 +4,7 @@ use crate::{bytes::ByteCounts, door::Door, witness::Sighting};
 use machine::{AddressSpace, GuestVirtualAddress};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -144,7 +144,7 @@ pub(crate) struct Programs {
     /// When they made their first call.
     began: BTreeMap<u32, Instant>,
     /// What tasks are about to write, of what is told already.
-    writing: HashMap<u64, Written>,
+    writing: BTreeMap<u64, Written>,
     /// So many bytes were looked at.
     looked_at: u64,
 }

@@ -231,7 +231,7 @@ impl SyscallTrap {
         self.debugs |= OwnBreakpoints::may_follow(door, nr);
         let task = self.current.as_ref().and_then(Current::task);
         let known = self.current.as_ref().zip(task);
-        let (process, ids) = known.map(|(at, task)| (at.process(task), at.ids(task))).unwrap_or_default();
+        let (process, ids) = known.map(|(at, task)| at.who(task)).unwrap_or_default();
         // Without returns there are no pairs.
         let ids = ids.filter(|_| self.doors.see_results());
         if again && ids.is_some_and(|ids| self.order.pairs.is_inside(ids, nr)) {

@@ -95,11 +95,13 @@ impl Current {
         load(&self.memory, self.pointer)
     }
 
-    /// The process that a task belongs to.
-    pub fn process(&self, task: u64) -> Option<Process> {
+    /// The process that a task belongs to, and how the kernel numbers both.
+    pub fn who(&self, task: u64) -> (Option<Process>, Option<Ids>) {
+        let Some(tgid) = self.number(task, self.tgid) else { return (None, None) };
         let mut name = [0; 16];
-        self.read(task.wrapping_add(self.comm), &mut name)?;
-        Some(Process { pid: self.number(task, self.tgid)?, name })
+        let named = self.read(task.wrapping_add(self.comm), &mut name);
+        let numbered = self.pid.and_then(|pid| self.number(task, pid));
+        (named.map(|()| Process { pid: tgid, name }), numbered.map(|pid| Ids { task, pid, tgid }))
     }
 
     /// How the kernel numbers a task.

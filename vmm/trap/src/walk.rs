@@ -272,7 +272,7 @@ impl Walker {
     }
 
     fn process(&self) -> Option<(u32, String)> {
-        let process = self.current.as_ref()?.process(self.task()?)?;
+        let process = self.current.as_ref()?.who(self.task()?).0?;
         Some((process.pid, Process::name(&process)))
     }
 

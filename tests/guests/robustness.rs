@@ -33,7 +33,7 @@ fn end_of_the_agent_is_a_panic_at_once() {
 
 #[test]
 fn rubbish_in_the_agents_name_is_no_answer() {
-    let ran = ended("garbles.yaml", "fail");
+    let ran = ended("garbles.yaml", "tampered");
     ran.says("the agent's answers make no sense");
 }
 

@@ -229,7 +229,7 @@ fn each_end_has_its_verdict() {
         (Verdict::Oops, vec![oops(), lost()], RunEnd::SwitchedOff),
         (Verdict::HangIdle, vec![timed_out(true)], hung()),
         (Verdict::HangSpinning, vec![timed_out(false)], hung()),
-        (Verdict::Fail, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
+        (Verdict::Tampered, vec![lost()], RunEnd::BadAgent("a frame of 4294967295 bytes".into())),
         (Verdict::Fail, vec![lost()], failed(Blame::Guest)),
         (Verdict::Fail, vec![lost()], failed(Blame::Unknown)),
         (Verdict::Infra, vec![lost()], failed(Blame::Host)),

@@ -25,7 +25,7 @@ impl Excuse {
     }
 
     fn names_the_verdict(&self, report: &RunReport) -> bool {
-        // A guest that reset itself, or makes no sense any more, fails otherwise than by an expectation.
+        // A guest that reset itself fails otherwise than by an expectation.
         if report.verdict == Verdict::Fail && !matches!(report.reason, Reason::Unmet(_)) {
             return false;
         }

@@ -276,7 +276,8 @@ impl Judge {
             return (Verdict::Oops, reason_of(oops));
         }
         match why {
-            RunEnd::BadAgent(_) => return (Verdict::Fail, self.how(why)),
+            // No guest's own agent sends that.
+            RunEnd::BadAgent(_) => return (Verdict::Tampered, self.how(why)),
             RunEnd::Machine(EndReason::Reset) if !end.is_final => return (Verdict::Fail, self.how(why)),
             RunEnd::SwitchedOff if !end.is_final => return (Verdict::Fail, self.how(why)),
             RunEnd::NoAgent { .. } => return (Verdict::Infra, self.how(why)),

@@ -5,7 +5,10 @@ use board::wire::{Code, Key};
 use initramfs::Initramfs;
 use nix::fcntl::OFlag;
 use scenario::model::{Action, Argument, Step};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Programs, named as steps run them, each with the paths where earlier steps may have put something else.
 pub type Programs<'s> = BTreeMap<&'s str, BTreeSet<&'s str>>;
@@ -28,7 +31,8 @@ pub fn run_by<'s>(steps: &'s [Step], planned: &'s [PlanStep]) -> Programs<'s> {
 
 fn written_by(action: &Action) -> Vec<&str> {
     match action {
-        Action::WriteFile { path, .. } => vec![path],
+        Action::WriteFile { path, .. } | Action::Unlink { path, .. } => vec![path],
+        Action::Mount { target, .. } => vec![target],
         Action::Open { path, flags, .. } if *flags as i32 & OFlag::O_ACCMODE.bits() != 0 => vec![path],
         // Whatever it does with it: it may rename another one to that.
         Action::Syscall { args, .. } => {
@@ -40,6 +44,11 @@ fn written_by(action: &Action) -> Vec<&str> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether a path is one of these, or below one.
+fn is_among(path: &str, written: &BTreeSet<&str>) -> bool {
+    written.iter().any(|other| Path::new(path).starts_with(other))
 }
 
 /// What the guest executes by this name, unless one of these paths is that; of a script, what runs it.
@@ -54,7 +63,7 @@ pub(crate) fn code(whole: &Initramfs, name: &str, written: &BTreeSet<&str>, key:
     let is_written = |file: &[u8]| {
         written.iter().filter_map(|path| whole.content(path)).any(|other| std::ptr::eq(other, file))
     };
-    let is_new = paths.iter().any(|path| written.contains(&**path));
+    let is_new = paths.iter().any(|path| is_among(path, written));
     if is_new || is_written(found) || is_written(file) { None } else { code::of(file, key) }
 }
 
@@ -76,5 +85,15 @@ mod tests {
         assert_eq!(programs, [("/bin/a", ["/bin/a"].into()), ("b", all.into())].into());
         let first = run_by(&scenario.steps[..1], &planned[..1]);
         assert_eq!(first, [("/bin/a", [].into())].into());
+    }
+
+    #[test]
+    fn what_is_mounted_or_removed_leaves_another_one_there() {
+        let scenario = scenario("steps:\n- mount: /opt\n  type: tmpfs\n- unlink: /bin/b\n- run: /opt/a\n");
+        let planned = lower(&scenario, &Table).unwrap();
+        let programs = run_by(&scenario.steps, &planned);
+        assert_eq!(programs["/opt/a"], ["/bin/b", "/opt"].into());
+        let among = |path| is_among(path, &programs["/opt/a"]);
+        assert!(among("/opt/a") && among("/bin/b") && !among("/bin/bb") && !among("/optional"));
     }
 }

@@ -118,6 +118,7 @@ const fn p(
 /// All patterns, in the order in which they are tried.
 pub static PATTERNS: LazyLock<Vec<&'static Pattern>> = LazyLock::new(|| {
     [
+        stalls::OF_A_TASK,
         lookalikes::PATTERNS,
         memory::OF_A_TASK,
         sanitizers::PATTERNS,

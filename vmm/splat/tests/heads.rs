@@ -205,6 +205,7 @@ fn a_task_may_be_named_as_a_report_begins() {
     for name in [
         "[1] a ip:1 sp:1",
         "[1]: segfault a",
+        "[1]: segfault (",
         "a[1]: segfault ",
         "a (1): drop_cac",
         "x invoked oom-k",

@@ -251,14 +251,16 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     })
 }
 
-/// Who needs one of these means that the kernel patches its own text. For BPF it does so where a program is attached to a function (fentry, LSM),
+/// Who needs one of these means that the kernel patches its own text, or a program's. For BPF it does so where a program is attached to a function (fentry, LSM),
 /// which takes the compiler.
-const PATCHING: [&str; 8] = [
+const PATCHING: [&str; 10] = [
     "CONFIG_KPROBES",
     "CONFIG_DYNAMIC_FTRACE",
     "CONFIG_FUNCTION_TRACER",
     "CONFIG_LIVEPATCH",
     "CONFIG_KPROBE_EVENTS",
+    "CONFIG_UPROBES",
+    "CONFIG_UPROBE_EVENTS",
     "CONFIG_BPF_JIT",
     "CONFIG_BPF_LSM",
     "CONFIG_BPF_EVENTS",

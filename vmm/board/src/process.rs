@@ -365,7 +365,7 @@ impl Machine {
                 let seen = self.witness.sighting();
                 // Of what was not seen all the time nothing is concluded.
                 let whole = self.pairs.sees_returns();
-                let (fewer, inside) = (seen.fewer && whole, seen.inside && whole);
+                let (fewer, inside) = (seen.fewer.filter(|_| whole), seen.inside && whole);
                 let forked = self.pairs.children();
                 // Where a door had no breakpoint, programs may have gone through it.
                 let unseen = self.pairs.is_short();

@@ -7,6 +7,8 @@ use std::{cmp::Ordering, iter, time::Duration};
 
 /// A status above this may tell of a signal: no program has to have ended by itself then.
 const SIGNALLED: i32 = 128;
+/// What a worker ends with that can't answer any more: by itself (`worker.rs` of guest-image/agent), and in a panic.
+const UNABLE: [i32; 2] = [1, 101];
 
 /// Signals that come of what a program itself executes: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS
 /// (arch/x86/include/uapi/asm/signal.h).
@@ -37,11 +39,11 @@ pub fn compare(
         (Action::Chain(_), Outcome::Chained(made)) => chain(made, seen),
         (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
         (Action::Calls { .. } | Action::Chain(_), Outcome::Exited { code, .. }) => {
-            returned(seen).then_some(Tampered::Ended { said: *code })
+            (returned(seen) && !UNABLE.contains(code)).then_some(Tampered::Ended { said: *code })
         }
         (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {
             Some(result) if result != *value => Some(Tampered::Result { said: *value, seen: result }),
-            _ if seen.fewer => Some(Tampered::Fewer { seen: seen.entered }),
+            _ if seen.fewer.is_some() => seen.fewer.map(|seen| Tampered::Fewer { seen }),
             _ => buffer(data, seen.buffers.as_deref()?),
         },
         (Action::Run { .. }, Outcome::Exited { .. }) if seen.strange.is_some() => {
@@ -423,7 +425,7 @@ mod tests {
     #[test]
     fn calls_that_were_not_all_made_are_told() {
         let outcome = Outcome::Returned { value: 4, data: vec![] };
-        let fewer = Sighting { fewer: true, ..seen(4, b"") };
+        let fewer = Sighting { fewer: Some(1), ..seen(4, b"") };
         assert_eq!(compare(&call(), &outcome, &nothing(), &fewer), Some(Tampered::Fewer { seen: 1 }));
     }
 }

@@ -29,13 +29,15 @@ const SIGRETURN: u64 = 15;
 /// `restart_syscall`, by which the kernel goes on with a call that a signal interrupted.
 const RESTART: u64 = 219;
 const FORKS: [u64; 4] = [56, 57, 58, 435];
-const EXECS: [u64; 2] = [59, 322];
+pub(crate) const EXECS: [u64; 2] = [59, 322];
 const EXITS: [u64; 2] = [60, 231];
+const UPROBES: [u64; 2] = [335, 336];
 /// Calls in which the kernel itself saves another number. `rt_sigreturn` returns from none (restore_sigcontext of
 /// arch/x86/kernel/signal_64.c); who executes a program has made the `execve` of that program's table
-/// (`set_personality_64bit` and `set_personality_ia32` of arch/x86/kernel/process_64.c).
+/// (`set_personality_64bit` and `set_personality_ia32` of arch/x86/kernel/process_64.c); `uretprobe` and `uprobe`, which probes of programs call
+/// from a page that the kernel gives them, go on elsewhere (arch/x86/kernel/uprobes.c).
 pub(crate) fn renumbers(nr: u64) -> bool {
-    nr == SIGRETURN || EXECS.contains(&nr)
+    nr == SIGRETURN || EXECS.contains(&nr) || UPROBES.contains(&nr)
 }
 
 /// `ptrace`, in the table of 64-bit programs and in the other one.
@@ -315,7 +317,10 @@ impl Pairs {
         let known = task.filter(|task| task.pid == ids.pid).map(|task| {
             let inside = task.inside.take();
             let end = match &inside {
-                Some(inside) if !renumbers(inside.nr) => End::of(inside.site, now, handler),
+                // A new program begins elsewhere.
+                Some(inside) if inside.nr != SIGRETURN && !UPROBES.contains(&inside.nr) => {
+                    End::of(inside.site, now, handler)
+                }
                 _ => End::Result(now.result),
             };
             match (&inside, end) {

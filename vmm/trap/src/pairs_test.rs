@@ -48,6 +48,9 @@ fn calls_that_return_as_they_entered_are_nothing_odd() {
         enter(&pairs, one, nr);
         assert_eq!(leave(&pairs, one, saved, 0x40_0000, 0), Returned::From(nr, Origin::Program, 0));
     }
+    // A probe of a program's function.
+    enter(&pairs, one, UPROBES[0]);
+    assert_eq!(leave(&pairs, one, u64::MAX, 0x40_0000, 3), Returned::From(335, Origin::Program, 3));
     enter(&pairs, one, 0);
     // A task that died in its call, and another one in its place.
     enter(&pairs, ids(1, 40, 40), 39);

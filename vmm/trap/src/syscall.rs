@@ -304,7 +304,8 @@ impl SyscallTrap {
             }
             Origin::Agent => {}
         }
-        let trace = self.trace.as_mut().filter(|trace| trace.wants(nr, origin))?;
+        // One that is made once more is under way.
+        let trace = self.trace.as_mut().filter(|trace| new && trace.wants(nr, origin))?;
         let memory = seen::pointed_to(&user_space(vcpu, &memory)?, &args);
         let seen = Seen { door, nr, origin, args, memory, process, at: Instant::now(), result: None };
         trace.enter(caller(), seen)
@@ -372,7 +373,7 @@ impl SyscallTrap {
         }
         let caller = || Caller::of(task, vcpu, now.stack);
         self.order.witness.returned(caller, nr, result, || user_space(vcpu, memory));
-        self.trace.as_mut()?.leave(caller(), nr, result)
+        self.trace.as_mut()?.leave(caller(), row, result)
     }
 
     fn word(&self, base: u64, offset: u64) -> Option<u64> {

@@ -9,7 +9,7 @@ use crate::{
     chain::Chain,
     code::{Code, Known, Running},
     door::Door,
-    pairs::renumbers,
+    pairs::{EXECS, renumbers},
     programs::{Exit, Programs, Who},
     task::Caller,
 };
@@ -80,8 +80,9 @@ pub struct Sighting {
     pub buffers: Option<Vec<Vec<u8>>>,
     /// Of a chain, the calls that were made, in order.
     pub made: Vec<Sight>,
-    /// The agent made fewer calls than it was to make, though all of them ended in the same way.
-    pub fewer: bool,
+    /// The agent made fewer calls than it was to make, so many, though all of them ended in the same way. One that the kernel has begin
+    /// anew is one.
+    pub fewer: Option<u64>,
     /// The call is in the kernel still, or never came back to where its result would have been seen.
     pub inside: bool,
     /// From the entry of the first call to the return of the last one.
@@ -214,7 +215,7 @@ impl Witness {
             // What was made of a chain is told call by call.
             Some(Expected::Chain(_)) | None => 0,
         };
-        let fewer = all && inner.seen.entered < wanted;
+        let fewer = (all && inner.made < wanted).then_some(inner.made);
         Sighting { fewer, inside: inner.inside.is_some(), ..inner.seen.clone() }
     }
 
@@ -309,6 +310,10 @@ impl Witness {
         }
         let caller = caller();
         let Some(inside) = inner.inside.take_if(|inside| inside.caller == caller) else { return };
+        // It is another program that goes on there.
+        if EXECS.contains(&inside.nr) && result == 0 {
+            return;
+        }
         if inside.nr != nr && !renumbers(inside.nr) && inner.seen.differs.is_none() {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }

@@ -1,6 +1,6 @@
 //! Calls that a signal sends back to their beginning, and what handlers of signals come back to.
 
-use super::{EXITS, RESTART};
+use super::{EXITS, RESTART, inside::NEAR};
 use crate::tally::Origin;
 use machine::{AddressSpace, GuestVirtualAddress};
 use std::iter::successors;
@@ -75,11 +75,12 @@ pub(super) enum Fate {
 impl Again {
     /// What the next call of its task makes of it.
     pub fn fate(&self, origin: Origin, nr: u64, site: Site) -> Fate {
+        let above = site.stack.wrapping_sub(self.site.stack).cast_signed();
         let same = (self.origin, self.site) == (origin, site) && (self.nr == nr || nr == RESTART);
         match self.handled {
             false if same => Fate::Made,
-            // Another signal may come before it, whose handler runs below it on the stack.
-            false if site.stack >= self.site.stack || EXITS.contains(&nr) => Fate::Dropped,
+            // Another signal may come before it, whose handler runs below it on the stack, or on another one.
+            false if (0..NEAR).contains(&above) || EXITS.contains(&nr) => Fate::Dropped,
             _ => Fate::Waits,
         }
     }

@@ -69,6 +69,19 @@ fn a_call_that_a_handler_interrupts_has_the_result_that_the_handler_comes_back_t
     assert_eq!(pairs.take(), []);
 }
 
+/// As of a search through PATH: the frame's making leaves 0 where the result was.
+#[test]
+fn a_failed_exec_that_a_handler_interrupts_has_failed() {
+    let pairs = Pairs::default();
+    calls(&pairs, 59);
+    assert_eq!(is_handled(&pairs, 59, to(BACK, STACK, -2)), from(59, -2));
+    comes_back(&pairs, to(BACK, STACK, -2));
+    // What it becomes begins elsewhere.
+    calls(&pairs, 59);
+    let becomes = pairs.returned(WHO, 59, to(0x50_0000, STACK + 64, 0), |_| Some(to(1, 2, 3)));
+    assert_eq!((becomes, pairs.take()), (from(59, 0), vec![]));
+}
+
 #[test]
 fn a_call_that_is_made_once_more_behind_a_handler_is_the_same_call() {
     let pairs = Pairs::default();
@@ -111,6 +124,15 @@ fn a_call_that_is_to_be_made_once_more_and_is_not_never_returned() {
     comes_back(&pairs, to(BACK - 2, STACK, 0));
     assert!(!calls(&pairs, RESTART));
     assert_eq!((returns(&pairs, RESTART, to(BACK, STACK, 0)), pairs.take()), (from(0, 0), vec![]));
+    // The same on a stack of its own, which lies higher.
+    let pairs = sent_back();
+    for nr in [1, SIGRETURN] {
+        enter(&pairs, nr, HANDLER, STACK + (1 << 20));
+        let goes_on = if nr == 1 { to(HANDLER, STACK + (1 << 20), 1) } else { to(BACK - 2, STACK, 0) };
+        returns(&pairs, nr, goes_on);
+    }
+    assert!(!calls(&pairs, 0));
+    assert_eq!((returns(&pairs, 0, to(BACK, STACK, 2)), pairs.take()), (from(0, 2), vec![]));
     // It goes on above that.
     let pairs = sent_back();
     for stack in [FRAME, STACK] {

@@ -21,7 +21,7 @@ pub(super) struct Task {
 
 /// What a task's functions have on its stack between two calls is less, in bytes, and no thread's stack is smaller
 /// (PTHREAD_STACK_MIN).
-const NEAR: u64 = 16 << 10;
+pub(super) const NEAR: i64 = 16 << 10;
 
 impl Task {
     /// In user space, where it is known for the first time.
@@ -40,7 +40,10 @@ impl Task {
             return self.pid == ids.pid;
         }
         let ended = self.inside.as_ref().is_some_and(|inside| EXITS.contains(&inside.nr));
-        self.pid != ids.pid && !ended && !self.executes() && self.stack.abs_diff(site.stack) < NEAR
+        self.pid != ids.pid
+            && !ended
+            && !self.executes()
+            && self.stack.abs_diff(site.stack) < NEAR.cast_unsigned()
     }
 }
 

@@ -58,7 +58,7 @@ fn words() -> impl Strategy<Value = Word> {
 fn sightings() -> impl Strategy<Value = Sighting> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     flags.prop_map(|(fewer, inside, unbounded, more_exits)| Sighting {
-        fewer,
+        fewer: fewer.then_some(1),
         inside,
         unbounded,
         more_exits,

@@ -118,6 +118,9 @@ impl Machine {
         // What it was tainted with before the scenario it will be tainted with again.
         let harmless = HARMLESS | origin.saved.machine.taint.unwrap_or(0);
         self.vcpus.pause().ok()?;
+        if self.compare() {
+            return None;
+        }
         self.tell_taint();
         let until = Instant::now() + LAST_READS;
         loop {

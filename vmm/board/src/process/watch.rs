@@ -70,8 +70,8 @@ impl Machine {
         Vec::new()
     }
 
-    /// Tells what is not as it was.
-    pub(super) fn compare(&mut self) {
+    /// Tells what is not as it was; says whether there was something.
+    pub(super) fn compare(&mut self) -> bool {
         let overdue = self.wait_for_the_kernel();
         let governed: Vec<Governed> = self.vcpus.ask(Ask::Govern).into_iter().flatten().flatten().collect();
         let now: Vec<_> = governed.iter().map(|it| (it.vcpu, it.controls)).collect();
@@ -106,7 +106,8 @@ impl Machine {
                 by: None,
             }));
         }
-        found.into_iter().for_each(|it| self.outbox.send(&Notice::Tampered(it)));
+        found.iter().for_each(|it| self.outbox.send(&Notice::Tampered(it.clone())));
+        !found.is_empty()
     }
 
     pub(super) fn arm(

@@ -119,6 +119,7 @@ const fn p(
 pub static PATTERNS: LazyLock<Vec<&'static Pattern>> = LazyLock::new(|| {
     [
         stalls::OF_A_TASK,
+        locks::OF_A_TASK,
         lookalikes::PATTERNS,
         memory::OF_A_TASK,
         sanitizers::PATTERNS,

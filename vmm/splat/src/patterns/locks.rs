@@ -6,6 +6,18 @@ use crate::patterns::Role::{Begin, More};
 use crate::patterns::Trace::{Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
+/// Before lines that begin with a task's name, as `super::stalls::OF_A_TASK`.
+pub static OF_A_TASK: &[Pattern] = &[p(
+    Lockdep,
+    Begin,
+    "locks",
+    r"^(?:\[ )?(?:BUG|WARNING): .{0,80}?(?<what>still has locks held)!",
+    "{what}{in}",
+    At,
+    Needed,
+    "a task left the kernel or died with a lock",
+)];
+
 pub static PATTERNS: &[Pattern] = &[
     // lockdep; before 4.11 the heads stood in brackets and said INFO
     p(
@@ -107,16 +119,6 @@ pub static PATTERNS: &[Pattern] = &[
         At,
         Needed,
         "lock misuse that lockdep notices",
-    ),
-    p(
-        Lockdep,
-        Begin,
-        "locks",
-        r"^(?:\[ )?(?:BUG|WARNING): .{0,80}?(?<what>still has locks held)!",
-        "{what}{in}",
-        At,
-        Needed,
-        "a task left the kernel or died with a lock",
     ),
     p(
         Lockdep,

@@ -315,4 +315,5 @@ attacks! {
     takes_the_environment: "takes-the-environment",
     uses_the_network: "uses-the-network",
     writes_everywhere: "writes-everywhere",
+    writes_to_devices: "writes-to-devices",
 }

@@ -301,6 +301,7 @@ attacks! {
     includes_passwd: "includes-passwd",
     includes_passwd_by_steps: "includes-passwd-by-steps",
     kills_all: "kills-all",
+    limits_others: "limits-others",
     makes_devices: "makes-devices",
     makes_holes: "makes-holes",
     never_ends: "never-ends",
@@ -315,4 +316,5 @@ attacks! {
     takes_the_environment: "takes-the-environment",
     uses_the_network: "uses-the-network",
     writes_everywhere: "writes-everywhere",
+    writes_to_devices: "writes-to-devices",
 }

@@ -4,6 +4,8 @@
 //! whoever may look up its path, and UDP is free. The filter leaves pairs of sockets that are connected to each other. A file in memory
 //! (memfd_create(2)), or memory that is shared by a number (shmget(2)), is in nobody's resident set while nobody touches it. Keys and keyrings are
 //! their user's, whatever namespace asks for them (keyrings(7)). What is a superuser's is refused once more, to who has given up all rights.
+//! Limits, priorities and processors of a process can be set by all that have its user (prlimit(2), sched(7)), and Landlock is not asked: here each
+//! process sets its own.
 
 use nix::libc;
 use seccompiler::{
@@ -18,7 +20,7 @@ use std::{
 };
 
 /// Refused with EPERM, whatever their arguments are.
-const REFUSED: [i64; 53] = [
+const REFUSED: [i64; 62] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -30,6 +32,16 @@ const REFUSED: [i64; 53] = [
     libc::SYS_semget,
     libc::SYS_msgget,
     libc::SYS_mq_open,
+    // Who knows the number of somebody else's does not have to get it first (/proc/sysvipc shows all).
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_unlink,
     // A descriptor on its way through a pair of sockets (unix(7), `SCM_RIGHTS`) is open in no process, and nobody sees its file.
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
@@ -91,6 +103,19 @@ const SET_ID: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
 /// Flags with which opening makes a file: then there is a mode. The latter is one bit of `O_TMPFILE` (include/uapi/asm-generic/fcntl.h).
 const MAKES: [u64; 2] = [libc::O_CREAT as u64, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64];
 
+/// They set something of the process that is named first; of who asks, if that is zero.
+const OF_PROCESSES: [i64; 5] = [
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
+];
+/// They set something of a process, a group or a user, by the number of what is a process (`IOPRIO_WHO_PROCESS` of
+/// include/uapi/linux/ioprio.h); then as before.
+const OF_MANY: [(i64, u64); 2] =
+    [(libc::SYS_setpriority, libc::PRIO_PROCESS as u64), (libc::SYS_ioprio_set, 1)];
+
 /// The filter. It ends a program of another architecture than this one, whose calls have other numbers.
 fn program() -> io::Result<BpfProgram> {
     let is = |argument, how, value| {
@@ -110,6 +135,12 @@ fn program() -> io::Result<BpfProgram> {
     let superuser = vec![all(vec![has(0, libc::CLONE_NEWUSER as u64)?])?];
     let mut some =
         vec![(libc::SYS_socketpair, pairs), (libc::SYS_prctl, undumpable), (libc::SYS_clone, superuser)];
+    for call in OF_PROCESSES {
+        some.push((call, vec![when(0, SeccompCmpOp::Ne, 0)?]));
+    }
+    for (call, process) in OF_MANY {
+        some.push((call, vec![when(0, SeccompCmpOp::Ne, process)?, when(1, SeccompCmpOp::Ne, 0)?]));
+    }
     // By the place of the mode among the arguments, and of the flags that say whether there is one.
     for (call, mode, flags) in [
         (libc::SYS_chmod, 1, None),
@@ -195,117 +226,5 @@ pub(crate) fn path() -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::answers;
-    use std::{
-        net::{TcpStream, UdpSocket},
-        os::unix::net::{UnixDatagram, UnixListener, UnixStream},
-        thread,
-    };
-
-    #[test]
-    fn a_socket_in_a_folder_is_out_of_reach_and_a_pair_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
-        let _listener = UnixListener::bind(&path).unwrap();
-        let refused = |result: io::Result<()>| result.unwrap_err().raw_os_error() == Some(libc::EPERM);
-        // On a thread of its own: there is no way back.
-        let tried = thread::spawn(move || {
-            enter().unwrap();
-            assert!(refused(UnixStream::connect(&path).map(drop)));
-            assert!(refused(UnixListener::bind(path.with_extension("other")).map(drop)));
-            assert!(refused(UdpSocket::bind("127.0.0.1:0").map(drop)));
-            assert!(refused(TcpStream::connect("127.0.0.1:9").map(drop)));
-            // Each end of which could send to the path.
-            assert!(refused(UnixDatagram::pair().map(drop)));
-            let (mut one, mut other) = UnixStream::pair().unwrap();
-            one.write_all(b"x").unwrap();
-            assert_eq!(io::Read::read(&mut other, &mut [0; 2]).unwrap(), 1);
-        });
-        tried.join().unwrap();
-    }
-
-    #[test]
-    fn there_is_no_memory_that_is_in_nobodys_resident_set() {
-        let tried = thread::spawn(|| {
-            enter().unwrap();
-            let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC);
-            assert_eq!(file.unwrap_err(), rustix::io::Errno::PERM);
-            assert!(nix::sys::prctl::set_dumpable(false).is_err());
-        });
-        tried.join().unwrap();
-    }
-
-    fn answer(call: i64, arguments: &[u64]) -> u32 {
-        answers::answer(&program().unwrap(), call, arguments)
-    }
-
-    fn errno(errno: i32) -> u32 {
-        SeccompAction::Errno(errno.unsigned_abs()).into()
-    }
-
-    #[test]
-    fn what_is_a_superusers_is_refused_and_what_builds_do_is_not() {
-        let allowed = u32::from(SeccompAction::Allow);
-        for call in [
-            libc::SYS_init_module,
-            libc::SYS_reboot,
-            libc::SYS_swapoff,
-            libc::SYS_sethostname,
-            libc::SYS_keyctl,
-            libc::SYS_add_key,
-            libc::SYS_request_key,
-            libc::SYS_mount,
-            libc::SYS_unshare,
-        ] {
-            assert_eq!(answer(call, &[]), errno(libc::EPERM), "{call}");
-            assert_eq!(answer(call | X32, &[]), errno(libc::ENOSYS), "{call}");
-        }
-        for call in [libc::SYS_clone3, libc::SYS_openat2] {
-            assert_eq!(answer(call, &[]), errno(libc::ENOSYS), "{call}");
-        }
-        for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_wait4, libc::SYS_pipe2, libc::SYS_chown] {
-            assert_eq!(answer(call, &[0, 0, 0]), allowed, "{call}");
-        }
-        let child = (libc::CLONE_VM | libc::CLONE_THREAD | libc::SIGCHLD) as u64;
-        assert_eq!(answer(libc::SYS_clone, &[child]), allowed);
-        let superuser = child | libc::CLONE_NEWUSER as u64;
-        assert_eq!(answer(libc::SYS_clone, &[superuser]), errno(libc::EPERM));
-    }
-
-    #[test]
-    fn nothing_that_is_made_runs_as_its_owner() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        let refused = |result: io::Result<()>| result.is_err_and(|it| it.raw_os_error() == Some(libc::EPERM));
-        fs::write(path("x"), "").unwrap();
-        let (made, to) = (path("made"), path("x"));
-        let tried = thread::spawn(move || {
-            enter().unwrap();
-            for (mode, is_refused) in [(0o4755, true), (0o2755, true), (0o6711, true), (0o1755, false)] {
-                let changed = fs::set_permissions(&to, fs::Permissions::from_mode(mode));
-                assert_eq!(refused(changed), is_refused, "{mode:o}");
-                let file = File::options().write(true).create(true).mode(mode).open(&made);
-                assert_eq!(refused(file.map(drop)), is_refused, "{mode:o}");
-            }
-            // What opens without making has no mode, whatever stands in its place.
-            let opened = File::options().read(true).mode(0o4755).open(&to);
-            assert!(opened.is_ok());
-        });
-        tried.join().unwrap();
-        let modes = [libc::SYS_fchmod, libc::SYS_creat, libc::SYS_mknod];
-        assert!(modes.iter().all(|call| answer(*call, &[0, 0o4644]) == errno(libc::EPERM)));
-        assert_eq!(answer(libc::SYS_fchmodat2, &[0, 0, 0o2644]), errno(libc::EPERM));
-        let nameless = libc::O_TMPFILE as u64;
-        assert_eq!(answer(libc::SYS_openat, &[0, 0, nameless, 0o4600]), errno(libc::EPERM));
-    }
-
-    #[test]
-    fn bubblewrap_reads_whole_instructions() {
-        let bytes = fs::read(path().unwrap()).unwrap();
-        assert_eq!(bytes.len(), 8 * program().unwrap().len());
-        assert_eq!(bytes, fs::read(path().unwrap()).unwrap(), "a second time, too");
-    }
-}
+#[path = "filter_test.rs"]
+mod tests;

@@ -312,8 +312,11 @@ impl Sandbox {
     fn namespaces(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
         let mut say = |parts: &[&OsStr]| words.extend(parts.iter().map(|part| (*part).to_owned()));
+        // bubblewrap gives /dev half of the machine's memory, and no process is seen to have what lies there. Some of /proc is the machine's
+        // own, and its owner's to write to.
         let plain = "--unshare-all --unshare-user --disable-userns --die-with-parent --cap-drop ALL \
-                     --hostname vmm --size 1073741824 --tmpfs /tmp --proc /proc --dev /dev --size 67108864 --tmpfs /dev/shm";
+                     --hostname vmm --size 1073741824 --tmpfs /tmp --proc /proc --dev /dev --size 67108864 --tmpfs /dev/shm \
+                     --remount-ro /dev --remount-ro /proc";
         for word in plain.split_whitespace() {
             say(&[OsStr::new(word)]);
         }
@@ -419,6 +422,25 @@ mod tests {
         assert_eq!(Sandbox::empty().share("/ccache").own_temporary(), None);
         let folders = of("/a").writes().to_vec();
         assert_eq!(folders, ["/ccache", "/a", "/installed"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_box_writes_to_no_device_s_folder_and_to_nothing_of_the_machine() {
+        if *way() != Way::Namespaces {
+            return;
+        }
+        let words = Sandbox::empty().prefix();
+        let writes = |to: &str| {
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]).args(["sh", "-c", r#"echo x > "$0""#, to]).stderr(Stdio::null());
+            command.status().unwrap().success()
+        };
+        for to in ["/x", "/dev/x", "/dev/pts/x", "/proc/self/comm"] {
+            assert!(!writes(to), "{to}");
+        }
+        for to in ["/tmp/x", "/dev/shm/x", "/dev/null"] {
+            assert!(writes(to), "{to}");
+        }
     }
 
     #[test]

@@ -1,0 +1,143 @@
+use super::*;
+use crate::answers;
+use std::{
+    net::{TcpStream, UdpSocket},
+    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    process::{Command, Stdio},
+    thread,
+};
+
+#[test]
+fn a_socket_in_a_folder_is_out_of_reach_and_a_pair_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let refused = |result: io::Result<()>| result.unwrap_err().raw_os_error() == Some(libc::EPERM);
+    // On a thread of its own: there is no way back.
+    let tried = thread::spawn(move || {
+        enter().unwrap();
+        assert!(refused(UnixStream::connect(&path).map(drop)));
+        assert!(refused(UnixListener::bind(path.with_extension("other")).map(drop)));
+        assert!(refused(UdpSocket::bind("127.0.0.1:0").map(drop)));
+        assert!(refused(TcpStream::connect("127.0.0.1:9").map(drop)));
+        // Each end of which could send to the path.
+        assert!(refused(UnixDatagram::pair().map(drop)));
+        let (mut one, mut other) = UnixStream::pair().unwrap();
+        one.write_all(b"x").unwrap();
+        assert_eq!(io::Read::read(&mut other, &mut [0; 2]).unwrap(), 1);
+    });
+    tried.join().unwrap();
+}
+
+#[test]
+fn there_is_no_memory_that_is_in_nobodys_resident_set() {
+    let tried = thread::spawn(|| {
+        enter().unwrap();
+        let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC);
+        assert_eq!(file.unwrap_err(), rustix::io::Errno::PERM);
+        assert!(nix::sys::prctl::set_dumpable(false).is_err());
+    });
+    tried.join().unwrap();
+}
+
+fn answer(call: i64, arguments: &[u64]) -> u32 {
+    answers::answer(&program().unwrap(), call, arguments)
+}
+
+fn errno(errno: i32) -> u32 {
+    SeccompAction::Errno(errno.unsigned_abs()).into()
+}
+
+#[test]
+fn what_is_a_superusers_is_refused_and_what_builds_do_is_not() {
+    let allowed = u32::from(SeccompAction::Allow);
+    for call in [
+        libc::SYS_init_module,
+        libc::SYS_reboot,
+        libc::SYS_swapoff,
+        libc::SYS_sethostname,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_mount,
+        libc::SYS_unshare,
+    ] {
+        assert_eq!(answer(call, &[]), errno(libc::EPERM), "{call}");
+        assert_eq!(answer(call | X32, &[]), errno(libc::ENOSYS), "{call}");
+    }
+    for call in [libc::SYS_clone3, libc::SYS_openat2] {
+        assert_eq!(answer(call, &[]), errno(libc::ENOSYS), "{call}");
+    }
+    for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_wait4, libc::SYS_pipe2, libc::SYS_chown] {
+        assert_eq!(answer(call, &[0, 0, 0]), allowed, "{call}");
+    }
+    let child = (libc::CLONE_VM | libc::CLONE_THREAD | libc::SIGCHLD) as u64;
+    assert_eq!(answer(libc::SYS_clone, &[child]), allowed);
+    let superuser = child | libc::CLONE_NEWUSER as u64;
+    assert_eq!(answer(libc::SYS_clone, &[superuser]), errno(libc::EPERM));
+}
+
+#[test]
+fn what_others_may_take_and_who_runs_before_them_is_theirs_to_say() {
+    let (own, others) = ([0, 0], [4711, 0]);
+    for call in OF_PROCESSES {
+        assert_eq!(answer(call, &own), SeccompAction::Allow.into(), "{call}");
+        assert_eq!(answer(call, &others), errno(libc::EPERM), "{call}");
+    }
+    for (call, process) in OF_MANY {
+        assert_eq!(answer(call, &[process, 0]), SeccompAction::Allow.into(), "{call}");
+        for (kind, of) in [(process, 4711), (process + 1, 0), (process + 2, 1000)] {
+            assert_eq!(answer(call, &[kind, of]), errno(libc::EPERM), "{call} {kind} {of}");
+        }
+    }
+    for call in [libc::SYS_shmat, libc::SYS_msgrcv, libc::SYS_semop, libc::SYS_mq_unlink] {
+        assert_eq!(answer(call, &[]), errno(libc::EPERM), "{call}");
+    }
+    // As builds do it, by the tools that they have.
+    let tried = thread::spawn(|| {
+        enter().unwrap();
+        let goes = |words: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", words]).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().unwrap().success()
+        };
+        assert!(goes("prlimit --core=0 nice -n 1 sh -c 'ulimit -n 200'"));
+        assert!(!goes("prlimit --pid $PPID --core=0") && !goes("renice -n 19 -p $PPID"));
+    });
+    tried.join().unwrap();
+}
+
+#[test]
+fn nothing_that_is_made_runs_as_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let refused = |result: io::Result<()>| result.is_err_and(|it| it.raw_os_error() == Some(libc::EPERM));
+    fs::write(path("x"), "").unwrap();
+    let (made, to) = (path("made"), path("x"));
+    let tried = thread::spawn(move || {
+        enter().unwrap();
+        for (mode, is_refused) in [(0o4755, true), (0o2755, true), (0o6711, true), (0o1755, false)] {
+            let changed = fs::set_permissions(&to, fs::Permissions::from_mode(mode));
+            assert_eq!(refused(changed), is_refused, "{mode:o}");
+            let file = File::options().write(true).create(true).mode(mode).open(&made);
+            assert_eq!(refused(file.map(drop)), is_refused, "{mode:o}");
+        }
+        // What opens without making has no mode, whatever stands in its place.
+        let opened = File::options().read(true).mode(0o4755).open(&to);
+        assert!(opened.is_ok());
+    });
+    tried.join().unwrap();
+    let modes = [libc::SYS_fchmod, libc::SYS_creat, libc::SYS_mknod];
+    assert!(modes.iter().all(|call| answer(*call, &[0, 0o4644]) == errno(libc::EPERM)));
+    assert_eq!(answer(libc::SYS_fchmodat2, &[0, 0, 0o2644]), errno(libc::EPERM));
+    let nameless = libc::O_TMPFILE as u64;
+    assert_eq!(answer(libc::SYS_openat, &[0, 0, nameless, 0o4600]), errno(libc::EPERM));
+}
+
+#[test]
+fn bubblewrap_reads_whole_instructions() {
+    let bytes = fs::read(path().unwrap()).unwrap();
+    assert_eq!(bytes.len(), 8 * program().unwrap().len());
+    assert_eq!(bytes, fs::read(path().unwrap()).unwrap(), "a second time, too");
+}

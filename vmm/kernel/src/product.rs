@@ -6,7 +6,7 @@
 //! | `vmlinux.boot` | without symbols, where that is smaller |
 //! | `syscalls.json` | the [`SyscallTable`] |
 //! | `kernel.json` | the [`Manifest`] |
-//! | `looked.json` | which files it was made from: [`Looked`] |
+//! | `looked.json` | which files it was made from: [`Looked`]; only if that is known |
 //! | `lib/modules/RELEASE` | its own modules, installed; only if it has any |
 //! | `build`, `source` | what building a module takes: headers, makefiles, tools, Rust metadata |
 
@@ -137,7 +137,9 @@ pub(super) fn assemble(
     manifest.check().map_err(KernelError::Made)?;
     save(&stage.join("kernel.json"), &manifest)?;
 
-    Looked::of(build, source).save(stage)?;
+    if let Some(looked) = Looked::of(build, source) {
+        looked.save(stage)?;
+    }
     let headers = || {
         // Files of the mirrored source are replaced, never written to, so the entry can share them.
         let keep = |from: &Path, to: &Path| fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));

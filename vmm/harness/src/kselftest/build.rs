@@ -6,13 +6,13 @@ use base::{
     cache::{Cache, CacheError},
     progress::note,
 };
-use jail::Budget;
+use jail::{Budget, Refused, intake};
 use judge::Verdict;
 use kernel::{Kernel, run, sources::hex};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -26,8 +26,10 @@ const GUEST: [(&str, &str); 3] = [
 
 /// A collection that was built.
 pub struct Built {
-    /// `install` in it is the guest's /kselftest, `root` goes to its /.
-    pub folder: PathBuf,
+    /// The guest's /kselftest.
+    pub install: PathBuf,
+    /// What goes to the guest's /.
+    pub root: PathBuf,
     /// Its tests, in their order.
     pub tests: Vec<String>,
     /// Why files were not built, by their names.
@@ -68,12 +70,13 @@ pub fn build(source: &Path, kernel: &Kernel, collection: &str, cache: &Cache) ->
             );
             return Err(Abort { verdict: Verdict::BuildFailed, why });
         }
-        for (file, text) in GUEST {
-            let path = folder.join("root").join(file);
-            fs::write(&path, text).map_err(CacheError::io("write", &path))?;
-        }
     }
-    let list = fs::read_to_string(folder.join("install/kselftest-list.txt")).unwrap_or_default();
+    let part = |name| intake::within(&work, folder.join(name)).map_err(of_build);
+    let (install, root) = (part("install")?, part("root")?);
+    if !is_whole {
+        add_guests_side(&root)?;
+    }
+    let list = text_within(&install, "kselftest-list.txt")?;
     let (tests, broken) = (listed(&list, collection), broken(&read_log()));
     if tests.is_empty() {
         let why = broken.values().next().map_or(String::new(), |it| format!(": {}", it.why));
@@ -83,7 +86,31 @@ pub fn build(source: &Path, kernel: &Kernel, collection: &str, cache: &Cache) ->
             log.display()
         )));
     }
-    Ok(Built { folder, tests, broken })
+    Ok(Built { install, root, tests, broken })
+}
+
+fn add_guests_side(root: &Path) -> Result<(), Abort> {
+    for (file, text) in GUEST {
+        let path = root.join(file);
+        intake::write_anew(&path, text).map_err(CacheError::io("write", &path))?;
+    }
+    Ok(())
+}
+
+/// A file of what a kernel's makefiles made or its source has, which may be anything; nothing where there is none.
+pub fn text_within(folder: &Path, name: impl AsRef<Path>) -> Result<String, Abort> {
+    match intake::read_within(folder, name) {
+        Err(Refused::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(of_build),
+    }
+}
+
+/// What is wrong with what a build made is the build's fault.
+fn of_build(why: Refused) -> Abort {
+    match why.blames_files() {
+        true => Abort { verdict: Verdict::BuildFailed, why: format!("failed to {why}") },
+        false => CacheError::from(why).into(),
+    }
 }
 
 /// Those of a collection, in a list of `timers:posix_timers`.
@@ -159,6 +186,30 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    #[test]
+    fn no_link_or_special_file_of_a_collections_leads_out_of_its_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, theirs) = (place.path().join("root"), place.path().join("theirs"));
+        fs::create_dir(&root).unwrap();
+        fs::write(&theirs, "mine").unwrap();
+        for (file, _) in GUEST {
+            symlink(&theirs, root.join(file)).unwrap();
+        }
+        add_guests_side(&root).unwrap();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "mine");
+        assert!(GUEST.iter().all(|(file, text)| fs::read_to_string(root.join(file)).unwrap() == *text));
+
+        symlink(&theirs, root.join("out")).unwrap();
+        symlink("/dev/zero", root.join("endless")).unwrap();
+        let _socket = UnixListener::bind(root.join("socket")).unwrap();
+        for name in ["out", "endless", "socket"] {
+            let error = text_within(&root, name).unwrap_err();
+            assert_eq!(error.verdict, Verdict::BuildFailed, "{}", error.why);
+        }
+        assert_eq!(text_within(&root, "none").unwrap(), "");
+    }
 
     #[test]
     fn what_did_not_build_is_known_by_its_file_with_the_compilers_first_word() {

@@ -1,6 +1,9 @@
 //! What collections ask of the kernel's configuration, each in a file of its own.
 
-use super::select::{Asked, FOLDER};
+use super::{
+    build::text_within,
+    select::{Asked, FOLDER},
+};
 use crate::Abort;
 use base::cache::{Cache, CacheError};
 use kernel::{
@@ -31,7 +34,7 @@ pub fn fragment(
     let known = [known(base, &read(base)?)?, known(ready, &own)?].concat();
     // Module or not: what is built in serves who asks for a module, but for tests that are modules themselves.
     let has = |wanted: &Request| known.iter().any(|has| has.symbol == wanted.symbol && has.value != "n");
-    let all: Vec<Request> = asked.iter().flat_map(|asked| requests(source, asked)).collect();
+    let all = asked.iter().map(|asked| requests(source, asked)).collect::<Result<Vec<_>, _>>()?.concat();
     let beyond = all.iter().filter(|request| !has(request));
     let beyond: BTreeMap<&str, &str> = beyond.map(|it| (it.symbol.as_str(), it.value.as_str())).collect();
     if beyond.is_empty() {
@@ -57,14 +60,14 @@ pub fn lacking(source: &Path, asked: &Asked, kernel: &Kernel) -> Result<Vec<Stri
         let found = has.get(symbol.as_str()).copied().unwrap_or("n");
         (found != value && !(value == "m" && found == "y")).then(|| format!("CONFIG_{symbol}={value}"))
     };
-    Ok(requests(source, asked).into_iter().filter_map(lacks).collect())
+    Ok(requests(source, asked)?.into_iter().filter_map(lacks).collect())
 }
 
 /// The files are for the kernel's own scripts, which take no offence at a line that says nothing to them.
-fn requests(source: &Path, asked: &Asked) -> Vec<Request> {
+fn requests(source: &Path, asked: &Asked) -> Result<Vec<Request>, Abort> {
     let path = source.join(FOLDER).join(&asked.collection).join("config");
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    text.lines().filter_map(|line| config::parse(&path, line).ok()).flatten().collect()
+    let text = text_within(source, &path)?;
+    Ok(text.lines().filter_map(|line| config::parse(&path, line).ok()).flatten().collect())
 }
 
 #[cfg(test)]
@@ -94,5 +97,9 @@ mod tests {
         let path = made(&["a", "b"]);
         assert_eq!(path.file_name(), ready.file_name());
         assert_eq!(fs::read_to_string(path).unwrap(), "CONFIG_NET=y\n# if-possible\nCONFIG_ODD=m\n");
+        fs::create_dir(selftests.join("c")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", selftests.join("c/config")).unwrap();
+        let endless = select::parse(&["c".to_owned()]).unwrap();
+        assert!(fragment(folder.path(), &endless, &base, &ready, &cache).is_err());
     }
 }

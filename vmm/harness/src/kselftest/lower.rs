@@ -2,15 +2,21 @@
 
 use super::{
     Wish,
-    build::{Broken, Built},
+    build::{Broken, Built, text_within},
     select::Asked,
 };
 use crate::{Abort, written::written};
 use base::cache::Cache;
+use jail::{Refused, intake};
 use kernel::Kernel;
 use scenario::Scenario;
 use serde_json::{Value, json};
-use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fmt::Write as _,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 use walkdir::WalkDir;
 
 /// What runner.sh gives a test whose collection says nothing, in seconds.
@@ -53,7 +59,7 @@ pub fn scenario(
     }
     // Those that collections asked for.
     let modules = Some(kernel.map.with_file_name("lib").join("modules")).filter(|path| path.is_dir());
-    let text = compose(collection, &tests, built, &kernel.hash, modules.as_deref(), slow, wish);
+    let text = compose(collection, &tests, built, &kernel.hash, modules.as_deref(), slow, wish)?;
     let name = format!("kselftest-{}", collection.replace('/', "-"));
     let mut scenario = written(&name, &(asked, &wish.guest, wish.timeout), &text, cache)?;
     if !lacking.is_empty() {
@@ -72,15 +78,14 @@ fn compose(
     modules: Option<&Path>,
     slow: bool,
     wish: &Wish,
-) -> String {
-    let folder = built.folder.join("install").join(collection);
-    let settings = fs::read_to_string(folder.join("settings")).unwrap_or_default();
+) -> Result<String, Abort> {
+    let settings = text_within(&built.install, Path::new(collection).join("settings"))?;
     let own = || timeout(&settings).unwrap_or(TIMEOUT).saturating_mul(if slow { PATIENCE } else { 1 });
     let timeout = match wish.timeout.unwrap_or_else(own) {
         0 => NO_TIMEOUT,
         seconds => seconds.min(LONGEST),
     };
-    let mut files = json!({"/": built.folder.join("root"), "/kselftest": built.folder.join("install")});
+    let mut files = json!({"/": built.root, "/kselftest": built.install});
     if let Some(modules) = modules {
         files["/lib/modules"] = json!(modules);
     }
@@ -88,7 +93,7 @@ fn compose(
         ("name", json!(format!("kselftest {collection}"))),
         ("tags", json!(["kselftest"])),
         ("kernel", json!({"name": kernel})),
-        ("machine", wish.guest.machine(room(&built.folder), if slow { 1 } else { 2 })),
+        ("machine", wish.guest.machine(room(built), if slow { 1 } else { 2 })),
         // Tests use debug registers, and have the kernel patch its text: all that is theirs here.
         ("count", json!(false)),
         ("autoload", json!(true)),
@@ -102,7 +107,7 @@ fn compose(
         json!({"name": "prepare the guest", "run": ["/bin/sh", "/kselftest.prepare"], "ktap": "ignored"});
     _ = writeln!(text, "steps:\n- {prepare}");
     for test in tests {
-        let words = match way(&folder, test, built) {
+        let words = match way(collection, test, built) {
             Way::Run => {
                 let words = [SH, "/kselftest.run", collection, test];
                 words.into_iter().chain(slow.then_some("emulated")).map(scenario::literal).collect()
@@ -113,15 +118,16 @@ fn compose(
         let step = json!({"name": test, "run": words, "timeout": format!("{timeout} s")});
         _ = writeln!(text, "- {step}");
     }
-    text
+    Ok(text)
 }
 
 /// Room for what comes in, in MiB. That is in an emulated host's memory several times on its way; some tests are programs with
 /// tens of MiB of nothing in them.
-fn room(folder: &Path) -> u64 {
-    let files = ["root", "install"].map(|part| WalkDir::new(folder.join(part)));
+fn room(built: &Built) -> u64 {
+    let files = [&built.root, &built.install].map(WalkDir::new);
     let sizes = files.into_iter().flatten().flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    4 * sizes.sum::<u64>().div_ceil(1 << 20)
+    // Of nothing but holes there may be more than a number can say.
+    4 * sizes.fold(0, u64::saturating_add).div_ceil(1 << 20)
 }
 
 const SH: &str = "/bin/sh";
@@ -135,19 +141,29 @@ fn timeout(settings: &str) -> Option<u32> {
     settings.lines().filter_map(value).next_back()
 }
 
-fn way(folder: &Path, test: &str, built: &Built) -> Way {
-    let path = folder.join(test);
-    let Ok(metadata) = fs::metadata(&path) else {
-        return match built.broken.get(test) {
-            Some(Broken { why, lacks: true }) => {
-                Way::Skip(format!("it was not built, for this machine lacks something: {why}"))
-            }
-            Some(Broken { why, .. }) => Way::Fail(format!("it was not built: {why}")),
-            None => Way::Fail("it was not built; the selftests' own makefile says no reason".to_owned()),
-        };
+fn way(collection: &str, test: &str, built: &Built) -> Way {
+    let folder = Path::new(collection);
+    let opened = intake::within(&built.install, folder.join(test)).and_then(|path| {
+        let file = intake::open(&path, u64::MAX)?;
+        let metadata = file.metadata().map_err(|source| Refused::Io { path, source })?;
+        Ok((file, metadata.permissions().mode()))
+    });
+    let (file, mode) = match opened {
+        Ok(opened) => opened,
+        Err(Refused::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return match built.broken.get(test) {
+                Some(Broken { why, lacks: true }) => {
+                    Way::Skip(format!("it was not built, for this machine lacks something: {why}"))
+                }
+                Some(Broken { why, .. }) => Way::Fail(format!("it was not built: {why}")),
+                None => Way::Fail("it was not built; the selftests' own makefile says no reason".to_owned()),
+            };
+        }
+        Err(why) => return Way::Fail(format!("failed to {why}")),
     };
-    let mut first = fs::read(&path).unwrap_or_default();
-    first.truncate(256);
+    let mut first = Vec::new();
+    // A folder gives nothing, and fails in the guest.
+    _ = file.take(256).read_to_end(&mut first);
     let first = String::from_utf8_lossy(&first).lines().next().unwrap_or_default().to_owned();
     match first.strip_prefix("#!") {
         Some(words) => match interpreter(words) {
@@ -155,7 +171,7 @@ fn way(folder: &Path, test: &str, built: &Built) -> Way {
             Some(name) => Way::Skip(format!("it is a script for {name}, which guests do not have")),
             None => Way::Fail(format!("its first line names no interpreter: {first}")),
         },
-        None if metadata.permissions().mode() & 0o100 == 0 && !folder.join("ksft_runner.sh").is_file() => {
+        None if mode & 0o100 == 0 && !built.install.join(folder).join("ksft_runner.sh").is_file() => {
             Way::Fail("it is neither executable nor a script".to_owned())
         }
         None => Way::Run,
@@ -174,14 +190,23 @@ fn interpreter(words: &str) -> Option<&str> {
 
 /// Whether the guest has a program: one of this machine's, or busybox's.
 fn has(built: &Built, name: &str) -> bool {
-    built.folder.join("root/usr/bin").join(name).exists() || ["sh", "awk", "sed"].contains(&name)
+    built.root.join("usr/bin").join(name).exists() || ["sh", "awk", "sed"].contains(&name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Guest;
-    use std::{collections::BTreeMap, os::unix::fs::symlink};
+    use std::{
+        collections::BTreeMap,
+        fs,
+        os::unix::{fs::symlink, net::UnixListener},
+    };
+
+    fn built(place: &Path, broken: BTreeMap<String, Broken>) -> Built {
+        let (install, root) = (place.join("install"), place.join("root"));
+        Built { install, root, tests: Vec::new(), broken }
+    }
 
     #[test]
     fn the_last_limit_in_the_settings_counts() {
@@ -209,7 +234,7 @@ mod tests {
         let broken = |why: &str, lacks| Broken { why: why.to_owned(), lacks };
         let broken =
             [("lacks".to_owned(), broken("-lcap", true)), ("bad".to_owned(), broken("x.c:1", false))];
-        let built = Built { folder: place.path().to_owned(), tests: Vec::new(), broken: broken.into() };
+        let built = built(place.path(), broken.into());
         let file = |name: &str, mode: u32, text: &str| {
             fs::write(folder.join(name), text).unwrap();
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
@@ -220,7 +245,9 @@ mod tests {
         file("data", 0o644, "words\n");
         file("odd", 0o755, "#!\n");
         symlink("program", folder.join("link")).unwrap();
-        let way = |test: &str| way(&folder, test, &built);
+        symlink("/dev/zero", folder.join("endless")).unwrap();
+        let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+        let way = |test: &str| way("a", test, &built);
         assert_eq!([way("script.sh"), way("program"), way("link")], [Way::Run, Way::Run, Way::Run]);
         assert!(matches!(way("tool.py"), Way::Skip(why) if why.contains("python3")));
         assert!(matches!(way("lacks"), Way::Skip(why) if why.contains("-lcap")));
@@ -228,6 +255,10 @@ mod tests {
         assert!(matches!(way("never"), Way::Fail(why) if why.contains("no reason")));
         assert!(matches!(way("data"), Way::Fail(why) if why.contains("neither")));
         assert!(matches!(way("odd"), Way::Fail(why) if why.contains("interpreter")));
+        for test in ["endless", "/etc/passwd", "../../../../../../../../etc/passwd"] {
+            assert!(matches!(way(test), Way::Fail(why) if why.contains("outside of")), "{test}");
+        }
+        assert!(matches!(way("socket"), Way::Fail(why) if why.contains("a socket")));
         file("ksft_runner.sh", 0o755, "#!/bin/bash\n");
         assert_eq!(way("data"), Way::Run);
     }
@@ -244,8 +275,8 @@ mod tests {
         }
         fs::write(folder.join("settings"), "timeout=7\n").unwrap();
         let tests = ["one", "two: {x}", "three\"${x}"].map(str::to_owned).to_vec();
-        let built = Built { folder: place.path().to_owned(), tests: Vec::new(), broken: BTreeMap::new() };
-        let text = compose("a/b", &tests, &built, "abcd", None, false, &wish());
+        let built = built(place.path(), BTreeMap::new());
+        let text = compose("a/b", &tests, &built, "abcd", None, false, &wish()).unwrap();
         let path = place.path().join("a.yaml");
         fs::write(&path, text).unwrap();
         let scenario = scenario::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
@@ -262,8 +293,9 @@ mod tests {
         assert!(last.names().next().is_none() && last.written().ends_with(b"three\"${x}"), "{argv:?}");
         assert!(scenario.files.iter().any(|file| file.guest == "/kselftest/a/b/one"));
         assert!(scenario.steps[1].line + 1 == scenario.steps[2].line);
-        let slow =
-            |wish| compose("a/b", &tests, &built, "abcd", None, true, &wish).matches("\"70 s\"").count();
+        let slow = |wish| {
+            compose("a/b", &tests, &built, "abcd", None, true, &wish).unwrap().matches("\"70 s\"").count()
+        };
         assert_eq!((slow(wish()), slow(Wish { timeout: Some(9), ..wish() })), (3, 0));
     }
 

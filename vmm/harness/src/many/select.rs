@@ -2,11 +2,12 @@
 
 use crate::Abort;
 use base::{diagnostic::nearest, progress::note};
+use jail::{Refused, intake};
 use scenario::Scenario;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    path::{Path, PathBuf},
+    path::{self, Component, Path, PathBuf},
 };
 use walkdir::WalkDir;
 
@@ -19,9 +20,12 @@ pub fn files(words: &[PathBuf]) -> Result<Vec<PathBuf>, Abort> {
     let mut files: Vec<PathBuf> = Vec::new();
     for word in words {
         let found = match word {
-            folder if folder.is_dir() => below(folder)?,
             pattern if is_pattern(pattern) && !pattern.exists() => matching(pattern)?,
-            file => vec![file.clone()],
+            named => {
+                let home = Home::of(named);
+                home.keeps(named)?;
+                if named.is_dir() { below(named, &home)? } else { vec![named.clone()] }
+            }
         };
         files.extend(found);
     }
@@ -51,14 +55,72 @@ fn is_named_so(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
+/// What links may lead to: the repository that a named path is in, or that path alone. Who put a link there, as a pull request can,
+/// need not be who names it, and is shown nothing else of this machine.
+struct Home(PathBuf);
+
+impl Home {
+    fn of(named: &Path) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut home: Option<PathBuf> = None;
+        let mut place = PathBuf::new();
+        for part in path::absolute(named).unwrap_or_else(|_| named.to_owned()).components() {
+            place.push(part);
+            if part == Component::ParentDir {
+                place = real(&place);
+                home = place.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned);
+            }
+            // One that a link out of the one around it leads to is none.
+            let is_in = |whole: &Path| home.as_ref().is_none_or(|home| whole.starts_with(home));
+            if place.join(".git").exists() && is_in(&real(&place)) {
+                home = Some(real(&place));
+            }
+        }
+        Self(home.unwrap_or_else(|| real(&place)))
+    }
+
+    /// What is found by a pattern may lead wherever the words before its first wildcard may.
+    fn of_pattern(pattern: &Path) -> Self {
+        let words = pattern.components().take_while(|part| !is_pattern(part.as_ref()));
+        Self::of(&words.collect::<PathBuf>())
+    }
+
+    /// Looks whether a path stays there.
+    ///
+    /// # Errors
+    /// A link leads out: where, and what to do. A run must not be green since a scenario was left out.
+    fn keeps(&self, path: &Path) -> Result<(), Abort> {
+        let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match intake::within(&self.0, whole) {
+            Err(Refused::LeadsOut { target, folder, .. }) => Err(Abort::input(format!(
+                "{}: a link leads to {}, which is outside of {}; put there what it leads to, or name that itself",
+                path.display(),
+                target.display(),
+                folder.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a folder is looked into: a link may be no scenarios' at all, so it is told and no error.
+    fn keeps_folder(&self, folder: &Path) -> bool {
+        let kept = self.keeps(folder);
+        if let Err(abort) = &kept {
+            note(&format!("left out is {}", abort.why));
+        }
+        kept.is_ok()
+    }
+}
+
 /// Whether this is a scenario's file.
 ///
 /// # Errors
 /// It has the name of one, and can't be read: a run must not be green since it did not find it.
-fn is_scenario(path: &Path) -> Result<bool, Abort> {
+fn is_scenario(path: &Path, home: &Home) -> Result<bool, Abort> {
     if !is_named_so(path) {
         return Ok(false);
     }
+    home.keeps(path)?;
     match path.metadata() {
         Ok(meta) => Ok(meta.is_file()),
         Err(error) => Err(Abort::input(format!(
@@ -68,11 +130,17 @@ fn is_scenario(path: &Path) -> Result<bool, Abort> {
     }
 }
 
-fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
-    let hidden = |entry: &walkdir::DirEntry| entry.depth() > 0 && is_hidden(entry.file_name());
+fn below(folder: &Path, home: &Home) -> Result<Vec<PathBuf>, Abort> {
+    let is_wanted = |entry: &walkdir::DirEntry| {
+        entry.depth() == 0
+            || !is_hidden(entry.file_name())
+                && (!entry.file_type().is_dir()
+                    || (!entry.path_is_symlink() || home.keeps_folder(entry.path()))
+                        && !is_left_to_grading(entry.path(), home))
+    };
     let mut found = Vec::new();
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(|entry| !hidden(entry) && !is_left_to_grading(entry)) {
+    for entry in walk.into_iter().filter_entry(is_wanted) {
         let path =
             match entry {
                 Ok(entry) => entry.into_path(),
@@ -83,7 +151,7 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
                     )?,
                 },
             };
-        if is_scenario(&path)? {
+        if is_scenario(&path, home)? {
             found.push(path);
         }
     }
@@ -97,13 +165,17 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Abort> {
 }
 
 /// Whether this folder is an assignment, whose tests run with what students hand in. Who names it itself gets it.
-fn is_left_to_grading(entry: &walkdir::DirEntry) -> bool {
-    let text = || std::fs::read_to_string(entry.path().join("assignment.yaml")).unwrap_or_default();
-    let is_one = entry.depth() > 0
-        && entry.file_type().is_dir()
-        && text().lines().any(|line| line.starts_with("kind:"));
+fn is_left_to_grading(folder: &Path, home: &Home) -> bool {
+    /// No scenario is larger either.
+    const LONGEST: u64 = 1 << 20;
+    let path = folder.join("assignment.yaml");
+    let text = match home.keeps(&path) {
+        Ok(()) => intake::read(&path, LONGEST).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let is_one = text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"kind:"));
     if is_one {
-        note(&format!("{} is left out: an assignment is for vmm grade", entry.path().display()));
+        note(&format!("{} is left out: an assignment is for vmm grade", folder.display()));
     }
     is_one
 }
@@ -137,12 +209,15 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Abort> {
     let text = pattern.to_str().unwrap_or_default();
     let all =
         glob::glob(text).map_err(|error| Abort::input(format!("{shown}: this is no pattern: {error}")))?;
-    let mut found = Vec::new();
+    let (mut found, home) = (Vec::new(), Home::of_pattern(pattern));
     for path in all {
         let path = path.map_err(|error| Abort::input(format!("{shown}: {error}")))?;
         if path.is_dir() {
-            found.extend(below(&path)?);
-        } else if path.is_file() || !is_hidden(path.as_os_str()) && is_scenario(&path)? {
+            if home.keeps_folder(&path) {
+                found.extend(below(&path, &home)?);
+            }
+        } else if path.is_file() || !is_hidden(path.as_os_str()) && is_scenario(&path, &home)? {
+            home.keeps(&path)?;
             found.push(path);
         }
     }
@@ -232,6 +307,7 @@ mod tests {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
+        fs::create_dir(place(".git")).unwrap();
         fs::create_dir_all(place("all/deep")).unwrap();
         fs::create_dir(place("other")).unwrap();
         fs::write(place("other/b.yaml"), "").unwrap();
@@ -256,6 +332,48 @@ mod tests {
             let error = files(&[word]).unwrap_err().why;
             assert!(error.contains("all/gone.yaml: this scenario can't be read"), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_read_that_a_link_out_of_the_repository_leads_to() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        for name in ["theirs/.git", "repository/.git", "repository/vmm/a"] {
+            fs::create_dir_all(place(name)).unwrap();
+        }
+        fs::write(place("theirs/secret.yaml"), "").unwrap();
+        fs::write(place("repository/vmm/a/one.yaml"), "").unwrap();
+        symlink("/dev/zero", place("repository/vmm/a/assignment.yaml")).unwrap();
+        // That is one by its name, and none is left out in silence.
+        let error = files(&[place("repository/vmm")]).unwrap_err().why;
+        assert!(error.contains("assignment.yaml: a link leads to /dev/zero"), "{error}");
+        fs::remove_file(place("repository/vmm/a/assignment.yaml")).unwrap();
+
+        symlink(place("theirs"), place("repository/vmm/linked")).unwrap();
+        symlink("/", place("repository/vmm/all")).unwrap();
+        let one = [place("repository/vmm/a/one.yaml")];
+        for word in ["repository/vmm", "repository/vmm/*", "theirs/../repository/vmm"] {
+            let found = files(&[place(word)]).unwrap();
+            let found: Vec<_> = found.iter().map(|file| file.canonicalize().unwrap()).collect();
+            assert_eq!(found, one.clone().map(|file| file.canonicalize().unwrap()), "{word}");
+        }
+        for word in ["vmm/linked", "vmm/linked/secret.yaml", "vmm/linked/*.yaml"] {
+            let error = files(&[place("repository").join(word)]).unwrap_err().why;
+            assert!(
+                error.contains("secret.yaml") || error.contains("theirs, which is outside of"),
+                "{error}"
+            );
+        }
+        // Named by its own path, and where there is no repository.
+        fs::remove_dir(place("theirs/.git")).unwrap();
+        symlink("theirs", place("mine")).unwrap();
+        for word in ["theirs", "mine", "repository/../theirs"] {
+            assert_eq!(files(&[place(word)]).unwrap().len(), 1, "{word}");
+        }
+        fs::create_dir(place("alone")).unwrap();
+        symlink("../theirs", place("alone/linked")).unwrap();
+        assert!(files(&[place("alone")]).unwrap_err().why.contains("there is no scenario"));
     }
 
     #[test]

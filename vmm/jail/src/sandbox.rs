@@ -226,7 +226,7 @@ impl Sandbox {
         // The leader's bubblewrap shall outlive SIGTERM, until what runs inside has made order.
         words.extend(["env", "--default-signal=TERM"].map(OsString::from));
         if find("prlimit").is_some() {
-            words.extend(self.limits());
+            words.extend(self.limits(way()));
         }
         words
     }
@@ -336,9 +336,15 @@ impl Sandbox {
     }
 
     /// The kernel's own limits, for each process, in prlimit(1)'s words.
-    fn limits(&self) -> Vec<OsString> {
+    fn limits(&self, way: &Way) -> Vec<OsString> {
         let limits = self.kernel_limits();
-        let words = limits.iter().map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
+        // Of processes it counts all that a user has in his namespace. Only in one of its own those are the box's; elsewhere whatever else he
+        // runs would be the build's fault, and the watch alone counts.
+        let is_meant = |limit: &&Limit| limit.resource != Resource::RLIMIT_NPROC || *way == Way::Namespaces;
+        let words = limits
+            .iter()
+            .filter(is_meant)
+            .map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
         ["prlimit".to_owned(), "--core=0".to_owned()]
             .into_iter()
             .chain(words)
@@ -434,6 +440,13 @@ mod tests {
             256,
             "what they hold is no process's memory"
         );
+        // Where it counts what else the user runs, it is no limit of the box's.
+        let sandbox = Sandbox { budget: Budget::MODULE, ..Sandbox::empty() };
+        for (way, is_set) in [(Way::Namespaces, true), (Way::Landlock(String::new()), false)] {
+            let words = sandbox.limits(&way);
+            assert_eq!(words.iter().any(|word| word.to_string_lossy().starts_with("--nproc=")), is_set);
+            assert!(words.contains(&"--nofile=256".into()), "{words:?}");
+        }
         // What containers often set.
         assert!(limits.iter().find(|limit| limit.name == "nofile").unwrap().fits(1024).is_ok());
     }

@@ -8,7 +8,7 @@ use crate::{
     Budget, Refused, Rules, Walls, confined, filter,
     limits::Bytes,
     programs::{SYSTEM, find, programs, rust},
-    restrict, rights,
+    restrict, rights, starts,
 };
 use nix::sys::{
     resource::{Resource, getrlimit},
@@ -116,7 +116,8 @@ fn namespaces() -> &'static Result<Option<String>, String> {
     })
 }
 
-fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
+/// Starts a command behind these words that does nothing.
+pub(crate) fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
@@ -159,15 +160,16 @@ impl Sandbox {
     /// With compilers and nothing else. The environment may allow it more than `budget`.
     ///
     /// # Errors
-    /// A box is required and can't be had in full, or the environment's limits make no sense.
+    /// A box is required and can't be had in full, the environment's limits make no sense, or nothing starts in a box on this machine.
     pub fn new(budget: Budget) -> Result<Self, Refused> {
         demanded()?;
         let own = Self { budget: budget.wanted()?, ..Self::empty() };
         own.kernel_limits().iter().try_for_each(|limit| limit.fits(limit.hard()))?;
+        starts::starts()?;
         Ok(own)
     }
 
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { reads: Vec::new(), writes: Vec::new(), own: None, budget: Budget::TOOL }
     }
 

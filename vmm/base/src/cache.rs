@@ -102,7 +102,9 @@ impl CacheError {
         match self {
             Self::Interrupted => Fault::Interrupted,
             Self::Refused(Refused::Overrun { .. }) => Fault::Build,
-            Self::Refused(Refused::NoBox { .. } | Refused::Limited { .. }) => Fault::Machine,
+            Self::Refused(Refused::NoBox { .. } | Refused::Unstartable { .. } | Refused::Limited { .. }) => {
+                Fault::Machine
+            }
             Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }

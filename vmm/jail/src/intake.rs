@@ -90,6 +90,15 @@ pub enum Refused {
         /// What is missing.
         lacks: String,
     },
+    /// Nothing that is confined can be started on this machine.
+    #[error(
+        "start a build in its box: {said}; what starts this program (a service's SystemCallFilter=, a container's seccomp profile) has to let \
+         it give up rights and set limits: capset, seccomp, landlock_restrict_self, prlimit64"
+    )]
+    Unstartable {
+        /// What was said when it was tried.
+        said: String,
+    },
     /// This process may take less than a build may.
     #[error(
         "give a build its limits: this process may have at most {have} {what} (`ulimit -H -{letter}`), and a build needs to be allowed {need}; \
@@ -136,7 +145,9 @@ impl Refused {
                     InvalidFilename | IsADirectory | NotADirectory | NotFound | PermissionDenied
                 ) || source.raw_os_error() == Some(nix::libc::ELOOP)
             }
-            Self::NoBox { .. } | Self::Limited { .. } | Self::Variable { .. } => false,
+            Self::NoBox { .. } | Self::Unstartable { .. } | Self::Limited { .. } | Self::Variable { .. } => {
+                false
+            }
             _ => true,
         }
     }

@@ -20,6 +20,7 @@ pub mod reader;
 mod remove;
 mod rights;
 mod sandbox;
+mod starts;
 mod watch;
 
 pub use intake::Refused;

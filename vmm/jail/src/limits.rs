@@ -68,7 +68,7 @@ impl Limits {
 pub struct Budget {
     /// From its start to its end.
     pub time: Duration,
-    /// At once.
+    /// At once, with their threads.
     pub processes: u64,
     /// That one process has open at once. What lies in a pipe or a pair of sockets is the kernel's memory, and in no process's.
     pub open: u64,
@@ -102,7 +102,8 @@ impl Budget {
     /// Patches, archives, single files: no build at all.
     pub const TOOL: Self = Self {
         time: Duration::from_secs(600),
-        processes: 64,
+        // xz has a thread for each processor.
+        processes: 512,
         open: 256,
         memory: 4 * GIB,
         output: 64 * MIB,

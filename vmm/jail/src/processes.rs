@@ -13,6 +13,8 @@ pub(crate) struct Process {
     pub began: u64,
     /// Of its memory, those that are there.
     pub pages: u64,
+    /// It has so many.
+    pub threads: u64,
 }
 
 /// What stands in a `stat` file (proc_pid_stat(5)) of a process, or of one of its tasks.
@@ -97,10 +99,16 @@ fn stat(folder: &Path) -> Option<Stat> {
     // The name before may hold anything, brackets too.
     let text = String::from_utf8_lossy(&text);
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    // Fields are counted from 3, the state, on: 4 parent, 22 start, 23 bytes mapped, 24 resident pages.
+    // Fields are counted from 3, the state, on: 4 parent, 20 threads, 22 start, 23 bytes mapped,
+    // 24 resident pages.
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Stat {
-        process: Process { parent: number(4)? as u32, began: number(22)?, pages: number(24)? },
+        process: Process {
+            parent: number(4)? as u32,
+            began: number(22)?,
+            pages: number(24)?,
+            threads: number(20)?,
+        },
         is_over: matches!(*fields.first()?, "Z" | "X"),
         mapped: number(23)?,
     })

@@ -8,7 +8,7 @@ use crate::{
     Budget, Refused, Rules, Walls, confined, filter,
     limits::Bytes,
     programs::{SYSTEM, find, programs, rust},
-    restrict, rights,
+    restrict, rights, starts,
 };
 use nix::sys::{
     resource::{Resource, getrlimit},
@@ -116,7 +116,8 @@ fn namespaces() -> &'static Result<Option<String>, String> {
     })
 }
 
-fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
+/// Starts a command behind these words that does nothing.
+pub(crate) fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
@@ -159,15 +160,16 @@ impl Sandbox {
     /// With compilers and nothing else. The environment may allow it more than `budget`.
     ///
     /// # Errors
-    /// A box is required and can't be had in full, or the environment's limits make no sense.
+    /// A box is required and can't be had in full, the environment's limits make no sense, or nothing starts in a box on this machine.
     pub fn new(budget: Budget) -> Result<Self, Refused> {
         demanded()?;
         let own = Self { budget: budget.wanted()?, ..Self::empty() };
         own.kernel_limits().iter().try_for_each(|limit| limit.fits(limit.hard()))?;
+        starts::starts()?;
         Ok(own)
     }
 
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { reads: Vec::new(), writes: Vec::new(), own: None, budget: Budget::TOOL }
     }
 
@@ -226,7 +228,7 @@ impl Sandbox {
         // The leader's bubblewrap shall outlive SIGTERM, until what runs inside has made order.
         words.extend(["env", "--default-signal=TERM"].map(OsString::from));
         if find("prlimit").is_some() {
-            words.extend(self.limits());
+            words.extend(self.limits(way()));
         }
         words
     }
@@ -339,9 +341,15 @@ impl Sandbox {
     }
 
     /// The kernel's own limits, for each process, in prlimit(1)'s words.
-    fn limits(&self) -> Vec<OsString> {
+    fn limits(&self, way: &Way) -> Vec<OsString> {
         let limits = self.kernel_limits();
-        let words = limits.iter().map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
+        // Of processes it counts all that a user has in his namespace. Only in one of its own those are the box's; elsewhere whatever else he
+        // runs would be the build's fault, and the watch alone counts.
+        let is_meant = |limit: &&Limit| limit.resource != Resource::RLIMIT_NPROC || *way == Way::Namespaces;
+        let words = limits
+            .iter()
+            .filter(is_meant)
+            .map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
         ["prlimit".to_owned(), "--core=0".to_owned()]
             .into_iter()
             .chain(words)
@@ -456,6 +464,13 @@ mod tests {
             256,
             "what they hold is no process's memory"
         );
+        // Where it counts what else the user runs, it is no limit of the box's.
+        let sandbox = Sandbox { budget: Budget::MODULE, ..Sandbox::empty() };
+        for (way, is_set) in [(Way::Namespaces, true), (Way::Landlock(String::new()), false)] {
+            let words = sandbox.limits(&way);
+            assert_eq!(words.iter().any(|word| word.to_string_lossy().starts_with("--nproc=")), is_set);
+            assert!(words.contains(&"--nofile=256".into()), "{words:?}");
+        }
         // What containers often set.
         assert!(limits.iter().find(|limit| limit.name == "nofile").unwrap().fits(1024).is_ok());
     }

@@ -1,7 +1,11 @@
 //! What the processes of a box take together: no limit of the kernel's counts that for a user who is root, and none
-//! without a control group of one's own.
+//! without a control group of one's own. How many they are it counts where the box has a namespace of its users.
 
-use crate::{Budget, Refused, limits::Bytes, processes};
+use crate::{
+    Budget, Refused,
+    limits::Bytes,
+    processes::{self, Process},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -94,7 +98,11 @@ impl Watch {
         let (count, bytes) = self.family();
         self.next = Instant::now() + rest(EVERY, now.elapsed());
         if count > processes {
-            return Err(over(format!("it has more than {processes} processes"), "processes", "NUMBER"));
+            return Err(over(
+                format!("it has more than {processes} processes and threads"),
+                "processes",
+                "NUMBER",
+            ));
         }
         if bytes > memory {
             return Err(over(format!("it takes more than {} of memory", Bytes(memory)), "memory", "SIZE"));
@@ -161,7 +169,8 @@ impl Watch {
         }
     }
 
-    /// How many processes there are, and how much memory they have, in bytes.
+    /// How many processes there are with their threads, as the kernel counts them (getrlimit(2), `RLIMIT_NPROC`), and how much memory they
+    /// have, in bytes.
     fn family(&mut self) -> (u64, u64) {
         let all = processes::all();
         let mut family: HashSet<u32> = HashSet::new();
@@ -173,8 +182,9 @@ impl Watch {
         );
         processes::add_descendants(&mut family, &all);
         self.seen = family.iter().filter_map(|id| Some((*id, all.get(id)?.began))).collect();
-        let pages: u64 = family.iter().filter_map(|id| Some(all.get(id)?.pages)).sum();
-        (self.seen.len() as u64, pages * page())
+        let of =
+            |count: fn(&Process) -> u64| family.iter().filter_map(|id| all.get(id)).map(count).sum::<u64>();
+        (of(|it| it.threads), of(|it| it.pages) * page())
     }
 
     /// Ends all that are left of what was seen, but for the leader, which is its starter's to end.

@@ -120,7 +120,7 @@ fn a_process_is_seen_in_all_of_its_tasks() {
     let budget = Budget { disk: 1 << 19, ..Budget::MODULE };
     let mut watch = Watch::new(child.id(), budget, vec![folder.path().to_owned()]);
     let (count, bytes) = watch.family();
-    assert!(count == 1 && bytes > 0, "{count} processes with {bytes} bytes");
+    assert!(count == 2 && bytes > 0, "{count} threads with {bytes} bytes");
     assert!(processes::below(std::process::id()).contains(&child.id()));
     let said = watch.look_at_the_disk().unwrap_err().to_string();
     assert!(said.contains("written more than"), "{said}");

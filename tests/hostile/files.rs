@@ -228,7 +228,13 @@ fn a_folder_of_somebody_else_is_no_place_for_a_host_or_a_cache() {
     let theirs = folder.path().join("theirs");
     fs::create_dir(&theirs).unwrap();
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o700)).unwrap();
-    std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)).unwrap();
+    match std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)) {
+        // In a user namespace without other users.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => {
+            return eprintln!("not tried: there are no other users here");
+        }
+        given => given.unwrap(),
+    }
     let place = theirs.display().to_string();
     for mut command in [vmm(&["host", "serve", "--socket", &place]), vmm(&["kernel", "list"])] {
         let output = command.env("VMM_CACHE", &place).output().unwrap();

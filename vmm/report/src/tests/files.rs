@@ -209,34 +209,8 @@ fn only_all_parts_of_one_run_make_a_whole() {
     assert!(matches!(error(vec![recorded(), recorded()]), MergeError::Again { .. }));
 }
 
-#[test]
-fn a_difference_says_what_fails_and_passes_now_and_what_is_new() {
-    let (old, mut new) = (recorded(), recorded());
-    let mut ran = recorded();
-    ran.runs.pop();
-    let none = crate::diff::diff(&ran, &ran);
-    assert_eq!(
-        (&*none.text, none.is_worse),
-        ("No difference.\n\n2 of 4 passed before, 2 of 4 now.\n", false)
-    );
-    // The first fails now as the second did, which passes now as the first did.
-    let [first, second, ..] = &mut new.runs[..] else { panic!("five runs") };
-    std::mem::swap(&mut first.report, &mut second.report);
-    std::mem::swap(&mut first.settled, &mut second.settled);
-    second.report.as_mut().unwrap().ran = Duration::from_secs(3);
-    let warning = include_str!("../../../splat/tests/logs/warn-x86-6.8-dmesg-levels.log");
-    let splat = splat::scan(warning.as_bytes()).remove(0);
-    let finding =
-        judge::Finding { splat, gravity: judge::Gravity::Splat, step: Some(0), count: 1, excuse: None };
-    first.report.as_mut().unwrap().findings.push(finding);
-    new.runs.pop();
-    let difference = crate::diff::diff(&old, &new);
-    assert!(difference.is_worse);
-    insta::assert_snapshot!(difference.text);
-}
-
 /// One scenario whose attempts came to these.
-fn attempts(all: &[(Verdict, judge::Then)]) -> crate::record::Session {
+pub(super) fn attempts(all: &[(Verdict, judge::Then)]) -> crate::record::Session {
     let scenario = scenario("name: again\nsteps:\n- sleep: 1 s\n");
     let mut session = crate::record::Session::default();
     let mut told = Vec::new();
@@ -317,41 +291,6 @@ fn events_tell_what_counts_and_a_flaky_pass_that_counts_as_a_failure_is_none() {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!([&lines[0]["counted"], &lines[1]["counted"]], ["pass", "splat"]);
     assert_eq!((&lines[2]["passed"], &lines[2]["ended"]), (&1.into(), &2.into()));
-}
-
-#[test]
-fn a_run_that_lost_scenarios_or_its_end_is_worse() {
-    let (old, mut new) = (recorded(), recorded());
-    new.runs.pop();
-    assert!(crate::diff::diff(&old, &new).is_worse);
-    let mut cut_off = recorded();
-    cut_off.finished = false;
-    let difference = crate::diff::diff(&old, &cut_off);
-    assert!(difference.is_worse && difference.text.contains("cut off before its end"));
-    let mut never = crate::record::Session::planned(&[]);
-    never.aborted =
-        Some(crate::record::Aborted { verdict: Verdict::Infra, reason: "no place\nfor the cache".into() });
-    let difference = crate::diff::diff(&old, &never);
-    let told = "The new run did not begin (infra): no place for the cache\n";
-    assert!(difference.is_worse && difference.text.contains(told), "{}", difference.text);
-}
-
-#[test]
-fn what_did_not_run_is_worse_though_it_failed_before() {
-    // One fails in both, and in the other report a signal came before it or in it.
-    let old = attempts(&[(Verdict::Fail, judge::Then::Counts)]);
-    assert!(!crate::diff::diff(&old, &old).is_worse);
-    let mut waits = old.clone();
-    waits.runs = vec![crate::record::Run::planned(&old.runs[0].began)];
-    for (new, word) in
-        [(waits, "not-run"), (attempts(&[(Verdict::Interrupted, judge::Then::Counts)]), "interrupted")]
-    {
-        let difference = crate::diff::diff(&old, &new);
-        let line = format!(
-            "### Did not run, or not to the end (1)\n\n- again (scenarios/test.yaml): fail → {word}\n"
-        );
-        assert!(difference.is_worse && difference.text.contains(&line), "{}", difference.text);
-    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `vmm grade`: modules whose names an assignment says, several of them, and the teacher's own beside a student's.
 
-use super::grade::{HELLO, grade, hand_in, row, words};
+use super::{
+    grade::{HELLO, grade, hand_in, row, words},
+    modules::for_another_kernel,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -94,4 +97,72 @@ fn a_students_module_uses_what_the_teachers_exports() {
     let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
     assert_eq!(ran.code, Some(3), "{}", ran.text);
     assert!(row(&out, "uses").contains(",not graded,"), "{}", ran.text);
+}
+
+/// A module of the teacher's, in a folder beside the assignment.
+fn teachers(folder: &Path, name: &str, text: &str) {
+    fs::create_dir_all(folder.join(name)).unwrap();
+    fs::write(folder.join(name).join(format!("{name}.c")), text).unwrap();
+    fs::write(folder.join(name).join("Makefile"), format!("obj-m := {name}.o\n")).unwrap();
+}
+
+#[test]
+fn what_a_student_does_not_export_costs_the_tests_that_use_it() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    let exports =
+        HELLO.replace("module_init", "int seven(void) { return 7; }\nEXPORT_SYMBOL_GPL(seven);\nmodule_init");
+    hand_in(&submissions, "exports", "hello.c", exports.as_bytes());
+    hand_in(&submissions, "lacks", "hello.c", HELLO.as_bytes());
+    let check = HELLO
+        .replace("static int __init", "int seven(void);\nstatic int __init")
+        .replace("return 0;", "return seven() - 7;");
+    teachers(folder.path(), "check", &check);
+    let steps = "- insmod: $module\n- insmod: check\n- rmmod: check\n- rmmod: $module\n";
+    let path = assignment(folder.path(), ", module: {from: module}", "$folder, check", steps);
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "exports").starts_with("exports,graded,10"), "{}", ran.text);
+    assert!(row(&out, "lacks").starts_with("lacks,graded,0"), "{}", ran.text);
+    // What is wrong with the teacher's is nobody else's fault.
+    teachers(folder.path(), "check", "#error x\n");
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(3), "{}", ran.text);
+    assert!(row(&out, "lacks").contains(",not graded,"), "{}", ran.text);
+}
+
+#[test]
+fn a_folder_that_stands_in_the_tests_way_is_unusable() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "named", "x.ko/hello.c", HELLO.as_bytes());
+    hand_in(&submissions, "named", "x.ko/Makefile", b"obj-m := hello.o\n");
+    hand_in(&submissions, "second", "hello.c", HELLO.as_bytes());
+    hand_in(&submissions, "second", "api.c", b"#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n");
+    hand_in(&submissions, "second", "Makefile", b"obj-m := hello.o api.o\n");
+    teachers(folder.path(), "api", HELLO);
+    let steps = "- insmod: api\n- insmod: hello\n- rmmod: hello\n- rmmod: api\n";
+    let path = assignment(folder.path(), "", "api, $folder", steps);
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    for (student, says) in [("named", "x.ko is a folder"), ("second", "a second module named `api`")] {
+        let row = row(&out, student);
+        assert!(row.contains(",unusable,0,10,") && row.contains(says), "{row}");
+    }
+}
+
+/// A file that the kernel has to refuse is no reason not to look what the student's is called.
+#[test]
+fn beside_a_file_that_is_to_be_refused_a_wrong_name_is_told() {
+    let folder = TempDir::new().unwrap();
+    let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
+    hand_in(&submissions, "other", "mine.c", HELLO.as_bytes());
+    let foreign = for_another_kernel();
+    let ko = foreign.path().join("helloModule.ko").display().to_string();
+    let steps = "- {insmod: helloModule, expect: ENOEXEC}\n- insmod: hello\n";
+    let path = assignment(folder.path(), "", &format!("{ko}, $folder"), steps);
+    let ran = grade(&[words(&path), words(&submissions), "--out", words(&out)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    let row = row(&out, "other");
+    assert!(row.contains(",unusable,0,10,") && row.contains("`hello`"), "{row}");
 }

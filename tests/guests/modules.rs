@@ -229,8 +229,8 @@ fn memory_that_a_module_forgets_is_dirt() {
     ran.says("more objects in kmalloc-");
 }
 
-#[test]
-fn a_lesson_may_be_about_what_the_loader_refuses() {
+/// `helloModule.ko`, as another kernel would have it, in a folder of its own.
+pub(super) fn for_another_kernel() -> TempDir {
     let good = built(&root().join("modules/hello"));
     let whole = fs::read(good.path().join("helloModule.ko")).unwrap();
     let release = b"-vmm SMP";
@@ -240,6 +240,13 @@ fn a_lesson_may_be_about_what_the_loader_refuses() {
     foreign[place..place + 4].copy_from_slice(b"-try");
     let ko = good.path().join("helloModule.ko");
     fs::write(&ko, foreign).unwrap();
+    good
+}
+
+#[test]
+fn a_lesson_may_be_about_what_the_loader_refuses() {
+    let foreign = for_another_kernel();
+    let ko = foreign.path().join("helloModule.ko");
     let ran = run_text(&format!(
         "modules: [{}]\nsteps:\n  - {{insmod: helloModule, expect: {{errno: ENOEXEC, log: version magic}}}}\n  \
          - {{modprobe: helloModule, expect: 1}}\n",

@@ -3,6 +3,7 @@
 use crate::{
     again::{Hangs, Patience},
     assignment::{self, Assignment, Award, Visibility},
+    build,
     record::{self, Failure, Finding, Run, Step, Test},
     score,
     syscall::PLACE,
@@ -13,7 +14,7 @@ use judge::{RunReport, StepVerdict, Verdict};
 use report::Reporters;
 use scenario::{
     Scenario, Settings,
-    model::{Action, NOBODY},
+    model::{Action, ModuleSource, NOBODY},
 };
 use std::{
     path::Path,
@@ -164,11 +165,16 @@ impl Runner {
                     self.session = None;
                 }
                 // The scenario asks for what this kernel can't: nothing that a student could have done, whose kernel it is not.
-                Verdict::BadInput | Verdict::BuildFailed if !subject.own_kernel => {
+                Verdict::BadInput | Verdict::BuildFailed
+                    if !subject.own_kernel && !lacks_theirs(&report, scenario, subject) =>
+                {
                     return Ok(Err(at_home(&report.reason.to_string(), subject.folder)));
                 }
-                _ => {
+                verdict => {
                     let mut run = of(&report, scenario, subject);
+                    if verdict == Verdict::BuildFailed && !subject.own_kernel {
+                        run.reason = behind_theirs(&run.reason, &scenario.path);
+                    }
                     run.took_ms = millis(started);
                     run.parts = score::parts(&run, award);
                     run.points = run.parts.iter().map(|part| part.points).sum();
@@ -178,6 +184,35 @@ impl Runner {
         }
         Ok(Err(why))
     }
+}
+
+/// Whether a module of the tests' does not build for want of what the student's should export: the student's own, and all in front of it,
+/// can be had, and a symbol is missing behind.
+fn lacks_theirs(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> bool {
+    let (Some(many), Some(kernel)) = (up_to(&scenario.modules, subject.folder), &subject.kernel.kernel)
+    else {
+        return false;
+    };
+    report.verdict == Verdict::BuildFailed
+        && lacks_symbol(&report.reason.to_string())
+        && harness::module::are_had(scenario, many, kernel).is_ok()
+}
+
+/// How many modules come up to the one in this folder, with that.
+fn up_to(modules: &[ModuleSource], folder: &Path) -> Option<usize> {
+    modules.iter().position(|module| module.path.starts_with(folder)).map(|own| own + 1)
+}
+
+/// Whether a build failed as no module exports what another one uses (scripts/mod/modpost.c, `check_exports`).
+fn lacks_symbol(reason: &str) -> bool {
+    reason.lines().any(|line| line.contains("ERROR: modpost: ") && line.trim_end().ends_with("undefined!"))
+}
+
+/// What a student is told of such a build; where the tests lie on this machine says nothing of it.
+fn behind_theirs(reason: &str, scenario: &Path) -> String {
+    let tests = scenario.parent().filter(|folder| folder.is_absolute());
+    let reason = tests.map_or(reason.to_owned(), |folder| at_home(reason, folder));
+    format!("a module of the tests' that uses yours does not build: {}", build::told(&reason))
 }
 
 /// Since then.
@@ -290,6 +325,26 @@ pub fn is_shown(test: &record::Test) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_students_module_should_export_is_missing_behind_it() {
+        let modules = ["t/api", "/stage/s", "t/check"].map(|path| ModuleSource {
+            path: path.into(),
+            kind: scenario::ModuleKind::Folder,
+            names: Vec::new(),
+            line: 1,
+        });
+        assert_eq!(up_to(&modules, Path::new("/stage")), Some(2));
+        assert_eq!(up_to(&modules, Path::new("/other")), None);
+        let lacking = "failed to build the module in /t/check:\n  ERROR: modpost: \"seven\" [check.ko] undefined!\n  \
+                       the whole output is in /home/t/.cache/log";
+        assert!(lacks_symbol(lacking) && lacks_symbol("  ERROR: modpost: x.ko: symbol 'seven' undefined!"));
+        // Whatever is handed in, this is a mistake of the teacher's.
+        assert!(!lacks_symbol("failed to build the module in /t/check:\n  check.c:1: error: 'x' undefined!"));
+        let told = behind_theirs(lacking, Path::new("/t/test.yaml"));
+        assert!(told.contains("in check:") && told.contains("seven"), "{told}");
+        assert!(!told.contains("/t/") && !told.contains("/home"), "{told}");
+    }
 
     #[test]
     fn the_innermost_line_of_the_students_own_is_told() {

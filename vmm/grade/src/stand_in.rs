@@ -1,7 +1,10 @@
 //! A folder in a student's place: a scenario is looked at before there is one, and which modules come of it only building tells.
 
 use crate::assignment::{Assignment, Origin};
-use base::{diagnostic::Diagnostics, text::plain};
+use base::{
+    diagnostic::{Diagnostic, Diagnostics},
+    text::plain,
+};
 use scenario::{
     ModuleKind, Parameter, ParameterKind, Scenario, Settings,
     model::{Action, is_same_module},
@@ -64,24 +67,33 @@ impl StandIn {
     }
 }
 
-/// A scenario with a student's values, whatever the modules of the student's folder are called. It names that folder, and can be run once
-/// these are known to be there.
+/// A scenario with a student's values, whatever the modules of the student's folder are called, and what is wrong with it by that folder
+/// alone. It names that folder, and can be run once its modules are known to be there and nothing is wrong.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn load(scenario: &Path, values: &Settings, folder: &Path) -> Result<Scenario, Diagnostics> {
+/// Everything that is wrong with it whatever the folder.
+pub fn load(
+    scenario: &Path,
+    values: &Settings,
+    folder: &Path,
+) -> Result<(Scenario, Vec<Diagnostic>), Diagnostics> {
+    let declared = scenario::parameters(scenario)?;
+    let own = values.iter().filter(|(name, _)| declared.iter().any(|it| it.name == **name));
+    let values: Settings = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let wrong = match scenario::load_with(scenario, &values) {
+        Ok(scenario) => return Ok((scenario, Vec::new())),
+        Err(errors) => errors.list().to_vec(),
+    };
     let cannot = |error| Diagnostics::file(scenario, format!("can't make a folder: {}", plain(&error)));
     let stand_in = StandIn::new().map_err(cannot)?;
     let (real, other) = (folder.display().to_string(), stand_in.0.path().display().to_string());
-    let declared = scenario::parameters(scenario)?;
-    let values = values.iter().filter(|(name, _)| declared.iter().any(|it| it.name == **name));
-    let value = |value: &String| if *value == real { other.clone() } else { value.clone() };
-    let values = values.map(|(name, it)| (name.clone(), value(it))).collect();
+    let value = |value: String| if value == real { other.clone() } else { value };
+    let values = values.into_iter().map(|(name, it)| (name, value(it))).collect();
     let mut scenario = scenario::load_with(scenario, &values)?;
     for module in scenario.modules.iter_mut().filter(|module| stand_in.has(&module.path)) {
         folder.clone_into(&mut module.path);
     }
-    Ok(scenario)
+    Ok((scenario, wrong))
 }
 
 /// What the scenarios of an assignment say of a student's folder, before it is looked at.

@@ -72,7 +72,32 @@ fn a_scenario_is_read_whatever_the_students_module_is_called() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let path = &assignment.tests[0].scenario;
-    let scenario = load(path, &values, &theirs).unwrap_or_else(|errors| panic!("{errors}"));
+    let (scenario, wrong) = load(path, &values, &theirs).unwrap_or_else(|errors| panic!("{errors}"));
     let paths: Vec<&Path> = scenario.modules.iter().map(|module| &*module.path).collect();
     assert_eq!(paths, [&*folder.path().join("api"), &*theirs]);
+    assert!(wrong[0].message.contains("no module named `chardev`"), "{wrong:?}");
+}
+
+#[test]
+fn what_only_a_students_folder_is_to_blame_for_is_told_apart() {
+    let (folder, assignment) = assignment(FOLDER, &[&scenario("api, $folder", "- insmod: api\n")]);
+    for (name, makefile, says) in [
+        ("good", "obj-m := hello.o\n", None),
+        ("x.ko", "obj-m := hello.o\n", Some("x.ko is a folder, by its name it is a module's file")),
+        ("twice", "obj-m := hello.o api.o\n", Some("a second module named `api`")),
+    ] {
+        let theirs = folder.path().join(name);
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("Makefile"), makefile).unwrap();
+        let values = |folder: &Path| [("folder".to_owned(), folder.display().to_string())].into();
+        let path = &assignment.tests[0].scenario;
+        let (_, wrong) = load(path, &values(&theirs), &theirs).unwrap_or_else(|errors| panic!("{errors}"));
+        let messages = wrong.iter().map(|it| it.message.as_str()).collect::<Vec<_>>();
+        assert_eq!(messages.is_empty(), says.is_none(), "{messages:?}");
+        assert!(says.is_none_or(|says| messages[0].contains(says)), "{messages:?}");
+    }
+    // A mistake of the scenario's own is nobody else's.
+    fs::remove_dir_all(folder.path().join("api")).unwrap();
+    let values = [("folder".to_owned(), folder.path().join("good").display().to_string())].into();
+    assert!(load(&assignment.tests[0].scenario, &values, &folder.path().join("good")).is_err());
 }

@@ -14,13 +14,14 @@ use crate::{
     stand_in::{self, Asked},
     syscall::Base,
 };
-use base::{cache::Cache, wanted::Wanted};
+use base::{cache::Cache, diagnostic::Diagnostic, wanted::Wanted};
 use building::{Nothing, Subjects};
 use params::Values;
 use scenario::Settings;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Mutex, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -190,7 +191,7 @@ impl Common<'_> {
                 return Ok(Err((State::Unusable, why)));
             }
         };
-        if let Some(why) = self.misnamed(student, &values, &subjects) {
+        if let Some(why) = self.misfit(student, &values, &subjects) {
             self.give_back(kernel);
             return Ok(Err((State::Unusable, why)));
         }
@@ -207,20 +208,23 @@ impl Common<'_> {
         Ok(Ok(()))
     }
 
-    /// Why the tests find no module of the name that they load, if what was handed in has another one.
-    fn misnamed(&self, student: &str, values: &Values, subjects: &Subjects) -> Option<String> {
+    /// Why the tests can't be run with what was handed in: it has no module of the name that they load, or stands in their way.
+    fn misfit(&self, student: &str, values: &Values, subjects: &Subjects) -> Option<String> {
         if self.assignment.kind != Kind::Module {
             return None;
         }
-        let missing = self.assignment.tests.iter().zip(&values.tests).find_map(|(test, values)| {
-            let scenario = stand_in::load(&test.scenario, values, &subjects.folder).ok()?;
-            scenario.modules.iter().find(|module| module.path == subjects.folder)?;
+        self.assignment.tests.iter().zip(&values.tests).find_map(|(test, values)| {
+            let (scenario, wrong) = stand_in::load(&test.scenario, values, &subjects.folder).ok()?;
+            let is_loaded = scenario.modules.iter().any(|module| module.path == subjects.folder);
             // What can't be built here is told of the run.
-            harness::module::missing(&scenario, &subjects.kernel).ok()?
-        })?;
-        let module = &subjects.prepared.module;
-        let asked = Asked::of(self.assignment, student);
-        Some(called_otherwise(module, &missing, asked.has(module)))
+            let missing = || harness::module::missing(&scenario, &subjects.kernel).ok().flatten();
+            if let Some(missing) = is_loaded.then(missing).flatten() {
+                let module = &subjects.prepared.module;
+                let asked = Asked::of(self.assignment, student);
+                return Some(called_otherwise(module, &missing, asked.has(module)));
+            }
+            (!wrong.is_empty()).then(|| in_the_way(&wrong, subjects.stage.path()))
+        })
     }
 
     fn tests(
@@ -270,6 +274,13 @@ fn called_otherwise(module: &str, wanted: &str, is_asked: bool) -> String {
     }
 }
 
+/// What is wrong with a scenario by a student's folder. Its own lines are no student's to see.
+fn in_the_way(wrong: &[Diagnostic], stage: &Path) -> String {
+    let help = |it: &Diagnostic| it.help.as_ref().map_or(String::new(), |help| format!(" ({help})"));
+    let wrong: Vec<String> = wrong.iter().map(|it| format!("{}{}", it.message, help(it))).collect();
+    run::at_home(&format!("the tests can't be run with what was handed in: {}", wrong.join("; ")), stage)
+}
+
 /// The points are known, or they are not, and why.
 type Outcome = Result<(), (State, String)>;
 
@@ -283,5 +294,12 @@ mod tests {
         for says in ["`mine`", "`chardev`", "chardev.c", "`obj-m := chardev.o`", "`chardev-y := mine.o`"] {
             assert!(why.contains(says), "{why}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_the_tests_way_is_told_without_where_it_lay() {
+        let wrong = super::Diagnostic::whole("/stage/x.ko is a folder").help("rename it");
+        let why = super::in_the_way(&[wrong], super::Path::new("/stage"));
+        assert!(why.ends_with(": x.ko is a folder (rename it)"), "{why}");
     }
 }

@@ -26,7 +26,7 @@ use std::{
 /// One does not build or would be refused, bad input, or this machine is at fault.
 pub fn build(folders: &[PathBuf], kernel: Option<&str>, out: Option<&Path>) -> Result<String, Abort> {
     let source = |path: &PathBuf| source(path, ModuleKind::Folder);
-    let (release, built) = gather(folders.iter().map(source).collect(), kernel)?;
+    let (release, built) = gather(folders.iter().map(source).collect(), &BTreeSet::new(), kernel)?;
     if let Some(out) = out {
         keep(&built.modules, out)?;
     }
@@ -39,7 +39,7 @@ pub fn build(folders: &[PathBuf], kernel: Option<&str>, out: Option<&Path>) -> R
 /// As [`build`].
 pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
     let source = |path: &PathBuf| source(path, ModuleKind::Object);
-    let (release, checked) = gather(files.iter().map(source).collect(), kernel)?;
+    let (release, checked) = gather(files.iter().map(source).collect(), &BTreeSet::new(), kernel)?;
     Ok(shown(&release, &checked))
 }
 
@@ -49,7 +49,7 @@ pub fn check(files: &[PathBuf], kernel: Option<&str>) -> Result<String, Abort> {
 /// As [`build`].
 pub fn warnings(folders: &[PathBuf], kernel: &str) -> Result<Vec<String>, Abort> {
     let source = |path: &PathBuf| source(path, ModuleKind::Folder);
-    let (_, mut built) = gather(folders.iter().map(source).collect(), Some(kernel))?;
+    let (_, mut built) = gather(folders.iter().map(source).collect(), &BTreeSet::new(), Some(kernel))?;
     Ok(built.builds.pop().map(|build| build.warnings).unwrap_or_default())
 }
 
@@ -58,20 +58,38 @@ pub fn warnings(folders: &[PathBuf], kernel: &str) -> Result<Vec<String>, Abort>
 /// # Errors
 /// As [`build`].
 pub fn missing(scenario: &Scenario, kernel: &str) -> Result<Option<String>, Abort> {
-    let (_, built) = gather(scenario.modules.clone(), Some(kernel))?;
+    let built = first(scenario, scenario.modules.len(), kernel)?;
     Ok(session::missing_module(scenario, &built.modules).map(|(_, name)| name.to_owned()))
+}
+
+/// Whether so many of a scenario's modules can be had, the first of them, whatever comes of the others.
+///
+/// # Errors
+/// As [`build`].
+pub fn are_had(scenario: &Scenario, many: usize, kernel: &str) -> Result<(), Abort> {
+    first(scenario, many, kernel).map(drop)
+}
+
+/// What a run of the scenario would have of so many of its modules.
+fn first(scenario: &Scenario, many: usize, kernel: &str) -> Result<Modules, Abort> {
+    let sources = scenario.modules.iter().take(many).cloned().collect();
+    Ok(gather(sources, &session::unwanted_modules(scenario), Some(kernel))?.1)
 }
 
 fn source(path: &Path, kind: ModuleKind) -> ModuleSource {
     ModuleSource { path: path.to_owned(), kind, names: Vec::new(), line: 0 }
 }
 
-fn gather(sources: Vec<ModuleSource>, kernel: Option<&str>) -> Result<(String, Modules), Abort> {
+fn gather(
+    sources: Vec<ModuleSource>,
+    unwanted: &BTreeSet<String>,
+    kernel: Option<&str>,
+) -> Result<(String, Modules), Abort> {
     let cache = Cache::open()?;
     session::look_at_modules(&sources)?;
     let near = sources.first().map_or(Path::new("."), |source| &source.path).to_owned();
     let kernel = session::kernel_named(kernel, &near, &cache)?;
-    let modules = session::prepare_modules(&sources, &BTreeSet::new(), &kernel, &Facts::of(&kernel), &cache)?;
+    let modules = session::prepare_modules(&sources, unwanted, &kernel, &Facts::of(&kernel), &cache)?;
     Ok((format!("{} {}", kernel.release, &kernel.hash[..kernel.hash.len().min(7)]), modules))
 }
 

@@ -9,6 +9,7 @@ mod warm;
 
 pub(crate) use modules::{
     Modules, look as look_at_modules, missing as missing_module, prepare as prepare_modules,
+    unwanted as unwanted_modules,
 };
 use prepare::{Built, built};
 pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest, wanted};

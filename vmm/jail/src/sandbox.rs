@@ -120,7 +120,7 @@ fn namespaces() -> &'static Result<Option<String>, String> {
 pub(crate) fn try_words(words: impl IntoIterator<Item = OsString>) -> io::Result<Output> {
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).arg("true").stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(words).args(["sh", "-c", ":"]).stdin(Stdio::null()).stdout(Stdio::null());
     command.output()
 }
 

@@ -137,7 +137,7 @@ impl AddressSpace {
 
     /// A little-endian integer in virtual memory.
     pub fn read_u64(&self, address: GuestVirtualAddress) -> Option<u64> {
-        if address.0 % 8 == 0 {
+        if address.0.is_multiple_of(8) {
             return load(&self.memory, self.translate(address)?);
         }
         let mut bytes = [0; 8];

@@ -9,6 +9,8 @@ use std::{cmp::Ordering, iter, time::Duration};
 const SIGNALLED: i32 = 128;
 /// What a worker ends with that can't answer any more: by itself (`worker.rs` of guest-image/agent), and in a panic.
 const UNABLE: [i32; 2] = [1, 101];
+/// `execve` and `execveat` (arch/x86/entry/syscalls/syscall_64.tbl).
+const EXECS: [u64; 2] = [59, 322];
 
 /// Signals that come of what a program itself executes: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS
 /// (arch/x86/include/uapi/asm/signal.h).
@@ -39,7 +41,7 @@ pub fn compare(
         (Action::Chain(_), Outcome::Chained(made)) => chain(made, seen),
         (Action::Calls { .. }, Outcome::Returned { .. }) if seen.inside => Some(Tampered::Inside),
         (Action::Calls { .. } | Action::Chain(_), Outcome::Exited { code, .. }) => {
-            (returned(seen) && !UNABLE.contains(code)).then_some(Tampered::Ended { said: *code })
+            (returned(action, seen) && !UNABLE.contains(code)).then_some(Tampered::Ended { said: *code })
         }
         (Action::Calls { .. }, Outcome::Returned { value, data }) => match seen.result {
             Some(result) if result != *value => Some(Tampered::Result { said: *value, seen: result }),
@@ -73,10 +75,17 @@ fn answers(action: &Action, outcome: &Outcome) -> bool {
     }
 }
 
-/// Whether the last call was seen to return.
-fn returned(seen: &Sighting) -> bool {
-    let last = seen.made.last().map_or(seen.result, |made| made.result);
-    last.is_some() && !seen.inside
+/// Whether the last call was seen to return, to the one who made it: where it became another program, that goes on.
+fn returned(action: &Action, seen: &Sighting) -> bool {
+    let (call, result) = match (action, seen.made.last()) {
+        (Action::Chain(links), Some(made)) => {
+            (links.get(usize::from(made.link)).map(|link| &link.call), made.result)
+        }
+        (Action::Calls { calls, .. }, _) => (calls.last(), seen.result),
+        _ => (None, seen.result),
+    };
+    let became_another = result == Some(0) && call.is_some_and(|call| EXECS.contains(&call.nr));
+    result.is_some() && !seen.inside && !became_another
 }
 
 /// A program's status that none of those ended with that it can be. Which process it is is known if PID 1's fork was seen. Who
@@ -297,8 +306,19 @@ mod tests {
             compare(&call(), &exited(), &nothing(), &seen(-14, b"")),
             Some(Tampered::Ended { said: 0 })
         );
+        let unable = Outcome::Exited { code: 1, open: vec![] };
+        assert_eq!(compare(&call(), &unable, &nothing(), &seen(-14, b"")), None, "its step fails");
         let inside = Sighting { inside: true, result: None, ..seen(0, b"") };
         assert_eq!(compare(&call(), &exited(), &nothing(), &inside), None);
+        // It is another program that ends then, unless that could not be executed; and nobody comes back from it.
+        let mut executes = call();
+        let Action::Calls { calls, .. } = &mut executes else { panic!("it makes calls") };
+        calls[0].nr = EXECS[0];
+        let ended = |result| compare(&executes, &exited(), &nothing(), &seen(result, b""));
+        assert_eq!([ended(0), ended(-2)], [None, Some(Tampered::Ended { said: 0 })]);
+        let lies = Outcome::Returned { value: -2, data: vec![] };
+        let differs = Some(Tampered::Result { said: -2, seen: 0 });
+        assert_eq!(compare(&executes, &lies, &nothing(), &seen(0, b"")), differs);
         let sight = |result| Sight { link: 0, result, buffers: None, took: Duration::ZERO };
         let of = |result| Sighting {
             entered: 2,

@@ -29,7 +29,7 @@ const SIGRETURN: u64 = 15;
 /// `restart_syscall`, by which the kernel goes on with a call that a signal interrupted.
 const RESTART: u64 = 219;
 const FORKS: [u64; 4] = [56, 57, 58, 435];
-pub(crate) const EXECS: [u64; 2] = [59, 322];
+const EXECS: [u64; 2] = [59, 322];
 const EXITS: [u64; 2] = [60, 231];
 const UPROBES: [u64; 2] = [335, 336];
 /// Calls in which the kernel itself saves another number. `rt_sigreturn` returns from none (restore_sigcontext of

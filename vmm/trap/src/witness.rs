@@ -9,7 +9,7 @@ use crate::{
     chain::Chain,
     code::{Code, Known, Running},
     door::Door,
-    pairs::{EXECS, renumbers},
+    pairs::renumbers,
     programs::{Exit, Programs, Who},
     task::Caller,
 };
@@ -310,10 +310,6 @@ impl Witness {
         }
         let caller = caller();
         let Some(inside) = inner.inside.take_if(|inside| inside.caller == caller) else { return };
-        // It is another program that goes on there.
-        if EXECS.contains(&inside.nr) && result == 0 {
-            return;
-        }
         if inside.nr != nr && !renumbers(inside.nr) && inner.seen.differs.is_none() {
             inner.seen.differs = Some(Difference::Dispatched { entered: inside.nr, handled: nr });
         }

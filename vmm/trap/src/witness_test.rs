@@ -103,18 +103,6 @@ fn repeated_calls_are_counted_and_the_last_result_is_kept() {
     assert_eq!(seen(&[]), (None, false));
 }
 
-#[test]
-fn a_step_that_becomes_another_program_has_no_result() {
-    let seen = |result| {
-        let witness = Witness::default();
-        witness.expect(Some(Expected::Rounds { calls: vec![wanted(59, vec![])], times: 1 }), Some(0));
-        witness.entered(Door::Syscall64, 59, &[0; 6], Caller::Task(1), || None);
-        witness.returned(|| Caller::Task(1), 59, result, || None);
-        (witness.sighting().result, witness.sighting().inside)
-    };
-    assert_eq!([seen(0), seen(-2)], [(None, false), (Some(-2), false)]);
-}
-
 /// A handler that has a call begin anew says so to the kernel, and makes the agent believe that it has made more.
 #[test]
 fn a_call_that_begins_anew_is_one_call() {

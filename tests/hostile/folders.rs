@@ -304,6 +304,7 @@ attacks! {
     limits_others: "limits-others",
     makes_devices: "makes-devices",
     makes_holes: "makes-holes",
+    moves_away: "moves-away",
     never_ends: "never-ends",
     poisons_the_cache: "poisons-the-cache",
     prints_lines: "prints-lines",

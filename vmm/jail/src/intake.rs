@@ -290,6 +290,15 @@ pub fn read_named(path: &Path, most: u64) -> Result<Vec<u8>, Refused> {
     read(path, most)
 }
 
+/// As [`read_named`], of one among whose folders is `home`: the link must not lead out of that, nor to what git keeps there.
+///
+/// # Errors
+/// As [`read_named`].
+pub fn read_named_in(home: &Path, path: &Path, most: u64) -> Result<Vec<u8>, Refused> {
+    stays(home, path)?;
+    read(path, most)
+}
+
 /// A file below a folder that programs of others wrote to: wherever links lead on the way, it has to lie below the folder.
 ///
 /// # Errors
@@ -302,6 +311,21 @@ pub fn within(folder: &Path, name: impl AsRef<Path>) -> Result<PathBuf, Refused>
     match target.starts_with(&home) {
         true => Ok(target),
         false => Err(Refused::LeadsOut { path, target, folder: folder.to_owned() }),
+    }
+}
+
+/// A file or folder below one that programs of others wrote to, if it still is where its name says: by a link on the way to it, something else
+/// would be taken for what they made.
+///
+/// # Errors
+/// [`Refused::LeadsOut`], or there is none.
+pub fn in_place(folder: &Path, path: &Path) -> Result<PathBuf, Refused> {
+    let io = |source| Refused::Io { path: folder.to_owned(), source };
+    let below = path.strip_prefix(folder).map_err(|error| io(io::Error::other(error)))?;
+    let (target, place) = (within(folder, below)?, fs::canonicalize(folder).map_err(io)?.join(below));
+    match target == place {
+        true => Ok(target),
+        false => Err(Refused::LeadsOut { path: path.to_owned(), target, folder: place }),
     }
 }
 
@@ -329,16 +353,21 @@ pub fn write_anew(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// [`Refused::LeadsOut`].
 pub fn named(path: &Path) -> Result<(), Refused> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    stays(folder.unwrap_or(Path::new(".")), path)
+}
+
+fn stays(folder: &Path, path: &Path) -> Result<(), Refused> {
     /// Where distributions keep links of their own, such as those to `/etc/alternatives`.
     const SYSTEM: [&str; 8] =
         ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/boot", "/etc/alternatives"];
     if !fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
         return Ok(());
     }
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (Ok(home), Ok(target)) = (fs::canonicalize(folder), fs::canonicalize(path)) else { return Ok(()) };
     let is_systems = SYSTEM.iter().any(|at| home.starts_with(at));
-    match target.starts_with(&home) || is_systems {
+    let is_inside = |inner: &Path| !inner.starts_with(".git");
+    match target.strip_prefix(&home).is_ok_and(is_inside) || is_systems {
         true => Ok(()),
         false => Err(Refused::LeadsOut { path: path.to_owned(), target, folder: folder.to_owned() }),
     }

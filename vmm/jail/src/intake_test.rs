@@ -41,8 +41,51 @@ fn a_named_link_is_followed_within_its_folder_alone() {
     assert_eq!(read_named(&at("inside"), 10).unwrap(), b"a");
     let text = said(read_named(&at("outside"), 1 << 20).unwrap_err());
     assert!(text.contains("it is a link to /etc/passwd, which is outside of"), "{text}");
+    // Of one that is in a larger whole.
+    fs::create_dir_all(at("series")).unwrap();
+    fs::create_dir_all(at(".git")).unwrap();
+    fs::write(at(".git/config"), "token").unwrap();
+    for (to, name) in [("../a", "shared"), ("/etc/passwd", "outside"), ("../.git/config", "kept")] {
+        symlink(to, at("series").join(name)).unwrap();
+    }
+    let of = |name: &str| read_named_in(folder.path(), &at("series").join(name), 1 << 20);
+    assert_eq!(of("shared").unwrap(), b"a");
+    assert!(matches!(of("outside"), Err(Refused::LeadsOut { .. })));
+    assert!(matches!(of("kept"), Err(Refused::LeadsOut { .. })));
+    assert!(read_named(&at("series/shared"), 10).is_err());
     // A distribution's own.
     assert!(named(Path::new("/usr/bin/awk")).is_ok());
+}
+
+#[test]
+fn what_lies_behind_a_link_is_not_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("home/a/b")).unwrap();
+    fs::create_dir(at("other")).unwrap();
+    fs::write(at("home/a/b/c"), "").unwrap();
+    fs::write(at("other/c"), "").unwrap();
+    // How the folder itself is reached is its owner's affair.
+    symlink("home", at("link")).unwrap();
+    for home in [at("home"), at("link")] {
+        for name in ["a", "a/b/c"] {
+            assert_eq!(
+                in_place(&home, &home.join(name)).unwrap(),
+                at("home").canonicalize().unwrap().join(name)
+            );
+        }
+        assert!(in_place(&home, &home.join("a/x")).unwrap_err().as_io().is_some());
+    }
+    // Whether it leads out or stays within, and at whatever part of the way it is.
+    fs::rename(at("home/a/b"), at("home/a/x")).unwrap();
+    for target in [at("other"), at("home/a/x")] {
+        symlink(target, at("home/a/b")).unwrap();
+        for name in ["home/a/b", "home/a/b/c"] {
+            let refused = in_place(&at("home"), &at(name)).unwrap_err();
+            assert!(refused.blames_files() && said(refused).contains("it is a link to"), "{name}");
+        }
+        fs::remove_file(at("home/a/b")).unwrap();
+    }
 }
 
 #[test]

@@ -354,7 +354,8 @@ impl Work<'_> {
                 .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
                 .into());
         }
-        let built = kept::modules(&copy);
+        let keeper = Keeper { shown: self.folder, root: self.root, copy: &copy, disk: sandbox.budget.disk };
+        let built = keeper.modules()?;
         if built.is_empty() {
             let (folder, makefile) = (self.folder.to_owned(), self.makefile);
             let names_one = intake::read_text(&copy.join(makefile)).is_ok_and(|text| text.contains("obj-"));
@@ -364,7 +365,6 @@ impl Work<'_> {
             });
         }
         let stage = self.cache.stage()?;
-        let keeper = Keeper { shown: self.folder, copy: &copy, disk: sandbox.budget.disk };
         let whole = stage.path().join(WHOLE);
         fs::create_dir(&whole).map_err(CacheError::io("make the folder", &whole))?;
         keeper.keep(&built, &whole)?;

@@ -194,6 +194,24 @@ fn what_a_build_leaves_is_its_own_fault_and_goes() {
     assert!(!why.blames_files(), "this process has too many files open");
 }
 
+/// As a background process or a shell of its author's would do it.
+#[test]
+fn what_lies_behind_a_link_in_its_place_is_no_product_of_a_build() {
+    let other = setup(&[("Makefile", "obj-m := other.o\n"), ("other.c", "int other;\n")]);
+    other.build().unwrap();
+    // Others' modules; and its own, elsewhere.
+    for target in ["../../modules", "source.x"] {
+        let last = format!("@mv $(M) $(M).x && ln -s {target} $(M)");
+        let makefile = format!("obj-m := a.o\nmodules: last\nlast: $(M)/a.ko\n\t{last}\n");
+        write(&other.at("Makefile"), &makefile);
+        write(&other.at("a.c"), "int a;\n");
+        let error = other.build().unwrap_err();
+        assert_eq!(error.fault(), Fault::Build);
+        assert!(error.to_string().contains("can't be kept: failed to read"), "{error}");
+        assert_eq!(other.cache.keys(Kind::Module).unwrap().len(), 1, "{target}");
+    }
+}
+
 #[test]
 fn a_build_that_claims_a_full_disk_is_at_fault_itself() {
     let setup = setup(&[

@@ -35,13 +35,24 @@ pub(crate) struct Manifest {
 pub(crate) struct Keeper<'a> {
     /// The folder that was built, as the user gave it.
     pub shown: &'a Path,
-    /// Where it was built.
+    /// What makefiles may write to.
+    pub root: &'a Path,
+    /// Where in it the folder was built.
     pub copy: &'a Path,
     /// The most of what is kept at once, in bytes.
     pub disk: u64,
 }
 
 impl Keeper<'_> {
+    /// The modules below the copy. Where a build lets nobody look, there are none.
+    pub fn modules(&self) -> Result<Vec<PathBuf>, ModuleError> {
+        // Behind a link in its place lie others' modules.
+        intake::in_place(self.root, self.copy).map_err(|why| self.refused(why))?;
+        let all = WalkDir::new(self.copy).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        let paths = all.map(walkdir::DirEntry::into_path);
+        Ok(paths.filter(|path| path.extension().is_some_and(|it| it == "ko")).collect())
+    }
+
     /// Copies files into a folder. What made them may have made a pipe of one, taken its rights away, or made thousands of nothing but holes,
     /// each of whose bytes a copy has.
     pub fn keep(&self, files: &[PathBuf], to: &Path) -> Result<(), ModuleError> {
@@ -49,6 +60,7 @@ impl Keeper<'_> {
         let limits = limits.wanted().map_err(CacheError::from)?;
         let mut tally = Tally::new(self.copy, limits);
         for file in files {
+            intake::in_place(self.root, file).map_err(|why| self.refused(why))?;
             let meta = fs::symlink_metadata(file);
             let meta = meta.map_err(|source| Refused::Io { path: file.clone(), source });
             meta.and_then(|meta| tally.add(file, &meta)).map_err(|why| self.refused(why))?;
@@ -75,13 +87,6 @@ impl Keeper<'_> {
 /// A file's name, without its folder.
 pub(crate) fn name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The modules below a folder. Where a build lets nobody look, there are none.
-pub(crate) fn modules(folder: &Path) -> Vec<PathBuf> {
-    let files = WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    let paths = files.map(walkdir::DirEntry::into_path);
-    paths.filter(|path| path.extension().is_some_and(|it| it == "ko")).collect()
 }
 
 /// Reads an entry. `None` when it is damaged.

@@ -83,6 +83,13 @@ pub fn index(
     if !ran.status.success() {
         return Err(DepmodError::Failed(ran.lines.join("; ")));
     }
+    read_back(&root, release)
+}
+
+/// What depmod wrote. Where a module had a hand in it, there may be links: to a file, or in place of a folder.
+fn read_back(root: &Path, release: &str) -> Result<Vec<GuestFile>, DepmodError> {
+    let folder = root.join("lib/modules").join(release);
+    intake::in_place(root, &folder).map_err(CacheError::from)?;
     let mut names: Vec<_> =
         fs::read_dir(&folder).map_err(CacheError::io("read", &folder))?.flatten().collect();
     names.sort_by_key(fs::DirEntry::file_name);
@@ -91,7 +98,6 @@ pub fn index(
     let mut files = Vec::new();
     for entry in names {
         let path = entry.path();
-        // A link leads out of its box, if a module had a hand in it.
         let meta = entry.metadata().map_err(CacheError::io("read", &path))?;
         if meta.is_file() {
             tally.add(&path, &meta).map_err(CacheError::from)?;
@@ -141,6 +147,21 @@ mod tests {
         assert!(text("modules.symbols").contains("of_a"));
         assert!(!files.iter().any(|file| file.path.ends_with(".ko")));
     }
+
+    #[test]
+    fn what_lies_behind_a_link_is_not_depmods() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, other) = (folder.path().join("depmod"), folder.path().join("other"));
+        for path in [root.join("lib/modules/6"), other.join("6")] {
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("modules.dep"), "").unwrap();
+        }
+        assert_eq!(read_back(&root, "6").unwrap().len(), 1);
+        fs::remove_dir_all(root.join("lib/modules")).unwrap();
+        std::os::unix::fs::symlink(&other, root.join("lib/modules")).unwrap();
+        assert!(read_back(&root, "6").is_err());
+    }
+
     #[test]
     fn what_depmod_says_no_to_is_the_modules_fault_and_it_runs_in_a_box() {
         let code = |needs: &str, has: &str| {

@@ -3,11 +3,11 @@
 
 use crate::syscall_table;
 use base::diagnostic::nearest;
+use jail::{Limits, intake};
 use memchr::memmem;
 use regex::Regex;
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -58,10 +58,10 @@ pub fn twice(lines: &[String]) -> Vec<(String, Vec<String>)> {
     all
 }
 
-/// What is to be done about each, in lines. `source` is the kernel's whole source.
+/// What is to be done about each of the first, in lines. `source` is the kernel's whole source.
 pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
     let mut calls: Vec<Call> = Vec::new();
-    for call in missing.iter().filter_map(|missing| Call::of_entry(&missing.name)) {
+    for call in missing.iter().take(super::LOOKED_AT).filter_map(|missing| Call::of_entry(&missing.name)) {
         // Of one call, the doors for 64-bit and for 32-bit programs each miss a function.
         if !calls.contains(&call) {
             calls.push(call);
@@ -70,7 +70,7 @@ pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     if !calls.is_empty() {
         let code = Code::read(source);
-        lines.extend(calls.iter().map(|call| call.advice(&code, source)));
+        lines.extend(calls.iter().map(|call| call.advice(&code)));
     }
     if missing.iter().any(|missing| Call::of_entry(&missing.name).is_none()) {
         lines.push(
@@ -109,7 +109,7 @@ impl Call {
         if self.is_compat { "COMPAT_SYSCALL_DEFINE" } else { "SYSCALL_DEFINE" }
     }
 
-    fn advice(&self, code: &Code, source: &Path) -> String {
+    fn advice(&self, code: &Code) -> String {
         let (keyword, name, function) = (self.keyword(), &self.name, self.function());
         let same = |it: &&Definition| it.name == *name && it.is_compat == self.is_compat;
         if let Some(found) = code.definitions.iter().find(same) {
@@ -123,11 +123,13 @@ impl Call {
                 object.file_name().unwrap_or_default().display()
             );
         }
-        if let Some((place, parameters)) = code.old.iter().find_map(|old| old.has(&function, source)) {
+        if let Some(old) = code.old.iter().find(|old| old.function == function) {
             return format!(
-                "{place} defines {function}() the way that kernels before 4.17 called it; write {} in place of its \
+                "{}:{} defines {function}() the way that kernels before 4.17 called it; write {} in place of its \
                  first line",
-                macro_call(keyword, name, &parameters)
+                old.file.display(),
+                old.line,
+                macro_call(keyword, name, &parameters(&old.parameters))
             );
         }
         let unlisted =
@@ -143,8 +145,7 @@ impl Call {
                 found.count
             );
         }
-        let text = fs::read_to_string(source.join("include/linux/syscalls.h")).unwrap_or_default();
-        match prototype(&text, &function) {
+        match prototype(&code.header, &function) {
             Some(parameters) => format!(
                 "arch/x86/entry/syscalls/{} names {function}, and include/linux/syscalls.h declares it, but nothing \
                  defines it; write {}",
@@ -168,8 +169,14 @@ struct Definition {
     file: PathBuf,
 }
 
-/// A file in which a function of a system call may stand as C has it.
-struct Old(PathBuf);
+/// A function as C has it, which may be a system call's.
+struct Old {
+    function: String,
+    /// As they are written.
+    parameters: String,
+    file: PathBuf,
+    line: usize,
+}
 
 /// What the source has of system calls.
 struct Code {
@@ -177,12 +184,18 @@ struct Code {
     old: Vec<Old>,
     /// The functions that the tables lead to.
     listed: BTreeSet<String>,
+    /// `include/linux/syscalls.h`.
+    header: String,
 }
 
 impl Code {
     fn read(source: &Path) -> Self {
         static DEFINE: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(r"(?m)^\s*(COMPAT_)?SYSCALL_DEFINE(\d)\s*\(\s*(\w+)")
+                .expect("a constant that tests use")
+        });
+        static OLD: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"asmlinkage\s+(?:\w+\s+)+(\w+)\s*\(([^)]*)\)\s*\{")
                 .expect("a constant that tests use")
         });
         let elsewhere = ["Documentation", "tools", "samples", "scripts"].map(|name| source.join(name));
@@ -192,19 +205,28 @@ impl Code {
                 && (path.parent() != Some(&arch) || path.ends_with("x86"))
         };
         let listed = syscall_table::entry_points(source);
-        let mut code = Self { definitions: Vec::new(), old: Vec::new(), listed };
+        let header = intake::read_within(source, "include/linux/syscalls.h").unwrap_or_default();
+        let mut code = Self { definitions: Vec::new(), old: Vec::new(), listed, header };
         let (macros, old) = (memmem::Finder::new("SYSCALL_DEFINE"), memmem::Finder::new("asmlinkage"));
         for entry in WalkDir::new(source).into_iter().filter_entry(|entry| wanted(entry.path())).flatten() {
-            if entry.path().extension().is_none_or(|ending| ending != "c") {
+            // A link's file is found where it is.
+            if !entry.file_type().is_file() || entry.path().extension().is_none_or(|ending| ending != "c") {
                 continue;
             }
-            let Ok(text) = fs::read(entry.path()) else { continue };
+            let Ok(bytes) = intake::read(entry.path(), Limits::TEXT.file) else { continue };
             let file = entry.path().strip_prefix(source).unwrap_or(entry.path()).to_owned();
-            if old.find(&text).is_some() {
-                code.old.push(Old(file.clone()));
+            let text = String::from_utf8_lossy(&bytes);
+            if old.find(&bytes).is_some() {
+                let (mut line, mut at) = (1, 0);
+                code.old.extend(OLD.captures_iter(&text).map(|found| {
+                    let start = found.get(0).map_or(at, |whole| whole.start());
+                    line += text[at..start].matches('\n').count();
+                    at = start;
+                    let [function, parameters] = [1, 2].map(|part| found[part].to_owned());
+                    Old { function, parameters, file: file.clone(), line }
+                }));
             }
-            if macros.find(&text).is_some() {
-                let text = String::from_utf8_lossy(&text);
+            if macros.find(&bytes).is_some() {
                 code.definitions.extend(DEFINE.captures_iter(&text).map(|found| Definition {
                     name: found[3].to_owned(),
                     is_compat: found.get(1).is_some(),
@@ -214,17 +236,6 @@ impl Code {
             }
         }
         code
-    }
-}
-
-impl Old {
-    /// Where the file defines a function, and its parameters.
-    fn has(&self, function: &str, source: &Path) -> Option<(String, Vec<(String, String)>)> {
-        let text = fs::read_to_string(source.join(&self.0)).ok()?;
-        let pattern = format!(r"asmlinkage\s+(?:\w+\s+)+{function}\s*\(([^)]*)\)\s*\{{");
-        let found = Regex::new(&pattern).ok()?.captures(&text)?;
-        let line = text[..found.get(0)?.start()].lines().count() + 1;
-        Some((format!("{}:{line}", self.0.display()), parameters(&found[1])))
     }
 }
 
@@ -346,6 +357,20 @@ ld.lld-19: error: undefined symbol: __x64_sys_frob";
             other.contains("the names have to be the same") && other.contains("SYSCALL_DEFINE2(frob,"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn of_very_many_only_the_first_are_explained() {
+        let source = tempfile::tempdir().unwrap();
+        let of = |at: usize| Missing { name: format!("__x64_sys_a{at}"), line: String::new() };
+        let missing: Vec<Missing> = (0..20_000).map(of).collect();
+        let text = "/*\n */\nasmlinkage long sys_a0(void)\n{\n}\n\nasmlinkage long sys_a1(void) {\n}\n";
+        write(&source.path().join("kernel/a.c"), text);
+        std::os::unix::fs::symlink("/dev/zero", source.path().join("kernel/b.c")).unwrap();
+        let lines = advice(&missing, source.path());
+        assert_eq!(lines.len(), crate::diagnose::LOOKED_AT);
+        assert!(lines[0].starts_with("kernel/a.c:3 defines sys_a0()"), "{}", lines[0]);
+        assert!(lines[1].starts_with("kernel/a.c:7 defines sys_a1()"), "{}", lines[1]);
     }
 
     #[test]

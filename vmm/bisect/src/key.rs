@@ -92,8 +92,12 @@ impl Content {
                     self.add(recipe);
                 }
                 patches.iter().try_for_each(|name| {
+                    let path = folder.join(name);
                     self.add(name);
-                    self.file(&folder.join(name))
+                    self.add(path.as_os_str().as_encoded_bytes());
+                    // A link's is that of what it leads to, which several series may share.
+                    self.add(fs::read(&path).map_err(CacheError::io("read", &path))?);
+                    Ok(())
                 })
             }
             Subject::Config { without, lines, .. } => {
@@ -168,12 +172,13 @@ mod tests {
         write(&at("mine/Makefile"), "obj-m := mine.o\n");
         let files = ["mine/mine.c", "data", "series/1.patch"];
         files.iter().for_each(|file| write(&at(file), "#include \"../common.h\"\n"));
-        write(&at("common.h"), "");
-        write(&at("series/series"), "1.patch\n");
+        ["common.h", "common.patch"].iter().for_each(|file| write(&at(file), ""));
+        write(&at("series/series"), "1.patch\n2.patch\n");
+        std::os::unix::fs::symlink("../common.patch", at("series/2.patch")).unwrap();
         let subject = Subject::Series(at("series"));
         let now = || of(&at("s.yaml"), &subject, &[]);
         let mut known = vec![now(), of(&at("s.yaml"), &subject, &[("n", "2")])];
-        for file in files.iter().chain(&["common.h"]) {
+        for file in files.iter().chain(&["common.h", "common.patch"]) {
             write(&at(file), "#include \"../common.h\"\nother\n");
             known.push(now());
         }

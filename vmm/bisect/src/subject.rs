@@ -11,7 +11,10 @@ use base::{
 };
 use harness::Abort;
 use judge::Verdict;
-use kernel::{KernelError, patch::PatchError};
+use kernel::{
+    KernelError,
+    patch::{PatchError, Series},
+};
 use scenario::{ModuleKind, ModuleSource, Scenario};
 use std::{
     fs,
@@ -215,14 +218,12 @@ fn part_of(series: &Path, last: &str, folder: &Path) -> Result<String, PatchErro
         NO_PATCH => 0,
         last => names.iter().position(|name| name == last).map_or(names.len(), |at| at + 1),
     };
-    let patch = |name: String| {
-        let path = series.join(&name);
-        Ok((name, fs::read(&path).map_err(CacheError::io("read", &path))?))
-    };
-    let patches = names.into_iter().take(count).map(patch).collect::<Result<_, PatchError>>()?;
+    let Series { patches, recipe } = Series::load(series)?;
+    let patches =
+        names.into_iter().zip(patches).take(count).map(|(name, patch)| (name, patch.text)).collect();
     let part = folder.join("series");
     cache::remove(&part)?;
-    for (name, text) in kernel::patch::folder(patches, kernel::patch::recipe(series)?) {
+    for (name, text) in kernel::patch::folder(patches, recipe) {
         let path = part.join(name);
         let folder = path.parent().unwrap_or(&part);
         fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;

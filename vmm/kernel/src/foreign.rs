@@ -10,6 +10,7 @@ mod modules;
 
 use super::{
     Kernel, KernelError, Manifest,
+    handed::Handed,
     product::{self, Facts},
     run,
     sources::{hex, unpacking},
@@ -205,7 +206,7 @@ pub(super) fn import(image: &Path, modules: Option<&Path>, cache: &Cache) -> Res
     }
     let unpacked = cache.stage()?;
     let parts = if bytes.starts_with(b"!<arch>\n") {
-        let parts = package(image, unpacked.path())?;
+        let parts = package(&bytes, image, unpacked.path())?;
         match modules {
             Some(folder) => Parts { modules: Some(folder.to_owned()), packed: Packed::No, ..parts },
             None => parts,
@@ -227,17 +228,17 @@ fn read(path: &Path) -> Result<Vec<u8>, ForeignError> {
     })
 }
 
-/// Unpacks a Debian package and finds the kernel in it.
-fn package(file: &Path, to: &Path) -> Result<Parts, KernelError> {
+/// Unpacks a Debian package, which was read from `file`, and finds the kernel in it.
+fn package(bytes: &[u8], file: &Path, to: &Path) -> Result<Parts, KernelError> {
     if toolchain::find("dpkg-deb").is_none() {
         return Err(Missing(vec![("dpkg-deb".to_owned(), "dpkg".to_owned())]).into());
     }
     let not = |why: String| ForeignError::NotAKernel { path: file.to_owned(), why };
-    let package = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let bytes = fs::metadata(&package).map_or(0, |meta| meta.len());
-    let sandbox = Sandbox::new(unpacking(bytes)).map_err(CacheError::from)?.read(&package).write(to);
+    let package = Handed::new(bytes, file, to)?;
+    let budget = unpacking(bytes.len() as u64);
+    let sandbox = Sandbox::new(budget).map_err(CacheError::from)?.read(&package.path).write(to);
     let mut command = run::boxed(&sandbox, "dpkg-deb");
-    command.arg("-x").arg(&package).arg(to).current_dir(to);
+    command.arg("-x").arg(&package.path).arg(to).current_dir(to);
     let log = to.join("unpack.log");
     let ran = run::run_in(&sandbox, command, &log, None, |_| ())?;
     if !ran.status.success() {

@@ -199,7 +199,7 @@ fn a_package_takes_nothing_of_this_machine_by_links_and_waits_for_no_pipe() {
         let (to, stage) = (folder.path().join(to), folder.path().join(format!("{to}-stage")));
         fs::create_dir_all(&to).unwrap();
         fs::create_dir_all(&stage).unwrap();
-        let parts = super::package(&package, &to).unwrap();
+        let parts = super::package(&fs::read(&package).unwrap(), Path::new("kernel.deb"), &to).unwrap();
         (assemble(parts, &stage).map_err(|error| error.to_string()), stage)
     };
     let (made, stage) = unpacked("one");
@@ -261,6 +261,6 @@ fn a_package_that_fills_disks_is_ended_and_told() {
     assert!(build.status.success(), "{build:?}");
     let to = folder.path().join("to");
     fs::create_dir(&to).unwrap();
-    let error = super::package(&package, &to).map(drop).unwrap_err();
+    let error = super::package(&fs::read(&package).unwrap(), &package, &to).map(drop).unwrap_err();
     assert!(error.to_string().contains("256 MiB"), "{error}");
 }

@@ -26,6 +26,7 @@ mod foreign;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod git;
+mod handed;
 mod kallsyms;
 mod kconfig;
 mod kernel;

@@ -8,7 +8,7 @@
 
 mod headers;
 
-use super::{git, run, toolchain, tree};
+use super::{git, handed::Handed, run, toolchain, tree};
 use base::cache::CacheError;
 use headers::files_of;
 use jail::{Budget, Limits, Refused, Sandbox, intake};
@@ -307,10 +307,11 @@ impl Series {
         }
         let folder = Sandbox::new(Budget::TOOL).map_err(CacheError::from)?.write(scratch);
         for (index, patch) in self.patches.iter().enumerate() {
-            let sandbox = &folder.clone().read(absolute(&patch.path));
+            let file = Handed::new(&patch.text, &patch.path, scratch)?;
+            let sandbox = &folder.clone().read(&file.path);
             // All of a patch or nothing: what git refuses finds the files as they were.
             if toolchain::find("git").is_some()
-                && run::run_in(sandbox, git_apply(patch, scratch, sandbox), log, None, |_| ())?
+                && run::run_in(sandbox, git_apply(&file.path, scratch, sandbox), log, None, |_| ())?
                     .status
                     .success()
             {
@@ -328,7 +329,7 @@ impl Series {
                 // lines that are only inserted fit anywhere.
                 "--fuzz=0",
             ]);
-            command.arg("-d").arg(scratch).arg("-i").arg(absolute(&patch.path));
+            command.arg("-d").arg(scratch).arg("-i").arg(&file.path);
             let ran = run::run_in(sandbox, command, log, None, |_| ())?;
             if !ran.status.success() {
                 if crate::diagnose::is_disk_full(&ran.lines) {
@@ -370,7 +371,12 @@ pub fn names(folder: &Path) -> Result<Vec<(usize, String)>, PatchError> {
 /// [`PatchError::Unreadable`].
 pub fn recipe(folder: &Path) -> Result<Option<Vec<u8>>, PatchError> {
     match read(&folder.join(RECIPE), None) {
-        Err(PatchError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        // A link that leads nowhere is none that may be overlooked.
+        Err(PatchError::Unreadable { path, source, .. })
+            if source.kind() == ErrorKind::NotFound && !path.is_symlink() =>
+        {
+            Ok(None)
+        }
         text => text.map(Some),
     }
 }
@@ -383,26 +389,32 @@ pub fn folder(patches: Vec<(String, Vec<u8>)>, recipe: Option<Vec<u8>>) -> BTree
     patches.into_iter().chain(others).collect()
 }
 
+/// Of whom the files are that a link in this folder may lead to: its repository's, or else the folder's own. Who names a series on his machine
+/// has several share what is in the one; what lies elsewhere is no part of what was handed in.
+fn home(folder: &Path) -> PathBuf {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let real = fs::canonicalize(folder).unwrap_or_default();
+    let repository = real.ancestors().find(|folder| folder.join(".git").exists());
+    repository.map_or_else(|| folder.to_owned(), Path::to_owned)
+}
+
 /// `series` is where the file is named.
 fn read(path: &Path, series: Option<(PathBuf, usize)>) -> Result<Vec<u8>, PatchError> {
-    let read = Limits::TEXT.wanted().and_then(|limits| intake::read_named(path, limits.file));
+    let home = home(path.parent().unwrap_or(path));
+    let read = Limits::TEXT.wanted().and_then(|limits| intake::read_named_in(&home, path, limits.file));
     read.map_err(|error| match error {
         Refused::Io { path, source } => PatchError::Unreadable { path, series, source },
         other => CacheError::from(other).into(),
     })
 }
 
-fn git_apply(patch: &Patch, scratch: &Path, sandbox: &Sandbox) -> Command {
+fn git_apply(patch: &Path, scratch: &Path, sandbox: &Sandbox) -> Command {
     let mut command = run::boxed(sandbox, "git");
-    command.args(["apply", "--whitespace=nowarn", "-p1"]).arg(absolute(&patch.path)).current_dir(scratch);
+    command.args(["apply", "--whitespace=nowarn", "-p1"]).arg(patch).current_dir(scratch);
     // Within somebody's repository, git would leave out what is not below its own folder.
     let ceiling = fs::canonicalize(scratch).ok().and_then(|path| path.parent().map(Path::to_owned));
     command.env("GIT_CEILING_DIRECTORIES", ceiling.unwrap_or_default());
     git::not_led(command)
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Makes an error of what `patch` said and of the rejects that it left.

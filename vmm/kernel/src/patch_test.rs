@@ -283,3 +283,33 @@ fn what_a_series_is_written_as_is_that_series() {
         assert_eq!(series.recipe, recipe);
     }
 }
+
+/// Root may have read the file of somebody who keeps it from others, which it can't in the box.
+#[test]
+fn what_is_applied_is_what_was_read() {
+    let setup = setup(ORIGINAL, &[("1.patch", PATCH)]);
+    let series = Series::load(&setup.at("series")).unwrap();
+    fs::remove_file(setup.at("series/1.patch")).unwrap();
+    series.apply(&setup.at("source"), &setup.at("scratch"), &setup.at("log")).unwrap();
+    assert!(fs::read_to_string(setup.at("scratch/dir/file.c")).unwrap().contains("FOUR"));
+}
+
+#[test]
+fn series_of_a_repository_share_what_is_in_it() {
+    let setup = setup(ORIGINAL, &[]);
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, setup.at(name)).unwrap();
+    fs::create_dir(setup.at("common")).unwrap();
+    fs::write(setup.at("common/recipe.yaml"), "compiler: llvm\n").unwrap();
+    fs::write(setup.at("common/1.patch"), PATCH).unwrap();
+    fs::write(setup.at("series/series"), "1.patch\n").unwrap();
+    link("../common/recipe.yaml", "series/recipe.yaml");
+    link("../common/1.patch", "series/1.patch");
+    let error = recipe(&setup.at("series")).unwrap_err().to_string();
+    assert!(error.contains("is a link to"), "{error}");
+    fs::create_dir(setup.at(".git")).unwrap();
+    let series = Series::load(&setup.at("series")).unwrap();
+    assert_eq!(series.recipe.as_deref(), Some(&b"compiler: llvm\n"[..]));
+    assert_eq!(series.patches[0].text, PATCH.as_bytes());
+    fs::remove_file(setup.at("common/recipe.yaml")).unwrap();
+    assert!(recipe(&setup.at("series")).is_err(), "it leads nowhere");
+}

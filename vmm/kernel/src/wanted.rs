@@ -2,7 +2,7 @@
 
 use super::{
     base_config::Base,
-    patch::RECIPE,
+    patch::{self, RECIPE},
     recipe::{Patches, Recipe},
     source::Source,
     toolchain::Compiler,
@@ -92,6 +92,9 @@ pub enum WantedError {
     /// No clang.
     #[error("build with clang{0}: there is no clang{0} with its ld.lld{0}; install clang-19 lld-19 llvm-19")]
     NoClang(String),
+    /// A series' own defaults can't be read, as its reader says.
+    #[error("{0}")]
+    Unread(String),
     /// A series' own defaults make no sense.
     #[error("read {}: {why}", path.display())]
     Defaults {
@@ -407,10 +410,13 @@ pub(crate) fn compiler_of(series: &Path) -> Result<Compiler, WantedError> {
 }
 
 fn defaults(series: &Path) -> Result<Defaults, WantedError> {
-    let path = series.join(RECIPE);
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(Defaults::default()) };
-    serde_yaml::from_str(&text)
-        .map_err(|error| WantedError::Defaults { path, why: error.without_snippet().to_string() })
+    let Some(text) = patch::recipe(series).map_err(|error| WantedError::Unread(error.to_string()))? else {
+        return Ok(Defaults::default());
+    };
+    serde_yaml::from_slice(&text).map_err(|error| WantedError::Defaults {
+        path: series.join(RECIPE),
+        why: error.without_snippet().to_string(),
+    })
 }
 
 #[cfg(test)]

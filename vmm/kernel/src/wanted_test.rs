@@ -158,6 +158,11 @@ fn a_series_may_choose_its_compiler() {
     assert!(setup.error(&named).contains("recipe.yaml"));
     let path = setup.path("project/kernel-patches/7.3");
     assert!(setup.error(&Wanted { series: Some(path), ..Wanted::default() }).contains("recipe.yaml"));
+    // Who reads it for the compiler reads it as who loads the series does.
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+    assert!(setup.error(&Wanted::series("7.3")).contains("is a link to /etc/passwd"));
+    fs::remove_file(&file).unwrap();
     fs::write(&file, "compiler: gcc\n").unwrap();
     assert_eq!(setup.recipe(&Wanted::series("7.3")).compiler, Compiler::Gcc);
     let old = Wanted { llvm: Some("0".into()), ..Wanted::default() };

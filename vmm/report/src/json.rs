@@ -23,8 +23,11 @@ pub const JSON_SCHEMA: &str = include_str!("json/schema.json");
 
 /// All runs as one object.
 pub fn render(session: &Session) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    session.runs.iter().for_each(|run| *counts.entry(run.word()).or_default() += 1);
+    let (mut counts, mut counted): (BTreeMap<_, usize>, BTreeMap<_, usize>) = Default::default();
+    for run in &session.runs {
+        *counts.entry(run.word()).or_default() += 1;
+        *counted.entry(run.counted().name()).or_default() += 1;
+    }
     // The worst first, as exit codes rank them.
     let rank = |run: &&Run| match run.counted() {
         Verdict::Pass => 0,
@@ -48,6 +51,7 @@ pub fn render(session: &Session) -> String {
         finished: session.finished,
         reason: session.aborted.as_ref().map(|aborted| &*aborted.reason),
         counts,
+        counted,
         shard: shard.map(
             |shard| json!({ "index": shard.index, "of": shard.of, "plan": shard.plan, "run": shard.run }),
         ),
@@ -65,6 +69,7 @@ struct Whole<'a> {
     finished: bool,
     reason: Option<&'a str>,
     counts: BTreeMap<&'a str, usize>,
+    counted: BTreeMap<&'a str, usize>,
     shard: Option<Value>,
     scenarios: Runs<'a>,
 }

@@ -267,6 +267,7 @@ fn a_flaky_pass_that_counts_as_a_failure_is_one_in_every_report() {
         let object: serde_json::Value = serde_json::from_str(&json::render(session)).unwrap();
         fits_the_schema(&object);
         assert_eq!(object["verdict"], "splat");
+        assert_eq!(object["counted"], serde_json::json!({ "splat": 1 }), "ci/run reads it");
         assert!(crate::junit::render(session).contains("failures=\"1\""));
         assert!(crate::ktap::render(session).contains("not ok 1"));
         assert!(crate::markdown::render(session).contains("0 of 1 scenarios passed"));

@@ -34,6 +34,30 @@ fn what_unpacks_to_more_than_its_reader_may_have_is_told() {
     assert!(text.contains("is no kernel module: it is no ELF file"), "{text}");
 }
 
+/// No comment ends, so each is looked for up to the file's end: that takes hours.
+#[test]
+fn source_that_takes_for_ever_to_read_is_unusable_and_stops_no_grading() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("t.yaml"), "steps: [{sleep: 1 s}]\n").unwrap();
+    fs::write(at("a.yaml"), "kind: module\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap();
+    for (student, source) in [("slow", "/*x//\n".repeat(2 << 20)), ("empty", "int a;\n".to_owned())] {
+        let own = at("submissions").join(student);
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("a.c"), source).unwrap();
+    }
+    let [assignment, submissions, out] =
+        ["a.yaml", "submissions", "out"].map(|it| at(it).display().to_string());
+    let start = Instant::now();
+    let output = vmm(&["grade", &assignment, &submissions, "--out", &out]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let grades = fs::read_to_string(at("out/grades.csv")).unwrap();
+    let of = |student: &str| grades.lines().find(|line| line.starts_with(student)).unwrap_or_default();
+    assert!(of("slow,unusable").contains("its reader took longer than 120 seconds"), "{grades}");
+    assert!(of("empty,unusable").contains("no file is a module"), "{grades}");
+    assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
+}
+
 /// What it says is for who started it: nobody else gets anything out of it, and it ends with its input.
 #[test]
 fn a_reader_takes_no_other_file_and_ends_with_its_input() {

@@ -111,8 +111,8 @@ fn refuse(error: &clap::Error) -> ! {
 
 /// Reads what others wrote, as [`jail::reader`] starts it.
 fn read() -> ExitCode {
-    let mut readers = vec![&base::unpack::READER, &::module::preflight::READER, &::grade::READER];
-    readers.extend(::kernel::READERS);
+    let mut readers = vec![&base::unpack::READER, &::module::preflight::READER];
+    readers.extend(::kernel::READERS.into_iter().chain(::grade::readers()));
     let arguments: Vec<_> = std::env::args_os().skip(2).collect();
     match jail::reader::serve(&readers, &arguments) {
         Ok(()) => ExitCode::SUCCESS,

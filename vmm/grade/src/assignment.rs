@@ -4,7 +4,6 @@ mod read;
 
 use crate::points::Points;
 use base::wanted::Wanted;
-use globset::GlobSet;
 use regex::Regex;
 use scenario::{Draw, Settings};
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ pub struct Assignment {
     /// What is handed in.
     pub kind: Kind,
     /// Which files of a submission count.
-    pub files: GlobSet,
+    pub files: Vec<String>,
     /// Files that are the teacher's, whatever is handed in: name in the module's folder, and content.
     pub teacher: Vec<(String, String)>,
     /// How names of submissions are read.
@@ -51,8 +50,21 @@ pub struct Assignment {
     pub identity: String,
 }
 
+/// How an assignment has source read: plain data, for the process that does it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Rules {
+    /// As [`Assignment::files`].
+    pub files: Vec<String>,
+    /// As [`Assignment::teacher`].
+    pub teacher: Vec<(String, String)>,
+    /// What has no MODULE_LICENSE gets one.
+    pub mends_license: bool,
+    /// What is handed in.
+    pub kind: Kind,
+}
+
 /// What is handed in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Kind {
     /// A loadable module.
     Module,
@@ -65,7 +77,7 @@ pub enum Kind {
 }
 
 /// A system call that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Slot {
     /// Its name, without `sys_`.
     pub name: String,
@@ -76,7 +88,7 @@ pub struct Slot {
 }
 
 /// What becomes of `asmlinkage long sys_name(...)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum OldStyle {
     /// It is wrapped.
     Wrapped,
@@ -248,6 +260,16 @@ pub struct Bad {
 }
 
 impl Assignment {
+    /// How source is read.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            files: self.files.clone(),
+            teacher: self.teacher.clone(),
+            mends_license: self.penalties.license.is_some(),
+            kind: self.kind.clone(),
+        }
+    }
+
     /// All points that can be had.
     pub fn points(&self) -> Points {
         self.tests.iter().map(|test| test.award.points()).sum()

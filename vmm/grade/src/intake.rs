@@ -14,10 +14,11 @@ pub use budget::READER;
 pub use listing::{Entry, LATE, Listing, again, list, single};
 
 use crate::assignment::Limits;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
 /// What a student handed in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Files {
     /// Paths with `/`, relative, without `..`, and what stands there.
     pub files: BTreeMap<String, Vec<u8>>,

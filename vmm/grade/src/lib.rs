@@ -9,6 +9,7 @@
 
 mod again;
 mod all;
+mod apart;
 mod assignment;
 pub mod bench;
 mod build;
@@ -32,13 +33,19 @@ mod table;
 pub use all::{Graded, Grading, all, merge, remarks};
 pub use assignment::Assignment;
 pub use check::{Checked, check};
-pub use intake::{Entry, Listing, READER, list, single};
+pub use intake::{Entry, Listing, list, single};
 pub use points::Points;
 pub use record::{Record, State};
 pub use run::is_shown;
 pub use store::Whose;
 
+use jail::reader::Reader;
 use std::fmt::Write;
+
+/// What reads the work of students, each kind of it in a process of its own.
+pub fn readers() -> impl Iterator<Item = &'static Reader> {
+    apart::READERS.into_iter().chain([&intake::READER])
+}
 
 /// A student's page as text, for the teacher or with what the student may see, which is more once the due date is over.
 pub fn page(assignment: &Assignment, record: &Record, for_student: bool, is_due: bool) -> String {

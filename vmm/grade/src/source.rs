@@ -11,8 +11,11 @@ mod tidy;
 pub mod tree;
 
 pub use c::{is_program, major, strip};
+#[cfg(test)]
+pub(crate) use tidy::any_of;
 pub use tidy::tidy;
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A path as the kernel's build system can cope with it, which takes some characters for more than a name.
@@ -59,7 +62,7 @@ impl Lines {
 }
 
 /// What can be built.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Prepared {
     /// Paths below the folder that is written, and what stands there.
     pub files: BTreeMap<String, Vec<u8>>,

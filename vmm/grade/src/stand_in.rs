@@ -9,6 +9,7 @@ use scenario::{
     ModuleKind, Parameter, ParameterKind, Scenario, Settings,
     model::{Action, is_same_module},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -97,7 +98,7 @@ pub fn load(
 }
 
 /// What the scenarios of an assignment say of a student's folder, before it is looked at.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Asked {
     /// Modules that the steps name, whatever the student's is called.
     pub modules: BTreeSet<String>,

@@ -14,20 +14,21 @@ mod within;
 pub use base::{Base, PLACE};
 
 use crate::{
-    assignment::{Assignment, Kind, OldStyle, Slot},
+    assignment::{Kind, OldStyle, Rules, Slot},
     intake::Files,
     source::tidy,
 };
 use added::Added;
 use functions::{Function, Style};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
 
 /// What is put into the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct HandedIn {
     /// Files for the folder, among them its makefile.
     pub files: BTreeMap<String, Vec<u8>>,
@@ -65,8 +66,8 @@ impl Submission {
     ///
     /// # Errors
     /// What is wrong, for the student's eyes.
-    pub fn read(assignment: &Assignment, files: &Files, base: &Base) -> Result<Self, String> {
-        let (kept, notes) = tidy(files, &assignment.files);
+    pub fn read(rules: &Rules, files: &Files, base: &Base) -> Result<Self, String> {
+        let (kept, notes) = tidy(files, &rules.files);
         let added = Added::read(&kept, &crate::source::patches::series(files), base)?;
         Ok(Self { added, notes })
     }
@@ -82,12 +83,12 @@ impl Submission {
 /// # Errors
 /// All that is wrong, a line each, for the student's eyes.
 pub fn prepare(
-    assignment: &Assignment,
+    rules: &Rules,
     submission: Submission,
     base: &Base,
     originals: &BTreeMap<String, String>,
 ) -> Result<HandedIn, String> {
-    let Kind::Syscall(slots, old) = &assignment.kind else {
+    let Kind::Syscall(slots, old) = &rules.kind else {
         return Err("this assignment is about modules".to_owned());
     };
     let Submission { mut added, mut notes } = submission;

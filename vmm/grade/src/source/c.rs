@@ -3,6 +3,9 @@
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
 
+/// No name is longer, in bytes; an expression that looks for one as long as a file takes all memory.
+pub const LONGEST_NAME: usize = 256;
+
 fn regex(text: &str) -> Regex {
     Regex::new(text).expect("a constant that tests use")
 }
@@ -135,7 +138,7 @@ fn misc(text: &str, module: &str) -> Option<String> {
         regex(r"\b(?:misc_register|module_misc_device)\s*\(\s*(&?)\s*([A-Za-z_]\w*(?:(?:\.|->)\w+)*)\s*\)")
     });
     let found = REGISTERS.captures(text)?;
-    let variable = &found[2];
+    let variable = Some(&found[2]).filter(|name| name.len() <= LONGEST_NAME)?;
     // The name follows the minor.
     let in_order = format!(r"\b{}\s*=\s*\{{\s*[^,{{}}.=;]+,\s*([^,{{}};]+)", regex::escape(variable));
     let in_order = Regex::new(&in_order).ok()?.captures(text).map(|found| found[1].to_owned());
@@ -171,6 +174,9 @@ fn words(text: &str, expression: &str, module: &str, left: &mut usize) -> Option
 
 /// What a macro, a variable or a field of one begins as.
 fn meaning(text: &str, word: &str) -> Option<String> {
+    if word.len() > LONGEST_NAME {
+        return None;
+    }
     let find = |pattern: &str| {
         let found = Regex::new(pattern).ok()?.captures(text)?;
         Some(found[1].trim().to_owned())
@@ -274,6 +280,13 @@ mod tests {
         }
         let own = "register_chrdev(0, KBUILD_MODNAME \"-x\", &f)";
         assert_eq!(device(own, "my-mod").as_deref(), Some("my_mod-x"), "as the kernel has it");
+        let long = "a".repeat(LONGEST_NAME + 1);
+        for text in [
+            format!("struct miscdevice {long} = {{ 0, \"x\", &f }};\nmisc_register(&{long})"),
+            format!("#define {long} \"x\"\nregister_chrdev(0, {long}, &f)"),
+        ] {
+            assert_eq!(device(&text, "mod"), None, "an expression was made of a name without bounds");
+        }
     }
 
     #[test]

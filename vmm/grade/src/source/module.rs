@@ -5,7 +5,7 @@ use super::{
     makefile::{MAKEFILES, Makefile, makefile_of, makefiles, told, whole},
     rust, tidy,
 };
-use crate::{assignment::Assignment, intake::Files, stand_in::Asked};
+use crate::{assignment::Rules, intake::Files, stand_in::Asked};
 use scenario::model::is_same_module;
 use std::{
     cmp::Reverse,
@@ -17,12 +17,12 @@ use std::{
 /// # Errors
 /// Why nobody can build it, for the student's eyes.
 pub fn prepare(
-    assignment: &Assignment,
+    rules: &Rules,
     files: &Files,
     wanted: Option<&str>,
     asked: &Asked,
 ) -> Result<Prepared, String> {
-    let (mut kept, mut notes) = tidy(files, &assignment.files);
+    let (mut kept, mut notes) = tidy(files, &rules.files);
     if kept.keys().any(|path| path == "MAINTAINERS" || path.ends_with("/kernel/sched/core.c")) {
         return Err("this is a whole kernel tree; hand in only the files that you wrote".to_owned());
     }
@@ -31,7 +31,7 @@ pub fn prepare(
     let makefiles = makefiles(&kept)?;
     let told = told(&makefiles);
     // The assignment's own makefile comes to lie beside the main file, whatever the student's say.
-    let replaced = assignment.teacher.iter().any(|(name, _)| MAKEFILES.contains(&&**name));
+    let replaced = rules.teacher.iter().any(|(name, _)| MAKEFILES.contains(&&**name));
     let choices = choices(&makefiles, &mains, &told, replaced);
     let chosen = choose(&choices, &mains, &told, wanted, asked)?;
     let Choice { root, module, named, main } = chosen[0].clone();
@@ -43,11 +43,8 @@ pub fn prepare(
         notes.push(format!("left out: {}; {why} {main}", others.join(", ")));
     }
     let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
-    let teacher: Vec<(String, String)> = assignment
-        .teacher
-        .iter()
-        .map(|(name, text)| (name.clone(), text.replace("${module}", &module)))
-        .collect();
+    let teacher: Vec<(String, String)> =
+        rules.teacher.iter().map(|(name, text)| (name.clone(), text.replace("${module}", &module))).collect();
     for (name, text) in &teacher {
         if MAKEFILES.contains(&&**name) {
             // Only an author's own make reads GNUmakefile, and hands on what it says.
@@ -98,7 +95,7 @@ pub fn prepare(
         let said = if chosen.len() == 1 { &text } else { own(&choice.main) };
         !rust::is_rust(&choice.main) && !c::has_license(said)
     };
-    let lacking = chosen.iter().filter(lacks).filter(|_| assignment.penalties.license.is_some());
+    let lacking = chosen.iter().filter(lacks).filter(|_| rules.mends_license);
     let mut license_mended = false;
     for Choice { main, .. } in lacking {
         kept.entry(main.clone()).or_default().extend(b"\nMODULE_LICENSE(\"GPL\");\n");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::assignment::Assignment;
 use std::fs;
 
 const MAIN: &str = "#include <linux/module.h>\nmodule_init(a);\nMODULE_LICENSE(\"GPL\");\n";
@@ -17,6 +18,15 @@ fn assignment(more: &str) -> Assignment {
 fn files(all: &[(&str, &str)]) -> Files {
     let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
     Files { files, notes: Vec::new() }
+}
+
+fn prepare(
+    assignment: &Assignment,
+    files: &Files,
+    wanted: Option<&str>,
+    asked: &Asked,
+) -> Result<Prepared, String> {
+    super::prepare(&assignment.rules(), files, wanted, asked)
 }
 
 fn prepared(all: &[(&str, &str)]) -> Result<Prepared, String> {

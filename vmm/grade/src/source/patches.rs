@@ -1,8 +1,9 @@
 //! Patches against the assignment's kernel: which count, and in which order.
 
 use super::diff;
-use crate::{assignment::Assignment, intake::Files};
+use crate::{assignment::Rules, intake::Files};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::LazyLock};
 
 /// What is wrong with a diff of that form; behind its name.
@@ -12,7 +13,7 @@ pub const CONTEXT: &str = "is no unified diff; make one with `git diff` or `diff
 pub type Patches = BTreeMap<String, Vec<u8>>;
 
 /// What a submission's patches are.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Handed {
     /// By the names under which they are written.
     pub patches: Patches,
@@ -26,8 +27,8 @@ pub struct Handed {
 ///
 /// # Errors
 /// There is none, two have one name, or the submission's own `series` names one that is not there.
-pub fn prepare(assignment: &Assignment, files: &Files) -> Result<Handed, String> {
-    let (kept, notes) = super::tidy(files, &assignment.files);
+pub fn prepare(rules: &Rules, files: &Files) -> Result<Handed, String> {
+    let (kept, notes) = super::tidy(files, &rules.files);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Some(why) = kept.iter().find_map(|(path, bytes)| encoded(path, &text(bytes))) {
         return Err(why);
@@ -99,6 +100,7 @@ fn name(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assignment::Assignment;
     use std::fs;
 
     fn prepared(all: &[(&str, &str)]) -> Result<Vec<String>, String> {
@@ -107,7 +109,7 @@ mod tests {
         let path = folder.path().join("a.yaml");
         fs::write(&path, "kind: patch\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap();
         let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        prepare(&Assignment::load(&path).unwrap(), &Files { files, notes: Vec::new() })
+        prepare(&Assignment::load(&path).unwrap().rules(), &Files { files, notes: Vec::new() })
             .map(|handed| handed.order)
     }
 

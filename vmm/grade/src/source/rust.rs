@@ -37,7 +37,8 @@ pub fn device(text: &str) -> Option<String> {
         if let Some(found) = LITERAL.captures(&expression) {
             return Some(found[1].to_owned());
         }
-        let name = regex::escape(expression.rsplit("::").next()?);
+        let name = expression.rsplit("::").next().filter(|name| name.len() <= super::c::LONGEST_NAME)?;
+        let name = regex::escape(name);
         let meaning = format!(r"\b(?:const|static)\s+{name}\s*:[^=;]*=\s*([^;]+);");
         expression = Regex::new(&meaning).ok()?.captures(text)?[1].trim().to_owned();
     }
@@ -85,5 +86,8 @@ mod tests {
         ] {
             assert_eq!(device(text).as_deref(), name, "{text}");
         }
+        let long = "a".repeat(super::super::c::LONGEST_NAME + 1);
+        let text = format!("const {long}: &CStr = c\"x\";\nMiscDeviceOptions {{ name: {long} }}");
+        assert_eq!(device(&text), None, "an expression was made of a name without bounds");
     }
 }

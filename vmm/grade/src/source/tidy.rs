@@ -1,7 +1,7 @@
 //! Files as the kernel's build system wants them: names without blanks, text with Unix line ends, nothing stale.
 
 use crate::intake::{Files, again};
-use globset::GlobSet;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -12,7 +12,8 @@ const STALE: &[&str] = &[".o", ".ko", ".mod", ".mod.c", ".cmd", ".a", ".order", 
 const SHOWN: usize = 20;
 
 /// The files that count, mended; and what was done.
-pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
+pub fn tidy(files: &Files, counts: &[String]) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
+    let counts = any_of(counts);
     let mut notes = files.notes.clone();
     let mut renamed = false;
     let (mut kept, mut stale, mut ends, mut others) = (BTreeMap::new(), 0, Vec::new(), Vec::new());
@@ -79,6 +80,13 @@ pub fn tidy(files: &Files, counts: &GlobSet) -> (BTreeMap<String, Vec<u8>>, Vec<
         named_plainly(&mut kept, &mut notes);
     }
     (kept, notes)
+}
+
+/// What one of these patterns matches, each of which was looked at when the assignment was read.
+pub fn any_of(patterns: &[String]) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    patterns.iter().filter_map(|pattern| Glob::new(pattern).ok()).for_each(|glob| _ = set.add(glob));
+    set.build().unwrap_or_else(|_| GlobSet::empty())
 }
 
 /// Has makefiles and sources name files as they are called now.
@@ -152,11 +160,10 @@ fn numbered(kept: &mut BTreeMap<String, Vec<u8>>, notes: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use globset::{Glob, GlobSetBuilder};
 
     fn names(all: &[(&str, &str)]) -> Vec<String> {
         let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        let any = ["*".to_owned()];
         tidy(&Files { files, notes: Vec::new() }, &any).0.into_keys().collect()
     }
 
@@ -167,7 +174,7 @@ mod tests {
             [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> =
             [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
-        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        let any = ["*".to_owned()];
         for bytes in [little, big] {
             let files = [("x.diff".to_owned(), bytes)].into();
             let (kept, notes) = tidy(&Files { files, notes: Vec::new() }, &any);
@@ -189,7 +196,7 @@ mod tests {
                 ("Makefile".to_owned(), makefile),
             ];
             let files = all.map(|(path, text)| (path, text.as_bytes().to_vec())).into();
-            let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+            let any = ["*".to_owned()];
             let (kept, notes) = tidy(&Files { files, notes: Vec::new() }, &any);
             assert_eq!(kept.keys().collect::<Vec<_>>(), ["Makefile", "ger_t.c", "my_ger_t.h"]);
             assert_eq!(kept["Makefile"], b"obj-m := ger_t.o\nger_t-y := main.o\n");
@@ -200,7 +207,7 @@ mod tests {
         // Where nothing is renamed, nothing is changed.
         let makefile = "# für drv\nobj-m := drv.o\n";
         let files = [("Makefile".to_owned(), makefile.as_bytes().to_vec())].into();
-        let any = GlobSetBuilder::new().add(Glob::new("*").unwrap()).build().unwrap();
+        let any = ["*".to_owned()];
         assert_eq!(tidy(&Files { files, notes: Vec::new() }, &any).0["Makefile"], makefile.as_bytes());
     }
 
@@ -209,7 +216,7 @@ mod tests {
         let files = (0..25).map(|number| (format!("n{number:02}.txt"), Vec::new()));
         let files =
             Files { files: files.chain([("a.c".to_owned(), Vec::new())]).collect(), notes: Vec::new() };
-        let some = GlobSetBuilder::new().add(Glob::new("*.c").unwrap()).build().unwrap();
+        let some = ["*.c".to_owned()];
         let (kept, notes) = tidy(&files, &some);
         assert_eq!((kept.len(), notes.len()), (1, 1));
         assert!(notes[0].contains("does not name them: n00.txt, n01.txt,"), "{}", notes[0]);
@@ -225,11 +232,8 @@ mod tests {
         // Whatever is asked for by its own name alone.
         let made = [("drv.c", ""), ("Makefile-1", "obj-m := drv.o\n"), ("notes-1.txt", "")];
         let files = made.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        let asked = ["*.c", "Makefile"].into_iter().fold(GlobSetBuilder::new(), |mut all, glob| {
-            all.add(Glob::new(glob).unwrap());
-            all
-        });
-        let kept = tidy(&Files { files, notes: Vec::new() }, &asked.build().unwrap()).0;
+        let asked = ["*.c", "Makefile"].map(str::to_owned);
+        let kept = tidy(&Files { files, notes: Vec::new() }, &asked).0;
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["Makefile", "drv.c"]);
         assert_eq!(names(&[("drv (1).c", ""), ("Makefile", "obj-m:=drv.o\n")]), ["Makefile", "drv.c"]);
         assert_eq!(

@@ -1,6 +1,7 @@
 //! Files of the kernel's source as a student changed them: what differs from the assignment's kernel becomes a patch.
 
-use crate::{assignment::Assignment, intake::Files};
+use crate::{assignment::Rules, intake::Files};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The source may lie so many folders deep in what was handed in.
@@ -18,6 +19,7 @@ pub struct Tree {
 }
 
 /// What a student changed.
+#[derive(Deserialize, Serialize)]
 pub struct Changed {
     /// From the assignment's kernel to the student's.
     pub patch: String,
@@ -29,8 +31,8 @@ pub struct Changed {
 
 impl Tree {
     /// The files of a submission that count.
-    pub fn of(assignment: &Assignment, files: &Files) -> Self {
-        let (kept, notes) = super::tidy(files, &assignment.files);
+    pub fn of(rules: &Rules, files: &Files) -> Self {
+        let (kept, notes) = super::tidy(files, &rules.files);
         let text = |(path, bytes): (String, Vec<u8>)| (path, String::from_utf8_lossy(&bytes).into_owned());
         let files: BTreeMap<String, String> = kept.into_iter().map(text).collect();
         let mut tops = BTreeSet::from([String::new()]);
@@ -47,8 +49,8 @@ impl Tree {
     }
 
     /// The places in the source that have to be looked at.
-    pub fn asked(&self) -> Vec<&str> {
-        self.asked.iter().map(String::as_str).collect()
+    pub fn asked(&self) -> &[String] {
+        &self.asked
     }
 
     /// What differs from the source, of which these are the files that were asked for.
@@ -133,6 +135,7 @@ fn replaced(path: &str, old: &str, new: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assignment::Assignment;
     use std::{fs, process::Command};
 
     fn tree(all: &[(&str, &str)]) -> Tree {
@@ -141,7 +144,7 @@ mod tests {
         let path = folder.path().join("a.yaml");
         fs::write(&path, "kind: kernel\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap();
         let files = all.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        Tree::of(&Assignment::load(&path).unwrap(), &Files { files, notes: Vec::new() })
+        Tree::of(&Assignment::load(&path).unwrap().rules(), &Files { files, notes: Vec::new() })
     }
 
     /// What becomes of the kernel's source by it.
@@ -151,7 +154,7 @@ mod tests {
     ) -> Result<(Vec<String>, Vec<String>), String> {
         let tree = tree(handed_in);
         let original =
-            |path: &&str| kernel.iter().find(|(name, _)| name == path).map(|(_, text)| (*text).to_owned());
+            |path: &String| kernel.iter().find(|(name, _)| name == path).map(|(_, text)| (*text).to_owned());
         let changed = tree.changed(&tree.asked().iter().map(original).collect::<Vec<_>>())?;
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in kernel {
@@ -205,7 +208,7 @@ mod tests {
             let sys = format!("{top}kernel/sys.c");
             let all = [(&*sys, "a\n"), ("test.c", "int main;"), ("Makefile", "test: test.c\n")];
             let folder = tree(&all);
-            let original = |path: &&str| {
+            let original = |path: &String| {
                 kernel.iter().find(|(name, _)| name == path).map(|(_, text)| (*text).to_owned())
             };
             let changed = folder.changed(&folder.asked().iter().map(original).collect::<Vec<_>>()).unwrap();

@@ -2,16 +2,13 @@
 
 use super::Common;
 use crate::{
+    apart,
     assignment::Kind,
     build::{self, Built},
-    intake::Files,
+    intake::{Files, Wrong},
     record::{Build, Record, State},
     run::Stopped,
-    source::{
-        self, Prepared,
-        patches::Handed,
-        tree::{Changed, Tree},
-    },
+    source::{Prepared, patches::Handed, tree::Changed},
     stand_in::Asked,
     syscall::{self, Base},
 };
@@ -44,6 +41,12 @@ pub(super) enum Nothing {
 impl From<Stopped> for Nothing {
     fn from(_: Stopped) -> Self {
         Self::Stopped
+    }
+}
+
+impl From<Wrong> for Nothing {
+    fn from(Wrong { why, is_theirs }: Wrong) -> Self {
+        if is_theirs { unusable(why) } else { not_graded(why) }
     }
 }
 
@@ -80,7 +83,7 @@ impl Common<'_> {
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
         let asked = Asked::of(self.assignment, &record.student);
-        let prepared = source::module::prepare(self.assignment, files, wanted, &asked).map_err(unusable)?;
+        let prepared = apart::module(&self.assignment.rules(), files, wanted, &asked)?;
         record.notes.extend(prepared.notes.iter().cloned());
         write(&prepared, stage.path())?;
         let folder = match prepared.root.is_empty() {
@@ -110,11 +113,11 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
-        let submission = syscall::Submission::read(self.assignment, files, base).map_err(unusable)?;
-        let asked = submission.asked();
-        let texts = self.originals(&asked.iter().map(String::as_str).collect::<Vec<_>>())?.files;
+        let rules = self.assignment.rules();
+        let asked = apart::call_asks(&rules, files, base)?;
+        let texts = self.originals(&asked)?.files;
         let originals = asked.into_iter().zip(texts).filter_map(|(path, text)| Some((path, text?))).collect();
-        let handed_in = syscall::prepare(self.assignment, submission, base, &originals).map_err(unusable)?;
+        let handed_in = apart::call(&rules, files, base, &originals)?;
         record.notes.extend(handed_in.notes.iter().cloned());
         base.series(Some(&handed_in), stage.path()).map_err(not_graded)?;
         let built = self.own_kernel(handed_in.text.clone(), stage, record);
@@ -128,8 +131,7 @@ impl Common<'_> {
 
     /// The assignment's kernel with a student's patches behind its own.
     fn patched(&self, files: &Files, stage: Stage, record: &mut Record) -> Result<Subjects, Nothing> {
-        let Handed { patches, order, notes } =
-            source::patches::prepare(self.assignment, files).map_err(unusable)?;
+        let Handed { patches, order, notes } = apart::patches(&self.assignment.rules(), files)?;
         record.notes.extend(notes);
         let own = self.originals(&[])?;
         let text = patches.values().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
@@ -139,18 +141,20 @@ impl Common<'_> {
 
     /// The assignment's kernel with a student's files in place of its own.
     fn changed(&self, files: &Files, stage: Stage, record: &mut Record) -> Result<Subjects, Nothing> {
-        let mut wanted = Tree::of(self.assignment, files);
-        record.notes.append(&mut wanted.notes);
-        let own = self.originals(&wanted.asked())?;
-        let Changed { patch, text, notes } = wanted.changed(&own.files).map_err(unusable)?;
+        let rules = self.assignment.rules();
+        let (asked, notes) = apart::tree_asks(&rules, files)?;
+        record.notes.extend(notes);
+        let own = self.originals(&asked)?;
+        let Changed { patch, text, notes } = apart::tree(&rules, files, &own.files)?;
         record.notes.extend(notes);
         let theirs = vec![("files.patch".to_owned(), patch.into_bytes())];
         self.with_series(own, theirs, text, stage, record)
     }
 
     /// The patches of the assignment's kernel, and files of its source.
-    fn originals(&self, files: &[&str]) -> Result<Sources, Nothing> {
-        harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, files)
+    fn originals(&self, files: &[String]) -> Result<Sources, Nothing> {
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        harness::kernel::sources(&self.assignment.kernel, &self.assignment.path, &files)
             .map_err(|abort| not_graded(abort.why))
     }
 

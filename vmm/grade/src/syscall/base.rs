@@ -7,6 +7,7 @@ use harness::{
     Abort,
     kernel::{Patch, Sources},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -22,7 +23,7 @@ const FOLDER: &str = "handed_in";
 pub const PLACE: &str = "arch/x86/kernel/handed_in/";
 
 /// The kernel's source, as far as it has to be known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Base {
     /// What is put on the source for everybody, in order.
     patches: Vec<Patch>,

@@ -2,12 +2,12 @@
 
 use crate::assignment::Kind;
 use base::diagnostic::Diagnostic;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::Glob;
 use scenario::{node::Node, reader::Reader};
 
-/// `files`, or what is meant without it.
-pub fn counted(reader: &mut Reader<'_>, node: Option<&Node>, kind: &Option<Kind>) -> GlobSet {
-    file_set(node.map_or_else(|| default(kind), |node| globs(reader, node)), kind)
+/// `files`, or what is meant without it: patterns of names.
+pub fn counted(reader: &mut Reader<'_>, node: Option<&Node>, kind: &Option<Kind>) -> Vec<String> {
+    with_same(node.map_or_else(|| default(kind), |node| globs(reader, node)), kind)
 }
 
 /// By whichever name a patch comes; mailboxes as well.
@@ -53,7 +53,7 @@ fn globs(reader: &mut Reader<'_>, node: &Node) -> Vec<Glob> {
 }
 
 /// What these match, and what goes by another name for the same.
-fn file_set(globs: Vec<Glob>, kind: &Option<Kind>) -> GlobSet {
+fn with_same(globs: Vec<Glob>, kind: &Option<Kind>) -> Vec<String> {
     let makefiles = globs.iter().any(|glob| glob.compile_matcher().is_match("Makefile"));
     let same: &[&str] = match kind {
         // In the kernel's own folders make would take another name's file before the kernel's.
@@ -64,10 +64,6 @@ fn file_set(globs: Vec<Glob>, kind: &Option<Kind>) -> GlobSet {
     };
     // The order of patches.
     let series = matches!(kind, Some(Kind::Patch | Kind::Syscall(..))).then_some("series");
-    let mut set = GlobSetBuilder::new();
-    globs.into_iter().for_each(|glob| _ = set.add(glob));
-    for name in same.iter().copied().chain(series) {
-        set.add(Glob::new(name).expect("a constant that tests use"));
-    }
-    set.build().unwrap_or_else(|_| GlobSet::empty())
+    let own = globs.iter().map(Glob::glob);
+    own.chain(same.iter().copied()).chain(series).map(str::to_owned).collect()
 }

@@ -347,11 +347,17 @@ mod tests {
         assert_eq!(symbols.address("_text"), Some(0xffff_ffff_8100_0000));
         assert_eq!(symbols.doubtful(&["_text", "prb", "alias", "one", "nothing"]), None);
         let at = |offset: u64| 0xffff_ffff_8000_0000 + offset;
-        assert_eq!(symbols.doubtful(&["prb", "tainted"]), Some(("tainted", vec![at(0x200_0100), at(0x200_0200)])));
+        assert_eq!(
+            symbols.doubtful(&["prb", "tainted"]),
+            Some(("tainted", vec![at(0x200_0100), at(0x200_0200)]))
+        );
         assert_eq!(symbols.doubtful(&["wait"]), Some(("wait", vec![at(0x100_0100), at(0x100_0200)])));
         // What is kept of a kernel that has no such file says the same.
         let again = Symbols::from_map(&symbols.to_map()).unwrap();
-        assert_eq!((again.address("_text"), again.doubtful(&["prb", "_text"])), (symbols.address("_text"), None));
+        assert_eq!(
+            (again.address("_text"), again.doubtful(&["prb", "_text"])),
+            (symbols.address("_text"), None)
+        );
         assert_eq!(again.doubtful(&["tainted"]), symbols.doubtful(&["tainted"]));
     }
 

@@ -120,13 +120,34 @@ impl Common<'_> {
         let handed_in = apart::call(&rules, files, base, &originals)?;
         record.notes.extend(handed_in.notes.iter().cloned());
         base.series(Some(&handed_in), stage.path()).map_err(not_graded)?;
-        let built = self.own_kernel(handed_in.text.clone(), stage, record);
+        let built = self.own_kernel(handed_in.text.clone(), stage, record).and_then(|subjects| {
+            self.runs_when_called(&subjects.kernel)?;
+            Ok(subjects)
+        });
         if let Some(errors) = record.build.errors.as_mut()
             && let Some(why) = handed_in.explains(errors)
         {
             *errors = format!("{why}\n{errors}");
         }
         built
+    }
+
+    /// A system call runs when it is called. What runs when the kernel boots does so before it is watched, and could change whatever tests look at.
+    fn runs_when_called(&self, kernel: &str) -> Result<(), Nothing> {
+        match harness::kernel::more_at_boot(&self.kernel, kernel, &self.assignment.path) {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => {
+                self.give_back(kernel);
+                Err(unusable(format!(
+                    "it has code that runs when the kernel boots ({what}): a system call runs when it is called, and nothing of it before; \
+                     take that out, and give variables their first values where they are defined"
+                )))
+            }
+            Err(abort) => {
+                self.give_back(kernel);
+                Err(not_graded(abort.why))
+            }
+        }
     }
 
     /// The assignment's kernel with a student's patches behind its own.

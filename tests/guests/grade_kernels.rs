@@ -221,7 +221,7 @@ fn types_in_the_kernels_headers_and_calls_in_its_files_are_built_and_graded() {
     assert!(why.contains("\"unusable\"") && why.contains("late_initcall()"), "{why}");
     let row = row(&out, "twin");
     assert!(row.starts_with("twin,graded,0,100,"), "{row}\n{}", ran.text);
-    let page = fs::read_to_string(out.join("students/twin/index.html")).unwrap();
+    let page = fs::read_to_string(out.join("students/twin/page.html")).unwrap();
     assert!(page.contains("more than one symbol of that name"), "{page}");
 }
 

@@ -141,7 +141,13 @@ fn brought(
     params: &[(String, Origin)],
     declared: &[Parameter],
 ) -> Vec<PathBuf> {
-    let Ok(stand_in) = StandIn::new() else { return Vec::new() };
+    let stand_in = match StandIn::new() {
+        Ok(stand_in) => stand_in,
+        Err(why) => {
+            reader.error::<()>(Diagnostic::new(&node.span, format!("this can't be looked at: {why}")));
+            return Vec::new();
+        }
+    };
     let values = stand_in.values(declared, params, None);
     match scenario::load_with(path, &values) {
         Ok(scenario) => {

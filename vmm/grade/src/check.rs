@@ -170,12 +170,15 @@ pub fn bad(assignment: &Assignment, stage: &Stage) -> Result<Vec<PathBuf>, Strin
 
 fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry, Wanted<'a>)>, String> {
     let check = &assignment.check;
+    // Links on the way to these are the teacher's.
+    let own =
+        |path: &Path, name: &str| single(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), name);
     let mut list = Vec::new();
     if let Some(path) = &check.reference {
-        list.push((single(path, "reference"), Wanted::Reference));
+        list.push((own(path, "reference"), Wanted::Reference));
     }
     if let Some((path, most)) = &check.starter {
-        list.push((single(path, "starter"), Wanted::Starter(*most)));
+        list.push((own(path, "starter"), Wanted::Starter(*most)));
     }
     for bad in &check.bad {
         let name = bad.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -190,7 +193,7 @@ fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry
         if list.iter().any(|(entry, _): &(Entry, _)| entry.student == name) {
             return Err(format!("{}: a second solution named `{name}`", bad.path.display()));
         }
-        list.push((single(&path, &name), Wanted::Bad(bad)));
+        list.push((own(&path, &name), Wanted::Bad(bad)));
     }
     Ok(list)
 }

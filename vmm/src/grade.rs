@@ -3,7 +3,7 @@
 use crate::{cli::Where, exit, say};
 use base::interrupt;
 use clap::{Args, Subcommand};
-use grade::{Assignment, Graded, Grading, Record, State, Whose};
+use grade::{Assignment, Graded, Grading, Points, Record, State, Whose};
 use harness::Abort;
 use judge::Verdict;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,12 @@ Examples:
   vmm grade pa2/assignment.yaml submissions/
   vmm grade pa2/assignment.yaml submissions/ --only s042 --verbose
   vmm grade pa2/assignment.yaml submissions/ --shard 3/8 --out shard-3
+  vmm grade pa2/assignment.yaml submission/ --student s042 --at-least 50
   vmm grade check pa2/assignment.yaml --mutants 20
   vmm grade merge pa2/assignment.yaml shard-* --out all
 
-Exits with 0 if all submissions were graded, whatever they got, with 2 if the assignment has a mistake, and with 3 if one could not
-be graded."
+Exits with 0 if all submissions were graded, whatever they got, with 1 if somebody has fewer points than --at-least says, with 2 if the
+assignment has a mistake, and with 3 if one could not be graded."
 )]
 pub struct GradeArgs {
     #[command(subcommand)]
@@ -47,6 +48,9 @@ pub struct GradeArgs {
     /// Grade only this part of the submissions
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// Fail if somebody who is graded has fewer points
+    #[arg(long, value_name = "POINTS", value_parser = Points::parse)]
+    at_least: Option<Points>,
     /// Where grades and pages are written; a later start goes on there
     #[arg(long, value_name = "DIR", default_value = "grades")]
     out: PathBuf,
@@ -146,11 +150,12 @@ pub fn grade(args: GradeArgs) -> u8 {
         }
         None => {
             let grading = args.grading();
-            let GradeArgs { assignment, submissions, student, how, .. } = args;
+            let GradeArgs { assignment, submissions, student, at_least, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
                 unreachable!("clap wants both");
             };
-            done(all(&assignment, &submissions, student.as_deref(), grading, &how))
+            let least = at_least.unwrap_or_default();
+            done(all(&assignment, &submissions, student.as_deref(), least, grading, &how))
         }
     }
 }
@@ -159,10 +164,15 @@ fn all(
     assignment: &Path,
     submissions: &Path,
     student: Option<&str>,
+    least: Points,
     grading: Grading,
     how: &How,
 ) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
+    if least > assignment.points() {
+        let why = format!("--at-least: {} points can be had, and not {least}", assignment.points());
+        return Err(Abort::input(why));
+    }
     let (entries, remarks) = match student {
         Some(student) => (vec![grade::single(submissions, student)], Vec::new()),
         None => {
@@ -190,7 +200,21 @@ fn all(
     }
     graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
     say::out(&summary(&graded.records, graded.kept, &grading.out));
-    Ok(verdict(&graded.records))
+    let below = below(&graded.records, least, &grading.only);
+    if !below.is_empty() {
+        say::out(&format!("fewer than {least} points: {}\n", base::text::escape(&below.join(", "))));
+    }
+    Ok(match verdict(&graded.records) {
+        Verdict::Pass if !below.is_empty() => Verdict::Fail,
+        verdict => verdict,
+    })
+}
+
+/// Who has fewer points, of those who were asked for, or of all. Those of who was not graded are not known.
+fn below<'a>(records: &'a [Record], least: Points, only: &[String]) -> Vec<&'a str> {
+    let asked = |record: &&Record| only.is_empty() || only.contains(&record.student);
+    let below = |record: &&Record| record.state != State::NotGraded && record.points < least;
+    records.iter().filter(asked).filter(below).map(|record| &*record.student).collect()
 }
 
 /// Of the folder's grades those that concern this student, who sees what is printed; without one, all.
@@ -312,6 +336,32 @@ mod tests {
         }
     }
 
+    fn record(student: &str, state: &str, points: u32) -> Record {
+        serde_json::from_value(serde_json::json!({
+            "key": "", "assignment": {"name": "", "identity": ""}, "student": student, "state": state,
+            "why": null, "notes": [], "params": {}, "build": {"errors": null, "warnings": [], "took_ms": 0},
+            "tests": [], "penalties": [], "points": points * 100, "of": 1000, "took_ms": 0
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn who_has_fewer_points_than_are_asked_for_is_told() {
+        let least = |line: &str| args(line).unwrap().at_least;
+        let five = least("vmm grade a.yaml s --student eve --at-least 5").unwrap();
+        assert!(five == Points::parse("5").unwrap() && least("vmm grade a.yaml s").is_none());
+        assert!(args("vmm grade a.yaml s --at-least many").is_none());
+        let records = [
+            record("bob", "graded", 5),
+            record("dan", "not-graded", 0),
+            record("eve", "graded", 4),
+            record("may", "unusable", 0),
+        ];
+        assert_eq!(below(&records, five, &[]), ["eve", "may"]);
+        assert_eq!(below(&records, five, &["may".to_owned()]), ["may"]);
+        assert!(below(&records, Points::default(), &[]).is_empty(), "nobody asked for any");
+    }
+
     #[test]
     fn one_student_alone_takes_nobody_out_of_the_tables_and_sees_nobody_in_them() {
         let one = args("vmm grade a.yaml s --student eve").unwrap();
@@ -319,16 +369,8 @@ mod tests {
         assert_eq!(args("vmm grade a.yaml s --only eve").unwrap().grading().only, ["eve"]);
         assert!(args("vmm grade a.yaml s").unwrap().grading().only.is_empty());
         assert!(args("vmm grade a.yaml s --student eve --only bob").is_none());
-        let record = |student: &str| -> Record {
-            serde_json::from_value(serde_json::json!({
-                "key": "", "assignment": {"name": "", "identity": ""}, "student": student, "state": "not-graded",
-                "why": null, "notes": [], "params": {}, "build": {"errors": null, "warnings": [], "took_ms": 0},
-                "tests": [], "penalties": [], "points": 0, "of": 0, "took_ms": 0
-            }))
-            .unwrap()
-        };
         let graded = || Graded {
-            records: vec![record("bob"), record("eve")],
+            records: ["bob", "eve"].map(|student| record(student, "not-graded", 0)).into(),
             kept: 0,
             stopped: false,
             left_out: vec!["bob".to_owned()],

@@ -217,10 +217,11 @@ fn below<'a>(records: &'a [Record], least: Points, only: &[String]) -> Vec<&'a s
     records.iter().filter(asked).filter(below).map(|record| &*record.student).collect()
 }
 
-/// Of the folder's grades those that concern this student, who sees what is printed; without one, all.
+/// Of the folder's grades those that concern this student, who sees what is printed, and of the tests those that are shown; without one, all.
 fn for_eyes_of(student: Option<&str>, mut graded: Graded) -> Graded {
     if let Some(student) = student {
         graded.records.retain(|record| record.student == student);
+        graded.records.iter_mut().for_each(|record| record.tests.retain(grade::is_shown));
         graded.left_out.clear();
     }
     graded
@@ -294,15 +295,20 @@ fn line(record: &Record, kept: bool, is_theirs: bool) -> String {
     let why = why.map_or(String::new(), |why| format!("  {why}"));
     match record.state {
         State::NotGraded => format!("{student:<24} not graded ({how}){why}\n"),
-        _ => format!("{student:<24} {:>6} of {} ({how}){why}\n", record.points, record.of),
+        _ => {
+            let tampered = if record.is_tampered() { "  tampered" } else { "" };
+            format!("{student:<24} {:>6} of {} ({how}){tampered}{why}\n", record.points, record.of)
+        }
     }
 }
 
 fn summary(records: &[Record], kept: usize, out: &Path) -> String {
     let count = |state: State| records.iter().filter(|record| record.state == state).count();
     let unstable = records.iter().filter(|it| it.tests.iter().any(|test| test.other.is_some())).count();
+    let tampered = records.iter().filter(|it| it.is_tampered()).count();
     let mut parts = vec![format!("{} graded", count(State::Graded))];
     for (number, what) in [
+        (tampered, "tampered"),
         (count(State::Unusable), "unusable"),
         (count(State::NotGraded), "not graded"),
         (unstable, "unstable"),
@@ -360,6 +366,35 @@ mod tests {
         assert_eq!(below(&records, five, &[]), ["eve", "may"]);
         assert_eq!(below(&records, five, &["may".to_owned()]), ["may"]);
         assert!(below(&records, Points::default(), &[]).is_empty(), "nobody asked for any");
+    }
+
+    #[test]
+    fn who_forged_results_is_told_from_who_has_few_points() {
+        let run = |verdict: &str| {
+            serde_json::json!({
+                "verdict": verdict, "reason": "", "points": 0, "parts": [], "steps": [], "failures": [], "findings": [], "standing": [],
+                "log": [], "took_ms": 1
+            })
+        };
+        let tested = |verdict: &str, visibility: &str| {
+            let mut record = record("eve", "graded", 4);
+            let test = serde_json::json!({
+                "name": "io", "visibility": visibility, "hint": null, "points": 0, "of": 10, "run": run(verdict), "other": null,
+                "not_graded": null
+            });
+            record.tests.push(serde_json::from_value(test).unwrap());
+            record
+        };
+        let out = Path::new("grades");
+        let (forged, failed) = (tested("tampered", "visible"), tested("fail", "visible"));
+        assert!(line(&forged, false, false).contains(" 4 of 10 (0.0 s)  tampered"));
+        assert!(!line(&failed, false, false).contains("tampered"));
+        assert!(summary(&[forged, failed], 0, out).contains("2 students: 2 graded, 1 tampered; see"));
+        // The student hears nothing of tests that are hidden.
+        let hidden = tested("tampered", "hidden");
+        assert!(!line(&hidden, false, true).contains("tampered"));
+        let graded = Graded { records: vec![hidden], kept: 0, stopped: false, left_out: Vec::new() };
+        assert!(!summary(&for_eyes_of(Some("eve"), graded).records, 0, out).contains("tampered"));
     }
 
     #[test]

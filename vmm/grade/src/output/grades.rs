@@ -4,7 +4,6 @@ use crate::{
     assignment::Assignment,
     intake::LATE,
     record::{Record, State, Test},
-    score::is_tampered,
 };
 
 /// The table.
@@ -33,7 +32,7 @@ pub fn render(assignment: &Assignment, records: &[Record]) -> Result<String, Str
         let named = |what: &'static str, is: fn(&Test) -> bool| {
             record.tests.iter().filter(move |test| is(test)).map(move |test| format!("{what}: {}", test.name))
         };
-        let tampered = named("tampered", |test| test.run.iter().chain(&test.other).any(is_tampered));
+        let tampered = named("tampered", Test::is_tampered);
         let unstable = named("unstable", |test| test.other.is_some());
         let late = record.overdue.then(|| LATE.to_owned());
         let remarks: Vec<String> =

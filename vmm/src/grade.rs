@@ -237,7 +237,12 @@ fn check(assignment: &Path, grading: &Grading, mutants: usize, how: &How) -> Res
         checked.problems.iter().map(|it| format!("problem: {}\n", base::text::escape(it))).collect();
     let survivors = checked.survivors.iter();
     let survivors: String = survivors.map(|it| format!("survives: {}\n", base::text::escape(it))).collect();
-    say::out(&format!("\n{problems}{survivors}"));
+    let made = match checked.mutants {
+        0 => String::new(),
+        1 => "1 wrong version of the reference was graded\n".to_owned(),
+        many => format!("{many} wrong versions of the reference were graded\n"),
+    };
+    say::out(&format!("\n{problems}{made}{survivors}"));
     Ok(match (verdict(&checked.records), checked.problems.len()) {
         (Verdict::Pass, 0) => {
             say::out("the assignment is sound, as far as its solutions show\n");

@@ -3,12 +3,10 @@
 use crate::assignment::{Assignment, Origin};
 use base::{
     diagnostic::{Diagnostic, Diagnostics},
+    module::is_same_module,
     text::plain,
 };
-use scenario::{
-    ModuleKind, Parameter, ParameterKind, Scenario, Settings,
-    model::{Action, is_same_module},
-};
+use scenario::{ModuleKind, Parameter, ParameterKind, Scenario, Settings, model::Action};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,7 +6,7 @@ use super::{
     rust, tidy,
 };
 use crate::{assignment::Rules, intake::Files, stand_in::Asked};
-use scenario::model::is_same_module;
+use base::module::is_same_module;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},

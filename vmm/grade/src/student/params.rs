@@ -5,9 +5,9 @@ use crate::{
     intake::Wrong,
     source::{self, Prepared},
 };
-use base::text::escape;
+use base::{module::kernels_name, text::escape};
 use regex::Regex;
-use scenario::{Parameter, ParameterKind, Settings, model::kernels_name};
+use scenario::{Parameter, ParameterKind, Settings};
 use std::path::Path;
 
 /// Values of parameters.

@@ -1,14 +1,17 @@
 //! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
 
 use crate::Abort;
-use base::{cache::Cache, text};
+use base::{
+    cache::Cache,
+    module::{is_same_module, kernels_name},
+    text,
+};
 use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{
-    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module,
-    kernels_name, module_path,
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, module_path,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -45,8 +45,9 @@ impl From<Stopped> for Nothing {
 }
 
 impl From<Wrong> for Nothing {
-    fn from(Wrong { why, is_theirs }: Wrong) -> Self {
-        if is_theirs { unusable(why) } else { not_graded(why) }
+    fn from(wrong: Wrong) -> Self {
+        let (state, why) = super::held(wrong);
+        Self::Because(state, why)
     }
 }
 
@@ -82,7 +83,7 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
-        let asked = Asked::of(self.assignment, &record.student);
+        let asked = Asked::of(self.assignment, &record.student).map_err(not_graded)?;
         let prepared = apart::module(&self.assignment.rules(), files, wanted, &asked)?;
         record.notes.extend(prepared.notes.iter().cloned());
         write(&prepared, stage.path())?;

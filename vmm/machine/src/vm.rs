@@ -70,7 +70,7 @@ pub struct Vm {
     /// The first vCPU, which is made already.
     first: Mutex<Option<VcpuFd>>,
     /// How far the time stamp counters are from the processor's, once the first vCPU was put back.
-    pub(crate) tsc_offset: Mutex<Option<u64>>,
+    pub(crate) tsc_common: Mutex<Option<u64>>,
     /// Outlives the fd's memory slots: KVM accesses it by address.
     memory: Memory,
 }
@@ -112,7 +112,7 @@ impl Vm {
             flags,
             slots,
             first: Mutex::new(first),
-            tsc_offset: Mutex::default(),
+            tsc_common: Mutex::default(),
             memory,
         };
         vm.divide(&mut vm.slots(), &[])?;
@@ -216,7 +216,8 @@ impl Vm {
     /// What a saved state depends on: this processor and this KVM, by what they say of themselves.
     pub fn identity(&self) -> Result<u64> {
         let mut sum = XxHash64::default();
-        for entry in cpuid::for_vcpu(&self.kvm, 0, 1)?.as_slice() {
+        for entry in cpuid::for_vcpu(&self.kvm, 0, 1)?.as_slice().iter().filter(|it| cpuid::is_all_cores(it))
+        {
             for word in [entry.function, entry.index, entry.eax, entry.ebx, entry.ecx, entry.edx] {
                 sum.write_u32(word);
             }

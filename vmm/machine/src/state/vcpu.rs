@@ -220,8 +220,8 @@ pub(crate) fn restore(fd: &VcpuFd, vm: &Vm, state: &VcpuState) -> Result<()> {
         fd.set_lapic(lapic).named("KVM_SET_LAPIC")?;
     }
     let counter = state.msrs.iter().find(|msr| msr.index == tsc::TSC);
-    let counts_on = counter.map_or(Ok(false), |msr| tsc::restore(fd, vm, msr.data))?;
-    let others = state.msrs.iter().filter(|msr| !(counts_on && msr.index == tsc::TSC));
+    counter.map_or(Ok(()), |msr| tsc::restore(fd, vm, msr.data))?;
+    let others = state.msrs.iter().filter(|msr| msr.index != tsc::TSC);
     let (last, first): (Vec<_>, Vec<_>) = others.partition(|msr| msr.index == TSC_DEADLINE);
     write_msrs(fd, first)?;
     write_msrs(fd, last)?;

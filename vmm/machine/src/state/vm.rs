@@ -76,7 +76,7 @@ impl Vm {
 
     /// Takes it back; before the vCPUs'. The guest's clock goes on from where it was.
     pub fn restore(&self, state: &VmState) -> Result<()> {
-        *self.tsc_offset.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.tsc_common.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for chip in &state.chips {
             self.fd.set_irqchip(chip).named("KVM_SET_IRQCHIP")?;
         }

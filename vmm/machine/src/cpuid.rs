@@ -45,6 +45,12 @@ pub(crate) fn for_vcpu(kvm: &Kvm, index: u8, count: u8) -> Result<CpuId> {
     Ok(cpuid)
 }
 
+/// Whether all cores of a machine say the same there. Of caches, translation buffers and the kind of core KVM tells what the core has on which it is
+/// asked, and cores differ (Intel SDM volume 2, "CPUID", leaves 2, 4, 18H, 1AH; AMD64 architecture, volume 3, appendix E.4).
+pub(crate) fn is_all_cores(entry: &kvm_cpuid_entry2) -> bool {
+    !matches!(entry.function, 2 | 4 | 0x18 | 0x1a | 0x8000_0005 | 0x8000_0006 | 0x8000_001d | 0x8000_001e)
+}
+
 /// Takes away what would lead past those who watch a guest: entries for system calls that nobody knows of, and processors of its own. Of
 /// those VMLOAD and VM exits change the registers of the entry, VMRUN takes breakpoints away, and nested tables put other text behind an address.
 /// (AMD64 architecture, volume 3, appendix E.3 and E.4; Intel SDM volume 2, "CPUID".)

@@ -2,16 +2,18 @@
 
 use crate::{Error, Result, layout};
 use nix::{
+    errno::Errno,
     libc,
     sys::memfd::{MFdFlags, memfd_create},
 };
 use std::{
     fs::File,
+    os::fd::OwnedFd,
     sync::{Arc, atomic::Ordering},
 };
 use vm_memory::{
     AtomicAccess, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap,
+    GuestRegionMmap, MemoryRegionAddress,
     bitmap::{AtomicBitmap, Bitmap},
 };
 
@@ -24,7 +26,7 @@ pub type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;
 /// Nothing is reserved: a page costs memory once the guest touches it.
 pub fn create(mib: u32) -> Result<Memory> {
     let fail = |why: String| Error::Memory { mib, why };
-    let fd = memfd_create(c"guest-memory", MFdFlags::MFD_CLOEXEC).map_err(|e| fail(e.to_string()))?;
+    let fd = memfd().map_err(|e| fail(e.to_string()))?;
     let file = File::from(fd);
     file.set_len(u64::from(mib) << 20).map_err(|e| fail(e.to_string()))?;
     let file = Arc::new(file);
@@ -35,6 +37,17 @@ pub fn create(mib: u32) -> Result<Memory> {
     let memory = GuestMemoryMmap::from_ranges_with_files(ranges).map_err(|e| fail(e.to_string()))?;
     memory.iter().for_each(ask_for_large_pages);
     Ok(Arc::new(memory))
+}
+
+/// One that nobody can execute: since Linux 6.3 a machine may give no others (`vm.memfd_noexec`, Linux Documentation/admin-guide/sysctl/vm.rst), and
+/// older ones know no such thing.
+fn memfd() -> nix::Result<OwnedFd> {
+    let no_exec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let create = |flags| memfd_create(c"guest-memory", flags);
+    match create(MFdFlags::MFD_CLOEXEC | no_exec) {
+        Err(Errno::EINVAL) => create(MFdFlags::MFD_CLOEXEC),
+        fd => fd,
+    }
 }
 
 /// In pages of 2 MiB a guest's first touches of its memory are far fewer faults. Where the machine gives none to such memory
@@ -50,6 +63,17 @@ pub fn load<T: AtomicAccess>(memory: &Memory, at: GuestAddress) -> Option<T> {
     // There are two regions at most, and they are found sooner one by one.
     let (region, at) = memory.iter().find_map(|region| Some((region, region.to_region_addr(at)?)))?;
     region.load(at, Ordering::Relaxed).ok()
+}
+
+/// Reads something of each page. Where memory comes from a file that can't be read any more, that ends the process by SIGBUS.
+pub fn touch(memory: &Memory) {
+    const PAGE: u64 = 4096;
+    for region in memory.iter() {
+        let pages = (0..region.len()).step_by(PAGE as usize);
+        let byte = |at| region.load::<u8>(MemoryRegionAddress(at), Ordering::Relaxed).unwrap_or(0);
+        // So that none is left out as being of no use.
+        std::hint::black_box(pages.map(byte).fold(0, u8::wrapping_add));
+    }
 }
 
 /// Whether memory holds these bytes from there on; `None` where that is no memory. They are not copied: most of what is

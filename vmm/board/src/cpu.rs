@@ -1,12 +1,14 @@
 //! The thread of one vCPU.
 
+mod ends;
 mod entries;
 
 use crate::guard::Guarded;
-use crate::wire::{Blame, EndReason, EntryWrite, Tampering, VcpuStanding};
+use crate::wire::{EndReason, EntryWrite, Tampering, VcpuStanding};
+use ends::{gave_up, refused};
 use entries::{Entries, Written};
 use machine::{
-    Bus, Controls, Effect, Exit, Failure, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
+    Bus, Controls, Effect, Exit, GuestVirtualAddress, Processor, Registers, Space, Subscriber,
     state::VcpuState, x86::INTERRUPT_FLAG,
 };
 use std::{
@@ -17,13 +19,13 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, TryRecvError},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use trap::{Order, OwnBreakpoints, Seen, SyscallTrap, TrapError, Walk, WalkOrder, Walker};
 
 /// What others ask of a vCPU; it looks between two runs.
 pub enum Ask {
-    /// Where do you stand?
+    /// Where do you stand? One that the guest has not started does not answer: it stands nowhere.
     Stand(Sender<VcpuStanding>),
     /// Count system calls from now on.
     Trap { order: Box<Order>, done: Sender<Result<(), String>> },
@@ -115,12 +117,17 @@ pub struct Remains {
 /// Writes to the entry points' registers that are kept; a guest may make any number of them.
 pub const MOST_ENTRY_WRITES: usize = 64;
 
+/// A guest that was held for longer is told so, that its watchdogs see no lockup in it. They wait for several seconds at least; and if each
+/// look at the guest's memory reset them, they would see none at all.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// Whether the guest runs.
 enum Gait {
     Runs,
     /// Somebody wants it held; what is half done comes first.
     Settles(Vec<Sender<Result<(), String>>>),
-    Held,
+    /// Since then, or since it was elsewhere, or nowhere.
+    Held(Option<Instant>),
 }
 
 /// Everything that the thread works with.
@@ -188,7 +195,7 @@ impl Cpu {
             asks,
             shared,
             show,
-            gait: Gait::Held,
+            gait: Gait::Held(None),
             watch: None,
             own: None,
             exits: BTreeMap::new(),
@@ -233,6 +240,7 @@ impl Cpu {
     fn load(&mut self, state: &VcpuState) -> machine::Result<()> {
         self.untrap()?;
         self.leave(EndReason::Stopped);
+        self.gait = Gait::Held(None);
         self.vcpu.restore(state)
     }
 
@@ -241,7 +249,7 @@ impl Cpu {
         let exit = match &self.gait {
             Gait::Runs => self.vcpu.run(),
             Gait::Settles(_) => self.vcpu.settle(),
-            Gait::Held => return None,
+            Gait::Held(_) => return None,
         };
         *self.exits.entry(exit.kind()).or_insert(0) += 1;
         self.shared.exits.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +282,7 @@ impl Cpu {
         {
             // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
             waiting.drain(..).for_each(|done| drop(done.send(Ok(()))));
-            self.gait = Gait::Held;
+            self.gait = Gait::Held(Some(Instant::now()));
         }
         end
     }
@@ -364,7 +372,7 @@ impl Cpu {
     fn answer(&mut self) -> Option<EndReason> {
         loop {
             let ask = match self.gait {
-                Gait::Held => self.asks.recv().map_err(|_| TryRecvError::Disconnected),
+                Gait::Held(_) => self.asks.recv().map_err(|_| TryRecvError::Disconnected),
                 Gait::Runs | Gait::Settles(_) => self.asks.try_recv(),
             };
             // Whoever asked may have given up waiting: a failed send is no concern of the guest's.
@@ -373,7 +381,7 @@ impl Cpu {
                 // Nobody is left who could want anything of it.
                 Err(TryRecvError::Disconnected) | Ok(Ask::Stop) => return Some(EndReason::Stopped),
                 Ok(Ask::Stand(to)) => match self.standing() {
-                    Ok(standing) => drop(to.send(standing)),
+                    Ok(standing) => _ = standing.map(|standing| to.send(standing)),
                     Err(error) => return Some(EndReason::host(error)),
                 },
                 Ok(Ask::Trap { order, done }) => {
@@ -406,7 +414,7 @@ impl Cpu {
                 Ok(Ask::Hold { done }) => match &mut self.gait {
                     Gait::Runs => self.gait = Gait::Settles(vec![done]),
                     Gait::Settles(waiting) => waiting.push(done),
-                    Gait::Held => drop(done.send(Ok(()))),
+                    Gait::Held(_) => drop(done.send(Ok(()))),
                 },
                 Ok(Ask::Save { done }) => {
                     let state = self.vcpu.save().map(Box::new);
@@ -420,7 +428,9 @@ impl Cpu {
                     drop(to.send(remains));
                 }
                 Ok(Ask::Go { done }) => {
-                    if let Gait::Held = self.gait {
+                    if let Gait::Held(since) = self.gait
+                        && since.is_none_or(|since| since.elapsed() > NOTICED)
+                    {
                         self.vcpu.forgive();
                     }
                     self.gait = Gait::Runs;
@@ -463,34 +473,17 @@ impl Cpu {
         self.vcpu.set_breakpoints(Subscriber::Watch, &[])
     }
 
-    fn standing(&self) -> machine::Result<VcpuStanding> {
+    fn standing(&self) -> machine::Result<Option<VcpuStanding>> {
         let registers = self.vcpu.registers()?;
         let standing = self.vcpu.standing()?;
-        Ok(VcpuStanding {
+        Ok(standing.started.then_some(VcpuStanding {
             index: self.index,
             rip: registers.rip,
             cpl: standing.ring,
             halted: standing.halted,
             interrupts: registers.rflags & INTERRUPT_FLAG != 0,
-        })
+        }))
     }
-}
-
-/// KVM refused something that it did before: the guest's state is a part of why, and KVM is another.
-fn refused(error: &TrapError) -> EndReason {
-    EndReason::Failed { blame: Blame::Unknown, why: error.to_string() }
-}
-
-/// KVM can't run the guest on. What never ran can't have brought that about.
-fn gave_up(failure: &Failure, ran: bool) -> EndReason {
-    let blame = match failure {
-        // What it executes, where it points its tables: KVM can't do what the guest wants.
-        Failure::Internal { .. } | Failure::Unknown(_) if ran => Blame::Guest,
-        Failure::Internal { .. } | Failure::Unknown(_) => Blame::Unknown,
-        Failure::Entry { .. } | Failure::Run { .. } if ran => Blame::Unknown,
-        Failure::Entry { .. } | Failure::Run { .. } => Blame::Host,
-    };
-    EndReason::Failed { blame, why: format!("KVM gave up on the guest: {failure}") }
 }
 
 #[cfg(test)]

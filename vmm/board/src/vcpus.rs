@@ -19,6 +19,42 @@ use std::{
 /// A vCPU answers within this time, or something is wrong with KVM. All are asked at once, so it is the time for all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// No wait counts as more than this at once: a process that is stopped meanwhile, with its whole container or machine, has not waited.
+const PIECE: Duration = Duration::from_millis(50);
+
+/// What is left of a time to wait, in which this process is not stopped.
+pub struct Patience(Duration);
+
+impl Patience {
+    /// So much.
+    pub fn new(time: Duration) -> Self {
+        Self(time)
+    }
+
+    /// Nothing is left.
+    pub fn is_over(&self) -> bool {
+        self.0.is_zero()
+    }
+
+    /// Does something that takes a moment.
+    pub fn spend<T>(&mut self, doing: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = doing();
+        self.0 = self.0.saturating_sub(began.elapsed().min(PIECE));
+        done
+    }
+
+    fn receive<T>(&mut self, from: &Receiver<T>) -> Result<T, RecvTimeoutError> {
+        loop {
+            let piece = self.0.min(PIECE);
+            match self.spend(|| from.recv_timeout(piece)) {
+                Err(RecvTimeoutError::Timeout) if !self.is_over() => {}
+                received => return received,
+            }
+        }
+    }
+}
+
 /// What a machine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -150,7 +186,7 @@ impl Vcpus {
 
     /// Asks all vCPUs at once, and waits for their answers under one deadline; `None` is one that did not answer.
     pub fn ask<T>(&self, mut ask: impl FnMut(Sender<T>) -> Ask) -> Vec<Option<T>> {
-        let deadline = Instant::now() + PATIENCE;
+        let mut patience = Patience::new(PATIENCE);
         let asked = self.all.iter().map(|cpu| {
             let (to, answer) = mpsc::channel();
             // A vCPU that has ended takes no more questions.
@@ -161,9 +197,7 @@ impl Vcpus {
             sent.then_some(answer)
         });
         let asked: Vec<Option<Receiver<T>>> = asked.collect();
-        let answer = |answer: Option<Receiver<T>>| {
-            answer?.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
-        };
+        let answer = |answer: Option<Receiver<T>>| patience.receive(&answer?).ok();
         asked.into_iter().map(answer).collect()
     }
 
@@ -183,10 +217,10 @@ impl Vcpus {
             let _ = cpu.asks.send(Ask::Stop);
             cpu.kick();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let mut patience = Patience::new(PATIENCE);
         let (mut remains, mut missing) = (Vec::new(), Vec::new());
         for (index, cpu) in (0..).zip(self.all.drain(..)) {
-            let why = match cpu.remains.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let why = match patience.receive(&cpu.remains) {
                 Ok(left) => {
                     remains.push(left);
                     continue;
@@ -217,4 +251,23 @@ pub fn all_did(answers: Vec<Option<Result<(), String>>>) -> Result<(), String> {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_all_was_stopped_is_no_time_that_was_waited() {
+        let mut patience = Patience::new(Duration::from_millis(120));
+        // As long as whoever stops a container likes.
+        patience.spend(|| thread::sleep(Duration::from_millis(200)));
+        assert!(!patience.is_over());
+        let (_to, nothing) = mpsc::channel::<()>();
+        assert_eq!(patience.receive(&nothing), Err(RecvTimeoutError::Timeout));
+        assert!(patience.is_over());
+        let (to, something) = mpsc::channel();
+        to.send(7).unwrap();
+        assert_eq!(Patience::new(Duration::from_secs(1)).receive(&something), Ok(7));
+    }
 }

@@ -13,6 +13,8 @@ pub struct Standing {
     pub ring: u8,
     /// It waits in HLT for an interrupt.
     pub halted: bool,
+    /// The guest has started it: others than the first wait for that, and do nothing (KVM API, section 4.38).
+    pub started: bool,
 }
 
 /// Registers that decide what code may do, and where exceptions lead.
@@ -52,6 +54,9 @@ pub trait Processor: Send {
     fn set_registers(&mut self, registers: &Registers) -> Result<()>;
     /// Where it stands.
     fn standing(&self) -> Result<Standing>;
+    /// It stands on an `int1` that has just raised its exception: KVM goes behind it on AMD's processors, and on Intel's only where it injects the
+    /// exception itself (`handle_exception_nmi` of arch/x86/kvm/vmx/vmx.c).
+    fn stands_on_int1(&self) -> Result<bool>;
     /// The guest's page tables at this moment, as (CR3, CR4).
     fn page_tables(&self) -> Result<(u64, u64)>;
     /// What decides what code may do.

@@ -11,8 +11,8 @@ use crate::{
 };
 use kvm_bindings::{
     KVM_GUESTDBG_BLOCKIRQ, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP,
-    KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, Msrs, kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry,
-    kvm_regs, kvm_run, kvm_segment,
+    KVM_GUESTDBG_USE_HW_BP, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED,
+    Msrs, kvm_dtable, kvm_fpu, kvm_guest_debug, kvm_msr_entry, kvm_regs, kvm_run, kvm_segment,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use std::{ptr::NonNull, sync::Arc};
@@ -210,8 +210,21 @@ impl Processor for Vcpu {
 
     fn standing(&self) -> Result<Standing> {
         let ring = self.fd.get_sregs().named("KVM_GET_SREGS")?.cs.dpl;
-        let halted = self.fd.get_mp_state().named("KVM_GET_MP_STATE")?.mp_state == KVM_MP_STATE_HALTED;
-        Ok(Standing { ring, halted })
+        let state = self.fd.get_mp_state().named("KVM_GET_MP_STATE")?.mp_state;
+        let started = !matches!(state, KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED);
+        Ok(Standing { ring, halted: state == KVM_MP_STATE_HALTED, started })
+    }
+
+    fn stands_on_int1(&self) -> Result<bool> {
+        const INT1: u8 = 0xf1;
+        if !self.intel {
+            return Ok(false);
+        }
+        let (cr3, cr4) = self.page_tables()?;
+        let at = GuestVirtualAddress(self.registers()?.rip);
+        let mut byte = [0];
+        let read = AddressSpace::new(self.vm.memory().clone(), cr3, cr4).read(at, &mut byte);
+        Ok(read.is_some() && byte == [INT1])
     }
 
     fn page_tables(&self) -> Result<(u64, u64)> {

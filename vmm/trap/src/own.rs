@@ -137,8 +137,15 @@ impl OwnBreakpoints {
 /// A debug exception that no breakpoint of anybody's explains. A single step or an `int1` of the guest's own is handed on
 /// to it; a register that has just been taken away is nobody's business any more.
 pub fn hand_on(vcpu: &mut dyn Processor, registers: &Registers, dr6: u64) -> Result<(), TrapError> {
+    /// DR6.BD and BT: somebody touched a debug register, or switched to a task that wants to be seen.
+    const OTHERS: u64 = 1 << 13 | 1 << 15;
     match dr6 & (HIT | SINGLE_STEP) {
         bits if bits & HIT != 0 && bits & SINGLE_STEP == 0 => go_on(vcpu, registers),
+        // Of an `int1` nothing is told.
+        0 if dr6 & OTHERS == 0 && vcpu.stands_on_int1()? => {
+            vcpu.set_registers(&Registers { rip: registers.rip.wrapping_add(1), ..*registers })?;
+            Ok(vcpu.inject_debug(dr6 & !HIT)?)
+        }
         _ => Ok(vcpu.inject_debug(dr6 & !HIT)?),
     }
 }

@@ -4,7 +4,7 @@ use super::{BUDGET, FULL, Machine};
 use crate::{
     cpu::{Ask, Governed},
     guard::Guard,
-    vcpus::{Life, all_did},
+    vcpus::{Life, Patience, all_did},
     wire::{GuardOrder, Notice, Tampering},
 };
 use machine::{AddressSpace, Controls};
@@ -59,13 +59,15 @@ impl Machine {
 
     /// Gives the kernel time for what it has begun. What it does not come to the end of, nobody means to finish.
     fn wait_for_the_kernel(&mut self) -> Vec<Tampering> {
-        let until = Instant::now() + MOMENT;
+        let mut patience = Patience::new(MOMENT);
         while self.vcpus.life() == Life::Running && self.guard.as_ref().is_some_and(Guard::is_under_way) {
-            if Instant::now() >= until {
+            if patience.is_over() {
                 return self.guard.as_ref().map(Guard::overdue).unwrap_or_default();
             }
-            self.keep_up(FULL);
-            thread::sleep(LOOK_EVERY);
+            patience.spend(|| {
+                self.keep_up(FULL);
+                thread::sleep(LOOK_EVERY);
+            });
         }
         Vec::new()
     }

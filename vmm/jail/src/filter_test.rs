@@ -15,7 +15,7 @@ fn a_socket_in_a_folder_is_out_of_reach_and_a_pair_is_not() {
     let refused = |result: io::Result<()>| result.unwrap_err().raw_os_error() == Some(libc::EPERM);
     // On a thread of its own: there is no way back.
     let tried = thread::spawn(move || {
-        enter().unwrap();
+        enter(KNOWN).unwrap();
         assert!(refused(UnixStream::connect(&path).map(drop)));
         assert!(refused(UnixListener::bind(path.with_extension("other")).map(drop)));
         assert!(refused(UdpSocket::bind("127.0.0.1:0").map(drop)));
@@ -32,7 +32,7 @@ fn a_socket_in_a_folder_is_out_of_reach_and_a_pair_is_not() {
 #[test]
 fn there_is_no_memory_that_is_in_nobodys_resident_set() {
     let tried = thread::spawn(|| {
-        enter().unwrap();
+        enter(KNOWN).unwrap();
         let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC);
         assert_eq!(file.unwrap_err(), rustix::io::Errno::PERM);
         assert!(nix::sys::prctl::set_dumpable(false).is_err());
@@ -41,7 +41,7 @@ fn there_is_no_memory_that_is_in_nobodys_resident_set() {
 }
 
 fn answer(call: i64, arguments: &[u64]) -> u32 {
-    answers::answer(&program().unwrap(), call, arguments)
+    answers::answer(&program(KNOWN).unwrap(), call, arguments)
 }
 
 fn errno(errno: i32) -> u32 {
@@ -95,7 +95,7 @@ fn what_others_may_take_and_who_runs_before_them_is_theirs_to_say() {
     }
     // As builds do it, by the tools that they have.
     let tried = thread::spawn(|| {
-        enter().unwrap();
+        enter(KNOWN).unwrap();
         let goes = |words: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", words]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -116,7 +116,7 @@ fn nothing_that_is_made_runs_as_its_owner() {
     fs::write(path("x"), "").unwrap();
     let (made, to) = (path("made"), path("x"));
     let tried = thread::spawn(move || {
-        enter().unwrap();
+        enter(KNOWN).unwrap();
         for (mode, is_refused) in [(0o4755, true), (0o2755, true), (0o6711, true), (0o1755, false)] {
             let changed = fs::set_permissions(&to, fs::Permissions::from_mode(mode));
             assert_eq!(refused(changed), is_refused, "{mode:o}");
@@ -138,6 +138,56 @@ fn nothing_that_is_made_runs_as_its_owner() {
 #[test]
 fn bubblewrap_reads_whole_instructions() {
     let bytes = fs::read(path().unwrap()).unwrap();
-    assert_eq!(bytes.len(), 8 * program().unwrap().len());
+    assert_eq!(bytes.len(), 8 * program(KNOWN).unwrap().len());
     assert_eq!(bytes, fs::read(path().unwrap()).unwrap(), "a second time, too");
+}
+
+#[test]
+fn where_landlock_lets_files_be_emptied_the_filter_does_not() {
+    let (read, write) = (libc::O_RDONLY as u64, libc::O_WRONLY as u64);
+    let (neither, empty) = (libc::O_ACCMODE as u64, libc::O_TRUNC as u64);
+    for form in [ABI::Unsupported, ABI::V1, ABI::V2, ABI::V3, KNOWN] {
+        let is_refused = |call, arguments: &[u64]| {
+            answers::answer(&program(form).unwrap(), call, arguments) == errno(libc::EPERM)
+        };
+        let is_old = form < ABI::V3;
+        assert_eq!(is_refused(libc::SYS_truncate, &[0, 0]), is_old, "{form:?}");
+        for (flags, is_told) in [
+            (read | empty, false),
+            (neither | empty, false),
+            (read, true),
+            (neither, true),
+            (write | empty, true),
+            (libc::O_RDWR as u64 | empty, true),
+            (write | empty | libc::O_CREAT as u64, true),
+        ] {
+            assert_eq!(
+                is_refused(libc::SYS_open, &[0, flags, 0o644]),
+                is_old && !is_told,
+                "{form:?} {flags:o}"
+            );
+            let at = [0, 0, flags, 0o644];
+            assert_eq!(is_refused(libc::SYS_openat, &at), is_old && !is_told, "{form:?} {flags:o}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    fs::write(&path, "kept").unwrap();
+    let to = path.clone();
+    let tried = thread::spawn(move || {
+        use nix::{errno::Errno, fcntl, sys::stat::Mode, unistd};
+        enter(ABI::V2).unwrap();
+        assert_eq!(unistd::truncate(&to, 0), Err(Errno::EPERM));
+        for flags in [read | empty, neither | empty] {
+            let flags = fcntl::OFlag::from_bits_retain(flags as i32);
+            assert_eq!(fcntl::open(&to, flags, Mode::empty()).map(drop), Err(Errno::EPERM), "{flags:?}");
+        }
+        assert_eq!(fs::read_to_string(&to).unwrap(), "kept");
+        // As who may write there does it.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"cp "$0" "$0.2" && truncate -s 1 "$0.2" && : > "$0""#]).arg(&to);
+        assert!(shell.status().unwrap().success());
+    });
+    tried.join().unwrap();
+    assert_eq!(fs::read_to_string(path).unwrap(), "");
 }

@@ -6,6 +6,7 @@
 
 use crate::{
     Budget, Refused, Rules, Walls, confined, filter,
+    landlocked::restrict_as_far,
     limits::Bytes,
     programs::{SYSTEM, find, programs, rust},
     restrict, rights, starts,
@@ -45,10 +46,13 @@ impl Way {
         match self {
             Self::Namespaces => None,
             Self::Landlock(why) => {
-                let sockets =
-                    if filter::is_there() { "" } else { "use UDP and the sockets of other programs, " };
+                let more = if filter::is_there() {
+                    ""
+                } else {
+                    "use UDP and the sockets of other programs, before Linux 6.2 empty your files, "
+                };
                 Some(format!(
-                    "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {sockets}change the permissions, times and \
+                    "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {more}change the permissions, times and \
                      attributes of your files (though not read or write them), and see the names of other processes"
                 ))
             }
@@ -271,8 +275,8 @@ impl Sandbox {
     /// # Errors
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
-        restrict(&self.rules()).map_err(|error| error.to_string())?;
-        rights::give_up().and_then(|()| filter::enter()).map_err(|error| error.to_string())
+        let form = restrict_as_far(&self.rules()).map_err(|error| error.to_string())?;
+        rights::give_up().and_then(|()| filter::enter(form)).map_err(|error| error.to_string())
     }
 
     fn rules(&self) -> Rules {

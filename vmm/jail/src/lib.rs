@@ -11,6 +11,7 @@ pub mod cell;
 pub mod confined;
 mod filter;
 pub mod intake;
+mod kernel_limits;
 mod landlocked;
 mod limits;
 mod memory;

@@ -4,7 +4,7 @@
 //! have raises what is smaller, and lowers nothing: 50,000 files are no reason to refuse a kernel's 93,000. What is less lowers all limits
 //! but a kernel's.
 
-use crate::Refused;
+use crate::{Refused, memory};
 use nix::sys::resource::{Resource, getrlimit};
 use std::{env, fmt, thread, time::Duration};
 
@@ -110,12 +110,22 @@ impl Budget {
         disk: 16 * GIB,
     };
 
-    /// This, where the environment (`VMM_LIMITS`) says nothing else.
+    /// This, where the environment (`VMM_LIMITS`) says nothing else, and no more memory than this machine can give.
     ///
     /// # Errors
     /// The variable makes no sense.
     pub fn wanted(self) -> Result<Self, Refused> {
-        self.with(&env::var(VARIABLE).unwrap_or_default())
+        self.on(memory::there_is(), &env::var(VARIABLE).unwrap_or_default())
+    }
+
+    /// This on a machine with so much memory, but for what `text` says.
+    fn on(self, memory: u64, text: &str) -> Result<Self, Refused> {
+        let wanted = self.with(text)?;
+        // Who takes all of it has the kernel end somebody, and is told as a machine that is too small.
+        let share = memory / 4 * 3;
+        let asked = amounts(text)?.into_iter().filter(|(name, _)| *name == "memory");
+        let most = asked.map(|(_, bytes)| bytes).fold(share, u64::max);
+        Ok(Self { memory: wanted.memory.min(most), ..wanted })
     }
 
     /// So many of a make's jobs fit into it on this machine.
@@ -237,6 +247,18 @@ mod tests {
             assert!(Budget::MODULE.with(text).is_err());
         }
     }
+    /// Else the kernel would end others, and nobody would know whose fault it was.
+    #[test]
+    fn nobody_may_take_all_memory_of_the_machine_unless_told_so() {
+        let of = |budget: Budget, machine: u64, text| budget.on(machine * GIB, text).unwrap().memory / GIB;
+        assert_eq!((of(Budget::KERNEL, 16, ""), of(Budget::KERNEL, 64, "")), (12, 32));
+        assert_eq!((of(Budget::MODULE, 16, ""), of(Budget::MODULE, 4, "")), (4, 3));
+        assert_eq!((of(Budget::KERNEL, 4, "memory=8GiB"), of(Budget::MODULE, 4, "memory=8GiB")), (8, 8));
+        // Less is meant for modules.
+        assert_eq!((of(Budget::KERNEL, 4, "memory=1GiB"), of(Budget::MODULE, 4, "memory=1GiB")), (3, 1));
+        assert!(Budget::KERNEL.on(GIB, "nonsense=1").is_err());
+    }
+
     /// A machine with many processors must not have a build fail that goes well on a small one.
     #[test]
     fn jobs_fit_into_the_budget() {

@@ -135,6 +135,9 @@ fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
+/// Who runs out of memory ends what is in a box first (proc_pid_oom_score_adj(5)). Who may not say so goes on without.
+const FIRST_TO_END: &str = r#"{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null; exec "$@""#;
+
 /// What a box has in it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -218,7 +221,7 @@ impl Sandbox {
 
     /// The words that stand before a command, so that it runs inside.
     pub fn prefix(&self) -> Vec<OsString> {
-        let mut words = Vec::new();
+        let mut words: Vec<OsString> = ["sh", "-c", FIRST_TO_END, "sh"].map(OsString::from).into();
         match way() {
             Way::Namespaces => {
                 words.extend(bubblewrap(namespaces().as_ref().ok().and_then(Option::as_deref)));
@@ -366,6 +369,15 @@ mod tests {
         assert_eq!(Sandbox::empty().share("/ccache").own_temporary(), None);
         let folders = of("/a").writes().to_vec();
         assert_eq!(folders, ["/ccache", "/a", "/installed"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn whoever_runs_beside_a_box_comes_before_it() {
+        let words = Sandbox::empty().prefix();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["cat", "/proc/self/oom_score_adj"]);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000\n", "{output:?}");
     }
 
     #[test]

@@ -162,6 +162,14 @@ fn set<T: Ord + Copy>(limit: &mut T, asked: T, module: T, kernel: T) {
 
 /// The variable in the environment that raises (or lowers) limits: `files=50000,total=4GiB`.
 const VARIABLE: &str = "VMM_LIMITS";
+
+/// The environment's variable, and what has to stand in it for a program that is started: there each build may take so long, and of all else
+/// what it may take here.
+pub fn with_time(time: Duration) -> (&'static str, String) {
+    let own = env::var(VARIABLE).unwrap_or_default();
+    (VARIABLE, format!("{own},time={}s", time.as_secs().max(1)))
+}
+
 /// What can stand in it.
 const NAMES: [&str; 9] = ["file", "total", "files", "depth", "time", "processes", "memory", "output", "disk"];
 
@@ -247,6 +255,18 @@ mod tests {
             assert!(Budget::MODULE.with(text).is_err());
         }
     }
+
+    #[test]
+    fn a_program_that_is_started_can_be_given_other_time() {
+        let (name, text) = with_time(Duration::from_secs(1500));
+        assert!(name == VARIABLE && text.ends_with(",time=1500s"));
+        for own in ["", "time=200s", "time=3s", "memory=1GiB"] {
+            let text = format!("{own}{text}");
+            let time = |budget: Budget| budget.with(&text).unwrap().time.as_secs();
+            assert_eq!((time(Budget::MODULE), time(Budget::KERNEL)), (1500, 4 * 3600), "{text}");
+        }
+    }
+
     /// Else the kernel would end others, and nobody would know whose fault it was.
     #[test]
     fn nobody_may_take_all_memory_of_the_machine_unless_told_so() {

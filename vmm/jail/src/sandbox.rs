@@ -135,8 +135,10 @@ fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
-/// Who runs out of memory ends what is in a box first (proc_pid_oom_score_adj(5)). Who may not say so goes on without.
-const FIRST_TO_END: &str = r#"{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null; exec "$@""#;
+/// Starts what follows so that whoever else runs on this machine comes before it: a machine that runs out of memory ends what is in a box first
+/// (proc_pid_oom_score_adj(5)), and a build, which takes all processors for minutes, has what others leave of them. Who may not say so goes on
+/// without.
+const LAST: &str = r#"{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null; exec nice -n 19 "$@""#;
 
 /// What a box has in it.
 #[derive(Clone, Debug)]
@@ -221,7 +223,7 @@ impl Sandbox {
 
     /// The words that stand before a command, so that it runs inside.
     pub fn prefix(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["sh", "-c", FIRST_TO_END, "sh"].map(OsString::from).into();
+        let mut words: Vec<OsString> = ["sh", "-c", LAST, "sh"].map(OsString::from).into();
         match way() {
             Way::Namespaces => {
                 words.extend(bubblewrap(namespaces().as_ref().ok().and_then(Option::as_deref)));
@@ -375,9 +377,9 @@ mod tests {
     fn whoever_runs_beside_a_box_comes_before_it() {
         let words = Sandbox::empty().prefix();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["cat", "/proc/self/oom_score_adj"]);
+        command.args(&words[1..]).args(["sh", "-c", "cat /proc/self/oom_score_adj; nice"]);
         let output = command.output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000\n", "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000\n19\n", "{output:?}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A box where no namespaces are to be had: a process that confines what it starts, and ends with all of that.
 //!
-//! In two steps. [`outside`] stays outside of the walls, where nothing inside reaches it with a signal (Landlock, since Linux 6.12), and is the
-//! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. It ends them all with one signal, as it can
-//! signal nobody else (Landlock again): nobody forks faster than that. [`inside`], its child, goes behind the walls and becomes the command: no
-//! thread of ours stays there that a signal could be sent to.
+//! In two steps. [`outside`] stays outside of the walls, where nothing inside reaches it with a signal (Landlock since Linux 6.12, before that
+//! the filter), and is the parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. Where it can signal
+//! nobody else (Landlock again) it ends them all with one signal: nobody forks faster than that. [`inside`], its child, goes behind the walls and
+//! becomes the command: no thread of ours stays there that a signal could be sent to.
 
 use crate::{
     Rules, filter,

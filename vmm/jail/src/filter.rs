@@ -7,7 +7,9 @@
 //! Limits, priorities and processors of a process can be set by all that have its user (prlimit(2), sched(7)), and Landlock is not asked: here each
 //! process sets its own.
 //!
-//! What an older kernel's Landlock does not hold either, files that are emptied, is refused there alone.
+//! What an older kernel's Landlock does not hold either is refused there alone: to empty files, and to signal anybody. A filter sees numbers, and
+//! which process has one, only the kernel knows: so a process signals not even itself or its children there. make is told to end by a signal to all
+//! of its group, from outside, and what then can't end its children waits for their end.
 
 use crate::landlocked::KNOWN;
 use landlock::ABI;
@@ -110,6 +112,19 @@ const MAKES: [u64; 2] = [libc::O_CREAT as u64, (libc::O_TMPFILE & !libc::O_DIREC
 /// With `O_TRUNC` these empty a file that is opened for no writing: for reading, and for neither (open(2), of 3).
 const EMPTIES: [u64; 2] = [libc::O_RDONLY as u64, libc::O_ACCMODE as u64];
 
+/// They signal whom they name.
+const SIGNALS: [i64; 6] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+];
+/// By their second arguments these have the kernel signal whom they name, with any signal, once a file has something to say: `F_SETOWN` and
+/// `F_SETOWN_EX` (include/uapi/asm-generic/fcntl.h), `FIOSETOWN` and `SIOCSPGRP` (include/uapi/asm-generic/sockios.h).
+const OWNERS: [(i64, [u64; 2]); 2] = [(libc::SYS_fcntl, [8, 15]), (libc::SYS_ioctl, [0x8901, 0x8902])];
+
 /// They set something of the process that is named first; of who asks, if that is zero.
 const OF_PROCESSES: [i64; 5] = [
     libc::SYS_prlimit64,
@@ -182,6 +197,13 @@ fn program(form: ABI) -> io::Result<BpfProgram> {
     }
     if form < ABI::V3 {
         some.push((libc::SYS_truncate, Vec::new()));
+    }
+    if form < ABI::V6 {
+        some.extend(SIGNALS.map(|call| (call, Vec::new())));
+        for (call, commands) in OWNERS {
+            let named = commands.into_iter().map(|command| when(1, SeccompCmpOp::Eq, command));
+            some.push((call, named.collect::<io::Result<_>>()?));
+        }
     }
     let rules = REFUSED.map(|call| (call, Vec::new())).into_iter().chain(some).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());

@@ -1,10 +1,19 @@
 use super::*;
 use crate::answers;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill, killpg},
+    unistd::Pid,
+};
 use std::{
     net::{TcpStream, UdpSocket},
-    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    os::unix::{
+        net::{UnixDatagram, UnixListener, UnixStream},
+        process::CommandExt,
+    },
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 #[test]
@@ -175,7 +184,7 @@ fn where_landlock_lets_files_be_emptied_the_filter_does_not() {
     fs::write(&path, "kept").unwrap();
     let to = path.clone();
     let tried = thread::spawn(move || {
-        use nix::{errno::Errno, fcntl, sys::stat::Mode, unistd};
+        use nix::{fcntl, sys::stat::Mode, unistd};
         enter(ABI::V2).unwrap();
         assert_eq!(unistd::truncate(&to, 0), Err(Errno::EPERM));
         for flags in [read | empty, neither | empty] {
@@ -190,4 +199,85 @@ fn where_landlock_lets_files_be_emptied_the_filter_does_not() {
     });
     tried.join().unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "");
+}
+
+#[test]
+fn where_landlock_lets_others_be_signalled_the_filter_does_not() {
+    for form in [ABI::Unsupported, ABI::V1, ABI::V5, ABI::V6, KNOWN] {
+        let is_refused = |call, arguments: &[u64]| {
+            answers::answer(&program(form).unwrap(), call, arguments) == errno(libc::EPERM)
+        };
+        let is_old = form < ABI::V6;
+        for to in [-1i32, 0, -4711, 1, 4711] {
+            let to = u64::from(to.cast_unsigned());
+            assert!(SIGNALS.iter().all(|call| is_refused(*call, &[to, 9, 9]) == is_old), "{form:?} {to}");
+        }
+        for (call, command, is_told) in [
+            (libc::SYS_fcntl, libc::F_SETOWN as u64, false),
+            (libc::SYS_fcntl, 15, false),
+            (libc::SYS_ioctl, 0x8901, false),
+            (libc::SYS_ioctl, 0x8902, false),
+            (libc::SYS_fcntl, libc::F_SETLKW as u64, true),
+            (libc::SYS_fcntl, libc::F_DUPFD_CLOEXEC as u64, true),
+            (libc::SYS_ioctl, libc::TCGETS, true),
+            (libc::SYS_ioctl, libc::FIONBIO, true),
+        ] {
+            assert_eq!(
+                is_refused(call, &[3, command, 1]),
+                is_old && !is_told,
+                "{form:?} {call} {command:#x}"
+            );
+        }
+    }
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let id = Pid::from_raw(other.id().cast_signed());
+    let tried = thread::spawn(move || {
+        enter(ABI::V5).unwrap();
+        // With no signal at all, it is only asked whether one could be sent.
+        for to in [id, Pid::from_raw(-1), Pid::from_raw(0), Pid::this()] {
+            assert_eq!(kill(to, None), Err(Errno::EPERM), "{to}");
+        }
+        assert_eq!(kill(id, Signal::SIGKILL), Err(Errno::EPERM));
+    });
+    tried.join().unwrap();
+    assert!(other.try_wait().unwrap().is_none());
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+/// It builds, tells of a failure, and once told to end makes order, as it does where it may signal its children.
+#[test]
+fn make_works_where_nobody_can_be_signalled() {
+    const MAKEFILE: &str = "all: a b\na b: %: %.c\n\tgcc $< -o $@\na.c b.c:\n\techo 'int main(void) { return 0; }' > $@\n\
+        fails: bad slow\nbad:\n\tfalse\nslow:\n\tsleep 0.3; touch $@\n\
+        half:\n\techo half > $@; touch begun; sleep 60; echo whole > $@\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("Makefile"), MAKEFILE).unwrap();
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        make.args(["-j4", target]).current_dir(folder.path()).process_group(0);
+        make.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // On a thread of its own: there is no way back.
+        let started = thread::spawn(move || {
+            enter(ABI::V2).unwrap();
+            make.spawn().unwrap()
+        });
+        started.join().unwrap()
+    };
+    assert!(make("all").wait().unwrap().success());
+    assert!(path("a").is_file() && path("b").is_file());
+    assert_eq!(make("fails").wait().unwrap().code(), Some(2));
+    assert!(path("slow").is_file(), "it waits for the others");
+    let mut main = make("half");
+    while !path("begun").exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let begun = Instant::now();
+    killpg(Pid::from_raw(main.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(!main.wait().unwrap().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(30) && !path("half").exists(),
+        "it removes what is half made"
+    );
 }

@@ -46,7 +46,7 @@ impl Way {
                 let more = if filter::is_there() {
                     ""
                 } else {
-                    "use UDP and the sockets of other programs, before Linux 6.2 empty your files, "
+                    "use UDP and the sockets of other programs, before Linux 6.2 empty your files, before Linux 6.12 end your processes, "
                 };
                 Some(format!(
                     "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {more}change the permissions, times and \

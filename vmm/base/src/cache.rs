@@ -91,6 +91,7 @@ impl From<Refused> for CacheError {
         match refused {
             // As of every other file.
             Refused::Io { path, source } => Self::io("read", &path)(source),
+            Refused::Full { path } => Self::disk_full(path),
             refused => Self::Refused(refused),
         }
     }

@@ -151,9 +151,11 @@ pub fn all(
         common.alone.store(jobs <= 1, Ordering::Relaxed);
         work(&common, queue, jobs, grading.host, &store, tell)
     };
-    let (mut stopped, late) = work(queue, grading.jobs)?;
+    let Worked { mut stopped, late, mut unkept } = work(queue, grading.jobs);
     if !stopped {
-        (stopped, _) = work(late, 1)?;
+        let again = work(late, 1);
+        stopped = again.stopped;
+        unkept.extend(again.unkept);
     }
     let Found { records, damaged, .. } = store.found();
     // Who stands in the tables with an earlier submission, or not at all, since nobody asked for it now.
@@ -190,8 +192,18 @@ pub fn all(
             damaged.join(", ")
         ));
     }
+    if !unkept.is_empty() {
+        let names: Vec<&str> = unkept.iter().map(|(student, _)| student.as_str()).collect();
+        left_out.push(format!(
+            "graded, and not in the tables, since that can't be written (the same command grades them again): {}",
+            names.join(", ")
+        ));
+    }
     let remarks = [&grading.remarks[..], &left_out].concat();
     write(assignment, &records, &Grading { remarks, ..grading.clone() })?;
+    if let Some((_, why)) = unkept.pop() {
+        return Err(Abort::infra(why));
+    }
     Ok(Graded { records, kept, stopped, left_out })
 }
 
@@ -235,7 +247,17 @@ fn base(assignment: &Assignment, cache: &Cache) -> Result<(Option<Base>, String)
     Ok((Some(base), kernel))
 }
 
-/// Grades all of a queue, so many at once. Says whether the user has stopped it, and who is owed another attempt.
+/// What came of a queue.
+struct Worked {
+    /// The user pressed Ctrl-C.
+    stopped: bool,
+    /// Who is owed another attempt.
+    late: Vec<Read>,
+    /// Whose record can't be written, and why.
+    unkept: Vec<(String, String)>,
+}
+
+/// Grades all of a queue, so many at once.
 fn work(
     common: &Common<'_>,
     queue: Vec<Read>,
@@ -243,17 +265,13 @@ fn work(
     host: Choice,
     store: &Store,
     tell: &(dyn Fn(&Record, bool) + Sync),
-) -> Result<(bool, Vec<Read>), Abort> {
-    let (queue, late) = (Mutex::new(queue), Mutex::new(Vec::new()));
-    let failed: Mutex<Option<String>> = Mutex::new(None);
+) -> Worked {
+    let (queue, late, unkept) = (Mutex::new(queue), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let worker = || -> bool {
         // A guest's memory is the scenario's choice; the host is started for what most of them take.
         let new = || Runner::new(Options { host, guests_mib: 256, ..Options::default() });
         let mut runner = new();
         loop {
-            if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-                return false;
-            }
             let Some(read) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return false };
             let graded = catch_unwind(AssertUnwindSafe(|| common.grade(&read, &mut runner)));
             let graded = graded.unwrap_or_else(|panic| {
@@ -262,12 +280,13 @@ fn work(
             });
             match graded {
                 Ok(record) => {
-                    match store.keep(&record) {
-                        Ok(()) => tell(&record, false),
-                        Err(why) => *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why),
-                    }
+                    tell(&record, false);
                     if record.late {
                         late.lock().unwrap_or_else(PoisonError::into_inner).push(read);
+                    }
+                    // What one build wrote may have filled the disk: that is no reason to grade nobody else.
+                    if store.keep(&record).is_err() {
+                        unkept.lock().unwrap_or_else(PoisonError::into_inner).push(record);
                     }
                 }
                 Err(Stopped) => return true,
@@ -280,9 +299,13 @@ fn work(
         let ends: Vec<bool> = workers.into_iter().map(|it| it.join().unwrap_or(true)).collect();
         ends.contains(&true)
     });
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(why) => Err(Abort::infra(why)),
-        None => Ok((stopped, late.into_inner().unwrap_or_else(PoisonError::into_inner))),
+    // By now it is gone.
+    let unkept = unkept.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+    let unkept = unkept.filter_map(|record| store.keep(&record).err().map(|why| (record.student, why)));
+    Worked {
+        stopped,
+        late: late.into_inner().unwrap_or_else(PoisonError::into_inner),
+        unkept: unkept.collect(),
     }
 }
 

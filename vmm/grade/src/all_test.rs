@@ -167,6 +167,43 @@ fn two_gradings_do_not_write_to_one_folder() {
     assert!(Store::open(folder.path()).is_ok());
 }
 
+#[test]
+fn a_record_that_can_not_be_kept_ends_nobody_elses_grading() {
+    let folder = tempfile::tempdir().unwrap();
+    let assignment = assignment(folder.path(), "pa2", 5);
+    let common = Common {
+        assignment: &assignment,
+        kernel: String::new(),
+        cache: Cache::at(&folder.path().join("cache")).unwrap(),
+        base: None,
+        own_kernels: Mutex::default(),
+        building: Mutex::default(),
+        alone: AtomicBool::default(),
+    };
+    let store = Store::open(&folder.path().join("out")).unwrap();
+    let read = |student: &&str| common.unread(intake::single(folder.path(), student), "no matter".to_owned());
+    let run = |students: &[&str], tell: &(dyn Fn(&Record, bool) + Sync)| {
+        work(&common, students.iter().map(read).collect(), 1, Choice::Auto, &store, tell)
+    };
+    let kept = || store.found().records.into_iter().map(|it| it.student).collect::<Vec<_>>();
+    // Of the last, which is the first to be graded, it can't be written.
+    let path = folder.path().join("out/records/c.json");
+    fs::create_dir_all(&path).unwrap();
+    let told = Mutex::new(0);
+    let worked = run(&["a", "b", "c"], &|_, _| *told.lock().unwrap() += 1);
+    assert_eq!(worked.unkept.iter().map(|(student, _)| &**student).collect::<Vec<_>>(), ["c"]);
+    assert!(worked.unkept[0].1.contains("c.json"), "{:?}", worked.unkept);
+    assert_eq!((kept(), *told.lock().unwrap()), (vec!["a".to_owned(), "b".to_owned()], 3));
+    // While others are graded there is room again.
+    let worked = run(&["d", "c"], &|record, _| {
+        if record.student == "d" {
+            fs::remove_dir(&path).unwrap();
+        }
+    });
+    assert!(worked.unkept.is_empty());
+    assert_eq!(kept(), ["a", "b", "c", "d"]);
+}
+
 /// A check would have the whole class go from its tables.
 #[test]
 fn solutions_and_students_do_not_share_a_folder() {

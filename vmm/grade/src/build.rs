@@ -24,6 +24,9 @@ use std::{
 const POLL: Duration = Duration::from_millis(20);
 /// From SIGTERM, on which make takes its own children along, to SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many of its limits a build has in its box. What waits for others, begins then, and shares the processors may have four before it is
+/// ended here; a box that ended it earlier would know nothing of others, and have it not build.
+const IN_THE_BOX: u32 = 5;
 /// Kept of what a build says.
 const SAID: usize = 16 << 10;
 
@@ -45,7 +48,7 @@ pub enum Built {
 /// # Errors
 /// The user pressed Ctrl-C.
 pub fn modules(folders: &[PathBuf], kernel: &str, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
-    let mut command = vmm();
+    let mut command = vmm(limit);
     command.args(["module", "build", "--kernel", kernel]).args(folders);
     command_of(command, limit, shown, &mut || {
         harness::module::warnings(folders, kernel).map_err(|abort| abort.why)
@@ -57,7 +60,7 @@ pub fn modules(folders: &[PathBuf], kernel: &str, limit: Duration, shown: &Path)
 /// # Errors
 /// The user pressed Ctrl-C.
 pub fn kernel(wanted: &Wanted, apart: bool, limit: Duration, shown: &Path) -> Result<Built, Stopped> {
-    let mut command = vmm();
+    let mut command = vmm(limit);
     command.args(["kernel", "build"]).args(apart.then_some("--apart")).args(&wanted.kernel);
     let options = [
         ("--source", &wanted.source),
@@ -73,9 +76,13 @@ pub fn kernel(wanted: &Wanted, apart: bool, limit: Duration, shown: &Path) -> Re
     command_of(command, limit, shown, &mut || Ok(Vec::new()))
 }
 
-fn vmm() -> Command {
+/// This program, for what is ended here after so long.
+fn vmm(limit: Duration) -> Command {
     // The very program that runs, though its file may have been replaced meanwhile.
-    Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    let (variable, limits) = jail::with_time(limit * IN_THE_BOX);
+    command.env(variable, limits);
+    command
 }
 
 /// Runs one of this program's own commands; `warnings` is asked once it went well.
@@ -269,6 +276,17 @@ mod tests {
         assert!(matches!(run("sleep 5"), End::TooLong));
         let script = format!("echo '{WAITS}' >&2; sleep 0.7; echo building >&2; sleep 0.1");
         assert!(matches!(run(&script), End::Exited(status) if status.success()));
+    }
+
+    /// It would be told that it does not build, and be right at the next attempt.
+    #[test]
+    fn a_box_ends_no_build_that_this_has_not_ended_before() {
+        let limit = Duration::from_secs(300);
+        let command = vmm(limit);
+        let limits = command.get_envs().find_map(|(name, value)| (name == "VMM_LIMITS").then_some(value?));
+        assert!(limits.is_some_and(|it| it.to_str().unwrap().ends_with("time=1500s")), "{limits:?}");
+        // As long as it may wait, and as long again as it may build, each while others have the processors.
+        const { assert!(IN_THE_BOX > 2 * 2) };
     }
 
     #[test]

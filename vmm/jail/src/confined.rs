@@ -1,11 +1,15 @@
 //! A box where no namespaces are to be had: a process that confines what it starts, and ends with all of that.
 //!
-//! In two steps. [`outside`] stays outside of the walls, where nothing inside reaches it with a signal (Landlock, since Linux 6.12), and is the
-//! parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. It ends them all with one signal, as it can
-//! signal nobody else (Landlock again): nobody forks faster than that. [`inside`], its child, goes behind the walls and becomes the command: no
-//! thread of ours stays there that a signal could be sent to.
+//! In two steps. [`outside`] stays outside of the walls, where nothing inside reaches it with a signal (Landlock since Linux 6.12, before that
+//! the filter), and is the parent of all that lose theirs (prctl(2), `PR_SET_CHILD_SUBREAPER`), so that nobody hides from it. Where it can signal
+//! nobody else (Landlock again) it ends them all with one signal: nobody forks faster than that. [`inside`], its child, goes behind the walls and
+//! becomes the command: no thread of ours stays there that a signal could be sent to.
 
-use crate::{Rules, filter, landlocked::signal_own_alone, processes, restrict, rights};
+use crate::{
+    Rules, filter,
+    landlocked::{restrict_as_far, signal_own_alone},
+    processes, rights,
+};
 use nix::{
     sys::{
         prctl,
@@ -162,12 +166,13 @@ fn reap(main: Pid, status: &mut Option<u8>) -> bool {
 
 /// Goes behind the walls, and becomes the command. Returns why it did not.
 pub fn inside(rules: &Rules, rightless: bool, command: &[OsString]) -> io::Error {
-    if let Err(error) = restrict(rules) {
-        return io::Error::other(error);
-    }
+    let form = match restrict_as_far(rules) {
+        Ok(form) => form,
+        Err(error) => return io::Error::other(error),
+    };
     let given_up = rights::give_up();
     // An emulator makes sockets, and confines its calls by itself; it has to run where nothing can be given up, too.
-    if !rightless && let Err(error) = given_up.and_then(|()| filter::enter()) {
+    if !rightless && let Err(error) = given_up.and_then(|()| filter::enter(form)) {
         return error;
     }
     // A command would have them blocked as well: make would not learn that it is to end, and leave half of what it was at.

@@ -6,7 +6,13 @@
 //! their user's, whatever namespace asks for them (keyrings(7)). What is a superuser's is refused once more, to who has given up all rights.
 //! Limits, priorities and processors of a process can be set by all that have its user (prlimit(2), sched(7)), and Landlock is not asked: here each
 //! process sets its own.
+//!
+//! What an older kernel's Landlock does not hold either is refused there alone: to empty files, and to signal anybody. A filter sees numbers, and
+//! which process has one, only the kernel knows: so a process signals not even itself or its children there. make is told to end by a signal to all
+//! of its group, from outside, and what then can't end its children waits for their end.
 
+use crate::landlocked::KNOWN;
+use landlock::ABI;
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -103,6 +109,22 @@ const SET_ID: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
 /// Flags with which opening makes a file: then there is a mode. The latter is one bit of `O_TMPFILE` (include/uapi/asm-generic/fcntl.h).
 const MAKES: [u64; 2] = [libc::O_CREAT as u64, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64];
 
+/// With `O_TRUNC` these empty a file that is opened for no writing: for reading, and for neither (open(2), of 3).
+const EMPTIES: [u64; 2] = [libc::O_RDONLY as u64, libc::O_ACCMODE as u64];
+
+/// They signal whom they name.
+const SIGNALS: [i64; 6] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+];
+/// By their second arguments these have the kernel signal whom they name, with any signal, once a file has something to say: `F_SETOWN` and
+/// `F_SETOWN_EX` (include/uapi/asm-generic/fcntl.h), `FIOSETOWN` and `SIOCSPGRP` (include/uapi/asm-generic/sockios.h).
+const OWNERS: [(i64, [u64; 2]); 2] = [(libc::SYS_fcntl, [8, 15]), (libc::SYS_ioctl, [0x8901, 0x8902])];
+
 /// They set something of the process that is named first; of who asks, if that is zero.
 const OF_PROCESSES: [i64; 5] = [
     libc::SYS_prlimit64,
@@ -116,8 +138,8 @@ const OF_PROCESSES: [i64; 5] = [
 const OF_MANY: [(i64, u64); 2] =
     [(libc::SYS_setpriority, libc::PRIO_PROCESS as u64), (libc::SYS_ioprio_set, 1)];
 
-/// The filter. It ends a program of another architecture than this one, whose calls have other numbers.
-fn program() -> io::Result<BpfProgram> {
+/// The filter, for who has Landlock in this form. It ends a program of another architecture than this one, whose calls have other numbers.
+fn program(form: ABI) -> io::Result<BpfProgram> {
     let is = |argument, how, value| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value).map_err(io::Error::other)
     };
@@ -164,7 +186,24 @@ fn program() -> io::Result<BpfProgram> {
                 }
             }
         }
+        // Before Linux 6.2 Landlock asks for what a file is opened, and not whether that empties it.
+        if let Some(flags) = flags.filter(|_| form < ABI::V3) {
+            for access in EMPTIES {
+                let access = is(flags, SeccompCmpOp::MaskedEq(libc::O_ACCMODE as u64), access)?;
+                rules.push(all(vec![has(flags, libc::O_TRUNC as u64)?, access])?);
+            }
+        }
         some.push((call, rules));
+    }
+    if form < ABI::V3 {
+        some.push((libc::SYS_truncate, Vec::new()));
+    }
+    if form < ABI::V6 {
+        some.extend(SIGNALS.map(|call| (call, Vec::new())));
+        for (call, commands) in OWNERS {
+            let named = commands.into_iter().map(|command| when(1, SeccompCmpOp::Eq, command));
+            some.push((call, named.collect::<io::Result<_>>()?));
+        }
     }
     let rules = REFUSED.map(|call| (call, Vec::new())).into_iter().chain(some).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
@@ -197,13 +236,14 @@ pub(crate) fn is_there() -> bool {
     fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|text| text.contains("errno"))
 }
 
-/// From now on this thread, and all that it starts, makes none of these calls; where this kernel has filters.
+/// From now on this thread, and all that it starts, makes none of these calls; where this kernel has filters. The thread is behind Landlock of
+/// this form.
 ///
 /// # Errors
 /// The kernel refuses the filter.
-pub(crate) fn enter() -> io::Result<()> {
+pub(crate) fn enter(form: ABI) -> io::Result<()> {
     match is_there() {
-        true => apply_filter(&program()?).map_err(io::Error::other),
+        true => apply_filter(&program(form)?).map_err(io::Error::other),
         false => Ok(()),
     }
 }
@@ -214,7 +254,8 @@ pub(crate) fn path() -> Option<String> {
     let make = || {
         let file = rustix::fs::memfd_create("filter", rustix::fs::MemfdFlags::CLOEXEC).ok()?;
         let mut file = File::from(file);
-        for step in program().ok()? {
+        // What no Landlock holds there, namespaces do: nothing else can be seen, or written to.
+        for step in program(KNOWN).ok()? {
             let bytes = [&step.code.to_ne_bytes()[..], &[step.jt, step.jf], &step.k.to_ne_bytes()].concat();
             file.write_all(&bytes).ok()?;
         }

@@ -84,6 +84,12 @@ pub enum Refused {
         /// What could stand there.
         value: &'static str,
     },
+    /// What is built fills this machine's disk, and takes no more than builds do.
+    #[error("let it go on: hardly any space is left at {}; free some there", path.display())]
+    Full {
+        /// One of the folders that it writes to.
+        path: PathBuf,
+    },
     /// A box is required, and can't be had in full.
     #[error("confine what others wrote, as --require-jail asks: {lacks}")]
     NoBox {
@@ -145,9 +151,11 @@ impl Refused {
                     InvalidFilename | IsADirectory | NotADirectory | NotFound | PermissionDenied
                 ) || source.raw_os_error() == Some(nix::libc::ELOOP)
             }
-            Self::NoBox { .. } | Self::Unstartable { .. } | Self::Limited { .. } | Self::Variable { .. } => {
-                false
-            }
+            Self::Full { .. }
+            | Self::NoBox { .. }
+            | Self::Unstartable { .. }
+            | Self::Limited { .. }
+            | Self::Variable { .. } => false,
             _ => true,
         }
     }

@@ -34,18 +34,35 @@ pub struct Rules {
     pub devices: Vec<PathBuf>,
 }
 
+/// The newest form of it that is of use here. What is newer than a kernel is left out there.
+pub(crate) const KNOWN: ABI = ABI::V6;
+
 /// Restricts this thread, and whatever it starts from now on, to what is allowed. Files that are open stay so.
 ///
 /// # Errors
 /// A kernel that knows Landlock does not take the rules.
 pub fn restrict(rules: &Rules) -> Result<Walls, RulesetError> {
-    // What is newer than a kernel is left out there.
-    const KNOWN: ABI = ABI::V6;
+    confine(rules).map(|status| match status.ruleset {
+        RulesetStatus::FullyEnforced => Walls::All,
+        RulesetStatus::PartiallyEnforced => Walls::Some,
+        RulesetStatus::NotEnforced => Walls::None,
+    })
+}
+
+/// As [`restrict`]. Returns the form that this kernel has: what that does not hold is the filter's ([`crate::filter`]).
+///
+/// # Errors
+/// As [`restrict`].
+pub(crate) fn restrict_as_far(rules: &Rules) -> Result<ABI, RulesetError> {
+    confine(rules).map(|status| status.landlock.into())
+}
+
+fn confine(rules: &Rules) -> Result<RestrictionStatus, RulesetError> {
     let file = (AccessFs::from_read(KNOWN) | AccessFs::from_write(KNOWN)) & AccessFs::from_file(KNOWN);
     // Nothing that is made here is to be a device or a socket that others could take for a file.
     let with_sockets = AccessFs::from_all(KNOWN) & !(AccessFs::MakeBlock | AccessFs::MakeChar);
     let all = with_sockets & !(AccessFs::MakeBlock | AccessFs::MakeSock);
-    let status: RestrictionStatus = Ruleset::default()
+    Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
@@ -55,12 +72,7 @@ pub fn restrict(rules: &Rules) -> Result<Walls, RulesetError> {
         .add_rules(path_beneath_rules(&rules.writes, all))?
         .add_rules(path_beneath_rules(&rules.sockets, with_sockets))?
         .add_rules(path_beneath_rules(&rules.devices, file))?
-        .restrict_self()?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => Walls::All,
-        RulesetStatus::PartiallyEnforced => Walls::Some,
-        RulesetStatus::NotEnforced => Walls::None,
-    })
+        .restrict_self()
 }
 
 /// From now on this thread, and all that it starts, signals nobody but those that it starts. Whether the kernel sees to that, as Linux does

@@ -11,6 +11,7 @@ pub mod cell;
 pub mod confined;
 mod filter;
 pub mod intake;
+mod kernel_limits;
 mod landlocked;
 mod limits;
 mod memory;
@@ -25,7 +26,7 @@ mod watch;
 
 pub use intake::Refused;
 pub use landlocked::{Rules, Walls, restrict};
-pub use limits::{Budget, Limits, short_of_addresses};
+pub use limits::{Budget, Limits, short_of_addresses, with_time};
 pub use memory::killed_for_memory;
 pub use remove::remove;
 pub use sandbox::{Sandbox, Way, is_required, require, way};

@@ -4,7 +4,7 @@
 //! have raises what is smaller, and lowers nothing: 50,000 files are no reason to refuse a kernel's 93,000. What is less lowers all limits
 //! but a kernel's.
 
-use crate::Refused;
+use crate::{Refused, memory};
 use nix::sys::resource::{Resource, getrlimit};
 use std::{env, fmt, thread, time::Duration};
 
@@ -110,12 +110,22 @@ impl Budget {
         disk: 16 * GIB,
     };
 
-    /// This, where the environment (`VMM_LIMITS`) says nothing else.
+    /// This, where the environment (`VMM_LIMITS`) says nothing else, and no more memory than this machine can give.
     ///
     /// # Errors
     /// The variable makes no sense.
     pub fn wanted(self) -> Result<Self, Refused> {
-        self.with(&env::var(VARIABLE).unwrap_or_default())
+        self.on(memory::there_is(), &env::var(VARIABLE).unwrap_or_default())
+    }
+
+    /// This on a machine with so much memory, but for what `text` says.
+    fn on(self, memory: u64, text: &str) -> Result<Self, Refused> {
+        let wanted = self.with(text)?;
+        // Who takes all of it has the kernel end somebody, and is told as a machine that is too small.
+        let share = memory / 4 * 3;
+        let asked = amounts(text)?.into_iter().filter(|(name, _)| *name == "memory");
+        let most = asked.map(|(_, bytes)| bytes).fold(share, u64::max);
+        Ok(Self { memory: wanted.memory.min(most), ..wanted })
     }
 
     /// So many of a make's jobs fit into it on this machine.
@@ -152,6 +162,14 @@ fn set<T: Ord + Copy>(limit: &mut T, asked: T, module: T, kernel: T) {
 
 /// The variable in the environment that raises (or lowers) limits: `files=50000,total=4GiB`.
 const VARIABLE: &str = "VMM_LIMITS";
+
+/// The environment's variable, and what has to stand in it for a program that is started: there each build may take so long, and of all else
+/// what it may take here.
+pub fn with_time(time: Duration) -> (&'static str, String) {
+    let own = env::var(VARIABLE).unwrap_or_default();
+    (VARIABLE, format!("{own},time={}s", time.as_secs().max(1)))
+}
+
 /// What can stand in it.
 const NAMES: [&str; 9] = ["file", "total", "files", "depth", "time", "processes", "memory", "output", "disk"];
 
@@ -237,6 +255,30 @@ mod tests {
             assert!(Budget::MODULE.with(text).is_err());
         }
     }
+
+    #[test]
+    fn a_program_that_is_started_can_be_given_other_time() {
+        let (name, text) = with_time(Duration::from_secs(1500));
+        assert!(name == VARIABLE && text.ends_with(",time=1500s"));
+        for own in ["", "time=200s", "time=3s", "memory=1GiB"] {
+            let text = format!("{own}{text}");
+            let time = |budget: Budget| budget.with(&text).unwrap().time.as_secs();
+            assert_eq!((time(Budget::MODULE), time(Budget::KERNEL)), (1500, 4 * 3600), "{text}");
+        }
+    }
+
+    /// Else the kernel would end others, and nobody would know whose fault it was.
+    #[test]
+    fn nobody_may_take_all_memory_of_the_machine_unless_told_so() {
+        let of = |budget: Budget, machine: u64, text| budget.on(machine * GIB, text).unwrap().memory / GIB;
+        assert_eq!((of(Budget::KERNEL, 16, ""), of(Budget::KERNEL, 64, "")), (12, 32));
+        assert_eq!((of(Budget::MODULE, 16, ""), of(Budget::MODULE, 4, "")), (4, 3));
+        assert_eq!((of(Budget::KERNEL, 4, "memory=8GiB"), of(Budget::MODULE, 4, "memory=8GiB")), (8, 8));
+        // Less is meant for modules.
+        assert_eq!((of(Budget::KERNEL, 4, "memory=1GiB"), of(Budget::MODULE, 4, "memory=1GiB")), (3, 1));
+        assert!(Budget::KERNEL.on(GIB, "nonsense=1").is_err());
+    }
+
     /// A machine with many processors must not have a build fail that goes well on a small one.
     #[test]
     fn jobs_fit_into_the_budget() {

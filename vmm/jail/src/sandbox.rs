@@ -6,14 +6,12 @@
 
 use crate::{
     Budget, Refused, Rules, Walls, confined, filter,
+    landlocked::restrict_as_far,
     limits::Bytes,
     programs::{SYSTEM, find, programs, rust},
     restrict, rights, starts,
 };
-use nix::sys::{
-    resource::{Resource, getrlimit},
-    signal::Signal,
-};
+use nix::sys::signal::Signal;
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -45,10 +43,13 @@ impl Way {
         match self {
             Self::Namespaces => None,
             Self::Landlock(why) => {
-                let sockets =
-                    if filter::is_there() { "" } else { "use UDP and the sockets of other programs, " };
+                let more = if filter::is_there() {
+                    ""
+                } else {
+                    "use UDP and the sockets of other programs, before Linux 6.2 empty your files, before Linux 6.12 end your processes, "
+                };
                 Some(format!(
-                    "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {sockets}change the permissions, times and \
+                    "builds are confined by Landlock and limits alone: {why}; what they start has no rights of a superuser, but can {more}change the permissions, times and \
                      attributes of your files (though not read or write them), and see the names of other processes"
                 ))
             }
@@ -134,6 +135,11 @@ fn bubblewrap(filter: Option<&str>) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
+/// Starts what follows so that whoever else runs on this machine comes before it: a machine that runs out of memory ends what is in a box first
+/// (proc_pid_oom_score_adj(5)), and a build, which takes all processors for minutes, has what others leave of them. Who may not say so goes on
+/// without.
+const LAST: &str = r#"{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null; exec nice -n 19 "$@""#;
+
 /// What a box has in it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -164,7 +170,7 @@ impl Sandbox {
     pub fn new(budget: Budget) -> Result<Self, Refused> {
         demanded()?;
         let own = Self { budget: budget.wanted()?, ..Self::empty() };
-        own.kernel_limits().iter().try_for_each(|limit| limit.fits(limit.hard()))?;
+        own.budget.kernel_limits().iter().try_for_each(|limit| limit.fits(limit.hard()))?;
         starts::starts()?;
         Ok(own)
     }
@@ -217,7 +223,7 @@ impl Sandbox {
 
     /// The words that stand before a command, so that it runs inside.
     pub fn prefix(&self) -> Vec<OsString> {
-        let mut words = Vec::new();
+        let mut words: Vec<OsString> = ["sh", "-c", LAST, "sh"].map(OsString::from).into();
         match way() {
             Way::Namespaces => {
                 words.extend(bubblewrap(namespaces().as_ref().ok().and_then(Option::as_deref)));
@@ -228,7 +234,7 @@ impl Sandbox {
         // The leader's bubblewrap shall outlive SIGTERM, until what runs inside has made order.
         words.extend(["env", "--default-signal=TERM"].map(OsString::from));
         if find("prlimit").is_some() {
-            words.extend(self.limits(way()));
+            words.extend(self.budget.prlimit(way()));
         }
         words
     }
@@ -271,8 +277,8 @@ impl Sandbox {
     /// # Errors
     /// The kernel does not take the rules, in its words.
     pub fn enter(&self) -> Result<(), String> {
-        restrict(&self.rules()).map_err(|error| error.to_string())?;
-        rights::give_up().and_then(|()| filter::enter()).map_err(|error| error.to_string())
+        let form = restrict_as_far(&self.rules()).map_err(|error| error.to_string())?;
+        rights::give_up().and_then(|()| filter::enter(form)).map_err(|error| error.to_string())
     }
 
     fn rules(&self) -> Rules {
@@ -339,72 +345,7 @@ impl Sandbox {
         say(&["--remount-ro".as_ref(), "/".as_ref(), "--".as_ref()]);
         words
     }
-
-    /// The kernel's own limits, for each process, in prlimit(1)'s words.
-    fn limits(&self, way: &Way) -> Vec<OsString> {
-        let limits = self.kernel_limits();
-        // Of processes it counts all that a user has in his namespace. Only in one of its own those are the box's; elsewhere whatever else he
-        // runs would be the build's fault, and the watch alone counts.
-        let is_meant = |limit: &&Limit| limit.resource != Resource::RLIMIT_NPROC || *way == Way::Namespaces;
-        let words = limits
-            .iter()
-            .filter(is_meant)
-            .map(|limit| format!("--{}={}", limit.name, limit.most.min(limit.hard())));
-        ["prlimit".to_owned(), "--core=0".to_owned()]
-            .into_iter()
-            .chain(words)
-            .chain(["--".to_owned()])
-            .map(OsString::from)
-            .collect()
-    }
-
-    fn kernel_limits(&self) -> [Limit; 5] {
-        let Budget { time, processes, open, memory, disk, .. } = self.budget;
-        // One process alone may map more than it uses. Who takes too much is to be seen, and told: one that meets this limit
-        // between two looks of the watch would only end, and the build with another message, or go on without it.
-        let space = memory.saturating_mul(2).saturating_add(BETWEEN_LOOKS);
-        let seconds = time.as_secs().saturating_mul(2);
-        let limit =
-            |resource, name, what, letter, least, most| Limit { resource, name, what, letter, least, most };
-        let file = disk.min(4 << 30);
-        [
-            limit(Resource::RLIMIT_FSIZE, "fsize", "bytes in a file", 'f', file, file),
-            limit(Resource::RLIMIT_AS, "as", "bytes of address space", 'v', space, space),
-            limit(Resource::RLIMIT_CPU, "cpu", "seconds of the processor", 't', seconds, seconds),
-            // Who has fewer of these can build all the same: a small machine's users have less than 4096 processes.
-            limit(Resource::RLIMIT_NPROC, "nproc", "processes", 'u', processes.min(256), processes),
-            limit(Resource::RLIMIT_NOFILE, "nofile", "open files", 'n', open.min(256), open),
-        ]
-    }
 }
-
-/// One of the kernel's limits on a process of a build.
-struct Limit {
-    resource: Resource,
-    /// prlimit(1)'s name for it.
-    name: &'static str,
-    what: &'static str,
-    letter: char,
-    /// What a build can't do without: less would be told as its own fault.
-    least: u64,
-    most: u64,
-}
-
-impl Limit {
-    /// What this process, and all that it starts, can't go beyond.
-    fn hard(&self) -> u64 {
-        getrlimit(self.resource).map_or(u64::MAX, |(_, hard)| hard)
-    }
-
-    /// Whether a process whose own hard limit is this can set it.
-    fn fits(&self, hard: u64) -> Result<(), Refused> {
-        let Self { what, letter, least: need, .. } = *self;
-        if hard < need { Err(Refused::Limited { what, have: hard, need, letter }) } else { Ok(()) }
-    }
-}
-
-/// More memory than one process can fill in that time, in bytes.
-const BETWEEN_LOOKS: u64 = 2 << 30;
 
 /// A box that can't be had, where one is required.
 ///
@@ -433,6 +374,15 @@ mod tests {
     }
 
     #[test]
+    fn whoever_runs_beside_a_box_comes_before_it() {
+        let words = Sandbox::empty().prefix();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["sh", "-c", "cat /proc/self/oom_score_adj; nice"]);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000\n19\n", "{output:?}");
+    }
+
+    #[test]
     fn a_box_writes_to_no_device_s_folder_and_to_nothing_of_the_machine() {
         if *way() != Way::Namespaces {
             return;
@@ -449,29 +399,5 @@ mod tests {
         for to in ["/tmp/x", "/dev/shm/x", "/dev/null"] {
             assert!(writes(to), "{to}");
         }
-    }
-
-    #[test]
-    fn who_may_take_less_than_a_build_is_told_so_and_not_who_builds() {
-        let limits = Sandbox { budget: Budget::MODULE, ..Sandbox::empty() }.kernel_limits();
-        for limit in &limits {
-            assert!(limit.fits(u64::MAX).is_ok() && limit.fits(limit.least).is_ok());
-            let why = limit.fits(limit.least - 1).unwrap_err().to_string();
-            assert!(why.contains(&format!("`ulimit -H -{}`", limit.letter)), "{why}");
-        }
-        assert_eq!(
-            limits.iter().find(|limit| limit.name == "nofile").unwrap().most,
-            256,
-            "what they hold is no process's memory"
-        );
-        // Where it counts what else the user runs, it is no limit of the box's.
-        let sandbox = Sandbox { budget: Budget::MODULE, ..Sandbox::empty() };
-        for (way, is_set) in [(Way::Namespaces, true), (Way::Landlock(String::new()), false)] {
-            let words = sandbox.limits(&way);
-            assert_eq!(words.iter().any(|word| word.to_string_lossy().starts_with("--nproc=")), is_set);
-            assert!(words.contains(&"--nofile=256".into()), "{words:?}");
-        }
-        // What containers often set.
-        assert!(limits.iter().find(|limit| limit.name == "nofile").unwrap().fits(1024).is_ok());
     }
 }

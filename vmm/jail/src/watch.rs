@@ -7,7 +7,10 @@ use crate::{
     processes::{self, Process},
 };
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        statvfs::statvfs,
+    },
     unistd::Pid,
 };
 use std::{
@@ -29,6 +32,12 @@ const LONGEST_REST: u32 = 10;
 /// So many files may be written; beyond, counting would take longer than the build.
 const FILES: usize = 1_000_000;
 
+/// Of a file system so much is left free, in bytes, and of a small one that part: others write there as well.
+const RESERVE: u64 = 1 << 30;
+const RESERVED: u64 = 32;
+/// Who has written such a part of what it may is to blame for a file system that has no more than that left.
+const BLAMED: u64 = 4;
+
 /// What a file's blocks are counted in, in bytes, whatever the file system's are (stat(2)).
 const BLOCK: u64 = 512;
 /// So much of a path is shown, in characters.
@@ -44,6 +53,8 @@ pub struct Watch {
     next: Instant,
     next_disk: Instant,
     output: u64,
+    /// What lay in `writes` at its beginning, in bytes.
+    before: u64,
     /// All that were seen, with the time at which each began: who has lost its parent is still known.
     seen: HashMap<u32, u64>,
     /// Whether there was one at the last look whose open files nobody may see.
@@ -51,21 +62,30 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// From now on. `writes` are the folders that it may write to.
-    pub fn new(leader: u32, budget: Budget, writes: Vec<PathBuf>) -> Self {
+    /// Of what is not started yet, and will write to these folders: what is there is none of its doing.
+    pub fn new(budget: Budget, writes: Vec<PathBuf>) -> Self {
         let now = Instant::now();
-        let seen = processes::of(leader).map(|it| (leader, it.began)).into_iter().collect();
+        let before = writes.iter().filter_map(|folder| written(folder, budget.disk).ok()).sum();
         Self {
-            leader,
+            leader: 0,
             budget,
             writes,
             started: now,
-            next: now + EVERY,
-            next_disk: now + DISK_EVERY,
+            next: now,
+            next_disk: now,
             output: 0,
-            seen,
+            before,
+            seen: HashMap::new(),
             hidden: false,
         }
+    }
+
+    /// It has been started just now, as this process.
+    #[must_use]
+    pub fn begin(self, leader: u32) -> Self {
+        let now = Instant::now();
+        let seen = processes::of(leader).map(|it| (leader, it.began)).into_iter().collect();
+        Self { leader, started: now, next: now + EVERY, next_disk: now + DISK_EVERY, seen, ..self }
     }
 
     /// It printed so many bytes.
@@ -109,7 +129,7 @@ impl Watch {
         }
         if now > self.next_disk {
             let now = Instant::now();
-            let looked = self.look_at_the_disk();
+            let looked = self.on_the_disk().and_then(|bytes| self.leaves_enough(bytes));
             self.next_disk = Instant::now() + rest(DISK_EVERY, now.elapsed());
             looked?;
         }
@@ -121,15 +141,26 @@ impl Watch {
     /// # Errors
     /// It is too much.
     pub fn look_at_the_disk(&mut self) -> Result<(), Refused> {
+        self.on_the_disk().map(drop)
+    }
+
+    /// What is there, in bytes, if that is not too much.
+    fn on_the_disk(&mut self) -> Result<u64, Refused> {
         let most = self.budget.disk;
         let mut bytes = self.nameless()?;
         for folder in &self.writes {
             bytes = bytes.saturating_add(written(folder, most)?);
         }
-        match bytes > most {
-            true => Err(over(format!("it has written more than {}", Bytes(most)), "disk", "SIZE")),
-            false => Ok(()),
+        if bytes > most {
+            return Err(over(format!("it has written more than {}", Bytes(most)), "disk", "SIZE"));
         }
+        Ok(bytes)
+    }
+
+    /// Whether there is enough left where it writes, as it has so many bytes there by now.
+    fn leaves_enough(&self, bytes: u64) -> Result<(), Refused> {
+        let (grown, most) = (bytes.saturating_sub(self.before), self.budget.disk);
+        self.writes.iter().try_for_each(|folder| leaves_enough(folder, room(folder), grown, most))
     }
 
     /// The bytes of files without a name that its processes have open, where it may write.
@@ -212,6 +243,31 @@ fn over(what: String, name: &'static str, value: &'static str) -> Refused {
 fn page() -> u64 {
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+}
+
+/// What is free where a folder is, and how much there is in all, in bytes.
+fn room(folder: &Path) -> Option<(u64, u64)> {
+    let stat = statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    Some((bytes(stat.blocks_available()), bytes(stat.blocks())))
+}
+
+/// Whether one that has written so many bytes, of `most` that it may, leaves enough to others where there is so much room.
+///
+/// # Errors
+/// It does not: what an honest build writes too was more than the machine had, or else it is too much.
+fn leaves_enough(folder: &Path, room: Option<(u64, u64)>, grown: u64, most: u64) -> Result<(), Refused> {
+    let Some((free, all)) = room else { return Ok(()) };
+    let reserve = (all / RESERVED).min(RESERVE);
+    // What is left was as little before one that has hardly written anything.
+    if free >= reserve || grown <= reserve {
+        return Ok(());
+    }
+    if grown <= most / BLAMED {
+        return Err(Refused::Full { path: folder.to_owned() });
+    }
+    let what = format!("it has written {}, and leaves {} of that disk", Bytes(grown), Bytes(free));
+    Err(over(what, "disk", "SIZE"))
 }
 
 /// When to look again after a look that took so long.

@@ -31,6 +31,31 @@ fn a_slow_look_does_not_buy_a_long_rest() {
 }
 
 #[test]
+fn who_fills_a_disk_is_ended_before_it_is_full_and_blamed_if_it_took_much() {
+    let gib = |count: u64| count << 30;
+    let at = |free: u64, all: u64, grown: u64| {
+        leaves_enough(Path::new("/w"), Some((free, all)), grown, Budget::KERNEL.disk)
+    };
+    // A build that takes what kernels take, and one that takes far more.
+    assert!(matches!(at(gib(1) / 2, gib(100), gib(10)), Err(Refused::Full { .. })));
+    let said = at(gib(1) / 2, gib(100), gib(40)).unwrap_err();
+    assert!(
+        said.blames_files() && said.to_string().contains("written 40960 MiB, and leaves 512 MiB"),
+        "{said}"
+    );
+    assert!(at(gib(2), gib(100), gib(40)).is_ok());
+    // Others have filled it.
+    assert!(at(0, gib(100), 5 << 20).is_ok());
+    assert!(at(gib(1) / 2, gib(8), gib(5)).is_ok(), "of a small disk less is kept free");
+    assert!(leaves_enough(Path::new("/w"), None, gib(40), gib(64)).is_ok());
+    // What was there before is nobody's doing.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x"), [1; 100_000]).unwrap();
+    let watch = Watch::new(Budget::KERNEL, vec![folder.path().to_owned()]);
+    assert!(watch.before >= 100_000 && room(folder.path()).is_some_and(|(free, all)| free < all));
+}
+
+#[test]
 fn folders_that_nobody_can_look_into_are_too_much() {
     let folder = tempfile::tempdir().unwrap();
     // Deeper than a path can say. By steps, as only so it can be made.
@@ -69,7 +94,7 @@ fn a_file_that_has_lost_its_name_is_counted_while_it_is_open() {
     file.sync_all().unwrap();
     fs::remove_file(path).unwrap();
     let budget = Budget { disk: 1 << 19, ..Budget::MODULE };
-    let mut watch = Watch::new(std::process::id(), budget, vec![folder.path().to_owned()]);
+    let mut watch = Watch::new(budget, vec![folder.path().to_owned()]).begin(std::process::id());
     let said = watch.look_at_the_disk().unwrap_err().to_string();
     assert!(said.contains("written more than"), "{said}");
     drop(file);
@@ -88,7 +113,7 @@ fn who_hides_its_open_files_is_over_the_limit() {
         thread::sleep(Duration::from_millis(5));
     }
     as_nobody(|| {
-        let mut watch = Watch::new(child.id(), Budget::MODULE, vec![folder.path().to_owned()]);
+        let mut watch = Watch::new(Budget::MODULE, vec![folder.path().to_owned()]).begin(child.id());
         assert!(watch.look_at_the_disk().is_ok(), "it may be what bubblewrap does");
         let said = watch.look_at_the_disk().unwrap_err().to_string();
         assert!(said.contains("hides its open files"), "{said}");
@@ -118,7 +143,7 @@ fn a_process_is_seen_in_all_of_its_tasks() {
     let mut child = Command::new("./a").current_dir(folder.path()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let budget = Budget { disk: 1 << 19, ..Budget::MODULE };
-    let mut watch = Watch::new(child.id(), budget, vec![folder.path().to_owned()]);
+    let mut watch = Watch::new(budget, vec![folder.path().to_owned()]).begin(child.id());
     let (count, bytes) = watch.family();
     assert!(count == 2 && bytes > 0, "{count} threads with {bytes} bytes");
     assert!(processes::below(std::process::id()).contains(&child.id()));

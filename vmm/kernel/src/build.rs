@@ -272,9 +272,7 @@ impl Slot<'_> {
     }
 
     pub(super) fn command_in(&self, sandbox: &Sandbox, targets: &[&str]) -> Command {
-        // A build takes all processors for minutes; who works beside it shall not notice.
-        let mut make = run::boxed(sandbox, "nice");
-        make.args(["-n", "10", "make"]);
+        let mut make = run::boxed(sandbox, "make");
         self.arguments(&mut make);
         if self.apart {
             // It finds there what others compiled, and leaves nothing (ccache(1)).

@@ -301,11 +301,12 @@ impl Group {
             return Ok(Self { child: command.spawn()?, watch: None, sandbox: None, _starter: None });
         };
         sandbox.prepare();
+        let watch = Watch::new(sandbox.budget, sandbox.writes().to_vec());
         let (child, starter) = match sandbox.is_open() {
             true => start_inside(command, sandbox.clone()).map(|(child, starter)| (child, Some(starter)))?,
             false => (command.spawn()?, None),
         };
-        let watch = Watch::new(child.id(), sandbox.budget, sandbox.writes().to_vec());
+        let watch = watch.begin(child.id());
         Ok(Self { child, watch: Some(watch), sandbox: Some(sandbox.clone()), _starter: starter })
     }
 

@@ -55,8 +55,8 @@ pub fn build(source: &Path, kernel: &Kernel, collection: &str, cache: &Cache) ->
         fs::create_dir_all(&work).map_err(CacheError::io("make the folder", &work))?;
         fs::write(&log, "").map_err(CacheError::io("write the log", &log))?;
         let sandbox = kernel.sandbox(&work, Budget::KERNEL, cache)?.read(source);
-        let mut shell = run::boxed(&sandbox, "nice");
-        shell.args(["-n", "10", "bash", "-c", SCRIPT, "build.sh"]).arg(source).arg(&work);
+        let mut shell = run::boxed(&sandbox, "bash");
+        shell.args(["-c", SCRIPT, "build.sh"]).arg(source).arg(&work);
         shell.arg(collection).arg(&folder).current_dir(&work).env("PWD", &work);
         // The shell holds no lock: the descriptor of one would be its standard input, and scripts read that.
         let ran = run::run_in(&sandbox, shell, &log, None, |_| ())?;

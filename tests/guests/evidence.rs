@@ -1,6 +1,6 @@
 //! What is seen from outside: calls through every door, their results, moved entries, and what a hang waits for.
 
-use super::support::{fixture, root, run, run_text, run_with, shipped};
+use super::support::{Ran, fixture, root, run, run_text, run_with, shipped};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
@@ -144,6 +144,22 @@ fn a_call_that_the_kernel_begins_anew_is_counted_once() {
         ran.ends_with("pass", 0);
         assert_eq!(ran.calls("restart_syscall"), 0, "{}", ran.text);
     }
+}
+
+/// It raises a debug exception while the hypervisor's own breakpoints have the registers.
+pub fn int1(run: impl Fn(&str) -> Ran) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), "int1");
+    let text = format!(
+        "files: {{/bin/int1: {}}}\nsteps:\n  - run: [/bin/int1]\n    expect: {{stdout: \"3 traps\\n\"}}\n",
+        program.display()
+    );
+    run(&text).ends_with("pass", 0);
+}
+
+#[test]
+fn a_programs_own_debug_exceptions_are_its_own() {
+    int1(run_text);
 }
 
 #[test]

@@ -43,6 +43,18 @@ fn intel_counts_at_its_own_door_of_32_bit_programs_wherever_that_is() {
     assert!(writes[0].as_str().unwrap().contains("MSR_IA32_SYSENTER_EIP"), "{writes:?}");
 }
 
+/// KVM leaves an Intel processor on the instruction, and an AMD one behind it.
+#[test]
+#[ignore = "needs ./setup intel and minutes: make test-all"]
+fn intel_programs_have_debug_exceptions_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("int1.yaml");
+    super::evidence::int1(|text| {
+        std::fs::write(&scenario, text).unwrap();
+        on_intel(&scenario)
+    });
+}
+
 #[test]
 #[ignore = "needs ./setup intel and minutes: make test-all"]
 fn intel_moved_lstar_is_followed() {

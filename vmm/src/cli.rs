@@ -126,6 +126,7 @@ Examples:
   vmm run --host emulated scenarios/syscall.yaml
   vmm run scenarios --tag quick --retry 2 --report junit=out.xml
   vmm run scenarios --kernel 6.12 --kernel 7.3 --fragment kasan
+  vmm run scenarios --dry-run                           is there a typo in one?
   vmm run scenarios/hello.yaml --report json=out.json")]
 pub struct RunArgs {
     /// Scenarios, in YAML; of a folder all that are below it, of a pattern (`net-*.yaml`) all that match
@@ -149,6 +150,11 @@ pub struct RunArgs {
     modules: Option<PathBuf>,
     #[command(flatten)]
     pub how: HowArgs,
+    /// Read and plan everything as for a run, and say what is wrong; fetch, build and boot nothing
+    ///
+    /// Needs no KVM. Where the kernel is in the cache, names of system calls and what its configuration lacks are looked up in it.
+    #[arg(long, conflicts_with_all = ["report", "artifacts", "bisect"])]
+    pub dry_run: bool,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged, 128 for what ends the bisection
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
@@ -468,6 +474,7 @@ mod tests {
             "vmm run a --modules b",
             "vmm run a --set major",
             "vmm run a --set =261",
+            "vmm run a --dry-run --report json=b",
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
-    exit,
+    dry, exit,
     many::{Asked, Planned},
     repeat, runner, say,
 };
@@ -51,6 +51,9 @@ fn is_missing(word: &PathBuf) -> bool {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
+    if args.dry_run {
+        return dry::dry_run(&args.how, &args.options(), planned(args));
+    }
     let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
         true => for_git(verdicts, signs, args.bad_if.as_ref()),
         false => exit::of_all(verdicts),
@@ -65,8 +68,7 @@ pub fn carry_out(
     planned: Result<Planned, Abort>,
     judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
 ) -> u8 {
-    let planned = planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned));
-    let planned = match planned {
+    let planned = match with_kernels(planned) {
         Ok(planned) => planned,
         Err(abort) => return abandoned(how, abort),
     };
@@ -88,8 +90,13 @@ pub fn carry_out(
     }
 }
 
+/// The same, if all kernels are known that it names.
+pub fn with_kernels(planned: Result<Planned, Abort>) -> Result<Planned, Abort> {
+    planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned))
+}
+
 /// Says why there is nothing to run, in the reports as well, where a former run may have left its own.
-fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
+pub fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
     let why = Aborted { verdict: abort.verdict, reason: abort.why.clone() };
     for Report { format, file } in &how.report {
         report::abandon(file, render(*format).unwrap_or(events::aborted), &why);

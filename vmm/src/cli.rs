@@ -70,47 +70,30 @@ Environment:
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 
+// What each is for stands at its arguments: a doc comment here would take the place of all that is said there.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run scenarios and give verdicts
     Run(Box<RunArgs>),
-    /// Run the kernel's selftests, collection by collection
     Kselftest(Box<KselftestArgs>),
-    /// Run the kernel's unit tests
     Kunit(Box<KunitArgs>),
-    /// Find the commit that broke it
     Bisect(Box<BisectArgs>),
-    /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
-    /// Grade what students handed in
     Grade(GradeArgs),
-    /// Look at, compare and merge reports of runs
     Report(ReportArgs),
-    /// Follow one system call through the kernel
     Explain(ExplainArgs),
-    /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
-    /// Build kernels, and look after those that were built
     Kernel(KernelArgs),
-    /// Keep an emulated host
     Host(HostArgs),
-    /// Measure, side by side with others
     Bench(BenchArgs),
-    /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
-    /// Write a first scenario for this repository, and a workflow for GitHub
     Init(InitArgs),
-    /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Write man pages
     #[command(hide = true)]
     Man(ManArgs),
-    /// Look after the machines that were saved
     Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
-    /// A command that is confined, and ends with all that it started
     #[command(hide = true)]
     Confined(ConfinedArgs),
 }
@@ -447,6 +430,27 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_a_command_says_all_that_its_list_says_in_a_line() {
+        let cli = Cli::command();
+        let shown = |name: &str| cli.find_subcommand(name).unwrap();
+        for command in cli.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!((1..=80).contains(&about.len()), "{}: {about}", command.get_name());
+        }
+        for name in
+            ["run", "kselftest", "kunit", "bisect", "module", "grade", "explain", "doctor", "init", "machine"]
+        {
+            assert!(shown(name).get_long_about().is_some(), "{name}");
+        }
+        let run = shown("run").get_long_about().unwrap().to_string();
+        assert!(
+            run.starts_with("Run scenarios and give verdicts")
+                && run.contains("the second run builds nothing"),
+            "{run}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
     dry, exit,
+    kernel::again,
     many::{Asked, Planned},
     repeat, runner, say,
 };
@@ -149,7 +150,8 @@ fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
     }
     reporters.add(files);
     if let Some(folder) = &how.many.artifacts {
-        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone()));
+        let kernels = cases.iter().map(|case| again(&case.kernel)).collect();
+        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone(), kernels));
     }
     reporters.add(Summary::new(Box::new(io::stdout())));
     Ok(reporters)

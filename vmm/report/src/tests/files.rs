@@ -409,6 +409,9 @@ fn a_part_that_could_not_begin_stands_for_a_missing_one_and_says_why() {
     let both = merge(vec![infra(), part(2, 3, "p", 2..5), never(Verdict::BadInput, "a typo")]).unwrap();
     let why = both.unfinished().unwrap();
     assert_eq!((why.verdict, &*why.reason), (Verdict::BadInput, "0: no place for the cache\n2: a typo"));
+    // It was run again, under another name.
+    let whole = merge(vec![infra(), part(1, 2, "p", 0..2), part(2, 2, "p", 2..5)]).unwrap();
+    assert_eq!((whole.unfinished(), whole.runs.len()), (None, 5));
     let lacks = merge(vec![infra(), part(2, 4, "p", 2..5)]).unwrap_err();
     assert!(matches!(lacks, MergeError::Missing { .. }), "{lacks}");
     assert_eq!(merge(vec![infra()]).unwrap().unfinished().unwrap().verdict, Verdict::Infra);

@@ -15,15 +15,14 @@ pub fn dry_run(how: &HowArgs, options: &Options, planned: Result<Planned, Abort>
         Ok(found) => found,
         Err(abort) => return run::abandoned(how, abort),
     };
-    let mut verdicts = Vec::new();
-    for (case, foreseen) in cases.iter().zip(foreseen) {
-        say::out(&line(case, &foreseen));
-        if let Err(abort) = foreseen {
-            say::error(&abort.why);
-            verdicts.push(abort.verdict);
-        }
+    cases.iter().zip(&foreseen).for_each(|(case, foreseen)| say::out(&line(case, foreseen)));
+    let wrong: Vec<Abort> = foreseen.into_iter().filter_map(Result::err).collect();
+    if wrong.is_empty() {
+        return exit::of_all(&[]);
     }
-    exit::of_all(&verdicts)
+    let verdict = exit::worst(&wrong.iter().map(|abort| abort.verdict).collect::<Vec<_>>());
+    let why: Vec<String> = wrong.into_iter().map(|abort| abort.why).collect();
+    run::abandoned(how, Abort { verdict, why: why.join("\n") })
 }
 
 fn line(case: &Case, foreseen: &Result<Foreseen, Abort>) -> String {

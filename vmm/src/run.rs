@@ -96,12 +96,14 @@ pub fn with_kernels(planned: Result<Planned, Abort>) -> Result<Planned, Abort> {
     planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned))
 }
 
-/// Says why there is nothing to run, in the reports as well, where a former run may have left its own.
+/// Says why there is nothing to run, in the reports and to GitHub as well, where a former run may have left its own.
 pub fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
     let why = Aborted { verdict: abort.verdict, reason: abort.why.clone() };
     for Report { format, file } in &how.report {
         report::abandon(file, render(*format).unwrap_or(events::aborted), &why);
     }
+    // Who has no place for a summary is told the same below.
+    let _ = github().map(|mut github| github.abandon(&why));
     say::outcome(Err(abort))
 }
 
@@ -124,6 +126,12 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     args.how.many.plan(asked, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
 }
 
+/// What tells GitHub, where that listens.
+fn github() -> Option<GitHub> {
+    let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
+    runner::token().map(|token| GitHub::new(Box::new(io::stdout()), summary, token.to_owned()))
+}
+
 fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
     let Planned { cases, shard, options, .. } = planned;
     let mut reporters = Reporters::default();
@@ -135,9 +143,8 @@ fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
             return Err(Abort::input(why));
         }
     }
-    if let Some(token) = runner::token() {
-        let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
-        reporters.add(GitHub::new(Box::new(io::stdout()), summary, token.to_owned()));
+    if let Some(github) = github() {
+        reporters.add(github);
     }
     reporters.add(Terminal::stdout().with(how.detail()));
     // Behind it, so that the terminal has shown what a file can't take.

@@ -129,13 +129,16 @@ pub fn tarball(package: &str) -> String {
 }
 
 /// From where packages of sources come on this machine, in a few words.
-pub fn origin() -> String {
+///
+/// # Errors
+/// In a few words, why they can't be had.
+pub fn origin() -> Result<String, String> {
     let own = toolchain::find("apt-get").and_then(|_| super::suites::mirror().ok().flatten());
     match (named(), own) {
-        (Some(archive), _) => format!("come from {archive} ({VARIABLE})"),
-        (None, Some(mirror)) => format!("come from this machine's apt ({mirror})"),
+        (Some(archive), _) => Ok(format!("come from {archive} ({VARIABLE})")),
+        (None, Some(mirror)) => Ok(format!("come from this machine's apt ({mirror})")),
         (None, None) => {
-            format!("can't be had: apt knows no archive of Debian here, and {VARIABLE} names none")
+            Err(format!("can't be had: apt knows no archive of Debian here, and {VARIABLE} names none"))
         }
     }
 }

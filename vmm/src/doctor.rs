@@ -62,7 +62,10 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         });
     }
     match &cache {
-        Ok(cache) => built(&mut text, &Toolchain::purposes(cache), &kernel::origin()),
+        Ok(cache) => {
+            let package = format!("linux-source-{}", kernel::wanted::DEFAULT_SERIES);
+            built(&mut text, &Toolchain::purposes(cache), &kernel::origin(cache, &package));
+        }
         Err(error) => {
             heading(&mut text, "the cache", "can't be used, and without it nothing runs");
             line(&mut text, "its folder", false, &format!("failed to {error}"), None);

@@ -402,5 +402,9 @@ fn github_is_told_at_which_lines_why_nothing_was_run() {
     for (line, name) in [(lines[1], "a.yaml"), (lines[2], "b.yaml")] {
         assert!(line.starts_with("::error file=") && line.contains(&format!("{name},line=3,")), "{text}");
     }
-    assert!(std::fs::read_to_string(summary).unwrap().contains("**bad-input**"));
+    let summary = std::fs::read_to_string(summary).unwrap();
+    assert!(
+        summary.contains("**bad-input**:\n\n```text\nerror: ") && summary.contains("\n3 | - slep: 1 s\n"),
+        "{summary}"
+    );
 }

@@ -26,6 +26,7 @@ test-all: test
 	./setup debian-kernel
 	./setup intel
 	./setup browser
+	./setup release
 	VMM_TEST_BROWSER=1 cargo test --release -p vmm --test guests -- --test-threads=1 a_browser_shows
 	VMM_DEBIAN_KERNEL=$$(echo $(DEBIAN_KERNEL)/linux-image-*.deb) \
 		cargo test --release -p vmm --test guests -- --test-threads=$(GUESTS) --ignored guests::kernels guests::intel guests::bisect guests::grade guests::kernel_tests guests::hostile guests::robustness guests::warm

@@ -121,10 +121,13 @@ fn one_student_alone_leaves_the_others_in_the_tables() {
         hand_in(&submissions, student, "hello.ko", b"\x7fELF\0");
     }
     let assignment = assignment();
-    grade(&[words(&assignment), words(&submissions), "--out", words(&out)]);
+    let ran = grade(&[words(&assignment), words(&submissions), "--at-least", "5", "--out", words(&out)]);
+    assert_eq!(ran.code, Some(1), "{}", ran.text);
+    ran.says("fewer than 5 points: bob, eve");
     hand_in(folder.path(), "again", "hello.c", HELLO.as_bytes());
     let again = folder.path().join("again");
-    let ran = grade(&[words(&assignment), words(&again), "--student", "eve", "--out", words(&out)]);
+    let eve = ["--student", "eve", "--at-least", "5"];
+    let ran = grade(&[&[words(&assignment), words(&again), "--out", words(&out)], &eve[..]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.text);
     assert!(row(&out, "eve").starts_with("eve,graded,10"), "{}", ran.text);
     assert!(row(&out, "bob").contains(",unusable,"), "{}", ran.text);

@@ -284,17 +284,20 @@ pub struct ExplainArgs {
     #[arg(value_name = "ARG", num_args = 0..=6, allow_negative_numbers = true)]
     args: Vec<String>,
     /// In this kernel: a series (6.12), a hash of `vmm kernel list`, a vmlinuz, or a linux-image .deb file
-    #[arg(long, value_name = "KERNEL")]
+    #[arg(long, value_name = "KERNEL", conflicts_with = "source")]
     kernel: Option<String>,
     /// Where the guest runs
     #[arg(long, value_enum, default_value_t = Where::Auto)]
     host: Where,
+    /// Or build one first
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 impl ExplainArgs {
     /// The same in the harness's terms.
     pub fn asked(&self) -> Explain {
-        let kernel = self.kernel.as_deref().map_or_else(Wanted::default, Wanted::series);
+        let kernel = self.recipe.wanted(self.kernel.as_ref(), None);
         Explain { call: self.call.clone(), args: self.args.clone(), host: self.host.into(), kernel }
     }
 }
@@ -433,24 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn help_of_a_command_says_all_that_its_list_says_in_a_line() {
-        let cli = Cli::command();
-        let shown = |name: &str| cli.find_subcommand(name).unwrap();
-        for command in cli.get_subcommands().filter(|it| !it.is_hide_set()) {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            assert!((1..=80).contains(&about.len()), "{}: {about}", command.get_name());
-        }
-        for name in
-            ["run", "kselftest", "kunit", "bisect", "module", "grade", "explain", "doctor", "init", "machine"]
-        {
-            assert!(shown(name).get_long_about().is_some(), "{name}");
-        }
-        let run = shown("run").get_long_about().unwrap().to_string();
-        assert!(
-            run.starts_with("Run scenarios and give verdicts")
-                && run.contains("the second run builds nothing"),
-            "{run}"
-        );
+    fn a_call_is_explained_in_a_kernel_of_ones_own() {
+        let words = "vmm explain average null --source l --series none".split(' ');
+        let Ok(Cli { command: Command::Explain(args), .. }) = Cli::try_parse_from(words) else { panic!() };
+        let Explain { args, kernel, .. } = args.asked();
+        assert_eq!((&*args, kernel.source.as_deref()), (&["null".to_owned()][..], Some("l")));
     }
 
     #[test]

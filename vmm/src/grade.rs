@@ -3,7 +3,7 @@
 use crate::{cli::Where, exit, say};
 use base::interrupt;
 use clap::{Args, Subcommand};
-use grade::{Assignment, Graded, Grading, Record, State, Whose};
+use grade::{Assignment, Graded, Grading, Points, Record, State, Whose};
 use harness::Abort;
 use judge::Verdict;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,12 @@ Examples:
   vmm grade pa2/assignment.yaml submissions/
   vmm grade pa2/assignment.yaml submissions/ --only s042 --verbose
   vmm grade pa2/assignment.yaml submissions/ --shard 3/8 --out shard-3
+  vmm grade pa2/assignment.yaml submission/ --student s042 --at-least 50
   vmm grade check pa2/assignment.yaml --mutants 20
   vmm grade merge pa2/assignment.yaml shard-* --out all
 
-Exits with 0 if all submissions were graded, whatever they got, with 2 if the assignment has a mistake, and with 3 if one could not
-be graded."
+Exits with 0 if all submissions were graded, whatever they got, with 1 if somebody has fewer points than --at-least says, with 2 if the
+assignment has a mistake, and with 3 if one could not be graded."
 )]
 pub struct GradeArgs {
     #[command(subcommand)]
@@ -47,6 +48,9 @@ pub struct GradeArgs {
     /// Grade only this part of the submissions
     #[arg(long, value_name = "K/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// Fail if somebody who is graded has fewer points
+    #[arg(long, value_name = "POINTS", value_parser = Points::parse)]
+    at_least: Option<Points>,
     /// Where grades and pages are written; a later start goes on there
     #[arg(long, value_name = "DIR", default_value = "grades")]
     out: PathBuf,
@@ -146,11 +150,12 @@ pub fn grade(args: GradeArgs) -> u8 {
         }
         None => {
             let grading = args.grading();
-            let GradeArgs { assignment, submissions, student, how, .. } = args;
+            let GradeArgs { assignment, submissions, student, at_least, how, .. } = args;
             let (Some(assignment), Some(submissions)) = (assignment, submissions) else {
                 unreachable!("clap wants both");
             };
-            done(all(&assignment, &submissions, student.as_deref(), grading, &how))
+            let least = at_least.unwrap_or_default();
+            done(all(&assignment, &submissions, student.as_deref(), least, grading, &how))
         }
     }
 }
@@ -159,10 +164,15 @@ fn all(
     assignment: &Path,
     submissions: &Path,
     student: Option<&str>,
+    least: Points,
     grading: Grading,
     how: &How,
 ) -> Result<Verdict, Abort> {
     let assignment = load(assignment)?;
+    if least > assignment.points() {
+        let why = format!("--at-least: {} points can be had, and not {least}", assignment.points());
+        return Err(Abort::input(why));
+    }
     let (entries, remarks) = match student {
         Some(student) => (vec![grade::single(submissions, student)], Vec::new()),
         None => {
@@ -190,13 +200,28 @@ fn all(
     }
     graded.left_out.iter().for_each(|it| say::warning(&base::text::escape(it)));
     say::out(&summary(&graded.records, graded.kept, &grading.out));
-    Ok(verdict(&graded.records))
+    let below = below(&graded.records, least, &grading.only);
+    if !below.is_empty() {
+        say::out(&format!("fewer than {least} points: {}\n", base::text::escape(&below.join(", "))));
+    }
+    Ok(match verdict(&graded.records) {
+        Verdict::Pass if !below.is_empty() => Verdict::Fail,
+        verdict => verdict,
+    })
 }
 
-/// Of the folder's grades those that concern this student, who sees what is printed; without one, all.
+/// Who has fewer points, of those who were asked for, or of all. Those of who was not graded are not known.
+fn below<'a>(records: &'a [Record], least: Points, only: &[String]) -> Vec<&'a str> {
+    let asked = |record: &&Record| only.is_empty() || only.contains(&record.student);
+    let below = |record: &&Record| record.state != State::NotGraded && record.points < least;
+    records.iter().filter(asked).filter(below).map(|record| &*record.student).collect()
+}
+
+/// Of the folder's grades those that concern this student, who sees what is printed, and of the tests those that are shown; without one, all.
 fn for_eyes_of(student: Option<&str>, mut graded: Graded) -> Graded {
     if let Some(student) = student {
         graded.records.retain(|record| record.student == student);
+        graded.records.iter_mut().for_each(|record| record.tests.retain(grade::is_shown));
         graded.left_out.clear();
     }
     graded
@@ -212,7 +237,12 @@ fn check(assignment: &Path, grading: &Grading, mutants: usize, how: &How) -> Res
         checked.problems.iter().map(|it| format!("problem: {}\n", base::text::escape(it))).collect();
     let survivors = checked.survivors.iter();
     let survivors: String = survivors.map(|it| format!("survives: {}\n", base::text::escape(it))).collect();
-    say::out(&format!("\n{problems}{survivors}"));
+    let made = match checked.mutants {
+        0 => String::new(),
+        1 => "1 wrong version of the reference was graded\n".to_owned(),
+        many => format!("{many} wrong versions of the reference were graded\n"),
+    };
+    say::out(&format!("\n{problems}{made}{survivors}"));
     Ok(match (verdict(&checked.records), checked.problems.len()) {
         (Verdict::Pass, 0) => {
             say::out("the assignment is sound, as far as its solutions show\n");
@@ -270,15 +300,20 @@ fn line(record: &Record, kept: bool, is_theirs: bool) -> String {
     let why = why.map_or(String::new(), |why| format!("  {why}"));
     match record.state {
         State::NotGraded => format!("{student:<24} not graded ({how}){why}\n"),
-        _ => format!("{student:<24} {:>6} of {} ({how}){why}\n", record.points, record.of),
+        _ => {
+            let tampered = if record.is_tampered() { "  tampered" } else { "" };
+            format!("{student:<24} {:>6} of {} ({how}){tampered}{why}\n", record.points, record.of)
+        }
     }
 }
 
 fn summary(records: &[Record], kept: usize, out: &Path) -> String {
     let count = |state: State| records.iter().filter(|record| record.state == state).count();
     let unstable = records.iter().filter(|it| it.tests.iter().any(|test| test.other.is_some())).count();
+    let tampered = records.iter().filter(|it| it.is_tampered()).count();
     let mut parts = vec![format!("{} graded", count(State::Graded))];
     for (number, what) in [
+        (tampered, "tampered"),
         (count(State::Unusable), "unusable"),
         (count(State::NotGraded), "not graded"),
         (unstable, "unstable"),
@@ -312,6 +347,61 @@ mod tests {
         }
     }
 
+    fn record(student: &str, state: &str, points: u32) -> Record {
+        serde_json::from_value(serde_json::json!({
+            "key": "", "assignment": {"name": "", "identity": ""}, "student": student, "state": state,
+            "why": null, "notes": [], "params": {}, "build": {"errors": null, "warnings": [], "took_ms": 0},
+            "tests": [], "penalties": [], "points": points * 100, "of": 1000, "took_ms": 0
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn who_has_fewer_points_than_are_asked_for_is_told() {
+        let least = |line: &str| args(line).unwrap().at_least;
+        let five = least("vmm grade a.yaml s --student eve --at-least 5").unwrap();
+        assert!(five == Points::parse("5").unwrap() && least("vmm grade a.yaml s").is_none());
+        assert!(args("vmm grade a.yaml s --at-least many").is_none());
+        let records = [
+            record("bob", "graded", 5),
+            record("dan", "not-graded", 0),
+            record("eve", "graded", 4),
+            record("may", "unusable", 0),
+        ];
+        assert_eq!(below(&records, five, &[]), ["eve", "may"]);
+        assert_eq!(below(&records, five, &["may".to_owned()]), ["may"]);
+        assert!(below(&records, Points::default(), &[]).is_empty(), "nobody asked for any");
+    }
+
+    #[test]
+    fn who_forged_results_is_told_from_who_has_few_points() {
+        let run = |verdict: &str| {
+            serde_json::json!({
+                "verdict": verdict, "reason": "", "points": 0, "parts": [], "steps": [], "failures": [], "findings": [], "standing": [],
+                "log": [], "took_ms": 1
+            })
+        };
+        let tested = |verdict: &str, visibility: &str| {
+            let mut record = record("eve", "graded", 4);
+            let test = serde_json::json!({
+                "name": "io", "visibility": visibility, "hint": null, "points": 0, "of": 10, "run": run(verdict), "other": null,
+                "not_graded": null
+            });
+            record.tests.push(serde_json::from_value(test).unwrap());
+            record
+        };
+        let out = Path::new("grades");
+        let (forged, failed) = (tested("tampered", "visible"), tested("fail", "visible"));
+        assert!(line(&forged, false, false).contains(" 4 of 10 (0.0 s)  tampered"));
+        assert!(!line(&failed, false, false).contains("tampered"));
+        assert!(summary(&[forged, failed], 0, out).contains("2 students: 2 graded, 1 tampered; see"));
+        // The student hears nothing of tests that are hidden.
+        let hidden = tested("tampered", "hidden");
+        assert!(!line(&hidden, false, true).contains("tampered"));
+        let graded = Graded { records: vec![hidden], kept: 0, stopped: false, left_out: Vec::new() };
+        assert!(!summary(&for_eyes_of(Some("eve"), graded).records, 0, out).contains("tampered"));
+    }
+
     #[test]
     fn one_student_alone_takes_nobody_out_of_the_tables_and_sees_nobody_in_them() {
         let one = args("vmm grade a.yaml s --student eve").unwrap();
@@ -319,16 +409,8 @@ mod tests {
         assert_eq!(args("vmm grade a.yaml s --only eve").unwrap().grading().only, ["eve"]);
         assert!(args("vmm grade a.yaml s").unwrap().grading().only.is_empty());
         assert!(args("vmm grade a.yaml s --student eve --only bob").is_none());
-        let record = |student: &str| -> Record {
-            serde_json::from_value(serde_json::json!({
-                "key": "", "assignment": {"name": "", "identity": ""}, "student": student, "state": "not-graded",
-                "why": null, "notes": [], "params": {}, "build": {"errors": null, "warnings": [], "took_ms": 0},
-                "tests": [], "penalties": [], "points": 0, "of": 0, "took_ms": 0
-            }))
-            .unwrap()
-        };
         let graded = || Graded {
-            records: vec![record("bob"), record("eve")],
+            records: ["bob", "eve"].map(|student| record(student, "not-graded", 0)).into(),
             kept: 0,
             stopped: false,
             left_out: vec!["bob".to_owned()],

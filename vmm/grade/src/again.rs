@@ -2,6 +2,7 @@
 //! the first time, once it is known where: what hangs again at that place has hung.
 
 use crate::{assignment::Rule, points::Points, record::Run, run::Stopped, score};
+use base::module::kernels_name;
 use judge::StepVerdict;
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
@@ -86,7 +87,7 @@ pub fn place(run: &Run, module: &str) -> Option<String> {
     if !hung(run) {
         return None;
     }
-    let module = module.replace('-', "_");
+    let module = kernels_name(module);
     let functions = || run.standing.iter().filter_map(|line| FUNCTION.captures(line));
     let own =
         functions().find(|found| found.get(2).is_some_and(|it| !module.is_empty() && it.as_str() == module));

@@ -125,12 +125,13 @@ pub fn all(
             is_named || shard.is_none_or(|shard| is_in(shard, &entry.student))
         })
         .partition(|entry| asked(&entry.student));
+    let students: Vec<String> = wanted.iter().map(|entry| entry.student.clone()).collect();
+    let whole = grading.only.is_empty();
+    store.is_of_these(&students, whole).map_err(Abort::infra)?;
     let before: BTreeMap<String, Record> =
         store.found().records.into_iter().map(|record| (record.student.clone(), record)).collect();
     let (mut queue, mut kept) = (Vec::new(), 0);
-    let mut students = Vec::new();
     for entry in wanted {
-        students.push(entry.student.clone());
         let read = match catch_unwind(AssertUnwindSafe(|| common.read(entry.clone()))) {
             Ok(read) => read,
             Err(panic) => common.unread(entry, our_fault(&*panic)),
@@ -156,7 +157,6 @@ pub fn all(
     if !stopped {
         (stopped, _) = work(late, 1)?;
     }
-    let whole = grading.only.is_empty();
     let Found { records, damaged, .. } = store.found();
     // Who stands in the tables with an earlier submission, or not at all, since nobody asked for it now.
     let current = |entry: &Entry| {
@@ -169,8 +169,6 @@ pub fn all(
         .into_iter()
         // Who changed the assignment's name, or the folder, has two in one.
         .filter(|record| record.assignment.name == assignment.name)
-        // Who is gone from the submissions is gone from the tables.
-        .filter(|record| !whole || students.contains(&record.student))
         // Points of two versions are not points of the same.
         .partition(|record| record.assignment.identity == assignment.identity);
     let mut left_out = Vec::new();
@@ -355,6 +353,8 @@ pub fn merge(assignment: &Assignment, folders: &[PathBuf], grading: &Grading) ->
     let store = Store::open(&grading.out).map_err(Abort::infra)?;
     store.is_of(Whose::Students).map_err(Abort::input)?;
     let records: Vec<Record> = records.into_values().collect();
+    let students: Vec<String> = records.iter().map(|record| record.student.clone()).collect();
+    store.is_of_these(&students, true).map_err(Abort::infra)?;
     for record in &records {
         store.keep(record).map_err(Abort::infra)?;
     }

@@ -130,6 +130,34 @@ fn parts_that_are_missing_or_damaged_are_not_merged() {
 }
 
 #[test]
+fn who_is_gone_blocks_no_merge_and_stands_in_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let [older, mine] = [5, 10].map(|points| assignment(folder.path(), "pa2", points));
+    let [part, anna] = [(&older, "carol"), (&mine, "anna")].map(|(it, who)| graded(folder.path(), it, who));
+    Store::open(&part).unwrap().keep(&Store::read(&anna).records[0]).unwrap();
+    fs::write(part.join("records/dan.json"), "{").unwrap();
+    let into = || Grading { out: folder.path().join("out"), ..nowhere() };
+    let merged = |folders: &[&PathBuf]| {
+        let folders: Vec<PathBuf> = folders.iter().map(|it| (*it).clone()).collect();
+        merge(&mine, &folders, &into()).map(|all| all.into_iter().map(|it| it.student).collect::<Vec<_>>())
+    };
+    let hand_in = |out: &Path, students: &[&str], are_all: bool| {
+        let students: Vec<String> = students.iter().map(|it| (*it).to_owned()).collect();
+        Store::open(out).unwrap().is_of_these(&students, are_all).unwrap();
+    };
+    hand_in(&part, &["anna"], false);
+    assert!(merged(&[&part]).is_err(), "nobody is known to be gone");
+    hand_in(&part, &["anna"], true);
+    let bob = graded(folder.path(), &mine, "bob");
+    assert_eq!(merged(&[&part, &bob]).unwrap(), ["anna", "bob"]);
+    // A later merge is no less.
+    merged(&[&part]).unwrap();
+    assert_eq!(Store::read(&into().out).records.len(), 1);
+    hand_in(&part, &["carol"], false);
+    assert!(merged(&[&part]).unwrap_err().why.contains("that of carol"));
+}
+
+#[test]
 fn two_gradings_do_not_write_to_one_folder() {
     let folder = tempfile::tempdir().unwrap();
     let first = Store::open(folder.path()).unwrap();

@@ -55,11 +55,7 @@ const fn reader(name: &'static str, open: fn(Option<File>) -> Answers) -> Reader
 }
 
 /// Answers with what is made of a question alone.
-fn pure<Q: DeserializeOwned, A: Serialize>(make: fn(Q) -> Result<A, String>) -> Answers
-where
-    Q: 'static,
-    A: 'static,
-{
+fn pure<Q: DeserializeOwned + 'static, A: Serialize + 'static>(make: fn(Q) -> Result<A, String>) -> Answers {
     answers(move |question: Q, _| (make(question), Vec::new()))
 }
 

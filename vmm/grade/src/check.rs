@@ -27,6 +27,8 @@ pub struct Checked {
     /// What the tests do not see, a line each: wrong versions of the reference that get all points, tests that none of them
     /// fails.
     pub survivors: Vec<String>,
+    /// So many wrong versions of the reference were graded.
+    pub mutants: usize,
     /// What was graded for it.
     pub records: Vec<Record>,
     /// The user pressed Ctrl-C.
@@ -55,6 +57,7 @@ pub fn check(
 ) -> Result<Checked, Abort> {
     let stage = Cache::open()?.stage()?;
     let mut solutions = solutions(assignment, &stage).map_err(Abort::input)?;
+    let written = solutions.len();
     solutions.extend(wrong_versions(assignment, &stage, mutants).map_err(Abort::input)?);
     let entries = solutions.iter().map(|(entry, _)| entry.clone()).collect();
     let mut problems = by_looks(assignment);
@@ -68,8 +71,29 @@ pub fn check(
             None => problems.push(format!("{}: it was not graded", entry.student)),
         }
     }
-    let survivors = survivors(assignment, &graded.records, &solutions);
-    Ok(Checked { problems, survivors, records: graded.records, stopped: graded.stopped })
+    let made = &solutions[written..];
+    let graded_ones = graded_mutants(&graded.records, made);
+    if mutants > 0 && graded_ones.is_empty() && !graded.stopped {
+        problems.push(no_mutants(assignment, made, &grading.only));
+    }
+    let survivors = survivors(assignment, &graded_ones);
+    let mutants = graded_ones.len();
+    Ok(Checked { problems, survivors, mutants, records: graded.records, stopped: graded.stopped })
+}
+
+/// Why no wrong version of the reference was graded.
+fn no_mutants(assignment: &Assignment, made: &[(Entry, Wanted<'_>)], only: &[String]) -> String {
+    let is_asked = |(entry, _): &(Entry, Wanted<'_>)| only.is_empty() || only.contains(&entry.student);
+    let why = match &assignment.check.reference {
+        None => "there is no reference solution".to_owned(),
+        Some(_) if made.is_empty() => {
+            "only C can be changed, and the reference has no .c file, or nothing to change in its largest one"
+                .to_owned()
+        }
+        Some(_) if !made.iter().any(is_asked) => "--only names none, such as mutant-01".to_owned(),
+        Some(_) => "none of them builds, or could be graded".to_owned(),
+    };
+    format!("no wrong version of the reference was graded: {why}")
 }
 
 /// The reference with one small mistake each, in its largest file.
@@ -103,17 +127,22 @@ fn wrong_versions<'a>(
     Ok(list)
 }
 
-/// Which wrong versions get all points, and which tests none of them fails. Those that do not build say nothing.
-fn survivors(assignment: &Assignment, records: &[Record], solutions: &[(Entry, Wanted<'_>)]) -> Vec<String> {
+/// The wrong versions that were graded, and what is wrong with each. Those that do not build say nothing.
+fn graded_mutants<'a>(
+    records: &'a [Record],
+    solutions: &'a [(Entry, Wanted<'_>)],
+) -> Vec<(&'a Record, &'a str)> {
     let record =
         |entry: &Entry| records.iter().find(|it| it.student == entry.student && it.state == State::Graded);
-    let mutants: Vec<(&Record, &str)> = solutions
-        .iter()
-        .filter_map(|(entry, wanted)| match wanted {
-            Wanted::Mutant(about) => Some((record(entry)?, about.as_str())),
-            _ => None,
-        })
-        .collect();
+    let mutants = solutions.iter().filter_map(|(entry, wanted)| match wanted {
+        Wanted::Mutant(about) => Some((record(entry)?, about.as_str())),
+        _ => None,
+    });
+    mutants.collect()
+}
+
+/// Which of these wrong versions get all points, and which tests none of them fails.
+fn survivors(assignment: &Assignment, mutants: &[(&Record, &str)]) -> Vec<String> {
     if mutants.is_empty() {
         return Vec::new();
     }
@@ -170,12 +199,15 @@ pub fn bad(assignment: &Assignment, stage: &Stage) -> Result<Vec<PathBuf>, Strin
 
 fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry, Wanted<'a>)>, String> {
     let check = &assignment.check;
+    // Links on the way to these are the teacher's.
+    let own =
+        |path: &Path, name: &str| single(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), name);
     let mut list = Vec::new();
     if let Some(path) = &check.reference {
-        list.push((single(path, "reference"), Wanted::Reference));
+        list.push((own(path, "reference"), Wanted::Reference));
     }
     if let Some((path, most)) = &check.starter {
-        list.push((single(path, "starter"), Wanted::Starter(*most)));
+        list.push((own(path, "starter"), Wanted::Starter(*most)));
     }
     for bad in &check.bad {
         let name = bad.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -190,7 +222,7 @@ fn solutions<'a>(assignment: &'a Assignment, stage: &Stage) -> Result<Vec<(Entry
         if list.iter().any(|(entry, _): &(Entry, _)| entry.student == name) {
             return Err(format!("{}: a second solution named `{name}`", bad.path.display()));
         }
-        list.push((single(&path, &name), Wanted::Bad(bad)));
+        list.push((own(&path, &name), Wanted::Bad(bad)));
     }
     Ok(list)
 }

@@ -126,11 +126,23 @@ fn wrong_versions_that_get_all_points_are_named_and_so_are_tests_that_none_fails
     let solutions = [mutant("m1"), mutant("m2"), mutant("m3")];
     let mut broken = record("m3", "0");
     broken.state = State::Unusable;
-    let some = survivors(&assignment, &[record("m1", "10"), record("m2", "4"), broken.clone()], &solutions);
+    let survivors = |records: &[Record]| survivors(&assignment, &graded_mutants(records, &solutions));
+    let some = survivors(&[record("m1", "10"), record("m2", "4"), broken.clone()]);
     assert_eq!(some, ["m1 gets all points: line 7 of m1"]);
-    let all = survivors(&assignment, &[record("m1", "10"), broken.clone()], &solutions);
+    let all = survivors(&[record("m1", "10"), broken.clone()]);
     assert_eq!(all[1], "no wrong version fails `io`");
-    assert!(survivors(&assignment, &[broken], &solutions).is_empty());
+    assert!(survivors(&[broken]).is_empty());
+}
+
+#[test]
+fn why_no_wrong_version_was_graded_is_told() {
+    let (with, without) = (assignment(IO, "{reference: reference}"), assignment(IO, "{}"));
+    let made = [(single(Path::new(""), "mutant-01"), Wanted::Mutant(String::new()))];
+    let only = ["reference".to_owned()];
+    assert!(no_mutants(&without, &[], &[]).contains("there is no reference"));
+    assert!(no_mutants(&with, &[], &[]).contains("has no .c file"));
+    assert!(no_mutants(&with, &made, &only).contains("--only names none"));
+    assert!(no_mutants(&with, &made, &["mutant-01".to_owned()]).contains("none of them builds"));
 }
 
 #[test]

@@ -77,9 +77,12 @@ fn take(path: &Path, name: &str, budget: &mut Budget) -> Result<(), Wrong> {
         return folder::read(path, budget);
     }
     if kind.is_symlink() {
-        // Where it leads may be this machine's business.
-        budget.link(name, None);
-        return Ok(());
+        // Where it leads may be this machine's business, and a solution.
+        return Err(Wrong::ours(format!(
+            "{} is a link that leads nowhere, or that whoever handed in may have made, and so is not followed: name what it leads to, or \
+             put that there",
+            path.display()
+        )));
     }
     if !kind.is_file() {
         return Err(format!("{name} is neither a file nor a folder").into());

@@ -1,6 +1,12 @@
 use super::*;
 use flate2::{Compression, write::GzEncoder};
-use std::{fs, io::Write, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{lchown, symlink},
+    path::Path,
+    time::Duration,
+};
 use zip::write::SimpleFileOptions;
 
 fn limits() -> Limits {
@@ -144,8 +150,29 @@ fn links_are_left_out_wherever_they_lead() {
         let notes = ["b.c to /etc/passwd", "same.c to a.c", "up.c to ../x.c"];
         assert_eq!(files.notes, notes.map(|it| format!("the link {it} is left out")));
     }
-    let why = read_at(&folder.path().join("b.c")).unwrap_err();
-    assert_eq!(why, "there is no source in it; the link b.c is left out");
+}
+
+#[test]
+fn a_link_to_a_submission_is_nobodys_nought_and_leads_where_the_folders_owner_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let [inbox, store] = ["inbox", "store"].map(|name| folder.path().join(name));
+    fs::create_dir(&inbox).unwrap();
+    fs::create_dir_all(store.join("7")).unwrap();
+    fs::write(store.join("7/a.c"), "int a;").unwrap();
+    symlink("../store/7", inbox.join("anna")).unwrap();
+    symlink("../store/8", inbox.join("eve")).unwrap();
+    let entries = || list(&inbox, None, Path::new("out")).unwrap().entries;
+    let read = |entry: &Entry| super::read(entry, &limits());
+    assert_eq!(entries().iter().map(|it| &*it.student).collect::<Vec<_>>(), ["anna", "eve"]);
+    assert_eq!(read(&entries()[0]).unwrap().files.len(), 1);
+    let single = |name: &str| read(&single(&inbox.join(name), name)).unwrap_err();
+    for wrong in [read(&entries()[1]).unwrap_err(), single("anna")] {
+        assert!(!wrong.is_theirs && wrong.why.contains("name what it leads to"), "{wrong:?}");
+    }
+    // Only root gives links away.
+    if lchown(inbox.join("anna"), Some(12345), None).is_ok() {
+        assert!(!read(&entries()[0]).unwrap_err().is_theirs);
+    }
 }
 
 /// What can't be written as it is called is its author's to mend, and not this machine's trouble.

@@ -124,7 +124,9 @@ fn pages_say_what_was_expected_and_where_it_broke_and_hidden_tests_stay_hidden()
 
 #[test]
 fn nothing_that_a_student_says_becomes_markup_or_a_formula() {
-    let records = [record("=cmd|' /C calc'!A0", State::Graded), record(EVIL, State::Unusable)];
+    let why = Some("there is no source in it, only a;=cmd|' /C calc'!A0;b.txt".to_owned());
+    let listed = Record { why, ..record("s;=1+1", State::Unusable) };
+    let records = [record("=cmd|' /C calc'!A0", State::Graded), record(EVIL, State::Unusable), listed];
     let (folder, read) = written(&records);
     for entry in
         walkdir::WalkDir::new(folder.path()).into_iter().flatten().filter(|it| it.file_type().is_file())
@@ -139,7 +141,10 @@ fn nothing_that_a_student_says_becomes_markup_or_a_formula() {
         assert!(!md || !text.lines().any(raw), "{text}");
         assert!(!text.contains(['\u{1b}', '\u{202e}']), "{}", entry.path().display());
     }
-    assert!(read("grades.csv").lines().any(|line| line.starts_with("'=cmd")));
+    let table = read("grades.csv");
+    assert!(table.lines().any(|line| line.starts_with("'=cmd")));
+    // With another list separator each of these would begin a cell.
+    assert!(table.contains("s,=1+1") && !table.contains(';'), "{table}");
 }
 
 #[test]
@@ -177,7 +182,7 @@ fn the_table_has_an_empty_cell_and_no_zero_for_who_was_not_graded() {
     assert_eq!(lines[0], "student,state,points,of,deducted,io,secret,remarks");
     assert_eq!(lines[1], "s1,graded,3,15,1,4,0,");
     assert_eq!(lines[2], "s2,not graded,,15,,,0,why not");
-    assert!(lines[3].starts_with("s3,unusable,") && lines[3].ends_with(",why not; handed in late"));
+    assert!(lines[3].starts_with("s3,unusable,") && lines[3].ends_with(",\"why not, handed in late\""));
 }
 
 #[test]

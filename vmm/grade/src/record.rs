@@ -1,6 +1,7 @@
 //! What came of a submission, as plain data: it is kept, and every page and table is made from it.
 
 use crate::points::Points;
+use judge::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -48,6 +49,13 @@ pub struct Made {
     pub name: String,
     /// A hash of all that it is made of.
     pub identity: String,
+}
+
+impl Record {
+    /// Whether in one of its tests what the guest said is not what was seen.
+    pub fn is_tampered(&self) -> bool {
+        self.tests.iter().any(Test::is_tampered)
+    }
 }
 
 /// How far a submission came.
@@ -110,6 +118,11 @@ impl Test {
     pub fn is_whole(&self) -> bool {
         self.points == self.of && self.not_graded.is_none()
     }
+
+    /// Whether in one of its runs what the guest said is not what was seen.
+    pub fn is_tampered(&self) -> bool {
+        self.run.iter().chain(&self.other).any(Run::is_tampered)
+    }
 }
 
 /// A run of a test's scenario.
@@ -135,6 +148,13 @@ pub struct Run {
     pub log: Vec<String>,
     /// In milliseconds, with the machine's boot.
     pub took_ms: u64,
+}
+
+impl Run {
+    /// Whether what the guest said is not what was seen.
+    pub fn is_tampered(&self) -> bool {
+        self.verdict == Verdict::Tampered.name()
+    }
 }
 
 /// A part that has points of its own.

@@ -8,7 +8,7 @@ use crate::{
     score,
     syscall::PLACE,
 };
-use base::wanted::Wanted;
+use base::{module::kernels_name, wanted::Wanted};
 use harness::{Options, Session};
 use judge::{RunReport, StepVerdict, Verdict};
 use report::Reporters;
@@ -298,8 +298,7 @@ fn place(frames: &[splat::Frame], module: &str) -> Option<String> {
     frames.iter().find_map(|frame| {
         let (file, line) = (frame.file.as_deref()?, frame.line?);
         let file = match frame.module.as_deref() {
-            // The kernel writes `_` for what a file's name may have.
-            Some(name) => Some(file).filter(|_| name == module.replace('-', "_")),
+            Some(name) => Some(file).filter(|_| name == kernels_name(module)),
             None => file.split_once(PLACE).map(|(_, file)| file),
         };
         Some(format!("{}:{line}", file?))

@@ -7,8 +7,6 @@ use crate::{
     run::is_shown,
 };
 
-use judge::Verdict;
-
 /// The part that is the run as a whole.
 pub const WHOLE: &str = "the whole run";
 /// What a failure of the kernel's taint is called (`judge`).
@@ -19,7 +17,7 @@ pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
     let part = |name: &str, of: Points, held: bool| Part {
         name: name.to_owned(),
         // Nothing that such a guest said is worth a point.
-        points: if held && !is_tampered(run) { of } else { Points::NONE },
+        points: if held && !run.is_tampered() { of } else { Points::NONE },
         of,
     };
     match award {
@@ -43,11 +41,6 @@ pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
     }
 }
 
-/// Whether what the guest said is not what was seen.
-pub fn is_tampered(run: &Run) -> bool {
-    run.verdict == Verdict::Tampered.name()
-}
-
 /// Of two runs of one test, the one that counts and, if they came to different things, the other one.
 pub fn choose(first: Run, second: Run, rule: Rule) -> (Run, Option<Run>) {
     if first.verdict == second.verdict && first.parts == second.parts {
@@ -55,7 +48,7 @@ pub fn choose(first: Run, second: Run, rule: Rule) -> (Run, Option<Run>) {
     }
     // Who is caught once is caught, whatever the rule.
     let first_counts = match rule {
-        _ if is_tampered(&first) != is_tampered(&second) => is_tampered(&first),
+        _ if first.is_tampered() != second.is_tampered() => first.is_tampered(),
         Rule::Best => first.points >= second.points,
         Rule::Worst => first.points <= second.points,
     };

@@ -3,16 +3,14 @@
 use crate::assignment::{Assignment, Origin};
 use base::{
     diagnostic::{Diagnostic, Diagnostics},
+    module::is_same_module,
     text::plain,
 };
-use scenario::{
-    ModuleKind, Parameter, ParameterKind, Scenario, Settings,
-    model::{Action, is_same_module},
-};
+use scenario::{ModuleKind, Parameter, ParameterKind, Scenario, Settings, model::Action};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -27,11 +25,24 @@ impl StandIn {
     /// One whose makefile may make anything.
     ///
     /// # Errors
-    /// It can't be written.
-    pub fn new() -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("Makefile"), "obj-m := $(ANY).o\n")?;
-        Ok(Self(folder))
+    /// It can't be written, with what to do.
+    pub fn new() -> Result<Self, String> {
+        Self::within(&env::temp_dir())
+    }
+
+    fn within(parent: &Path) -> Result<Self, String> {
+        let make = || {
+            let folder = tempfile::tempdir_in(parent)?;
+            fs::write(folder.path().join("Makefile"), "obj-m := $(ANY).o\n")?;
+            Ok(Self(folder))
+        };
+        make().map_err(|error: io::Error| {
+            format!(
+                "can't make a folder in {}: {}; free some space there, or let TMPDIR name another folder",
+                parent.display(),
+                plain(&error)
+            )
+        })
     }
 
     /// Values with which a scenario can be read before a student's are known. `row` is what a table says.
@@ -85,8 +96,7 @@ pub fn load(
         Ok(scenario) => return Ok((scenario, Vec::new())),
         Err(errors) => errors.list().to_vec(),
     };
-    let cannot = |error| Diagnostics::file(scenario, format!("can't make a folder: {}", plain(&error)));
-    let stand_in = StandIn::new().map_err(cannot)?;
+    let stand_in = StandIn::new().map_err(|why| Diagnostics::file(scenario, why))?;
     let (real, other) = (folder.display().to_string(), stand_in.0.path().display().to_string());
     let value = |value: String| if value == real { other.clone() } else { value };
     let values = values.into_iter().map(|(name, it)| (name, value(it))).collect();
@@ -110,20 +120,23 @@ pub struct Asked {
 
 impl Asked {
     /// For this student.
-    pub fn of(assignment: &Assignment, student: &str) -> Self {
+    ///
+    /// # Errors
+    /// Why the scenarios can't be read, which is no student's fault.
+    pub fn of(assignment: &Assignment, student: &str) -> Result<Self, String> {
         let mut asked = Self::default();
-        let Ok(stand_in) = StandIn::new() else { return asked };
+        let stand_in = StandIn::new()?;
         let row = assignment.table.get(student);
         for test in &assignment.tests {
-            let declared = scenario::parameters(&test.scenario).unwrap_or_default();
+            let declared = scenario::parameters(&test.scenario).map_err(|errors| errors.to_string())?;
             let mut values = stand_in.values(&declared, &assignment.params, row);
             let own = declared.iter().filter(|it| test.params.iter().any(|(name, _)| *name == it.name));
             values.extend(stand_in.values(&own.cloned().collect::<Vec<_>>(), &test.params, None));
-            if let Ok(scenario) = scenario::load_with(&test.scenario, &values) {
-                asked.take(&scenario, &stand_in);
-            }
+            let scenario =
+                scenario::load_with(&test.scenario, &values).map_err(|errors| errors.to_string())?;
+            asked.take(&scenario, &stand_in);
         }
-        asked
+        Ok(asked)
     }
 
     /// Whether the steps name this module.

@@ -41,7 +41,7 @@ fn an_assignment_may_say_what_a_module_has_to_be_called() {
         (TABLE, MODULE, "eve", &["hers"], false),
     ] {
         let (_folder, assignment) = assignment(more, &[&scenario("$folder", steps)]);
-        let asked = Asked::of(&assignment, student);
+        let asked = Asked::of(&assignment, student).unwrap();
         assert_eq!(
             (asked.modules.iter().map(String::as_str).collect::<Vec<_>>(), asked.any),
             (names.to_vec(), any),
@@ -57,7 +57,7 @@ fn folders_in_front_are_the_teachers() {
     let without = scenario("$folder", "- insmod: $module\n");
     let behind = scenario("$folder, api", steps);
     let (folder, assignment) = assignment(FOLDER, &[&with, &without, &with, &behind]);
-    let asked = Asked::of(&assignment, "anna");
+    let asked = Asked::of(&assignment, "anna").unwrap();
     assert_eq!(asked.modules.iter().collect::<Vec<_>>(), ["chardev"]);
     assert_eq!(asked.before, [vec![], vec![folder.path().join("api")]].into());
 }
@@ -100,4 +100,14 @@ fn what_only_a_students_folder_is_to_blame_for_is_told_apart() {
     fs::remove_dir_all(folder.path().join("api")).unwrap();
     let values = [("folder".to_owned(), folder.path().join("good").display().to_string())].into();
     assert!(load(&assignment.tests[0].scenario, &values, &folder.path().join("good")).is_err());
+}
+
+#[test]
+fn scenarios_that_cannot_be_read_just_now_ask_for_something_all_the_same() {
+    let (folder, assignment) = assignment(FOLDER, &[&scenario("api, $folder", "- insmod: api\n")]);
+    fs::rename(folder.path().join("api"), folder.path().join("away")).unwrap();
+    let why = Asked::of(&assignment, "anna").unwrap_err();
+    assert!(why.contains("0.yaml") && why.contains("api"), "{why}");
+    let why = StandIn::within(&folder.path().join("full")).err().unwrap();
+    assert!(why.contains("/full: ") && why.contains("TMPDIR"), "{why}");
 }

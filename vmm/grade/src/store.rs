@@ -4,6 +4,7 @@ use crate::record::Record;
 use base::text::plain;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
@@ -13,6 +14,8 @@ const FOLDER: &str = "records";
 
 /// Beside the records: which part of the submissions they are, as `--shard` has it.
 const SHARD: &str = "shard";
+/// Beside the records: who hands in there, as the last start without --only saw it.
+const STUDENTS: &str = "students";
 /// Beside the records: whose they are.
 const WHOSE: &str = "whose";
 /// Is locked by who writes.
@@ -42,7 +45,7 @@ pub struct Store {
     _lock: File,
 }
 
-/// What a folder of records holds.
+/// What a folder of records holds of those who hand in there.
 #[derive(Default)]
 pub struct Found {
     /// Sorted by student.
@@ -96,6 +99,21 @@ impl Store {
         write(&self.folder.join(SHARD), text.as_bytes())
     }
 
+    /// Keeps who hands in here: all, or of a start with --only some more. Whoever else has a record here is gone, and it is found no more.
+    ///
+    /// # Errors
+    /// It can't be written, with what to do.
+    pub fn is_of_these(&self, students: &[String], are_all: bool) -> Result<(), String> {
+        let mut all: BTreeSet<String> = students.iter().cloned().collect();
+        match students_of(&self.folder) {
+            Some(before) if !are_all => all.extend(before),
+            // Everybody who has a record, so far.
+            None if !are_all => return Ok(()),
+            _ => {}
+        }
+        write(&self.folder.join(STUDENTS), &serde_json::to_vec(&all).unwrap_or_default())
+    }
+
     /// Keeps whose records these are. Those whose they are not known to be are a class's, which must not get lost.
     ///
     /// # Errors
@@ -120,7 +138,7 @@ impl Store {
     /// # Errors
     /// It can't be written, with what to do.
     pub fn keep(&self, record: &Record) -> Result<(), String> {
-        let path = self.folder.join(format!("{}.json", file_name(&record.student)));
+        let path = self.folder.join(record_name(&record.student));
         let text = serde_json::to_vec_pretty(record).unwrap_or_default();
         write(&path, &text)
     }
@@ -135,6 +153,11 @@ fn read(folder: &Path) -> Found {
             None => found.damaged.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
         }
     }
+    if let Some(students) = students_of(folder) {
+        let files: BTreeSet<String> = students.iter().map(|student| record_name(student)).collect();
+        found.records.retain(|record| students.contains(&record.student));
+        found.damaged.retain(|file| files.contains(file));
+    }
     found.records.sort_by(|a, b| a.student.cmp(&b.student));
     found.damaged.sort();
     let whose = fs::read_to_string(folder.join(WHOSE)).unwrap_or_default();
@@ -143,6 +166,15 @@ fn read(folder: &Path) -> Found {
     found.shard =
         shard.trim().split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
     found
+}
+
+/// Who hands in there, if that is known.
+fn students_of(folder: &Path) -> Option<BTreeSet<String>> {
+    serde_json::from_slice(&fs::read(folder.join(STUDENTS)).ok()?).ok()
+}
+
+fn record_name(student: &str) -> String {
+    format!("{}.json", file_name(student))
 }
 
 /// Writes a file that is whole at every moment.

@@ -166,10 +166,7 @@ impl Common<'_> {
     fn fill(&self, read: &Read, runner: &mut Runner, record: &mut Record) -> Result<Outcome, Stopped> {
         let files = match &read.files {
             Ok(files) => files,
-            Err(Wrong { why, is_theirs }) => {
-                let state = if *is_theirs { State::Unusable } else { State::NotGraded };
-                return Ok(Err((state, why.clone())));
-            }
+            Err(wrong) => return Ok(Err(held(wrong.clone()))),
         };
         let table = self.assignment.table.get(&read.entry.student);
         let stage = match self.cache.stage() {
@@ -184,17 +181,15 @@ impl Common<'_> {
         };
         let Subjects { prepared, folder, kernel, .. } = &subjects;
         let student = &read.entry.student;
-        let values = match params::of(self.assignment, student, prepared, folder, &mut record.notes) {
+        let values = params::of(self.assignment, student, prepared, folder, &mut record.notes)
+            .and_then(|values| self.fit(student, &values, &subjects).map(|()| values));
+        let values = match values {
             Ok(values) => values,
-            Err(why) => {
+            Err(wrong) => {
                 self.give_back(kernel);
-                return Ok(Err((State::Unusable, why)));
+                return Ok(Err(held(wrong)));
             }
         };
-        if let Some(why) = self.misfit(student, &values, &subjects) {
-            self.give_back(kernel);
-            return Ok(Err((State::Unusable, why)));
-        }
         let tested = self.tests(&values, &subjects, runner, record);
         self.give_back(kernel);
         tested?;
@@ -208,23 +203,30 @@ impl Common<'_> {
         Ok(Ok(()))
     }
 
-    /// Why the tests can't be run with what was handed in: it has no module of the name that they load, or stands in their way.
-    fn misfit(&self, student: &str, values: &Values, subjects: &Subjects) -> Option<String> {
+    /// Whether the tests can be run with what was handed in.
+    ///
+    /// # Errors
+    /// It has no module of the name that they load, or stands in their way.
+    fn fit(&self, student: &str, values: &Values, subjects: &Subjects) -> Result<(), Wrong> {
         if self.assignment.kind != Kind::Module {
-            return None;
+            return Ok(());
         }
-        self.assignment.tests.iter().zip(&values.tests).find_map(|(test, values)| {
-            let (scenario, wrong) = stand_in::load(&test.scenario, values, &subjects.folder).ok()?;
+        for (test, values) in self.assignment.tests.iter().zip(&values.tests) {
+            let (scenario, wrong) = stand_in::load(&test.scenario, values, &subjects.folder)
+                .map_err(|errors| Wrong::ours(run::at_home(&errors.to_string(), subjects.stage.path())))?;
             let is_loaded = scenario.modules.iter().any(|module| module.path == subjects.folder);
             // What can't be built here is told of the run.
             let missing = || harness::module::missing(&scenario, &subjects.kernel).ok().flatten();
             if let Some(missing) = is_loaded.then(missing).flatten() {
                 let module = &subjects.prepared.module;
-                let asked = Asked::of(self.assignment, student);
-                return Some(called_otherwise(module, &missing, asked.has(module)));
+                let asked = Asked::of(self.assignment, student).map_err(Wrong::ours)?;
+                return Err(called_otherwise(module, &missing, asked.has(module)).into());
             }
-            (!wrong.is_empty()).then(|| in_the_way(&wrong, subjects.stage.path()))
-        })
+            if !wrong.is_empty() {
+                return Err(in_the_way(&wrong, subjects.stage.path()).into());
+            }
+        }
+        Ok(())
     }
 
     fn tests(
@@ -258,6 +260,11 @@ impl Common<'_> {
         }
         Ok(())
     }
+}
+
+/// What it is for a student that something is wrong, and why.
+fn held(Wrong { why, is_theirs }: Wrong) -> (State, String) {
+    (if is_theirs { State::Unusable } else { State::NotGraded }, why)
 }
 
 /// What to do where nothing is called as the tests have it; `is_asked`, if they name the student's module, too.

@@ -109,6 +109,19 @@ pub fn ready(wanted: &Wanted, near: &Path) -> Result<(), Abort> {
     }
 }
 
+/// By what one kernel of the cache runs more at its boot than another, in words: both by their hashes.
+///
+/// # Errors
+/// One of them is not there, or damaged.
+pub fn more_at_boot(than: &str, of: &str, near: &Path) -> Result<Option<&'static str>, Abort> {
+    let cache = Cache::open()?;
+    let symbols = |hash: &str| {
+        let wanted = Wanted { kernel: Some(hash.to_owned()), ..Wanted::default() };
+        Ok::<_, Abort>(session::kernel_wanted(&wanted, near, &cache)?.symbols()?)
+    };
+    Ok(kernel::at_boot::more(&symbols(than)?, &symbols(of)?))
+}
+
 /// Takes a kernel out of the cache: nobody will ask for it again, and hundreds of them fill a disk.
 ///
 /// # Errors

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod apart;
+pub mod at_boot;
 mod base_config;
 mod build;
 pub mod check;

@@ -7,6 +7,7 @@
 mod dwarf;
 mod elf;
 
+use base::module::kernels_name;
 use dwarf::Line;
 pub use dwarf::{KERNEL, MODULE};
 use jail::{
@@ -109,8 +110,7 @@ impl Lines {
         modules: impl IntoIterator<Item = (String, PathBuf)>,
         roots: &[PathBuf],
     ) -> Self {
-        // The kernel's own name for a module has no `-`.
-        let module = |(name, path): (String, PathBuf)| (name.replace('-', "_"), File::new(path, &MODULE));
+        let module = |(name, path): (String, PathBuf)| (kernels_name(&name), File::new(path, &MODULE));
         Self {
             kernel: vmlinux.map(|path| File::new(path, &KERNEL)),
             modules: modules.into_iter().map(module).collect(),

@@ -28,8 +28,10 @@ pub struct Symbols {
     /// All of them in a row: a kernel has tens of thousands, and every run reads them.
     names: String,
     all: Vec<Symbol>,
-    /// Indices of `all`. The first of several symbols of one name counts.
+    /// Indices of `all`. Of several symbols of one name the one counts that all of the kernel knows, or the first of its files' own.
     by_name: HashTable<u32>,
+    /// Those of one name that files of the kernel have for themselves, but the first.
+    again: Vec<u32>,
     hasher: DefaultHashBuilder,
     /// Indices of `all`: code only, sorted by address.
     text: Vec<u32>,
@@ -40,6 +42,8 @@ struct Symbol {
     address: u64,
     /// Where its name is.
     name: Range<u32>,
+    /// All of the kernel knows it by that name, of which there is one then; others are one file's own.
+    global: bool,
 }
 
 impl Symbols {
@@ -59,13 +63,13 @@ impl Symbols {
                 break;
             }
             if let Some((address, kind, name)) = plain(line) {
-                symbols.add(name, address, matches!(kind, b't' | b'T' | b'w' | b'W'));
+                symbols.add(name, address, kind);
                 continue;
             }
             let mut fields = line.split_ascii_whitespace();
             match (fields.next().map(|it| u64::from_str_radix(it, 16)), fields.next(), fields.next()) {
                 (Some(Ok(address)), Some(kind), Some(name)) => {
-                    symbols.add(name, address, matches!(kind, "t" | "T" | "w" | "W"));
+                    symbols.add(name, address, kind.as_bytes()[0]);
                 }
                 _ => return Err(SymbolsError::Line { line: index + 1, text: line.to_owned() }),
             }
@@ -83,25 +87,29 @@ impl Symbols {
             let kind = symbol.kind();
             let wanted = symbol.is_definition() && !matches!(kind, SymbolKind::File | SymbolKind::Section);
             if let Some(name) = symbol.name().ok().filter(|name| wanted && !name.is_empty()) {
-                symbols.add(name, symbol.address(), kind == SymbolKind::Text);
+                let kind = if kind == SymbolKind::Text { b't' } else { b'd' };
+                let kind = if symbol.is_global() { kind.to_ascii_uppercase() } else { kind };
+                symbols.add(name, symbol.address(), kind);
             }
         }
         Ok(symbols.sorted())
     }
 
-    /// As the text of a `System.map`, sorted by address; data is `D`.
+    /// As the text of a `System.map`, sorted by address; what is no code is data.
     pub fn to_map(&self) -> String {
-        let code: std::collections::HashSet<(u64, &str)> = self.code().collect();
-        let all = self.by_name.iter().map(|index| self.symbol(*index));
-        let all: std::collections::BTreeSet<_> = all.chain(code.iter().copied()).collect();
-        let line = |(address, name): &(u64, &str)| {
-            let kind = if code.contains(&(*address, *name)) { 'T' } else { 'D' };
-            format!("{address:016x} {kind} {name}\n")
+        let code: std::collections::HashSet<u32> = self.text.iter().copied().collect();
+        let line = |index: u32| {
+            let Symbol { address, global, .. } = &self.all[index as usize];
+            let kind = if code.contains(&index) { 't' } else { 'd' };
+            let kind = if *global { kind.to_ascii_uppercase() } else { kind };
+            (*address, format!("{address:016x} {kind} {}\n", self.symbol(index).1))
         };
-        all.iter().map(line).collect()
+        let all: std::collections::BTreeSet<_> = (0..self.all.len() as u32).map(line).collect();
+        all.into_iter().map(|(_, line)| line).collect()
     }
 
-    fn add(&mut self, name: &str, address: u64, code: bool) {
+    /// `kind` is the letter of nm(1).
+    fn add(&mut self, name: &str, address: u64, kind: u8) {
         let start = self.names.len();
         // A table of 4 GiB of names is none of a kernel.
         let (Ok(start), Ok(end), Ok(index)) =
@@ -110,14 +118,18 @@ impl Symbols {
             return;
         };
         self.names.push_str(name);
-        self.all.push(Symbol { address, name: start..end });
-        let Self { names, all, by_name, hasher, text } = self;
+        let global = kind.is_ascii_uppercase();
+        self.all.push(Symbol { address, name: start..end, global });
+        let Self { names, all, by_name, again, hasher, text } = self;
         let hash = |index: &u32| hasher.hash_one(name_of(names, &all[*index as usize]));
         let known = |it: &u32| name_of(names, &all[*it as usize]) == name;
-        if by_name.find(hash(&index), known).is_none() {
-            by_name.insert_unique(hash(&index), index, hash);
+        match by_name.find_mut(hash(&index), known) {
+            None => _ = by_name.insert_unique(hash(&index), index, hash),
+            Some(first) if global && !all[*first as usize].global => *first = index,
+            Some(_) if global => {}
+            Some(_) => again.push(index),
         }
-        if code {
+        if matches!(kind, b't' | b'T' | b'w' | b'W') {
             text.push(index);
         }
     }
@@ -208,14 +220,41 @@ impl Symbols {
         found.collect()
     }
 
-    /// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`.
-    fn landmark(&self, name: &str) -> Option<u64> {
-        let clone = |it: &(u64, &str)| {
-            // What is `.cold` is a part of it, elsewhere.
-            it.1.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest.ends_with(".cold"))
-        };
-        self.address(name).or_else(|| Some(self.code().find(clone)?.0))
+    /// The first of these names that more than one symbol may be meant by, with where they are: none of them all of the kernel knows. Any file of
+    /// a kernel may have a variable of its own that is called like another's.
+    pub fn doubtful<'n>(&self, names: &[&'n str]) -> Option<(&'n str, Vec<u64>)> {
+        names.iter().find_map(|name| {
+            let first = self.by_name.find(self.hasher.hash_one(name), |index| self.symbol(*index).1 == *name);
+            if first.is_some_and(|index| self.all[*index as usize].global) {
+                return None;
+            }
+            let others = self.again.iter().map(|index| self.symbol(*index)).filter(|(_, it)| it == name);
+            // A variable has no clones.
+            let is_function = first.is_none_or(|index| self.text_has(*index));
+            let clones = self.code().filter(|it| is_function && is_clone(name, it.1));
+            let mut at: Vec<u64> = others.chain(clones).map(|(address, _)| address).collect();
+            at.extend(first.map(|index| self.symbol(*index).0));
+            at.sort_unstable();
+            at.dedup();
+            (at.len() > 1).then_some((*name, at))
+        })
     }
+
+    /// Whether it is code.
+    fn text_has(&self, index: u32) -> bool {
+        let (address, _) = self.symbol(index);
+        let from = self.before(|it| it < address);
+        self.text[from..].iter().take_while(|it| self.symbol(**it).0 == address).any(|it| *it == index)
+    }
+
+    fn landmark(&self, name: &str) -> Option<u64> {
+        self.address(name).or_else(|| Some(self.code().find(|it| is_clone(name, it.1))?.0))
+    }
+}
+
+/// A function that the compiler changed for its callers has a suffix: `.isra.0`, `.constprop.0`. What is `.cold` is a part of it, elsewhere.
+fn is_clone(name: &str, it: &str) -> bool {
+    it.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && !rest.ends_with(".cold"))
 }
 
 /// `ffffffff81000000 T _text`, as every line but those of rubbish is.
@@ -296,6 +335,30 @@ mod tests {
             symbols.landmarks(&["one", "bot"]),
             BTreeMap::from([("one".to_owned(), 0xffff_ffff_8100_0010)])
         );
+    }
+
+    #[test]
+    fn of_two_symbols_of_one_name_the_kernels_own_counts_and_of_two_files_own_none() {
+        let map = "0000000000001000 d _text\nffffffff81000000 T _text\nffffffff81000100 t wait\n\
+                   ffffffff81000200 t wait.isra.0\nffffffff81000300 t one.isra.0\nffffffff81000310 t one.isra.0.cold\n\
+                   ffffffff82000000 d prb\nffffffff82000100 b tainted\nffffffff82000200 d tainted\n\
+                   ffffffff82000300 d alias\nffffffff82000300 d alias\n";
+        let symbols = Symbols::from_map(map).unwrap();
+        assert_eq!(symbols.address("_text"), Some(0xffff_ffff_8100_0000));
+        assert_eq!(symbols.doubtful(&["_text", "prb", "alias", "one", "nothing"]), None);
+        let at = |offset: u64| 0xffff_ffff_8000_0000 + offset;
+        assert_eq!(
+            symbols.doubtful(&["prb", "tainted"]),
+            Some(("tainted", vec![at(0x200_0100), at(0x200_0200)]))
+        );
+        assert_eq!(symbols.doubtful(&["wait"]), Some(("wait", vec![at(0x100_0100), at(0x100_0200)])));
+        // What is kept of a kernel that has no such file says the same.
+        let again = Symbols::from_map(&symbols.to_map()).unwrap();
+        assert_eq!(
+            (again.address("_text"), again.doubtful(&["prb", "_text"])),
+            (symbols.address("_text"), None)
+        );
+        assert_eq!(again.doubtful(&["tainted"]), symbols.doubtful(&["tainted"]));
     }
 
     #[test]

@@ -109,16 +109,6 @@ pub fn module_path(name: &str) -> String {
     format!("/lib/modules/{name}.ko")
 }
 
-/// A module's name as the kernel has it: with `_` where a file's name has `-` (scripts/Makefile.lib, `name-fix`; kernel/module/main.c).
-pub fn kernels_name(module: &str) -> String {
-    module.replace('-', "_")
-}
-
-/// Whether two names are one module's.
-pub fn is_same_module(one: &str, other: &str) -> bool {
-    kernels_name(one) == kernels_name(other)
-}
-
 /// A module folder or a built module. It exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleSource {

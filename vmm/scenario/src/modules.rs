@@ -1,10 +1,10 @@
 //! Modules and files that a scenario names: they must be there before anything is built.
 
-use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource, is_same_module};
+use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::{Diagnostic, nearest};
-use base::{kbuild, text::plain, unpack};
+use base::{kbuild, module::is_same_module, text::plain, unpack};
 use jail::{
     Limits,
     intake::{self, Tally},

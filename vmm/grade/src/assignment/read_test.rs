@@ -157,3 +157,16 @@ fn who_changes_a_test_or_a_scenario_has_all_graded_again_but_not_who_changes_a_c
         "what follows a check counts"
     );
 }
+
+#[test]
+fn a_folder_without_a_value_is_no_folder_that_can_t_be_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario =
+        "params: {folder: , n: {type: int, default: 1}}\nmodules: [$folder]\nsteps: [{insmod: drv}]\n";
+    fs::write(folder.path().join("t.yaml"), scenario).unwrap();
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, "kind: module\ntests: [{scenario: t.yaml, points: 1}]\n").unwrap();
+    let errors = Assignment::load(&path).unwrap_err();
+    let messages: Vec<&str> = errors.list().iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(messages, ["its parameter `folder` has no value"]);
+}

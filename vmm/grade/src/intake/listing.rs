@@ -7,6 +7,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -103,6 +104,14 @@ pub fn single(path: &Path, student: &str) -> Entry {
     Entry { student: student.to_owned(), parts, notes: Vec::new(), overdue: false, conflict: None }
 }
 
+/// Where a path leads: a link of whoever owns the folder that it is in says where submissions lie. Anybody else's may be a student's.
+fn followed(path: &Path) -> PathBuf {
+    let owner = |of: std::io::Result<fs::Metadata>| of.ok().map(|of| of.uid());
+    let is_owners = owner(fs::symlink_metadata(path)) == path.parent().and_then(|it| owner(fs::metadata(it)));
+    let to = if is_owners { fs::canonicalize(path).ok() } else { None };
+    to.unwrap_or_else(|| path.to_owned())
+}
+
 fn read_name(name: &str, path: PathBuf, attempts: Option<&Regex>) -> (String, Found) {
     let captures = attempts.and_then(|regex| regex.captures(name));
     let Some(captures) = captures else {
@@ -194,7 +203,7 @@ fn entry(student: String, found: Vec<Found>, rule: bool) -> Entry {
     if overdue {
         notes.push(LATE.to_owned());
     }
-    let parts = newest.into_iter().map(|it| (it.path.clone(), it.name.clone())).collect();
+    let parts = newest.into_iter().map(|it| (followed(&it.path), it.name.clone())).collect();
     Entry { student, parts, notes, overdue, conflict }
 }
 

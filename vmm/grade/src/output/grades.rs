@@ -4,7 +4,6 @@ use crate::{
     assignment::Assignment,
     intake::LATE,
     record::{Record, State, Test},
-    score::is_tampered,
 };
 
 /// The table.
@@ -33,20 +32,20 @@ pub fn render(assignment: &Assignment, records: &[Record]) -> Result<String, Str
         let named = |what: &'static str, is: fn(&Test) -> bool| {
             record.tests.iter().filter(move |test| is(test)).map(move |test| format!("{what}: {}", test.name))
         };
-        let tampered = named("tampered", |test| test.run.iter().chain(&test.other).any(is_tampered));
+        let tampered = named("tampered", Test::is_tampered);
         let unstable = named("unstable", |test| test.other.is_some());
         let late = record.overdue.then(|| LATE.to_owned());
         let remarks: Vec<String> =
             tampered.chain(record.why.iter().cloned()).chain(unstable).chain(late).collect();
-        cells.push(harmless(&remarks.join("; ").replace('\n', " ")));
+        cells.push(harmless(&remarks.join(", ").replace('\n', " ")));
         table.write_record(&cells).map_err(wrong)?;
     }
     let bytes = table.into_inner().map_err(|error| format!("can't make grades.csv: {error}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A spreadsheet takes a cell that begins like this for a formula.
+/// A spreadsheet takes a cell that begins like this for a formula, and where it writes `,` in numbers, cells end with `;`.
 fn harmless(cell: &str) -> String {
-    let cell = base::text::escape(cell);
+    let cell = base::text::escape(cell).replace(';', ",");
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }

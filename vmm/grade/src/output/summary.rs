@@ -5,7 +5,6 @@ use crate::{
     assignment::Assignment,
     points::Points,
     record::{Record, State, Test},
-    score::is_tampered,
     store::file_name,
 };
 use maud::{Markup, html};
@@ -56,7 +55,7 @@ fn first(records: &[Record]) -> Markup {
             .tests
             .iter()
             .filter_map(|test| Some((test.name.clone(), test.run.as_ref()?)))
-            .find(|(_, run)| is_tampered(run))
+            .find(|(_, run)| run.is_tampered())
             .map(|(name, run)| format!("{name}: {}", run.reason))
     };
     html! {

@@ -1,5 +1,6 @@
 //! What C source says of itself, as far as a few expressions can tell. Comments are no source.
 
+use base::module::kernels_name;
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -161,8 +162,8 @@ fn words(text: &str, expression: &str, module: &str, left: &mut usize) -> Option
         rest = rest[word.end()..].trim_start();
         match word.as_str() {
             word if word.starts_with('"') => said += word.trim_matches('"'),
-            // Both are the module's own name (include/linux/module.h, scripts/Makefile.lib, `name-fix`).
-            "KBUILD_MODNAME" | "THIS_MODULE->name" => said += &module.replace('-', "_"),
+            // Both are the module's own name (include/linux/module.h).
+            "KBUILD_MODNAME" | "THIS_MODULE->name" => said += &kernels_name(module),
             word => {
                 *left = left.checked_sub(1)?;
                 said += &words(text, &meaning(text, word)?, module, left)?;

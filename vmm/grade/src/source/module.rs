@@ -6,7 +6,7 @@ use super::{
     rust, tidy,
 };
 use crate::{assignment::Rules, intake::Files, stand_in::Asked};
-use scenario::model::is_same_module;
+use base::module::is_same_module;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,11 @@ pub fn prepare(
     let others: Vec<&str> =
         mains.iter().map(|(path, _)| &**path).filter(|path| !begins(path) && !told.contains(*path)).collect();
     if wanted.is_none() && !others.is_empty() {
-        let why = if told.contains(&main) { "the makefile builds" } else { "they are the same as" };
+        let why = match told.contains(&main) {
+            true => "the makefile builds",
+            false if are_same(&mains, others.iter().chain([&&*main]).copied()) => "they are the same as",
+            false => "the tests load",
+        };
         notes.push(format!("left out: {}; {why} {main}", others.join(", ")));
     }
     let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
@@ -144,47 +148,55 @@ fn choose<'a>(
     let roots = all.iter().map(|it| &*it.root).filter(|root| !with_asked(root, None).is_empty());
     let root = roots.min_by_key(|root| (Reverse(with_asked(root, None).len()), root.len()));
     if let Some(root) = root {
-        // They may also load one by whatever name it has.
-        let free: Vec<&Choice> =
-            all.iter().filter(|it| it.root == root && !asked.has(&it.module)).copied().collect();
-        let one = match free[..] {
-            [one] if asked.any && !by_makefile.is_empty() => Some(one),
-            _ => None,
-        };
+        // They may also load one by whatever name it has, which no copy of one that they name is.
+        let named = with_asked(root, None);
+        let is_copy = |it: &Choice| named.iter().any(|other| are_same(mains, [&*it.main, &*other.main]));
+        let free: Vec<&Choice> = all.iter().filter(|it| it.root == root && !is_copy(it)).copied().collect();
+        let one = if asked.any && !free.is_empty() { Some(only(&free, mains, told)?) } else { None };
         return Ok(with_asked(root, one));
     }
-    match (choices, &by_makefile[..]) {
-        ([one], _) => Ok(vec![one]),
-        (_, [one]) => Ok(vec![one]),
-        (_, []) => {
-            let text =
-                |choice: &Choice| mains.iter().find(|(path, _)| *path == choice.main).map(|(_, text)| text);
-            let same = choices.iter().all(|choice| text(choice) == text(&choices[0]));
-            // A copy of itself beside it, of which the outer one with the shortest name is the first.
-            let first = choices.iter().min_by_key(|it| (it.main.matches('/').count(), it.main.len()));
-            let paths: Vec<&str> = choices.iter().map(|choice| &*choice.main).collect();
-            first.filter(|_| same).map(|first| vec![first]).ok_or_else(|| {
-                format!(
-                    "there are several modules in it: {}; no makefile says which is meant (like `obj-m := {}.o`): hand in one, or such a makefile (or the \
-                     assignment's table says which)",
-                    paths.join(", "),
-                    choices[0].module
-                )
-            })
-        }
-        (_, several) => {
-            let several: Vec<Choice> = several.iter().map(|it| (*it).clone()).collect();
-            Err(format!(
-                "there are several modules in it, and makefiles build all of them: {}; hand in one (or the assignment's tests or its table say which)",
-                listed(&several)
-            ))
-        }
-    }
+    Ok(vec![only(&all, mains, told)?])
 }
 
-fn listed(choices: &[Choice]) -> String {
+/// The one that is meant of those that may be, of which makefiles name all or none.
+fn only<'a>(
+    choices: &[&'a Choice],
+    mains: &[(String, String)],
+    told: &BTreeSet<String>,
+) -> Result<&'a Choice, String> {
+    if let [one] = choices {
+        return Ok(one);
+    }
+    if choices.iter().any(|choice| told.contains(&choice.main)) {
+        return Err(format!(
+            "there are several modules in it, and makefiles build all of them: {}; hand in one (or the assignment's tests or its table say which)",
+            listed(choices.iter().copied())
+        ));
+    }
+    // A copy of itself beside it, of which the outer one with the shortest name is the first.
+    let first = choices.iter().min_by_key(|it| (it.main.matches('/').count(), it.main.len()));
+    let paths: Vec<&str> = choices.iter().map(|choice| &*choice.main).collect();
+    first.filter(|_| are_same(mains, paths.iter().copied())).copied().ok_or_else(|| {
+        format!(
+            "there are several modules in it: {}; no makefile says which is meant (like `obj-m := {}.o`): hand in one, or such a makefile (or the \
+             assignment's table says which)",
+            paths.join(", "),
+            choices.first().map_or("", |choice| &choice.module)
+        )
+    })
+}
+
+/// Whether these main files have one text.
+fn are_same<'a>(mains: &[(String, String)], paths: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut paths = paths.into_iter();
+    let text = |path: &str| mains.iter().find(|(other, _)| other == path).map(|(_, text)| text);
+    let first = paths.next().and_then(text);
+    paths.all(|path| text(path) == first)
+}
+
+fn listed<'a>(choices: impl IntoIterator<Item = &'a Choice>) -> String {
     let names: Vec<String> = choices
-        .iter()
+        .into_iter()
         .map(
             |Choice { root, module, .. }| {
                 if root.is_empty() { module.clone() } else { format!("{root}/{module}") }

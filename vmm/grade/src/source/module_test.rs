@@ -314,7 +314,19 @@ fn several_modules_are_taken_where_the_tests_name_them() {
     // By the name that it has in the makefile; and one more by whatever name it has.
     let by_part = made(&[base, user, ("more.c", ""), parts], &asked(&["base"], true)).unwrap();
     assert_eq!(by_part.module, "drv");
-    assert_eq!(made(&[base, old], &asked(&["base"], true)).unwrap().module, "base");
+    // Also where no makefile says so, or only the assignment's: it is the one that is left.
+    let one_more = made(&[base, user], &asked(&["base"], true)).unwrap();
+    assert_eq!((&*one_more.module, &*one_more.files["Kbuild"]), ("user", &b"obj-m := user.o base.o\n"[..]));
+    let taught = assignment("teacher: {Makefile: Makefile}\n");
+    let one_more = prepare(&taught, &files(&[base, user]), None, &asked(&["base"], true)).unwrap();
+    assert_eq!((&*one_more.module, &*one_more.files["Makefile"]), ("user", &b"obj-m := user.o\n"[..]));
+    let why = made(&[base, user, old], &asked(&["base"], true)).unwrap_err();
+    assert!(why.contains("several modules in it: old.c, user.c; no makefile says which"), "{why}");
+    let copies = [base, user, ("user (1).c", user.1), ("base (1).c", base.1)];
+    assert_eq!(made(&copies, &asked(&["base"], true)).unwrap().module, "user");
+    let left_out = made(&[base, old], &asked(&["base"], false)).unwrap();
+    let note = "left out: old.c; the tests load base.c".to_owned();
+    assert!(left_out.module == "base" && left_out.notes.contains(&note), "{:?}", left_out.notes);
     // What the makefile builds goes before what is only called so.
     let makefile = ("Makefile", "obj-m := user.o\n");
     assert_eq!(made(&[base, user, makefile], &asked(&["base"], false)).unwrap().module, "user");

@@ -13,7 +13,7 @@ const SHOWN: usize = 20;
 
 /// The files that count, mended; and what was done.
 pub fn tidy(files: &Files, counts: &[String]) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
-    let counts = any_of(counts);
+    let (patterns, counts) = (counts, any_of(counts));
     let mut notes = files.notes.clone();
     let mut renamed = false;
     let (mut kept, mut stale, mut ends, mut others) = (BTreeMap::new(), 0, Vec::new(), Vec::new());
@@ -68,7 +68,8 @@ pub fn tidy(files: &Files, counts: &[String]) -> (BTreeMap<String, Vec<u8>>, Vec
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         others.truncate(SHOWN);
         notes.push(format!(
-            "left out, since the assignment's `files:` does not name them: {}{more}",
+            "left out, since only {} count: {}{more}",
+            patterns.join(", "),
             others.join(", ")
         ));
     }
@@ -219,7 +220,7 @@ mod tests {
         let some = ["*.c".to_owned()];
         let (kept, notes) = tidy(&files, &some);
         assert_eq!((kept.len(), notes.len()), (1, 1));
-        assert!(notes[0].contains("does not name them: n00.txt, n01.txt,"), "{}", notes[0]);
+        assert!(notes[0].contains("since only *.c count: n00.txt, n01.txt,"), "{}", notes[0]);
         assert!(notes[0].ends_with("n19.txt and 5 more"), "{}", notes[0]);
     }
 

@@ -45,8 +45,9 @@ impl From<Stopped> for Nothing {
 }
 
 impl From<Wrong> for Nothing {
-    fn from(Wrong { why, is_theirs }: Wrong) -> Self {
-        if is_theirs { unusable(why) } else { not_graded(why) }
+    fn from(wrong: Wrong) -> Self {
+        let (state, why) = super::held(wrong);
+        Self::Because(state, why)
     }
 }
 
@@ -82,7 +83,7 @@ impl Common<'_> {
         stage: Stage,
         record: &mut Record,
     ) -> Result<Subjects, Nothing> {
-        let asked = Asked::of(self.assignment, &record.student);
+        let asked = Asked::of(self.assignment, &record.student).map_err(not_graded)?;
         let prepared = apart::module(&self.assignment.rules(), files, wanted, &asked)?;
         record.notes.extend(prepared.notes.iter().cloned());
         write(&prepared, stage.path())?;
@@ -120,13 +121,34 @@ impl Common<'_> {
         let handed_in = apart::call(&rules, files, base, &originals)?;
         record.notes.extend(handed_in.notes.iter().cloned());
         base.series(Some(&handed_in), stage.path()).map_err(not_graded)?;
-        let built = self.own_kernel(handed_in.text.clone(), stage, record);
+        let built = self.own_kernel(handed_in.text.clone(), stage, record).and_then(|subjects| {
+            self.runs_when_called(&subjects.kernel)?;
+            Ok(subjects)
+        });
         if let Some(errors) = record.build.errors.as_mut()
             && let Some(why) = handed_in.explains(errors)
         {
             *errors = format!("{why}\n{errors}");
         }
         built
+    }
+
+    /// A system call runs when it is called. What runs when the kernel boots does so before it is watched, and could change whatever tests look at.
+    fn runs_when_called(&self, kernel: &str) -> Result<(), Nothing> {
+        match harness::kernel::more_at_boot(&self.kernel, kernel, &self.assignment.path) {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => {
+                self.give_back(kernel);
+                Err(unusable(format!(
+                    "it has code that runs when the kernel boots ({what}): a system call runs when it is called, and nothing of it before; \
+                     take that out, and give variables their first values where they are defined"
+                )))
+            }
+            Err(abort) => {
+                self.give_back(kernel);
+                Err(not_graded(abort.why))
+            }
+        }
     }
 
     /// The assignment's kernel with a student's patches behind its own.

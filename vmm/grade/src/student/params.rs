@@ -2,11 +2,12 @@
 
 use crate::{
     assignment::{Assignment, Origin},
+    intake::Wrong,
     source::{self, Prepared},
 };
-use base::text::escape;
+use base::{module::kernels_name, text::escape};
 use regex::Regex;
-use scenario::{Parameter, ParameterKind, Settings, model::kernels_name};
+use scenario::{Parameter, ParameterKind, Settings};
 use std::path::Path;
 
 /// Values of parameters.
@@ -37,19 +38,17 @@ impl Values {
 /// nobody tells there is a note.
 ///
 /// # Errors
-/// For the student: the tests can't look for what the source says, or need what nobody says.
+/// For the student: the tests can't look for what the source says, or need what nobody says. Or a scenario can't be read.
 pub fn of(
     assignment: &Assignment,
     student: &str,
     prepared: &Prepared,
     folder: &Path,
     notes: &mut Vec<String>,
-) -> Result<Values, String> {
-    let declared: Vec<Vec<Parameter>> = assignment
-        .tests
-        .iter()
-        .map(|test| scenario::parameters(&test.scenario).unwrap_or_default())
-        .collect();
+) -> Result<Values, Wrong> {
+    let declared = assignment.tests.iter().map(|test| scenario::parameters(&test.scenario));
+    let declared: Vec<Vec<Parameter>> =
+        declared.collect::<Result<_, _>>().map_err(|errors| Wrong::ours(errors.to_string()))?;
     let all = declared.concat();
     let seed = &assignment.seed;
     // `drawn` is the name by which a value is drawn.
@@ -71,9 +70,9 @@ pub fn of(
         };
         if let Some(expected) = refused(origin, name, &value, declared) {
             let value = escape(&value);
-            return Err(format!(
+            return Err(Wrong::from(format!(
                 "the source has `{value}` as its `{name}`, and the tests can look only for {expected}"
-            ));
+            )));
         }
         Ok(Some(value))
     };
@@ -107,9 +106,9 @@ pub fn of(
         let open = declared.iter().find(|it| it.default.is_none() && !values.contains_key(&it.name));
         if let Some(Parameter { name, about, .. }) = open {
             let about = about.as_ref().map_or(String::new(), |about| format!(" ({about})"));
-            return Err(format!(
+            return Err(Wrong::from(format!(
                 "the source does not tell its `{name}`{about}; the assignment's table can say it"
-            ));
+            )));
         }
         tests.push(values);
     }

@@ -17,7 +17,7 @@ fn assignment() -> (TempDir, Assignment) {
 }
 
 /// Of its only test.
-fn given(student: &str, source: &str) -> (Result<Settings, String>, Vec<String>) {
+fn given(student: &str, source: &str) -> (Result<Settings, Wrong>, Vec<String>) {
     let prepared = Prepared {
         files: BTreeMap::new(),
         root: String::new(),
@@ -38,7 +38,7 @@ fn the_table_goes_before_the_source_and_the_source_before_defaults() {
     let params = params.unwrap();
     assert_eq!((&*params["device"], &*params["size"], notes.len()), ("my.drv", "5", 0));
     let (params, notes) = given("eve", "SIZE many register_chrdev(0, \"my drv\", &f)");
-    assert!(params.unwrap_err().contains("`my drv` as its `note`") && notes.is_empty());
+    assert!(params.unwrap_err().why.contains("`my drv` as its `note`") && notes.is_empty());
     let (params, notes) = given("eve", "");
     let params = params.unwrap();
     assert_eq!((&*params["device"], &*params["size"], params.get("note")), ("other", "7", None));
@@ -75,9 +75,19 @@ fn what_the_tests_can_t_take_is_told_to_the_student() {
         ),
         ("register_chrdev(0, \"a\", &f)", "does not tell its `size` (of the buffer)"),
     ] {
-        let why = given("anna", source).0.unwrap_err();
-        assert!(why.contains(says), "{why}");
+        let Wrong { why, is_theirs } = given("anna", source).0.unwrap_err();
+        assert!(is_theirs && why.contains(says), "{why}");
     }
+}
+
+#[test]
+fn a_scenario_that_cannot_be_read_is_no_students_fault() {
+    let (folder, assignment) = assignment();
+    for test in &assignment.tests {
+        fs::remove_file(&test.scenario).unwrap();
+    }
+    let values = of(&assignment, "anna", &Prepared::default(), folder.path(), &mut Vec::new());
+    assert!(!values.unwrap_err().is_theirs);
 }
 
 #[test]

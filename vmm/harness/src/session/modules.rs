@@ -1,18 +1,21 @@
 //! A scenario's modules: built or taken as they are, and held against the kernel before anything boots.
 
 use crate::Abort;
-use base::{cache::Cache, text};
+use base::{
+    cache::Cache,
+    module::{is_same_module, kernels_name},
+    text,
+};
 use judge::Build;
 use kernel::Kernel;
 use module::preflight::{self, Candidate, Facts, Gravity, Problem, Way};
 use plan::image::GuestModule;
 use scenario::model::{
-    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, is_same_module,
-    kernels_name, module_path,
+    Action, Check, Interval, ModuleKind, ModuleSource, Num, Scenario, Step, Want, module_path,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -204,15 +207,23 @@ fn has_alias(object: &[u8], name: &str) -> bool {
     })
 }
 
-/// Whether the scenario itself gives modules other names.
+/// Whether the scenario itself gives modules other names, or may.
 fn configures_modprobe(scenario: &Scenario) -> bool {
     const FOLDER: &str = "/etc/modprobe.d";
     let writes =
         |step: &Step| matches!(&step.action, Action::WriteFile { path, .. } if path.starts_with(FOLDER));
+    // Nobody reads here what a script or a program of the scenario's own does.
+    let names_brought = |text: &str| {
+        let words = text.split(|c: char| !(c.is_alphanumeric() || "/._-+".contains(c)));
+        let mut paths = words.map(|word| Path::new("/").join(word));
+        paths.any(|path| scenario.files.iter().any(|file| path.starts_with(&file.guest)))
+    };
     let runs = |step: &Step| match &step.action {
         Action::Run { argv, stdin, .. } => {
             let stdin = stdin.written();
-            argv.iter().map(|word| word.as_bytes()).chain([&*stdin]).any(names_folder)
+            let mut said =
+                argv.iter().map(|word| word.as_bytes()).chain([&*stdin]).map(String::from_utf8_lossy);
+            said.any(|text| text.contains("modprobe.d") || names_brought(&text))
         }
         _ => false,
     };
@@ -229,11 +240,6 @@ fn mistakes<'a>(
     let meant = |one: &&Candidate| one.way == Way::Given && unwanted.contains(&kernels_name(&one.name));
     let meant: BTreeSet<&PathBuf> = candidates.iter().filter(meant).map(|one| &one.shown).collect();
     problems.iter().filter(move |problem| !meant.contains(&problem.shown))
-}
-
-/// Whether a program, by its words or what it reads, may write there.
-fn names_folder(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text).contains("modprobe.d")
 }
 
 /// All errors at once: who mends the first wants to know of the second. What was built and is no good is a
@@ -275,7 +281,9 @@ mod tests {
 
     fn refusal(step: &str) -> Option<String> {
         // Its last line is there so that nothing is taken for a typo when it is loaded.
-        let scenario = scenario(&format!("modules: [../modules/hello]\nsteps:\n{step}\n# modprobe.d\n"));
+        let files = "files: {/setup.sh: test.yaml, /tests: ../modules/hello}";
+        let scenario = format!("modules: [../modules/hello]\n{files}\nsteps:\n{step}\n# modprobe.d\n");
+        let scenario = scenario::fixture::scenario(&scenario);
         let bytes = b"\0alias=fs-drv\0alias=char-major-240-*\0".to_vec();
         let modules = [GuestModule { name: "hello-module".into(), bytes }];
         named(&scenario, &modules).err().map(|abort| abort.why)
@@ -331,7 +339,7 @@ mod tests {
     fn steps_name_modules_that_were_built() {
         // By the makefile its name is another one, as of a folder whose makefile nobody understands.
         let why = refusal("- {insmod: helloModule, expect: ENOENT}").unwrap();
-        assert!(why.contains(":3: no module named `helloModule`") && why.contains("hello-module"), "{why}");
+        assert!(why.contains(":4: no module named `helloModule`") && why.contains("hello-module"), "{why}");
         for alias in ["hello_module", "fs-drv", "char-major-240-7"] {
             assert_eq!(refusal(&format!("- modprobe: {alias}")), None, "{alias}");
         }
@@ -342,6 +350,10 @@ mod tests {
             ("- script: cd /etc; echo alias x hello-module >modprobe.d/a.conf", true),
             ("- run: [/bin/sh, -c, 'echo alias x hello-module >/etc/modprobe.d/a']", true),
             ("- {run: [/bin/tee, /etc/modprobe.d/a.conf], stdin: alias x hello-module}", true),
+            ("- run: [/bin/sh, /setup.sh]", true),
+            ("- script: cd / && sh ./setup.sh", true),
+            ("- {run: [/bin/sh], stdin: '. /tests/names.sh'}", true),
+            ("- run: [/bin/sh, /other.sh, /setup.sh.bak]", false),
             ("- run: [/bin/true]", false),
             ("- script: modprobe x", false),
         ] {

@@ -149,6 +149,9 @@ pub(crate) fn the_rest(
         kernel.fit().map_err(|error| Abort::fault(&error, error.fault()))?;
     notes.extend(memory_unseen(scenario, &facts));
     fits(scenario, &symbols, &[&initramfs, &luggage])?;
+    if scenario.count && guard(scenario.evidence).is_some() {
+        known_for_certain(&symbols)?;
+    }
     let landmarks = Landmarks {
         symbols: symbols.landmarks(SYMBOLS),
         functions: symbols.bounds(FUNCTIONS),
@@ -324,6 +327,18 @@ fn fits(scenario: &Scenario, symbols: &Symbols, parts: &[&Path]) -> Result<(), A
         scenario.path.display(),
         image.div_ceil(MIB)
     )))
+}
+
+/// Whether it is certain where in memory the kernel's own reports are: who adds a file to a kernel could have another variable looked at.
+fn known_for_certain(symbols: &Symbols) -> Result<(), Abort> {
+    let Some((name, at)) = symbols.doubtful(SYMBOLS) else { return Ok(()) };
+    let at: Vec<String> = at.iter().map(|at| format!("{at:#x}")).collect();
+    let why = format!(
+        "tell where `{name}` is, by which vmm watches the kernel: it has more than one symbol of that name, at {}; rename the one that is \
+         not the kernel's own, or write `evidence: basic` into the scenario",
+        at.join(" and ")
+    );
+    Err(Abort::fault(&why, Fault::Build))
 }
 
 /// The kernel, as the language asks for it.

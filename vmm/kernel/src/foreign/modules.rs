@@ -1,7 +1,10 @@
 //! A folder of modules as distributions install them: `/lib/modules/RELEASE`.
 
 use super::{ForeignError, read, text};
-use base::unpack::{module_name, unpack_apart};
+use base::{
+    module::kernels_name,
+    unpack::{module_name, unpack_apart},
+};
 use object::{Object, ObjectSection};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,7 +94,7 @@ struct Waiting {
 
 /// `virtio_mmio` of `kernel/drivers/virtio/virtio-mmio.ko.xz`.
 fn name(path: &Path) -> Option<String> {
-    Some(module_name(path.file_name()?.to_str()?)?.replace('-', "_"))
+    Some(kernels_name(module_name(path.file_name()?.to_str()?)?))
 }
 
 /// What its `.modinfo` says that it needs.
@@ -100,9 +103,5 @@ fn depends(module: &[u8]) -> Vec<String> {
     let section = file.as_ref().and_then(|file| file.section_by_name(".modinfo")?.data().ok());
     let lines = section.unwrap_or_default().split(|byte| *byte == 0);
     let names = lines.filter_map(|line| std::str::from_utf8(line).ok()?.strip_prefix("depends="));
-    names
-        .flat_map(|names| names.split(','))
-        .filter(|it| !it.is_empty())
-        .map(|it| it.replace('-', "_"))
-        .collect()
+    names.flat_map(|names| names.split(',')).filter(|it| !it.is_empty()).map(kernels_name).collect()
 }

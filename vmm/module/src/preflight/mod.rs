@@ -13,6 +13,7 @@ pub use facts::{Exports, Facts};
 use base::{
     cache::{Cache, Fault},
     diagnostic,
+    module::kernels_name,
     text::{escape, plain},
     unpack::{self, UnpackError, module_name},
 };
@@ -143,7 +144,8 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Checked 
     for (candidate, module) in &modules {
         problems.extend(identity(candidate, module, facts));
     }
-    let parameters = modules.iter().map(|(candidate, module)| (kernels_name(candidate), module.parameters()));
+    let parameters =
+        modules.iter().map(|(candidate, module)| (kernels_name(&candidate.name), module.parameters()));
     let parameters = parameters.collect();
     // What was built for another kernel has another kernel's symbols: a list of them would tell nothing.
     modules.retain(|(_, module)| vermagic(module, facts).is_none());
@@ -151,11 +153,6 @@ pub fn check(candidates: &[Candidate], facts: &Facts, cache: &Cache) -> Checked 
     problems.extend(cycle(&modules));
     problems.sort_by_key(|problem| problem.gravity == Gravity::Warning);
     Checked { problems, parameters }
-}
-
-/// What the kernel calls a module whose name is its file's.
-fn kernels_name(candidate: &Candidate) -> String {
-    candidate.name.replace('-', "_")
 }
 
 /// Reads all of them, in one process; in another one those behind a file that was the end of that.
@@ -201,7 +198,7 @@ fn problem(candidate: &Candidate, what: String) -> Problem {
 fn identity(candidate: &Candidate, module: &Module, facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(name) = module.info("name")
-        && name != kernels_name(candidate)
+        && name != kernels_name(&candidate.name)
     {
         problems.push(problem(
             candidate,

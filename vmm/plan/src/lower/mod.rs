@@ -6,12 +6,15 @@ mod numbers;
 mod tests;
 
 use crate::{Bind, Call, Op, Operand, PlanStep, Role, Source, What};
-use base::diagnostic::{Diagnostic, Diagnostics};
+use base::{
+    diagnostic::{Diagnostic, Diagnostics},
+    module::kernels_name,
+};
 use nix::fcntl::OFlag;
 use protocol::Door;
 use scenario::model::{
     Action, Argument, CallName, Data, Layout, Node, Num, Origin, Place, Scenario, Span, Step, Type, When,
-    kernels_name, module_path,
+    module_path,
 };
 
 /// The largest file that a `file` step reads, in bytes; of a larger one it is known that it is larger.

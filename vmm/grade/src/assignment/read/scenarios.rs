@@ -109,15 +109,15 @@ fn step_names(
             return None;
         }
     };
-    for open in declared.iter().filter(|it| it.default.is_none()) {
-        if !params.iter().any(|(name, _)| *name == open.name) {
-            let why = format!("its parameter `{}` has no value", open.name);
-            let help =
-                format!("give it one: `params: {{{}: ...}}` here, or a default in the scenario", open.name);
-            reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
-        }
+    let has_value = |it: &Parameter| it.default.is_some() || params.iter().any(|(name, _)| *name == it.name);
+    let open: Vec<&Parameter> = declared.iter().filter(|it| !has_value(it)).collect();
+    for Parameter { name, .. } in &open {
+        let why = format!("its parameter `{name}` has no value");
+        let help = format!("give it one: `params: {{{name}: ...}}` here, or a default in the scenario");
+        reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
     }
-    let brings = brought(reader, path, node, params, &declared);
+    // Without a value there is nothing to look for.
+    let brings = if open.is_empty() { brought(reader, path, node, params, &declared) } else { Vec::new() };
     let text = fs::read_to_string(path).ok()?;
     let tree = node::parse(&Source::new(path, &text)).ok()?;
     let field = |node: &Node, name: &str| match &node.value {
@@ -141,7 +141,13 @@ fn brought(
     params: &[(String, Origin)],
     declared: &[Parameter],
 ) -> Vec<PathBuf> {
-    let Ok(stand_in) = StandIn::new() else { return Vec::new() };
+    let stand_in = match StandIn::new() {
+        Ok(stand_in) => stand_in,
+        Err(why) => {
+            reader.error::<()>(Diagnostic::new(&node.span, format!("this can't be looked at: {why}")));
+            return Vec::new();
+        }
+    };
     let values = stand_in.values(declared, params, None);
     match scenario::load_with(path, &values) {
         Ok(scenario) => {

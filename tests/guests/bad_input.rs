@@ -1,6 +1,6 @@
 //! Bad input: exit code 2, one message that shows where, and nothing else happens.
 
-use super::support::{Ran, fixture, refuse, run_several, run_text, run_with};
+use super::support::{Ran, command, fixture, refuse, run_several, run_text, run_with, shipped};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
@@ -82,6 +82,24 @@ fn kernel_that_there_is_not_is_bad_input_and_no_fault_of_the_machine() {
     let ran = run_with(&fixture("long.yaml"), &["--kernel", "nosuch"]);
     refused(&ran);
     ran.says("find the kernel `nosuch`");
+}
+
+#[test]
+fn dry_run_says_what_is_wrong_and_boots_nothing() {
+    // The kernel is there then.
+    run_text("steps:\n  - sleep: 1 ms\n").ends_with("pass", 0);
+    let folder = TempDir::new().unwrap();
+    let typo = folder.path().join("typo.yaml");
+    fs::write(&typo, "steps:\n  - {syscall: csci_ad}\n").unwrap();
+    let dry = |path: &Path| command(&["run", "--dry-run", &path.display().to_string()], &[]);
+    let good = dry(&shipped("syscall.yaml"));
+    assert_eq!(good.code, Some(0), "{}", good.text);
+    good.says("ok  syscall (");
+    assert!(!good.text.contains("\nboot ") && !good.text.contains("\nhost "), "{}", good.text);
+    let bad = dry(&typo);
+    assert_eq!(bad.code, Some(2), "{}", bad.text);
+    bad.says("bad-input  typo (");
+    bad.says("did you mean `csci_add`?");
 }
 
 #[test]

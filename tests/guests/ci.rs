@@ -250,6 +250,8 @@ fn a_job_is_told_what_came_and_gets_an_annotation_for_what_failed() {
     let (code, text) = came(&job.script("run", &[("VMM_SCENARIOS", "nowhere.yaml")]).output().unwrap());
     assert_eq!(code, Some(2), "{text}");
     assert_eq!(job.read("output").lines().rfind(|it| it.starts_with("verdict=")), Some("verdict=bad-input"));
+    assert!(text.contains("::error title=vmm%3A nothing was run::"), "{text}");
+    assert!(job.read("summary").contains("**bad-input**"));
     let report = fs::read_to_string(results.join("report.json")).unwrap();
     assert!(
         report.contains("nowhere.yaml") && !report.contains("bad.yaml"),

@@ -21,9 +21,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Find the commit that broke it: which commit of the kernel or of a module, which patch, which symbol.
+/// Find the commit that broke it.
 ///
-/// Both ends are tried first. Bad is what was bad at the bad end, and nothing else: a commit with another fault, or one that does not
+/// A commit of the kernel or of a module, a patch of a series, or a symbol of a configuration. Both ends are tried first. Bad is what was bad at the bad end, and nothing else: a commit with another fault, or one that does not
 /// build, is skipped. How often the fault shows itself is measured, and commits are run until the answer is as sure as you ask for;
 /// then the culprit and its parents are run again on fresh builds. Your work tree, index and HEAD are never touched. Stopped by whatever, the
 /// same command goes on where it was.

@@ -70,47 +70,30 @@ Environment:
   VMM_HOST_DIR  use the emulated host that `vmm host serve --socket DIR` keeps in this folder
   NO_COLOR      no colours, whatever the value";
 
+// What each is for stands at its arguments: a doc comment here would take the place of all that is said there.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run scenarios and give verdicts
     Run(Box<RunArgs>),
-    /// Run the kernel's selftests, collection by collection
     Kselftest(Box<KselftestArgs>),
-    /// Run the kernel's unit tests
     Kunit(Box<KunitArgs>),
-    /// Find the commit that broke it
     Bisect(Box<BisectArgs>),
-    /// Build kernel modules, and say whether the kernel will take them
     Module(ModuleArgs),
-    /// Grade what students handed in
     Grade(GradeArgs),
-    /// Look at, compare and merge reports of runs
     Report(ReportArgs),
-    /// Follow one system call through the kernel
     Explain(ExplainArgs),
-    /// Say whether this machine can run guests, and how to mend what is missing
     Doctor(DoctorArgs),
-    /// Build kernels, and look after those that were built
     Kernel(KernelArgs),
-    /// Keep an emulated host
     Host(HostArgs),
-    /// Measure, side by side with others
     Bench(BenchArgs),
-    /// Find kernel splats in console logs of any kernel
     Splat(SplatArgs),
-    /// Write a first scenario for this repository, and a workflow for GitHub
     Init(InitArgs),
-    /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Write man pages
     #[command(hide = true)]
     Man(ManArgs),
-    /// Look after the machines that were saved
     Machine(MachineArgs),
     /// What a tiny guest shows of this machine's KVM
     #[command(hide = true)]
     Probe,
-    /// A command that is confined, and ends with all that it started
     #[command(hide = true)]
     Confined(ConfinedArgs),
 }
@@ -126,6 +109,7 @@ Examples:
   vmm run --host emulated scenarios/syscall.yaml
   vmm run scenarios --tag quick --retry 2 --report junit=out.xml
   vmm run scenarios --kernel 6.12 --kernel 7.3 --fragment kasan
+  vmm run scenarios --dry-run                           is there a typo in one?
   vmm run scenarios/hello.yaml --report json=out.json")]
 pub struct RunArgs {
     /// Scenarios, in YAML; of a folder all that are below it, of a pattern (`net-*.yaml`) all that match
@@ -149,6 +133,11 @@ pub struct RunArgs {
     modules: Option<PathBuf>,
     #[command(flatten)]
     pub how: HowArgs,
+    /// Read and plan everything as for a run, and say what is wrong; fetch, build and boot nothing
+    ///
+    /// Needs no KVM. Where the kernel is in the cache, names of system calls and what its configuration lacks are looked up in it.
+    #[arg(long, conflicts_with_all = ["report", "artifacts", "bisect"])]
+    pub dry_run: bool,
     /// Exit as `git bisect run` wants it: 0 good, 1 bad, 125 for what can't be judged, 128 for what ends the bisection
     ///
     /// What this machine is at fault for is tried again twice. git does not say what was bad at the bad end, so --bad-if does, or
@@ -479,6 +468,7 @@ mod tests {
             "vmm run a --modules b",
             "vmm run a --set major",
             "vmm run a --set =261",
+            "vmm run a --dry-run --report json=b",
         ] {
             assert_eq!(run_args(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -62,7 +62,10 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
         });
     }
     match &cache {
-        Ok(cache) => built(&mut text, cache),
+        Ok(cache) => {
+            let package = format!("linux-source-{}", kernel::wanted::DEFAULT_SERIES);
+            built(&mut text, &Toolchain::purposes(cache), &kernel::origin(cache, &package));
+        }
         Err(error) => {
             heading(&mut text, "the cache", "can't be used, and without it nothing runs");
             line(&mut text, "its folder", false, &format!("failed to {error}"), None);
@@ -89,15 +92,14 @@ pub fn doctor(args: &DoctorArgs) -> u8 {
 }
 
 /// What builds are made of. Guests run without all of this; what is missing is missing for one purpose.
-fn built(text: &mut String, cache: &Cache) {
-    let purposes = Toolchain::purposes(cache);
+fn built(text: &mut String, purposes: &[Purpose], origin: &Result<String, String>) {
     let lacking = purposes.iter().filter(|purpose| !purpose.missing.is_empty()).count();
-    let verdict = match lacking {
+    let verdict = match lacking + usize::from(origin.is_err()) {
         0 => "is all there".to_owned(),
-        lacking => format!("is not complete ({lacking} of {} lack something)", purposes.len()),
+        lacking => format!("is not complete ({lacking} of {} lack something)", purposes.len() + 1),
     };
     heading(text, "what builds are made of", &verdict);
-    for Purpose { name, missing } in &purposes {
+    for Purpose { name, missing } in purposes {
         let all = |of: fn(&(String, String)) -> &str| {
             let mut all: Vec<&str> = missing.iter().map(of).collect();
             all.dedup();
@@ -108,13 +110,12 @@ fn built(text: &mut String, cache: &Cache) {
         let fix = (!missing.is_empty()).then(|| format!("install {}", all(|(_, package)| package)));
         line(text, name, missing.is_empty(), found, fix.as_deref());
     }
-    line(
-        text,
-        "the default kernel",
-        true,
-        &format!("is built of Debian's sources, which {}", kernel::origin()),
-        None,
+    let (Ok(how) | Err(how)) = origin;
+    let fix = origin.is_err().then_some(
+        "put VMM_DEBIAN_MIRROR=https://MIRROR/debian into the environment, or name other sources: --source (docs/kernels.md)",
     );
+    let found = format!("is built of Debian's sources, which {how}");
+    line(text, "the default kernel", origin.is_ok(), &found, fix);
 }
 
 /// A fix that is there for the asking only where an emulated host is set up.
@@ -170,6 +171,24 @@ mod tests {
             "use an emulated host: `--host emulated`"
         );
         assert_eq!(advice("chmod", false), "chmod");
+    }
+
+    #[test]
+    fn a_default_kernel_that_can_not_be_had_is_said_with_what_to_do() {
+        let shown = |origin: Result<&str, &str>| {
+            let mut text = String::new();
+            let purposes = [Purpose { name: "kernels, modules in C", missing: Vec::new() }];
+            built(&mut text, &purposes, &origin.map(str::to_owned).map_err(str::to_owned));
+            text
+        };
+        let good = shown(Ok("come from here"));
+        assert!(good.contains("made of is all there") && good.contains("ok   the default kernel"), "{good}");
+        let bad = shown(Err("can't be had"));
+        assert!(
+            bad.contains("is not complete (1 of 2 lack") && bad.contains("BAD  the default kernel"),
+            "{bad}"
+        );
+        assert!(bad.contains("VMM_DEBIAN_MIRROR=https://"), "{bad}");
     }
 
     #[test]

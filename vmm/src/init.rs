@@ -1,6 +1,7 @@
 //! `vmm init`: a first scenario for a driver's or a kernel's repository, and a workflow.
 
 use crate::say;
+use base::kbuild;
 use clap::Args;
 use harness::Abort;
 use regex::Regex;
@@ -44,6 +45,13 @@ fn write(args: &InitArgs) -> Result<String, Abort> {
         return Err(Abort::input(format!("{}: there is no such folder", folder.display())));
     }
     let found = look(folder).ok_or_else(|| {
+        let unread = |place: PathBuf| {
+            let name = kbuild::misnamed(&place)?;
+            (!modules(&place, &[name]).is_empty()).then_some((place, name))
+        };
+        if let Some((place, name)) = places(folder).find_map(unread) {
+            return Abort::input(format!("{}: {}", place.display(), kbuild::advice(&place, name)));
+        }
         Abort::input(format!(
             "{}: there is neither a kernel's source nor a Kbuild or Makefile with `obj-m` here or one folder below; name \
              the folder of a module: vmm init DIR",
@@ -81,24 +89,29 @@ fn look(folder: &Path) -> Option<Found> {
     if is_kernel && fs::read_to_string(folder.join("Makefile")).is_ok_and(|it| it.contains("PATCHLEVEL =")) {
         return Some(Found::Kernel);
     }
+    places(folder).find_map(|place| {
+        let names = modules(&place, &kbuild::READ);
+        let folder = place.strip_prefix(folder).unwrap_or(&place).to_owned();
+        (!names.is_empty()).then_some(Found::Modules { folder, names })
+    })
+}
+
+/// Where modules may be: the folder itself, and those in it.
+fn places(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let mut below: Vec<PathBuf> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
         .filter(|entry| entry.path().is_dir() && !entry.file_name().to_string_lossy().starts_with('.'))
-        .map(|entry| PathBuf::from(entry.file_name()))
+        .map(|entry| entry.path())
         .collect();
     below.sort();
-    let places = std::iter::once(PathBuf::new()).chain(below);
-    places.into_iter().find_map(|place| {
-        let names = modules(&folder.join(&place));
-        (!names.is_empty()).then_some(Found::Modules { folder: place, names })
-    })
+    std::iter::once(folder.to_owned()).chain(below)
 }
 
-/// The modules that a folder's makefile names (Documentation/kbuild/modules.rst). kbuild takes Kbuild, if there is one.
-fn modules(folder: &Path) -> Vec<String> {
-    let text = ["Kbuild", "Makefile"].iter().find_map(|name| fs::read_to_string(folder.join(name)).ok());
+/// The modules that a folder's makefile names, the first of these (Documentation/kbuild/modules.rst).
+fn modules(folder: &Path, makefiles: &[&str]) -> Vec<String> {
+    let text = makefiles.iter().find_map(|name| fs::read_to_string(folder.join(name)).ok());
     let Some(text) = text else { return Vec::new() };
     let line = Regex::new(r"(?m)^\s*obj-m\s*[:+]?=([^#\n]*)").expect("a constant pattern");
     let joined = text.replace("\\\n", " ");
@@ -144,6 +157,7 @@ steps:
   - run: [sh, -c, \"ls /sys/module | wc -l\"]
 ";
 
+/// The one that README shows.
 const WORKFLOW: &str = concat!(
     "\
 name: vmm
@@ -151,14 +165,15 @@ on: [push, pull_request]
 jobs:
   guests:
     runs-on: ubuntu-latest
+    container: {image: \"debian:12\", options: \"--device /dev/kvm\"}   # whose apt has the kernel's sources
+    env: {VMM_CACHE: /var/cache/vmm}
     timeout-minutes: 60
     steps:
       - uses: actions/checkout@v4
       - uses: OWNER/vmm@v",
     env!("CARGO_PKG_VERSION"),
-    "  # OWNER: whose repository of vmm it is
-        with:
-          scenarios: vmm
+    "          # OWNER: whose repository of vmm it is; it must have this release (make dist)
+        with: {scenarios: vmm}
 "
 );
 
@@ -197,6 +212,13 @@ mod tests {
     }
 
     #[test]
+    fn a_makefile_that_the_kernel_does_not_read_is_told() {
+        let (folder, _) = found(&[("a/makefile", "all:\n"), ("driver/makefile", "obj-m := one.o\n")]);
+        let why = write(&InitArgs { folder: folder.path().to_owned(), no_workflow: true }).unwrap_err().why;
+        assert!(why.contains("and no makefile; rename it: mv ") && why.contains("driver/Makefile"), "{why}");
+    }
+
+    #[test]
     fn what_is_written_is_a_scenario_and_nothing_is_written_over() {
         let (folder, _) = found(&[("Makefile", "obj-m := one.o\n"), ("one.c", "")]);
         let args = InitArgs { folder: folder.path().to_owned(), no_workflow: false };
@@ -226,5 +248,11 @@ mod tests {
         let scenario =
             scenario::load(&folder.path().join("vmm/first.yaml")).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(scenario.kernel.series.as_deref(), Some("none"));
+    }
+
+    /// On GitHub's own Ubuntu the default kernel has no source: a workflow that is not tried there would end with 3.
+    #[test]
+    fn the_workflow_is_the_one_that_readme_shows() {
+        assert!(include_str!("../../README.md").contains(&format!("```yaml\n{WORKFLOW}```\n")));
     }
 }

@@ -159,6 +159,23 @@ impl RecipeArgs {
     }
 }
 
+/// The options of `vmm run` by which a kernel is asked for in this way.
+pub fn again(wanted: &Wanted) -> Vec<String> {
+    let path = |path: &PathBuf| path.display().to_string();
+    let one = [
+        ("--kernel", wanted.kernel.clone()),
+        ("--modules", wanted.modules.as_ref().map(path)),
+        ("--source", wanted.source.clone()),
+        ("--revision", wanted.revision.clone()),
+        ("--series", wanted.series.clone()),
+        ("--config", wanted.config.clone()),
+    ];
+    let one = one.into_iter().filter_map(|(option, value)| Some((option, value?)));
+    let fragments = wanted.fragments.iter().map(|fragment| ("--fragment", fragment.clone()));
+    let all = one.chain(fragments).flat_map(|(option, value)| [option.to_owned(), value]);
+    all.chain(wanted.llvm.iter().map(|version| format!("--llvm={version}"))).collect()
+}
+
 /// Does what was asked for, and returns the exit code.
 pub fn kernel(args: &KernelArgs) -> u8 {
     let cache = match Cache::open() {
@@ -259,4 +276,39 @@ fn menu(wanted: &Wanted, save: Option<&std::path::Path>, cache: &Cache) -> Resul
         None => say(&changes),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn a_kernel_is_asked_for_again_in_the_same_way() {
+        let asked = |words: &[String]| {
+            let words = ["vmm", "run", "a.yaml"].into_iter().map(str::to_owned).chain(words.iter().cloned());
+            match Cli::try_parse_from(words).unwrap().command {
+                Command::Run(args) => Wanted { kernel: args.kernels.first().cloned(), ..args.common() },
+                other => panic!("{other:?}"),
+            }
+        };
+        let built = Wanted {
+            source: Some("~/linux".to_owned()),
+            revision: Some("v6.12".to_owned()),
+            series: Some("none".to_owned()),
+            config: Some("defconfig".to_owned()),
+            fragments: vec!["kasan".to_owned(), "my own.config".to_owned()],
+            llvm: Some("19".to_owned()),
+            ..Wanted::default()
+        };
+        let others = Wanted {
+            kernel: Some("vmlinuz".to_owned()),
+            modules: Some("/lib/modules/6.1".into()),
+            ..Wanted::default()
+        };
+        for wanted in [built, others, Wanted::default()] {
+            assert_eq!(asked(&again(&wanted)), wanted);
+        }
+    }
 }

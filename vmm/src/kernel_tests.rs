@@ -104,7 +104,7 @@ pub fn kunit(args: &KunitArgs) -> u8 {
     args.on.run(|guest| {
         let timeout = Duration::from_secs(args.timeout.into());
         let wish = kunit::Wish { guest, configs: args.configs.clone(), filter: args.filter.clone(), timeout };
-        let (scenario, kernel) = kunit::scenario(&wish)?;
+        let (scenario, kernel) = kunit::scenario(&wish, args.on.how.options().host)?;
         Ok((vec![scenario], kernel))
     })
 }

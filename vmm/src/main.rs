@@ -11,6 +11,7 @@ mod brought;
 mod cli;
 mod confined;
 mod doctor;
+mod dry;
 mod exit;
 mod gc;
 mod grade;

@@ -44,3 +44,29 @@ pub fn man(args: &ManArgs) -> u8 {
         write().map_err(|error| Abort::infra(format!("failed to write {}: {error}", args.folder.display()))),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_of_a_command_says_all_that_its_list_says_in_a_line() {
+        let cli = Cli::command();
+        let shown = |name: &str| cli.find_subcommand(name).unwrap();
+        for command in cli.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!((1..=80).contains(&about.len()), "{}: {about}", command.get_name());
+        }
+        for name in
+            ["run", "kselftest", "kunit", "bisect", "module", "grade", "explain", "doctor", "init", "machine"]
+        {
+            assert!(shown(name).get_long_about().is_some(), "{name}");
+        }
+        let run = shown("run").get_long_about().unwrap().to_string();
+        assert!(
+            run.starts_with("Run scenarios and give verdicts")
+                && run.contains("the second run builds nothing"),
+            "{run}"
+        );
+    }
+}

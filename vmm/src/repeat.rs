@@ -33,20 +33,12 @@ pub fn repeat(cases: &[Case], options: Options, detail: Detail, times: u32) -> u
         let last = index + 1 == cases.len();
         let series = one(&mut session, case, detail, times, last);
         verdicts.extend(&series.verdicts);
-        say::out(&series.table(&name(case)));
+        say::out(&series.table(&case.title()));
         if series.verdicts.last() == Some(&Verdict::Interrupted) {
             break;
         }
     }
     exit::of_all(&verdicts)
-}
-
-/// The scenario's, with the kernel's where there are several.
-fn name(case: &Case) -> String {
-    match case.variant.as_str() {
-        "" => case.scenario.name.clone(),
-        variant => format!("{} [{variant}]", case.scenario.name),
-    }
 }
 
 /// What came of the runs of one scenario.

@@ -16,7 +16,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Look at, compare and merge reports that `vmm run --report json=FILE` wrote.
+/// Look at, compare and merge reports of runs.
+///
+/// Those that `vmm run --report json=FILE` wrote.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     #[command(subcommand)]

@@ -2,7 +2,8 @@
 
 use crate::{
     cli::{Format, HowArgs, Report, RunArgs},
-    exit,
+    dry, exit,
+    kernel::again,
     many::{Asked, Planned},
     repeat, runner, say,
 };
@@ -51,6 +52,9 @@ fn is_missing(word: &PathBuf) -> bool {
 }
 
 fn run_all(args: &RunArgs) -> u8 {
+    if args.dry_run {
+        return dry::dry_run(&args.how, &args.options(), planned(args));
+    }
     let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
         true => for_git(verdicts, signs, args.bad_if.as_ref()),
         false => exit::of_all(verdicts),
@@ -65,8 +69,7 @@ pub fn carry_out(
     planned: Result<Planned, Abort>,
     judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
 ) -> u8 {
-    let planned = planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned));
-    let planned = match planned {
+    let planned = match with_kernels(planned) {
         Ok(planned) => planned,
         Err(abort) => return abandoned(how, abort),
     };
@@ -88,12 +91,19 @@ pub fn carry_out(
     }
 }
 
-/// Says why there is nothing to run, in the reports as well, where a former run may have left its own.
-fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
+/// The same, if all kernels are known that it names.
+pub fn with_kernels(planned: Result<Planned, Abort>) -> Result<Planned, Abort> {
+    planned.and_then(|planned| many::look_for_kernels(&planned.cases).map(|()| planned))
+}
+
+/// Says why there is nothing to run, in the reports and to GitHub as well, where a former run may have left its own.
+pub fn abandoned(how: &HowArgs, abort: Abort) -> u8 {
     let why = Aborted { verdict: abort.verdict, reason: abort.why.clone() };
     for Report { format, file } in &how.report {
         report::abandon(file, render(*format).unwrap_or(events::aborted), &why);
     }
+    // Who has no place for a summary is told the same below.
+    let _ = github().map(|mut github| github.abandon(&why));
     say::outcome(Err(abort))
 }
 
@@ -116,6 +126,12 @@ fn planned(args: &RunArgs) -> Result<Planned, Abort> {
     args.how.many.plan(asked, |scenarios| many::cases(scenarios, &args.kernels, &args.common()))
 }
 
+/// What tells GitHub, where that listens.
+fn github() -> Option<GitHub> {
+    let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
+    runner::token().map(|token| GitHub::new(Box::new(io::stdout()), summary, token.to_owned()))
+}
+
 fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
     let Planned { cases, shard, options, .. } = planned;
     let mut reporters = Reporters::default();
@@ -127,9 +143,8 @@ fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
             return Err(Abort::input(why));
         }
     }
-    if let Some(token) = runner::token() {
-        let summary = env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from);
-        reporters.add(GitHub::new(Box::new(io::stdout()), summary, token.to_owned()));
+    if let Some(github) = github() {
+        reporters.add(github);
     }
     reporters.add(Terminal::stdout().with(how.detail()));
     // Behind it, so that the terminal has shown what a file can't take.
@@ -142,7 +157,8 @@ fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
     }
     reporters.add(files);
     if let Some(folder) = &how.many.artifacts {
-        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone()));
+        let kernels = cases.iter().map(|case| again(&case.kernel)).collect();
+        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone(), kernels));
     }
     reporters.add(Summary::new(Box::new(io::stdout())));
     Ok(reporters)

@@ -9,6 +9,7 @@
 //! the job's step.
 
 use crate::cli::Command;
+use base::progress;
 use std::{
     env,
     fs::File,
@@ -59,6 +60,7 @@ pub fn stop(command: &Command) -> io::Result<()> {
         let stopped = Stopped { token: draw()?, reader };
         stopped.stop(&mut io::stdout(), &mut io::stderr());
         let _ = STOPPED.set(stopped);
+        progress::show_as(for_stderr);
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use clap::Args;
 use judge::{Gravity, Verdict};
 use std::path::PathBuf;
 
-/// Find kernel splats (WARN, oops, KASAN, lockdep, stalls, ...) in console logs of any kernel.
+/// Find kernel splats in console logs of any kernel.
 ///
-/// Reads `dmesg`, serial console captures, /dev/kmsg records and syslog files alike. Exits with 0 whether or not
+/// WARN, oops, KASAN, lockdep, stalls and others. Reads `dmesg`, serial console captures, /dev/kmsg records and syslog files alike. Exits with 0 whether or not
 /// anything is found (but see --exit-code), with 2 where a file can't be read.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

@@ -1,10 +1,14 @@
 //! Progress of long work, on standard error: a bar on a terminal, a line every so often in a log.
 
+use crate::text::escape;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     cell::RefCell,
     io::{self, IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,7 +41,23 @@ pub enum Total {
 /// One line that the user should see, whatever is on the screen.
 pub fn note(text: &str) {
     // A closed standard error is no reason to give up a build.
-    let _ = writeln!(io::stderr(), "note: {text}");
+    let _ = writeln!(io::stderr(), "{}", shown(&format!("note: {text}")));
+}
+
+/// From now on all lines are shown as this makes them: who reads standard error may take more than control characters for a command.
+pub fn show_as(show: fn(String) -> String) {
+    let _ = SHOW.set(show);
+}
+
+static SHOW: OnceLock<fn(String) -> String> = OnceLock::new();
+
+/// Names of files and what programs said come from others: they must not steer the terminal.
+fn shown(line: &str) -> String {
+    let line = escape(line);
+    match SHOW.get() {
+        Some(show) => show(line),
+        None => line,
+    }
 }
 
 /// From now on several pieces of work may go on at once: each has lines of its own, as in a log, since bars would overwrite each
@@ -72,6 +92,7 @@ impl Progress {
     /// Starts: `label` says what is being done ("building the kernel").
     pub fn start(label: &str, unit: Unit, total: Total) -> Self {
         let started = Instant::now();
+        let label = &*shown(label);
         let out = if io::stderr().is_terminal() && !SHARED.load(Ordering::Relaxed) {
             Out::Terminal(bar(label, unit, total))
         } else {
@@ -208,6 +229,14 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A kernel's makefile chooses some of it.
+    #[test]
+    fn what_others_named_does_not_steer_the_terminal() {
+        assert_eq!(shown("note: \x1b]0;x\x07\n::error::y"), "note: \\x1b]0;x\\x07\\n::error::y");
+        let progress = Progress::start("building a\nb", Unit::Objects, Total::Unknown);
+        assert_eq!(progress.label, "building a\\nb");
     }
 
     fn log_lines(every: Duration) -> String {

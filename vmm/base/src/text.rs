@@ -1,7 +1,7 @@
 //! Texts and times as a person should see them.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -39,9 +39,16 @@ pub fn escape_lines(text: &str) -> String {
 }
 
 /// An I/O error in the system's words, without the number.
-pub fn plain(error: &std::io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// An error of a temporary file without that file's name, which means nothing to anybody.
+pub fn unnamed(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    // As tempfile writes it.
+    io::Error::new(error.kind(), text.split(" at path \"").next().unwrap_or_default())
 }
 
 /// A path without detours, from the current folder where it is in it.

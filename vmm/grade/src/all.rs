@@ -103,6 +103,8 @@ pub fn all(
         store.is_shard(grading.shard).map_err(Abort::infra)?;
     }
     let cache = Cache::open()?;
+    // Before anything is built: to learn after hundreds of builds that nothing can run would be late.
+    host::choose(grading.host, cache.root().join("emulator"))?;
     let (base, kernel) = base(assignment, &cache)?;
     let common = Common {
         assignment,

@@ -2,6 +2,7 @@
 
 use crate::{Abort, Guest, kernel::meant, written::written};
 use base::{cache::Cache, wanted::Wanted};
+use host::Choice;
 use kernel::wanted::Meant;
 use scenario::Scenario;
 use serde_json::json;
@@ -28,16 +29,21 @@ const ALL: &str = "kunit-all";
 /// What every KUnit run needs, whatever is asked for.
 const FRAGMENT: &str = "kunit";
 
-/// Makes the scenario, and says on which kernel.
+/// Makes the scenario, and says on which kernel. `host` is where it will run.
 ///
 /// # Errors
-/// A configuration is not there, or a filter can't be a word of the kernel's command line.
-pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
-    let cache = Cache::open()?;
+/// That host is not to be had; a configuration is not there, or a filter can't be a word of the kernel's command line.
+pub fn scenario(wish: &Wish, host: Choice) -> Result<(Scenario, Wanted), Abort> {
+    scenario_in(wish, host, &Cache::open()?)
+}
+
+fn scenario_in(wish: &Wish, host: Choice, cache: &Cache) -> Result<(Scenario, Wanted), Abort> {
+    // Before a source is fetched: to learn then that nothing can run would be late.
+    host::choose(host, cache.root().join("emulator"))?;
     let mut kernel = wish.guest.kernel.clone();
-    let meant = meant(&kernel, None, &cache)?;
+    let meant = meant(&kernel, None, cache)?;
     let source = match &meant {
-        Meant::Recipe(recipe) if !wish.configs.is_empty() => Some(kernel::source(recipe, &cache)?),
+        Meant::Recipe(recipe) if !wish.configs.is_empty() => Some(kernel::source(recipe, cache)?),
         _ => None,
     };
     let configs = wish.configs.iter().map(|config| fragment(config, source.as_deref()));
@@ -82,7 +88,7 @@ pub fn scenario(wish: &Wish) -> Result<(Scenario, Wanted), Abort> {
         ],
     });
     let text = format!("# Written by vmm kunit.\n{scenario:#}\n");
-    Ok((written("kunit", wish, &text, &cache)?, kernel))
+    Ok((written("kunit", wish, &text, cache)?, kernel))
 }
 
 /// As kunit.py takes it: a file, or a folder with a `.kunitconfig`; from here, or from the source's folder.
@@ -102,6 +108,17 @@ mod tests {
     use super::*;
     use judge::Verdict;
     use std::fs;
+
+    #[test]
+    fn a_host_that_is_not_there_is_known_before_a_source_is_fetched() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache::at(place.path()).unwrap();
+        let guest = Guest { kernel: Wanted::series("5.4"), memory_mib: 64, vcpus: None };
+        let wish = Wish { guest, configs: vec!["fs".into()], filter: None, timeout: Duration::ZERO };
+        // Not the emulated one: another may be served here.
+        let why = scenario_in(&wish, Choice::EmulatedIntel, &cache).unwrap_err();
+        assert_eq!(why.verdict, Verdict::Infra, "{}", why.why);
+    }
 
     #[test]
     fn a_configuration_is_a_file_or_a_folder_here_or_in_the_source() {

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cases;
+mod dry;
 mod excuse;
 mod parallel;
 mod quarantine;
@@ -11,6 +12,7 @@ mod times;
 
 pub use attempts::{FRESH_HOSTS, Policy};
 pub use cases::{Case, cases};
+pub use dry::{Foreseen, foresee};
 pub use quarantine::Quarantine;
 pub use select::{files, tagged};
 pub use shard::{Part, Wish, run_id};

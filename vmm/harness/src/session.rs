@@ -12,7 +12,7 @@ pub(crate) use modules::{
     unwanted as unwanted_modules,
 };
 use prepare::{Built, built};
-pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, the_rest, wanted};
+pub(crate) use prepare::{Prepared, kernel, kernel_named, kernel_wanted, look, the_rest, wanted};
 pub use warm::Starts;
 
 use crate::{Abort, many::Case};
@@ -41,6 +41,18 @@ pub struct Options {
     pub evidence: Option<Watchfulness>,
     /// The most memory that a guest will have, in MiB: a host is started for all runs of a session.
     pub guests_mib: u32,
+}
+
+impl Options {
+    /// The scenario as it is run.
+    pub(crate) fn applied_to<'a>(&self, scenario: &'a Scenario) -> Cow<'a, Scenario> {
+        let mut scenario = Cow::Borrowed(scenario);
+        // Who asks for less is not to be told that it is missing.
+        if let Some(evidence) = self.evidence {
+            scenario.to_mut().evidence = evidence;
+        }
+        scenario
+    }
 }
 
 /// What several runs share: the cache, and the host, which is chosen and started when the first run needs it.
@@ -117,12 +129,7 @@ impl Session {
 
     /// The same for one of several kernels, and for one attempt of several, counted from 1.
     pub fn run_case(&mut self, case: &Case, attempt: u32, reporters: &mut Reporters) -> RunReport {
-        let mut scenario = Cow::Borrowed(&*case.scenario);
-        // Who asks for less is not to be told that it is missing.
-        if let Some(evidence) = self.options.evidence {
-            scenario.to_mut().evidence = evidence;
-        }
-        let scenario = &*scenario;
+        let scenario = &*self.options.applied_to(&case.scenario);
         let mut judge = Judge::new(scenario);
         let mut end = None;
         let mut tell = |judged: &Judged| {

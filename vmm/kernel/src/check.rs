@@ -5,8 +5,11 @@ use super::{
     patch::{PatchError, Series},
     wanted::{Meant, meant, of_series, series_of},
 };
-use crate::Source;
-use base::{cache::Cache, project::PATCHES, wanted::Wanted};
+use base::{
+    cache::{Cache, Fault},
+    project::PATCHES,
+    wanted::Wanted,
+};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -17,8 +20,8 @@ use std::{
 pub struct Outcome {
     /// Its folder.
     pub series: PathBuf,
-    /// What it was tried on, in words; `None` when its source is not here.
-    pub source: Option<String>,
+    /// What it was tried on, in words, or why this machine could not get it.
+    pub source: Result<String, KernelError>,
     /// The patches, in order: `Ok`, why one does not apply, or nothing of those behind that.
     pub patches: Vec<(PathBuf, Option<Result<(), PatchError>>)>,
 }
@@ -32,13 +35,9 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(source) = &self.source else {
-            return writeln!(
-                f,
-                "{}: not tried, for its source is not in the cache (`vmm kernel build {}` fetches it)",
-                self.series.display(),
-                self.series.file_name().unwrap_or_default().display()
-            );
+        let source = match &self.source {
+            Ok(source) => source,
+            Err(error) => return writeln!(f, "{}: not tried: failed to {error}", self.series.display()),
         };
         writeln!(f, "{} on {source}", self.series.display())?;
         for (path, result) in &self.patches {
@@ -53,10 +52,11 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Tries the series that are named, or all of the project, on what `wanted` names as a source, or each on its own.
+/// Tries the series that are named, or all of the project, on what `wanted` names as a source, or each on its own, which is fetched if it
+/// is not in the cache.
 ///
 /// # Errors
-/// A source or a series can't be read. That a patch does not apply is no error here.
+/// A source or a series can't be read. That a patch does not apply is no error here, nor that one series' own source can't be had.
 pub fn check(
     wanted: &Wanted,
     names: &[String],
@@ -68,6 +68,7 @@ pub fn check(
     let mut outcomes = Vec::new();
     for name in all {
         let folder = of_series(&project.join(PATCHES), &name).unwrap_or_else(|| PathBuf::from(&name));
+        let own = wanted.source.is_none();
         let wanted = match wanted.source {
             Some(_) => Wanted { series: Some(name), ..wanted.clone() },
             None => Wanted { kernel: Some(name), ..Wanted::default() },
@@ -80,14 +81,15 @@ pub fn check(
             }
             .into());
         };
-        if let Source::Debian { package, version } = &recipe.source
-            && wanted.source.is_none()
-            && super::debian::newest(cache, package, version.as_deref())?.is_none()
-        {
-            outcomes.push(Outcome { series: folder, source: None, patches: Vec::new() });
-            continue;
-        }
-        let sources = recipe.source.resolve(cache)?;
+        let sources = match recipe.source.resolve(cache).map_err(KernelError::from) {
+            Ok(sources) => sources,
+            // Others may be here, and who mends them wants to know.
+            Err(error) if own && error.fault() == Fault::Machine => {
+                outcomes.push(Outcome { series: folder, source: Err(error), patches: Vec::new() });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let scratch = cache.stage()?;
         let (good, error) = series.try_on(&sources.folder, scratch.path(), &cache.log("patch-check"))?;
         let mut error = error;
@@ -98,7 +100,7 @@ pub fn check(
         };
         let results: Vec<_> = (0..series.patches.len()).map(result).collect();
         let patches = series.patches.iter().map(|patch| patch.path.clone()).zip(results).collect();
-        let source = Some(format!("{} ({})", recipe.source, sources.version));
+        let source = Ok(format!("{} ({})", recipe.source, sources.version));
         outcomes.push(Outcome { series: folder, source, patches });
     }
     Ok(outcomes)

@@ -59,9 +59,17 @@ pub enum KernelError {
     /// What was built is no kernel that can be kept.
     #[error("keep what was built: {0}")]
     Made(String),
-    /// No entry, or several, have such a hash.
-    #[error("find the kernel {0}: no hash, or more than one, begins like this; `vmm kernel list` shows them")]
+    /// No entry has such a hash.
+    #[error(
+        "find the kernel {0}: none of this hash was built (`vmm kernel list` shows those that were; four digits are enough); \
+         `vmm kernel build` builds one"
+    )]
     NoSuch(String),
+    /// Several entries have such a hash.
+    #[error(
+        "find the kernel {0}: the hashes of several begin like this; name more digits (`vmm kernel list` shows them)"
+    )]
+    Several(String),
     /// `make menuconfig` said why.
     #[error("show the menus: make said why; if it can't find ncurses, install libncurses-dev and pkg-config")]
     Menu,
@@ -109,7 +117,9 @@ impl KernelError {
             Self::OtherBase { .. } => Fault::Build,
             Self::Foreign(ForeignError::Compressed { source: UnpackError::Machine(_), .. })
             | Self::Config(ConfigError::Compressed { source: UnpackError::Machine(_), .. }) => Fault::Machine,
-            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::NoProject(_) => Fault::Input,
+            Self::Foreign(_) | Self::Wanted(_) | Self::NoSuch(_) | Self::Several(_) | Self::NoProject(_) => {
+                Fault::Input
+            }
             Self::Source(
                 SourceError::NotAKernel { .. } | SourceError::Tool { .. } | SourceError::NotClean(_),
             ) => Fault::Input,

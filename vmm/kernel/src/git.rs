@@ -95,7 +95,7 @@ fn is_not_there(said: &str) -> bool {
 }
 
 /// The cache's key of a tree.
-fn key(hash: &str) -> String {
+pub(super) fn key(hash: &str) -> String {
     format!("git-{}", hash.get(..16).unwrap_or(hash))
 }
 
@@ -111,16 +111,18 @@ pub(super) fn checked_out(repository: &Path, hash: &str, tree: &Path) -> Result<
     Ok(Sources { folder, identity, name, ours: true, version, tree: None })
 }
 
-/// A revision's tree, exported: the work tree may hold anything, and is nobody's business.
-pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
+/// git, at work in a repository.
+fn git_in(repository: &Path) -> Command {
+    let mut command = not_led(Command::new("git"));
+    command.arg("-C").arg(repository).env("LC_ALL", "C");
+    command
+}
+
+/// The hash of a revision's tree.
+pub(super) fn tree(repository: &Path, revision: &str) -> Result<String, SourceError> {
     need_git()?;
-    let git = || {
-        let mut command = not_led(Command::new("git"));
-        command.arg("-C").arg(repository).env("LC_ALL", "C");
-        command
-    };
     let asked = format!("{revision}^{{tree}}");
-    let output = git()
+    let output = git_in(repository)
         .args(["rev-parse", "--verify", "--end-of-options", &asked])
         .output()
         .map_err(CacheError::io("run", Path::new("git")))?;
@@ -132,12 +134,17 @@ pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<
         let what = format!("find the revision {revision} in {}", repository.display());
         return Err(SourceError::Tool { what, said });
     }
-    let hash = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A revision's tree, exported: the work tree may hold anything, and is nobody's business.
+pub(super) fn local(cache: &Cache, repository: &Path, revision: &str) -> Result<Sources, SourceError> {
+    let hash = tree(repository, revision)?;
     let (key, name) = (key(&hash), name(repository));
     if cache.find(Kind::Source, &key).is_none() {
         let _lock = cache.lock(&key, &format!("the source {name} at {revision}"))?;
         let stage = cache.stage()?;
-        let mut archive = git()
+        let mut archive = git_in(repository)
             .args(["archive", "--format=tar", &hash])
             .stdout(Stdio::piped())
             .spawn()

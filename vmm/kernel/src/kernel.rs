@@ -151,6 +151,20 @@ pub fn hash(meant: &wanted::Meant, cache: &Cache) -> Result<String, KernelError>
     }
 }
 
+/// The kernel that was asked for, if it is in the cache or is a file of others'; no source is fetched or unpacked, and nothing is built.
+///
+/// # Errors
+/// See [`KernelError`].
+pub fn found(meant: &wanted::Meant, cache: &Cache) -> Result<Option<Kernel>, KernelError> {
+    let wanted::Meant::Recipe(recipe) = meant else { return get(meant, cache).map(Some) };
+    recipe.load()?;
+    if !recipe.source.is_here(cache)? {
+        return Ok(None);
+    }
+    let entry = cache.find(Kind::Kernel, &prepare(recipe, cache)?.hash);
+    entry.map(|entry| Kernel::open(&entry, true)).transpose()
+}
+
 /// The name of the build folder in which the kernel that was asked for is built, in the cache's `work`; `None` for one that is not built
 /// here.
 ///

@@ -15,7 +15,7 @@ use crate::{
 use archive::{All, Named};
 use base::{
     cache::{Cache, CacheError, Kind},
-    text::escape,
+    text::{escape, plain, unnamed},
 };
 use jail::Limits;
 use ruzstd::{
@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, BufRead, Read, Write},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Component, Path, PathBuf},
 };
@@ -51,7 +51,15 @@ const LONGEST: u64 = 16 << 20;
 /// Why a file can't be imported.
 #[derive(Debug, Error)]
 pub enum ParcelError {
-    /// It can't be read, or is no such archive.
+    /// It can't be read, or there is nothing in it.
+    #[error("import {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        why: String,
+    },
+    /// It is no such archive.
     #[error("import {}: it is no kernel that `vmm kernel export` wrote: {why}", path.display())]
     Other {
         /// The file.
@@ -170,7 +178,8 @@ pub fn export(cache: &Cache, hash: &str, file: &Path) -> Result<Parcel, KernelEr
         }
     }
     let tar = tar.into_inner().map_err(wrong)?;
-    let mut out = tempfile::Builder::new().prefix(".export-").tempfile_in(folder).map_err(wrong)?;
+    let out = tempfile::Builder::new().prefix(".export-").tempfile_in(folder);
+    let mut out = out.map_err(|error| wrong(unnamed(error)))?;
     let mut compressor = FrameCompressor::new(CompressionLevel::Fastest);
     compressor.set_source(&tar[..]);
     compressor.set_drain(io::BufWriter::new(out.as_file_mut()));
@@ -242,9 +251,16 @@ pub fn import(cache: &Cache, file: &Path, digest: Option<&str>) -> Result<Parcel
 fn import_up_to(cache: &Cache, file: &Path, digest: Option<&str>, most: u64) -> Result<Parcel, KernelError> {
     let other = |why: String| ParcelError::Other { path: file.to_owned(), why };
     let changed = |why: String| ParcelError::Changed { path: file.to_owned(), why };
-    let input = File::open(file).map_err(|error| other(error.to_string()))?;
-    let decoder =
-        StreamingDecoder::new(io::BufReader::new(input)).map_err(|error| other(error.to_string()))?;
+    let unread = |why: String| ParcelError::Unreadable { path: file.to_owned(), why };
+    let input = File::open(file).map_err(|error| unread(plain(&error)))?;
+    if fs::metadata(file).is_ok_and(|meta| meta.is_dir()) {
+        return Err(unread("it is a folder".into()).into());
+    }
+    let mut input = io::BufReader::new(input);
+    if input.fill_buf().map_err(|error| unread(plain(&error)))?.is_empty() {
+        return Err(unread("it is empty".into()).into());
+    }
+    let decoder = StreamingDecoder::new(input).map_err(|_| other("it is not packed by zstd".into()))?;
     let mut archive = Archive::new(Bounded { inner: decoder, most, left: most });
     let mut entries = All::of(&mut archive).map_err(|error| other(error.to_string()))?;
     let first = match entries.next() {

@@ -123,6 +123,19 @@ fn made_of(folder: &Path, items: &[(&str, Item)]) -> PathBuf {
 }
 
 #[test]
+fn what_is_no_parcel_is_said_in_plain_words() {
+    let (folder, cache) = elsewhere();
+    let why = |name: &str| import(&cache, &folder.path().join(name), None).unwrap_err().to_string();
+    fs::write(folder.path().join("empty"), "").unwrap();
+    fs::write(folder.path().join("other"), "#!/bin/sh\n").unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    assert!(why("none").ends_with("none: no such file or directory"), "{}", why("none"));
+    assert!(why("empty").ends_with("empty: it is empty"), "{}", why("empty"));
+    assert!(why("folder").ends_with("folder: it is a folder"), "{}", why("folder"));
+    assert!(why("other").ends_with("wrote: it is not packed by zstd"), "{}", why("other"));
+}
+
+#[test]
 fn nothing_is_written_outside_of_the_cache_by_way_of_links() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(&folder.path().join("a/cache")).unwrap();

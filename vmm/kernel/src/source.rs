@@ -69,6 +69,27 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
+    /// Whether it can be read as it is: [`Self::resolve`] would neither fetch nor unpack anything.
+    ///
+    /// # Errors
+    /// The cache can't be read, or there is no such file or revision.
+    pub fn is_here(&self, cache: &Cache) -> Result<bool, SourceError> {
+        let is_kept = |key: &str| cache.find(Kind::Source, key).is_some();
+        Ok(match self {
+            Self::Debian { package, version } => {
+                debian::newest(cache, package, version.as_deref())?.is_some()
+            }
+            Self::Folder(_) | Self::Git { checkout: Some(_), .. } => true,
+            Self::Download { sha256, .. } => sha256.as_deref().is_some_and(|sum| is_kept(&of_tarball(sum))),
+            Self::Tarball(file) => is_kept(&of_tarball(&digest(file)?)),
+            Self::Git { repository, revision, checkout: None } => {
+                is_kept(&git::key(&git::tree(repository, revision)?))
+            }
+            // What a branch is there, only the server knows.
+            Self::Remote { .. } => false,
+        })
+    }
+
     /// Finds the source, or gets it into the cache.
     ///
     /// # Errors
@@ -98,9 +119,9 @@ impl Source {
             Self::Download { address, sha256 } => {
                 // The same key as if the file were here.
                 if let Some(sum) = sha256
-                    && cache.find(Kind::Source, &format!("tarball-{}", &sum[..16])).is_some()
+                    && cache.find(Kind::Source, &of_tarball(sum)).is_some()
                 {
-                    return Sources::kept(cache, &format!("tarball-{}", &sum[..16]), address);
+                    return Sources::kept(cache, &of_tarball(sum), address);
                 }
                 let _lock = cache.lock("download", &format!("the source {address}"))?;
                 let fetched = download::fetch(cache, address, sha256.as_deref())?;
@@ -109,7 +130,7 @@ impl Source {
                 Ok(Sources { name: address.clone(), ..sources.map_err(named)? })
             }
             Self::Tarball(file) => {
-                let key = format!("tarball-{}", &digest(file)?[..16]);
+                let key = of_tarball(&digest(file)?);
                 if cache.find(Kind::Source, &key).is_none() {
                     let _lock = cache.lock(&key, &format!("the source {}", file.display()))?;
                     if cache.find(Kind::Source, &key).is_none() {
@@ -130,6 +151,11 @@ impl Source {
             Self::Remote { address, revision } => git::remote(cache, address, revision),
         }
     }
+}
+
+/// The cache's key of a tarball's source, by the file's digest.
+fn of_tarball(sum: &str) -> String {
+    format!("tarball-{}", &sum[..16])
 }
 
 pub(super) fn digest(file: &Path) -> Result<String, CacheError> {

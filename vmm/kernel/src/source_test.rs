@@ -234,3 +234,32 @@ fn an_archive_makes_no_device_and_does_not_fill_the_disk() {
         }
     }
 }
+
+#[test]
+fn a_source_that_would_have_to_be_fetched_or_unpacked_is_not_here() {
+    let (folder, tree, cache) = setup();
+    let tarball = folder.path().join("linux.tar");
+    run(folder.path(), "tar", &["-cf", "linux.tar", "linux"]);
+    let sum = digest(&tarball).unwrap();
+    let download = |sha256: &str| Source::Download {
+        address: "https://localhost/linux.tar".to_owned(),
+        sha256: Some(sha256.to_owned()),
+    };
+    let debian = Source::Debian { package: "linux-source-6.12".to_owned(), version: None };
+    let remote = Source::Remote { address: "https://localhost/x".to_owned(), revision: "v6.12".to_owned() };
+    let is_here = |source: &Source| source.is_here(&cache).unwrap();
+    assert!(is_here(&Source::Folder(tree.clone())));
+    let packed = Source::Tarball(tarball);
+    for source in [&packed, &download(&sum), &debian, &remote] {
+        assert!(!is_here(source), "{source}");
+    }
+    packed.resolve(&cache).unwrap();
+    assert!(is_here(&packed) && is_here(&download(&sum)) && !is_here(&download(&"0".repeat(64))));
+    run(&tree, "git", &["init", "-q"]);
+    run(&tree, "git", &["add", "."]);
+    run(&tree, "git", &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "first"]);
+    let revision = Source::Git { repository: tree.clone(), revision: "HEAD".to_owned(), checkout: None };
+    assert!(!is_here(&revision));
+    revision.resolve(&cache).unwrap();
+    assert!(is_here(&revision));
+}

@@ -159,7 +159,7 @@ pub fn remove(cache: &Cache, freed: &Freed) -> Result<(), CacheError> {
 /// A kernel by its hash, or by enough of its first digits.
 ///
 /// # Errors
-/// [`KernelError::Damaged`] when it is not there.
+/// [`KernelError::NoSuch`] when it is not there, [`KernelError::Several`] where others begin like this.
 pub fn find(cache: &Cache, hash: &str) -> Result<Stored, KernelError> {
     let kernels = cache.place(Kind::Kernel, "");
     match super::wanted::built(hash, &kernels) {
@@ -167,7 +167,10 @@ pub fn find(cache: &Cache, hash: &str) -> Result<Stored, KernelError> {
             let hash = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Ok(look(&path, hash))
         }
-        None => Err(KernelError::NoSuch(hash.to_owned())),
+        None => match cache.keys(Kind::Kernel)?.iter().filter(|key| key.starts_with(hash)).count() {
+            0 | 1 => Err(KernelError::NoSuch(hash.to_owned())),
+            _ => Err(KernelError::Several(hash.to_owned())),
+        },
     }
 }
 

@@ -113,3 +113,12 @@ fn a_kernel_is_found_by_the_beginning_of_its_hash() {
     assert_eq!(find(&cache, "1111").unwrap().hash, NEW);
     assert!(find(&cache, "3333").unwrap_err().to_string().contains("vmm kernel list"));
 }
+
+#[test]
+fn a_hash_that_was_not_built_is_told_from_one_that_is_too_short() {
+    let (_folder, cache) = setup(&[("aaaa000000000000", 1, "a"), ("aaaa111111111111", 1, "a")]);
+    assert_eq!(find(&cache, "aaaa0").unwrap().hash, "aaaa000000000000");
+    let why = |hash: &str| find(&cache, hash).unwrap_err().to_string();
+    assert!(why("bbbb").contains("vmm kernel build"), "{}", why("bbbb"));
+    assert!(why("aaaa").contains("more digits"), "{}", why("aaaa"));
+}

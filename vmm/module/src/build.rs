@@ -9,7 +9,10 @@ use crate::{
     makefile,
     preflight::{self, Facts},
 };
-use base::cache::{self, Cache, CacheError, Fault, Kind};
+use base::{
+    cache::{self, Cache, CacheError, Fault, Kind},
+    kbuild,
+};
 use jail::{Budget, Limits, Refused, Sandbox, intake};
 use kernel::{
     BuildFailed, Kernel,
@@ -64,13 +67,7 @@ pub enum ModuleError {
         release: String,
     },
     /// There is one that only an outer make reads.
-    #[error(
-        "build the module in {}: the kernel's build system reads a Kbuild or a Makefile and no {name}; \
-         rename it: mv {} {}",
-        folder.display(),
-        folder.join(name).display(),
-        folder.join("Makefile").display()
-    )]
+    #[error("build the module in {}: {}", folder.display(), kbuild::advice(folder, name))]
     OtherName {
         /// The folder.
         folder: PathBuf,
@@ -423,9 +420,8 @@ fn above(shown: &Path, inside: &Path, root: &Path) -> PathBuf {
 }
 
 fn makefile(folder: &Path) -> Result<&'static str, ModuleError> {
-    // In kbuild's order: a Kbuild goes before a Makefile.
-    ["Kbuild", "Makefile"].into_iter().find(|name| folder.join(name).is_file()).ok_or_else(|| {
-        match ["makefile", "GNUmakefile"].into_iter().find(|name| folder.join(name).is_file()) {
+    kbuild::READ.into_iter().find(|name| folder.join(name).is_file()).ok_or_else(|| {
+        match kbuild::misnamed(folder) {
             Some(name) => ModuleError::OtherName { folder: folder.to_owned(), name },
             None => ModuleError::NoMakefile(folder.to_owned()),
         }

@@ -4,6 +4,7 @@ use crate::{
     Reporter, json,
     record::{Run, Session},
 };
+use base::text::unnamed;
 use judge::{Began, Excerpt, Judged, Verdict};
 use std::{
     fs, io,
@@ -17,6 +18,8 @@ pub struct Artifacts {
     /// Which scenario it is, counted from 1.
     count: usize,
     options: Vec<String>,
+    /// For each scenario, the options by which its kernel was asked for.
+    kernels: Vec<Vec<String>>,
 }
 
 impl Artifacts {
@@ -27,21 +30,30 @@ impl Artifacts {
     pub fn create(folder: &Path) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("can't write artifacts to {}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(cannot)?;
-        tempfile::tempdir_in(folder).map_err(cannot)?;
-        Ok(Self { folder: folder.to_owned(), session: Session::default(), count: 0, options: Vec::new() })
+        tempfile::tempdir_in(folder).map_err(|error| cannot(unnamed(error)))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            session: Session::default(),
+            count: 0,
+            options: Vec::new(),
+            kernels: Vec::new(),
+        })
     }
 
-    /// The options of the command that change what a run is; who repeats it needs them as well.
+    /// The options of the command that change what a run is, and for each scenario those by which its kernel was asked for; who repeats it
+    /// needs them as well.
     #[must_use]
-    pub fn with(mut self, options: Vec<String>) -> Self {
-        self.options = options;
+    pub fn with(mut self, options: Vec<String>, kernels: Vec<Vec<String>>) -> Self {
+        (self.options, self.kernels) = (options, kernels);
         self
     }
 
     /// A folder is there whole, or not at all.
     fn write(&self, run: &Run) -> io::Result<()> {
         let stage = tempfile::Builder::new().prefix(".artifacts-").tempdir_in(&self.folder)?;
-        fill(stage.path(), run, &self.options)?;
+        let asked = self.kernels.get(self.count - 1).map_or(&[][..], Vec::as_slice);
+        fill(stage.path(), run)?;
+        write_repeat(stage.path(), run, &self.options, asked)?;
         fs::set_permissions(stage.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let place = self.folder.join(name(self.count, run));
         if place.exists() {
@@ -86,7 +98,7 @@ fn name(count: usize, run: &Run) -> String {
     format!("{count:03}-{}{variant}", plain(&run.began.scenario))
 }
 
-fn fill(folder: &Path, run: &Run, options: &[String]) -> io::Result<()> {
+fn fill(folder: &Path, run: &Run) -> io::Result<()> {
     let log: String = run
         .log
         .iter()
@@ -109,24 +121,11 @@ fn fill(folder: &Path, run: &Run, options: &[String]) -> io::Result<()> {
             }
         }
     }
-    let mut repeat = format!("vmm run {}", quoted(&run.path()));
-    // A value that was drawn is given now. What the command gave was not drawn.
-    let drawn = run.began.drawn.iter().map(|(name, value)| format!("{name}={value}"));
-    drawn.for_each(|set| repeat += &format!(" --set {}", quoted(&set)));
-    options.iter().for_each(|option| repeat += &format!(" {}", quoted(option)));
     if let Some(kernel) = &run.kernel {
         let release = kernel.release.as_deref().unwrap_or("unknown");
         let text = format!("{release}\n{}\n# its files: vmm kernel show {}\n", kernel.hash, kernel.hash);
         fs::write(folder.join("kernel"), text)?;
-        repeat += &format!(" --kernel {}", kernel.hash);
     }
-    fs::write(
-        folder.join("repeat.sh"),
-        format!(
-            "#!/bin/sh\n# The same run again, from the folder where it was started.\nexec {repeat} \"$@\"\n"
-        ),
-    )?;
-    fs::set_permissions(folder.join("repeat.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let files = run.builds.iter().flat_map(|build| build.modules.iter().zip(&build.files));
     for (module, file) in files.filter(|(_, file)| file.is_file()) {
         fs::create_dir_all(folder.join("modules"))?;
@@ -138,6 +137,32 @@ fn fill(folder: &Path, run: &Run, options: &[String]) -> io::Result<()> {
         fs::write(folder.join("build.txt"), report.reason.to_string())?;
     }
     Ok(())
+}
+
+/// The command that repeats a run. Elsewhere the kernel is not in the cache by its hash, and `asked` is how it was asked for.
+fn write_repeat(folder: &Path, run: &Run, options: &[String], asked: &[String]) -> io::Result<()> {
+    let words = |all: &[String]| all.iter().map(|word| format!("{} ", quoted(word))).collect::<String>();
+    let asked = format!("set -- {}\"$@\"", words(asked));
+    let kernel = match &run.kernel {
+        Some(kernel) => format!(
+            "if vmm kernel show {0} >/dev/null 2>&1; then\n\tset -- --kernel {0} \"$@\"\nelse\n\t{asked}\nfi\n",
+            quoted(&kernel.hash)
+        ),
+        None => asked + "\n",
+    };
+    // A value that was drawn is given now. What the command gave was not drawn.
+    let drawn = run.began.drawn.iter().flat_map(|(name, value)| ["--set".into(), format!("{name}={value}")]);
+    let drawn: Vec<String> = drawn.collect();
+    let text = format!(
+        "#!/bin/sh\n# The same run again, from the folder where it was started; with its kernel, or where the cache has not got that, with one \
+         that is asked for in the same way.\n{kernel}exec vmm run {} {}{}\"$@\"\n",
+        quoted(&run.path()),
+        words(&drawn),
+        words(options)
+    );
+    let path = folder.join("repeat.sh");
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
 }
 
 /// For a shell.

@@ -5,7 +5,7 @@
 
 use crate::{
     Reporter, failure, markdown,
-    record::{Run, Session},
+    record::{Aborted, Run, Session},
 };
 use judge::{Began, Judged, Verdict};
 use std::{
@@ -35,6 +35,29 @@ impl GitHub {
         Self { out, summary, token, session: Session::default() }
     }
 
+    /// Says why nothing was run, in place of all else: at the lines that are wrong, where these are known.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn abandon(&mut self, why: &Aborted) -> io::Result<()> {
+        self.session = Session::planned(&[]);
+        self.session.aborted = Some(why.clone());
+        let all = reasons(&why.reason).map(|reason| error(place(reason), "vmm: nothing was run", reason));
+        self.say(&all.collect::<Vec<_>>())?;
+        self.summarise()
+    }
+
+    /// So many of these commands as GitHub shows.
+    fn say(&mut self, all: &[String]) -> io::Result<()> {
+        writeln!(self.out, "::{}::", self.token)?;
+        all.iter().take(MOST).try_for_each(|line| writeln!(self.out, "{line}"))?;
+        if all.len() > MOST {
+            writeln!(self.out, "{} more annotations are in the summary", all.len() - MOST)?;
+        }
+        writeln!(self.out, "::stop-commands::{}", self.token)?;
+        self.out.flush()
+    }
+
     fn annotate(&mut self) -> io::Result<()> {
         // The worst first: what counts against a kernel before what this machine could not do.
         let mut runs: Vec<&Run> =
@@ -46,11 +69,7 @@ impl GitHub {
             _ => 0,
         });
         let all: Vec<String> = runs.iter().flat_map(|run| annotations(run)).collect();
-        all.iter().take(MOST).try_for_each(|line| writeln!(self.out, "{line}"))?;
-        if all.len() > MOST {
-            writeln!(self.out, "{} more annotations are in the summary", all.len() - MOST)?;
-        }
-        Ok(())
+        self.say(&all)
     }
 
     fn summarise(&self) -> io::Result<()> {
@@ -77,13 +96,26 @@ impl Reporter for GitHub {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        writeln!(self.out, "::{}::", self.token)?;
         self.session.finished = true;
         self.annotate()?;
-        writeln!(self.out, "::stop-commands::{}", self.token)?;
-        self.out.flush()?;
         self.summarise()
     }
+}
+
+/// The messages of a text, each from its word `error` on.
+fn reasons(text: &str) -> impl Iterator<Item = &str> {
+    let begins = text.match_indices("\nerror").map(|(at, _)| at + 1);
+    let begins: Vec<usize> = std::iter::once(0).chain(begins).collect();
+    let ends = begins.iter().skip(1).copied().chain([text.len()]).collect::<Vec<_>>();
+    begins.into_iter().zip(ends).map(|(begin, end)| text[begin..end].trim_end())
+}
+
+/// The file and line that a message is about, as [`base::diagnostic`] shows them.
+fn place(reason: &str) -> Option<(&str, usize)> {
+    let place = reason.lines().find_map(|line| line.trim_start().strip_prefix("--> "))?;
+    let mut parts = place.rsplitn(3, ':');
+    let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((file, line.parse().ok()?))
 }
 
 /// One line each: failed steps and expectations at the scenario's line, findings at their line of code.

@@ -5,7 +5,7 @@ use crate::{
     record::{Run, Session},
     suites::{Suite, suites},
 };
-use base::text::time;
+use base::text::{escape_lines, time};
 use judge::StepVerdict;
 
 /// What is shown of one failure, in lines.
@@ -16,7 +16,7 @@ pub fn render(session: &Session) -> String {
     let passed = session.runs.iter().filter(|run| run.is_good()).count();
     let mut text = format!("## vmm: {passed} of {} scenarios passed\n\n", session.runs.len());
     if let Some(why) = session.unfinished() {
-        text += &format!("**{}**: {}\n\n", why.verdict, cell(&why.reason));
+        text += &format!("**{}**:\n\n{}", why.verdict, block(&escape_lines(&why.reason)));
     }
     text += "| scenario | verdict | steps | kernel | time | reason |\n|---|---|---|---|---|---|\n";
     session.runs.iter().for_each(|run| text += &row(run));

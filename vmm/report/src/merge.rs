@@ -51,11 +51,11 @@ pub enum MergeError {
 }
 
 /// Puts them together; each has a name for messages. One that ended before it began does not say which part it would have been: it stands
-/// for one that is missing.
+/// for one that is missing, and for nothing where none is, since that part was run again.
 ///
 /// # Errors
 /// They are no parts of one whole, or not all of them: a whole that lacks a part must not look green.
-pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
+pub fn merge(mut all: Vec<(String, Session)>) -> Result<Session, MergeError> {
     let began = |(_, session): &&(String, Session)| session.aborted.is_none() || session.shard.is_some();
     let Some((first, one)) = all.iter().find(began).or(all.first()) else { return Err(MergeError::Nothing) };
     let mut parts: BTreeMap<u32, &String> = BTreeMap::new();
@@ -89,6 +89,9 @@ pub fn merge(all: Vec<(String, Session)>) -> Result<Session, MergeError> {
             }
             return Err(MergeError::Missing { of: shard.of, missing: missing.join(", ") });
         }
+    }
+    if one.shard.as_ref().is_some_and(|shard| parts.len() >= shard.of as usize) {
+        all.retain(|it| began(&it));
     }
     let mut whole = Session::planned(&[]);
     whole.aborted = aborted(&all);

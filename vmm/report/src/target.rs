@@ -1,6 +1,9 @@
 //! Where a report is written to: a file, which is replaced, or whatever else has that name, which is written through.
 
-use base::interrupt;
+use base::{
+    interrupt,
+    text::{plain, unnamed},
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
     fs::{self, File, OpenOptions},
@@ -45,7 +48,9 @@ impl Target {
             _ => {}
         }
         let file = followed(path).map_err(|error| cannot(&error))?;
-        tempfile::NamedTempFile::new_in(folder(&file)).map_err(|error| cannot(&error))?;
+        let folder = folder(&file);
+        let why = |error| format!("{}: {}", folder.display(), plain(&unnamed(error)));
+        tempfile::NamedTempFile::new_in(folder).map_err(|error| cannot(&why(error)))?;
         Ok(Self::File(file))
     }
 
@@ -180,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_not_there_is_named_and_no_temporary_file() {
+        let why = Target::at(Path::new("/nowhere/at/all/x.json")).unwrap_err();
+        assert_eq!(
+            why,
+            "can't write the report /nowhere/at/all/x.json: /nowhere/at/all: no such file or directory"
+        );
+    }
+
+    #[test]
     fn a_fifo_is_written_through_and_stays_one() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
@@ -205,9 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_and_a_place_that_is_not_there_are_refused_before_anything_runs() {
+    fn a_folder_is_refused_before_anything_runs() {
         let folder = tempfile::tempdir().unwrap();
         assert!(Target::at(folder.path()).unwrap_err().contains("it is a folder"));
-        assert!(Target::at(&folder.path().join("no/report")).unwrap_err().contains("No such file"));
     }
 }

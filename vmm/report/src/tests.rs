@@ -380,3 +380,31 @@ fn github_gets_annotations_at_lines_and_a_guest_can_make_none() {
     let summary = std::fs::read_to_string(summary).unwrap();
     assert!(summary.starts_with("before\n## vmm: 2 of 5 scenarios passed"), "{summary}");
 }
+
+/// Else a typo in a scenario is a red job with nothing at the line where it stands.
+#[test]
+fn github_is_told_at_which_lines_why_nothing_was_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (summary, page) = (folder.path().join("summary"), Page::default());
+    let wrong = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "name: a\nsteps:\n- slep: 1 s\n").unwrap();
+        scenario::load(&path).unwrap_err().to_string()
+    };
+    let reason = format!("{}\n{}", wrong("a.yaml"), wrong("b.yaml"));
+    let why = crate::record::Aborted { verdict: Verdict::BadInput, reason };
+    let mut github =
+        crate::github::GitHub::new(Box::new(page.clone()), Some(summary.clone()), "secret".to_owned());
+    github.abandon(&why).unwrap();
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines[0], lines[3], lines.len()), ("::secret::", "::stop-commands::secret", 4), "{text}");
+    for (line, name) in [(lines[1], "a.yaml"), (lines[2], "b.yaml")] {
+        assert!(line.starts_with("::error file=") && line.contains(&format!("{name},line=3,")), "{text}");
+    }
+    let summary = std::fs::read_to_string(summary).unwrap();
+    assert!(
+        summary.contains("**bad-input**:\n\n```text\nerror: ") && summary.contains("\n3 | - slep: 1 s\n"),
+        "{summary}"
+    );
+}

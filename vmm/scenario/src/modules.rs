@@ -4,7 +4,7 @@ use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSourc
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::{Diagnostic, nearest};
-use base::{module::is_same_module, text::plain, unpack};
+use base::{kbuild, module::is_same_module, text::plain, unpack};
 use jail::{
     Limits,
     intake::{self, Tally},
@@ -71,15 +71,18 @@ impl Reader<'_> {
             let names = vec![name.to_owned()];
             return Some(ModuleSource { path, kind: ModuleKind::Object, names, line });
         }
-        let makefile =
-            ["Kbuild", "Makefile"].into_iter().map(|name| path.join(name)).find(|path| path.is_file());
+        let makefile = kbuild::READ.into_iter().map(|name| path.join(name)).find(|path| path.is_file());
         let Some(makefile) = makefile else {
+            let help = match kbuild::misnamed(&path) {
+                Some(name) => kbuild::advice(&path, name),
+                None => "a module's folder needs a Makefile with a line like `obj-m += hello.o`".to_owned(),
+            };
             return self.error(
                 Diagnostic::new(
                     &node.span,
                     format!("{} has neither a Kbuild nor a Makefile", path.display()),
                 )
-                .help("a module's folder needs a Makefile with a line like `obj-m += hello.o`"),
+                .help(help),
             );
         };
         let names = intake::read_text(&makefile).map(|text| object_names(&text));
@@ -304,6 +307,18 @@ fn object_names(makefile: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_makefile_that_the_kernel_does_not_read_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("mod")).unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "modules: [mod]\nsteps:\n- insmod: a\n").unwrap();
+        let why = || crate::load(&path).unwrap_err().to_string();
+        assert!(why().contains("needs a Makefile"), "{}", why());
+        std::fs::write(folder.path().join("mod/makefile"), "obj-m := a.o\n").unwrap();
+        assert!(why().contains("and no makefile; rename it: mv "), "{}", why());
+    }
 
     #[test]
     fn obj_m_lines_name_the_modules() {

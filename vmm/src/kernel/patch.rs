@@ -1,12 +1,16 @@
 //! `vmm kernel patch`: do the patches still apply?
 
-use crate::say::{failed, out as say};
+use crate::{
+    exit,
+    say::{failed, out as say},
+};
 use base::{
     cache::{Cache, Kind},
     project,
     wanted::Wanted,
 };
 use clap::{Args, Subcommand};
+use judge::Verdict;
 use kernel::{
     KernelError,
     check::{self, Outcome},
@@ -22,9 +26,9 @@ pub struct PatchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say of each patch whether it applies; exits with 1 if one does not
+    /// Say of each patch whether it applies; exits with 1 if one does not, and with 3 if a series could not be tried
     ///
-    /// Every series of the project is tried on its own source, if that is in the cache. With --source, all of them
+    /// Every series of the project is tried on its own source, which is fetched if it is not in the cache. With --source, all of them
     /// are tried on that one. Nothing is built, and no source is changed.
     Check {
         /// Try on this source
@@ -53,8 +57,45 @@ pub fn patch(args: &PatchArgs, cache: &Cache) -> u8 {
                 let _ = write!(text, "{outcome}");
             }
             say(&text);
-            u8::from(outcomes.iter().any(Outcome::is_bad))
+            code(&outcomes)
         }
         Err(error) => failed(&error, error.fault()),
+    }
+}
+
+/// What was not tried must not look as if it applied.
+fn code(outcomes: &[Outcome]) -> u8 {
+    let verdict = |outcome: &Outcome| match outcome.source {
+        Err(_) => Verdict::Infra,
+        Ok(_) if outcome.is_bad() => Verdict::Fail,
+        Ok(_) => Verdict::Pass,
+    };
+    exit::of_all(&outcomes.iter().map(verdict).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::patch::PatchError;
+
+    #[test]
+    fn a_series_that_could_not_be_tried_is_not_green() {
+        let outcome = |source: Result<&str, KernelError>, patch: Option<Result<(), PatchError>>| Outcome {
+            series: "kernel-patches/6.12".into(),
+            source: source.map(str::to_owned),
+            patches: vec![("1.patch".into(), patch)],
+        };
+        let applies = || outcome(Ok("6.12.3"), Some(Ok(())));
+        let not_tried = || outcome(Err(KernelError::NoSuch("x".to_owned())), None);
+        let unread = || PatchError::Unreadable {
+            path: "1.patch".into(),
+            series: None,
+            source: std::io::Error::other("no"),
+        };
+        let rejected = || outcome(Ok("6.12.3"), Some(Err(unread())));
+        assert_eq!(code(&[applies()]), 0);
+        assert_eq!(code(&[not_tried(), applies()]), 3);
+        assert_eq!(code(&[not_tried(), rejected()]), 1);
+        assert!(not_tried().to_string().contains("6.12: not tried: failed to "));
     }
 }

@@ -16,6 +16,14 @@ pub struct Case {
 }
 
 impl Case {
+    /// The scenario's name, with the kernel's where there are several.
+    pub fn title(&self) -> String {
+        match self.variant.as_str() {
+            "" => self.scenario.name.clone(),
+            variant => format!("{} [{variant}]", self.scenario.name),
+        }
+    }
+
     /// The same in every run of the same command.
     pub fn id(&self) -> String {
         let path = self.scenario.path.display();

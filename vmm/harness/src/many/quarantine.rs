@@ -102,10 +102,11 @@ impl Quarantine {
     fn complaints_on(&self, today: Date, all: &[Ran]) -> Vec<String> {
         let one = |entry: &Entry| {
             let Entry { scenario, until, known, .. } = entry;
-            let ran = || all.iter().filter(|ran| entry.concerns(&ran.report.scenario, &ran.report.path));
+            let mut concerned =
+                all.iter().filter(|ran| entry.concerns(&ran.report.scenario, &ran.report.path));
             let place = self.place(entry);
-            match ran().any(|ran| entry.was_seen(&ran.settled)) {
-                false if ran().next().is_some() => {
+            match concerned.clone().any(|ran| entry.was_seen(&ran.settled)) {
+                false if concerned.any(|ran| was_tried(&ran.settled)) => {
                     Some(format!("{place} of {scenario} matches nothing any more: remove it"))
                 }
                 true if *until < today => Some(format!(
@@ -141,6 +142,13 @@ impl Entry {
         let is = |it: Verdict| it.is_against() && verdict.is_none_or(|verdict| verdict == it);
         settled.attempts.iter().any(|attempt| is(attempt.verdict))
     }
+}
+
+/// Whether steps were done, so that a failure which did not come is gone.
+fn was_tried(settled: &Settled) -> bool {
+    const BEFORE: [Verdict; 4] =
+        [Verdict::Infra, Verdict::Interrupted, Verdict::BadInput, Verdict::BuildFailed];
+    settled.attempts.iter().any(|attempt| !BEFORE.contains(&attempt.verdict))
 }
 
 fn entry(reader: &mut Reader<'_>, node: &Node) -> Option<Entry> {

@@ -158,6 +158,9 @@ fn an_entry_that_matches_nothing_any_more_is_told() {
     };
     assert_eq!(told(None, "2026-01-01"), "", "it did not run, so nobody knows");
     assert_eq!(told(Some(Verdict::Fail), "2026-01-01"), "");
+    for nothing in [Verdict::Infra, Verdict::Interrupted, Verdict::BadInput, Verdict::BuildFailed] {
+        assert_eq!(told(Some(nothing), "2026-01-01"), "", "{}: no step was done", nothing.name());
+    }
     let gone = told(Some(Verdict::Pass), "2026-01-01");
     assert!(gone.contains("q.yaml:1") && gone.contains("remove it"), "{gone}");
     assert!(told(Some(Verdict::Fail), "2027-01-01").contains("ended on 2026-12-31"));

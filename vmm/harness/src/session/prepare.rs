@@ -17,7 +17,7 @@ use judge::{Build, Names};
 use kernel::{Fit, Kernel, lines::Lines, symbols::Symbols, syscall_table::SyscallTable};
 use module::preflight::Facts;
 use plan::{
-    Plan, Warm, Watch, depmod,
+    Plan, PlanStep, Warm, Watch, depmod,
     image::{self, Assembled, GuestFile, GuestModule, Image, ImageError},
     lower::{self, SyscallNames},
     programs::{self, Programs},
@@ -91,15 +91,20 @@ pub(crate) fn kernel_wanted(wanted: &Wanted, near: &Path, cache: &Cache) -> Resu
     Ok(kernel::get(&meant(wanted, Some(near), cache)?, cache)?)
 }
 
-/// Modules, image and plan.
-pub(crate) fn the_rest(
-    scenario: &Scenario,
-    built: Built,
-    trace: Option<&[String]>,
-    cache: &Cache,
-) -> Result<Prepared, Abort> {
-    let Built { kernel, took } = built;
-    let facts = Facts::of(&kernel);
+/// What a kernel makes of a scenario, before anything is built for that.
+pub(crate) struct Lowered {
+    facts: Facts,
+    /// Words of the command line.
+    checks: Vec<String>,
+    calls: Calls,
+    steps: Vec<PlanStep>,
+    /// The numbers of the calls that are to be told.
+    trace: Option<Vec<u64>>,
+}
+
+/// What is wrong with a scenario on this kernel as far as that is known without its modules.
+pub(crate) fn look(scenario: &Scenario, kernel: &Kernel, trace: Option<&[String]>) -> Result<Lowered, Abort> {
+    let facts = Facts::of(kernel);
     let checks = checks::words(&scenario.machine, &facts);
     let calls = Calls {
         table: kernel.syscalls.clone(),
@@ -108,19 +113,32 @@ pub(crate) fn the_rest(
         // The file is certain in what was looked at: 6.12 and later.
         waits_for_rcu: facts.has("TREE_RCU") && series(&facts.release) >= (6, 12),
     };
-    let lowered = |scenario: &Scenario| {
-        lower::lower(scenario, &calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))
-    };
-    // Bad names are found before anything else is built.
-    let steps = lowered(scenario)?;
+    let steps = lowered(scenario, &calls)?;
     let trace = trace.map(|names| numbers(names, &calls)).transpose()?;
     modules::needs(scenario, &facts)?;
+    Ok(Lowered { facts, checks, calls, steps, trace })
+}
+
+fn lowered(scenario: &Scenario, calls: &Calls) -> Result<Vec<PlanStep>, Abort> {
+    lower::lower(scenario, calls).map_err(|diagnostics| Abort::input(diagnostics.to_string()))
+}
+
+/// Modules, image and plan.
+pub(crate) fn the_rest(
+    scenario: &Scenario,
+    built: Built,
+    trace: Option<&[String]>,
+    cache: &Cache,
+) -> Result<Prepared, Abort> {
+    let Built { kernel, took } = built;
+    // Bad names are found before anything else is built.
+    let Lowered { facts, checks, calls, steps, trace } = look(scenario, &kernel, trace)?;
     let start = Instant::now();
     let Modules { modules, builds, parameters, preflight } =
         modules::prepare(&scenario.modules, &modules::unwanted(scenario), &kernel, &facts, cache)?;
     modules::named(scenario, &modules)?;
     let by_files = modules::by_file_names(scenario, &modules);
-    let steps = by_files.as_ref().map_or(Ok(steps), lowered)?;
+    let steps = by_files.as_ref().map_or(Ok(steps), |scenario| lowered(scenario, &calls))?;
     let took = took + start.elapsed();
     // Who lets the kernel be patched may have probes put into programs as well.
     let watched = guard(scenario.evidence) == Some(GuardOrder { patches: false }) && scenario.count;

@@ -128,14 +128,20 @@ pub fn tarball(package: &str) -> String {
     format!("https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{series}.N.tar.xz#sha256=HEX")
 }
 
-/// From where packages of sources come on this machine, in a few words.
-pub fn origin() -> String {
+/// From where a package of a source comes on this machine, in a few words.
+///
+/// # Errors
+/// In a few words, why it can't be had.
+pub fn origin(cache: &Cache, package: &str) -> Result<String, String> {
     let own = toolchain::find("apt-get").and_then(|_| super::suites::mirror().ok().flatten());
     match (named(), own) {
-        (Some(archive), _) => format!("come from {archive} ({VARIABLE})"),
-        (None, Some(mirror)) => format!("come from this machine's apt ({mirror})"),
+        (Some(archive), _) => Ok(format!("come from {archive} ({VARIABLE})")),
+        (None, Some(mirror)) => Ok(format!("come from this machine's apt ({mirror})")),
+        (None, None) if super::newest(cache, package, None).is_ok_and(|kept| kept.is_some()) => {
+            Ok("are in the cache".to_owned())
+        }
         (None, None) => {
-            format!("can't be had: apt knows no archive of Debian here, and {VARIABLE} names none")
+            Err(format!("can't be had: apt knows no archive of Debian here, and {VARIABLE} names none"))
         }
     }
 }

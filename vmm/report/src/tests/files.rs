@@ -72,7 +72,8 @@ fn what_is_no_report_or_another_versions_is_refused() {
 fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut artifacts = crate::artifacts::Artifacts::create(&folder.path().join("a/b")).unwrap();
-    artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()]);
+    let asked = vec![Vec::new(), vec!["--source".to_owned(), "my linux".to_owned()]];
+    artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()], asked);
     let (began, all) = session();
     artifacts.begin(&began).unwrap();
     // What was drawn for a run is given to it again.
@@ -92,9 +93,21 @@ fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     names.sort();
     assert_eq!(names, ["001-good@6.12", "002-bad___b____x_@6.12", "003-good@7.3", "004-bad___b____x_@7.3"]);
     let read = |name: &str| std::fs::read_to_string(place("002-bad___b____x_@6.12").join(name)).unwrap();
-    assert!(read("repeat.sh").contains(
-        "exec vmm run scenarios/test.yaml --set 'word=k3 m9' --set 'whom=a b' --kernel 3f9c1a2b7d"
-    ));
+    let repeat = read("repeat.sh");
+    assert!(
+        repeat.ends_with("fi\nexec vmm run scenarios/test.yaml --set 'word=k3 m9' --set 'whom=a b' \"$@\"\n"),
+        "{repeat}"
+    );
+    // Elsewhere nobody has the kernel by its hash.
+    for (is_there, kernel) in [("exit 0", "--kernel 3f9c1a2b7d"), ("exit 1", "--source my linux")] {
+        let fake = folder.path().join("vmm");
+        std::fs::write(&fake, format!("#!/bin/sh\n[ $1 = run ] || {is_there}\necho \"$@\"\n")).unwrap();
+        std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.arg(place("002-bad___b____x_@6.12/repeat.sh")).arg("--cold").env("PATH", folder.path());
+        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        assert!(said.ends_with(&format!("{kernel} --cold\n")), "{said}");
+    }
     assert!(read("verdict").starts_with("fail\n1 of 1 steps failed"));
     let report = json::read(&read("report.json")).unwrap();
     assert_eq!((report.runs.len(), &*report.runs[0].began.drawn["word"]), (1, "k3 m9"));
@@ -396,6 +409,9 @@ fn a_part_that_could_not_begin_stands_for_a_missing_one_and_says_why() {
     let both = merge(vec![infra(), part(2, 3, "p", 2..5), never(Verdict::BadInput, "a typo")]).unwrap();
     let why = both.unfinished().unwrap();
     assert_eq!((why.verdict, &*why.reason), (Verdict::BadInput, "0: no place for the cache\n2: a typo"));
+    // It was run again, under another name.
+    let whole = merge(vec![infra(), part(1, 2, "p", 0..2), part(2, 2, "p", 2..5)]).unwrap();
+    assert_eq!((whole.unfinished(), whole.runs.len()), (None, 5));
     let lacks = merge(vec![infra(), part(2, 4, "p", 2..5)]).unwrap_err();
     assert!(matches!(lacks, MergeError::Missing { .. }), "{lacks}");
     assert_eq!(merge(vec![infra()]).unwrap().unfinished().unwrap().verdict, Verdict::Infra);

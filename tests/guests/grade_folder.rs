@@ -89,9 +89,9 @@ fn a_grading_that_is_stopped_keeps_what_it_has_and_goes_on() {
     assert!(row(&out, "second").starts_with("second,graded,10"), "{}", ran.text);
 }
 
-/// A disk that is full where the second student's record is to be written.
+/// The second student's record can't be written at first, as on a disk that somebody's build fills for a while; and then not at all.
 #[test]
-fn a_disk_that_fills_in_the_middle_loses_nothing_of_what_was_graded() {
+fn a_record_that_can_not_be_written_loses_nothing_of_what_was_graded() {
     let folder = TempDir::new().unwrap();
     let (submissions, out) = (folder.path().join("submissions"), folder.path().join("out"));
     hand_in(&submissions, "first", "hello.ko", b"\x7fELF\0");
@@ -103,9 +103,17 @@ fn a_disk_that_fills_in_the_middle_loses_nothing_of_what_was_graded() {
     let assignment = assignment();
     let line = [words(&assignment), words(&submissions), "--out", words(&out)];
     let ran = grade(&line);
+    assert_eq!(ran.code, Some(0), "{}", ran.text);
+    assert!(row(&out, "second").starts_with("second,graded,10"), "{}", ran.text);
+
+    let record = out.join("records/second.json");
+    fs::remove_file(&record).unwrap();
+    fs::create_dir(&record).unwrap();
+    let ran = grade(&line);
     assert_eq!(ran.code, Some(3), "{}", ran.text);
-    ran.says("no space left on device");
-    ran.says("what was graded so far is kept");
+    ran.says("second.json");
+    assert!(row(&out, "first").contains(",unusable,"), "{}", ran.text);
+    fs::remove_dir(&record).unwrap();
     let ran = grade(&line);
     assert_eq!(ran.code, Some(0), "{}", ran.text);
     ran.says("1 as before");

@@ -96,6 +96,11 @@ impl Findings {
         self.before = self.counted;
     }
 
+    /// Whether a finding began before what the kernel's counts held when the steps began.
+    pub fn is_of_boot(&self, finding: &Finding) -> bool {
+        finding.splat.lines.first <= self.before
+    }
+
     /// What the kernel must have noted since [`Findings::begin`].
     pub fn noted(&self, scenario: &Scenario) -> Noted {
         let mut noted = self.noted.clone();

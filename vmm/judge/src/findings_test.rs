@@ -53,7 +53,7 @@ pub(crate) fn returned() -> StepOutcome {
     StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO, cut: false }
 }
 
-fn died() -> StepOutcome {
+pub(crate) fn died() -> StepOutcome {
     StepOutcome::Died { signal: 9 }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn first(text: &str, middle: Vec<Event>, outcome: StepOutcome) -> Run
 pub(crate) const PLAIN: &str = "steps:\n- sleep: 1 s\n- sleep: 1 s\n";
 
 /// Two steps, the first with these fields.
-fn with(fields: &str) -> String {
+pub(crate) fn with(fields: &str) -> String {
     format!("steps:\n- sleep: 1 s\n  {fields}\n- sleep: 1 s\n")
 }
 

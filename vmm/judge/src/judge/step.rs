@@ -40,9 +40,9 @@ impl Judge {
             log: Vec::new(),
             log_left_out: 0,
         };
-        self.what_came(&step, outcome, &mut judged);
+        let course = self.what_came(&step, outcome, &mut judged);
         if let Some(ending) = &step.ending {
-            self.judge_ending(&step, ending, &mut judged);
+            self.judge_ending(&step, ending, course, &mut judged);
         } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
             judged.verdict = StepVerdict::Pass;
         } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
@@ -62,7 +62,7 @@ impl Judge {
         judged
     }
 
-    fn what_came(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) {
+    fn what_came(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) -> Course {
         match outcome {
             StepOutcome::Returned { value, data, took, cut } => {
                 let log = std::mem::take(&mut self.step_log);
@@ -92,6 +92,7 @@ impl Judge {
                 if let Some(length) = check::short_of(step, *value, &self.values) {
                     judged.title.push_str(&format!(" = {value} of {length} bytes"));
                 }
+                return Course::Whole;
             }
             // Whatever became of it then, the call did not return.
             StepOutcome::Exited { code, .. } if !may_end(step) => {
@@ -119,6 +120,7 @@ impl Judge {
                 if *code != 0 {
                     judged.title.push_str(&format!(" = exit status {}", status::show((*code).into())));
                 }
+                return Course::Whole;
             }
             StepOutcome::Died { signal } => {
                 judged.why =
@@ -152,7 +154,7 @@ impl Judge {
                             line: check.line,
                         }),
                     }
-                    return;
+                    return Course::Whole;
                 }
                 judged.verdict = StepVerdict::Timeout;
                 let waits = standing::waits(&self.explanation, &*self.names)
@@ -171,6 +173,7 @@ impl Judge {
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }
+        Course::Cut
     }
 
     /// The tests that a step runs, by what it printed and by what the kernel logged.
@@ -310,20 +313,22 @@ impl Judge {
     }
 
     /// A step that should bring about an end: nothing but that, and what is expected beside it, makes it pass.
-    fn judge_ending(&mut self, step: &Step, ending: &Ending, judged: &mut JudgedStep) {
+    fn judge_ending(&mut self, step: &Step, ending: &Ending, course: Course, judged: &mut JudgedStep) {
         if judged.verdict == StepVerdict::Skipped {
             return;
         }
         judged.expectations = 1 + step.checks.len();
-        if judged.result.is_none() {
+        if course == Course::Cut {
             judged.failures = self.evidence(step);
         }
         let in_step = |finding: &Finding| finding.step == Some(judged.index);
         if self.ending_is(ending, in_step, &[]) {
             self.final_end_came |= ending.kind.is_final();
-            judged.why = None;
-            if judged.failures.is_empty() {
-                judged.verdict = StepVerdict::Pass;
+            // A splat ends nothing: what became of its step counts beside it.
+            if course == Course::Whole || ending.kind != EndingKind::Splat {
+                judged.why = None;
+                judged.verdict =
+                    if judged.failures.is_empty() { StepVerdict::Pass } else { StepVerdict::Fail };
             }
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
@@ -390,6 +395,15 @@ impl Judge {
             self.cut.push(judged.index);
         }
     }
+}
+
+/// How far a step went.
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    /// To its own end, which was compared with all that is expected.
+    Whole,
+    /// It was cut off: only its evidence can be compared.
+    Cut,
 }
 
 /// So many findings explain an end that was not the expected one.

@@ -1,0 +1,47 @@
+//! Bad ends that a scenario wants: what they excuse, and what they leave as it is.
+
+use crate::{findings_test::*, fixture::run, *};
+use engine::event::StepOutcome;
+use engine::output::Output;
+use scenario::fixture::scenario;
+use std::time::Duration;
+
+fn ended() -> StepOutcome {
+    StepOutcome::Ended {
+        limit: Duration::from_secs(10),
+        stdout: Output::default(),
+        stderr: Output::default(),
+        standing: Vec::new(),
+        inside: false,
+    }
+}
+
+fn exited() -> StepOutcome {
+    let (stdout, stderr) = Default::default();
+    StepOutcome::Exited { code: 0, stdout, stderr, took: Duration::ZERO }
+}
+
+#[test]
+fn a_wanted_splat_leaves_how_its_step_ended() {
+    let step = |text: &str, log: &str, outcome| {
+        let report = first(&with(text), records(log), outcome);
+        (report.verdict, report.steps[0].verdict)
+    };
+    for wants in ["{splat: foo_ioctl}", "{splat: foo_ioctl, returns: 42}"] {
+        let wants = format!("expect: {wants}");
+        assert_eq!(step(&wants, WARN, died()), (Verdict::Fail, StepVerdict::Fail), "{wants}");
+        assert_eq!(step(&wants, WARN, exited()), (Verdict::Fail, StepVerdict::Fail), "{wants}");
+        assert_eq!(step(&wants, WARN, ended()), (Verdict::Fail, StepVerdict::Timeout), "{wants}");
+    }
+}
+
+#[test]
+fn evidence_beside_a_wanted_oops_is_looked_at_however_the_step_ended() {
+    let verdict = |log: &str, outcome| {
+        first(&with(&format!("expect: {{oops: true, log: {log}}}")), records(OOPS), outcome).verdict
+    };
+    for outcome in [ended, died, exited, returned] {
+        assert_eq!(verdict("chardev_write", outcome()), Verdict::Pass);
+        assert_eq!(verdict("never said", outcome()), Verdict::Fail);
+    }
+}

@@ -1,7 +1,7 @@
 //! Bad ends that a scenario wants: what they excuse, and what they leave as it is.
 
 use crate::{findings_test::*, fixture::run, *};
-use engine::event::StepOutcome;
+use engine::event::{RunEnd, StepOutcome};
 use engine::output::Output;
 use scenario::fixture::scenario;
 use std::time::Duration;
@@ -44,4 +44,19 @@ fn evidence_beside_a_wanted_oops_is_looked_at_however_the_step_ended() {
         assert_eq!(verdict("chardev_write", outcome()), Verdict::Pass);
         assert_eq!(verdict("never said", outcome()), Verdict::Fail);
     }
+}
+
+#[test]
+fn a_report_that_the_run_wants_excuses_no_step_that_dies_of_something_else() {
+    let runs = |wants: &str, log: &str, first: StepOutcome, second: StepOutcome| {
+        let mut events = vec![booted()];
+        events.extend(step(0, records(log), first));
+        events.extend(step(1, Vec::new(), second));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(&format!("{PLAIN}expect: {{{wants}: true}}\n")), &events).verdict
+    };
+    assert_eq!(runs("splat", WARN, returned(), died()), Verdict::Fail);
+    assert_eq!(runs("splat", WARN, died(), returned()), Verdict::Fail);
+    assert_eq!(runs("oops", OOPS, died(), died()), Verdict::Fail);
+    assert_eq!(runs("oops", OOPS, died(), returned()), Verdict::Pass);
 }

@@ -45,8 +45,10 @@ impl Judge {
             self.judge_ending(&step, ending, course, &mut judged);
         } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
             judged.verdict = StepVerdict::Pass;
-        } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
-            self.excuse(outcome, &mut judged);
+        } else if judged.verdict == StepVerdict::Fail
+            && let Some(ending) = self.scenario.expect.ending.clone()
+        {
+            self.excuse(&ending, outcome, &mut judged);
         }
         self.judge_tests(&step, outcome, &mut judged);
         self.judge_parameters(&step, &mut judged);
@@ -388,8 +390,18 @@ impl Judge {
     }
 
     /// Where the whole run should end badly, the step in which it does is no failure of its own.
-    fn excuse(&mut self, outcome: &StepOutcome, judged: &mut JudgedStep) {
-        if matches!(outcome, StepOutcome::Died { .. } | StepOutcome::TimedOut { .. } | StepOutcome::Lost) {
+    fn excuse(&mut self, ending: &Ending, outcome: &StepOutcome, judged: &mut JudgedStep) {
+        let cut = match outcome {
+            // Nobody dies of a splat, and of an oops only who had it.
+            StepOutcome::Died { .. } => {
+                let in_step = |finding: &Finding| finding.step == Some(judged.index);
+                ending.kind != EndingKind::Splat && self.ending_is(ending, in_step, &[])
+            }
+            // After that there is no other step.
+            StepOutcome::TimedOut { .. } | StepOutcome::Lost => true,
+            _ => false,
+        };
+        if cut {
             judged.verdict = StepVerdict::NotRun;
             judged.expectations = 0;
             self.cut.push(judged.index);

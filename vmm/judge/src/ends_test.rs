@@ -1,7 +1,7 @@
 //! Bad ends that a scenario wants: what they excuse, and what they leave as it is.
 
 use crate::{findings_test::*, fixture::run, *};
-use engine::event::{RunEnd, StepOutcome};
+use engine::event::{Event, RunEnd, StepOutcome};
 use engine::output::Output;
 use scenario::fixture::scenario;
 use std::time::Duration;
@@ -59,4 +59,28 @@ fn a_report_that_the_run_wants_excuses_no_step_that_dies_of_something_else() {
     assert_eq!(runs("splat", WARN, died(), returned()), Verdict::Fail);
     assert_eq!(runs("oops", OOPS, died(), died()), Verdict::Fail);
     assert_eq!(runs("oops", OOPS, died(), returned()), Verdict::Pass);
+}
+
+#[test]
+fn what_is_expected_beside_a_boot_that_fails_is_looked_at() {
+    let dead = |wants: &str| {
+        let tests = records("KTAP version 1\n1..2\nok 1 first\n");
+        let events =
+            [vec![Event::Taint(1 << 7)], tests, records(PANIC), vec![end(RunEnd::Panicked)]].concat();
+        run(&scenario(&format!("{PLAIN}expect: {{{wants}}}\n")), &events)
+    };
+    for ending in ["boot-failed: true", "panic: Attempted to kill init"] {
+        for (wants, verdict) in [
+            ("log: {has: Attempted to kill init, lacks: no such driver}", Verdict::Pass),
+            ("log: {has: no such driver}", Verdict::Fail),
+            ("log: {lacks: Attempted to kill init}", Verdict::Fail),
+            ("taint: D", Verdict::Pass),
+            ("taint: unchanged", Verdict::Fail),
+            // Of calls nothing is known, and its tests were cut off.
+            ("syscalls: {getppid: 3}", Verdict::Pass),
+        ] {
+            let report = dead(&format!("{ending}, {wants}"));
+            assert_eq!(report.verdict, verdict, "{ending}, {wants}: {:?}", report.failures);
+        }
+    }
 }

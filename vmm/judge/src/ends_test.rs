@@ -1,6 +1,7 @@
 //! Bad ends that a scenario wants: what they excuse, and what they leave as it is.
 
 use crate::{findings_test::*, fixture::run, *};
+use board::wire::VcpuStanding;
 use engine::event::{Event, RunEnd, StepOutcome};
 use engine::output::Output;
 use scenario::fixture::scenario;
@@ -83,4 +84,19 @@ fn what_is_expected_beside_a_boot_that_fails_is_looked_at() {
             assert_eq!(report.verdict, verdict, "{ending}, {wants}: {:?}", report.failures);
         }
     }
+}
+
+#[test]
+fn a_hang_of_the_run_is_known_by_where_it_stood_alone() {
+    let hung = |wants: &str| {
+        let vcpu = VcpuStanding { index: 0, rip: 0x1234, cpl: 0, halted: false, interrupts: true };
+        let outcome = StepOutcome::TimedOut { limit: Duration::from_secs(1), standing: vec![vec![vcpu]; 3] };
+        let mut events = vec![booted()];
+        events.extend(step(0, records("mydrv: waits for its queue\n"), outcome));
+        events.push(end(RunEnd::StepTimedOut { index: 0 }));
+        run(&scenario(&format!("{PLAIN}expect: {{hang: {wants}}}\n")), &events).verdict
+    };
+    assert_eq!(hung("foo"), Verdict::Pass);
+    assert_eq!(hung("mydrv"), Verdict::HangSpinning, "a line of the log says nothing of it");
+    assert_eq!(hung("sleep"), Verdict::HangSpinning, "nor does the step's title");
 }

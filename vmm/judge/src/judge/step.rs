@@ -348,8 +348,8 @@ impl Judge {
         }
     }
 
-    /// Whether the end that a scenario asks for is in the evidence so far: in the findings that are concerned,
-    /// in where the vCPUs stood, or in `others`, what there is beside these.
+    /// Whether the end that a scenario asks for is in the evidence so far: in the findings that are concerned, in where
+    /// the vCPUs stood, or, for a boot that fails, in `others`, what there is beside these.
     pub(super) fn ending_is(
         &self,
         ending: &Ending,
@@ -364,7 +364,7 @@ impl Judge {
                 .any(|finding| concerns(finding) && meets(ending, finding)),
             EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
                 self.hang.is_some_and(|hang| hang.is(ending.kind))
-                    && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
+                    && speaks_of(&ending.pattern, &self.standing)
             }
             EndingKind::BootFailed => {
                 self.booted.is_none() && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())

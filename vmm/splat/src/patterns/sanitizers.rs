@@ -91,7 +91,7 @@ pub static PATTERNS: &[Pattern] = &[
         Ubsan,
         Herald,
         "UBSAN: ",
-        r"^UBSAN: (?<what>[\w /-]+?) (?:at|in) (?<func>[\w.$]+)\+0x",
+        r"^(?:traps: )?UBSAN: (?<what>[\w /-]+?) (?:at|in) (?<func>[\w.$]+)\+0x",
         "UBSAN: {what}{in}",
         Pc,
         Maybe,

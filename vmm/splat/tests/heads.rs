@@ -319,3 +319,20 @@ fn a_title_has_nothing_of_one_boot_alone() {
         assert_eq!(findings(line)[0].title, title, "{line}");
     }
 }
+
+#[test]
+fn what_is_refused_to_a_driver_is_told_once_and_only_where_it_is_at_fault() {
+    let gfp = "Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0xcc0 (GFP_KERNEL). Fix your code!\n";
+    let warning = format!("{CUT}{gfp}WARNING: CPU: 0 PID: 7 at mm/vmalloc.c:1 vmalloc_fix_flags+0x1/0x2\n{TRACE}");
+    let found = findings(&warning);
+    assert_eq!((found.len(), found[0].warned), (1, true));
+    let found = findings(&format!("{gfp}{TRACE}"));
+    assert_eq!((found.len(), found[0].warned), (1, false));
+    assert_eq!(found[0].title, "unexpected gfp: __GFP_HIGHMEM in foo_init");
+    for old in ["kmem_cache_create(raid5-1)", "kmem_cache_create_usercopy(a b)"] {
+        assert_eq!(kinds(&format!("{old} failed with error -17\n")), [Kind::Warn], "{old}");
+    }
+    for line in ["kmem_cache_create(x) failed with error -12", "foo_create(x) failed with error -22"] {
+        assert_eq!(kinds(line), [], "{line}");
+    }
+}

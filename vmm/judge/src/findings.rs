@@ -243,11 +243,13 @@ pub fn speaks_of<T: AsRef<str>>(pattern: &Pattern, lines: &[T]) -> bool {
 }
 
 /// What a text can be looked for in: what the kernel says of the trouble, not its registers and modules.
-fn evidence(splat: &splat::Finding) -> Vec<&str> {
+fn evidence(finding: &splat::Finding) -> Vec<&str> {
     let body = ["CPU: ", "Modules linked in:", "Call Trace:", "Call trace:", "RIP: "];
-    let head = splat.excerpt.iter().take_while(|line| !body.iter().any(|start| line.starts_with(start)));
+    // KASAN's kin print a trace without a line above it.
+    let is_body = |line: &&String| body.iter().any(|start| line.starts_with(start)) || splat::is_frame(line);
+    let head = finding.excerpt.iter().take_while(|line| !is_body(line));
     // The reason of a panic comes behind all of that.
-    let last = splat.excerpt.iter().filter(|line| line.starts_with("Kernel panic"));
-    let rest = splat.function.iter().chain(&splat.file_line).chain(&splat.panicked);
-    [&splat.title].into_iter().chain(head).chain(last).chain(rest).map(String::as_str).collect()
+    let last = finding.excerpt.iter().filter(|line| line.starts_with("Kernel panic"));
+    let rest = finding.function.iter().chain(&finding.file_line).chain(&finding.panicked);
+    [&finding.title].into_iter().chain(head).chain(last).chain(rest).map(String::as_str).collect()
 }

@@ -40,6 +40,8 @@ mod check_test;
 #[cfg(test)]
 mod ends_test;
 #[cfg(test)]
+mod evidence_test;
+#[cfg(test)]
 mod findings_test;
 #[cfg(test)]
 mod reports_test;

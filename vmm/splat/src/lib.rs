@@ -26,7 +26,7 @@ mod stack;
 mod task;
 
 pub use finding::{Finding, Lines};
-pub use frames::{Frame, base_name};
+pub use frames::{Frame, base_name, is_frame};
 pub use kind::Kind;
 pub use line::Caller;
 pub use render::render;

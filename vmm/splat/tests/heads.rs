@@ -336,3 +336,40 @@ fn what_is_refused_to_a_driver_is_told_once_and_only_where_it_is_at_fault() {
         assert_eq!(kinds(line), [], "{line}");
     }
 }
+
+#[test]
+fn the_message_of_a_report_is_in_its_excerpt() {
+    let log = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs");
+        let log = std::fs::read(folder.join(format!("{name}.log"))).expect("a fixture");
+        splat::scan(&log).remove(0)
+    };
+    for (name, message) in [
+        ("ubsan-shift-x86-6.9", "shift exponent 64 is too large for 64-bit type 'long unsigned int'"),
+        ("rust-panic-6.12", "index out of bounds: the len is 16 but the index is 16"),
+        ("warn-old-message-after-head-x86-4.9", "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out"),
+    ] {
+        let found = log(name);
+        assert!(found.excerpt.iter().any(|line| line == message), "{name}: {:?}", found.excerpt);
+        assert!(!found.corrupted, "{name}: {:?}", found.damage);
+    }
+    // What comes later is none, and no more than there can be is taken.
+    let ubsan = "UBSAN: array-index-out-of-bounds in a/b.c:1:2\n";
+    let told = format!("{ubsan}{}{TRACE}something else\n", "chatter\n".repeat(30));
+    let found = findings(&told);
+    assert_eq!(found[0].excerpt.iter().filter(|line| *line == "chatter").count(), 8);
+    assert!(!found[0].excerpt.contains(&"something else".to_owned()));
+}
+
+#[test]
+fn what_usercopy_says_before_its_bug_is_the_head() {
+    let log = format!(
+        "usercopy: Kernel memory exposure attempt detected from SLUB object 'kmalloc-64' (offset 0, size 128)!\n{CUT}kernel BUG at mm/usercopy.c:102!\nOops: invalid opcode: 0000 [#1] PREEMPT SMP\nRIP: 0010:usercopy_abort+0x74/0x80\n{TRACE}"
+    );
+    let found = findings(&log);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].title.as_str(), found[0].trapped),
+        ("usercopy: Kernel memory exposure attempt in foo_init", true)
+    );
+}

@@ -373,3 +373,25 @@ fn what_usercopy_says_before_its_bug_is_the_head() {
         ("usercopy: Kernel memory exposure attempt in foo_init", true)
     );
 }
+
+#[test]
+fn what_a_checker_found_in_a_function_is_in_the_fingerprint() {
+    let of = |head: &str| findings(&format!("{head}\n{TRACE}")).remove(0).fingerprint;
+    let kasan = |what: &str, access: &str| of(&format!("BUG: KASAN: {what} in foo_init+0x1/0x2\n{access} of size 8 at addr ffff888003b27000 by task x/7"));
+    let race = |other: &str| {
+        let read = format!("read to 0xffff888003b27000 of 8 bytes by task 8 on cpu 0:\n {other}+0x1/0x2");
+        of(&format!("BUG: KCSAN: data-race in foo_init / {other}\n\nwrite to 0xffff888003b27000 of 8 bytes by task 7 on cpu 1:\n foo_init+0x1/0x2\n\n{read}\n"))
+    };
+    let lock = |what: &str| of(&format!("WARNING: {what}\nx/7 is trying to acquire lock:\n(&a){{+.+.}}-{{3:3}}, at: foo_init+0x1/0x2"));
+    for (one, other) in [
+        (kasan("slab-out-of-bounds", "Read"), kasan("slab-use-after-free", "Read")),
+        (kasan("slab-out-of-bounds", "Read"), kasan("slab-out-of-bounds", "Write")),
+        (of("UBSAN: shift-out-of-bounds in a/b.c:1:2"), of("UBSAN: array-index-out-of-bounds in a/b.c:1:2")),
+        (lock("possible circular locking dependency detected"), lock("inconsistent lock state")),
+        (race("read_one"), race("read_other")),
+    ] {
+        assert_ne!(one, other);
+    }
+    let elsewhere = of("UBSAN: shift-out-of-bounds in a/b.c:9:2");
+    assert_eq!(of("UBSAN: shift-out-of-bounds in a/b.c:1:2"), elsewhere, "lines move");
+}

@@ -274,7 +274,7 @@ impl Judge {
     }
 
     fn logged(&mut self, record: &LogRecord) {
-        self.findings.log(record, &self.names.line(&record.text), self.current, &self.scenario);
+        self.findings.log(record, self.current, &self.scenario, &*self.names);
         if self.current.is_some() {
             self.said.push(record);
         }

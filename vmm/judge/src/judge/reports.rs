@@ -17,7 +17,7 @@ impl Judge {
     /// flooded, or somebody tampered with it.
     pub(super) fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         let added = self.taint.added().unwrap_or(0);
-        let told = self.findings.noted(&self.scenario).taint;
+        let told = self.findings.noted(&self.scenario, &*self.names).taint;
         [
             ('D', "an oops", Verdict::Oops),
             ('W', "a warning", Verdict::Splat),
@@ -41,7 +41,7 @@ impl Judge {
             before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
         };
         // One that is seen excuses no other, and what is not counted stands for none.
-        let noted = self.findings.noted(&self.scenario);
+        let noted = self.findings.noted(&self.scenario, &*self.names);
         let seen = |gravity| match gravity {
             Gravity::Oops => noted.oopses,
             _ => noted.warnings,

@@ -113,8 +113,13 @@ impl Judge {
         }
     }
 
+    /// The findings as they stand now.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.findings.now(&self.scenario, &*self.names)
+    }
+
     fn judged_findings(&self) -> Vec<Finding> {
-        let mut findings = self.findings.now(&self.scenario);
+        let mut findings = self.findings();
         for finding in &mut findings {
             finding.excuse = excuse(&self.scenario, finding);
             places::add(&mut finding.splat, &*self.names);
@@ -356,7 +361,7 @@ impl Judge {
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {
-        let findings = self.findings.now(&self.scenario);
+        let findings = self.findings();
         let panic = findings.iter().find(|finding| finding.gravity == Gravity::Panic);
         let reason = match (panic, why) {
             (Some(panic), _) => reason_of(panic),

@@ -292,7 +292,7 @@ impl Judge {
     fn giver(&self, name: &str) -> String {
         if let Some(index) = self.gone.get(name) {
             let line = self.scenario.steps[*index].line;
-            let findings = self.findings.now(&self.scenario);
+            let findings = self.findings();
             let oops = findings
                 .iter()
                 .find(|finding| finding.step == Some(*index) && finding.gravity >= Gravity::Oops)
@@ -357,11 +357,9 @@ impl Judge {
         others: &[String],
     ) -> bool {
         match ending.kind {
-            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => self
-                .findings
-                .now(&self.scenario)
-                .iter()
-                .any(|finding| concerns(finding) && meets(ending, finding)),
+            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => {
+                self.findings().iter().any(|finding| concerns(finding) && meets(ending, finding))
+            }
             EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
                 self.hang.is_some_and(|hang| hang.is(ending.kind))
                     && speaks_of(&ending.pattern, &self.standing)
@@ -374,7 +372,7 @@ impl Judge {
 
     /// What came instead of an expected end: the troubles that there were, or how it ended otherwise.
     pub(super) fn seen(&self, concerns: impl Fn(&Finding) -> bool, otherwise: &str) -> String {
-        let findings = self.findings.now(&self.scenario);
+        let findings = self.findings();
         let mut seen: Vec<String> = findings
             .iter()
             .filter(|finding| concerns(finding))

@@ -71,7 +71,7 @@ pub static PATTERNS: &[Pattern] = &[
         Ubsan,
         Begin,
         "UBSAN: ",
-        r"^UBSAN: (?<what>Undefined behaviour|[a-z][a-z-]+) in (?:\.\./|\./)*(?<file>\S+?:\d+)(?::\d+)?$",
+        r"^UBSAN: (?<what>Undefined behaviour|[a-z][a-z-]+) in (?:\./)*(?<file>\S+?:\d+)(?::\d+)?$",
         "UBSAN: {what}{in}",
         OnTrace,
         Needed,

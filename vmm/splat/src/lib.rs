@@ -25,6 +25,7 @@ mod scan;
 mod stack;
 mod task;
 
+pub use blame::takes_for_others;
 pub use finding::{Finding, Lines};
 pub use frames::{Frame, base_name, is_frame};
 pub use kind::Kind;

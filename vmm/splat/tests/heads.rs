@@ -287,6 +287,12 @@ fn complaints_in_a_subsystems_own_words_are_found() {
             Kind::Slab,
             "BUG: Object already free (my cache)",
         ),
+        ("BUG: spinlock wrong CPU on CPU#1, insmod/77", Kind::Lockdep, "BUG: spinlock wrong CPU"),
+        (
+            "BUG: spinlock trylock failure on UP on CPU#0, insmod/77",
+            Kind::Lockdep,
+            "BUG: spinlock trylock failure on UP",
+        ),
         (
             "bad: scheduling from the idle thread!",
             Kind::SchedulingWhileAtomic,
@@ -323,7 +329,8 @@ fn a_title_has_nothing_of_one_boot_alone() {
 #[test]
 fn what_is_refused_to_a_driver_is_told_once_and_only_where_it_is_at_fault() {
     let gfp = "Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0xcc0 (GFP_KERNEL). Fix your code!\n";
-    let warning = format!("{CUT}{gfp}WARNING: CPU: 0 PID: 7 at mm/vmalloc.c:1 vmalloc_fix_flags+0x1/0x2\n{TRACE}");
+    let warning =
+        format!("{CUT}{gfp}WARNING: CPU: 0 PID: 7 at mm/vmalloc.c:1 vmalloc_fix_flags+0x1/0x2\n{TRACE}");
     let found = findings(&warning);
     assert_eq!((found.len(), found[0].warned), (1, true));
     let found = findings(&format!("{gfp}{TRACE}"));
@@ -377,12 +384,22 @@ fn what_usercopy_says_before_its_bug_is_the_head() {
 #[test]
 fn what_a_checker_found_in_a_function_is_in_the_fingerprint() {
     let of = |head: &str| findings(&format!("{head}\n{TRACE}")).remove(0).fingerprint;
-    let kasan = |what: &str, access: &str| of(&format!("BUG: KASAN: {what} in foo_init+0x1/0x2\n{access} of size 8 at addr ffff888003b27000 by task x/7"));
+    let kasan = |what: &str, access: &str| {
+        of(&format!(
+            "BUG: KASAN: {what} in foo_init+0x1/0x2\n{access} of size 8 at addr ffff888003b27000 by task x/7"
+        ))
+    };
     let race = |other: &str| {
         let read = format!("read to 0xffff888003b27000 of 8 bytes by task 8 on cpu 0:\n {other}+0x1/0x2");
-        of(&format!("BUG: KCSAN: data-race in foo_init / {other}\n\nwrite to 0xffff888003b27000 of 8 bytes by task 7 on cpu 1:\n foo_init+0x1/0x2\n\n{read}\n"))
+        of(&format!(
+            "BUG: KCSAN: data-race in foo_init / {other}\n\nwrite to 0xffff888003b27000 of 8 bytes by task 7 on cpu 1:\n foo_init+0x1/0x2\n\n{read}\n"
+        ))
     };
-    let lock = |what: &str| of(&format!("WARNING: {what}\nx/7 is trying to acquire lock:\n(&a){{+.+.}}-{{3:3}}, at: foo_init+0x1/0x2"));
+    let lock = |what: &str| {
+        of(&format!(
+            "WARNING: {what}\nx/7 is trying to acquire lock:\n(&a){{+.+.}}-{{3:3}}, at: foo_init+0x1/0x2"
+        ))
+    };
     for (one, other) in [
         (kasan("slab-out-of-bounds", "Read"), kasan("slab-use-after-free", "Read")),
         (kasan("slab-out-of-bounds", "Read"), kasan("slab-out-of-bounds", "Write")),

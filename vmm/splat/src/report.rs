@@ -10,6 +10,7 @@ use crate::stack::{Origin, Stack};
 use crate::task::Task;
 
 mod absorb;
+mod adopt;
 mod message;
 mod words;
 
@@ -154,16 +155,6 @@ impl Report {
     /// Whether a line printed by `caller` can belong here.
     pub fn owns(&self, caller: Option<Caller>) -> bool {
         self.callers.contains(&caller)
-    }
-
-    /// Stalls make other CPUs print their traces: their lines belong here too.
-    pub fn adopt(&mut self, line: &Line<'_>) -> bool {
-        let stall = self.pattern.kind.is_stall() || self.pattern.kind == Kind::HungTask;
-        let adopted = stall && line.text.starts_with("NMI backtrace for cpu") && self.callers.len() < 64;
-        if adopted {
-            self.callers.push(line.caller);
-        }
-        adopted
     }
 
     /// Takes the next line of this report's stream.

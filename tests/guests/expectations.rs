@@ -49,6 +49,18 @@ fn wrong_count_fails_the_run_though_every_step_passes() {
 }
 
 #[test]
+fn number_at_the_end_of_what_was_read_has_a_name() {
+    let text = r#"
+steps:
+  - {file: /tmp/id, write: id=42}
+  - {open: /tmp/id, as: fd}
+  - {read: $fd, match: 'id=(\S+)$', as: id}
+  - {run: [/bin/echo, '${id}'], expect: {stdout: "42"}}
+"#;
+    run_text(text).ends_with("pass", 0);
+}
+
+#[test]
 fn a_drawn_value_comes_into_the_guest_and_into_the_report() {
     let text = "params: {word: {draw: text, length: 20}}\nsteps:\n  - {run: [/bin/echo, $word], expect: {stdout: $word}}\n";
     let (first, second) = (run_text(text), run_text(text));

@@ -136,6 +136,9 @@ fn boot_that_should_fail_does() {
     let early = "boot-timeout: 20 ms\nsteps:\n  - sleep: 1 ms\nexpect:\n  boot-failed:";
     run_text(&format!("{early} hello within 20.0 ms\n")).ends_with("pass", 0);
     run_text(&format!("{early} no such reason\n")).ends_with("boot-failed", 1);
+    let ran = run_text(&format!("{early} hello within 20.0 ms\n  log: never said\n"));
+    ran.ends_with("fail", 1);
+    ran.says("never said");
     let ran = run_text("steps:\n  - sleep: 1 ms\nexpect: {boot-failed: true}\n");
     ran.ends_with("fail", 1);
     ran.says("expected a boot that fails, got none: every step was done");

@@ -137,11 +137,18 @@ fn value_of(source: &Source, product: &Product) -> Result<i128, String> {
                 .ok_or("brought no such integer".to_owned()),
             // What is looked at is the first buffer, as by who judges it.
             Source::Match(pattern) => find(pattern, data.first().map(Vec::as_slice).into_iter()),
+            Source::Read(pattern) => {
+                let read = usize::try_from(*value).unwrap_or(0);
+                // The guest may say more than there is.
+                find(pattern, data.first().map(|data| &data[..read.min(data.len())]).into_iter())
+            }
         },
         Product::Program { code, stdout } => match source {
             Source::Value => Ok(i128::from(*code)),
             Source::Data { .. } => Err("ran a program, which has no buffers".to_owned()),
-            Source::Match(pattern) => find(pattern, [stdout.head(), stdout.tail()].into_iter()),
+            Source::Match(pattern) | Source::Read(pattern) => {
+                find(pattern, [stdout.head(), stdout.tail()].into_iter())
+            }
         },
     }
 }
@@ -228,6 +235,19 @@ mod tests {
         let bind = Bind { name: "fd".into(), from: Source::Value, of_process: true };
         names.bind(5, &[bind], &Product::Call { value: 4, data: &[] });
         assert_eq!(names.get("fd"), Ok(4));
+    }
+
+    #[test]
+    fn what_a_read_did_not_fill_is_no_text() {
+        let data = [b"id=42\0\0\0".to_vec()];
+        let read =
+            |value, pattern: &str| bound(Source::Read(pattern.into()), &Product::Call { value, data: &data });
+        for pattern in [r"id=(\S+)", r"id=(\d+)$"] {
+            assert_eq!(read(5, pattern), Ok(42), "{pattern}");
+            assert_eq!(read(4, pattern), Ok(4), "{pattern}");
+        }
+        assert!(read(0, r"(\d+)").is_err());
+        assert!(read(i64::MAX, r"id=(\S+)").is_err(), "more than there is, as no kernel says");
     }
 
     #[test]

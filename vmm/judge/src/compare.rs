@@ -115,11 +115,9 @@ pub enum Ends {
 }
 
 fn equals(text: &[u8], came: Came<'_>, ends: Ends) -> Option<(String, String)> {
-    let trimmed = match ends {
-        Ends::LineEnd => came.head.strip_suffix(b"\n").unwrap_or(came.head),
-        Ends::Exact => came.head,
-    };
-    if came.head == text || trimmed == text {
+    let has_one_more = |one: &[u8], other: &[u8]| one.strip_suffix(b"\n") == Some(other);
+    let alike = ends == Ends::LineEnd && (has_one_more(came.head, text) || has_one_more(text, came.head));
+    if came.head == text || alike {
         return came.unknown().map(|unknown| (quote_long(text), unknown));
     }
     let at = text.iter().zip(came.head).take_while(|(wanted, got)| wanted == got).count();
@@ -188,6 +186,19 @@ mod tests {
         assert!(got.contains("(300 bytes), first different at byte 300"), "{expected} {got}");
         let (_, got) = failure(Text::Lacks("value".into()), Came::whole(text(7).as_bytes()));
         assert!(got.starts_with("it at byte 501, line 2, column 1: ...") && got.contains("value 7"), "{got}");
+    }
+
+    #[test]
+    fn a_programs_last_line_end_may_be_left_out_on_either_side() {
+        let equal = |want: &str, came: &str, ends| {
+            compare(&Text::Equals(want.into()), Came::whole(came.as_bytes()), ends).is_none()
+        };
+        for (want, came) in [("hello\n", "hello"), ("hello", "hello\n"), ("a\nb\n", "a\nb"), ("", "\n")] {
+            assert!(equal(want, came, Ends::LineEnd), "{want:?} {came:?}");
+            assert!(!equal(want, came, Ends::Exact), "{want:?} {came:?}");
+        }
+        assert!(!equal("hello\n\n", "hello", Ends::LineEnd));
+        assert!(!equal("hello\n", "hell", Ends::LineEnd));
     }
 
     #[test]

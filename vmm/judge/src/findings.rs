@@ -5,6 +5,7 @@
 //! prints: the scanner keeps open reports only, and what repeats itself is counted, not kept.
 
 use super::judged::{Excuse, Finding, Gravity};
+use crate::names::Names;
 use crate::noted::Noted;
 use board::wire::LogRecord;
 use scenario::model::{Allow, Ending, EndingKind, Pattern, Scenario};
@@ -36,19 +37,18 @@ pub struct Findings {
 const MAX_SYMBOLS: usize = 4096;
 
 impl Findings {
-    /// Takes what the kernel logged in this step. `text` is the record's, with paths as the user knows them.
-    /// What a program wrote into the log is no word of the kernel's.
-    pub fn log(&mut self, record: &LogRecord, text: &str, step: Option<usize>, scenario: &Scenario) {
+    /// Takes what the kernel logged in this step. What a program wrote into the log is no word of the kernel's.
+    pub fn log(&mut self, record: &LogRecord, step: Option<usize>, scenario: &Scenario, names: &dyn Names) {
         if record.user {
             return;
         }
         if self.steps.last().is_none_or(|(_, last)| *last != step) {
             self.steps.push((self.lines + 1, step));
         }
-        let text = self.named(text).into_owned();
+        let text = self.named(&record.text).into_owned();
         self.lines = self.scanner.record(&text, record.caller.map(caller));
         for splat in self.scanner.settled() {
-            let finding = self.finding(splat, scenario);
+            let finding = self.finding(splat, scenario, names);
             self.noted.add(&finding, self.before);
             add(&mut self.settled, finding);
         }
@@ -96,26 +96,38 @@ impl Findings {
         self.before = self.counted;
     }
 
+    /// Whether a finding began before what the kernel's counts held when the steps began.
+    pub fn is_of_boot(&self, finding: &Finding) -> bool {
+        finding.splat.lines.first <= self.before
+    }
+
     /// What the kernel must have noted since [`Findings::begin`].
-    pub fn noted(&self, scenario: &Scenario) -> Noted {
+    pub fn noted(&self, scenario: &Scenario, names: &dyn Names) -> Noted {
         let mut noted = self.noted.clone();
         for splat in self.scanner.unsettled() {
-            noted.add(&self.finding(splat, scenario), self.before);
+            noted.add(&self.finding(splat, scenario, names), self.before);
         }
         noted
     }
 
     /// All findings as they stand now, in the order in which they began.
-    pub fn now(&self, scenario: &Scenario) -> Vec<Finding> {
+    pub fn now(&self, scenario: &Scenario, names: &dyn Names) -> Vec<Finding> {
         let mut all = self.settled.clone();
         for splat in self.scanner.unsettled() {
-            add(&mut all, self.finding(splat, scenario));
+            add(&mut all, self.finding(splat, scenario, names));
         }
         all.sort_by_key(|finding| finding.splat.lines.first);
         all
     }
 
-    fn finding(&self, splat: splat::Finding, scenario: &Scenario) -> Finding {
+    fn finding(&self, mut splat: splat::Finding, scenario: &Scenario, names: &dyn Names) -> Finding {
+        // Not before: a path of the user's may have spaces, which no head of a report has.
+        let texts = [&mut splat.title].into_iter().chain(&mut splat.file_line).chain(&mut splat.excerpt);
+        for text in texts {
+            if let Some(known) = names.at_home(text) {
+                *text = known;
+            }
+        }
         let after = self.steps.partition_point(|(line, _)| *line <= splat.lines.first);
         let step = after.checked_sub(1).and_then(|index| self.steps[index].1);
         let finding = Finding { gravity: Gravity::of(&splat), splat, step, count: 1, excuse: None };
@@ -238,11 +250,13 @@ pub fn speaks_of<T: AsRef<str>>(pattern: &Pattern, lines: &[T]) -> bool {
 }
 
 /// What a text can be looked for in: what the kernel says of the trouble, not its registers and modules.
-fn evidence(splat: &splat::Finding) -> Vec<&str> {
+fn evidence(finding: &splat::Finding) -> Vec<&str> {
     let body = ["CPU: ", "Modules linked in:", "Call Trace:", "Call trace:", "RIP: "];
-    let head = splat.excerpt.iter().take_while(|line| !body.iter().any(|start| line.starts_with(start)));
+    // KASAN's kin print a trace without a line above it.
+    let is_body = |line: &&String| body.iter().any(|start| line.starts_with(start)) || splat::is_frame(line);
+    let head = finding.excerpt.iter().take_while(|line| !is_body(line));
     // The reason of a panic comes behind all of that.
-    let last = splat.excerpt.iter().filter(|line| line.starts_with("Kernel panic"));
-    let rest = splat.function.iter().chain(&splat.file_line).chain(&splat.panicked);
-    [&splat.title].into_iter().chain(head).chain(last).chain(rest).map(String::as_str).collect()
+    let last = finding.excerpt.iter().filter(|line| line.starts_with("Kernel panic"));
+    let rest = finding.function.iter().chain(&finding.file_line).chain(&finding.panicked);
+    [&finding.title].into_iter().chain(head).chain(last).chain(rest).map(String::as_str).collect()
 }

@@ -53,7 +53,7 @@ pub(crate) fn returned() -> StepOutcome {
     StepOutcome::Returned { value: 0, data: Vec::new(), took: Duration::ZERO, cut: false }
 }
 
-fn died() -> StepOutcome {
+pub(crate) fn died() -> StepOutcome {
     StepOutcome::Died { signal: 9 }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn first(text: &str, middle: Vec<Event>, outcome: StepOutcome) -> Run
 pub(crate) const PLAIN: &str = "steps:\n- sleep: 1 s\n- sleep: 1 s\n";
 
 /// Two steps, the first with these fields.
-fn with(fields: &str) -> String {
+pub(crate) fn with(fields: &str) -> String {
     format!("steps:\n- sleep: 1 s\n  {fields}\n- sleep: 1 s\n")
 }
 
@@ -377,9 +377,16 @@ fn what_a_program_wrote_into_the_log_is_no_finding() {
 
 #[test]
 fn paths_are_those_that_the_user_knows() {
+    let old = UBSAN.replace("drivers/NAME.c", "/cache/foo_main.c");
+    for log in [WARN.replace("drivers/foo/foo_main.c", "/cache/foo_main.c"), old] {
+        let report = first(PLAIN, records(&log), returned());
+        let [finding] = &report.findings[..] else { panic!("{log}: {:?}", report.findings) };
+        let place = finding.splat.file_line.as_deref().and_then(|place| place.split_once(':'));
+        assert_eq!(place.map(|place| place.0), Some("/home/my work/foo_main.c"));
+        assert!(finding.splat.excerpt.iter().any(|line| line.contains("/home/my work/foo_main.c")));
+    }
     let log = WARN.replace("drivers/foo/foo_main.c", "/cache/foo_main.c");
     let report = first(PLAIN, records(&log), returned());
-    assert_eq!(report.findings[0].splat.file_line.as_deref(), Some("/home/foo_main.c:217"));
     assert!(report.log_tail.iter().all(|line| !line.text.contains("/cache/")), "{:?}", report.log_tail);
 }
 

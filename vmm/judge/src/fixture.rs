@@ -191,7 +191,7 @@ impl Names for Known {
     }
 
     fn at_home(&self, line: &str) -> Option<String> {
-        line.contains("/cache/").then(|| line.replace("/cache/", "/home/"))
+        line.contains("/cache/").then(|| line.replace("/cache/", "/home/my work/"))
     }
 
     fn source(&self, _: &Code, _: Stands) -> Option<Place> {

@@ -16,7 +16,7 @@ use crate::{
 use board::wire::{Explanation, LogRecord, Reports, SyscallCount};
 use engine::event::{Booted, Event, StepOutcome};
 use scenario::Scenario;
-use scenario::model::{EndingKind, Want};
+use scenario::model::Want;
 use std::collections::{BTreeMap, VecDeque};
 
 /// So many of the console's newest bytes are kept, for a guest that left nothing else.
@@ -193,6 +193,8 @@ impl Judge {
                 self.holes_booted = self.holes;
                 self.reports[0] = self.reports[1];
                 self.findings.begin();
+                // What the kernel says while it boots is no word about the steps.
+                self.run_log.fill(None);
                 vec![Judged::Booted(booted.clone())]
             }
             Event::StepStarted { index } => {
@@ -254,11 +256,6 @@ impl Judge {
         }
     }
 
-    /// Whether the run is to end before the first step.
-    fn wants_no_boot(&self) -> bool {
-        self.scenario.expect.ending.as_ref().is_some_and(|ending| ending.kind == EndingKind::BootFailed)
-    }
-
     fn step_ended(&mut self, index: usize, outcome: &StepOutcome) -> Vec<Judged> {
         if self.scenario.steps.get(index).is_none() {
             return Vec::new();
@@ -277,7 +274,7 @@ impl Judge {
     }
 
     fn logged(&mut self, record: &LogRecord) {
-        self.findings.log(record, &self.names.line(&record.text), self.current, &self.scenario);
+        self.findings.log(record, self.current, &self.scenario, &*self.names);
         if self.current.is_some() {
             self.said.push(record);
         }
@@ -299,10 +296,8 @@ impl Judge {
                 }
             }
         }
-        // What the kernel says while it boots is no word about the steps.
-        let counts = self.booted.is_some() || self.wants_no_boot();
         for ((want, _), line) in self.scenario.expect.log.iter().zip(&mut self.run_log) {
-            if counts && line.is_none() && check::log_match(want, record) {
+            if line.is_none() && check::log_match(want, record) {
                 *line = Some(record.text.clone());
             }
         }

@@ -38,6 +38,10 @@ mod calls_test;
 #[cfg(test)]
 mod check_test;
 #[cfg(test)]
+mod ends_test;
+#[cfg(test)]
+mod evidence_test;
+#[cfg(test)]
 mod findings_test;
 #[cfg(test)]
 mod reports_test;

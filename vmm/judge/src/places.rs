@@ -96,11 +96,15 @@ mod tests {
             let frame = after.frames.iter().find(|frame| frame.function == function).unwrap();
             (frame.file.as_deref(), frame.line)
         };
-        assert_eq!(line("foo_ioctl"), (Some("/home/foo.c"), Some(1)), "where the processor was");
+        assert_eq!(line("foo_ioctl"), (Some("/home/my work/foo.c"), Some(1)), "where the processor was");
         assert_eq!(line("__x64_sys_ioctl"), (Some("fs/ioctl.c"), Some(2)), "where a call returns to");
         assert_eq!(line("do_syscall_64"), (None, None));
         assert_eq!(after.fingerprint, before.fingerprint);
-        assert!(after.frames[0].to_string().ends_with(" [foo]  /home/foo.c:1"), "{}", after.frames[0]);
+        assert!(
+            after.frames[0].to_string().ends_with(" [foo]  /home/my work/foo.c:1"),
+            "{}",
+            after.frames[0]
+        );
     }
 
     #[test]
@@ -116,7 +120,7 @@ mod tests {
         let place = |address, name: &str| of_address(address, name, Stands::Here, &Knows);
         assert_eq!(place(0x1000, "wait+0x4").as_deref(), Some("mm/page.c:1"));
         assert_eq!(place(0x2000, "wait+0x4"), None);
-        assert_eq!(place(0x1000, "foo_write+0x10 [foo]").as_deref(), Some("/home/foo.c:1"));
+        assert_eq!(place(0x1000, "foo_write+0x10 [foo]").as_deref(), Some("/home/my work/foo.c:1"));
         // The guest's memory says what a module's function is called.
         for name in [" [foo]", " [", "+0x [foo]", "f+0xzz [foo]", "f+0x1 [foo", "f [foo]"] {
             assert_eq!(place(0x2000, name), None, "{name}");

@@ -153,6 +153,25 @@ fn reports_before_another_end_have_to_be_the_kernels_own() {
     assert_eq!(ended(1 << 12, 1), Verdict::Pass, "panic_on_warn comes before the taint");
 }
 
+#[test]
+fn a_wanted_report_of_the_boot_was_counted_before_the_steps() {
+    let wanted = |counted: u32, taint: u64| {
+        let reports = |warnings| {
+            Event::Reports(Reports { warnings: Some(warnings), oopses: Some(0), panicked: Some(false) })
+        };
+        let mut events = records(WARN);
+        events.extend([reports(counted), Event::Taint(taint), booted()]);
+        events.extend(step(0, vec![], returned()));
+        events.extend(step(1, vec![], returned()));
+        events.push(end(RunEnd::Completed));
+        run(&scenario(&format!("{PLAIN}expect: {{splat: foo_ioctl}}\n")), &events)
+    };
+    let came = wanted(1, 1 << 9);
+    assert_eq!(came.verdict, Verdict::Pass, "{}", came.reason);
+    assert_eq!(wanted(0, 1 << 9).verdict, Verdict::Tampered, "no kernel that has counted nothing has warned");
+    assert_eq!(wanted(1, 1 << 12).verdict, Verdict::Tampered);
+}
+
 /// The taint and the counts of a run in which one step logs this.
 fn told(text: &str, before: &str, log: &str, taint: u64, warnings: [u32; 2]) -> RunReport {
     let reports = |warnings| {

@@ -228,4 +228,6 @@ pub enum Source {
     /// The first capture group of this regular expression, in the main op's data or in what the
     /// program printed, read as an integer (decimal or 0x).
     Match(String),
+    /// The same in as much of the main op's data as its value says, as `read` fills the head of its buffer.
+    Read(String),
 }

@@ -249,12 +249,17 @@ enum Place {
     Expression,
     /// In a step: what is in its script is the shell's.
     Step,
+    /// In a map whose keys are a module's or a program's, whatever they are called.
+    Named,
     /// Anywhere else.
     Other,
 }
 
 /// The fields whose texts are regular expressions.
 const EXPRESSIONS: [&str; 2] = ["match", "matches"];
+
+/// The fields of a step whose own fields are named by others.
+const NAMED: [&str; 2] = ["params", "env"];
 
 /// A node in which `$name`, alone, and `${name}`, anywhere, are values.
 fn put(node: Node, values: &mut Values<'_>, place: Place) -> Node {
@@ -274,7 +279,11 @@ fn put(node: Node, values: &mut Values<'_>, place: Place) -> Node {
         Value::Map(entries) => {
             let entry = |(key, value): (Node, Node)| {
                 let value = match key.text() {
+                    _ if place == Place::Named => put(value, values, place),
                     Some("script") if place == Place::Step => value,
+                    Some(key) if place == Place::Step && NAMED.contains(&key) => {
+                        put(value, values, Place::Named)
+                    }
                     Some(key) if EXPRESSIONS.contains(&key) => put(value, values, Place::Expression),
                     _ => put(value, values, Place::Other),
                 };

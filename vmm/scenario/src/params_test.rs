@@ -146,6 +146,17 @@ fn nothing_of_a_value_is_a_name() {
 }
 
 #[test]
+fn what_a_module_or_a_program_calls_match_is_no_expression() {
+    let text = "params: {node: {default: /dev/a.b}}\nmodules: [../../modules/hello]\nsteps:\n- {insmod: helloModule, params: {match: $node, matches: '${node}'}}\n- {run: [/bin/true], env: {match: $node}, match: $node}\n";
+    let scenario = with(text, &[]).unwrap();
+    let Action::Insmod { params, .. } = &scenario.steps[0].action else { panic!("{:?}", scenario.steps[0]) };
+    let given = |name: &str| (name.to_owned(), Some("/dev/a.b".to_owned()));
+    assert_eq!(params[..], ["match", "matches"].map(given));
+    let program = format!("{:?}", scenario.steps[1]);
+    assert!(program.contains("match=/dev/a.b") && program.contains(r"/dev/a\\.b"), "{program}");
+}
+
+#[test]
 fn an_error_says_how_a_text_that_looks_like_a_name_is_written() {
     for (data, help) in [("'${x}'", "write `$${x}` where no name is meant"), ("$x", "write `$$x` where")] {
         let errors = with(&format!("steps: [{{write: 3, data: {data}}}]"), &[]).unwrap_err();

@@ -10,7 +10,7 @@
 use std::sync::LazyLock;
 
 use crate::Kind;
-use crate::frames::Frame;
+use crate::frames::{Entry, Frame};
 use crate::patterns::Place;
 use crate::report::Report;
 use crate::stack::{Origin, Stack};
@@ -77,6 +77,12 @@ impl Rank {
 /// Whether `frame` tells what a report of `kind` is about, and not only how the kernel came there.
 pub fn tells(frame: &Frame, kind: Kind) -> bool {
     !frame.function.starts_with("0x") && rank(frame, kind) == Some(Rank::Own)
+}
+
+/// Whether a line of the trace that took a piece of memory is of a function which takes it for its caller.
+pub fn takes_for_others(line: &str) -> bool {
+    let Some(Entry::Frame(frame)) = Entry::parse(line) else { return false };
+    rank(&frame, Kind::Kmemleak).is_some_and(|rank| rank >= Rank::Library)
 }
 
 /// Whether `frame` belongs to the handling of an exception or to the printing of a report.

@@ -8,7 +8,7 @@ use crate::{Frame, Kind, blame};
 /// kthread) makes no difference.
 const DEPTH: usize = 5;
 
-/// 16 hex digits over kind, function and leading frames, of those that no interrupt separates from the function. Offsets, addresses, modules, lines and inlined frames stay out: they change with
+/// 16 hex digits over kind, function, what a checker found there, and leading frames, of those that no interrupt separates from the function. Offsets, addresses, modules, lines and inlined frames stay out: they change with
 /// the compiler, the load address and whether there is debug info.
 pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Frame]) -> String {
     let mut hash = Sha256::new();
@@ -17,7 +17,8 @@ pub fn fingerprint(kind: Kind, title: &str, function: Option<&str>, frames: &[Fr
         hash.update([0]);
     };
     add(kind.name());
-    add(function.unwrap_or(title));
+    // The title has the function in it.
+    add(function.filter(|_| !kind.is_checker()).unwrap_or(title));
     // Inside of that function a stall is somewhere else in every run.
     let inner = if kind.is_stall() {
         let named = frames.iter().rposition(|frame| Some(frame.function.as_str()) == function);

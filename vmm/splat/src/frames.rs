@@ -130,6 +130,11 @@ impl Entry {
     }
 }
 
+/// Whether a line of a report is an entry of a call trace.
+pub fn is_frame(line: &str) -> bool {
+    Entry::parse(line).is_some()
+}
+
 impl Pc {
     /// Reads the line that names the program counter.
     pub fn parse(text: &str) -> Option<Pc> {

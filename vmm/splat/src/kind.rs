@@ -119,6 +119,11 @@ impl Kind {
         matches!(self, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup)
     }
 
+    /// Whether it is of a checker, which says in steady words what is wrong in a function, and of another trouble there in others.
+    pub fn is_checker(self) -> bool {
+        matches!(self, Kind::Kasan | Kind::Kfence | Kind::Kmsan | Kind::Kcsan | Kind::Ubsan | Kind::Lockdep)
+    }
+
     /// Whether the kernel itself is at fault. Only [`Kind::Oom`] is not: a guest that runs out of memory may
     /// have been meant to.
     pub fn is_kernel_fault(self) -> bool {

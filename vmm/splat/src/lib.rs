@@ -25,8 +25,9 @@ mod scan;
 mod stack;
 mod task;
 
+pub use blame::takes_for_others;
 pub use finding::{Finding, Lines};
-pub use frames::{Frame, base_name};
+pub use frames::{Frame, base_name, is_frame};
 pub use kind::Kind;
 pub use line::Caller;
 pub use render::render;

@@ -10,6 +10,8 @@ use crate::stack::{Origin, Stack};
 use crate::task::Task;
 
 mod absorb;
+mod adopt;
+mod message;
 mod words;
 
 use words::{ACCESS, FURNITURE, HEADER, LAST_UNLOADED, MARKER, OTHER, WORK};
@@ -155,16 +157,6 @@ impl Report {
         self.callers.contains(&caller)
     }
 
-    /// Stalls make other CPUs print their traces: their lines belong here too.
-    pub fn adopt(&mut self, line: &Line<'_>) -> bool {
-        let stall = self.pattern.kind.is_stall() || self.pattern.kind == Kind::HungTask;
-        let adopted = stall && line.text.starts_with("NMI backtrace for cpu") && self.callers.len() < 64;
-        if adopted {
-            self.callers.push(line.caller);
-        }
-        adopted
-    }
-
     /// Takes the next line of this report's stream.
     pub fn feed(&mut self, line: &Line<'_>, number: u64) {
         if self.ended {
@@ -181,6 +173,7 @@ impl Report {
             self.quiet = 0;
             self.keep(line, number);
         } else {
+            self.keep_message(line);
             self.quiet += 1;
             self.foreign += 1;
             let enough = if self.frame_count() > 0 { QUIET_AFTER_TRACE } else { QUIET_BEFORE_TRACE };
@@ -201,22 +194,6 @@ impl Report {
 
     pub fn frame_count(&self) -> usize {
         self.stacks.iter().map(|stack| stack.frames.len()).sum()
-    }
-
-    /// Whether the next line is the message of this `WARN()`: old kernels print it behind the head.
-    pub fn waits_for_message(&self, number: u64) -> bool {
-        let warns = matches!(self.pattern.kind, Kind::Warn | Kind::Refcount)
-            && self.pattern.role == Role::Begin
-            && self.pattern.key == "WARNING: ";
-        warns && self.frame_count() == 0 && !self.ended && self.lines.last + 1 == number
-    }
-
-    /// Whether the line with CPU and task is still to come.
-    pub fn waits_for_context(&self) -> bool {
-        !self.ended
-            && self.pattern.trace != Trace::Maybe
-            && self.context_lines == 0
-            && self.frame_count() == 0
     }
 
     /// Whether a line that is a part of some report, which may have lost its head, is a part of this one.
@@ -462,6 +439,10 @@ impl Report {
         self.lines.last = number;
         // The excerpt may end before it comes.
         self.warned |= line.text.starts_with("WARNING: ") && line.text.contains("CPU");
+        self.show(line);
+    }
+
+    fn show(&mut self, line: &Line<'_>) {
         if self.excerpt.len() < Finding::MAX_EXCERPT {
             self.excerpt.push(line.text.chars().take(EXCERPT_WIDTH).collect());
         }

@@ -243,16 +243,22 @@ impl Scanner {
         }
         self.foreword(line, number);
         self.confirm(line, number);
-        let owner = match self.owner(line.caller) {
-            Some(owner) => owner,
-            None => {
-                match self.open.iter_mut().rev().find_map(|report| report.adopt(line).then_some(report)) {
-                    Some(owner) => owner,
-                    None => return,
-                }
-            }
-        };
-        owner.feed(line, number);
+        self.adopt(line);
+        if let Some(owner) = self.owner(line.caller) {
+            owner.feed(line, number);
+        }
+    }
+
+    /// Gives the lines of a processor that a stall asks where it is to the newest stall, from this one on: what the processor
+    /// had reported before is over.
+    fn adopt(&mut self, line: &Line<'_>) {
+        if !Report::is_backtrace(line) || self.owner(line.caller).is_some_and(|owner| owner.goes_on()) {
+            return;
+        }
+        if let Some(adopter) = self.open.iter().rposition(Report::takes_backtraces) {
+            self.open.iter_mut().for_each(|report| report.disown(line.caller));
+            self.open[adopter].adopt(line.caller);
+        }
     }
 
     /// Keeps what may be the message of a `WARN()`, which comes before its head.

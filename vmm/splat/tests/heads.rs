@@ -287,6 +287,12 @@ fn complaints_in_a_subsystems_own_words_are_found() {
             Kind::Slab,
             "BUG: Object already free (my cache)",
         ),
+        ("BUG: spinlock wrong CPU on CPU#1, insmod/77", Kind::Lockdep, "BUG: spinlock wrong CPU"),
+        (
+            "BUG: spinlock trylock failure on UP on CPU#0, insmod/77",
+            Kind::Lockdep,
+            "BUG: spinlock trylock failure on UP",
+        ),
         (
             "bad: scheduling from the idle thread!",
             Kind::SchedulingWhileAtomic,
@@ -318,4 +324,91 @@ fn a_title_has_nothing_of_one_boot_alone() {
     ] {
         assert_eq!(findings(line)[0].title, title, "{line}");
     }
+}
+
+#[test]
+fn what_is_refused_to_a_driver_is_told_once_and_only_where_it_is_at_fault() {
+    let gfp = "Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0xcc0 (GFP_KERNEL). Fix your code!\n";
+    let warning =
+        format!("{CUT}{gfp}WARNING: CPU: 0 PID: 7 at mm/vmalloc.c:1 vmalloc_fix_flags+0x1/0x2\n{TRACE}");
+    let found = findings(&warning);
+    assert_eq!((found.len(), found[0].warned), (1, true));
+    let found = findings(&format!("{gfp}{TRACE}"));
+    assert_eq!((found.len(), found[0].warned), (1, false));
+    assert_eq!(found[0].title, "unexpected gfp: __GFP_HIGHMEM in foo_init");
+    for old in ["kmem_cache_create(raid5-1)", "kmem_cache_create_usercopy(a b)"] {
+        assert_eq!(kinds(&format!("{old} failed with error -17\n")), [Kind::Warn], "{old}");
+    }
+    for line in ["kmem_cache_create(x) failed with error -12", "foo_create(x) failed with error -22"] {
+        assert_eq!(kinds(line), [], "{line}");
+    }
+}
+
+#[test]
+fn the_message_of_a_report_is_in_its_excerpt() {
+    let log = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs");
+        let log = std::fs::read(folder.join(format!("{name}.log"))).expect("a fixture");
+        splat::scan(&log).remove(0)
+    };
+    for (name, message) in [
+        ("ubsan-shift-x86-6.9", "shift exponent 64 is too large for 64-bit type 'long unsigned int'"),
+        ("rust-panic-6.12", "index out of bounds: the len is 16 but the index is 16"),
+        ("warn-old-message-after-head-x86-4.9", "NETDEV WATCHDOG: eth0 (e1000): transmit queue 0 timed out"),
+    ] {
+        let found = log(name);
+        assert!(found.excerpt.iter().any(|line| line == message), "{name}: {:?}", found.excerpt);
+        assert!(!found.corrupted, "{name}: {:?}", found.damage);
+    }
+    // What comes later is none, and no more than there can be is taken.
+    let ubsan = "UBSAN: array-index-out-of-bounds in a/b.c:1:2\n";
+    let told = format!("{ubsan}{}{TRACE}something else\n", "chatter\n".repeat(30));
+    let found = findings(&told);
+    assert_eq!(found[0].excerpt.iter().filter(|line| *line == "chatter").count(), 8);
+    assert!(!found[0].excerpt.contains(&"something else".to_owned()));
+}
+
+#[test]
+fn what_usercopy_says_before_its_bug_is_the_head() {
+    let log = format!(
+        "usercopy: Kernel memory exposure attempt detected from SLUB object 'kmalloc-64' (offset 0, size 128)!\n{CUT}kernel BUG at mm/usercopy.c:102!\nOops: invalid opcode: 0000 [#1] PREEMPT SMP\nRIP: 0010:usercopy_abort+0x74/0x80\n{TRACE}"
+    );
+    let found = findings(&log);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].title.as_str(), found[0].trapped),
+        ("usercopy: Kernel memory exposure attempt in foo_init", true)
+    );
+}
+
+#[test]
+fn what_a_checker_found_in_a_function_is_in_the_fingerprint() {
+    let of = |head: &str| findings(&format!("{head}\n{TRACE}")).remove(0).fingerprint;
+    let kasan = |what: &str, access: &str| {
+        of(&format!(
+            "BUG: KASAN: {what} in foo_init+0x1/0x2\n{access} of size 8 at addr ffff888003b27000 by task x/7"
+        ))
+    };
+    let race = |other: &str| {
+        let read = format!("read to 0xffff888003b27000 of 8 bytes by task 8 on cpu 0:\n {other}+0x1/0x2");
+        of(&format!(
+            "BUG: KCSAN: data-race in foo_init / {other}\n\nwrite to 0xffff888003b27000 of 8 bytes by task 7 on cpu 1:\n foo_init+0x1/0x2\n\n{read}\n"
+        ))
+    };
+    let lock = |what: &str| {
+        of(&format!(
+            "WARNING: {what}\nx/7 is trying to acquire lock:\n(&a){{+.+.}}-{{3:3}}, at: foo_init+0x1/0x2"
+        ))
+    };
+    for (one, other) in [
+        (kasan("slab-out-of-bounds", "Read"), kasan("slab-use-after-free", "Read")),
+        (kasan("slab-out-of-bounds", "Read"), kasan("slab-out-of-bounds", "Write")),
+        (of("UBSAN: shift-out-of-bounds in a/b.c:1:2"), of("UBSAN: array-index-out-of-bounds in a/b.c:1:2")),
+        (lock("possible circular locking dependency detected"), lock("inconsistent lock state")),
+        (race("read_one"), race("read_other")),
+    ] {
+        assert_ne!(one, other);
+    }
+    let elsewhere = of("UBSAN: shift-out-of-bounds in a/b.c:9:2");
+    assert_eq!(of("UBSAN: shift-out-of-bounds in a/b.c:1:2"), elsewhere, "lines move");
 }

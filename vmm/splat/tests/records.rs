@@ -96,3 +96,29 @@ fn a_report_that_is_not_whole_stays_open_however_many_others_end() {
     let found = scanner.finish();
     assert_eq!((found.len(), found[0].frames.len(), found[0].corrupted), (101, 2, false));
 }
+
+#[test]
+fn a_processor_that_had_a_report_before_prints_its_trace_for_the_stall() {
+    const STALL: &str = include_str!("logs/rcu-stall-other-x86-5.15-caller.log");
+    let own = |end: &[&'static str]| {
+        let begun = [
+            "WARNING: CPU: 1 PID: 7 at a/b.c:1 one+0x1/0x2",
+            "Call Trace:",
+            " <TASK>",
+            " one_caller+0x1/0x2",
+        ];
+        [&begun, end].concat()
+    };
+    for end in [&[" </TASK>", "---[ end trace 0000000000000000 ]---"][..], &[" </TASK>"]] {
+        let mut scanner = Scanner::new();
+        own(end).iter().for_each(|line| _ = scanner.record(line, Some(Caller::Cpu(1))));
+        for line in STALL.lines() {
+            let (head, text) = line.split_once("] ").expect("a line with its caller");
+            scanner.record(text, Some(Caller::Cpu(u32::from(head.ends_with("C1")))));
+        }
+        let found = scanner.finish();
+        let titles: Vec<&str> = found.iter().map(|finding| finding.title.as_str()).collect();
+        assert_eq!(titles, ["WARNING in one", "rcu_preempt detected stall in loop_ioctl"]);
+        assert_eq!((found[0].frames.len(), found[1].corrupted), (1, false), "{}", found[1]);
+    }
+}

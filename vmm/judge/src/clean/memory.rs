@@ -31,7 +31,8 @@ fn forgotten(text: &str) -> Vec<String> {
             object.split_once("(size ").and_then(|(_, rest)| rest.split_once(')')).map_or("?", |it| it.0);
         let stack = object.split_once("backtrace").map_or("", |(_, stack)| stack);
         let frames = stack.lines().skip(1).map(|line| line.trim().rsplit(">] ").next().unwrap_or_default());
-        let place = frames.filter(|frame| !frame.is_empty()).find(|frame| !is_allocator(frame));
+        let frames: Vec<&str> = frames.filter(|frame| !frame.is_empty()).collect();
+        let place = frames.iter().find(|frame| !splat::takes_for_others(frame)).or(frames.first()).copied();
         let place = match place {
             Some(frame) if frame.starts_with("0x") => "a module that is gone",
             Some(frame) => frame,
@@ -44,13 +45,6 @@ fn forgotten(text: &str) -> Vec<String> {
         _ => format!("{count} times {size} bytes forgotten that {place} took"),
     };
     sums.iter().map(one).collect()
-}
-
-/// What every piece of memory is taken by.
-fn is_allocator(frame: &str) -> bool {
-    let names =
-        ["kmemleak_", "__kmalloc", "kmalloc", "kmem_cache_alloc", "__kmem_cache", "__do_kmalloc", "slab_"];
-    names.iter().any(|name| frame.starts_with(name))
 }
 
 /// Caches of kmalloc's whose objects became many more, and caches that are new. A line is `name active_objs num_objs
@@ -96,6 +90,18 @@ mod tests {
             got(&object.repeat(2), "", ""),
             "2 times 128 bytes forgotten that forget+0x17/0x20 [forgets] took"
         );
+        for allocator in
+            ["__vmalloc_node_noprof", "__kvmalloc_node", "kstrdup", "kmemdup_noprof", "devm_kmalloc"]
+        {
+            let by = object.replace("kmalloc_trace", allocator);
+            assert_eq!(
+                got(&by, "", ""),
+                "128 bytes forgotten that forget+0x17/0x20 [forgets] took",
+                "{allocator}"
+            );
+        }
+        let nobody = "unreferenced object 0xf (size 8):\n  backtrace:\n    kmalloc_trace+0x1/0x2\n";
+        assert_eq!(got(nobody, "", ""), "8 bytes forgotten that kmalloc_trace+0x1/0x2 took");
         let old =
             "unreferenced object 0xf (size 8):\n  backtrace:\n    [<00000000c2aa1234>] foo+0x1/0x2 [bar]\n";
         assert_eq!(got(old, "", ""), "8 bytes forgotten that foo+0x1/0x2 [bar] took");

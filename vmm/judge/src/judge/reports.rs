@@ -17,7 +17,7 @@ impl Judge {
     /// flooded, or somebody tampered with it.
     pub(super) fn unexplained(&self, report: &RunReport) -> Option<(Verdict, Reason)> {
         let added = self.taint.added().unwrap_or(0);
-        let told = self.findings.noted(&self.scenario).taint;
+        let told = self.findings.noted(&self.scenario, &*self.names).taint;
         [
             ('D', "an oops", Verdict::Oops),
             ('W', "a warning", Verdict::Splat),
@@ -41,7 +41,7 @@ impl Judge {
             before.zip(after).map_or(0, |(before, after)| u64::from(after.saturating_sub(before)))
         };
         // One that is seen excuses no other, and what is not counted stands for none.
-        let noted = self.findings.noted(&self.scenario);
+        let noted = self.findings.noted(&self.scenario, &*self.names);
         let seen = |gravity| match gravity {
             Gravity::Oops => noted.oopses,
             _ => noted.warnings,
@@ -64,13 +64,17 @@ impl Judge {
         let last = self.steps.iter().rposition(|step| step.verdict != StepVerdict::NotRun);
         let settled = |finding: &&Finding| {
             let alone = self.scenario.machine.vcpus == 1;
-            // What came before the steps was counted before they began.
             let counts = match &finding.excuse {
                 Some(Excuse::Expected) => true,
                 Some(Excuse::Allowed(_)) => finding.step.is_some(),
                 None => false,
             };
             counts && (completed || alone || finding.step < last)
+        };
+        // What came before the steps was counted before they began, from nothing on.
+        let grown = |finding: &Finding, before: Option<u32>, after: Option<u32>| {
+            let before = before.map(|count| if self.findings.is_of_boot(finding) { 0 } else { count });
+            before.zip(after).is_none_or(|(before, after)| after > before)
         };
         // Where it is not known it says nothing.
         let has = |letters: &str| {
@@ -79,15 +83,15 @@ impl Judge {
         };
         let made_up = |finding: &&Finding| {
             let warns = finding.splat.kind == Kind::Warn && finding.splat.warned;
+            let oopses = || grown(finding, before.oopses, after.oopses);
+            let warnings = || grown(finding, before.warnings, after.warnings);
             match finding.gravity {
                 // One that ends in a panic is not counted any more.
-                Gravity::Oops if completed => !has("D") || !grown(before.oopses, after.oopses),
-                Gravity::Oops => !has("D") && !grown(before.oopses, after.oopses),
+                Gravity::Oops if completed => !has("D") || !oopses(),
+                Gravity::Oops => !has("D") && !oopses(),
                 // WARN_TAINT() has another letter for what the firmware or the processor did.
-                Gravity::Splat if warns && completed => {
-                    !has("WIS") || !grown(before.warnings, after.warnings)
-                }
-                Gravity::Splat if warns => !has("WIS") && !grown(before.warnings, after.warnings),
+                Gravity::Splat if warns && completed => !has("WIS") || !warnings(),
+                Gravity::Splat if warns => !has("WIS") && !warnings(),
                 Gravity::Splat => tainted_by(&finding.splat).is_some_and(|letters| !has(letters)),
                 _ => false,
             }
@@ -108,9 +112,4 @@ impl Judge {
         let what = engine::event::Tampered::Finding { title: found.splat.title.clone() };
         Some(Tampered::of(&what, found.step, &self.scenario, &*self.names))
     }
-}
-
-/// Whether a counter went up, as far as that is known.
-fn grown(before: Option<u32>, after: Option<u32>) -> bool {
-    before.zip(after).is_none_or(|(before, after)| after > before)
 }

@@ -40,13 +40,15 @@ impl Judge {
             log: Vec::new(),
             log_left_out: 0,
         };
-        self.what_came(&step, outcome, &mut judged);
+        let course = self.what_came(&step, outcome, &mut judged);
         if let Some(ending) = &step.ending {
-            self.judge_ending(&step, ending, &mut judged);
+            self.judge_ending(&step, ending, course, &mut judged);
         } else if judged.verdict == StepVerdict::Fail && judged.why.is_none() && judged.failures.is_empty() {
             judged.verdict = StepVerdict::Pass;
-        } else if judged.verdict == StepVerdict::Fail && self.scenario.expect.ending.is_some() {
-            self.excuse(outcome, &mut judged);
+        } else if judged.verdict == StepVerdict::Fail
+            && let Some(ending) = self.scenario.expect.ending.clone()
+        {
+            self.excuse(&ending, outcome, &mut judged);
         }
         self.judge_tests(&step, outcome, &mut judged);
         self.judge_parameters(&step, &mut judged);
@@ -62,7 +64,7 @@ impl Judge {
         judged
     }
 
-    fn what_came(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) {
+    fn what_came(&mut self, step: &Step, outcome: &StepOutcome, judged: &mut JudgedStep) -> Course {
         match outcome {
             StepOutcome::Returned { value, data, took, cut } => {
                 let log = std::mem::take(&mut self.step_log);
@@ -92,6 +94,7 @@ impl Judge {
                 if let Some(length) = check::short_of(step, *value, &self.values) {
                     judged.title.push_str(&format!(" = {value} of {length} bytes"));
                 }
+                return Course::Whole;
             }
             // Whatever became of it then, the call did not return.
             StepOutcome::Exited { code, .. } if !may_end(step) => {
@@ -119,6 +122,7 @@ impl Judge {
                 if *code != 0 {
                     judged.title.push_str(&format!(" = exit status {}", status::show((*code).into())));
                 }
+                return Course::Whole;
             }
             StepOutcome::Died { signal } => {
                 judged.why =
@@ -152,7 +156,7 @@ impl Judge {
                             line: check.line,
                         }),
                     }
-                    return;
+                    return Course::Whole;
                 }
                 judged.verdict = StepVerdict::Timeout;
                 let waits = standing::waits(&self.explanation, &*self.names)
@@ -171,6 +175,7 @@ impl Judge {
             }
             StepOutcome::Lost => judged.why = Some("the machine ended in this step".into()),
         }
+        Course::Cut
     }
 
     /// The tests that a step runs, by what it printed and by what the kernel logged.
@@ -287,7 +292,7 @@ impl Judge {
     fn giver(&self, name: &str) -> String {
         if let Some(index) = self.gone.get(name) {
             let line = self.scenario.steps[*index].line;
-            let findings = self.findings.now(&self.scenario);
+            let findings = self.findings();
             let oops = findings
                 .iter()
                 .find(|finding| finding.step == Some(*index) && finding.gravity >= Gravity::Oops)
@@ -310,20 +315,22 @@ impl Judge {
     }
 
     /// A step that should bring about an end: nothing but that, and what is expected beside it, makes it pass.
-    fn judge_ending(&mut self, step: &Step, ending: &Ending, judged: &mut JudgedStep) {
+    fn judge_ending(&mut self, step: &Step, ending: &Ending, course: Course, judged: &mut JudgedStep) {
         if judged.verdict == StepVerdict::Skipped {
             return;
         }
         judged.expectations = 1 + step.checks.len();
-        if judged.result.is_none() {
+        if course == Course::Cut {
             judged.failures = self.evidence(step);
         }
         let in_step = |finding: &Finding| finding.step == Some(judged.index);
         if self.ending_is(ending, in_step, &[]) {
             self.final_end_came |= ending.kind.is_final();
-            judged.why = None;
-            if judged.failures.is_empty() {
-                judged.verdict = StepVerdict::Pass;
+            // A splat ends nothing: what became of its step counts beside it.
+            if course == Course::Whole || ending.kind != EndingKind::Splat {
+                judged.why = None;
+                judged.verdict =
+                    if judged.failures.is_empty() { StepVerdict::Pass } else { StepVerdict::Fail };
             }
             judged.title.push_str(&format!(": {}, as expected", ending.kind.name()));
         } else {
@@ -341,8 +348,8 @@ impl Judge {
         }
     }
 
-    /// Whether the end that a scenario asks for is in the evidence so far: in the findings that are concerned,
-    /// in where the vCPUs stood, or in `others`, what there is beside these.
+    /// Whether the end that a scenario asks for is in the evidence so far: in the findings that are concerned, in where
+    /// the vCPUs stood, or, for a boot that fails, in `others`, what there is beside these.
     pub(super) fn ending_is(
         &self,
         ending: &Ending,
@@ -350,14 +357,12 @@ impl Judge {
         others: &[String],
     ) -> bool {
         match ending.kind {
-            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => self
-                .findings
-                .now(&self.scenario)
-                .iter()
-                .any(|finding| concerns(finding) && meets(ending, finding)),
+            EndingKind::Splat | EndingKind::Oops | EndingKind::Panic => {
+                self.findings().iter().any(|finding| concerns(finding) && meets(ending, finding))
+            }
             EndingKind::Hang | EndingKind::HangSpinning | EndingKind::HangIdle => {
                 self.hang.is_some_and(|hang| hang.is(ending.kind))
-                    && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
+                    && speaks_of(&ending.pattern, &self.standing)
             }
             EndingKind::BootFailed => {
                 self.booted.is_none() && speaks_of(&ending.pattern, &[&self.standing[..], others].concat())
@@ -367,7 +372,7 @@ impl Judge {
 
     /// What came instead of an expected end: the troubles that there were, or how it ended otherwise.
     pub(super) fn seen(&self, concerns: impl Fn(&Finding) -> bool, otherwise: &str) -> String {
-        let findings = self.findings.now(&self.scenario);
+        let findings = self.findings();
         let mut seen: Vec<String> = findings
             .iter()
             .filter(|finding| concerns(finding))
@@ -383,13 +388,32 @@ impl Judge {
     }
 
     /// Where the whole run should end badly, the step in which it does is no failure of its own.
-    fn excuse(&mut self, outcome: &StepOutcome, judged: &mut JudgedStep) {
-        if matches!(outcome, StepOutcome::Died { .. } | StepOutcome::TimedOut { .. } | StepOutcome::Lost) {
+    fn excuse(&mut self, ending: &Ending, outcome: &StepOutcome, judged: &mut JudgedStep) {
+        let cut = match outcome {
+            // Nobody dies of a splat, and of an oops only who had it.
+            StepOutcome::Died { .. } => {
+                let in_step = |finding: &Finding| finding.step == Some(judged.index);
+                ending.kind != EndingKind::Splat && self.ending_is(ending, in_step, &[])
+            }
+            // After that there is no other step.
+            StepOutcome::TimedOut { .. } | StepOutcome::Lost => true,
+            _ => false,
+        };
+        if cut {
             judged.verdict = StepVerdict::NotRun;
             judged.expectations = 0;
             self.cut.push(judged.index);
         }
     }
+}
+
+/// How far a step went.
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    /// To its own end, which was compared with all that is expected.
+    Whole,
+    /// It was cut off: only its evidence can be compared.
+    Cut,
 }
 
 /// So many findings explain an end that was not the expected one.

@@ -103,6 +103,9 @@ fn lower_step(scenario: &Scenario, step: &Step, calls: &dyn SyscallNames) -> Pla
             Origin::Data(index, Layout::Number(int)) => Source::Data { index: *index, int: *int },
             // Bytes are for expectations; no later step can use them.
             Origin::Data(_, Layout::Bytes(_)) => return None,
+            Origin::Match(regex) if matches!(step.action, Action::Read { .. }) => {
+                Source::Read(regex.as_str().to_owned())
+            }
             Origin::Match(regex) => Source::Match(regex.as_str().to_owned()),
         };
         let of_process = scenario.goes_with_process(&binding.name);

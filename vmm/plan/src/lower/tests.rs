@@ -125,6 +125,15 @@ fn arguments_become_operands_and_names_become_binds() {
 }
 
 #[test]
+fn a_number_is_looked_for_in_what_a_read_brought_and_in_all_of_other_buffers() {
+    let steps = "- {read: 3, match: '(\\d+)', as: a}\n- {syscall: 0, args: [3, {out: 8}, 8], match: '(\\d+)', as: b}\n- {file: /x, match: '(\\d+)', as: c}\n";
+    let from: Vec<Source> =
+        plan(&format!("steps:\n{steps}")).iter().map(|it| it.binds[0].from.clone()).collect();
+    let regex = || r"(?m)(\d+)".to_owned();
+    assert_eq!(from, [Source::Read(regex()), Source::Match(regex()), Source::Match(regex())]);
+}
+
+#[test]
 fn poll_asks_one_descriptor_for_whole_milliseconds() {
     let plan = plan("steps:\n- {open: /x, as: fd}\n- {poll: $fd, events: [in, out], for: 1500 us}\n");
     let fd = Operand::PollFd(Box::new(Operand::Named("fd".into())), 5);

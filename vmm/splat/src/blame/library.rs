@@ -143,7 +143,7 @@ pub static LIBRARY: &[Group] = &[
     Group {
         why: "take back, or map, what a driver names: who names what is not there, or twice, is what matters",
         names: &[
-            "free_irq", "devm_free_irq", "remove_proc_entry", "remove_proc_subtree", "iounmap", "memunmap",
+            "free_irq", "devm_free_irq", "remove_proc_entry", "remove_proc_subtree", "iounmap", "memunmap", "pm_runtime_enable",
             "vm_insert_page*", "vm_insert_pages", "remap_pfn_range*", "dma_unmap_*", "dma_map_*", "debug_dma_*", "check_unmap",
             "check_sync", "check_for_illegal_area", "add_dma_entry", "clk_core_*", "clk_enable", "clk_disable", "clk_prepare",
             "clk_unprepare", "device_add", "device_register", "device_create*", "device_del", "device_release",

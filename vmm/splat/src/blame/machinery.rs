@@ -21,7 +21,7 @@ pub static MACHINERY: &[Group] = &[
     Group {
         why: "raise the report: WARN, BUG and panic themselves",
         names: &[
-            "warn", "warn_printk", "warn_slowpath*", "warn_alloc*", "warn_flush_*", "warn_bogus_irq_restore", "warn_thunk_thunk",
+            "warn", "warn_printk", "warn_slowpath*", "warn_alloc*", "warn_flush_*", "warn_flushing_*", "warn_bogus_irq_restore", "warn_thunk_thunk",
             "report_bug*", "fixup_bug*", "handle_bug", "do_trap*", "do_error_trap*", "do_invalid_op", "invalid_op", "exc_invalid_op",
             "asm_exc_invalid_op", "panic", "vpanic", "nmi_panic", "check_panic_on_warn", "panic_on_warn", "bug_handler",
             "call_break_hook", "brk_handler", "do_debug_exception", "el1_dbg", "el1_brk64", "el1h_64_sync*", "do_el1_brk64",

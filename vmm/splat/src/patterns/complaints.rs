@@ -1,4 +1,4 @@
-//! Complaints of single subsystems that have their own words: the unwinder, VFS, interrupts, sysfs, network queues, CFI.
+//! Complaints of single subsystems that have their own words: the unwinder, VFS, what drivers ask for, interrupts, sysfs, network, CFI.
 
 use crate::kind::Kind::{Bug, Oops, Warn};
 use crate::patterns::Place::{Head, No, Pc, Trace as OnTrace};
@@ -129,6 +129,77 @@ pub static PATTERNS: &[Pattern] = &[
         Maybe,
         "a file that is gone and still has locks (fs/locks.c)",
     ),
+    // what a driver asks for, and can't have
+    p(
+        Bug,
+        Begin,
+        "iounmap: bad address",
+        r"^(?:__)?iounmap: bad address ",
+        "iounmap: bad address{in}",
+        OnTrace,
+        Maybe,
+        "what is unmapped was never mapped, or twice unmapped (iounmap() of arch/x86/mm/ioremap.c)",
+    ),
+    p(
+        Bug,
+        Begin,
+        "wrong timeout value",
+        r"^schedule_timeout: wrong timeout value -?[0-9a-f]+",
+        "schedule_timeout: wrong timeout value{in}",
+        OnTrace,
+        Maybe,
+        "a time below nought, so it does not sleep at all (schedule_timeout() of kernel/time/sleep_timeout.c, until 6.12 timer.c)",
+    ),
+    p(
+        Warn,
+        Alone,
+        "Unexpected gfp: ",
+        r"^Unexpected gfp: (?:0x)?[0-9a-f]+ ?\((?<what>[^)]{1,120})\)\. Fixing up to gfp: ",
+        "unexpected gfp: {what}{in}",
+        OnTrace,
+        Maybe,
+        "flags that this allocator knows not (kmalloc_fix_flags() of mm/slub.c); vmalloc_fix_flags() of mm/vmalloc.c warns",
+    ),
+    p(
+        Warn,
+        Begin,
+        ") failed with error -",
+        r"^(?:__)?kmem_cache_create(?:_usercopy|_args)?\(.{0,200}\) failed with error -(?:1[013-9]|[2-9])",
+        "kmem_cache_create failed{in}",
+        OnTrace,
+        Maybe,
+        "wrong arguments, or a name that is there; without memory (12) nobody is at fault (__kmem_cache_create_args() of mm/slab_common.c)",
+    ),
+    p(
+        Warn,
+        Begin,
+        "system-wide workqueues",
+        r"^WARNING: (?<what>Flushing system-wide workqueues) will be prohibited",
+        "WARNING: {what}{in}",
+        OnTrace,
+        Maybe,
+        "waits for everybody's work, and may be a part of it (__warn_flushing_systemwide_wq() of kernel/workqueue.c)",
+    ),
+    p(
+        Warn,
+        Begin,
+        "enable runtime PM",
+        r"^.{1,160}: (?<what>Attempt to enable runtime PM when it is blocked)",
+        "{what}{in}",
+        OnTrace,
+        Maybe,
+        "runtime PM switched on while the device sleeps (pm_runtime_enable() of drivers/base/power/runtime.c)",
+    ),
+    p(
+        Warn,
+        Begin,
+        "nonexistent resource",
+        r"^(?:resource: )?Trying to free nonexistent resource <",
+        "trying to free a nonexistent resource",
+        No,
+        Maybe,
+        "a region that nobody has requested, or that is given back twice (__release_region() of kernel/resource.c)",
+    ),
     // data structures
     p(
         Bug,
@@ -202,6 +273,16 @@ pub static PATTERNS: &[Pattern] = &[
         OnTrace,
         Maybe,
         "a neighbour's last reference went while it was in use",
+    ),
+    p(
+        Bug,
+        Begin,
+        "double timer add",
+        r"^NEIGH: BUG, (?<what>double timer add), state is ",
+        "neighbour: {what}{in}",
+        OnTrace,
+        Maybe,
+        "a neighbour's timer was started twice, so a reference is lost (neigh_add_timer() of net/core/neighbour.c)",
     ),
     p(
         Bug,

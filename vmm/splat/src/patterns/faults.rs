@@ -370,7 +370,7 @@ pub static PATTERNS: &[Pattern] = &[
         r"^rust_kernel: panicked at (?:'[^']{0,200}', )?(?<file>[^\s:]+:\d+)",
         "rust_kernel: panicked{in}",
         OnTrace,
-        Maybe,
+        Needed,
         "a Rust panic in the kernel",
     ),
     p(

@@ -164,7 +164,7 @@ pub static PATTERNS: &[Pattern] = &[
         Lockdep,
         Begin,
         "BUG: ",
-        r"^BUG: (?<what>(?:spinlock|rwlock|rwlock-\w+|rt_mutex) [a-z -]+?)(?: on CPU#.*|, .*)?$",
+        r"^BUG: (?<what>(?:spinlock|rwlock|rwlock-\w+|rt_mutex) [A-Za-z -]+?)(?: on CPU#.*|, .*)?$",
         "BUG: {what}{in}",
         OnTrace,
         Needed,

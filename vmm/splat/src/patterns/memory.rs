@@ -1,7 +1,7 @@
 //! Pages, page tables, slab caches, references and the out-of-memory killer.
 
-use crate::kind::Kind::{BadPage, Oom, Refcount, Slab};
-use crate::patterns::Place::{Head, No, Trace as OnTrace};
+use crate::kind::Kind::{BadPage, Bug, Oom, Refcount, Slab};
+use crate::patterns::Place::{Head, No, Pc, Trace as OnTrace};
 use crate::patterns::Role::{Begin, Herald, More, Orphan};
 use crate::patterns::Trace::{Bare, Maybe, Needed};
 use crate::patterns::{Pattern, p};
@@ -212,6 +212,16 @@ pub static PATTERNS: &[Pattern] = &[
         No,
         Maybe,
         "a reference to a network device was leaked",
+    ),
+    p(
+        Bug,
+        Herald,
+        "usercopy: ",
+        r"^usercopy: (?<what>Kernel memory (?:overwrite|exposure) attempt) detected (?:to|from) ",
+        "usercopy: {what}{in}",
+        Pc,
+        Maybe,
+        "more than the object is copied from or to a program; a BUG follows (usercopy_abort() of mm/usercopy.c)",
     ),
     // out of memory
     p(

@@ -1,6 +1,6 @@
 //! Copies of source trees that change as little as possible, so that make rebuilds as little as possible.
 
-use base::cache::CacheError;
+use base::cache::{self, CacheError};
 use jail::{
     Limits, Refused,
     intake::{self, Tally},
@@ -23,6 +23,7 @@ use std::{
     },
     thread,
 };
+use walkdir::WalkDir;
 
 /// What builds make, and what version control keeps: no part of a source.
 const PRODUCT_ENDINGS: &[&str] =
@@ -61,6 +62,9 @@ pub enum Share {
 /// changed since need not be looked at.
 #[derive(Default, Serialize, Deserialize)]
 struct Manifest {
+    /// The original. Size and time tell nothing of another one: all files of two archives may have the same time.
+    #[serde(default)]
+    root: PathBuf,
     files: Vec<PathBuf>,
     /// The originals of `files`, in the same order; nothing for those that may have been changed since.
     #[serde(default)]
@@ -71,9 +75,8 @@ struct Manifest {
 type Stamp = (u64, i64, i64, u32);
 
 impl File {
-    /// Links are few and looked at each time.
-    fn stamp(&self) -> Option<Stamp> {
-        self.link.is_none().then_some((self.size, self.mtime.0, self.mtime.1, self.mode))
+    fn stamp(&self) -> Stamp {
+        (self.size, self.mtime.0, self.mtime.1, self.mode)
     }
 }
 
@@ -155,8 +158,8 @@ impl Tree {
     /// Makes `to` a copy of this tree but for the files `except`, which are the caller's. Files that are
     /// equal already are not touched. `manifest` is where this is remembered for the next time.
     ///
-    /// A file that replaces another gets the present as its time, whatever its original's is: else make
-    /// would take objects that were built from its predecessor for newer.
+    /// Whatever comes after the first time gets the present as its time, also where nothing was before and where a link
+    /// leads from now on: else make would take objects that were built from something else for newer.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -168,24 +171,21 @@ impl Tree {
         manifest: &Path,
     ) -> Result<(), CacheError> {
         let journal = manifest.with_extension("changing");
-        let old = if to.is_dir() { Manifest::read(manifest, &journal) } else { Manifest::default() };
+        let old =
+            if to.is_dir() { Manifest::read(manifest, &journal, &self.root) } else { Manifest::default() };
         let known: HashMap<&PathBuf, Stamp> =
             old.files.iter().zip(&old.stamps).filter_map(|(name, stamp)| Some((name, (*stamp)?))).collect();
-        let unchanged =
-            |name: &PathBuf, file: &File| file.stamp().is_some_and(|it| known.get(name) == Some(&it));
         let ours = || self.files.iter().filter(|(name, _)| !except.contains(name));
-        let changed: Vec<_> = ours().filter(|(name, file)| !unchanged(name, file)).collect();
+        let changed: Vec<_> = ours().filter(|(name, file)| known.get(name) != Some(&file.stamp())).collect();
         let new: HashSet<&PathBuf> = self.files.iter().map(|(name, _)| name).chain(except).collect();
         let gone: Vec<&PathBuf> = old.files.iter().filter(|name| !new.contains(name)).collect();
         let excepted = old.files.iter().filter(|name| except.contains(*name) && !known.contains_key(name));
-        if changed.iter().all(|(_, file)| file.link.is_some())
-            && gone.is_empty()
-            && excepted.count() == except.len()
-        {
-            return changed
-                .iter()
-                .try_for_each(|(name, file)| place(&self.root.join(name), file, &to.join(name), share));
+        if changed.is_empty() && gone.is_empty() && excepted.count() == except.len() {
+            return Ok(());
         }
+        let was_broken_off = journal.exists();
+        // Nothing is built before the first copy is whole.
+        let first = (!manifest.exists()).then_some(share);
         // Written before anything is done: should we be killed, the next time knows all that may be here, and
         // looks at whatever this one may have been at.
         let names = changed.iter().map(|(name, _)| name).chain(gone.iter().copied()).chain(except);
@@ -199,32 +199,43 @@ impl Tree {
                 _ => {}
             }
         }
-        let mut folder = PathBuf::new();
+        let (mut folder, mut links) = (PathBuf::new(), Vec::new());
         for (name, file) in changed {
-            let (from, to) = (self.root.join(name), to.join(name));
-            if let Some(parent) = to.parent().filter(|parent| *parent != folder) {
+            let (from, place) = (self.root.join(name), to.join(name));
+            if let Some(parent) = place.parent().filter(|parent| *parent != folder) {
                 parent.clone_into(&mut folder);
                 fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
             }
-            place(&from, file, &to, share)?;
+            match &file.link {
+                None => put(&from, file, &place, first)?,
+                Some(target) => {
+                    let is_new = link(target, &place)?;
+                    links.extend((is_new || was_broken_off).then_some(name));
+                }
+            }
         }
-        let ours = ours().map(|(name, file)| (name.clone(), file.stamp()));
+        if first.is_none() {
+            links.into_iter().try_for_each(|name| renew(to, name))?;
+        }
+        let ours = ours().map(|(name, file)| (name.clone(), Some(file.stamp())));
         let (files, stamps) = ours.chain(except.iter().map(|name| (name.clone(), None))).unzip();
-        save(manifest, &Manifest { files, stamps })?;
+        save(manifest, &Manifest { root: self.root.clone(), files, stamps })?;
         fs::remove_file(&journal).map_err(CacheError::io("remove", &journal))
     }
 }
 
 impl Manifest {
-    /// What is known of a copy. Where a copy was broken off, its `journal` has the names of those files that
+    /// What is known of a copy of `root`. Where a copy was broken off, its `journal` has the names of those files that
     /// nothing is sure of.
-    fn read(path: &Path, journal: &Path) -> Self {
+    fn read(path: &Path, journal: &Path, root: &Path) -> Self {
         fn parsed<T: DeserializeOwned>(path: &Path) -> Option<T> {
             serde_json::from_slice(&fs::read(path).ok()?).ok()
         }
         let mut manifest: Self = parsed(path).unwrap_or_default();
+        if manifest.root != root {
+            manifest.stamps.clear();
+        }
         manifest.stamps.resize(manifest.files.len(), None);
-        // One that is cut off was being written, before anything was done.
         if let Some(mut unsure) = parsed::<HashSet<PathBuf>>(journal) {
             for (name, stamp) in manifest.files.iter().zip(&mut manifest.stamps) {
                 if unsure.remove(name) {
@@ -299,9 +310,11 @@ fn look(
     Ok(Some(File { size: meta.len(), mtime, mode: meta.mode(), link }))
 }
 
+/// By way of a rename: of a manifest that is cut off nobody knew any more what to delete.
 fn save(path: &Path, value: &impl Serialize) -> Result<(), CacheError> {
     let text = serde_json::to_vec(value).map_err(|error| CacheError::io("write", path)(error.into()))?;
-    fs::write(path, text).map_err(CacheError::io("write", path))
+    let new = path.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(CacheError::io("write", path))
 }
 
 /// Whether a file or folder of this name can be part of a source.
@@ -364,33 +377,47 @@ fn inner_link(root: &Path, path: &Path) -> Result<Link, CacheError> {
     }
 }
 
-fn place(from: &Path, file: &File, to: &Path, share: Share) -> Result<(), CacheError> {
-    let present = fs::symlink_metadata(to).ok();
-    if let Some(target) = &file.link {
-        if fs::read_link(to).is_ok_and(|it| it == *target) {
-            return Ok(());
-        }
-        if present.is_some() {
-            fs::remove_file(to).map_err(CacheError::io("replace", to))?;
-        }
-        return symlink(target, to).map_err(CacheError::io("make the link", to));
+/// Makes a link; `false` if it is there already.
+fn link(target: &Path, to: &Path) -> Result<bool, CacheError> {
+    if fs::read_link(to).is_ok_and(|it| it == target) {
+        return Ok(false);
     }
-    match present {
-        None if share == Share::Links && fs::hard_link(from, to).is_ok() => Ok(()),
-        None => {
+    cache::remove(to)?;
+    symlink(target, to).map_err(CacheError::io("make the link", to))?;
+    Ok(true)
+}
+
+/// Gives what a link of a copy leads to the present as its time: make looks at that, and not at the link.
+fn renew(root: &Path, link: &Path) -> Result<(), CacheError> {
+    let Ok(target) = intake::within(root, link) else { return Ok(()) };
+    let all: Result<Vec<_>, _> = WalkDir::new(&target).into_iter().collect();
+    let all = all.map_err(|error| CacheError::io("read", &target)(error.into()))?;
+    let mut files = all.iter().filter(|entry| entry.file_type().is_file());
+    // The original may share the file.
+    files.try_for_each(|file| copy(file.path(), file.path()))
+}
+
+/// Brings a file to its place in a copy; into the `first` one with its original's time.
+fn put(from: &Path, file: &File, to: &Path, first: Option<Share>) -> Result<(), CacheError> {
+    match (fs::symlink_metadata(to).ok(), first) {
+        (Some(present), _) => {
+            let is_alike = present.is_file()
+                && present.len() == file.size
+                && present.mode() & 0o111 == file.mode & 0o111;
+            let is_shared =
+                || fs::metadata(from).is_ok_and(|it| (it.dev(), it.ino()) == (present.dev(), present.ino()));
+            if is_alike && (is_shared() || fs::read(from).ok() == fs::read(to).ok()) {
+                return Ok(());
+            }
+            copy(from, to)
+        }
+        (None, None) => copy(from, to),
+        (None, Some(Share::Links)) if fs::hard_link(from, to).is_ok() => Ok(()),
+        (None, Some(_)) => {
             copy(from, to)?;
             let time = fs::metadata(from).and_then(|meta| meta.modified());
             time.and_then(|time| fs::File::options().write(true).open(to)?.set_modified(time))
                 .map_err(CacheError::io("set the time of", to))
-        }
-        Some(meta) => {
-            let same_size = meta.is_file() && meta.len() == file.size;
-            let same_time = (meta.mtime(), meta.mtime_nsec()) == file.mtime;
-            let same_mode = meta.mode() & 0o111 == file.mode & 0o111;
-            if same_mode && same_size && (same_time || fs::read(from).ok() == fs::read(to).ok()) {
-                return Ok(());
-            }
-            copy(from, to)
         }
     }
 }

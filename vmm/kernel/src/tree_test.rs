@@ -36,8 +36,12 @@ impl Setup {
 
 fn set_time(path: &Path, ago: u64) -> SystemTime {
     let time = SystemTime::now() - Duration::from_secs(ago);
-    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    set_to(path, time);
     time
+}
+
+fn set_to(path: &Path, time: SystemTime) {
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
 #[test]
@@ -68,6 +72,80 @@ fn a_file_that_changed_gets_newer_even_when_its_original_is_old() {
         assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "changed");
         assert!(setup.time("a.c") > before, "{share:?}: make would not rebuild");
     }
+}
+
+/// A search goes back and forth: what was deleted at one commit and is there at the next had an object of another revision.
+#[test]
+fn a_file_that_comes_back_is_newer_than_what_was_built_meanwhile() {
+    for share in [Share::Links, Share::Nothing] {
+        let setup = setup(&[("a.c", "old"), ("b.c", "b")]);
+        let original = setup.from.join("a.c");
+        let old = set_time(&original, 1000);
+        setup.mirror(share);
+        assert_eq!(setup.time("a.c"), old, "{share:?}: nothing is built yet");
+        fs::remove_file(&original).unwrap();
+        write(&original, "new");
+        setup.mirror(share);
+        let built = set_time(&setup.to.join("b.c"), 10);
+        fs::remove_file(&original).unwrap();
+        setup.mirror(share);
+        assert!(!setup.to.join("a.c").exists());
+        write(&original, "old");
+        set_time(&original, 1000);
+        setup.mirror(share);
+        assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "old");
+        assert!(setup.time("a.c") > built, "{share:?}: make would take the object of another revision");
+    }
+}
+
+#[test]
+fn what_a_link_leads_to_from_now_on_is_newer_than_what_was_built() {
+    for share in [Share::Links, Share::Nothing] {
+        let setup = setup(&[("a.c", "a"), ("b.c", "b"), ("deep/c.h", "c"), ("other/c.h", "other")]);
+        let at = |name: &str| setup.from.join(name);
+        let old = set_time(&at("a.c"), 1000);
+        ["b.c", "deep/c.h", "other/c.h"].iter().for_each(|name| set_to(&at(name), old));
+        symlink("a.c", at("file.c")).unwrap();
+        symlink("deep", at("folder")).unwrap();
+        setup.mirror(share);
+        setup.mirror(share);
+        assert_eq!((setup.time("file.c"), setup.time("folder/c.h")), (old, old), "{share:?}");
+        for (link, target) in [("file.c", "b.c"), ("folder", "other")] {
+            fs::remove_file(at(link)).unwrap();
+            symlink(target, at(link)).unwrap();
+        }
+        setup.mirror(share);
+        assert_eq!(fs::read_to_string(setup.to.join("folder/c.h")).unwrap(), "other");
+        assert!(setup.time("file.c") > old && setup.time("folder/c.h") > old, "{share:?}");
+        assert_eq!(setup.time("a.c"), old, "{share:?}: nothing leads there");
+        assert_eq!(fs::metadata(at("b.c")).unwrap().modified().unwrap(), old, "{share:?}: the original");
+    }
+}
+
+/// Two revisions that are exported within one second, or archives whose maker gave all files one time.
+#[test]
+fn a_file_of_another_original_is_another_one_though_size_and_time_are_the_same() {
+    let setup = setup(&[("a.c", "a")]);
+    let time = set_time(&setup.from.join("a.c"), 1000);
+    setup.mirror(Share::Links);
+    let other = setup.from.with_file_name("other");
+    write(&other.join("a.c"), "b");
+    set_to(&other.join("a.c"), time);
+    let tree = Tree::scan(&other, jail::Limits::KERNEL).unwrap();
+    tree.mirror(&setup.to, Share::Links, &BTreeSet::new(), &setup.manifest).unwrap();
+    assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "b");
+    assert!(setup.time("a.c") > time, "make would not rebuild");
+}
+
+#[test]
+fn a_link_that_came_alone_goes_again() {
+    let setup = setup(&[("a.c", "a")]);
+    setup.mirror(Share::Nothing);
+    symlink("a.c", setup.from.join("b.c")).unwrap();
+    setup.mirror(Share::Nothing);
+    fs::remove_file(setup.from.join("b.c")).unwrap();
+    setup.mirror(Share::Nothing);
+    assert!(fs::symlink_metadata(setup.to.join("b.c")).is_err());
 }
 
 #[test]

@@ -56,8 +56,10 @@ fn not_granted(lost: Vec<Lost>, recipe: &Recipe, touched: &BTreeSet<PathBuf>, ve
 
 impl Slot<'_> {
     /// Changes with everything that shapes the configuration.
-    fn inputs(&self, Prepared { loaded, identity, .. }: &Prepared, tree: &Tree) -> String {
+    fn inputs(&self, Prepared { loaded, identity, sources, .. }: &Prepared, tree: &Tree) -> String {
         let mut digest = Sha256::new();
+        // Files of another folder may differ, and have the same sizes and times.
+        digest.update(sources.folder.as_os_str().as_encoded_bytes());
         digest.update(tree.state_of(shapes_configuration));
         let patched = loaded.series.touched().unwrap_or_default();
         for path in patched.iter().filter(|path| shapes_configuration(path)) {

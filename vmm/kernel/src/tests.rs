@@ -176,6 +176,31 @@ fn a_configuration_is_made_again_only_when_something_shapes_it() {
     assert!(fs::read_to_string(config).unwrap().contains("CONFIG_A=y"));
 }
 
+/// In an archive whose maker gave all files one time, nothing but their content may tell two versions apart.
+#[test]
+fn another_source_is_configured_and_built_anew_though_sizes_and_times_are_the_same() {
+    let mut setup = setup();
+    let tarball = setup.folder.path().join("linux.tar");
+    setup.recipe.source = Source::Tarball(tarball.clone());
+    for (round, number) in ["1", "2"].into_iter().enumerate() {
+        write(&setup.tree("main.c"), &format!("int main(void) {{ return {number}; }}\n"));
+        write(&setup.tree("scripts/tool"), number);
+        let mut tar = Command::new("tar");
+        tar.arg("--mtime=@1000000000")
+            .arg("-cf")
+            .arg(&tarball)
+            .arg("-C")
+            .arg(setup.folder.path())
+            .arg("linux");
+        assert!(tar.status().unwrap().success());
+        setup.ensure().unwrap();
+        let slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten();
+        let made = slots.filter_map(|slot| fs::read_to_string(slot.path().join("build/configured")).ok());
+        assert_eq!(made.map(|text| text.lines().count()).collect::<Vec<_>>(), [round + 1], "{number}");
+        assert_eq!(setup.compiled(), round + 1, "{number}");
+    }
+}
+
 #[test]
 fn the_kernels_own_modules_are_installed_into_its_entry() {
     let setup = setup();

@@ -190,21 +190,17 @@ impl Tree {
         // looks at whatever this one may have been at.
         let names = changed.iter().map(|(name, _)| name).chain(gone.iter().copied()).chain(except);
         save(&journal, &names.collect::<Vec<_>>())?;
-        for gone in gone {
-            let path = to.join(gone);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(CacheError::io("remove", &path)(error));
-                }
-                _ => {}
-            }
-        }
+        gone.into_iter().try_for_each(|name| remove(to, name))?;
         let (mut folder, mut links) = (PathBuf::new(), Vec::new());
         for (name, file) in changed {
             let (from, place) = (self.root.join(name), to.join(name));
             if let Some(parent) = place.parent().filter(|parent| *parent != folder) {
                 parent.clone_into(&mut folder);
                 fs::create_dir_all(parent).map_err(CacheError::io("make the folder", parent))?;
+            }
+            // Of the original's folder that was here, all files are gone.
+            if fs::symlink_metadata(&place).is_ok_and(|it| it.is_dir()) {
+                cache::remove(&place)?;
             }
             match &file.link {
                 None => put(&from, file, &place, first)?,
@@ -375,6 +371,21 @@ fn inner_link(root: &Path, path: &Path) -> Result<Link, CacheError> {
             Err(Refused::LeadsOut { path: path.to_owned(), target: real, folder: root.to_owned() }.into())
         }
     }
+}
+
+/// Removes a file of a copy, and the folders that are empty without it.
+fn remove(copy: &Path, name: &Path) -> Result<(), CacheError> {
+    let path = copy.join(name);
+    let mut above = path.parent();
+    // A copy that was broken off may have a file or a link where its folder was: behind that is something else.
+    if !above.is_some_and(|above| intake::in_place(copy, above).is_ok_and(|it| it.is_dir())) {
+        return Ok(());
+    }
+    cache::remove(&path)?;
+    while let Some(folder) = above.filter(|it| *it != copy && fs::remove_dir(it).is_ok()) {
+        above = folder.parent();
+    }
+    Ok(())
 }
 
 /// Makes a link; `false` if it is there already.

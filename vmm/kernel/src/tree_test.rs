@@ -138,6 +138,42 @@ fn a_file_of_another_original_is_another_one_though_size_and_time_are_the_same()
 }
 
 #[test]
+fn a_path_may_become_file_folder_or_link() {
+    let setup = setup(&[("a.c", "a"), ("x/deep/b.c", "b")]);
+    let x = setup.from.join("x");
+    let is_file = || fs::read_to_string(setup.to.join("x")).is_ok_and(|text| text == "file");
+    for _ in 0..2 {
+        setup.mirror(Share::Nothing);
+        assert_eq!(fs::read_to_string(setup.to.join("x/deep/b.c")).unwrap(), "b");
+        fs::remove_dir_all(&x).unwrap();
+        setup.mirror(Share::Nothing);
+        assert!(!setup.to.join("x").exists(), "an empty folder");
+        write(&x.join("deep/b.c"), "b");
+        setup.mirror(Share::Nothing);
+        fs::remove_dir_all(&x).unwrap();
+        write(&x, "file");
+        setup.mirror(Share::Nothing);
+        assert!(is_file());
+        fs::remove_file(&x).unwrap();
+        write(&x.join("deep/b.c"), "b");
+        setup.mirror(Share::Nothing);
+        fs::remove_dir_all(&x).unwrap();
+        symlink("a.c", &x).unwrap();
+        setup.mirror(Share::Nothing);
+        assert_eq!(fs::read_link(setup.to.join("x")).unwrap(), Path::new("a.c"));
+        fs::remove_file(&x).unwrap();
+        // What somebody else left there.
+        fs::remove_file(setup.to.join("x")).unwrap();
+        fs::create_dir_all(setup.to.join("x/empty")).unwrap();
+        write(&x, "file");
+        setup.mirror(Share::Nothing);
+        assert!(is_file());
+        fs::remove_file(&x).unwrap();
+        write(&x.join("deep/b.c"), "b");
+    }
+}
+
+#[test]
 fn a_link_that_came_alone_goes_again() {
     let setup = setup(&[("a.c", "a")]);
     setup.mirror(Share::Nothing);
@@ -307,4 +343,22 @@ fn a_copy_that_was_broken_off_is_looked_at_as_a_whole() {
     setup.mirror(Share::Nothing);
     assert_eq!(fs::read_to_string(setup.to.join("a.c")).unwrap(), "a");
     assert_eq!(fs::read_to_string(setup.to.join("sub/b.c")).unwrap(), "b");
+}
+
+/// It may have made what took a folder's place, and not yet have written down that the folder's files are gone.
+#[test]
+fn what_is_gone_is_not_looked_for_behind_what_took_its_place() {
+    let setup = setup(&[("e/x.c", "e"), ("d/x.c", "d"), ("f/x.c", "f")]);
+    setup.mirror(Share::Nothing);
+    for folder in ["d", "f"] {
+        fs::remove_dir_all(setup.from.join(folder)).unwrap();
+        fs::remove_dir_all(setup.to.join(folder)).unwrap();
+    }
+    write(&setup.from.join("f"), "file");
+    symlink("e", setup.from.join("d")).unwrap();
+    write(&setup.to.join("f"), "file");
+    symlink("e", setup.to.join("d")).unwrap();
+    setup.mirror(Share::Nothing);
+    assert_eq!(fs::read_to_string(setup.to.join("e/x.c")).unwrap(), "e");
+    assert_eq!(fs::read_to_string(setup.to.join("f")).unwrap(), "file");
 }

@@ -29,7 +29,7 @@ pub enum GitError {
 /// A repository.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    /// What the user named.
+    /// The top of its work tree, or what the user named; absolute.
     place: PathBuf,
     /// Its own folder.
     git_dir: PathBuf,
@@ -88,7 +88,12 @@ impl Repository {
         };
         let git_dir = start.text(&["rev-parse", "--absolute-git-dir"]).map_err(none)?;
         let top = start.text(&["rev-parse", "--show-toplevel"]).ok().map(PathBuf::from);
-        Ok(Self { git_dir: git_dir.into(), top, ..start })
+        // Whoever takes a path for relative to something else finds the same; and a folder in the work tree goes with a commit that lacks it.
+        let place = match top.clone().filter(|top| top.join(".git").exists()) {
+            Some(top) => top,
+            None => std::path::absolute(place).map_err(CacheError::io("find", place))?,
+        };
+        Ok(Self { place, git_dir: git_dir.into(), top, ..start })
     }
 
     fn git(&self, words: &[&str]) -> Command {

@@ -159,6 +159,24 @@ fn submodules_are_checked_out_where_the_user_has_them() {
     assert_eq!(outer.repository().check_out(&old, &other.0, &other.1).unwrap(), [Path::new("deep/inner")]);
 }
 
+/// Others take a relative path for one in the scenario's folder, and a folder in the work tree may go while it is searched.
+#[test]
+fn a_repository_has_an_absolute_place_that_no_commit_takes_away() {
+    let sandbox = Sandbox::new();
+    let commit = sandbox.commit("sub/a", "1");
+    sandbox.git(&["init", "--quiet", "--bare", "bare.git"]);
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let top = fs::canonicalize(sandbox.folder.path()).unwrap();
+    let relative = |name: &str| up.join(top.join(name).strip_prefix("/").unwrap());
+    let open = |name: &str| Repository::open(&relative(name)).unwrap();
+    let (whole, sub, bare) = (open(""), open("sub"), open("bare.git"));
+    assert_eq!((whole.place(), sub.place()), (&*top, &*top));
+    assert!(bare.place().is_absolute() && bare.place().ends_with("bare.git"), "{bare:?}");
+    fs::remove_dir_all(top.join("sub")).unwrap();
+    assert_eq!(sub.resolve("HEAD").unwrap(), commit);
+}
+
 fn shallow_clone(of: &Sandbox, options: &[&str]) -> TempDir {
     let clone = tempfile::tempdir().unwrap();
     let from = format!("file://{}", of.folder.path().display());

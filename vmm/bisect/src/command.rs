@@ -91,6 +91,7 @@ pub struct Answered {
 pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<Answered, Abort> {
     let cache = Cache::open()?;
     let mut range = Range::of(request, scenario, say)?;
+    let scenario = &range.subject.placed(scenario);
     if !range.subject.concerns(scenario) {
         return Err(Abort::input(format!(
             "none of the modules of {} is in the repository that --modules names, so no commit of it can matter",
@@ -119,7 +120,7 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
     }
     range.subject = range.subject.kept(&range.new, &places).map_err(KernelError::from)?;
     let state = opened(&path, &asked, &range, say)?;
-    let scenario = &as_begun(scenario, request, &state, say)?;
+    let scenario = &range.subject.placed(&as_begun(scenario, request, &state, say)?);
     let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };
     let mut runner = RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places);
     let mut found = match range.search(request, state, &mut runner, say)? {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -343,7 +343,8 @@ impl Repository {
     /// use. Submodules are checked out as well where the user's work tree has them; the paths of the others are returned.
     ///
     /// # Errors
-    /// Files can't be written, or objects are missing.
+    /// There is no such commit. That one which is there can't be checked out is this machine's fault: files can't be written, or objects not
+    /// be fetched.
     pub fn check_out(&self, commit: &str, folder: &Path, index: &Path) -> Result<Vec<PathBuf>, GitError> {
         fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         let git = |words: &[&str]| {
@@ -382,6 +383,10 @@ impl Repository {
             // What git says of a full disk is mostly something else.
             return match CacheError::is_full(folder) || said.contains("No space left on device") {
                 true => Err(CacheError::disk_full(folder.to_owned()).into()),
+                false if self.text(&["cat-file", "-e", commit]).is_ok() => {
+                    let said = io::Error::other(format!("git says of {commit}: {said}"));
+                    Err(CacheError::io("check out a commit in", folder)(said).into())
+                }
                 false => Err(GitError::Input(format!("failed to check out {commit}: {said}"))),
             };
         }

@@ -211,7 +211,27 @@ fn a_commit_where_a_shallow_clone_ends_keeps_its_parents_names() {
     let history = repository.history(&first, &new, &first).unwrap();
     assert!(repository.cut_off().contains(&side[2]), "{:?}", repository.cut_off());
     assert_eq!(history.commit(history.place(&side[2])).own_parents, [side[1].clone()]);
-    assert!(repository.check_out(&side[1], &clone.path().join("t"), &clone.path().join("i")).is_err());
+    let error = repository.check_out(&side[1], &clone.path().join("t"), &clone.path().join("i"));
+    assert!(matches!(error, Err(GitError::Input(_))), "{error:?}");
+}
+
+/// Nothing can be said of a commit whose files could not be fetched just then; of one that is skipped, nobody asks again.
+#[test]
+fn that_files_of_a_partial_clone_cannot_be_fetched_is_no_commits_fault() {
+    let sandbox = Sandbox::new();
+    sandbox.git(&["config", "uploadpack.allowFilter", "true"]);
+    let commit = sandbox.commit("a", "1");
+    let clone = shallow_clone(&sandbox, &["--filter=blob:none", "--no-checkout"]);
+    let repository = Repository::open(clone.path()).unwrap();
+    let check_out = || repository.check_out(&commit, &clone.path().join("t"), &clone.path().join("i"));
+    let away = sandbox.folder.path().with_extension("away");
+    fs::rename(sandbox.folder.path(), &away).unwrap();
+    let error = check_out().unwrap_err();
+    assert!(matches!(error, GitError::Machine(_)), "{error}");
+    assert!(error.to_string().contains(&commit), "{error}");
+    fs::rename(&away, sandbox.folder.path()).unwrap();
+    check_out().unwrap();
+    assert!(clone.path().join("t/a").exists());
 }
 
 #[test]

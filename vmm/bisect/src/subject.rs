@@ -9,16 +9,12 @@ use base::{
     cache::{self, CacheError},
     wanted::Wanted,
 };
-use harness::Abort;
 use judge::Verdict;
-use kernel::{
-    KernelError,
-    patch::{PatchError, Series},
-};
+use kernel::patch::{PatchError, Series};
 use scenario::{ModuleKind, ModuleSource, Scenario};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// What the history is of.
@@ -114,9 +110,9 @@ impl Subject {
                 }
             }
             Self::Series(series) => {
+                // It is our own copy, of which all could be read once.
                 let part = part_of(series, commit, &folder).map_err(|error| {
-                    let Abort { verdict, why } = KernelError::from(error).into();
-                    Box::new(Sign::without_run(verdict, &why))
+                    Box::new(Sign::without_run(Verdict::Infra, &format!("failed to {error}")))
                 })?;
                 scenario.kernel.series = Some(part);
                 fresh_kernel(&mut scenario.kernel, build, places).map_err(io)?;
@@ -176,6 +172,19 @@ impl Subject {
         (!folders.iter().any(leads_out)).then_some(folders)
     }
 
+    /// The scenario with its modules named by where they lie now: another commit may not have them, or have a link there, and the user's work
+    /// tree is at any.
+    pub fn placed(&self, scenario: &Scenario) -> Scenario {
+        let mut scenario = scenario.clone();
+        for module in &mut scenario.modules {
+            let placed = ModuleSource { path: real(&module.path), ..module.clone() };
+            if self.has(&placed) {
+                *module = placed;
+            }
+        }
+        scenario
+    }
+
     /// Whether the scenario has something in this history.
     pub fn concerns(&self, scenario: &Scenario) -> bool {
         !matches!(self, Self::Modules(_)) || scenario.modules.iter().any(|module| self.has(module))
@@ -188,10 +197,21 @@ impl Subject {
     }
 }
 
-/// A path's place in a folder.
+/// A path's place in a folder, as [`Subject::placed`] has found it.
 fn inside(top: &Path, path: &Path) -> Option<PathBuf> {
-    let (top, path) = (fs::canonicalize(top).ok()?, fs::canonicalize(path).ok()?);
     path.strip_prefix(top).ok().map(Path::to_owned)
+}
+
+/// Where a path leads, also if its end is not there now.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.components().fold(PathBuf::new(), |mut at, part| {
+        match part {
+            Component::ParentDir => _ = at.pop(),
+            part => at.push(part),
+        }
+        fs::canonicalize(&at).unwrap_or(at)
+    })
 }
 
 fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(), Box<Sign>> {
@@ -279,6 +299,56 @@ mod tests {
         assert_eq!(one, "CONFIG_A=y\nCONFIG_C=3\nCONFIG_B=y\n");
         let both = configuration(without, &lines[1..], &lines[..1], "CONFIG_B=y");
         assert_eq!(both, "CONFIG_A=y\n# CONFIG_C is not set\nCONFIG_B=y\n");
+    }
+
+    /// README: the work tree may change meanwhile. Each further commit would be skipped, and the state keeps that.
+    #[test]
+    fn a_module_is_found_at_its_commit_wherever_the_work_tree_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let git = |words: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            kernel::LED.iter().for_each(|name| _ = git.env_remove(name));
+            git.arg("-C").arg(at("repository")).args(["-c", "user.name=A", "-c", "user.email=a@b.c"]);
+            assert!(git.args(words).status().unwrap().success());
+        };
+        fs::create_dir_all(at("repository/mine")).unwrap();
+        fs::write(at("repository/mine/Makefile"), "obj-m := mine.o\n").unwrap();
+        let path = at("repository/s.yaml");
+        fs::write(&path, "modules: [../repository/mine]\nsteps:\n- sleep: 1 s\n").unwrap();
+        git(&["init", "--quiet"]);
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "-m", "first"]);
+        let subject = Subject::Modules(Repository::open(&at("repository/mine")).unwrap());
+        let given = scenario::load(&path).unwrap();
+        let scenario = subject.placed(&given);
+        assert!(subject.concerns(&scenario));
+        fs::remove_dir_all(at("repository/mine")).unwrap();
+        let again = subject.placed(&given);
+        assert_eq!(again.modules[0].path, scenario.modules[0].path, "who goes on from there");
+        let places = Places { work: at("work") };
+        let run = subject.at("HEAD", Build::Kept, &scenario, &Wanted::default(), &places).unwrap();
+        assert_eq!(run.modules[0].path, at("work/search/tree/mine"));
+        assert!(run.modules[0].path.join("Makefile").exists());
+    }
+
+    /// README: `work/` may be deleted. All further patches would be skipped.
+    #[test]
+    fn a_copy_of_a_series_that_somebody_deleted_is_no_patchs_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("all")).unwrap();
+        fs::write(at("all/1.patch"), "1").unwrap();
+        fs::write(at("all/series"), "1.patch\n").unwrap();
+        let path = at("s.yaml");
+        fs::write(&path, "steps:\n- sleep: 1 s\n").unwrap();
+        let scenario = scenario::load(&path).unwrap();
+        let places = Places { work: at("work") };
+        let subject = Subject::Series(at("all")).kept("1.patch", &places).unwrap();
+        let run = || subject.at("1.patch", Build::Kept, &scenario, &Wanted::default(), &places);
+        assert!(run().is_ok());
+        fs::remove_dir_all(at("work")).unwrap();
+        assert_eq!(run().unwrap_err().verdict, Verdict::Infra.name());
     }
 
     /// Each removes its kernels when it ends.

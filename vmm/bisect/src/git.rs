@@ -66,6 +66,14 @@ fn bare_git() -> Command {
     git
 }
 
+/// The submodules that git lists, by hash and path: `160000 HASH 0\tPATH` of an index, `160000 commit HASH\tPATH` of a tree.
+fn gitlinks(listed: &[u8]) -> Vec<(String, String)> {
+    let listed = String::from_utf8_lossy(listed);
+    let links = listed.split('\0').filter_map(|entry| entry.strip_prefix("160000 ")?.split_once('\t'));
+    let hash = |words: &str| words.split(' ').max_by_key(|word| word.len()).unwrap_or_default().to_owned();
+    links.map(|(words, path)| (hash(words), path.to_owned())).collect()
+}
+
 fn said(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let line = text.lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
@@ -368,6 +376,29 @@ impl Repository {
             git.current_dir(folder).args(["-c", "core.bare=false"]).args(words);
             git.output().map_err(CacheError::io("run", Path::new("git")))
         };
+        let listed = |words: &[&str]| {
+            let output = git(words)?;
+            let failed =
+                || CacheError::io("list submodules in", folder)(io::Error::other(said(&output.stderr)));
+            output.status.success().then(|| gitlinks(&output.stdout)).ok_or_else(failed)
+        };
+        let inner = |path: &str| {
+            let mut inner = index.as_os_str().to_owned();
+            inner.push(format!("-{}", path.replace('/', "-")));
+            PathBuf::from(inner)
+        };
+        let empty = |path: &str| {
+            drop(fs::remove_file(inner(path)));
+            base::cache::remove(&folder.join(path))
+        };
+        // git leaves a submodule's folder alone, and what is in it would be taken for this commit's.
+        let before = listed(&["ls-files", "--stage", "-z"]).unwrap_or_default();
+        if !before.is_empty() {
+            let paths: Vec<&str> = before.iter().map(|(_, path)| path.as_str()).collect();
+            let stay = listed(&[&["ls-tree", "-z", commit, "--"], &paths[..]].concat()).unwrap_or_default();
+            let goes = |path: &&str| stay.iter().all(|(_, it)| it != path);
+            paths.into_iter().filter(goes).try_for_each(empty)?;
+        }
         let read = || git(&["read-tree", "--reset", "-u", commit]);
         let mut output = read()?;
         if !output.status.success() {
@@ -390,22 +421,17 @@ impl Repository {
                 false => Err(GitError::Input(format!("failed to check out {commit}: {said}"))),
             };
         }
-        let listed = git(&["ls-files", "--stage", "-z"])?;
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let mut missing = Vec::new();
-        // "160000 HASH 0\tPATH"
-        for entry in listed.split('\0').filter_map(|entry| entry.strip_prefix("160000 ")) {
-            let Some((hash, path)) = entry.split_once('\t') else { continue };
-            let hash = hash.split(' ').next().unwrap_or_default();
-            let name: String = path.chars().map(|c| if c == '/' { '-' } else { c }).collect();
-            let mut inner = index.as_os_str().to_owned();
-            inner.push(format!("-{name}"));
-            match self.submodule(path) {
-                Some(module) if module.resolve(hash).is_ok() => {
-                    let deeper = module.check_out(hash, &folder.join(path), Path::new(&inner))?;
-                    missing.extend(deeper.into_iter().map(|it| Path::new(path).join(it)));
+        for (hash, path) in listed(&["ls-files", "--stage", "-z"])? {
+            match self.submodule(&path) {
+                Some(module) if module.resolve(&hash).is_ok() => {
+                    let deeper = module.check_out(&hash, &folder.join(&path), &inner(&path))?;
+                    missing.extend(deeper.into_iter().map(|it| Path::new(&path).join(it)));
                 }
-                _ => missing.push(path.into()),
+                _ => {
+                    empty(&path)?;
+                    missing.push(path.into());
+                }
             }
         }
         Ok(missing)

@@ -159,6 +159,38 @@ fn submodules_are_checked_out_where_the_user_has_them() {
     assert_eq!(outer.repository().check_out(&old, &other.0, &other.1).unwrap(), [Path::new("deep/inner")]);
 }
 
+/// It would be built from another commit's files, and judged by them.
+#[test]
+fn nothing_of_a_submodule_stays_where_a_commit_has_another_or_none() {
+    let inner = Sandbox::new();
+    inner.commit("i", "1");
+    let outer = Sandbox::new();
+    let before = outer.commit("o", "1");
+    outer.git(&["submodule", "--quiet", "add", &inner.folder.path().display().to_string(), "deep/inner"]);
+    let with = outer.commit("o", "2");
+    let committed = |changes: &[&[&str]]| {
+        changes.iter().for_each(|words| _ = outer.git(&[&["update-index", "--add"], *words].concat()));
+        outer.git(&["commit", "--quiet", "-m", "x"]);
+        outer.git(&["rev-parse", "HEAD"])
+    };
+    // Not a commit of the submodule's.
+    let unfetched = committed(&[&["--cacheinfo", &format!("160000,{before},deep/inner")]]);
+    let file = format!("100644,{},deep/inner/j", outer.git(&["hash-object", "-w", "o"]));
+    let plain = committed(&[&["--force-remove", "deep/inner"], &["--cacheinfo", &file]]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (folder, index) = (elsewhere.path().join("tree"), elsewhere.path().join("index"));
+    let there = |name: &str| folder.join("deep/inner").join(name).exists();
+    for (commit, missing, has_file) in
+        [(&unfetched, &["deep/inner"][..], false), (&before, &[], false), (&plain, &[], true)]
+    {
+        assert_eq!(outer.repository().check_out(&with, &folder, &index).unwrap(), [""; 0].map(PathBuf::from));
+        assert!(there("i") && !there("j"), "before {commit}");
+        let left_out = outer.repository().check_out(commit, &folder, &index).unwrap();
+        assert_eq!(left_out, missing.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!((there("i"), there("j")), (false, has_file), "{commit}");
+    }
+}
+
 /// Others take a relative path for one in the scenario's folder, and a folder in the work tree may go while it is searched.
 #[test]
 fn a_repository_has_an_absolute_place_that_no_commit_takes_away() {

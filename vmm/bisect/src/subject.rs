@@ -221,7 +221,10 @@ fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(),
     let missing = repository.check_out(commit, &folder.join("tree"), &folder.join("index"));
     for path in missing.map_err(|error| not_run(&error))? {
         let path = path.display();
-        base::progress::note(&format!("the submodule {path} is not in your work tree, so it stays empty"));
+        base::progress::note(&format!(
+            "the submodule {path}, at this commit, is not in your work tree or was never fetched there, so it is left out; \
+             `git submodule update --init`, or `git fetch` in it, brings it"
+        ));
     }
     Ok(())
 }

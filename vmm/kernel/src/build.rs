@@ -20,11 +20,15 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What a build from `make tinyconfig` and our fragment has to do, for the first bar that a user sees.
 const USUAL_STEPS: u64 = 1300;
+
+/// The file beside `build` that is written after all that is in there.
+const MARK: &str = "ended";
 
 /// A build folder: `source`, patched, and `build`, make's `O=`.
 pub(super) struct Slot<'a> {
@@ -75,6 +79,7 @@ pub(super) fn in_slot<T>(
         apart: recipe.apart,
     };
     apart::put_back(&slot.root)?;
+    slot.outlive_objects()?;
     fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
     let aside = if recipe.apart { apart::set_aside(&slot.root, &slot.lock, &slot.log) } else { Ok(()) };
     let result = aside.map_err(KernelError::from).and_then(|()| {
@@ -82,6 +87,7 @@ pub(super) fn in_slot<T>(
         slot.configure(recipe, prepared, &tree)?;
         work(&slot)
     });
+    drop(slot.mark());
     apart::put_back(&slot.root)?;
     if let Err(KernelError::Cache(CacheError::DiskFull { .. })) = &result
         && !recipe.apart
@@ -124,6 +130,30 @@ pub(super) fn build(recipe: &Recipe, prepared: &Prepared, cache: &Cache) -> Resu
 }
 
 impl Slot<'_> {
+    /// Writes a file after all that is in the build folder. Returns its time.
+    fn mark(&self) -> Result<SystemTime, CacheError> {
+        let mark = self.root.join(MARK);
+        let time = fs::write(&mark, "\n").and_then(|()| fs::metadata(&mark)?.modified());
+        time.map_err(CacheError::io("write", &mark))
+    }
+
+    /// Sees to it that all objects are older than what is written from now on, or make would take them for newer than whatever changes.
+    fn outlive_objects(&self) -> Result<(), CacheError> {
+        fs::create_dir_all(&self.root).map_err(CacheError::io("make the folder", &self.root))?;
+        let last = fs::metadata(self.root.join(MARK)).and_then(|meta| meta.modified()).ok();
+        let mut now = self.mark()?;
+        // Some file systems count whole seconds.
+        while last == Some(now) {
+            thread::sleep(Duration::from_millis(5));
+            now = self.mark()?;
+        }
+        // The clock was put back.
+        if last.is_some_and(|last| now < last) {
+            cache::remove(&self.build)?;
+        }
+        Ok(())
+    }
+
     /// Brings `source` to the state of the recipe. Returns the files that patches were put on.
     fn source<'s>(
         &self,

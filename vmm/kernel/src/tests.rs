@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 #[test]
@@ -199,6 +199,26 @@ fn another_source_is_configured_and_built_anew_though_sizes_and_times_are_the_sa
         assert_eq!(made.map(|text| text.lines().count()).collect::<Vec<_>>(), [round + 1], "{number}");
         assert_eq!(setup.compiled(), round + 1, "{number}");
     }
+}
+
+/// Else the kernel would be linked from what was built when the clock was wrong.
+#[test]
+fn an_object_from_before_the_clock_was_put_back_is_made_again() {
+    let setup = setup();
+    setup.ensure().unwrap();
+    let mut slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten().map(|slot| slot.path());
+    let slot = slots.find(|slot| slot.join("build").exists()).unwrap();
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    for name in ["build/main.o", "build/vmlinux", "ended"] {
+        fs::File::options().write(true).open(slot.join(name)).unwrap().set_modified(later).unwrap();
+    }
+    write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
+    setup.ensure().unwrap();
+    assert!(fs::metadata(slot.join("build/main.o")).unwrap().modified().unwrap() < later);
+    // And only then.
+    write(&setup.tree("main.c"), "int main(void) { return 3; }\n");
+    setup.ensure().unwrap();
+    assert_eq!(setup.compiled(), 2);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Carries a search out: asks what comes next, has it run, and writes down what came of it.
 
 use crate::{
+    belief::{Tally, runs_needed},
     history::History,
-    search::{Answer, Ask, Observation, Phase, Rules, Search, Seen},
+    search::{Answer, Ask, Observation, Phase, Rules, SETTLED, Search, Seen},
     sign::{Judged, Rule, Sign},
     state::{Entry, State},
 };
 use base::cache::CacheError;
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 /// Which build of a commit is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +138,8 @@ impl Drive<'_> {
             search.observe(&entry.observation);
             self.state.add(entry).map_err(Stop::State)?;
             // What was seen before the fault was is then judged by it.
-            if self.contradicts(&commit) || was_known != self.known().is_some() {
+            let is_split = self.whole.is_some() && self.contradiction(&self.observations());
+            if is_split || was_known != self.known().is_some() {
                 search = self.searched();
             }
         }
@@ -154,7 +159,9 @@ impl Drive<'_> {
     /// A search that knows what the state knows.
     fn searched(&mut self) -> Search {
         let mut observations = self.observations();
-        if let Some(whole) = self.whole.take_if(|_| contradiction(&self.history, &observations)) {
+        if self.contradiction(&observations)
+            && let Some(whole) = self.whole.take()
+        {
             self.history = whole;
             observations = self.observations();
         }
@@ -182,12 +189,24 @@ impl Drive<'_> {
         }
     }
 
-    /// Whether the last thing that was seen shows commits that counted as one to be different.
-    fn contradicts(&self, commit: &str) -> bool {
-        let itself = |place| self.history.commit(place).id == commit;
-        self.whole.is_some()
-            && !itself(self.history.place(commit))
-            && contradiction(&self.history, &self.observations())
+    /// Whether commits that count as one were seen to be different: one has the fault, and another did not show it in as many runs as are
+    /// needed to see it.
+    fn contradiction(&self, observations: &[Observation]) -> bool {
+        let mut seen: HashMap<&str, Tally> = HashMap::new();
+        for Observation { commit, seen: what, .. } in observations {
+            let tally = seen.entry(commit).or_default();
+            tally.hits += u32::from(*what == Seen::Fault);
+            tally.clean += u32::from(*what == Seen::Clean);
+        }
+        // What is outside of the range is at the old end, and counts as one with nothing.
+        seen.retain(|id, _| self.history.knows(id));
+        let with: Vec<_> = seen.iter().filter(|(_, tally)| tally.hits > 0).collect();
+        let (hits, missed) =
+            with.iter().fold((0, 0), |(hits, missed), (_, it)| (hits + it.hits, missed + it.clean));
+        let enough = runs_needed(hits, missed, SETTLED).min(self.rules.runs);
+        let places: HashSet<usize> = with.iter().map(|(id, _)| self.history.place(id)).collect();
+        seen.iter()
+            .any(|(id, it)| it.hits == 0 && it.clean >= enough && places.contains(&self.history.place(id)))
     }
 
     /// The run in which the fault was first seen. What goes wrong at the clean end is none before that.
@@ -301,15 +320,6 @@ pub(crate) fn tried(
             }
         }
     }
-}
-
-/// Whether commits that count as one were seen to be different.
-fn contradiction(history: &History, observations: &[Observation]) -> bool {
-    observations.iter().any(|one| {
-        let place = history.place(&one.commit);
-        let other = |it: &&Observation| it.commit != one.commit && history.place(&it.commit) == place;
-        one.seen == Seen::Fault && observations.iter().filter(other).any(|it| it.seen == Seen::Clean)
-    })
 }
 
 #[cfg(test)]

@@ -235,6 +235,44 @@ fn commits_that_were_wrongly_counted_as_one_are_told_apart_by_the_proof() {
     assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [30]);
 }
 
+/// The fault was seen at 49, and only 45, which counts as the same, is run after that: it must not be named for what 47 did.
+#[test]
+fn commits_that_were_wrongly_counted_as_one_with_the_new_end_are_told_apart_as_well() {
+    let mut fake = Fake { same: 46..50, ..Fake::new(47) };
+    assert_eq!(found(&Bench::new(50).go(&mut fake).unwrap()), [47]);
+    let fresh = fake.runs.iter().filter(|it| **it == ("45".to_owned(), Build::Fresh));
+    assert!(fresh.count() < 5, "{:?}", fake.runs);
+}
+
+/// A rare fault does not show itself in each run, and the search must not begin anew with all commits for that.
+#[test]
+fn one_run_without_the_fault_tells_no_commits_apart() {
+    let bench = Bench::new(50);
+    let mut fake = Fake::new(45);
+    let drive = Drive {
+        history: bench.history.collapse(|id| ["46", "47", "48", "49"].contains(&id)),
+        whole: Some(bench.history.clone()),
+        rules: Rules { confidence: 0.99, runs: 25, fixed: false },
+        rule: Rule::Same,
+        state: bench.state(),
+        runner: &mut fake,
+        tell: &mut |_| (),
+    };
+    let seen = |commit: &str, seen| Observation { commit: commit.to_owned(), seen, fresh: true };
+    let clean = seen("45", Seen::Clean);
+    let mut all = vec![seen("49", Seen::Fault); 3];
+    for told_apart in [false, false, false, true, true] {
+        assert_eq!(drive.contradiction(&all), told_apart, "{all:?}");
+        all.push(clean.clone());
+    }
+    // One that showed it itself is no other, and one outside of the range is at no place of it.
+    all.push(seen("45", Seen::Fault));
+    assert!(!drive.contradiction(&all));
+    all.extend(vec![seen("0", Seen::Clean); 9]);
+    all.push(seen("elsewhere", Seen::Fault));
+    assert!(!drive.contradiction(&all));
+}
+
 #[test]
 fn commits_that_change_nothing_are_not_built() {
     let mut fake = Fake { same: 1..41, ..Fake::new(45) };

@@ -128,7 +128,7 @@ const MEASURE: u32 = 3;
 const REPEATED: u32 = 2;
 /// While searching, a commit is left with so much doubt that it has the fault after all; what is left of it is cleared up once it
 /// matters.
-const SETTLED: f64 = 0.05;
+pub(crate) const SETTLED: f64 = 0.05;
 /// While more commits than this are likely, the search has not come far enough to ask which are alike.
 const MANY: usize = 256;
 /// So many runs with other faults, and nothing else, make a commit one that can't be judged.

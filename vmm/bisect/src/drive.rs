@@ -54,8 +54,9 @@ pub trait Runner {
     /// How much work the build is, if this one is there already.
     fn work(&mut self, from: Option<&str>, to: &str) -> u64;
 
-    /// Once both ends were run, with these kernels: the commits that give the same build as their parents.
-    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String>;
+    /// Once both ends were run, with these kernels: the commits that give the same build as their parents. Nothing, if that could not be
+    /// found out this time.
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> Option<HashSet<String>>;
 }
 
 /// What happens, for who looks on.
@@ -124,8 +125,11 @@ impl Drive<'_> {
             if phase == Phase::Search && self.state.same.is_none() {
                 let ends = [History::OLD, self.history.new_end()];
                 let kernels = ends.map(|end| self.kernel(end));
-                let same = self.runner.same(&self.history, kernels);
-                self.state.know(same).map_err(Stop::State)?;
+                match self.runner.same(&self.history, kernels) {
+                    Some(same) => self.state.know(same).map_err(Stop::State)?,
+                    // It is not written down: who goes on asks again.
+                    None => self.state.same = Some(HashSet::new()),
+                }
                 self.narrow();
                 search = self.searched();
                 continue;

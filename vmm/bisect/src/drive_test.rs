@@ -19,6 +19,8 @@ struct Fake {
     special: HashMap<String, Sign>,
     /// These are said to change nothing.
     same: std::ops::Range<usize>,
+    /// That can't be found out.
+    same_unknown: bool,
     /// The saved machine is one in which the fault never shows itself.
     only_booted: bool,
 }
@@ -45,6 +47,7 @@ impl Fake {
             renewed: 0,
             special: HashMap::new(),
             same: 0..0,
+            same_unknown: false,
             only_booted: false,
         }
     }
@@ -70,10 +73,10 @@ impl Runner for Fake {
         ran(if shown { panics("foo") } else { Sign::without_run(Verdict::Pass, "") }, true)
     }
 
-    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String> {
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> Option<HashSet<String>> {
         let ends = [History::OLD, history.new_end()].map(|end| format!("of {}", history.commit(end).id));
         assert_eq!(kernels.map(Option::unwrap), ends, "both ends were run");
-        self.same.clone().map(|it| it.to_string()).collect()
+        (!self.same_unknown).then(|| self.same.clone().map(|it| it.to_string()).collect())
     }
 
     fn renew(&mut self) {
@@ -287,6 +290,18 @@ fn commits_that_change_nothing_are_not_built() {
     let bench = Bench::new(50);
     assert_eq!(found(&bench.go(&mut fake).unwrap()), [45]);
     assert!(!fake.runs.contains(&("45".into(), Build::Kept)), "{:?}", fake.runs);
+}
+
+/// It was killed together with the program, or a fetch failed: the next time it is asked again.
+#[test]
+fn which_commits_change_nothing_is_not_written_down_unless_it_is_known() {
+    let bench = Bench::new(50);
+    let mut fake = Fake { same_unknown: true, until: 8, ..Fake::new(21) };
+    assert!(matches!(bench.go(&mut fake), Err(Stop::Interrupted)));
+    assert_eq!(bench.state().same, None);
+    let mut fake = Fake { same: 5..12, ..Fake::new(21) };
+    assert_eq!(found(&bench.go(&mut fake).unwrap()), [21 - 7]);
+    assert_eq!(bench.state().same.map(|same| same.len()), Some(7));
 }
 
 #[test]

@@ -277,15 +277,16 @@ impl Repository {
         Ok(found)
     }
 
-    /// The files that each commit changes against its parent, for commits with one parent.
+    /// The files that each commit changes against its parent, for commits with one parent. All of the history's are there.
     ///
     /// # Errors
-    /// git fails.
+    /// git fails, or ends before it has told of all.
     pub fn changes(&self, history: &History) -> Result<HashMap<String, Vec<String>>, GitError> {
         let run = CacheError::io("run", Path::new("git"));
-        let mut git = self.git(&["diff-tree", "--stdin", "-r", "--root", "--no-renames", "--name-only"]);
+        let words = ["diff-tree", "--stdin", "--always", "-r", "--root", "--no-renames", "--name-only"];
+        let mut git = self.git(&words);
         let mut child =
-            git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(run)?;
+            git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(run)?;
         let ids: String = (1..history.len()).map(|place| history.commit(place).id.clone() + "\n").collect();
         let mut input = child.stdin.take();
         let writer = std::thread::spawn(move || input.as_mut().map(|input| input.write_all(ids.as_bytes())));
@@ -295,14 +296,26 @@ impl Repository {
         let mut current = None;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             match history.knows(line) {
-                true => current = Some(line.to_owned()),
+                true => {
+                    changes.entry(line.to_owned()).or_default();
+                    current = Some(line.to_owned());
+                }
                 false => {
                     let files = current.clone().map(|it| changes.entry(it).or_default());
                     files.into_iter().for_each(|files| files.push(line.to_owned()));
                 }
             }
         }
-        Ok(changes)
+        // What was cut off would be commits that change nothing.
+        let left_out =
+            (1..history.len()).map(|place| &history.commit(place).id).find(|id| !changes.contains_key(*id));
+        match left_out {
+            None if output.status.success() => Ok(changes),
+            Some(id) if output.status.success() => {
+                Err(GitError::Input(format!("git diff-tree said nothing of {id}")))
+            }
+            _ => Err(GitError::Input(format!("git diff-tree: {}", said(&output.stderr)))),
+        }
     }
 
     /// The files that differ between two commits.

@@ -85,6 +85,23 @@ fn histories_have_their_merges_and_tell_what_changed() {
     assert_eq!(sandbox.repository().differing(&second, &merge).len(), 1);
 }
 
+/// What stands behind the place where git was ended would count as commits that change nothing.
+#[test]
+fn changes_that_git_did_not_tell_to_the_end_are_none() {
+    let sandbox = Sandbox::new();
+    let commits: Vec<String> = (0..4).map(|it| sandbox.commit("a", &it.to_string())).collect();
+    let repository = sandbox.repository();
+    let history = repository.history(&commits[0], &commits[3], &commits[0]).unwrap();
+    assert_eq!(repository.changes(&history).unwrap().len(), 3);
+    let unknown = History::line([commits[0].clone(), commits[1].clone(), "f".repeat(40)]);
+    let error = repository.changes(&unknown).unwrap_err().to_string();
+    assert!(error.contains("diff-tree said nothing of ffff"), "{error}");
+    let tree = repository.tree(&commits[2]).unwrap();
+    fs::remove_file(sandbox.folder.path().join(".git/objects").join(&tree[..2]).join(&tree[2..])).unwrap();
+    let error = repository.changes(&history).unwrap_err().to_string();
+    assert!(error.contains("git diff-tree: ") && error.contains(&tree), "{error}");
+}
+
 #[test]
 fn checking_out_changes_nothing_of_the_users() {
     let sandbox = Sandbox::new();

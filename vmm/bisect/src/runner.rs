@@ -206,13 +206,22 @@ impl Runner for RealRunner {
         repository.differing(from, to).iter().map(objects).sum()
     }
 
-    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> HashSet<String> {
-        let none = HashSet::new();
+    fn same(&mut self, history: &History, kernels: [Option<String>; 2]) -> Option<HashSet<String>> {
         let looked = kernels.map(|hash| Looked::of_kernel(&self.cache.place(Kind::Kernel, &hash?)));
         if let [Some(old), Some(new)] = looked {
             self.looked = old.and(new);
         }
-        let Some(changes) = self.repository().and_then(|it| it.changes(history).ok()) else { return none };
+        let none = Some(HashSet::new());
+        let Some(repository) = self.repository() else { return none };
+        let changes = match repository.changes(history) {
+            Ok(changes) => changes,
+            Err(error) => {
+                base::progress::note(&format!(
+                    "all commits count, as it is not known what each changes: {error}"
+                ));
+                return None;
+            }
+        };
         let matters: Box<dyn Fn(&str) -> bool> = match &self.subject {
             Subject::Kernel(_) if !self.looked.files.is_empty() => {
                 Box::new(|file| relevance::matters(&self.looked, file))
@@ -224,7 +233,7 @@ impl Runner for RealRunner {
             _ => return none,
         };
         // A commit without files is one that only says something.
-        let same = |id: &String| changes.get(id).is_none_or(|files| !files.iter().any(|file| matters(file)));
-        (1..history.len()).map(|place| history.commit(place).id.clone()).filter(same).collect()
+        let same = |id: &String| changes.get(id).is_some_and(|files| !files.iter().any(|file| matters(file)));
+        Some((1..history.len()).map(|place| history.commit(place).id.clone()).filter(same).collect())
     }
 }

@@ -459,4 +459,4 @@ impl Repository {
 
 #[cfg(test)]
 #[path = "git_test.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -3,18 +3,18 @@ use crate::replay;
 use tempfile::TempDir;
 
 /// A repository with some commits, made by the real git.
-struct Sandbox {
-    folder: TempDir,
+pub(crate) struct Sandbox {
+    pub folder: TempDir,
 }
 
 impl Sandbox {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let sandbox = Self { folder: tempfile::tempdir().unwrap() };
         sandbox.git(&["init", "--quiet", "-b", "main"]);
         sandbox
     }
 
-    fn git(&self, words: &[&str]) -> String {
+    pub fn git(&self, words: &[&str]) -> String {
         let mut git = bare_git();
         git.arg("-C").arg(self.folder.path());
         for setting in
@@ -27,20 +27,20 @@ impl Sandbox {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub fn write(&self, file: &str, text: &str) {
         let path = self.folder.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn commit(&self, file: &str, text: &str) -> String {
+    pub fn commit(&self, file: &str, text: &str) -> String {
         self.write(file, text);
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "-m", &format!("{file}: {text}")]);
         self.git(&["rev-parse", "HEAD"])
     }
 
-    fn repository(&self) -> Repository {
+    pub fn repository(&self) -> Repository {
         Repository::open(self.folder.path()).unwrap()
     }
 

@@ -5,7 +5,7 @@
 //! why the answer is proven on the culprit and its own parents, whatever was counted as one with another.
 
 use kernel::Looked;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Documentation and the like, by the first part of a path or by its ending: no build reads it.
 const NEVER: &[&str] =
@@ -15,8 +15,8 @@ const NEVER_ENDINGS: &[&str] = &[".rst", ".txt", ".md", ".gitignore"];
 const TEXTS: &[&str] = &["arch", "tools", "scripts"];
 /// What the compiler notes the use of.
 const NOTED: &[&str] = &[".c", ".h", ".S", ".rs"];
-/// Here also what nothing was built in may steer the build.
-const STEERING: &[&str] = &["scripts", "include", "arch/x86", "usr", "certs", "rust"];
+/// Here also what nothing was built in may steer the build. `make tinyconfig` and the like read kernel/configs.
+const STEERING: &[&str] = &["scripts", "include", "arch/x86", "usr", "certs", "rust", "kernel/configs"];
 /// Of the tools in `tools`, those that are built for a kernel; their own notes are less complete.
 const TOOLS: &[&str] = &["build", "include", "lib", "objtool", "bpf/resolve_btfids", "scripts", "arch/x86"];
 
@@ -50,9 +50,27 @@ pub(crate) fn matters(looked: &Looked, file: &str) -> bool {
     looked.folders.contains(&folder) || STEERING.iter().any(|it| path.starts_with(it)) || folder.is_empty()
 }
 
+/// Whether a commit that changes this path may give another module: it is in the folder of one, or it is a submodule that such a folder
+/// is in.
+pub(crate) fn matters_to_modules(folders: &[PathBuf], path: &str) -> bool {
+    folders.iter().any(|folder| Path::new(path).starts_with(folder) || folder.starts_with(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_goes_by_its_folder_and_by_the_submodule_that_this_is_in() {
+        let folders = ["driver", "deps/lib/mod"].map(PathBuf::from);
+        for path in ["driver/a.c", "driver/sub/b.c", "deps/lib", "deps/lib/mod/c.c"] {
+            assert!(matters_to_modules(&folders, path), "{path}");
+        }
+        for path in ["drivers/a.c", "deps/li", "deps/lib/other.c", "README"] {
+            assert!(!matters_to_modules(&folders, path), "{path}");
+        }
+        assert!(matters_to_modules(&[PathBuf::new()], "anything"), "the repository is the module");
+    }
 
     #[test]
     fn a_file_matters_if_the_build_looked_at_it_or_is_steered_by_it() {
@@ -69,6 +87,8 @@ mod tests {
             "drivers/tty/Makefile",
             "Makefile",
             "arch/x86/entry/syscalls/syscall_64.tbl",
+            "kernel/configs/tiny.config",
+            "kernel/configs/kvm_guest.config",
             "scripts/link-vmlinux.sh",
             "scripts/mod/modpost.c",
             "arch/x86/lib/x86-opcode-map.txt",

@@ -20,7 +20,6 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     fs, io,
-    path::Path,
     rc::Rc,
 };
 
@@ -227,8 +226,10 @@ impl Runner for RealRunner {
                 Box::new(|file| relevance::matters(&self.looked, file))
             }
             Subject::Modules(_) => {
-                let Some(folders) = self.subject.folders(&self.scenario, &self.places) else { return none };
-                Box::new(move |file| folders.iter().any(|folder| Path::new(file).starts_with(folder)))
+                let ends = [History::OLD, history.new_end()].map(|end| &*history.commit(end).id);
+                let folders = self.subject.folders(&self.scenario, &self.places, ends);
+                let Some(folders) = folders else { return none };
+                Box::new(move |file| relevance::matters_to_modules(&folders, file))
             }
             _ => return none,
         };

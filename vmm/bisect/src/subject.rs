@@ -142,34 +142,22 @@ impl Subject {
         }
     }
 
-    /// The modules' folders in their repository; `None` if their files lead out of them, and anything may matter.
-    pub fn folders(&self, scenario: &Scenario, places: &Places) -> Option<Vec<PathBuf>> {
-        let Self::Modules(Repository { top: Some(top), .. }) = self else { return None };
-        let folders: Vec<PathBuf> = scenario
-            .modules
-            .iter()
-            .filter(|module| module.kind == ModuleKind::Folder)
-            .filter_map(|module| inside(top, &module.path))
-            .collect();
-        let tree = places.folder(Build::Kept).join("tree");
-        let leads_out = |folder: &PathBuf| {
-            let mut todo = vec![tree.join(folder)];
-            while let Some(folder) = todo.pop() {
-                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                    let path = entry.path();
-                    match entry.file_type() {
-                        Ok(kind) if kind.is_dir() => todo.push(path),
-                        Ok(kind) if kind.is_symlink() => return true,
-                        _ if fs::read(&path).is_ok_and(|text| text.windows(3).any(|it| it == b"../")) => {
-                            return true;
-                        }
-                        _ => {}
-                    }
-                }
+    /// The modules' folders in their repository; `None` if their files lead out of them at one of these commits, or that can't be told, and
+    /// anything may matter.
+    pub fn folders(&self, scenario: &Scenario, places: &Places, ends: [&str; 2]) -> Option<Vec<PathBuf>> {
+        let Self::Modules(repository) = self else { return None };
+        let top = repository.top.as_ref()?;
+        let modules = scenario.modules.iter().filter(|module| module.kind == ModuleKind::Folder);
+        let folders: Vec<PathBuf> = modules.filter_map(|module| inside(top, &module.path)).collect();
+        let checked_out = places.folder(Build::Kept);
+        let tree = checked_out.join("tree");
+        for end in ends {
+            repository.check_out(end, &tree, &checked_out.join("index")).ok()?;
+            if folders.iter().any(|folder| leads_out(&tree.join(folder))) {
+                return None;
             }
-            false
-        };
-        (!folders.iter().any(leads_out)).then_some(folders)
+        }
+        Some(folders)
     }
 
     /// The scenario with its modules named by where they lie now: another commit may not have them, or have a link there, and the user's work
@@ -212,6 +200,25 @@ fn real(path: &Path) -> PathBuf {
         }
         fs::canonicalize(&at).unwrap_or(at)
     })
+}
+
+/// Whether a file in this folder is a link, or may name one that is not in it.
+fn leads_out(folder: &Path) -> bool {
+    let mut todo = vec![folder.to_owned()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => todo.push(path),
+                Ok(kind) if kind.is_symlink() => return true,
+                _ if fs::read(&path).is_ok_and(|text| text.windows(3).any(|it| it == b"../")) => {
+                    return true;
+                }
+                _ => {}
+            }
+        }
+    }
+    false
 }
 
 fn check_out(repository: &Repository, commit: &str, folder: &Path) -> Result<(), Box<Sign>> {
@@ -352,6 +359,24 @@ mod tests {
         assert!(run().is_ok());
         fs::remove_dir_all(at("work")).unwrap();
         assert_eq!(run().unwrap_err().verdict, Verdict::Infra.name());
+    }
+
+    /// The bad end includes a header from elsewhere, the good one did not yet: whoever looks at one of them would leave out what changed it.
+    #[test]
+    fn a_module_leads_out_of_its_folder_if_it_does_so_at_one_end() {
+        let sandbox = crate::git::tests::Sandbox::new();
+        sandbox.write("s.yaml", "modules: [driver]\nsteps:\n- insmod: driver\n");
+        sandbox.commit("driver/Makefile", "obj-m := driver.o\n");
+        let good = sandbox.commit("driver/driver.c", "alone");
+        let bad = sandbox.commit("driver/driver.c", "#include \"../common/ring.h\"");
+        let scenario = scenario::load(&sandbox.folder.path().join("s.yaml")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let places = Places { work: elsewhere.path().to_owned() };
+        let subject = Subject::Modules(sandbox.repository());
+        let of = |ends: [&str; 2]| subject.folders(&scenario, &places, ends);
+        assert_eq!(of([&good, &good]), Some(vec!["driver".into()]));
+        assert_eq!((of([&good, &bad]), of([&bad, &good])), (None, None));
+        assert_eq!(of([&good, &"f".repeat(40)]), None);
     }
 
     /// Each removes its kernels when it ends.

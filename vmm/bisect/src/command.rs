@@ -107,6 +107,7 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
         new: range.new.clone(),
         old: range.olds.first().cloned().unwrap_or_default(),
         fixed: range.rules.fixed,
+        rule: request.rule.clone(),
         command: request.command.clone(),
         drawn: scenario.drawn.clone(),
     };
@@ -322,6 +323,7 @@ mod tests {
             new: new.to_owned(),
             old: "old".to_owned(),
             fixed: false,
+            rule: Rule::Same,
             command: String::new(),
             drawn: Settings::new(),
         }

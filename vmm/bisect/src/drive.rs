@@ -2,6 +2,7 @@
 
 use crate::{
     belief::{Tally, runs_needed},
+    fault::{self, At},
     history::History,
     search::{Answer, Ask, Observation, Phase, Rules, SETTLED, Search, Seen},
     sign::{Judged, Rule, Sign},
@@ -138,12 +139,12 @@ impl Drive<'_> {
             let fresh = phase == Phase::Proof;
             let entry = self.once(&commit, fresh)?;
             (self.tell)(&Progress::Ended(&entry));
-            let was_known = self.known().is_some();
+            let known = self.known();
             search.observe(&entry.observation);
             self.state.add(entry).map_err(Stop::State)?;
             // What was seen before the fault was is then judged by it.
             let is_split = self.whole.is_some() && self.contradiction(&self.observations());
-            if is_split || was_known != self.known().is_some() {
+            if is_split || known != self.known() {
                 search = self.searched();
             }
         }
@@ -162,11 +163,13 @@ impl Drive<'_> {
 
     /// A search that knows what the state knows.
     fn searched(&mut self) -> Search {
+        self.judge();
         let mut observations = self.observations();
         if self.contradiction(&observations)
             && let Some(whole) = self.whole.take()
         {
             self.history = whole;
+            self.judge();
             observations = self.observations();
         }
         let mut search = Search::new(self.history.clone(), self.rules);
@@ -177,20 +180,14 @@ impl Drive<'_> {
     /// What was seen, as far as it says something of the history. Of other commits, nobody could say whether they have the change: git may
     /// have been told of some that it has left behind since.
     fn observations(&self) -> Vec<Observation> {
-        let all = self.state.entries.iter().filter(|it| self.history.concerns(&it.observation.commit));
-        all.map(|entry| self.judged(entry)).collect()
+        let all = self.state.entries.iter().map(|entry| &entry.observation);
+        all.filter(|it| self.history.concerns(&it.commit)).cloned().collect()
     }
 
-    /// What a run says now: what went wrong at the clean end before the fault was seen may have been another one.
-    fn judged(&self, entry: &Entry) -> Observation {
-        let observation = entry.observation.clone();
-        let (Some(sign), Some(known), Seen::Fault) = (&entry.sign, self.known(), &observation.seen) else {
-            return observation;
-        };
-        match self.rule.judge(sign, Some(&known)) {
-            Judged::Seen(seen) => Observation { seen, ..observation },
-            Judged::Infra(_) | Judged::Interrupted => observation,
-        }
+    /// Has all runs say what they say by the fault that is looked for, as far as that is known by now.
+    fn judge(&mut self) {
+        let known = self.known();
+        fault::judge(&mut self.state.entries, &self.rule, known.as_ref());
     }
 
     /// Whether commits that count as one were seen to be different: one has the fault, and another did not show it in as many runs as are
@@ -213,15 +210,16 @@ impl Drive<'_> {
             .any(|(id, it)| it.hits == 0 && it.clean >= enough && places.contains(&self.history.place(id)))
     }
 
-    /// The run in which the fault was first seen. What goes wrong at the clean end is none before that.
+    /// The run in which the fault was first seen.
     fn first_fault(&self) -> Option<&Entry> {
-        let clean_end = if self.rules.fixed { self.history.new_end() } else { History::OLD };
-        let is_fault = |entry: &&Entry| {
-            let Observation { commit, seen, .. } = &entry.observation;
-            let is_there = self.history.knows(commit) && self.history.place(commit) != clean_end;
-            *seen == Seen::Fault && entry.sign.is_some() && is_there
-        };
-        self.state.entries.iter().find(is_fault)
+        let ends = [self.history.new_end(), History::OLD];
+        let [faulty, clean] = if self.rules.fixed { [ends[1], ends[0]] } else { ends };
+        fault::first(&self.state.entries, &self.rule, |commit| match self.history.place(commit) {
+            _ if !self.history.knows(commit) => At::Outside,
+            place if place == faulty => At::FaultyEnd,
+            place if place == clean => At::CleanEnd,
+            _ => At::Between,
+        })
     }
 
     /// The fault, as it was first seen.

@@ -21,6 +21,8 @@ struct Fake {
     same: std::ops::Range<usize>,
     /// That can't be found out.
     same_unknown: bool,
+    /// Of the first run of all.
+    first: Option<Sign>,
     /// The saved machine is one in which the fault never shows itself.
     only_booted: bool,
 }
@@ -48,6 +50,7 @@ impl Fake {
             special: HashMap::new(),
             same: 0..0,
             same_unknown: false,
+            first: None,
             only_booted: false,
         }
     }
@@ -65,6 +68,9 @@ impl Runner for Fake {
             return ran(Sign::without_run(Verdict::Infra, "the host is gone"), false);
         }
         self.infra = self.every;
+        if let Some(sign) = self.first.take() {
+            return ran(sign, true);
+        }
         if let Some(sign) = self.special.get(commit) {
             return ran(sign.clone(), true);
         }
@@ -110,6 +116,7 @@ impl Bench {
             new: text("b"),
             old: text("a"),
             fixed: false,
+            rule: Rule::Same,
             command: String::new(),
             drawn: Default::default(),
         };
@@ -196,6 +203,14 @@ fn what_went_wrong_at_the_clean_end_before_is_judged_by_the_fault_once_that_is_s
     let mut state = bench.state();
     [entry("0", panics("foo"))].into_iter().for_each(|entry| state.add(entry).unwrap());
     assert_eq!(bench.go(&mut Fake::new(21)).unwrap(), Answer::Ends(WrongEnds::Both));
+}
+
+/// One run of the bad end failed for another reason, before any other: the search is for what the others show.
+#[test]
+fn what_went_wrong_first_at_the_faulty_end_is_not_searched_for_if_it_was_that_once() {
+    let bench = Bench::new(50);
+    let mut fake = Fake { first: Some(panics("bar")), ..Fake::new(21) };
+    assert_eq!(found(&bench.go(&mut fake).unwrap()), [21]);
 }
 
 /// git was told of commits that are not in the range any more, such as the bad end that it began with.

@@ -322,6 +322,7 @@ fn git_replays_our_log_and_we_read_gits() {
             new: commits[8].clone(),
             old: commits[0].clone(),
             fixed,
+            rule: crate::sign::Rule::Same,
             command: String::new(),
             drawn: Default::default(),
         };

@@ -4,7 +4,6 @@
 use crate::{
     command::Request,
     range::Range,
-    sign::Rule,
     state::Asked,
     subject::{self, Subject},
 };
@@ -27,15 +26,10 @@ pub(crate) fn key(
     wanted: &Wanted,
 ) -> Result<String, Abort> {
     let mut content = Content(Sha256::new());
-    let Asked { what, place, new, old, .. } = asked;
-    let rule = match &request.rule {
-        Rule::Same => "same".to_owned(),
-        Rule::Any => "any".to_owned(),
-        Rule::If(pattern) => format!("if {pattern}"),
-    };
+    let Asked { what, place, new, old, rule, .. } = asked;
     let fixed = if asked.fixed { "fixed" } else { "" };
     let parted = range.parted.as_deref().unwrap_or_default();
-    for text in [what, &place.display().to_string(), new, old, parted, fixed, &rule] {
+    for text in [what, &place.display().to_string(), new, old, parted, fixed, &rule.to_string()] {
         content.add(text);
     }
     content.add(kernel(&range.subject, asked, wanted, scenario)?);

@@ -14,6 +14,7 @@ pub mod bench;
 mod choose;
 pub mod command;
 mod drive;
+mod fault;
 pub mod git;
 mod history;
 mod key;

@@ -4,6 +4,7 @@ use crate::search::Seen;
 use judge::{Finding, JudgedStep, RunReport, StepVerdict, Verdict};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What a run came to, as far as runs are compared by it. It is kept in the state, so it is plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,8 +178,9 @@ impl Step {
     }
 }
 
-/// Which runs show the fault that is looked for.
-#[derive(Clone, Debug, Default)]
+/// Which runs show the fault that is looked for. In a state it is a text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Rule {
     /// Those with the fault of the faulty end; what that is has yet to be seen.
     #[default]
@@ -188,6 +190,43 @@ pub enum Rule {
     /// Those that say this of themselves.
     If(Regex),
 }
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => write!(f, "same"),
+            Self::Any => write!(f, "any"),
+            Self::If(pattern) => write!(f, "if {pattern}"),
+        }
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match (&*text, text.strip_prefix("if ")) {
+            ("same", _) => Ok(Self::Same),
+            ("any", _) => Ok(Self::Any),
+            (_, Some(pattern)) => Regex::new(pattern).map(Self::If).map_err(|error| error.to_string()),
+            _ => Err(format!("`{text}` is no rule")),
+        }
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Rule {}
 
 /// What a run says of the commit, and of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,6 +293,15 @@ mod tests {
 
     fn seen(rule: &Rule, sign: &Sign, known: &Sign) -> Judged {
         rule.judge(sign, Some(known))
+    }
+
+    #[test]
+    fn a_rule_is_a_text_in_a_state() {
+        for rule in [Rule::Same, Rule::Any, Rule::If(Regex::new("in ba[rz]").unwrap())] {
+            let text = serde_json::to_string(&rule).unwrap();
+            assert_eq!(serde_json::from_str::<Rule>(&text).unwrap(), rule, "{text}");
+        }
+        assert!(serde_json::from_str::<Rule>("\"if [\"").is_err());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What is known so far, in one file that people can read: a line of JSON for each thing, the first of which says what is
 //! asked. Lines are only added, so whatever ends the program, at most the run at hand is lost.
 
-use crate::{search::Observation, sign::Sign};
+use crate::{
+    fault,
+    search::Observation,
+    sign::{Rule, Sign},
+};
 use base::cache::CacheError;
 use harness::Abort;
 use scenario::Settings;
@@ -31,6 +35,9 @@ pub struct Asked {
     pub old: String,
     /// The commit that mended it is looked for.
     pub fixed: bool,
+    /// What is bad.
+    #[serde(default)]
+    pub rule: Rule,
     /// What the user typed, for the report.
     pub command: String,
     /// The values that were drawn for the scenario's parameters: who goes on goes on with them.
@@ -110,7 +117,7 @@ pub struct State {
     file: File,
     /// What is asked, as it was when the state was begun.
     pub asked: Asked,
-    /// What was seen, in order.
+    /// What was seen, in order; what each run says of its commit goes by the fault that is looked for, as it is known now.
     pub entries: Vec<Entry>,
     /// The commits that give the same build as their parents, once that is known.
     pub same: Option<HashSet<String>>,
@@ -200,7 +207,8 @@ impl State {
         let fail = |what| CacheError::io(what, path);
         let text = if path.is_file() { fs::read(path).map_err(fail("read"))? } else { Vec::new() };
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let Lines { asked: before, entries, same, answered, good, bad } = Lines::read(path, &text[..whole])?;
+        let Lines { asked: before, mut entries, same, answered, good, bad } =
+            Lines::read(path, &text[..whole])?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(CacheError::io("make the folder", folder))?;
         }
@@ -211,6 +219,7 @@ impl State {
         }
         let is_new = before.is_none();
         let asked = before.unwrap_or_else(|| asked.clone());
+        fault::judge_by_ends(&mut entries, &asked);
         let mut state = Self { path: path.to_owned(), file, asked, entries, same, answered, damage };
         if is_new {
             let asked = state.asked.clone();
@@ -228,7 +237,9 @@ impl State {
         let mut lines = text.lines();
         let none = |error: serde_json::Error| CacheError::io("read", path)(error.into());
         let asked = serde_json::from_str(lines.next().unwrap_or_default()).map_err(none)?;
-        Ok((asked, lines.filter_map(|line| serde_json::from_str(line).ok()).collect()))
+        let mut entries: Vec<Entry> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+        fault::judge_by_ends(&mut entries, &asked);
+        Ok((asked, entries))
     }
 
     /// What is asked in a state that has no answer yet, and how many runs it has.
@@ -318,6 +329,7 @@ mod tests {
             new: text("b"),
             old: text("a"),
             fixed: false,
+            rule: Rule::Same,
             command: text("vmm bisect"),
             drawn: Settings::new(),
         }

@@ -302,7 +302,7 @@ impl Range {
             let (search, answer) = result.map_err(|stop| self.stopped(stop, &state))?;
             let further = self.goes_back && at + 1 < self.olds.len();
             match &answer {
-                Answer::Ends(WrongEnds::Both) if further => continue,
+                Answer::Ends(WrongEnds::Both | WrongEnds::Inherited(..)) if further => continue,
                 Answer::Ends(WrongEnds::Untestable(end, _)) if further && end == old => continue,
                 Answer::Ends(wrong) => return Ok(Ended::Wrong(wrong.clone(), old.clone())),
                 Answer::Found { commits, odds, proof } => {
@@ -366,6 +366,12 @@ impl Range {
             }
             WrongEnds::Swapped => format!(
                 "the bad end, {faulty}, shows no fault, and the good end, {clean}, has one: have they been swapped? If it was mended in between, say --fixed"
+            ),
+            WrongEnds::Inherited(commit, parent) => format!(
+                "the fault is older than the search: {} has it from {}, which it comes from, and it was mended on the way to {clean}, but not on that branch; search for it with --bad {} and an older --good",
+                self.name(commit),
+                self.name(parent),
+                short(parent)
             ),
             WrongEnds::Untestable(end, why) => {
                 format!("an end of the search can't be judged: {}: {why}", self.name(end))

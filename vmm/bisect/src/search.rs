@@ -117,6 +117,8 @@ pub enum WrongEnds {
     Both,
     /// Each end is what the other should be.
     Swapped,
+    /// A commit of the range has the fault from one that it comes from and that is older than the range: these two, by their names.
+    Inherited(String, String),
     /// An end, by its name, can't be run, and why.
     Untestable(String, String),
 }
@@ -224,6 +226,9 @@ impl Search {
         if clean_tally.hits > 0 {
             return Ask::End(Answer::Ends(WrongEnds::Both));
         }
+        if let Some(wrong) = self.inherited() {
+            return Ask::End(Answer::Ends(wrong));
+        }
         let belief = self.belief();
         let clean_place = self.history.place(clean_end);
         let doubt = belief.faulty(&self.history.reach(clean_place), fixed);
@@ -231,6 +236,16 @@ impl Search {
             return run(clean_end, Phase::CleanEnd);
         }
         self.inner(&belief)
+    }
+
+    /// A branch that began before the clean end may have the fault from there, and it was mended on the way to that end.
+    fn inherited(&self) -> Option<WrongEnds> {
+        let is_outside = |id: &&String| !self.rules.fixed && !self.history.knows(id);
+        let has_fault = |id: &&String| self.records.get(*id).is_some_and(|it| it.tally.has_fault());
+        (1..self.history.len()).map(|place| self.history.commit(place)).find_map(|commit| {
+            let parent = commit.own_parents.iter().filter(is_outside).find(has_fault)?;
+            Some(WrongEnds::Inherited(commit.id.clone(), parent.clone()))
+        })
     }
 
     /// Once the ends are known.

@@ -331,6 +331,30 @@ fn ends_that_are_not_as_said_are_told_before_anything_else_is_built() {
     }
 }
 
+/// A topic branch forked where the fault still was; it was mended between there and the good end.
+#[test]
+fn a_branch_that_has_the_fault_from_before_the_range_is_named_with_what_it_comes_from() {
+    let pairs = [("1", vec!["0"]), ("s1", vec!["fork"]), ("s2", vec!["s1"]), ("m", vec!["1", "s2"])];
+    let owned = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let history = History::new("0", pairs.map(|(id, parents)| (id.to_owned(), owned(parents))));
+    let rules = Rules { confidence: 0.99, runs: 60, fixed: false };
+    let mut search = Search::new(history, rules);
+    let mut good_end = 0;
+    let answer = loop {
+        match search.ask() {
+            Ask::End(answer) => break answer,
+            Ask::Run { among, phase } => {
+                let commit = among[0].clone();
+                good_end += u32::from(commit == "0");
+                let seen = if ["0", "1"].contains(&&*commit) { Seen::Clean } else { Seen::Fault };
+                search.observe(&Observation { commit, seen, fresh: phase == Phase::Proof });
+            }
+        }
+    };
+    assert_eq!(answer, Answer::Ends(WrongEnds::Inherited("s1".to_owned(), "fork".to_owned())));
+    assert!(good_end < 10, "the good end was clean each time, and was run {good_end} times");
+}
+
 #[test]
 fn what_git_was_told_is_believed() {
     let world = World::line(100, 42, 1.0, 3);

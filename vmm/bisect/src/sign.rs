@@ -88,7 +88,15 @@ impl Sign {
             (None, None) => {
                 // Of a build, the first error stands below what failed.
                 let error = self.reason.lines().find(|line| line.contains("error:")).map(str::trim);
-                format!("{}: {}", self.verdict, error.unwrap_or(&first(&self.reason)))
+                let mut lines = self.reason.lines();
+                let whole = match (lines.next().unwrap_or_default(), lines.next()) {
+                    // What it is about: a symbol, with where it is asked for.
+                    (what, Some(about)) if what.ends_with(':') && about.starts_with(' ') => {
+                        format!("{what} {}", about.trim())
+                    }
+                    (what, _) => first(what),
+                };
+                format!("{}: {}", self.verdict, error.unwrap_or(&whole))
             }
         }
     }
@@ -354,6 +362,20 @@ mod tests {
             assert_eq!(seen(&rule, &known, &known), Judged::Seen(Seen::Fault), "{pattern}");
             assert!(matches!(seen(&rule, &panic("x", "foo", "1"), &known), Judged::Seen(Seen::Other(_))));
         }
+    }
+
+    /// Who searches versions that lack a symbol has to know which.
+    #[test]
+    fn what_a_failure_is_about_is_in_its_line() {
+        let line = |reason: &str| Sign::without_run(Verdict::BuildFailed, reason).line();
+        assert_eq!(
+            line("failed to configure it:\n  f:3: A=y was dropped\n  f:4: B"),
+            "build-failed: failed to configure it: f:3: A=y was dropped"
+        );
+        assert_eq!(line("failed to build it:\n  x.o\n  x.c:1: error: no"), "build-failed: x.c:1: error: no");
+        assert_eq!(line("failed to build it\n  what else"), "build-failed: failed to build it");
+        assert_eq!(line("failed to build it:\nelsewhere"), "build-failed: failed to build it");
+        assert_eq!(line(""), "build-failed: ");
     }
 
     #[test]

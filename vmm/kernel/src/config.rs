@@ -118,7 +118,8 @@ const NEEDS: [(&str, Need); 2] = [("# if-known", Need::IfKnown), ("# if-possible
 const BEFORE: &str = "# before ";
 
 /// What is said of a symbol that no Kconfig file has.
-const UNKNOWN: &str = "no Kconfig file of this kernel knows it";
+const UNKNOWN: &str =
+    "no Kconfig file of this kernel knows it; `# if-known` above its line asks for it only of those that do";
 
 /// A symbol that was asked for in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use crate::{
     after,
-    key::key,
+    brought::Brought,
+    key,
     outcome::Ended,
     range::Range,
     replay,
@@ -111,7 +112,9 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
         command: request.command.clone(),
         drawn: scenario.drawn.clone(),
     };
-    let key = key(&asked, request, &range, scenario, &wanted)?;
+    let steady = key::kernel(&range.subject, &asked, &wanted);
+    let brought = Brought::of(scenario, &range.subject, steady.clone())?;
+    let key = key::key(&asked, request, &range, scenario, &steady, &brought)?;
     let _lock = cache.lock(&format!("bisect-{key}"), "the same answer: it is the same bisection")?;
     let places = Places { work: cache.work(&format!("bisect-{key}")) };
     let path = states(&cache).join(&key);
@@ -123,7 +126,10 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
     let state = opened(&path, &asked, &range, say)?;
     let scenario = &range.subject.placed(&as_begun(scenario, request, &state, say)?);
     let options = Options { guests_mib: scenario.machine.memory_mib, ..request.options.clone() };
+    // With the values that were drawn first, it may bring others.
+    let brought = Brought::of(scenario, &range.subject, steady)?;
     let mut runner = RealRunner::new(scenario.clone(), range.subject.clone(), wanted, options, cache, places);
+    runner.brought = Some(brought);
     let mut found = match range.search(request, state, &mut runner, say)? {
         Ended::Found(found) => *found,
         Ended::Wrong(wrong, old) => {

@@ -9,6 +9,7 @@ use crate::{
     state::{Entry, State},
 };
 use base::cache::CacheError;
+use harness::Abort;
 use std::{
     collections::{HashMap, HashSet},
     time::Instant,
@@ -49,6 +50,12 @@ pub trait Runner {
     /// Runs the scenario once.
     fn run(&mut self, commit: &str, build: Build, start: Start) -> Ran;
 
+    /// What is another one now than it was when the search began, of all that runs have in common.
+    ///
+    /// # Errors
+    /// It can't be read any more.
+    fn changed(&mut self) -> Result<Option<String>, Abort>;
+
     /// Throws away what may be broken of this machine.
     fn renew(&mut self);
 
@@ -83,6 +90,8 @@ pub enum Stop {
     Infra(String),
     /// The user's wish.
     Interrupted,
+    /// Commits can't be compared any more: this is another one now than when the search began, or can't be read.
+    Changed(String),
     /// What was seen can't be written down.
     State(CacheError),
 }
@@ -310,7 +319,13 @@ pub(crate) fn tried(
         let ran = runner.run(commit, build, start);
         built |= ran.built;
         match rule.judge(&ran.sign, known) {
-            Judged::Seen(seen) => return Ok(Tried { seen, ran, infra, built }),
+            Judged::Seen(seen) => {
+                return match runner.changed() {
+                    Ok(None) => Ok(Tried { seen, ran, infra, built }),
+                    Ok(Some(what)) => Err(Stop::Changed(format!("{what} was changed"))),
+                    Err(abort) => Err(Stop::Changed(abort.why)),
+                };
+            }
             Judged::Interrupted => return Err(Stop::Interrupted),
             Judged::Infra(why) => {
                 infra.push(why.clone());

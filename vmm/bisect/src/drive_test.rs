@@ -21,6 +21,8 @@ struct Fake {
     same: std::ops::Range<usize>,
     /// That can't be found out.
     same_unknown: bool,
+    /// From so many runs on, a file of the scenario's is another one.
+    edited_at: usize,
     /// Of the first run of all.
     first: Option<Sign>,
     /// The saved machine is one in which the fault never shows itself.
@@ -50,6 +52,7 @@ impl Fake {
             special: HashMap::new(),
             same: 0..0,
             same_unknown: false,
+            edited_at: usize::MAX,
             first: None,
             only_booted: false,
         }
@@ -83,6 +86,10 @@ impl Runner for Fake {
         let ends = [History::OLD, history.new_end()].map(|end| format!("of {}", history.commit(end).id));
         assert_eq!(kernels.map(Option::unwrap), ends, "both ends were run");
         (!self.same_unknown).then(|| self.same.clone().map(|it| it.to_string()).collect())
+    }
+
+    fn changed(&mut self) -> Result<Option<String>, Abort> {
+        Ok((self.runs.len() >= self.edited_at).then(|| "/s/repro".to_owned()))
     }
 
     fn renew(&mut self) {
@@ -211,6 +218,16 @@ fn what_went_wrong_first_at_the_faulty_end_is_not_searched_for_if_it_was_that_on
     let bench = Bench::new(50);
     let mut fake = Fake { first: Some(panics("bar")), ..Fake::new(21) };
     assert_eq!(found(&bench.go(&mut fake).unwrap()), [21]);
+}
+
+/// A program that the scenario brings is built anew in the middle of the night: runs before and after it tell nothing of each other.
+#[test]
+fn a_search_stops_at_what_was_changed_and_keeps_what_it_knew_before() {
+    let bench = Bench::new(50);
+    let mut fake = Fake { edited_at: 5, ..Fake::new(21) };
+    assert!(matches!(bench.go(&mut fake), Err(Stop::Changed(what)) if what == "/s/repro was changed"));
+    assert_eq!((fake.runs.len(), bench.state().entries.len()), (5, 4));
+    assert_eq!(found(&bench.go(&mut Fake::new(21)).unwrap()), [21]);
 }
 
 /// git was told of commits that are not in the range any more, such as the bad end that it began with.

@@ -2,6 +2,7 @@
 //! patch, a fragment or a module and asks again asks for something else, and must not get the old answer.
 
 use crate::{
+    brought::{Brought, Part},
     command::Request,
     range::Range,
     state::Asked,
@@ -10,11 +11,12 @@ use crate::{
 use base::{cache::CacheError, wanted::Wanted};
 use harness::Abort;
 use kernel::sources::hex;
-use scenario::{ModuleKind, ModuleSource, Scenario, Settings};
+use scenario::{Scenario, Settings};
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::fs;
 
-/// The key of what is asked. How sure the answer has to be, and how often something is run, may be changed on the way.
+/// The key of what is asked; `steady` is the kernel without what is searched. How sure the answer has to be, and how often something is run,
+/// may be changed on the way.
 ///
 /// # Errors
 /// A file can't be read, or there is no such kernel.
@@ -23,7 +25,8 @@ pub(crate) fn key(
     request: &Request,
     range: &Range,
     scenario: &Scenario,
-    wanted: &Wanted,
+    steady: &Wanted,
+    brought: &Brought,
 ) -> Result<String, Abort> {
     let mut content = Content(Sha256::new());
     let Asked { what, place, new, old, rule, .. } = asked;
@@ -32,14 +35,17 @@ pub(crate) fn key(
     for text in [what, &place.display().to_string(), new, old, parted, fixed, &rule.to_string()] {
         content.add(text);
     }
-    content.add(kernel(&range.subject, asked, wanted, scenario)?);
+    // Of a kernel's history, each commit has its own source.
+    if !matches!(range.subject, Subject::Kernel(_)) {
+        content.add(harness::kernel::identity(steady, &scenario.path)?);
+    }
     content.subject(&range.subject)?;
-    content.scenario(scenario, &request.settings, &range.subject)?;
+    content.scenario(scenario, &request.settings, brought.parts());
     Ok(hex(content.0.finalize())[..12].to_owned())
 }
 
-/// What does not change of the kernels that are run.
-fn kernel(subject: &Subject, asked: &Asked, wanted: &Wanted, scenario: &Scenario) -> Result<String, Abort> {
+/// What does not change of the kernels that are run: the one that is asked for, without what is searched.
+pub(crate) fn kernel(subject: &Subject, asked: &Asked, wanted: &Wanted) -> Wanted {
     let mut wanted = wanted.clone();
     match subject {
         Subject::Modules(_) => {}
@@ -49,10 +55,9 @@ fn kernel(subject: &Subject, asked: &Asked, wanted: &Wanted, scenario: &Scenario
             (wanted.kernel, wanted.modules) = (None, None);
             wanted.source = Some(repository.place().display().to_string());
             wanted.revision = Some(asked.new.clone());
-            return harness::kernel::additions(&wanted, &scenario.path);
         }
     }
-    harness::kernel::identity(&wanted, &scenario.path)
+    wanted
 }
 
 /// A digest of texts and files.
@@ -64,17 +69,6 @@ impl Content {
         // Lengths keep the parts apart: "ab" + "c" is not "a" + "bc".
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part);
-    }
-
-    /// A file, or where a link leads to.
-    fn file(&mut self, path: &Path) -> Result<(), Abort> {
-        let read = match path.is_symlink() {
-            true => fs::read_link(path).map(|to| to.into_os_string().into_encoded_bytes()),
-            false => fs::read(path),
-        };
-        self.add(path.as_os_str().as_encoded_bytes());
-        self.add(read.map_err(CacheError::io("read", path))?);
-        Ok(())
     }
 
     fn subject(&mut self, subject: &Subject) -> Result<(), Abort> {
@@ -102,33 +96,12 @@ impl Content {
         }
     }
 
-    fn scenario(&mut self, scenario: &Scenario, settings: &Settings, subject: &Subject) -> Result<(), Abort> {
+    fn scenario(&mut self, scenario: &Scenario, settings: &Settings, brought: &[Part]) {
         self.add(scenario.source.text());
-        for (name, value) in settings {
+        for (name, value) in settings.iter().chain(brought.iter().map(|(name, value)| (name, value))) {
             self.add(name);
             self.add(value);
         }
-        for module in &scenario.modules {
-            // Those are as each commit has them.
-            if !subject.has(module) {
-                self.module(module)?;
-            }
-        }
-        for file in &scenario.files {
-            self.add(&file.guest);
-            if !file.host.is_dir() || file.host.is_symlink() {
-                self.file(&file.host)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn module(&mut self, module: &ModuleSource) -> Result<(), Abort> {
-        if module.kind == ModuleKind::Object {
-            return self.file(&module.path);
-        }
-        let files = module::sources(&module.path).map_err(|error| Abort::fault(&error, error.fault()))?;
-        files.iter().try_for_each(|file| self.file(file))
     }
 }
 
@@ -136,7 +109,7 @@ impl Content {
 mod tests {
     use super::*;
     use crate::git::Repository;
-    use std::process::Command;
+    use std::{path::Path, process::Command};
 
     /// The digest of what a scenario brings.
     fn of(path: &Path, subject: &Subject, settings: &[(&str, &str)]) -> String {
@@ -144,7 +117,8 @@ mod tests {
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let scenario = scenario::load_with(path, &settings).unwrap();
         let mut content = Content(Sha256::new());
-        content.scenario(&scenario, &settings, subject).unwrap();
+        let brought = Brought::unread(&scenario, subject, Wanted::default()).read().unwrap();
+        content.scenario(&scenario, &settings, &brought);
         content.subject(subject).unwrap();
         hex(content.0.finalize())
     }

@@ -11,6 +11,7 @@
 mod after;
 mod belief;
 pub mod bench;
+mod brought;
 mod choose;
 pub mod command;
 mod drive;

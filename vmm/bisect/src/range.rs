@@ -324,6 +324,9 @@ impl Range {
         match stop {
             Stop::Interrupted => Abort::interrupted(),
             Stop::State(error) => error.into(),
+            Stop::Changed(what) => Abort::input(format!(
+                "{what}, while it was searched, and what was found out before is of what it was\n  put it back, and {kept}; as it is now, the same command begins anew"
+            )),
             Stop::Infra(why) => Abort::infra(format!("{why}\n  {kept}")),
         }
     }

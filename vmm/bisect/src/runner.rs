@@ -1,6 +1,7 @@
 //! Runs commits with real builds and real guests.
 
 use crate::{
+    brought::Brought,
     drive::{Build, Ran, Runner, Start},
     history::History,
     relevance,
@@ -37,6 +38,8 @@ pub struct RealRunner {
     pub cache: Cache,
     /// What is ours of it.
     pub places: Places,
+    /// What has to stay as it is while commits are compared.
+    pub(crate) brought: Option<Brought>,
     session: Option<Session>,
     /// The kernels that ran, by commit and build: they need no look at the source any more.
     kernels: HashMap<(String, Build), String>,
@@ -88,8 +91,8 @@ impl RealRunner {
         places: Places,
     ) -> Self {
         let (session, kernels) = (None, HashMap::new());
-        let (looked, fresh) = (Looked::default(), Fresh::default());
-        Self { scenario, subject, wanted, options, cache, places, session, kernels, looked, fresh }
+        let (looked, fresh, brought) = (Looked::default(), Fresh::default(), None);
+        Self { scenario, subject, wanted, options, cache, places, brought, session, kernels, looked, fresh }
     }
 
     /// Goes on with another history. A commit of it is another one than that of the same name in the last, and so is its kernel.
@@ -189,6 +192,10 @@ impl Runner for RealRunner {
             None => sign,
         };
         Ran { sign, built, kernel }
+    }
+
+    fn changed(&mut self) -> Result<Option<String>, harness::Abort> {
+        self.brought.as_ref().map_or(Ok(None), Brought::changed)
     }
 
     fn renew(&mut self) {

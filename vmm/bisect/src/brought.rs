@@ -1,0 +1,174 @@
+//! What a search takes from this machine that git does not keep: files, modules, and what is done to a kernel's source. Each run reads it
+//! anew, and all that is known must be of the same.
+
+use crate::subject::Subject;
+use base::{cache::CacheError, wanted::Wanted};
+use harness::Abort;
+use kernel::sources::hex;
+use scenario::{
+    ModuleKind, ModuleSource, Scenario,
+    model::{GuestFile, GuestFileKind},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// What a search takes from this machine, with what was there when it began.
+#[derive(Clone, Debug)]
+pub(crate) struct Brought {
+    files: Vec<GuestFile>,
+    /// Those that are not as each commit has them.
+    modules: Vec<ModuleSource>,
+    /// The kernel, without what is searched.
+    wanted: Wanted,
+    /// The scenario, in whose project the kernel's patches are.
+    near: PathBuf,
+    /// Each with a digest.
+    parts: Vec<Part>,
+}
+
+/// What it is, and a digest of it.
+pub(crate) type Part = (String, String);
+
+impl Brought {
+    /// What a scenario takes from this machine as it is now.
+    ///
+    /// # Errors
+    /// Some of it can't be read.
+    pub fn of(scenario: &Scenario, subject: &Subject, wanted: Wanted) -> Result<Self, Abort> {
+        let brought = Self::unread(scenario, subject, wanted);
+        Ok(Self { parts: brought.now()?, ..brought })
+    }
+
+    pub(crate) fn unread(scenario: &Scenario, subject: &Subject, wanted: Wanted) -> Self {
+        let modules = scenario.modules.iter().filter(|module| !subject.has(module)).cloned().collect();
+        let (files, near) = (scenario.files.clone(), scenario.path.clone());
+        Self { files, modules, wanted, near, parts: Vec::new() }
+    }
+
+    /// Each with a digest.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// What is another one now than it was when the search began.
+    ///
+    /// # Errors
+    /// Some of it can't be read any more.
+    pub fn changed(&self) -> Result<Option<String>, Abort> {
+        Ok(self.differing(&self.now()?))
+    }
+
+    fn differing(&self, now: &[Part]) -> Option<String> {
+        let new = now.iter().find(|part| !self.parts.contains(part));
+        let differing = new.or_else(|| self.parts.iter().find(|part| !now.contains(part)));
+        differing.map(|(name, _)| name.clone())
+    }
+
+    fn now(&self) -> Result<Vec<Part>, Abort> {
+        let mut parts = self.read()?;
+        let kernel = harness::kernel::additions(&self.wanted, &self.near)?;
+        parts.push(("a patch, a fragment or the configuration of the kernel".to_owned(), kernel));
+        Ok(parts)
+    }
+
+    pub(crate) fn read(&self) -> Result<Vec<Part>, Abort> {
+        let mut parts = Vec::new();
+        for file in &self.files {
+            let digest = digest(&file.host, file.kind == GuestFileKind::Link)?;
+            parts.push((file.host.display().to_string(), format!("{} {digest}", file.guest)));
+        }
+        for module in &self.modules {
+            let sources = match module.kind {
+                ModuleKind::Object => vec![module.path.clone()],
+                ModuleKind::Folder => {
+                    module::sources(&module.path).map_err(|error| Abort::fault(&error, error.fault()))?
+                }
+            };
+            for file in sources {
+                parts.push((file.display().to_string(), digest(&file, dangles(&file))?));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// A link that leads nowhere is one of a build's own.
+fn dangles(path: &Path) -> bool {
+    path.is_symlink() && !path.exists()
+}
+
+/// Of a path's permissions and content; a link is followed unless it goes into the guest as one.
+fn digest(path: &Path, is_link: bool) -> Result<String, Abort> {
+    let read = || -> io::Result<(u32, Vec<u8>)> {
+        if is_link {
+            return Ok((0, fs::read_link(path)?.into_os_string().into_encoded_bytes()));
+        }
+        let about = fs::metadata(path)?;
+        let content = if about.is_dir() { Vec::new() } else { fs::read(path)? };
+        Ok((about.permissions().mode(), content))
+    };
+    let (mode, content) = read().map_err(CacheError::io("read", path))?;
+    Ok(hex(Sha256::new().chain_update(mode.to_le_bytes()).chain_update(content).finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Else who mends what the scenario brings, and asks again, would get the old answer.
+    #[test]
+    fn what_a_scenario_brings_goes_by_its_content_and_its_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let text = "modules: [mine]\nfiles: {/bin/repro: repro, /data: data}\nsteps:\n- insmod: mine\n";
+        write(&at("s.yaml"), text);
+        write(&at("mine/Makefile"), "obj-m := mine.o\n");
+        for name in ["mine/mine.c", "mine/gen.sh", "repro-v3", "repro-v4", "data/in"] {
+            write(&at(name), name);
+        }
+        symlink("repro-v3", at("repro")).unwrap();
+        symlink("in", at("data/link")).unwrap();
+        let scenario = scenario::load(&at("s.yaml")).unwrap();
+        let unread = Brought::unread(&scenario, &Subject::Series(at("series")), Wanted::default());
+        let brought = |parts| Brought { parts, ..unread.clone() };
+        let now = || unread.read().unwrap();
+        let before = std::cell::RefCell::new(now());
+        let is_another = |name: &str| {
+            let (old, new) = (before.replace(now()), now());
+            assert_eq!(brought(old.clone()).differing(&new), Some(at(name).display().to_string()));
+            assert_eq!(brought(old.clone()).differing(&old), None);
+        };
+        write(&at("repro-v3"), "built anew");
+        is_another("repro");
+        let link = |target: &str, at: PathBuf| {
+            fs::remove_file(&at).unwrap();
+            symlink(target, at).unwrap();
+        };
+        link("repro-v4", at("repro"));
+        is_another("repro");
+        link("elsewhere", at("data/link"));
+        is_another("data/link");
+        for name in ["repro-v4", "mine/gen.sh"] {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+            is_another(if name == "repro-v4" { "repro" } else { name });
+        }
+        write(&at("mine/mine.c"), "mended");
+        is_another("mine/mine.c");
+        write(&at("mine/new.c"), "");
+        is_another("mine/new.c");
+        fs::remove_file(at("mine/new.c")).unwrap();
+        is_another("mine/new.c");
+        fs::remove_file(at("repro-v4")).unwrap();
+        assert!(unread.read().unwrap_err().why.contains("repro"));
+    }
+}

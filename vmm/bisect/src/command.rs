@@ -100,6 +100,7 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
         )));
     }
     let wanted = wanted(request, scenario, &range.subject)?;
+    let wanted = of_one_kind(wanted, &range.versions(), &scenario.path, say)?;
     let asked = Asked {
         format: FORMAT,
         what: range.what.to_owned(),
@@ -163,6 +164,21 @@ fn wanted(request: &Request, scenario: &Scenario, subject: &Subject) -> Result<W
     };
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
     Ok(request.wanted.clone().absolute().or(&own.clone().relative_to(folder).absolute()))
+}
+
+/// The same for all commits of a kernel's history: a version that is raised would bring other patches and another compiler.
+fn of_one_kind(wanted: Wanted, versions: &[String], near: &Path, say: Say<'_>) -> Result<Wanted, Abort> {
+    let Some(newest) = versions.last().filter(|_| wanted.series.is_none()) else { return Ok(wanted) };
+    let (series, llvm) = harness::kernel::of_history(versions, near)?;
+    let llvm = wanted.llvm.clone().or(llvm);
+    if let Some(other) = versions.iter().find(|version| *version != newest) {
+        let compiler = if llvm.is_some() { "clang" } else { "gcc" };
+        say(&format!(
+            "note       the ends are Linux {other} and {newest}: so that commits differ by nothing else, no series of patches is put on \
+             any, and {compiler} builds all; --series and --llvm name others"
+        ));
+    }
+    Ok(Wanted { series: Some(series), llvm, ..wanted })
 }
 
 /// Opens the state, and adds what git was told.
@@ -318,6 +334,35 @@ mod tests {
         assert_eq!(of("matrix: [6.12, 7.3]\n", &named).unwrap().as_deref(), Some("7.3"));
         assert_eq!(of("matrix: [6.12]\n", &request()).unwrap().as_deref(), Some("6.12"));
         assert_eq!(of("kernel: 7.3\n", &request()).unwrap().as_deref(), Some("7.3"));
+    }
+
+    #[test]
+    fn a_history_of_several_versions_is_built_in_one_way_and_that_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in
+            [("7.3/series", ""), ("7.3/recipe.yaml", "compiler: llvm\n"), ("config/base.config", "")]
+        {
+            let path = folder.path().join("kernel-patches").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let of = |wanted: &Wanted, versions: &[&str]| {
+            let versions: Vec<String> = versions.iter().map(|it| (*it).to_owned()).collect();
+            let mut said = String::new();
+            let Wanted { series, llvm, .. } =
+                of_one_kind(wanted.clone(), &versions, folder.path(), &mut |line| said += line).unwrap();
+            (series.unwrap_or_default(), llvm.unwrap_or_default(), said)
+        };
+        let (nothing, text) = (Wanted::default(), |text: &str| text.to_owned());
+        let (series, llvm, said) = of(&nothing, &["7.2", "7.3"]);
+        assert_eq!((series, llvm), (text("none"), text("1")));
+        assert!(said.contains("Linux 7.2 and 7.3") && said.contains("clang builds all"), "{said}");
+        assert_eq!(of(&nothing, &["7.3", "7.3"]), (text("7.3"), text(""), text("")));
+        let named = Wanted { series: Some(text("mine")), ..Wanted::default() };
+        assert_eq!(of(&named, &["7.2", "7.3"]), (text("mine"), text(""), text("")));
+        let (series, llvm, _) = of(&Wanted { llvm: Some(text("19")), ..Wanted::default() }, &["7.2", "7.3"]);
+        assert_eq!((series, llvm), (text("none"), text("19")));
+        assert_eq!(of(&nothing, &[]), (text(""), text(""), text("")), "the kernel is not what is searched");
     }
 
     fn asked(new: &str) -> Asked {

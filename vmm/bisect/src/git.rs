@@ -332,6 +332,11 @@ impl Repository {
         self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")])
     }
 
+    /// A file as a commit has it.
+    pub fn file(&self, commit: &str, path: &str) -> Option<String> {
+        self.text(&["cat-file", "blob", &format!("{commit}:{path}")]).ok()
+    }
+
     /// A folder in it, by which it is known.
     pub fn place(&self) -> &Path {
         &self.place

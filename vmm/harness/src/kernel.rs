@@ -37,6 +37,17 @@ pub fn series(name: &str, near: &Path) -> Result<PathBuf, Abort> {
     Ok(found.map_err(KernelError::from)?)
 }
 
+/// What all kernels of a history get where nobody names patches: a series and a compiler ([`kernel::wanted::of_history`]). `versions` are those
+/// of its ends, the newest last.
+///
+/// # Errors
+/// What a series says of its compiler makes no sense.
+pub fn of_history(versions: &[String], near: &Path) -> Result<(String, Option<String>), Abort> {
+    let project = project::find(Some(near)).map_err(KernelError::from)?;
+    let found = kernel::wanted::of_history(versions, &project.join(project::PATCHES));
+    Ok(found.map_err(KernelError::from)?)
+}
+
 /// A digest of all that a kernel is made of; nothing is built.
 ///
 /// # Errors

@@ -129,8 +129,27 @@ impl Sources {
 
     /// `6.12` of `6.12.117`: what series folders are called.
     pub fn series(&self) -> String {
-        self.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+        series_of(&self.version)
     }
+}
+
+fn series_of(version: &str) -> String {
+    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// What a series folder for a kernel with this top Makefile is called.
+pub fn series_in(makefile: &str) -> Option<String> {
+    version_in(makefile).map(|version| series_of(&version))
+}
+
+/// The version that a kernel's top Makefile states.
+fn version_in(makefile: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line =
+            |line: &'_ str| Some(line.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim().to_owned());
+        makefile.lines().find_map(line)
+    };
+    Some(format!("{}.{}.{}", value("VERSION")?, value("PATCHLEVEL")?, value("SUBLEVEL")?))
 }
 
 /// The easy way out of a folder that `make` was run in.
@@ -166,23 +185,13 @@ pub fn kernel_version(folder: &Path) -> Result<String, SourceError> {
         // A pipe, or a link to elsewhere.
         None => CacheError::from(error).into(),
     })?;
-    let value = |name: &str| {
-        makefile
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
-            .map(str::trim)
-    };
-    let (Some(version), Some(patch_level), Some(sub_level)) =
-        (value("VERSION"), value("PATCHLEVEL"), value("SUBLEVEL"))
-    else {
-        return Err(not("its Makefile states no kernel version"));
-    };
+    let version = version_in(&makefile).ok_or_else(|| not("its Makefile states no kernel version"))?;
     for needed in ["Kconfig", "Kbuild", "arch/x86", "scripts"] {
         if !folder.join(needed).exists() {
             return Err(not(&format!("its Makefile is a kernel's, but there is no {needed}")));
         }
     }
-    Ok(format!("{version}.{patch_level}.{sub_level}"))
+    Ok(version)
 }
 
 /// The one folder in a source's entry.

@@ -409,6 +409,23 @@ pub(crate) fn compiler_of(series: &Path) -> Result<Compiler, WantedError> {
     }
 }
 
+/// What all kernels of a history get where nobody names patches, so that commits differ by nothing else: a series and a compiler, as people
+/// name them. `versions` are those of its ends, such as `6.12`, the newest last. Where they are one, it is its series; else none is put on
+/// any commit, and the compiler is the one that the newest end's series asks for.
+///
+/// # Errors
+/// What that series says of its compiler makes no sense.
+pub fn of_history(versions: &[String], patches: &Path) -> Result<(String, Option<String>), WantedError> {
+    let none = ("none".to_owned(), None);
+    let Some(newest) = versions.last() else { return Ok(none) };
+    let Some(folder) = of_series(patches, newest) else { return Ok(none) };
+    if versions.iter().all(|version| version == newest) {
+        return Ok((newest.clone(), None));
+    }
+    let llvm = matches!(defaults(&folder)?.compiler, CompilerName::Llvm).then(|| "1".to_owned());
+    Ok((none.0, llvm))
+}
+
 fn defaults(series: &Path) -> Result<Defaults, WantedError> {
     let Some(text) = patch::recipe(series).map_err(|error| WantedError::Unread(error.to_string()))? else {
         return Ok(Defaults::default());

@@ -214,3 +214,22 @@ fn a_tarball_of_the_web_needs_a_checksum() {
     let remote = "https://example.org/linux.git#v6.12";
     assert!(matches!(meant(remote), Ok(Source::Remote { .. })));
 }
+
+/// A commit that only raises the version would be proven guilty of what a compiler or a patch does.
+#[test]
+fn all_kernels_of_a_history_have_the_same_patches_and_compiler() {
+    let setup = setup();
+    let patches = setup.folder.path().join("project/kernel-patches");
+    fs::write(patches.join("7.3/recipe.yaml"), "compiler: llvm\n").unwrap();
+    let of = |versions: &[&str]| {
+        let versions: Vec<String> = versions.iter().map(|it| (*it).to_owned()).collect();
+        let (series, llvm) = of_history(&versions, &patches).unwrap();
+        format!("{series} {}", llvm.as_deref().unwrap_or("gcc"))
+    };
+    // As each commit has them by itself.
+    assert_eq!(of(&["7.3", "7.3"]), "7.3 gcc", "the series says by what it is built");
+    assert_eq!(of(&["6.11", "6.11"]), "none gcc");
+    assert_eq!(of(&["7.2", "7.3"]), "none 1");
+    assert_eq!(of(&["7.3", "7.4"]), "none gcc");
+    assert_eq!(of(&["6.11", "6.12"]), "none gcc");
+}

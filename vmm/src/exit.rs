@@ -30,7 +30,7 @@ pub fn before_anything(verdict: Verdict, mut words: impl Iterator<Item = OsStrin
 /// machine could not begin. It would end at any other code as well, and takes 126 and 127 for a script that is not there.
 pub fn for_git(code: u8) -> u8 {
     match code {
-        // Of runs, what this machine is at fault for is in no code: they are skipped.
+        // What ended before there were runs; of those, `run.rs` says which a commit is skipped for.
         3 => END,
         2..END => SKIP,
         code => code,

@@ -13,7 +13,7 @@ use ::bisect::{
 };
 use harness::{
     Abort, Options, Session,
-    many::{self, Case},
+    many::{self, Case, Ran},
 };
 use judge::{Began, Judge, Judged, Verdict};
 use regex::Regex;
@@ -55,8 +55,8 @@ fn run_all(args: &RunArgs) -> u8 {
     if args.dry_run {
         return dry::dry_run(&args.how, &args.options(), planned(args));
     }
-    let judge = |verdicts: &[Verdict], signs: &[Sign]| match args.bisect {
-        true => for_git(verdicts, signs, args.bad_if.as_ref()),
+    let judge = |verdicts: &[Verdict], all: &[Ran]| match args.bisect {
+        true => for_git(verdicts, all, args.bad_if.as_ref()),
         false => exit::of_all(verdicts),
     };
     carry_out(&args.how, args.options(), planned(args), judge)
@@ -67,7 +67,7 @@ pub fn carry_out(
     how: &HowArgs,
     options: Options,
     planned: Result<Planned, Abort>,
-    judge: impl FnOnce(&[Verdict], &[Sign]) -> u8,
+    judge: impl FnOnce(&[Verdict], &[Ran]) -> u8,
 ) -> u8 {
     let planned = match with_kernels(planned) {
         Ok(planned) => planned,
@@ -84,8 +84,8 @@ pub fn carry_out(
         || -> Result<Vec<_>, Abort> { (0..jobs.max(1)).map(|_| Session::open(options.clone())).collect() };
     match reporters.and_then(|reporters| Ok((reporters, sessions()?))) {
         Ok((reporters, sessions)) => {
-            let (verdicts, signs) = all(planned, reporters, sessions);
-            judge(&verdicts, &signs)
+            let (verdicts, all) = all(planned, reporters, sessions);
+            judge(&verdicts, &all)
         }
         Err(abort) => abandoned(how, abort),
     }
@@ -177,26 +177,39 @@ pub fn render(format: Format) -> Option<Render> {
 }
 
 /// What a commit is to git: one bad scenario makes a bad commit, and one that can't be judged none that is good.
-fn for_git(verdicts: &[Verdict], signs: &[Sign], bad_if: Option<&Regex>) -> u8 {
+fn for_git(verdicts: &[Verdict], all: &[Ran], bad_if: Option<&Regex>) -> u8 {
     let rule = bad_if.map_or(Rule::Any, |pattern| Rule::If(pattern.clone()));
-    let codes = signs.iter().map(|sign| match rule.judge(sign, None) {
-        Decided::Seen(Seen::Fault) => 1,
-        Decided::Seen(Seen::Clean) => 0,
-        Decided::Interrupted => exit::code(Verdict::Interrupted),
-        _ => exit::SKIP,
-    });
-    let codes: Vec<u8> = codes.collect();
+    let codes: Vec<u8> =
+        all.iter().map(|ran| of_commit(&Sign::of(&ran.report), ran.on_host, &rule)).collect();
     // Whoever stopped it wants git to stop, too.
     if verdicts.contains(&Verdict::Interrupted) {
         return exit::of_all(verdicts);
     }
-    if verdicts.contains(&Verdict::Infra) && !codes.contains(&1) {
-        say::warning(&"this machine could not judge this commit (infra), so git skips it");
+    let code = if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) };
+    match code {
+        exit::END => say::warning(&"this machine can judge no commit as it is, so git ends its bisection"),
+        exit::SKIP if verdicts.contains(&Verdict::Infra) => {
+            say::warning(&"this machine could not judge this commit (infra), so git skips it");
+        }
+        _ => {}
     }
-    if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(exit::SKIP) }
+    code
 }
 
-fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Sign>) {
+/// What a commit is to git by one run. What fails before a host is at work is no commit's own: no KVM, no compiler, no space; nor is what
+/// somebody built in the folder, which git leaves there whatever it checks out.
+fn of_commit(sign: &Sign, on_host: bool, rule: &Rule) -> u8 {
+    match rule.judge(sign, None) {
+        Decided::Seen(Seen::Fault) => 1,
+        Decided::Seen(Seen::Clean) => 0,
+        Decided::Interrupted => exit::code(Verdict::Interrupted),
+        Decided::Infra(_) if !on_host => exit::END,
+        _ if sign.reason.contains(kernel::NOT_CLEAN) => exit::END,
+        _ => exit::SKIP,
+    }
+}
+
+fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (Vec<Verdict>, Vec<Ran>) {
     let plan = |case: &Case| match Judge::new(&case.scenario).begin() {
         Judged::Began(began) => Some(Began { variant: case.variant.clone(), ..began }),
         _ => None,
@@ -209,12 +222,31 @@ fn all(planned: Planned, mut reporters: Reporters, sessions: Vec<Session>) -> (V
     let mut verdicts: Vec<Verdict> = all.iter().map(|ran| ran.settled.counted).collect();
     // Who waits for a report that is not there must not take the run for good.
     verdicts.extend((!reporters.errors.is_empty()).then_some(Verdict::Infra));
-    (verdicts, all.iter().map(|ran| Sign::of(&ran.report)).collect())
+    (verdicts, all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// git would skip all commits one after the other.
+    #[test]
+    fn what_would_fail_at_every_commit_ends_gits_bisection() {
+        let of =
+            |verdict, why: &str, on_host| of_commit(&Sign::without_run(verdict, why), on_host, &Rule::Any);
+        assert_eq!(of(Verdict::Infra, "there is no flex", false), exit::END);
+        assert_eq!(of(Verdict::Infra, "the host is gone", true), exit::SKIP);
+        let built = kernel::sources::SourceError::NotClean("/linux".into()).to_string();
+        assert_eq!(of(Verdict::BadInput, &built, false), exit::END);
+        assert_eq!(of(Verdict::BadInput, "it has no Makefile", false), exit::SKIP);
+        assert_eq!(of(Verdict::BuildFailed, "it does not build", false), exit::SKIP);
+        // That is a matter of the commit's.
+        assert_eq!(
+            of(Verdict::Infra, &kernel::KernelError::NoRust("too new".into()).to_string(), false),
+            exit::SKIP
+        );
+        assert_eq!((of(Verdict::Oops, "", true), of(Verdict::Pass, "", true)), (1, 0));
+    }
 
     #[test]
     fn what_is_not_there_is_known_from_what_does_not_load() {

@@ -19,6 +19,7 @@ pub use shard::{Part, Wish, run_id};
 pub use times::Times;
 
 use crate::{Abort, Session, kernel, session};
+use attempts::Came;
 use base::cache::Cache;
 use judge::{Judged, RunReport, Settled, Verdict};
 use report::Reporters;
@@ -30,6 +31,8 @@ pub struct Ran {
     pub settled: Settled,
     /// That of the attempt that decided.
     pub report: RunReport,
+    /// It ended where its host was at work, and not before.
+    pub on_host: bool,
 }
 
 /// Finds out which kernels the cases mean, without building any: a name that means none is to be known before others are run.
@@ -103,7 +106,7 @@ fn attempt(
 ) -> Option<Ran> {
     // A machine that ends well is kept for the next run.
     session.expect_more(more || policy.repeat > 1 || policy.until_fail || policy.retry > 0);
-    let (attempts, report) = attempts::all(policy, |attempt| {
+    let (attempts, came) = attempts::all(policy, |attempt| {
         if let Some(before) = attempt.before {
             reporters.tell(&Judged::Attempt(Box::new(before.clone())));
         }
@@ -112,11 +115,11 @@ fn attempt(
         }
         let report = session.run_case(case, attempt.number, reporters);
         let known = quarantine.excuses(&report).cloned();
-        attempts::Came { report, known, on_host: session.ended_on_host() }
+        Came { report, known, on_host: session.ended_on_host() }
     });
     let settled = Settled::of(attempts);
     let settled = if policy.fail_on_flaky { settled.strict() } else { settled };
-    report.map(|report| Ran { settled, report })
+    came.map(|Came { report, on_host, .. }| Ran { settled, report, on_host })
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ pub use looked::Looked;
 pub use product::{Facts, Manifest};
 pub use recipe::{Ingredients, Patches, Recipe};
 pub use source::Source;
+pub use sources::NOT_CLEAN;
 pub use toolchain::Compiler;
 
 #[cfg(test)]

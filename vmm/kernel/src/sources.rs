@@ -19,6 +19,9 @@ use std::{
 };
 use thiserror::Error;
 
+/// In the message of [`SourceError::NotClean`], for who knows only that.
+pub const NOT_CLEAN: &str = "it holds a build of its own";
+
 /// Why there is no source.
 #[derive(Debug, Error)]
 pub enum SourceError {
@@ -73,7 +76,7 @@ pub enum SourceError {
     },
     /// Somebody ran make in it.
     #[error(
-        "build {} in a folder of its own: it holds a build of its own, whose files would be taken for parts of \
+        "build {} in a folder of its own: {NOT_CLEAN}, whose files would be taken for parts of \
          the source; {}keep its .config if you need it, then run `make mrproper` there",
         .0.display(),
         committed(.0)

@@ -45,10 +45,7 @@ pub(super) struct Came {
 }
 
 /// Runs a scenario as often as the policy says. Of all reports only that of the attempt that decides is kept.
-pub(super) fn all(
-    policy: Policy,
-    mut run: impl FnMut(Next<'_>) -> Came,
-) -> (Vec<Attempt>, Option<RunReport>) {
+pub(super) fn all(policy: Policy, mut run: impl FnMut(Next<'_>) -> Came) -> (Vec<Attempt>, Option<Came>) {
     let rounds = match policy {
         Policy { repeat: 0, until_fail: true, .. } => u32::MAX,
         Policy { repeat, .. } => repeat.max(1),
@@ -59,11 +56,12 @@ pub(super) fn all(
         let (mut retried, mut hosts) = (0, 0);
         let verdict = loop {
             let next = Next { number: attempts.len() as u32 + 1, before: attempts.last() };
-            let Came { report, known, on_host } = run(next);
+            let came = run(next);
+            let Came { report, known, on_host } = &came;
             let verdict = report.verdict;
             let then = match verdict {
                 // A full disk is as full there.
-                Verdict::Infra if on_host && hosts < FRESH_HOSTS => Then::FreshHost,
+                Verdict::Infra if *on_host && hosts < FRESH_HOSTS => Then::FreshHost,
                 // What does not build will not build the next time, and who lied once is not asked again.
                 verdict
                     if verdict.is_excusable()
@@ -74,10 +72,10 @@ pub(super) fn all(
                 }
                 _ => Then::Counts,
             };
-            let (reason, ran) = (report.reason.clone(), report.ran);
+            let (reason, ran, known) = (report.reason.clone(), report.ran, known.clone());
             attempts.push(Attempt { verdict, reason, ran, then, known });
             if deciding(&attempts) == Some(attempts.len() - 1) {
-                decides = Some(report);
+                decides = Some(came);
             }
             match then {
                 Then::FreshHost => hosts += 1,
@@ -111,9 +109,9 @@ mod tests {
             let reason = judge::Reason::Told(next.number.to_string());
             Came { report: RunReport { reason, ..report }, known: None, on_host: true }
         });
-        let (attempts, report) = attempts;
+        let (attempts, came) = attempts;
         let decided = deciding(&attempts).map(|index| (index + 1).to_string());
-        assert_eq!(report.map(|it| it.reason.to_string()), decided, "{verdicts:?}");
+        assert_eq!(came.map(|it| it.report.reason.to_string()), decided, "{verdicts:?}");
         Settled::of(attempts)
     }
 

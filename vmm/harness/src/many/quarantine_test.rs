@@ -150,6 +150,7 @@ fn an_entry_that_matches_nothing_any_more_is_told() {
         let ran = |verdict| Ran {
             settled: Settled::of(vec![judge::fixture::attempt(verdict)]),
             report: came(verdict),
+            on_host: true,
         };
         read(GOOD)
             .unwrap()

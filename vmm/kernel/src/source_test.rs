@@ -100,7 +100,7 @@ fn a_tarball_is_unpacked_once() {
 #[test]
 fn a_tarball_is_unpacked_where_there_are_no_namespaces() {
     let folder = tempfile::tempdir().unwrap();
-    let programs = ["env", "gzip", "prlimit", "setpriv", "setsid", "sh", "tar"];
+    let programs = ["env", "gzip", "nice", "prlimit", "setpriv", "setsid", "sh", "tar"];
     for program in programs {
         std::os::unix::fs::symlink(crate::toolchain::find(program).unwrap(), folder.path().join(program))
             .unwrap();

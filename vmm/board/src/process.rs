@@ -11,7 +11,7 @@ use crate::{
     guard::Guard,
     log::Log,
     outbox::Outbox,
-    saved,
+    saved::{self, Unfit},
     serial_log::SerialLog,
     slots::{self, Connections, Devices},
     vcpus::{Vcpus, all_did},
@@ -88,7 +88,7 @@ pub fn serve(socket: impl AsFd) -> Result<(), ServeError> {
             Ok(()) => machine.serve(&mut socket, &mut frames),
             Err(why) => Notice::Ended { reason: EndReason::host(why), evidence: Box::default() },
         },
-        Err(NoMachine::Unusable(why)) => Notice::Unusable(why),
+        Err(NoMachine::Unusable(unfit)) => Notice::Unusable(unfit),
         Err(NoMachine::Failed(error)) => {
             Notice::Ended { reason: EndReason::host(error), evidence: Box::default() }
         }
@@ -127,7 +127,7 @@ fn receive(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<bool> {
 /// Why there is no machine.
 enum NoMachine {
     /// What it was to be started from is not what was saved.
-    Unusable(String),
+    Unusable(Unfit),
     /// This.
     Failed(machine::Error),
 }
@@ -191,13 +191,13 @@ impl Machine {
             Start::Saved(folder) => {
                 let (saved, file) = saved::open(folder).map_err(NoMachine::Unusable)?;
                 if (saved.about.memory_mib, saved.about.vcpus) != (spec.memory_mib, spec.vcpus) {
-                    return Err(NoMachine::Unusable("it is another machine".to_owned()));
+                    return Err(NoMachine::Unusable("it is another machine".into()));
                 }
                 let (memory, original) = machine::saved::load(file, &saved.memory)?;
                 let vm = Vm::logged(made()?, memory.clone())?;
                 if vm.identity()? != saved.identity {
                     let why = "it was saved on another processor, or by another KVM";
-                    return Err(NoMachine::Unusable(why.to_owned()));
+                    return Err(NoMachine::Unusable(why.into()));
                 }
                 (vm, memory, Some(Origin { saved, original, pages: 0 }), None)
             }
@@ -295,7 +295,7 @@ impl Machine {
         };
         if machine.origin.is_some() {
             let taken = machine.take_state();
-            taken.map_err(|why| NoMachine::Unusable(format!("its state is not taken back: {why}")))?;
+            taken.map_err(|why| NoMachine::Unusable(format!("its state is not taken back: {why}").into()))?;
             *machine.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = started;
         }
         Ok(machine)

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     hash::Hasher,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::{Duration, Instant, SystemTime},
@@ -80,6 +80,28 @@ impl Stamp {
     fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self { length: meta.len(), inode: meta.ino(), changed: (meta.mtime(), meta.mtime_nsec()) })
+    }
+}
+
+/// Why nothing can be started from a saved machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// In words.
+    pub why: String,
+    /// What is saved is of no use to anybody. Else it was this process that could not have it, for want of a descriptor, say.
+    pub damaged: bool,
+}
+
+impl Unfit {
+    fn unreadable(what: &str, error: &io::Error) -> Self {
+        let damaged = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof);
+        Self { why: format!("its {what} can't be read: {error}"), damaged }
+    }
+}
+
+impl<W: Into<String>> From<W> for Unfit {
+    fn from(why: W) -> Self {
+        Self { why: why.into(), damaged: true }
     }
 }
 
@@ -190,8 +212,8 @@ fn checksum(bytes: &[u8]) -> u64 {
 ///
 /// # Errors
 /// Why there is none.
-pub fn read(folder: &Path) -> Result<Saved, String> {
-    let bytes = fs::read(folder.join(STATE)).map_err(|error| format!("its state can't be read: {error}"))?;
+pub fn read(folder: &Path) -> Result<Saved, Unfit> {
+    let bytes = fs::read(folder.join(STATE)).map_err(|error| Unfit::unreadable("state", &error))?;
     Ok(decode(&bytes)?)
 }
 
@@ -199,16 +221,16 @@ pub fn read(folder: &Path) -> Result<Saved, String> {
 ///
 /// # Errors
 /// Why nothing can be started from it.
-pub(crate) fn open(folder: &Path) -> Result<(Saved, File), String> {
+pub(crate) fn open(folder: &Path) -> Result<(Saved, File), Unfit> {
     let saved = read(folder)?;
-    let cant = |error: io::Error| format!("its memory can't be read: {error}");
+    let cant = |error: io::Error| Unfit::unreadable("memory", &error);
     let file = File::open(folder.join(MEMORY)).map_err(cant)?;
     let stamp = Stamp::of(&file).map_err(cant)?;
     if stamp.length < saved.memory.length() {
-        return Err("its memory is cut short".to_owned());
+        return Err("its memory is cut short".into());
     }
     if stamp != saved.stamp && !saved.memory.is_in(&file).map_err(cant)? {
-        return Err("its memory is damaged".to_owned());
+        return Err("its memory is damaged".into());
     }
     Ok((saved, file))
 }
@@ -274,7 +296,9 @@ mod tests {
         let why = |name: &str, file: &str, how: &dyn Fn(&mut Vec<u8>)| {
             let folder = fresh(name);
             change(&folder.join(file), how);
-            open(&folder).err().unwrap_or_default()
+            let unfit = open(&folder).err().unwrap();
+            assert!(unfit.damaged, "{unfit:?}");
+            unfit.why
         };
         assert_eq!(why("a", MEMORY, &|bytes| bytes[0x5003] = 8), "its memory is damaged");
         assert_eq!(why("b", MEMORY, &|bytes| bytes.truncate(0x6000)), "its memory is cut short");
@@ -285,6 +309,19 @@ mod tests {
         assert_eq!(why("g", STATE, &|bytes| bytes.clear()), "its state is no state of a machine");
         let gone = fresh("h");
         fs::remove_file(gone.join(MEMORY)).unwrap();
-        assert!(open(&gone).err().unwrap().starts_with("its memory can't be read"));
+        let gone = open(&gone).err().unwrap();
+        assert!(gone.why.starts_with("its memory can't be read") && gone.damaged, "{gone:?}");
+    }
+
+    #[test]
+    fn what_this_process_can_t_have_says_nothing_against_what_is_saved() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("machine");
+        saved(&folder);
+        // A folder in the file's place can be opened and not read, as a file on a disk that fails.
+        fs::remove_file(folder.join(STATE)).unwrap();
+        fs::create_dir(folder.join(STATE)).unwrap();
+        let unfit = open(&folder).err().unwrap();
+        assert!(unfit.why.starts_with("its state can't be read") && !unfit.damaged, "{unfit:?}");
     }
 }

@@ -7,6 +7,7 @@
 
 mod end;
 
+pub use crate::saved::Unfit;
 pub use end::{Blame, EndReason, Evidence, MissingVcpu, SyscallCount, Uncounted};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -203,7 +204,7 @@ pub enum Notice {
     /// The same, for a machine that starts from a saved one.
     Restored(Box<About>),
     /// The saved machine can't be started from, for this reason. The process ends.
-    Unusable(String),
+    Unusable(Unfit),
     /// The guest's first byte on its control port follows; so many exits to user space it took, on all vCPUs.
     Ready {
         /// Of all kinds.

@@ -8,12 +8,15 @@ use crate::{
     guest::{Guest, Halt, Moment},
 };
 use board::saved;
-use board::wire::{About, Answer, Blame, EndReason, Question, SAVING, Spec, VcpuStanding};
+use board::wire::{About, Answer, Blame, EndReason, Question, SAVING, Spec, Unfit, VcpuStanding};
 use plan::{Plan, Warm, luggage::Luggage};
 use protocol::{Action, Frames, Hello, Outcome};
 use std::{
     fs::File,
     io::Read,
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
@@ -26,6 +29,9 @@ const RESTORE: Duration = Duration::from_secs(60);
 
 /// Who has not given saving up by then hangs in it.
 const SAVE: Duration = if cfg!(test) { Duration::from_secs(1) } else { SAVING.saturating_mul(2) };
+
+/// How often a wait looks whether it is wanted still.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How a guest comes to be where its run begins.
 pub(super) enum Way<'w> {
@@ -67,7 +73,7 @@ pub(super) enum Stuck {
 impl From<Halt> for Stuck {
     fn from(halt: Halt) -> Self {
         match halt {
-            Halt::Unusable(why) => Self::Unusable { why, damaged: true },
+            Halt::Unusable(Unfit { why, damaged }) => Self::Unusable { why, damaged },
             halt => Self::Halt(halt),
         }
     }
@@ -129,7 +135,7 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>) -> Result<Begun, St
         None => (None, None),
         Some((warm, making)) => {
             let saved = match making {
-                Ok(making) => save(guest, warm, &making, &hello, ready)?,
+                Ok(making) => save(guest, warm, making, &hello, ready)?,
                 Err(error) => Err(error.to_string()),
             };
             let folder = warm.folder.display();
@@ -148,7 +154,7 @@ fn boot(guest: &mut Guest, plan: &Plan, warm: Option<&Warm>) -> Result<Begun, St
 fn save(
     guest: &mut Guest,
     warm: &Warm,
-    making: &TempDir,
+    making: TempDir,
     hello: &Hello,
     cold: Duration,
 ) -> Result<Result<(), String>, Stuck> {
@@ -157,10 +163,7 @@ fn save(
     let Ok(greeting) = protocol::encode(hello) else { return Ok(Err("its hello is too long".to_owned())) };
     let about = Box::new(About { greeting, cold, ..warm.about.clone() });
     match guest.question_within(Question::Save(about), SAVE)? {
-        Some(Answer::Done(Ok(()))) => {
-            let saved = saved::commit(making, &warm.folder.join(&warm.key));
-            Ok(saved.map_err(|error| error.to_string()))
-        }
+        Some(Answer::Done(Ok(()))) => commit(guest, making, warm.folder.join(&warm.key)),
         Some(Answer::Done(Err(why))) => Ok(Err(why)),
         // It does nothing else meanwhile.
         _ => Err(Halt::Ended(RunEnd::Machine(EndReason::host(format!(
@@ -169,6 +172,25 @@ fn save(
             SAVE.as_secs()
         ))))
         .into()),
+    }
+}
+
+/// Gives the saved machine its name, unless the disk takes too long to say that it has it: who waits for a disk can't be ended.
+fn commit(guest: &Guest, making: TempDir, folder: PathBuf) -> Result<Result<(), String>, Stuck> {
+    let (tell, told) = mpsc::channel();
+    // It may get there yet, for the next run.
+    let waits = move || _ = tell.send(saved::commit(&making, &folder).map_err(|error| error.to_string()));
+    if let Err(error) = thread::Builder::new().spawn(waits) {
+        return Ok(Err(error.to_string()));
+    }
+    let until = Instant::now() + SAVE;
+    loop {
+        match told.recv_timeout(LOOK) {
+            Ok(saved) => return Ok(saved),
+            Err(_) if (guest.stop)() => return Err(Halt::Interrupted.into()),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
+            Err(_) => return Ok(Err(format!("its disk has not written it within {} s", SAVE.as_secs()))),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     step::{self, Done, Overdue},
     witness,
 };
-use board::wire::{About, Blame, Command, EndReason};
+use board::wire::{About, Blame, Command, EndReason, Unfit};
 use plan::{Plan, Watch};
 use std::time::Duration;
 
@@ -86,7 +86,9 @@ impl Converse<'_, '_> {
                 (RunEnd::Machine(EndReason::host(format!("the machine did not come back: {why}"))), None)
             }
             Err(Stuck::Unusable { why, damaged }) => return Ok(End::Unusable { why, damaged }),
-            Err(Stuck::Halt(Halt::Unusable(why))) => return Ok(End::Unusable { why, damaged: true }),
+            Err(Stuck::Halt(Halt::Unusable(Unfit { why, damaged }))) => {
+                return Ok(End::Unusable { why, damaged });
+            }
         };
         guest.let_go();
         let keep = plan.warm.as_ref().is_some_and(|warm| warm.keep) && about.is_some();

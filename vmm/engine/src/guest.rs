@@ -10,7 +10,7 @@ mod requests;
 use super::link::{Link, LinkError};
 use crate::event::{Event, RunEnd, Tampered};
 use crate::output::Output;
-use board::wire::{About, Answer, Blame, ByteCounts, Code, Command, EndReason, Evidence, Notice};
+use board::wire::{About, Answer, Blame, ByteCounts, Code, Command, EndReason, Evidence, Notice, Unfit};
 use clock::Clock;
 pub(super) use clock::Moment;
 use held_back::HeldBack;
@@ -44,13 +44,13 @@ pub(super) enum Halt {
     /// The machine's fault, or the guest's.
     Ended(RunEnd),
     /// The saved machine can't be started from.
-    Unusable(String),
+    Unusable(Unfit),
 }
 
 pub(super) struct Guest<'a> {
     link: Link,
     sink: &'a mut dyn FnMut(Event),
-    stop: &'a dyn Fn() -> bool,
+    pub(super) stop: &'a dyn Fn() -> bool,
     post_mortem: &'a mut dyn FnMut() -> (Blame, String),
     from_agent: Frames,
     clock: Clock,
@@ -274,7 +274,7 @@ impl<'a> Guest<'a> {
             Ok(Some(notice)) => {
                 self.take(notice)?;
                 match self.held_back.as_ref().and_then(HeldBack::overflow) {
-                    Some(why) => Err(Halt::Unusable(why)),
+                    Some(why) => Err(Halt::Unusable(why.into())),
                     None => Ok(true),
                 }
             }
@@ -300,7 +300,7 @@ impl<'a> Guest<'a> {
                 self.began = Some(Instant::now());
                 self.restored = Some(about);
             }
-            Notice::Unusable(why) => return Err(Halt::Unusable(why)),
+            Notice::Unusable(unfit) => return Err(Halt::Unusable(unfit)),
             Notice::Ready { exits } => self.exits = exits,
             Notice::Control(bytes) => return self.hear(&bytes),
             Notice::Console(bytes) => self.tell(Event::Console(bytes)),

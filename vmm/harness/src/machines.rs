@@ -46,7 +46,13 @@ fn look(path: PathBuf, key: String) -> Saved {
     let size = files().filter_map(|file| file.metadata().ok()).map(|meta| meta.blocks() * 512).sum();
     let changed = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let used = changed(path.join(USED)).or_else(|| changed(path.clone())).unwrap_or(SystemTime::UNIX_EPOCH);
-    Saved { about: saved::read(&path).map(|saved| saved.about), key, size, used, path }
+    Saved {
+        about: saved::read(&path).map(|saved| saved.about).map_err(|unfit| unfit.why),
+        key,
+        size,
+        used,
+        path,
+    }
 }
 
 /// The one whose name begins like this.

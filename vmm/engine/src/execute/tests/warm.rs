@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Start;
-use board::wire::{About, Reset};
+use board::wire::{About, Reset, Unfit};
 use plan::Warm;
 use protocol::Hello;
 
@@ -93,6 +93,12 @@ fn of_a_saved_machine_that_does_not_run_nothing_is_told() {
     };
     let damaged = unusable(|machine| machine.notice(Notice::Unusable("its memory is damaged".into())));
     assert_eq!(damaged, ("its memory is damaged".to_owned(), true));
+    // Its process could not open it; another can.
+    let sound = unusable(|machine| {
+        let why = "its memory can't be read: Too many open files".to_owned();
+        machine.notice(Notice::Unusable(Unfit { why, damaged: false }));
+    });
+    assert!(!sound.1, "{}", sound.0);
     // Its kernel panics before the first word, or its process dies.
     let (why, damaged) = unusable(|machine| {
         machine.notice(Notice::Restored(Box::new(about())));

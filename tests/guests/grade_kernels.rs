@@ -197,13 +197,12 @@ fn types_in_the_kernels_headers_and_calls_in_its_files_are_built_and_graded() {
     }
     hand_in(&submissions, "files", "average.c", code.as_bytes());
     hand_in(&submissions, "files", "include/linux/kernel.h", header.as_bytes());
-    // What runs before anybody watches, and what would be watched in place of the kernel's own.
+    // What runs before anybody watches, and what would be watched in place of the kernel's own, which is one file's alone.
+    let twin = "volatile unsigned long tainted_mask = 1;\nvoid touch_it(void);\nvoid touch_it(void)\n{\n\ttainted_mask = 0;\n}\n";
     for (student, more) in [
         ("boots", "static int __init early(void)\n{\n\treturn 0;\n}\nlate_initcall(early);\n"),
-        (
-            "twin",
-            "static volatile unsigned long tainted_mask = 1;\nvoid touch_it(void);\nvoid touch_it(void)\n{\n\ttainted_mask = 0;\n}\n",
-        ),
+        ("twin", &format!("static {twin}")),
+        ("known-twin", &format!("extern volatile unsigned long tainted_mask;\n{twin}")),
     ] {
         for name in ["Makefile", "syscall_64.tbl", "syscalls.h"] {
             hand_in(&submissions, student, name, read(name).as_bytes());
@@ -219,10 +218,12 @@ fn types_in_the_kernels_headers_and_calls_in_its_files_are_built_and_graded() {
     }
     let why = came_to(&out, "boots").concat();
     assert!(why.contains("\"unusable\"") && why.contains("late_initcall()"), "{why}");
-    let row = row(&out, "twin");
-    assert!(row.starts_with("twin,graded,0,100,"), "{row}\n{}", ran.text);
-    let page = fs::read_to_string(out.join("students/twin/page.html")).unwrap();
-    assert!(page.contains("more than one symbol of that name"), "{page}");
+    for student in ["twin", "known-twin"] {
+        let row = row(&out, student);
+        assert!(row.starts_with(&format!("{student},graded,0,100,")), "{row}\n{}", ran.text);
+        let page = fs::read_to_string(out.join("students").join(student).join("page.html")).unwrap();
+        assert!(page.contains("more than one symbol of that name"), "{page}");
+    }
 }
 
 /// The verdict of each test and of each of its steps, with the points; or why there are none.

@@ -30,7 +30,7 @@ pub struct Symbols {
     all: Vec<Symbol>,
     /// Indices of `all`. Of several symbols of one name the one counts that all of the kernel knows, or the first of its files' own.
     by_name: HashTable<u32>,
-    /// Those of one name that files of the kernel have for themselves, but the first.
+    /// All others of their names.
     again: Vec<u32>,
     hasher: DefaultHashBuilder,
     /// Indices of `all`: code only, sorted by address.
@@ -125,8 +125,9 @@ impl Symbols {
         let known = |it: &u32| name_of(names, &all[*it as usize]) == name;
         match by_name.find_mut(hash(&index), known) {
             None => _ = by_name.insert_unique(hash(&index), index, hash),
-            Some(first) if global && !all[*first as usize].global => *first = index,
-            Some(_) if global => {}
+            Some(first) if global && !all[*first as usize].global => {
+                again.push(std::mem::replace(first, index));
+            }
             Some(_) => again.push(index),
         }
         if matches!(kind, b't' | b'T' | b'w' | b'W') {
@@ -220,31 +221,19 @@ impl Symbols {
         found.collect()
     }
 
-    /// The first of these names that more than one symbol may be meant by, with where they are: none of them all of the kernel knows. Any file of
-    /// a kernel may have a variable of its own that is called like another's.
+    /// The first of these names that more than one symbol may be meant by, with where they are. Any file of a kernel may have a symbol that is
+    /// called like another's, and that all of the kernel knows one of them does not make it the kernel's own, which may be its file's alone.
     pub fn doubtful<'n>(&self, names: &[&'n str]) -> Option<(&'n str, Vec<u64>)> {
+        let clones: Vec<_> = self.code().filter(|(_, name)| name.contains('.')).collect();
         names.iter().find_map(|name| {
-            let first = self.by_name.find(self.hasher.hash_one(name), |index| self.symbol(*index).1 == *name);
-            if first.is_some_and(|index| self.all[*index as usize].global) {
-                return None;
-            }
             let others = self.again.iter().map(|index| self.symbol(*index)).filter(|(_, it)| it == name);
-            // A variable has no clones.
-            let is_function = first.is_none_or(|index| self.text_has(*index));
-            let clones = self.code().filter(|it| is_function && is_clone(name, it.1));
+            let clones = clones.iter().copied().filter(|it| is_clone(name, it.1));
             let mut at: Vec<u64> = others.chain(clones).map(|(address, _)| address).collect();
-            at.extend(first.map(|index| self.symbol(*index).0));
+            at.extend(self.address(name));
             at.sort_unstable();
             at.dedup();
             (at.len() > 1).then_some((*name, at))
         })
-    }
-
-    /// Whether it is code.
-    fn text_has(&self, index: u32) -> bool {
-        let (address, _) = self.symbol(index);
-        let from = self.before(|it| it < address);
-        self.text[from..].iter().take_while(|it| self.symbol(**it).0 == address).any(|it| *it == index)
     }
 
     fn landmark(&self, name: &str) -> Option<u64> {
@@ -338,27 +327,38 @@ mod tests {
     }
 
     #[test]
-    fn of_two_symbols_of_one_name_the_kernels_own_counts_and_of_two_files_own_none() {
+    fn of_several_symbols_of_one_name_none_is_the_kernels_own_for_certain() {
         let map = "0000000000001000 d _text\nffffffff81000000 T _text\nffffffff81000100 t wait\n\
                    ffffffff81000200 t wait.isra.0\nffffffff81000300 t one.isra.0\nffffffff81000310 t one.isra.0.cold\n\
+                   ffffffff81000400 t switch.isra.0\nffffffff81000410 t count.isra.0\nffffffff81000500 T switch\n\
                    ffffffff82000000 d prb\nffffffff82000100 b tainted\nffffffff82000200 d tainted\n\
-                   ffffffff82000300 d alias\nffffffff82000300 d alias\n";
+                   ffffffff82000300 d alias\nffffffff82000300 D alias\nffffffff82000310 d prb.7\n\
+                   ffffffff82000400 b mask\nffffffff82000500 B mask\nffffffff82000600 B end\nffffffff82000700 b end\n\
+                   ffffffff82000800 d count\n";
         let symbols = Symbols::from_map(map).unwrap();
         assert_eq!(symbols.address("_text"), Some(0xffff_ffff_8100_0000));
-        assert_eq!(symbols.doubtful(&["_text", "prb", "alias", "one", "nothing"]), None);
+        let certain = ["prb", "alias", "one", "nothing"];
+        assert_eq!(symbols.doubtful(&certain), None);
         let at = |offset: u64| 0xffff_ffff_8000_0000 + offset;
-        assert_eq!(
-            symbols.doubtful(&["prb", "tainted"]),
-            Some(("tainted", vec![at(0x200_0100), at(0x200_0200)]))
-        );
-        assert_eq!(symbols.doubtful(&["wait"]), Some(("wait", vec![at(0x100_0100), at(0x100_0200)])));
+        // One that all of the kernel knows need not be the kernel's own, whichever comes first, and however the compiler calls that.
+        let twins = [
+            ("tainted", 0x200_0100, 0x200_0200),
+            ("mask", 0x200_0400, 0x200_0500),
+            ("end", 0x200_0600, 0x200_0700),
+            ("wait", 0x100_0100, 0x100_0200),
+            ("switch", 0x100_0400, 0x100_0500),
+            ("count", 0x100_0410, 0x200_0800),
+        ];
         // What is kept of a kernel that has no such file says the same.
         let again = Symbols::from_map(&symbols.to_map()).unwrap();
-        assert_eq!(
-            (again.address("_text"), again.doubtful(&["prb", "_text"])),
-            (symbols.address("_text"), None)
-        );
-        assert_eq!(again.doubtful(&["tainted"]), symbols.doubtful(&["tainted"]));
+        assert_eq!((again.address("_text"), again.doubtful(&certain)), (symbols.address("_text"), None));
+        for (name, first, second) in twins {
+            let expected = Some((name, vec![at(first), at(second)]));
+            assert_eq!(
+                (symbols.doubtful(&["prb", name]), again.doubtful(&[name])),
+                (expected.clone(), expected)
+            );
+        }
     }
 
     #[test]

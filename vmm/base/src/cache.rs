@@ -103,9 +103,12 @@ impl CacheError {
         match self {
             Self::Interrupted => Fault::Interrupted,
             Self::Refused(Refused::Overrun { .. }) => Fault::Build,
-            Self::Refused(Refused::NoBox { .. } | Refused::Unstartable { .. } | Refused::Limited { .. }) => {
-                Fault::Machine
-            }
+            Self::Refused(
+                Refused::Small { .. }
+                | Refused::NoBox { .. }
+                | Refused::Unstartable { .. }
+                | Refused::Limited { .. },
+            ) => Fault::Machine,
             Self::Refused(_) => Fault::Input,
             _ => Fault::Machine,
         }

@@ -243,3 +243,10 @@ fn an_entry_that_somebody_has_changed_is_not_used() {
     make();
     assert!(cache.find(Kind::Kernel, "abc").is_some());
 }
+
+#[test]
+fn a_small_machine_is_its_own_fault_and_not_that_of_what_is_built() {
+    let over = || Refused::Overrun { what: String::new(), name: "memory", value: "SIZE" };
+    assert_eq!(CacheError::from(over()).fault(), Fault::Build);
+    assert_eq!(CacheError::from(Refused::Small { has: 1 }).fault(), Fault::Machine);
+}

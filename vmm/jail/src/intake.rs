@@ -90,6 +90,15 @@ pub enum Refused {
         /// One of the folders that it writes to.
         path: PathBuf,
     },
+    /// What is built takes all memory that this machine has for it, and no more than builds do.
+    #[error(
+        "let it go on: it takes more than {} of memory, which is what this machine, or its container, has for one; do it where there is more, \
+         or with VMM_LIMITS=memory=SIZE", Bytes(*has)
+    )]
+    Small {
+        /// In bytes.
+        has: u64,
+    },
     /// A box is required, and can't be had in full.
     #[error("confine what others wrote, as --require-jail asks: {lacks}")]
     NoBox {
@@ -152,6 +161,7 @@ impl Refused {
                 ) || source.raw_os_error() == Some(nix::libc::ELOOP)
             }
             Self::Full { .. }
+            | Self::Small { .. }
             | Self::NoBox { .. }
             | Self::Unstartable { .. }
             | Self::Limited { .. }

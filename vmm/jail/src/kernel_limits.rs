@@ -25,10 +25,10 @@ impl Budget {
 
     /// The same, one by one.
     pub(crate) fn kernel_limits(&self) -> [Limit; 5] {
-        let Self { time, processes, open, memory, disk, .. } = *self;
+        let Self { time, processes, open, disk, .. } = *self;
         // One process alone may map more than it uses. Who takes too much is to be seen, and told: one that meets this limit
         // between two looks of the watch would only end, and the build with another message, or go on without it.
-        let space = memory.saturating_mul(2).saturating_add(BETWEEN_LOOKS);
+        let space = self.given().saturating_mul(2).saturating_add(BETWEEN_LOOKS);
         let seconds = time.as_secs().saturating_mul(2);
         let limit =
             |resource, name, what, letter, least, most| Limit { resource, name, what, letter, least, most };

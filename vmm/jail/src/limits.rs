@@ -74,6 +74,8 @@ pub struct Budget {
     pub open: u64,
     /// Of all its processes together, in bytes.
     pub memory: u64,
+    /// What this machine has of that for one, in bytes. It may be less.
+    pub machine: u64,
     /// What it prints, in bytes.
     pub output: u64,
     /// What it writes into the folders that are its own, in bytes.
@@ -87,6 +89,7 @@ impl Budget {
         processes: 512,
         open: 256,
         memory: 4 * GIB,
+        machine: u64::MAX,
         output: 64 * MIB,
         disk: GIB,
     };
@@ -96,6 +99,7 @@ impl Budget {
         processes: 4096,
         open: 4096,
         memory: 32 * GIB,
+        machine: u64::MAX,
         output: 512 * MIB,
         disk: 64 * GIB,
     };
@@ -106,6 +110,7 @@ impl Budget {
         processes: 512,
         open: 256,
         memory: 4 * GIB,
+        machine: u64::MAX,
         output: 64 * MIB,
         disk: 16 * GIB,
     };
@@ -125,7 +130,12 @@ impl Budget {
         let share = memory / 4 * 3;
         let asked = amounts(text)?.into_iter().filter(|(name, _)| *name == "memory");
         let most = asked.map(|(_, bytes)| bytes).fold(share, u64::max);
-        Ok(Self { memory: wanted.memory.min(most), ..wanted })
+        Ok(Self { machine: most, ..wanted })
+    }
+
+    /// What it gets of memory, in bytes.
+    pub(crate) fn given(&self) -> u64 {
+        self.memory.min(self.machine)
     }
 
     /// So many of a make's jobs fit into it on this machine.
@@ -134,7 +144,7 @@ impl Budget {
     }
 
     fn jobs_of(&self, processors: u64) -> u64 {
-        processors.min(self.memory / JOBS_MEMORY).min(self.processes / JOBS_PROCESSES).max(1)
+        processors.min(self.given() / JOBS_MEMORY).min(self.processes / JOBS_PROCESSES).max(1)
     }
 
     fn with(mut self, text: &str) -> Result<Self, Refused> {
@@ -270,7 +280,7 @@ mod tests {
     /// Else the kernel would end others, and nobody would know whose fault it was.
     #[test]
     fn nobody_may_take_all_memory_of_the_machine_unless_told_so() {
-        let of = |budget: Budget, machine: u64, text| budget.on(machine * GIB, text).unwrap().memory / GIB;
+        let of = |budget: Budget, machine: u64, text| budget.on(machine * GIB, text).unwrap().given() / GIB;
         assert_eq!((of(Budget::KERNEL, 16, ""), of(Budget::KERNEL, 64, "")), (12, 32));
         assert_eq!((of(Budget::MODULE, 16, ""), of(Budget::MODULE, 4, "")), (4, 3));
         assert_eq!((of(Budget::KERNEL, 4, "memory=8GiB"), of(Budget::MODULE, 4, "memory=8GiB")), (8, 8));
@@ -287,6 +297,7 @@ mod tests {
         let few = Budget { processes: 20, ..Budget::KERNEL };
         assert_eq!((few.jobs_of(256), few.jobs_of(1)), (2, 1));
         assert_eq!(Budget { memory: MIB, ..Budget::MODULE }.jobs_of(8), 1);
+        assert_eq!(Budget { machine: GIB, ..Budget::KERNEL }.jobs_of(8), 4);
         assert!(Budget::MODULE.jobs() >= 1);
     }
 }

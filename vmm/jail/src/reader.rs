@@ -73,7 +73,7 @@ pub fn answers<Q: DeserializeOwned, A: Serialize>(
 
 /// A reader that runs.
 pub struct Reading {
-    memory: u64,
+    budget: Budget,
     by: By,
 }
 
@@ -94,20 +94,24 @@ impl Reader {
     /// # Errors
     /// [`Unread::Machine`].
     pub fn start(&self, file: Option<&Path>) -> Result<Reading, Unread> {
-        let memory = Budget { memory: self.memory, ..Budget::TOOL }.wanted();
-        let memory = memory.map_err(|error| Unread::Machine(io::Error::other(error)))?.memory;
+        let budget = Budget { memory: self.memory, ..Budget::TOOL }.wanted();
+        let budget = budget.map_err(|error| Unread::Machine(io::Error::other(error)))?;
         let Some(program) = program() else {
             if is_required() {
                 let why = "this program is not vmm, and has no command for it";
                 return Err(Unread::Machine(io::Error::other(why)));
             }
             let file = file.map(File::open).transpose().map_err(Unread::Machine)?;
-            return Ok(Reading { memory, by: By::Itself((self.open)(file)) });
+            return Ok(Reading { budget, by: By::Itself((self.open)(file)) });
         };
         let file = file.map(std::path::absolute).transpose().map_err(Unread::Machine)?;
         let mut command = Command::new(program);
-        command.args([COMMAND, self.name, &memory.to_string()]).args(file).env_clear().current_dir("/");
-        Reading::begin(command, memory)
+        command
+            .args([COMMAND, self.name, &budget.given().to_string()])
+            .args(file)
+            .env_clear()
+            .current_dir("/");
+        Reading::begin(command, budget)
     }
 
     /// Starts it for one question.
@@ -125,7 +129,7 @@ impl Reader {
 
 impl Reading {
     /// Starts a process, and waits until it is ready to read.
-    fn begin(mut command: Command, memory: u64) -> Result<Self, Unread> {
+    fn begin(mut command: Command, budget: Budget) -> Result<Self, Unread> {
         let killed = killed_for_memory();
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(Unread::Machine)?;
@@ -133,11 +137,11 @@ impl Reading {
             return Err(Unread::Machine(io::ErrorKind::BrokenPipe.into()));
         };
         let ready = from.read_exact(&mut [0; READY.len()]);
-        let mut reading = Self { memory, by: By::Process { child, to, from, killed } };
+        let mut reading = Self { budget, by: By::Process { child, to, from, killed } };
         match (ready, &mut reading.by) {
             // It has read nothing yet that could be to blame.
             (Err(error), By::Process { child, .. }) => {
-                let how = how(child.wait().ok(), &error, memory);
+                let how = how(child.wait().ok(), &error, budget.given());
                 Err(Unread::Machine(io::Error::other(format!("before it began it {how}"))))
             }
             _ => Ok(reading),
@@ -157,8 +161,8 @@ impl Reading {
         let (answer, bytes) = match &mut self.by {
             By::Itself(answers) => answers(&question, bytes.to_vec()),
             By::Process { child, to, from, killed } => {
-                let asked = send(to, &question, bytes).and_then(|()| receive(from, self.memory));
-                asked.map_err(|error| ended(child, *killed, &error, self.memory))?
+                let asked = send(to, &question, bytes).and_then(|()| receive(from, self.budget.given()));
+                asked.map_err(|error| ended(child, *killed, &error, &self.budget))?
             }
         };
         // What a guest's or a student's file made of the process may answer anything.
@@ -178,20 +182,25 @@ impl Drop for Reading {
 }
 
 /// Why a process answers no more; so many had been ended for want of memory when it was started.
-fn ended(child: &mut Child, killed: u64, error: &io::Error, memory: u64) -> Unread {
+fn ended(child: &mut Child, killed: u64, error: &io::Error, budget: &Budget) -> Unread {
     if error.kind() == io::ErrorKind::InvalidData {
         let _ = child.kill();
         return Unread::Ended(format!("answered nonsense ({error})"));
     }
     let status = child.wait().ok();
     // Its own limit of memory ends it otherwise.
-    let was_killed = status.is_some_and(|status| status.signal() == Some(Signal::SIGKILL as i32));
-    if was_killed && killed_for_memory() != killed {
+    let by = |signal: Signal| status.is_some_and(|status| status.signal() == Some(signal as i32));
+    let how = how(status, error, budget.given());
+    if by(Signal::SIGABRT) && budget.given() < budget.memory {
+        let why = format!("it {how}, and this machine, or its container, has no more for one");
+        return Unread::Machine(io::Error::other(why));
+    }
+    if by(Signal::SIGKILL) && killed_for_memory() != killed {
         let why =
             "it was killed while this machine's kernel ended processes for want of memory (dmesg names them)";
         return Unread::Machine(io::Error::other(why));
     }
-    Unread::Ended(how(status, error, memory))
+    Unread::Ended(how)
 }
 
 /// How a process ended.
@@ -299,12 +308,18 @@ mod tests {
         assert!(reader.ask::<u64, (u64, String)>(&1, &[1]).is_err(), "that was not answered");
     }
 
+    const BUDGET: Budget = Budget { memory: 1 << 20, ..Budget::TOOL };
+
     /// What comes of a question to a shell in a reader's place, while so many processes are ended for want of memory.
     fn asked_of(script: &str, ended: u64) -> Unread {
+        asked_on(BUDGET, script, ended)
+    }
+
+    fn asked_on(budget: Budget, script: &str, ended: u64) -> Unread {
         let ask = || {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            let mut reading = Reading::begin(command, 1 << 20)?;
+            let mut reading = Reading::begin(command, budget)?;
             if let By::Process { killed, .. } = &mut reading.by {
                 *killed = killed.wrapping_sub(ended);
             }
@@ -315,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_process_for_it_is_told_from_a_file_that_ends_one() {
-        assert!(matches!(Reading::begin(Command::new("/nowhere"), 1), Err(Unread::Machine(_))));
+        assert!(matches!(Reading::begin(Command::new("/nowhere"), BUDGET), Err(Unread::Machine(_))));
         for script in ["exit 3", "kill -KILL $$"] {
             let said = asked_of(script, 0);
             assert!(matches!(said, Unread::Machine(_)), "{said}");
@@ -329,6 +344,12 @@ mod tests {
         assert!(matches!(said, Unread::Machine(_)), "{said}");
         // So it ends by its own limit of memory.
         assert!(matches!(asked_of("printf .; kill -ABRT $$", 1), Unread::Ended(_)));
+        // On a machine that has less than files of that kind may take.
+        let small = Budget { machine: BUDGET.memory / 2, ..BUDGET };
+        let said = asked_on(small, "printf .; kill -ABRT $$", 0);
+        assert!(matches!(said, Unread::Machine(_)), "{said}");
+        assert!(said.to_string().contains("took more than its 524288 bytes of memory"), "{said}");
+        assert!(matches!(asked_on(small, "printf .; kill -SEGV $$", 0), Unread::Ended(_)));
     }
 
     #[test]

@@ -35,7 +35,8 @@ const FILES: usize = 1_000_000;
 /// Of a file system so much is left free, in bytes, and of a small one that part: others write there as well.
 const RESERVE: u64 = 1 << 30;
 const RESERVED: u64 = 32;
-/// Who has written such a part of what it may is to blame for a file system that has no more than that left.
+/// Who has written such a part of what it may is to blame for a file system that has no more than that left, and who takes such a part of memory
+/// for a machine that has no more.
 const BLAMED: u64 = 4;
 
 /// What a file's blocks are counted in, in bytes, whatever the file system's are (stat(2)).
@@ -106,7 +107,7 @@ impl Watch {
     /// # Errors
     /// It takes too much of something.
     pub fn look(&mut self) -> Result<(), Refused> {
-        let Budget { time, processes, memory, .. } = self.budget;
+        let Budget { time, processes, .. } = self.budget;
         if self.started.elapsed() > time {
             let what = format!("it has not ended within {} s", time.as_secs());
             return Err(over(what, "time", "SECONDS"));
@@ -124,9 +125,7 @@ impl Watch {
                 "NUMBER",
             ));
         }
-        if bytes > memory {
-            return Err(over(format!("it takes more than {} of memory", Bytes(memory)), "memory", "SIZE"));
-        }
+        fits(bytes, &self.budget)?;
         if now > self.next_disk {
             let now = Instant::now();
             let looked = self.on_the_disk().and_then(|bytes| self.leaves_enough(bytes));
@@ -238,6 +237,19 @@ impl Watch {
 
 fn over(what: String, name: &'static str, value: &'static str) -> Refused {
     Refused::Overrun { what, name, value }
+}
+
+/// Whether so many bytes of memory are no more than it gets.
+///
+/// # Errors
+/// They are: what an honest build takes too was more than the machine had, or else it is too much.
+fn fits(bytes: u64, budget: &Budget) -> Result<(), Refused> {
+    let most = budget.given();
+    match bytes > most {
+        true if most <= budget.memory / BLAMED => Err(Refused::Small { has: most }),
+        true => Err(over(format!("it takes more than {} of memory", Bytes(most)), "memory", "SIZE")),
+        false => Ok(()),
+    }
 }
 
 fn page() -> u64 {

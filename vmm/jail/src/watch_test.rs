@@ -55,6 +55,20 @@ fn who_fills_a_disk_is_ended_before_it_is_full_and_blamed_if_it_took_much() {
     assert!(watch.before >= 100_000 && room(folder.path()).is_some_and(|(free, all)| free < all));
 }
 
+/// A kernel's build takes more than a small container has.
+#[test]
+fn a_small_machine_s_memory_is_not_held_against_what_is_built() {
+    let small = Budget { machine: 768 << 20, ..Budget::KERNEL };
+    assert!(fits(768 << 20, &small).is_ok());
+    let said = fits(769 << 20, &small).unwrap_err();
+    assert!(!said.blames_files() && said.to_string().contains("more than 768 MiB of memory"), "{said}");
+    // What takes more than builds do takes it anywhere.
+    for (machine, bytes) in [(12 << 30, 13 << 30), (u64::MAX, 33 << 30)] {
+        let said = fits(bytes, &Budget { machine, ..Budget::KERNEL }).unwrap_err();
+        assert!(said.blames_files(), "{said}");
+    }
+}
+
 #[test]
 fn folders_that_nobody_can_look_into_are_too_much() {
     let folder = tempfile::tempdir().unwrap();

@@ -44,6 +44,9 @@ const BLOCK: u64 = 512;
 /// So much of a path is shown, in characters.
 const SHOWN: usize = 200;
 
+/// Bytes by the file system that they are on, which has a number (stat(2), `st_dev`).
+type OnDisks = HashMap<u64, u64>;
+
 /// Watches a process and all that it starts.
 #[derive(Debug)]
 pub struct Watch {
@@ -55,7 +58,7 @@ pub struct Watch {
     next_disk: Instant,
     output: u64,
     /// What lay in `writes` at its beginning, in bytes.
-    before: u64,
+    before: OnDisks,
     /// All that were seen, with the time at which each began: who has lost its parent is still known.
     seen: HashMap<u32, u64>,
     /// Whether there was one at the last look whose open files nobody may see.
@@ -66,7 +69,10 @@ impl Watch {
     /// Of what is not started yet, and will write to these folders: what is there is none of its doing.
     pub fn new(budget: Budget, writes: Vec<PathBuf>) -> Self {
         let now = Instant::now();
-        let before = writes.iter().filter_map(|folder| written(folder, budget.disk).ok()).sum();
+        let mut before = OnDisks::new();
+        for folder in &writes {
+            *before.entry(disk(folder)).or_default() += written(folder, budget.disk).unwrap_or(0);
+        }
         Self {
             leader: 0,
             budget,
@@ -128,7 +134,7 @@ impl Watch {
         fits(bytes, &self.budget)?;
         if now > self.next_disk {
             let now = Instant::now();
-            let looked = self.on_the_disk().and_then(|bytes| self.leaves_enough(bytes));
+            let looked = self.on_the_disk().and_then(|bytes| self.leaves_enough(&bytes, room));
             self.next_disk = Instant::now() + rest(DISK_EVERY, now.elapsed());
             looked?;
         }
@@ -144,31 +150,35 @@ impl Watch {
     }
 
     /// What is there, in bytes, if that is not too much.
-    fn on_the_disk(&mut self) -> Result<u64, Refused> {
+    fn on_the_disk(&mut self) -> Result<OnDisks, Refused> {
         let most = self.budget.disk;
         let mut bytes = self.nameless()?;
         for folder in &self.writes {
-            bytes = bytes.saturating_add(written(folder, most)?);
+            let there = bytes.entry(disk(folder)).or_default();
+            *there = there.saturating_add(written(folder, most)?);
         }
-        if bytes > most {
+        if bytes.values().fold(0, |sum: u64, it| sum.saturating_add(*it)) > most {
             return Err(over(format!("it has written more than {}", Bytes(most)), "disk", "SIZE"));
         }
         Ok(bytes)
     }
 
-    /// Whether there is enough left where it writes, as it has so many bytes there by now.
-    fn leaves_enough(&self, bytes: u64) -> Result<(), Refused> {
-        let (grown, most) = (bytes.saturating_sub(self.before), self.budget.disk);
-        self.writes.iter().try_for_each(|folder| leaves_enough(folder, room(folder), grown, most))
+    /// Whether there is enough left where it writes, as it has so many bytes there by now. What it wrote to one disk is not held against it on
+    /// another, which others may have filled.
+    fn leaves_enough(&self, bytes: &OnDisks, room: fn(&Path) -> Option<(u64, u64)>) -> Result<(), Refused> {
+        self.writes.iter().try_for_each(|folder| {
+            let on = |all: &OnDisks| all.get(&disk(folder)).copied().unwrap_or(0);
+            let grown = on(bytes).saturating_sub(on(&self.before));
+            leaves_enough(folder, room(folder), grown, self.budget.disk)
+        })
     }
 
     /// The bytes of files without a name that its processes have open, where it may write.
     ///
     /// # Errors
     /// There is a process that shows them to nobody, as there was when it was looked last: what it holds has to be taken for too much.
-    fn nameless(&mut self) -> Result<u64, Refused> {
-        let devices: HashSet<u64> =
-            self.writes.iter().filter_map(|folder| Some(fs::metadata(folder).ok()?.dev())).collect();
+    fn nameless(&mut self) -> Result<OnDisks, Refused> {
+        let disks: HashSet<u64> = self.writes.iter().map(|folder| disk(folder)).collect();
         let mut files = HashMap::new();
         let mut hiding = None;
         for id in self.seen.keys() {
@@ -176,9 +186,7 @@ impl Watch {
                 match processes::open_files(&task) {
                     Ok(open) => files.extend(
                         open.into_iter()
-                            .filter(|meta| {
-                                meta.is_file() && meta.nlink() == 0 && devices.contains(&meta.dev())
-                            })
+                            .filter(|meta| meta.is_file() && meta.nlink() == 0 && disks.contains(&meta.dev()))
                             .map(|meta| ((meta.dev(), meta.ino()), meta.blocks() * BLOCK)),
                     ),
                     // Of one that is about to end nobody may see them either.
@@ -195,7 +203,11 @@ impl Watch {
                     format!("what its process {id} has written can't be counted: it hides its open files");
                 Err(over(what, "disk", "SIZE"))
             }
-            _ => Ok(files.values().sum()),
+            _ => {
+                let mut bytes = OnDisks::new();
+                files.iter().for_each(|((disk, _), it)| *bytes.entry(*disk).or_default() += it);
+                Ok(bytes)
+            }
         }
     }
 
@@ -255,6 +267,11 @@ fn fits(bytes: u64, budget: &Budget) -> Result<(), Refused> {
 fn page() -> u64 {
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)
+}
+
+/// The file system that a folder is on; what is gone is on none.
+fn disk(folder: &Path) -> u64 {
+    fs::metadata(folder).map_or(0, |meta| meta.dev())
 }
 
 /// What is free where a folder is, and how much there is in all, in bytes.

@@ -52,7 +52,28 @@ fn who_fills_a_disk_is_ended_before_it_is_full_and_blamed_if_it_took_much() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x"), [1; 100_000]).unwrap();
     let watch = Watch::new(Budget::KERNEL, vec![folder.path().to_owned()]);
-    assert!(watch.before >= 100_000 && room(folder.path()).is_some_and(|(free, all)| free < all));
+    assert!(
+        watch.before[&disk(folder.path())] >= 100_000
+            && room(folder.path()).is_some_and(|(free, all)| free < all)
+    );
+}
+
+/// A kernel's build writes into a folder of its own, and into what is kept for the next.
+#[test]
+fn what_one_disk_got_is_not_held_against_a_build_on_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = Path::new("/dev/shm");
+    let watch = Watch::new(Budget::KERNEL, vec![folder.path().to_owned(), other.to_owned()]);
+    let with = |grown: u64, at: &Path| {
+        let mut bytes = watch.before.clone();
+        *bytes.get_mut(&disk(at)).unwrap() += grown;
+        watch.leaves_enough(&bytes, |folder| {
+            Some((if folder == Path::new("/dev/shm") { 900 << 20 } else { 50 << 30 }, 100 << 30))
+        })
+    };
+    assert_ne!(disk(folder.path()), disk(other));
+    assert!(with(2 << 30, folder.path()).is_ok());
+    assert!(matches!(with(2 << 30, other), Err(Refused::Full { path }) if path == other));
 }
 
 /// A kernel's build takes more than a small container has.

@@ -57,7 +57,7 @@ pub struct Watch {
     next: Instant,
     next_disk: Instant,
     output: u64,
-    /// What lay in `writes` at its beginning, in bytes.
+    /// What lay in `writes` at its beginning, in bytes; where there is room for all that it may write, at the first look.
     before: OnDisks,
     /// All that were seen, with the time at which each began: who has lost its parent is still known.
     seen: HashMap<u32, u64>,
@@ -70,7 +70,9 @@ impl Watch {
     pub fn new(budget: Budget, writes: Vec<PathBuf>) -> Self {
         let now = Instant::now();
         let mut before = OnDisks::new();
-        for folder in &writes {
+        // To walk through what is kept from build to build takes longer than most that runs in a box.
+        let is_short = |folder: &&PathBuf| !has_room(room(folder), budget.disk);
+        for folder in writes.iter().filter(is_short) {
             *before.entry(disk(folder)).or_default() += written(folder, budget.disk).unwrap_or(0);
         }
         Self {
@@ -165,7 +167,14 @@ impl Watch {
 
     /// Whether there is enough left where it writes, as it has so many bytes there by now. What it wrote to one disk is not held against it on
     /// another, which others may have filled.
-    fn leaves_enough(&self, bytes: &OnDisks, room: fn(&Path) -> Option<(u64, u64)>) -> Result<(), Refused> {
+    fn leaves_enough(
+        &mut self,
+        bytes: &OnDisks,
+        room: fn(&Path) -> Option<(u64, u64)>,
+    ) -> Result<(), Refused> {
+        for (disk, there) in bytes {
+            self.before.entry(*disk).or_insert(*there);
+        }
         self.writes.iter().try_for_each(|folder| {
             let on = |all: &OnDisks| all.get(&disk(folder)).copied().unwrap_or(0);
             let grown = on(bytes).saturating_sub(on(&self.before));
@@ -281,13 +290,23 @@ fn room(folder: &Path) -> Option<(u64, u64)> {
     Some((bytes(stat.blocks_available()), bytes(stat.blocks())))
 }
 
+/// How much of a file system of that size is left free, in bytes.
+fn reserve(all: u64) -> u64 {
+    (all / RESERVED).min(RESERVE)
+}
+
+/// Whether one that may write so many bytes leaves enough to others in any case, where there is so much room.
+fn has_room(room: Option<(u64, u64)>, most: u64) -> bool {
+    room.is_none_or(|(free, all)| free >= reserve(all).saturating_add(most))
+}
+
 /// Whether one that has written so many bytes, of `most` that it may, leaves enough to others where there is so much room.
 ///
 /// # Errors
 /// It does not: what an honest build writes too was more than the machine had, or else it is too much.
 fn leaves_enough(folder: &Path, room: Option<(u64, u64)>, grown: u64, most: u64) -> Result<(), Refused> {
     let Some((free, all)) = room else { return Ok(()) };
-    let reserve = (all / RESERVED).min(RESERVE);
+    let reserve = reserve(all);
     // What is left was as little before one that has hardly written anything.
     if free >= reserve || grown <= reserve {
         return Ok(());

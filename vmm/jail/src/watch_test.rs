@@ -48,14 +48,20 @@ fn who_fills_a_disk_is_ended_before_it_is_full_and_blamed_if_it_took_much() {
     assert!(at(0, gib(100), 5 << 20).is_ok());
     assert!(at(gib(1) / 2, gib(8), gib(5)).is_ok(), "of a small disk less is kept free");
     assert!(leaves_enough(Path::new("/w"), None, gib(40), gib(64)).is_ok());
-    // What was there before is nobody's doing.
+    // What was there before is nobody's doing, and is counted before where there is too little room.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("x"), [1; 100_000]).unwrap();
-    let watch = Watch::new(Budget::KERNEL, vec![folder.path().to_owned()]);
-    assert!(
-        watch.before[&disk(folder.path())] >= 100_000
-            && room(folder.path()).is_some_and(|(free, all)| free < all)
-    );
+    let watch = |disk: u64| Watch::new(Budget { disk, ..Budget::KERNEL }, vec![folder.path().to_owned()]);
+    assert!(watch(u64::MAX).before[&disk(folder.path())] >= 100_000);
+    assert!(room(folder.path()).is_some_and(|(free, all)| free < all));
+    let full = |_: &Path| Some((1 << 29, 100 << 30));
+    let mut roomy = watch(0);
+    assert!(roomy.before.is_empty());
+    for (there, is_enough) in [(gib(30), true), (gib(31), true), (gib(32), false)] {
+        let bytes = OnDisks::from([(disk(folder.path()), there)]);
+        assert_eq!(roomy.leaves_enough(&bytes, full).is_ok(), is_enough, "{there}");
+    }
+    assert!(has_room(Some((gib(65), gib(100))), gib(64)) && !has_room(Some((gib(64), gib(100))), gib(64)));
 }
 
 /// A kernel's build writes into a folder of its own, and into what is kept for the next.
@@ -63,8 +69,9 @@ fn who_fills_a_disk_is_ended_before_it_is_full_and_blamed_if_it_took_much() {
 fn what_one_disk_got_is_not_held_against_a_build_on_another() {
     let folder = tempfile::tempdir().unwrap();
     let other = Path::new("/dev/shm");
-    let watch = Watch::new(Budget::KERNEL, vec![folder.path().to_owned(), other.to_owned()]);
-    let with = |grown: u64, at: &Path| {
+    let budget = Budget { disk: u64::MAX, ..Budget::KERNEL };
+    let mut watch = Watch::new(budget, vec![folder.path().to_owned(), other.to_owned()]);
+    let mut with = |grown: u64, at: &Path| {
         let mut bytes = watch.before.clone();
         *bytes.get_mut(&disk(at)).unwrap() += grown;
         watch.leaves_enough(&bytes, |folder| {

@@ -100,6 +100,10 @@ pub fn bisect(request: &Request, scenario: &Scenario, say: Say<'_>) -> Result<An
         )));
     }
     let wanted = wanted(request, scenario, &range.subject)?;
+    if range.goes_back && wanted.series.is_none() {
+        let newest = range.version(&range.new);
+        range.olds = alike(&range.olds, newest.as_deref(), |commit| range.version(commit), &scenario.path)?;
+    }
     let wanted = of_one_kind(wanted, &range.versions(), &scenario.path, say)?;
     let asked = Asked {
         format: FORMAT,
@@ -179,6 +183,29 @@ fn of_one_kind(wanted: Wanted, versions: &[String], near: &Path, say: Say<'_>) -
         ));
     }
     Ok(Wanted { series: Some(series), llvm, ..wanted })
+}
+
+/// Those old ends that the search goes back to by itself: all whose kernels are built as the new end's is, for one of another version would
+/// have all commits built otherwise. If there is none, all.
+fn alike(
+    olds: &[String],
+    newest: Option<&str>,
+    version: impl Fn(&str) -> Option<String>,
+    near: &Path,
+) -> Result<Vec<String>, Abort> {
+    let Some(newest) = newest else { return Ok(olds.to_vec()) };
+    let built = |old: Option<String>| {
+        let versions: Vec<String> = old.into_iter().chain([newest.to_owned()]).collect();
+        harness::kernel::of_history(&versions, near)
+    };
+    let own = built(None)?;
+    let mut alike = Vec::new();
+    for old in olds {
+        if built(version(old))? == own {
+            alike.push(old.clone());
+        }
+    }
+    Ok(if alike.is_empty() { olds.to_vec() } else { alike })
 }
 
 /// Opens the state, and adds what git was told.
@@ -336,8 +363,8 @@ mod tests {
         assert_eq!(of("kernel: 7.3\n", &request()).unwrap().as_deref(), Some("7.3"));
     }
 
-    #[test]
-    fn a_history_of_several_versions_is_built_in_one_way_and_that_is_said() {
+    /// A project with patches for one version.
+    fn project() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (file, text) in
             [("7.3/series", ""), ("7.3/recipe.yaml", "compiler: llvm\n"), ("config/base.config", "")]
@@ -346,6 +373,27 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
+        folder
+    }
+
+    /// The first commit of all is of another version, and would take the patches from all commits.
+    #[test]
+    fn who_names_no_old_end_is_searched_for_among_kernels_that_are_built_alike() {
+        let folder = project();
+        let of = |newest: &str, olds: &[&str]| {
+            let olds: Vec<String> = olds.iter().map(|it| (*it).to_owned()).collect();
+            alike(&olds, Some(newest), |commit| Some(commit.to_owned()), folder.path()).unwrap()
+        };
+        assert_eq!(of("7.3", &["7.3", "7.3", "7.2", "2.6"]), ["7.3", "7.3"]);
+        assert_eq!(of("7.3", &["7.2", "2.6"]), ["7.2", "2.6"], "without patches all are alike");
+        assert_eq!(of("7.2", &["7.2", "7.1", "2.6"]), ["7.2", "7.1", "2.6"]);
+        let olds = ["a".to_owned()];
+        assert_eq!(alike(&olds, None, |_| None, folder.path()).unwrap(), olds, "no kernel's");
+    }
+
+    #[test]
+    fn a_history_of_several_versions_is_built_in_one_way_and_that_is_said() {
+        let folder = project();
         let of = |wanted: &Wanted, versions: &[&str]| {
             let versions: Vec<String> = versions.iter().map(|it| (*it).to_owned()).collect();
             let mut said = String::new();

@@ -221,9 +221,13 @@ impl Range {
 
     /// The versions of the kernels at the ends, by which patches are for them; of other histories there are none.
     pub fn versions(&self) -> Vec<String> {
-        let Subject::Kernel(repository) = &self.subject else { return Vec::new() };
-        let version = |commit: &String| kernel::sources::series_in(&repository.file(commit, "Makefile")?);
-        self.olds.iter().chain([&self.new]).filter_map(version).collect()
+        self.olds.iter().chain([&self.new]).filter_map(|commit| self.version(commit)).collect()
+    }
+
+    /// That of the kernel at a commit.
+    pub fn version(&self, commit: &str) -> Option<String> {
+        let Subject::Kernel(repository) = &self.subject else { return None };
+        kernel::sources::series_in(&repository.file(commit, "Makefile")?)
     }
 
     /// What has to be said of a clone that does not have all of the range.

@@ -88,12 +88,23 @@ impl Brought {
                     module::sources(&module.path).map_err(|error| Abort::fault(&error, error.fault()))?
                 }
             };
-            for file in sources {
+            for file in sources.into_iter().filter(|file| !is_by_the_way(file)) {
                 parts.push((file.display().to_string(), digest(&file, dangles(&file))?));
             }
         }
         Ok(parts)
     }
+}
+
+/// What tools keep beside a source, and no build reads (.gitignore of the kernel): a file that is opened in an editor, and lists of what is where.
+const BY_THE_WAY: [&str; 7] =
+    ["tags", "TAGS", "GTAGS", "GRTAGS", "GPATH", "cscope.out", "compile_commands.json"];
+
+/// Whether a file is one of those, or hidden, as an editor's own are.
+fn is_by_the_way(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let bytes = name.as_encoded_bytes();
+    bytes.starts_with(b".") || bytes.ends_with(b"~") || BY_THE_WAY.iter().any(|it| name == *it)
 }
 
 /// A link that leads nowhere is one of a build's own.
@@ -168,6 +179,12 @@ mod tests {
         is_another("mine/new.c");
         fs::remove_file(at("mine/new.c")).unwrap();
         is_another("mine/new.c");
+        // Who looks at a file in the night ends no search by that.
+        let before = now();
+        for name in [".mine.c.swp", "mine.c~", "tags", "compile_commands.json"] {
+            write(&at("mine").join(name), "an editor's");
+        }
+        assert_eq!(now(), before);
         fs::remove_file(at("repro-v4")).unwrap();
         assert!(unread.read().unwrap_err().why.contains("repro"));
     }

@@ -11,8 +11,10 @@ use scenario::{
 };
 use sha2::{Digest, Sha256};
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +30,16 @@ pub(crate) struct Brought {
     near: PathBuf,
     /// Each with a digest.
     parts: Vec<Part>,
+    /// The digests of files that were read, each with what tells that the file is still the same.
+    known: RefCell<BTreeMap<PathBuf, (Stamp, String)>>,
+}
+
+/// File system, number, permissions, size, and the times of the last change of its content and of itself (stat(2)): nobody sets the latter.
+type Stamp = (u64, u64, u32, u64, [i64; 4]);
+
+fn stamp(about: &fs::Metadata) -> Stamp {
+    let times = [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()];
+    (about.dev(), about.ino(), about.mode(), about.size(), times)
 }
 
 /// What it is, and a digest of it.
@@ -46,7 +58,7 @@ impl Brought {
     pub(crate) fn unread(scenario: &Scenario, subject: &Subject, wanted: Wanted) -> Self {
         let modules = scenario.modules.iter().filter(|module| !subject.has(module)).cloned().collect();
         let (files, near) = (scenario.files.clone(), scenario.path.clone());
-        Self { files, modules, wanted, near, parts: Vec::new() }
+        Self { files, modules, wanted, near, parts: Vec::new(), known: RefCell::default() }
     }
 
     /// Each with a digest.
@@ -78,7 +90,7 @@ impl Brought {
     pub(crate) fn read(&self) -> Result<Vec<Part>, Abort> {
         let mut parts = Vec::new();
         for file in &self.files {
-            let digest = digest(&file.host, file.kind == GuestFileKind::Link)?;
+            let digest = self.digest(&file.host, file.kind == GuestFileKind::Link)?;
             parts.push((file.host.display().to_string(), format!("{} {digest}", file.guest)));
         }
         for module in &self.modules {
@@ -89,10 +101,34 @@ impl Brought {
                 }
             };
             for file in sources.into_iter().filter(|file| !is_by_the_way(file)) {
-                parts.push((file.display().to_string(), digest(&file, dangles(&file))?));
+                parts.push((file.display().to_string(), self.digest(&file, dangles(&file))?));
             }
         }
         Ok(parts)
+    }
+
+    /// Of a path's permissions and content; a link is followed unless it goes into the guest as one. A file is read once, unless it is written to.
+    fn digest(&self, path: &Path, is_link: bool) -> Result<String, Abort> {
+        let of = |mode: u32, content: &[u8]| {
+            hex(Sha256::new().chain_update(mode.to_le_bytes()).chain_update(content).finalize())
+        };
+        let read = || -> io::Result<String> {
+            if is_link {
+                return Ok(of(0, fs::read_link(path)?.as_os_str().as_encoded_bytes()));
+            }
+            let about = fs::metadata(path)?;
+            let stamp = stamp(&about);
+            if let Some((known, digest)) = self.known.borrow().get(path)
+                && *known == stamp
+            {
+                return Ok(digest.clone());
+            }
+            let content = if about.is_dir() { Vec::new() } else { fs::read(path)? };
+            let digest = of(about.permissions().mode(), &content);
+            self.known.borrow_mut().insert(path.to_owned(), (stamp, digest.clone()));
+            Ok(digest)
+        };
+        Ok(read().map_err(CacheError::io("read", path))?)
     }
 }
 
@@ -112,20 +148,6 @@ fn dangles(path: &Path) -> bool {
     path.is_symlink() && !path.exists()
 }
 
-/// Of a path's permissions and content; a link is followed unless it goes into the guest as one.
-fn digest(path: &Path, is_link: bool) -> Result<String, Abort> {
-    let read = || -> io::Result<(u32, Vec<u8>)> {
-        if is_link {
-            return Ok((0, fs::read_link(path)?.into_os_string().into_encoded_bytes()));
-        }
-        let about = fs::metadata(path)?;
-        let content = if about.is_dir() { Vec::new() } else { fs::read(path)? };
-        Ok((about.permissions().mode(), content))
-    };
-    let (mode, content) = read().map_err(CacheError::io("read", path))?;
-    Ok(hex(Sha256::new().chain_update(mode.to_le_bytes()).chain_update(content).finalize()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +156,28 @@ mod tests {
     fn write(path: &Path, text: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// After each run, of which there may be hundreds, all of it is looked at.
+    #[test]
+    fn a_file_that_nobody_wrote_to_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let path = at("image");
+        write(&path, "first");
+        write(&at("s.yaml"), "steps:\n- sleep: 1 s\n");
+        let scenario = scenario::load(&at("s.yaml")).unwrap();
+        let brought = Brought::unread(&scenario, &Subject::Series(PathBuf::new()), Wanted::default());
+        let first = brought.digest(&path, false).unwrap();
+        let known = |digest: &str| brought.known.borrow_mut().get_mut(&path).unwrap().1 = digest.to_owned();
+        known("not read");
+        assert_eq!(brought.digest(&path, false).unwrap(), "not read");
+        write(&path, "another");
+        let second = brought.digest(&path, false).unwrap();
+        assert!(second != first && second != "not read");
+        known("not read");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(![&first, &second, "not read"].contains(&&*brought.digest(&path, false).unwrap()));
     }
 
     /// Else who mends what the scenario brings, and asks again, would get the old answer.

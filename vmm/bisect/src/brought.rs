@@ -71,7 +71,16 @@ impl Brought {
     /// # Errors
     /// Some of it can't be read any more.
     pub fn changed(&self) -> Result<Option<String>, Abort> {
-        Ok(self.differing(&self.now()?))
+        match self.now() {
+            Ok(now) => Ok(self.differing(&now)),
+            // Whoever took it away changed it; else it is to be told why it can't be read.
+            Err(abort) => self.gone().map(Some).ok_or(abort),
+        }
+    }
+
+    fn gone(&self) -> Option<String> {
+        let known = self.known.borrow();
+        known.keys().find(|path| path.try_exists().is_ok_and(|it| !it)).map(|path| path.display().to_string())
     }
 
     fn differing(&self, now: &[Part]) -> Option<String> {
@@ -229,7 +238,10 @@ mod tests {
             write(&at("mine").join(name), "an editor's");
         }
         assert_eq!(now(), before);
+        let unread = Brought { known: RefCell::default(), ..unread.clone() };
+        unread.read().unwrap();
         fs::remove_file(at("repro-v4")).unwrap();
         assert!(unread.read().unwrap_err().why.contains("repro"));
+        assert_eq!(unread.changed().unwrap(), Some(at("repro").display().to_string()));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
 };
 use base::cache::CacheError;
 use harness::Abort;
+use judge::Verdict;
 use std::{
     collections::{HashMap, HashSet},
     time::Instant,
@@ -323,6 +324,8 @@ pub(crate) fn tried(
                 return match runner.changed() {
                     Ok(None) => Ok(Tried { seen, ran, infra, built }),
                     Ok(Some(what)) => Err(Stop::Changed(format!("{what} was changed"))),
+                    Err(abort) if abort.verdict == Verdict::Infra => Err(Stop::Infra(abort.why)),
+                    Err(abort) if abort.verdict == Verdict::Interrupted => Err(Stop::Interrupted),
                     Err(abort) => Err(Stop::Changed(abort.why)),
                 };
             }

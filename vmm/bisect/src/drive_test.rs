@@ -3,7 +3,6 @@ use crate::{
     search::WrongEnds,
     state::{Asked, FORMAT},
 };
-use judge::Verdict;
 use std::collections::HashMap;
 
 /// Commits are numbers; from `culprit` on they panic.
@@ -23,6 +22,8 @@ struct Fake {
     same_unknown: bool,
     /// From so many runs on, a file of the scenario's is another one.
     edited_at: usize,
+    /// Or why it can't be read from then on.
+    unread: Option<Abort>,
     /// Of the first run of all.
     first: Option<Sign>,
     /// The saved machine is one in which the fault never shows itself.
@@ -53,6 +54,7 @@ impl Fake {
             same: 0..0,
             same_unknown: false,
             edited_at: usize::MAX,
+            unread: None,
             first: None,
             only_booted: false,
         }
@@ -89,7 +91,11 @@ impl Runner for Fake {
     }
 
     fn changed(&mut self) -> Result<Option<String>, Abort> {
-        Ok((self.runs.len() >= self.edited_at).then(|| "/s/repro".to_owned()))
+        let is_there = self.runs.len() < self.edited_at;
+        match &self.unread {
+            Some(abort) if !is_there => Err(abort.clone()),
+            _ => Ok((!is_there).then(|| "/s/repro".to_owned())),
+        }
     }
 
     fn renew(&mut self) {
@@ -227,6 +233,15 @@ fn a_search_stops_at_what_was_changed_and_keeps_what_it_knew_before() {
     let mut fake = Fake { edited_at: 5, ..Fake::new(21) };
     assert!(matches!(bench.go(&mut fake), Err(Stop::Changed(what)) if what == "/s/repro was changed"));
     assert_eq!((fake.runs.len(), bench.state().entries.len()), (5, 4));
+    // That it can't be looked at is no doing of the user's.
+    let go = |unread: Abort| {
+        bench.go(&mut Fake { edited_at: 1, unread: Some(unread), ..Fake::new(21) }).unwrap_err()
+    };
+    assert!(
+        matches!(go(Abort::infra("too many open files")), Stop::Infra(why) if why.contains("open files"))
+    );
+    assert!(matches!(go(Abort::interrupted()), Stop::Interrupted));
+    assert!(matches!(go(Abort::input("no such patch")), Stop::Changed(_)));
     assert_eq!(found(&bench.go(&mut Fake::new(21)).unwrap()), [21]);
 }
 

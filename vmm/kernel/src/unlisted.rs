@@ -17,7 +17,7 @@ pub fn find(series: &Series, source: &Path) -> Vec<String> {
             if !listed.contains(&format!("sys_{name}")) {
                 all.push(format!(
                     "{} defines the system call {name}, but no table has it, so nobody can call it; a line for \
-                     arch/x86/entry/syscalls/syscall_64.tbl: 548\t64\t{name}\tsys_{name} (with a number that is free)",
+                     arch/x86/entry/syscalls/syscall_64.tbl: 548 64 {name} sys_{name} (with a number that is free)",
                     patch.path.display()
                 ));
             }
@@ -41,5 +41,7 @@ mod tests {
         let found = find(&series, source.path());
         let [line] = &found[..] else { panic!("{found:?}") };
         assert!(line.starts_with("1.patch defines the system call yours, but no table has it"), "{line}");
+        // Whoever copies it from a terminal gets no tabs.
+        assert!(line.contains(": 548 64 yours sys_yours (") && base::text::escape(line) == *line, "{line}");
     }
 }

@@ -79,10 +79,12 @@ pub(super) fn in_slot<T>(
         apart: recipe.apart,
     };
     apart::put_back(&slot.root)?;
-    slot.outlive_objects()?;
-    fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
-    let aside = if recipe.apart { apart::set_aside(&slot.root, &slot.lock, &slot.log) } else { Ok(()) };
-    let result = aside.map_err(KernelError::from).and_then(|()| {
+    let begin = || {
+        slot.outlive_objects()?;
+        fs::create_dir_all(&slot.build).map_err(CacheError::io("make the folder", &slot.build))?;
+        if recipe.apart { apart::set_aside(&slot.root, &slot.lock, &slot.log) } else { Ok(()) }
+    };
+    let result = begin().map_err(KernelError::from).and_then(|()| {
         let tree = slot.source(loaded, sources, cache)?;
         slot.configure(recipe, prepared, &tree)?;
         work(&slot)

@@ -355,6 +355,22 @@ fn a_build_that_says_that_the_disk_is_full_is_a_build_that_failed() {
     assert!(error.to_string().contains("build the kernel"), "{error}");
 }
 
+/// Whoever has to free space should not have to look for ours.
+#[test]
+fn a_disk_that_is_full_from_the_beginning_is_relieved_of_the_build_folder_too() {
+    let setup = setup();
+    setup.ensure().unwrap();
+    let mut slots = fs::read_dir(setup.cache.root().join("work")).unwrap().flatten().map(|slot| slot.path());
+    let slot = slots.find(|slot| slot.join("build").exists()).unwrap();
+    // Nothing can be written there.
+    fs::remove_file(slot.join("ended")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", slot.join("ended")).unwrap();
+    write(&setup.tree("main.c"), "int main(void) { return 2; }\n");
+    let error = setup.ensure().unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(!slot.exists(), "{error}");
+}
+
 /// Each byte of a hole is one of the cache's disk.
 #[test]
 fn a_build_folder_of_holes_is_not_kept() {

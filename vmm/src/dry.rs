@@ -34,10 +34,15 @@ fn line(case: &Case, foreseen: &Result<Foreseen, Abort>) -> String {
         Ok(Foreseen::Ready { release, hash }) => {
             ("ok", format!("{steps}, kernel {release} {}", hash.get(..7).unwrap_or(hash)))
         }
-        Ok(Foreseen::NoKernel) => (
-            "ok",
-            format!("{steps}; its kernel is not in the cache, so names of system calls were not looked up"),
-        ),
+        Ok(none @ (Foreseen::NoKernel | Foreseen::NoSource)) => {
+            let what = if *none == Foreseen::NoKernel { "kernel" } else { "kernel's source" };
+            (
+                "ok",
+                format!(
+                    "{steps}; its {what} is not in the cache, so names of system calls were not looked up"
+                ),
+            )
+        }
         Err(abort) => (abort.verdict.name(), steps),
     };
     let (name, path) = (escape(&case.title()), escape(&case.scenario.path.display().to_string()));
@@ -60,7 +65,12 @@ mod tests {
         let shown = |foreseen| line(&case, &foreseen).replace(&path.display().to_string(), "a.yaml");
         let ready = Foreseen::Ready { release: "7.3.1".to_owned(), hash: "0123456789abcdef".to_owned() };
         assert_eq!(shown(Ok(ready)), "ok  a [7.3] (a.yaml): 1 step, kernel 7.3.1 0123456\n");
-        assert!(shown(Ok(Foreseen::NoKernel)).contains("were not looked up"));
+        for (foreseen, what) in [(Foreseen::NoKernel, "kernel"), (Foreseen::NoSource, "kernel's source")] {
+            let said = format!(
+                "1 step; its {what} is not in the cache, so names of system calls were not looked up\n"
+            );
+            assert!(shown(Ok(foreseen)).ends_with(&said), "{said}");
+        }
         assert_eq!(shown(Err(Abort::input("no"))), "bad-input  a [7.3] (a.yaml): 1 step\n");
     }
 }

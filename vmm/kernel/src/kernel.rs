@@ -151,18 +151,32 @@ pub fn hash(meant: &wanted::Meant, cache: &Cache) -> Result<String, KernelError>
     }
 }
 
-/// The kernel that was asked for, if it is in the cache or is a file of others'; no source is fetched or unpacked, and nothing is built.
+/// What is here of a kernel that was asked for.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// All of it.
+    Kernel(Box<Kernel>),
+    /// It was not built yet, or not of what its source is now.
+    NotBuilt,
+    /// Its source is not here, without which nobody knows whether it was built.
+    NoSource,
+}
+
+/// Looks for the kernel that was asked for in the cache, or among the files of others'; no source is fetched or unpacked, and nothing is built.
 ///
 /// # Errors
 /// See [`KernelError`].
-pub fn found(meant: &wanted::Meant, cache: &Cache) -> Result<Option<Kernel>, KernelError> {
-    let wanted::Meant::Recipe(recipe) = meant else { return get(meant, cache).map(Some) };
+pub fn found(meant: &wanted::Meant, cache: &Cache) -> Result<Found, KernelError> {
+    let here = |kernel| Found::Kernel(Box::new(kernel));
+    let wanted::Meant::Recipe(recipe) = meant else { return get(meant, cache).map(here) };
     recipe.load()?;
     if !recipe.source.is_here(cache)? {
-        return Ok(None);
+        return Ok(Found::NoSource);
     }
-    let entry = cache.find(Kind::Kernel, &prepare(recipe, cache)?.hash);
-    entry.map(|entry| Kernel::open(&entry, true)).transpose()
+    match cache.find(Kind::Kernel, &prepare(recipe, cache)?.hash) {
+        Some(entry) => Kernel::open(&entry, true).map(here),
+        None => Ok(Found::NotBuilt),
+    }
 }
 
 /// The name of the build folder in which the kernel that was asked for is built, in the cache's `work`; `None` for one that is not built

@@ -57,7 +57,7 @@ pub use error::{BuildFailed, KernelError, NO_RUST};
 pub use fit::Fit;
 pub use foreign::{ForeignError, unpack_bzimage};
 pub use git::LED;
-pub use kernel::{Kernel, ensure, found, get, hash, patched, ready, slot, source, time_make};
+pub use kernel::{Found, Kernel, ensure, found, get, hash, patched, ready, slot, source, time_make};
 use kernel::{Prepared, prepare};
 
 /// What reads kernels and their debug info, each in a process of its own.

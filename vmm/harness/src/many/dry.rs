@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::{Abort, Options, kernel::meant, session};
-use ::kernel::{self, Kernel, wanted::Meant};
+use ::kernel::{self, Found, wanted::Meant};
 use base::cache::Cache;
 
 /// What is known of a run that was not begun.
@@ -17,6 +17,8 @@ pub enum Foreseen {
     },
     /// Its kernel is not in the cache, so what only the kernel knows was not looked at: names of system calls, its configuration.
     NoKernel,
+    /// Its kernel's source is not in the cache, so that nobody knows whether the kernel is: the same was not looked at.
+    NoSource,
 }
 
 /// Looks at each case as far as a run would come before it has to get something.
@@ -31,11 +33,11 @@ pub fn foresee(cases: &[Case], options: &Options) -> Result<Vec<Result<Foreseen,
 /// Most scenarios mean the same few kernels, and to look for one takes as long as to read a hundred scenarios.
 struct Kernels {
     cache: Cache,
-    known: Vec<(Meant, Result<Option<Kernel>, Abort>)>,
+    known: Vec<(Meant, Result<Found, Abort>)>,
 }
 
 impl Kernels {
-    fn find(&mut self, meant: Meant) -> Result<Option<Kernel>, Abort> {
+    fn find(&mut self, meant: Meant) -> Result<Found, Abort> {
         if let Some((_, found)) = self.known.iter().find(|(known, _)| *known == meant) {
             return found.clone();
         }
@@ -49,7 +51,11 @@ fn foresee_one(case: &Case, options: &Options, kernels: &mut Kernels) -> Result<
     let scenario = &*options.applied_to(&case.scenario);
     session::look_at_modules(&scenario.modules)?;
     let meant = meant(&session::wanted(scenario, &case.kernel), Some(&scenario.path), &kernels.cache)?;
-    let Some(kernel) = kernels.find(meant)? else { return Ok(Foreseen::NoKernel) };
+    let kernel = match kernels.find(meant)? {
+        Found::Kernel(kernel) => *kernel,
+        Found::NotBuilt => return Ok(Foreseen::NoKernel),
+        Found::NoSource => return Ok(Foreseen::NoSource),
+    };
     session::look(scenario, &kernel, options.trace.as_deref())?;
     Ok(Foreseen::Ready { release: kernel.release, hash: kernel.hash })
 }
@@ -76,7 +82,7 @@ mod tests {
         assert_eq!(look("syscall: ours", &kernel.hash), Ok(ready));
         let typo = look("syscall: oursx", &kernel.hash).unwrap_err();
         assert!(typo.verdict == Verdict::BadInput && typo.why.contains("`ours`"), "{}", typo.why);
-        assert_eq!(look("syscall: oursx", "6.12"), Ok(Foreseen::NoKernel));
+        assert_eq!(look("syscall: oursx", "6.12"), Ok(Foreseen::NoSource));
         assert_eq!(kernels.known.len(), 2, "each was looked for once");
         assert_eq!(kernels.cache.keys(base::cache::Kind::Kernel).unwrap(), [kernel.hash]);
     }

@@ -114,7 +114,9 @@ pub struct Asked {
     pub modules: BTreeSet<String>,
     /// Steps name the student's module by whatever name it has.
     pub any: bool,
-    /// The folders of modules in front of the student's, whose symbols it may use; each list that there is.
+    /// The folders of modules in front of the student's, whose symbols it may use; each list that there is. Who reads the files that were handed in
+    /// has no use for them, and a path need not be text.
+    #[serde(skip)]
     pub before: BTreeSet<Vec<PathBuf>>,
 }
 

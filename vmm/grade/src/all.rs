@@ -153,12 +153,7 @@ pub fn all(
         common.alone.store(jobs <= 1, Ordering::Relaxed);
         work(&common, queue, jobs, grading.host, &store, tell)
     };
-    let Worked { mut stopped, late, mut unkept } = work(queue, grading.jobs);
-    if !stopped {
-        let again = work(late, 1);
-        stopped = again.stopped;
-        unkept.extend(again.unkept);
-    }
+    let Worked { stopped, mut unkept, .. } = work(queue, grading.jobs).and_late(|late| work(late, 1));
     let Found { records, damaged, .. } = store.found();
     // Who stands in the tables with an earlier submission, or not at all, since nobody asked for it now.
     let current = |entry: &Entry| {
@@ -257,6 +252,21 @@ struct Worked {
     late: Vec<Read>,
     /// Whose record can't be written, and why.
     unkept: Vec<(String, String)>,
+}
+
+impl Worked {
+    /// With what comes of those who are owed another attempt: of the one before nobody has to know that it could not be written.
+    fn and_late(mut self, work: impl FnOnce(Vec<Read>) -> Self) -> Self {
+        if self.stopped {
+            return self;
+        }
+        let late: Vec<String> = self.late.iter().map(|read| read.entry.student.clone()).collect();
+        let again = work(std::mem::take(&mut self.late));
+        // Who stops it may do so before it came to all of them.
+        self.unkept.retain(|(student, _)| again.stopped || !late.contains(student));
+        self.unkept.extend(again.unkept);
+        Self { stopped: again.stopped, ..self }
+    }
 }
 
 /// Grades all of a queue, so many at once.

@@ -202,6 +202,26 @@ fn a_record_that_can_not_be_kept_ends_nobody_elses_grading() {
     });
     assert!(worked.unkept.is_empty());
     assert_eq!(kept(), ["a", "b", "c", "d"]);
+    // There is room for those who get another attempt, or their grader is stopped before.
+    let of = |stopped: bool, late: &[&str], unkept: &[&str]| {
+        let unkept = unkept.iter().map(|student| ((*student).to_owned(), "full".to_owned())).collect();
+        Worked { stopped, late: late.iter().map(read).collect(), unkept }
+    };
+    for (again, left) in [
+        (of(false, &[], &[]), &["b"][..]),
+        (of(false, &[], &["a"]), &["b", "a"]),
+        (of(true, &[], &[]), &["a", "b"]),
+    ] {
+        let stopped = again.stopped;
+        let all = of(false, &["a", "c"], &["a", "b"]).and_late(|late| {
+            assert_eq!(late.len(), 2);
+            again
+        });
+        assert_eq!(all.unkept.iter().map(|(student, _)| &**student).collect::<Vec<_>>(), left);
+        assert_eq!(all.stopped, stopped);
+    }
+    let stopped = of(true, &["a"], &["a"]).and_late(|_| unreachable!("it was stopped"));
+    assert_eq!(stopped.unkept.len(), 1);
 }
 
 /// A check would have the whole class go from its tables.

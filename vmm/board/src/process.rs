@@ -43,13 +43,18 @@ const BUDGET: Duration = Duration::from_millis(500);
 /// The log of a guest that does not run is read for so long.
 const LAST_READS: Duration = Duration::from_secs(5);
 
-/// So often it is looked how much of the log waits to be read, in milliseconds. No kernel prints a million lines a
+/// So often it is looked how much of the log waits to be read, in milliseconds, at the most. No kernel prints a million lines a
 /// second, and its ring has room for tens of thousands ([`command_line`]).
-const LOG_EVERY: u8 = 10;
+const LOG_EVERY: u16 = 10;
+/// And at the least.
+const LOG_SELDOM: u16 = 100;
+/// Where a look takes long, as on an emulated processor, a guest's line does so too: in the time of so many looks none prints more
+/// lines than there is room for.
+const LOOKS: u128 = 1000;
 /// The same after the guest was held for what it logs: it goes on logging.
-const LOG_SOON: u8 = 1;
+const LOG_SOON: u16 = 1;
 /// While much waits for the guest's control port, it is looked so often whether the guest has room, in milliseconds.
-const PUMP_EVERY: u8 = 1;
+const PUMP_EVERY: u16 = 1;
 /// So much of the ring may be full before it is read unasked.
 const FULL: f64 = 0.125;
 /// From this much on the guest is held while it is read: whoever takes the lines may be slow.
@@ -311,7 +316,7 @@ impl Machine {
         if let Err(why) = self.vcpus.resume() {
             return Notice::Ended { reason: EndReason::host(why), evidence: Box::default() };
         }
-        let mut wait = LOG_EVERY;
+        let (mut wait, mut fastest) = (LOG_EVERY, Duration::MAX);
         loop {
             let mut fds = [&*socket, &self.ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             // An interrupted wait has nothing to report; the next round looks again.
@@ -321,7 +326,14 @@ impl Machine {
             if ended {
                 return self.finish();
             }
-            wait = if self.keep_up(FULL) { LOG_SOON } else { LOG_EVERY };
+            let before = Instant::now();
+            wait = match self.keep_up(FULL) {
+                true => LOG_SOON,
+                false => {
+                    fastest = fastest.min(before.elapsed());
+                    log_wait(fastest)
+                }
+            };
             if commands && !matches!(receive(socket, frames), Ok(true)) {
                 return self.finish();
             }
@@ -432,6 +444,12 @@ impl Machine {
     }
 }
 
+/// How long the log may go without a look, in milliseconds, where a look takes so long.
+fn log_wait(look: Duration) -> u16 {
+    let wait = u16::try_from(look.as_nanos() * LOOKS / 1_000_000).unwrap_or(u16::MAX);
+    wait.clamp(LOG_EVERY, LOG_SELDOM)
+}
+
 fn wire_up(
     vm: &Arc<Vm>,
     outbox: &Outbox,
@@ -456,4 +474,16 @@ fn wire_up(
         None => print(),
     };
     Devices::wire(vm, Connections { console: print(), control, serial })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_looked_at_less_often_where_all_is_slow_and_never_too_seldom() {
+        let waits = [1, 5_000, 50_000, 3_000_000].map(|nanos| log_wait(Duration::from_nanos(nanos)));
+        assert_eq!(waits, [LOG_EVERY, LOG_EVERY, 50, LOG_SELDOM]);
+        assert_eq!(log_wait(Duration::MAX), LOG_SELDOM);
+    }
 }

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How often the kernel's log is looked at while something is waited for: a panic is noticed this fast.
 const LOG_EVERY: Duration = Duration::from_millis(100);
+/// Until the agent's first word nobody waits for a line, and a panic resets the guest at once ([`board::command_line`]).
+const LOG_AT_BOOT: Duration = Duration::from_millis(300);
 
 /// Modules' code lies above this (MODULES_VADDR of Documentation/arch/x86/x86_64/mm.rst, without KASLR).
 const MODULES: u64 = 0xffff_ffff_a000_0000;
@@ -31,7 +33,7 @@ const MODULES: u64 = 0xffff_ffff_a000_0000;
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// How long `stop` can go unasked, and nothing is waited for any longer at once.
-const STOP_EVERY: Duration = Duration::from_millis(50);
+const STOP_EVERY: Duration = Duration::from_millis(100);
 
 /// At a deadline, what has come by then is taken in for so long.
 const LATE: Duration = Duration::from_millis(50);
@@ -250,7 +252,8 @@ impl<'a> Guest<'a> {
                     return Err(Halt::Interrupted);
                 }
             }
-            if now >= self.log_read + LOG_EVERY {
+            let often = if self.hello.is_some() { LOG_EVERY } else { LOG_AT_BOOT };
+            if now >= self.log_read + often {
                 self.request_log(false);
             }
             let came = self.turn(left.min(STOP_EVERY))?;

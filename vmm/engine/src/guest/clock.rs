@@ -79,11 +79,11 @@ mod tests {
         // A short one may well be the guest's doing.
         assert_eq!(passed(0.95, 0.1), Moment(seconds(0.95)));
         // Stopped for an hour.
-        assert_eq!(passed(3600.95, 0.1), Moment(seconds(1.0)));
+        assert_eq!(passed(3600.95, 0.1), Moment(seconds(0.95) + STOP_EVERY));
         // A flood of which each piece takes two seconds to be read and judged.
-        assert_eq!(passed(3602.95, 2.1), Moment(seconds(3.0)));
-        assert_eq!(passed(3604.95, 4.1), Moment(seconds(5.0)));
-        assert_eq!(passed(3605.0, 4.1), Moment(seconds(5.05)));
+        assert_eq!(passed(3602.95, 2.1), Moment(seconds(2.95) + STOP_EVERY));
+        assert_eq!(passed(3604.95, 4.1), Moment(seconds(4.95) + STOP_EVERY));
+        assert_eq!(passed(3605.0, 4.1), Moment(seconds(5.0) + STOP_EVERY));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) const COMMAND_LINE: &[&str] = &[
     // was seen to be wrong by a factor of eighteen, and calibrating takes it 100 ms or more.
     "tsc=reliable",
     "no_timer_check",
+    // To make a virtual machine the kernel waits for grace periods, with nothing else to do meanwhile.
+    "rcupdate.rcu_expedited=1",
     // Nothing but ours is to be run.
     "rdinit=/init",
 ];

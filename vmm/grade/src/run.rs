@@ -10,7 +10,7 @@ use crate::{
 };
 use base::{module::kernels_name, wanted::Wanted};
 use harness::{Options, Session};
-use judge::{RunReport, StepVerdict, Verdict};
+use judge::{Reason, RunReport, StepVerdict, Verdict};
 use report::Reporters;
 use scenario::{
     Scenario, Settings,
@@ -156,11 +156,7 @@ impl Runner {
             }
             match report.verdict {
                 Verdict::Interrupted => return Err(Stopped),
-                // Nor is it a student's doing that another's kernel does not come up in time.
-                verdict
-                    if verdict == Verdict::Infra
-                        || (verdict == Verdict::BootFailed && !subject.own_kernel) =>
-                {
+                verdict if is_nobodys(verdict, &report.reason, subject.own_kernel) => {
                     why = at_home(&report.reason.to_string(), subject.folder);
                     self.session = None;
                 }
@@ -184,6 +180,13 @@ impl Runner {
         }
         Ok(Err(why))
     }
+}
+
+/// Whether a run's end is no student's doing: this machine's, whatever was known before, or that of another's kernel that does not come
+/// up in time.
+fn is_nobodys(verdict: Verdict, reason: &Reason, own_kernel: bool) -> bool {
+    let is_hosts = verdict == Verdict::Infra || reason.is_cut_by_the_host();
+    is_hosts || verdict == Verdict::BootFailed && !own_kernel
 }
 
 /// Whether a module of the tests' does not build for want of what the student's should export: the student's own, and all in front of it,
@@ -343,6 +346,23 @@ mod tests {
         let told = behind_theirs(lacking, Path::new("/t/test.yaml"));
         assert!(told.contains("in check:") && told.contains("seven"), "{told}");
         assert!(!told.contains("/t/") && !told.contains("/home"), "{told}");
+    }
+
+    /// A step failed, and then the host died: what the steps behind it are worth is not known.
+    #[test]
+    fn a_host_that_dies_costs_nobody_a_point_whatever_failed_before() {
+        let end = Box::new(Reason::Told("the emulated host ended".into()));
+        let cut = Reason::AndThen { known: Box::new(Reason::Unmet(judge::Unmet::default())), end };
+        for (verdict, reason, own_kernel, wanted) in [
+            (Verdict::Infra, &Reason::None, true, true),
+            (Verdict::Fail, &cut, true, true),
+            (Verdict::Oops, &cut, false, true),
+            (Verdict::BootFailed, &Reason::None, false, true),
+            (Verdict::BootFailed, &Reason::None, true, false),
+            (Verdict::Fail, &Reason::SwitchedOff, false, false),
+        ] {
+            assert_eq!(is_nobodys(verdict, reason, own_kernel), wanted, "{verdict:?} {reason}");
+        }
     }
 
     #[test]

@@ -138,6 +138,17 @@ impl fmt::Display for Unmet {
 }
 
 impl Reason {
+    /// Whether this machine ended the run after something was known of it, so that nobody knows what else it would have come to.
+    pub fn is_cut_by_the_host(&self) -> bool {
+        let Self::AndThen { end, .. } = self else { return false };
+        match &**end {
+            // Only who could not go on with a guest has words of its own for its end.
+            Self::Told(_) => true,
+            Self::Machine { end, .. } => end.blame() == Blame::Host,
+            _ => false,
+        }
+    }
+
     /// The same for all runs that came to their end in the same way, whatever differs from run to run.
     pub fn kind(&self) -> String {
         let kind = match self {
@@ -240,5 +251,32 @@ fn machine_end(reason: &EndReason) -> String {
         EndReason::TripleFault => "a vCPU took a triple fault".into(),
         EndReason::Failed { blame: Blame::Host, why } => format!("the machine process failed: {why}"),
         EndReason::Failed { blame: Blame::Guest | Blame::Unknown, why } => why.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else what a host that died left undone would be held against whoever is tested.
+    #[test]
+    fn a_run_that_this_machine_cut_off_is_told_from_one_that_the_guest_ended() {
+        let after = |end: Reason| {
+            let known = Box::new(Reason::Unmet(Unmet { steps: 12, failed: 1, ..Unmet::default() }));
+            Reason::AndThen { known, end: Box::new(end) }
+        };
+        let machine = |end: EndReason| Reason::Machine { end, unsure: false };
+        let failed = |blame| EndReason::Failed { blame, why: "x".into() };
+        for (end, is_cut) in [
+            (Reason::Told("the emulated host died".into()), true),
+            (machine(EndReason::Stopped), true),
+            (machine(EndReason::host("killed")), true),
+            (machine(failed(Blame::Guest)), false),
+            (machine(failed(Blame::Unknown)), false),
+            (machine(EndReason::Reset), false),
+        ] {
+            assert!(!end.is_cut_by_the_host(), "nothing was known before {end}");
+            assert_eq!(after(end.clone()).is_cut_by_the_host(), is_cut, "{end}");
+        }
     }
 }

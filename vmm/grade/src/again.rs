@@ -111,6 +111,8 @@ mod tests {
         Run {
             verdict: verdict.into(),
             reason: String::new(),
+            is_complete: true,
+            doubt: None,
             points: Points::NONE,
             parts: Vec::new(),
             steps: Vec::new(),

@@ -132,6 +132,12 @@ pub struct Run {
     pub verdict: String,
     /// In words; empty for a pass.
     pub reason: String,
+    /// It came to an end that its scenario allows, so that what did not fail has held.
+    #[serde(default)]
+    pub is_complete: bool,
+    /// What keeps it from passing though nothing else did.
+    #[serde(default)]
+    pub doubt: Option<Doubt>,
     /// What it gets.
     pub points: Points,
     /// What each part gets.
@@ -155,6 +161,15 @@ impl Run {
     pub fn is_tampered(&self) -> bool {
         self.verdict == Verdict::Tampered.name()
     }
+}
+
+/// What is not known of a run, and may be held against the submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// In words.
+    pub why: String,
+    /// The kernel's taint or its counts tell of a report that is not in its log.
+    pub is_report: bool,
 }
 
 /// A part that has points of its own.

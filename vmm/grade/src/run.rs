@@ -4,7 +4,7 @@ use crate::{
     again::{Hangs, Patience},
     assignment::{self, Assignment, Award, Visibility},
     build,
-    record::{self, Failure, Finding, Run, Step, Test},
+    record::{self, Doubt, Failure, Finding, Run, Step, Test},
     score,
     syscall::PLACE,
 };
@@ -285,6 +285,8 @@ fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
     Run {
         verdict: report.verdict.name().to_owned(),
         reason: home(&report.reason.to_string()),
+        is_complete: matches!(report.reason, Reason::None | Reason::Unmet(_)),
+        doubt: report.doubt.as_ref().map(doubt),
         points: crate::Points::NONE,
         parts: Vec::new(),
         steps: report.steps.iter().map(step).collect(),
@@ -294,6 +296,11 @@ fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
         log: report.log_tail.iter().map(|record| home(&record.text)).collect(),
         took_ms: 0,
     }
+}
+
+fn doubt(reason: &Reason) -> Doubt {
+    let is_report = matches!(reason, Reason::Taint { .. } | Reason::Counted { .. });
+    Doubt { why: reason.to_string(), is_report }
 }
 
 /// The innermost line of the student's own: of the module, or of what was put into the kernel.
@@ -346,6 +353,15 @@ mod tests {
         let told = behind_theirs(lacking, Path::new("/t/test.yaml"));
         assert!(told.contains("in check:") && told.contains("seven"), "{told}");
         assert!(!told.contains("/t/") && !told.contains("/home"), "{told}");
+    }
+
+    #[test]
+    fn a_report_that_is_not_in_the_log_is_told_from_other_doubts() {
+        let hushed = Reason::Taint { letter: 'W', what: "a warning".into(), log_lost: 0 };
+        let counted = Reason::Counted { what: "an oops".into(), log_lost: 0 };
+        let unseen = Reason::Unseen("3 results".into());
+        let is_report = |reason| doubt(&reason).is_report;
+        assert_eq!([hushed, counted, unseen, Reason::LogLost(7)].map(is_report), [true, true, false, false]);
     }
 
     /// A step failed, and then the host died: what the steps behind it are worth is not known.

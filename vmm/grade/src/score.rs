@@ -30,8 +30,8 @@ pub fn parts(run: &Run, award: &Award) -> Vec<Part> {
             };
             let mut parts: Vec<Part> = steps.iter().map(step).collect();
             if *whole > Points::NONE {
-                // Whatever the steps came to: nothing stayed behind, nothing broke, nothing hung.
-                let ended = ["pass", "fail"].contains(&&*run.verdict);
+                // Whatever the steps came to: nothing stayed behind, nothing broke, nothing hung, and all of it was seen.
+                let ended = run.is_complete && run.doubt.is_none();
                 let unheld =
                     run.failures.is_empty() && !run.steps.iter().any(|step| step.bad && step.of_the_run);
                 parts.push(part(WHOLE, *whole, ended && unheld && !run.findings.iter().any(|it| it.counts)));
@@ -77,10 +77,13 @@ pub fn penalties(rules: &Penalties, build: &Build, license_mended: bool, tests: 
     if license_mended {
         deduct("there is no MODULE_LICENSE; one was put in".to_owned(), rules.license);
     }
-    let findings =
-        || runs().flat_map(|(run, shown)| run.findings.iter().map(move |finding| (finding, shown)));
-    if let Some((finding, shown)) = findings().find(|(finding, _)| finding.counts) {
-        deduct(format!("the kernel complained: {}", told(shown, finding.title.clone())), rules.splat);
+    let complaint = runs().find_map(|(run, shown)| {
+        let finding = run.findings.iter().find(|finding| finding.counts).map(|finding| &finding.title);
+        let unlogged = || run.doubt.as_ref().filter(|doubt| doubt.is_report).map(|doubt| &doubt.why);
+        Some((finding.or_else(unlogged)?, shown))
+    });
+    if let Some((what, shown)) = complaint {
+        deduct(format!("the kernel complained: {}", told(shown, what.clone())), rules.splat);
     }
     let failures = || {
         runs().flat_map(|(run, shown)| {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::record::{Failure, Finding, Step};
+use crate::record::{Doubt, Failure, Finding, Step};
 
 fn points(text: &str) -> Points {
     Points::parse(text).unwrap()
@@ -23,6 +23,8 @@ fn run(verdict: &str, steps: &[(&str, &str)]) -> Run {
     Run {
         verdict: verdict.to_owned(),
         reason: String::new(),
+        is_complete: ["pass", "fail"].contains(&verdict),
+        doubt: None,
         points: Points::NONE,
         parts: Vec::new(),
         steps: steps.iter().map(|(name, verdict)| step(name, verdict)).collect(),
@@ -102,6 +104,28 @@ fn steps_of_one_name_share_its_points_and_what_was_not_done_has_none() {
     let mut complains = run("fail", &[("a", "pass"), ("b", "fail")]);
     complains.findings.push(splat());
     assert_eq!(earned(&complains, &award), "3");
+    // A guest that reset itself in its init function has never come to where anything of the run is looked at.
+    assert_eq!(earned(&Run { is_complete: false, ..run("fail", &[("a", "pass")]) }, &award), "3");
+}
+
+fn hushed() -> Run {
+    let why = "the kernel's taint W tells of a warning that is not in its log".to_owned();
+    Run { doubt: Some(Doubt { why, is_report: true }), ..run("fail", &[("a", "fail")]) }
+}
+
+/// A step that fails on purpose must not hide what would have kept the run from passing.
+#[test]
+fn what_nobody_saw_of_a_run_is_worth_no_point_and_a_hushed_report_is_deducted_like_one() {
+    let award = Award::Parts { steps: vec![("a".to_owned(), points("3"))], run: points("5") };
+    assert_eq!(earned(&hushed(), &award), "0");
+    let lost = |is_report| {
+        let doubt = hushed().doubt.map(|doubt| Doubt { is_report, ..doubt });
+        let rules = Penalties { splat: Some(points("2")), ..Penalties::default() };
+        let list = penalties(&rules, &Build::default(), false, &[test(Run { doubt, ..hushed() })]);
+        list.into_iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(lost(false), [""; 0]);
+    assert!(lost(true).concat().contains("the kernel complained: the kernel's taint W"), "{:?}", lost(true));
 }
 
 #[test]

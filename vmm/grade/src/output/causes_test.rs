@@ -39,6 +39,8 @@ fn run(verdict: &str, steps: Vec<Step>, standing: &[&str]) -> Run {
     Run {
         verdict: verdict.into(),
         reason: String::new(),
+        is_complete: true,
+        doubt: None,
         points: Points::NONE,
         parts: Vec::new(),
         steps,

@@ -144,6 +144,8 @@ fn of_run(run: &Run) -> Vec<Block> {
     if !run.reason.is_empty() {
         blocks.push(Block::Text(run.reason.clone()));
     }
+    let doubt = run.doubt.iter().map(|doubt| &doubt.why).filter(|why| **why != run.reason);
+    blocks.extend(doubt.map(|why| Block::Text(format!("And the run is in doubt: {why}."))));
     let failed =
         run.steps.iter().flat_map(|step| step.failures.iter().map(move |it| (step.title.as_str(), it)));
     let of_run = run.failures.iter().map(|it| ("the whole run", it));

@@ -14,7 +14,7 @@ use judge::{Reason, RunReport, StepVerdict, Verdict};
 use report::Reporters;
 use scenario::{
     Scenario, Settings,
-    model::{Action, ModuleSource, NOBODY},
+    model::{self, Action, Ending, ModuleSource, NOBODY, Want},
 };
 use std::{
     path::Path,
@@ -25,7 +25,7 @@ use std::{
 const HOSTS: usize = 2;
 /// What a step has once a student's time is up.
 pub const LEAST: Duration = Duration::from_secs(1);
-/// With little patience, a step may take so much less than the scenario says.
+/// With little patience, a step that does not have to take its time may take so much less than the scenario says.
 const SHORT: u32 = 4;
 /// Kept of a finding's frames.
 const FRAMES: usize = 8;
@@ -103,8 +103,8 @@ impl Runner {
             Ok((mut scenario, award)) => {
                 for step in &mut scenario.steps {
                     step.action.run_as(NOBODY);
-                    step.timeout = step.timeout.min(left.max(LEAST));
                 }
+                shorten(&mut scenario, |time| time.min(left.max(LEAST)));
                 // Whatever a scenario says of counting: without evidence a grade can be bought.
                 scenario.count = true;
                 (Scenario { kernel: subject.kernel.clone(), ..scenario }, award)
@@ -115,7 +115,7 @@ impl Runner {
             }
         };
         let mut short = scenario.clone();
-        short.steps.iter_mut().for_each(|step| step.timeout /= SHORT);
+        shorten(&mut short, |time| time / SHORT);
         let mut run = |patience| {
             let scenario = if patience == Patience::Short { &short } else { &scenario };
             self.once(scenario, &award, subject)
@@ -179,6 +179,16 @@ impl Runner {
             }
         }
         Ok(Err(why))
+    }
+}
+
+/// Gives steps less time, but for those that are to block or to hang: nothing shows that but that they take all of it.
+fn shorten(scenario: &mut Scenario, time: impl Fn(Duration) -> Duration) {
+    let hangs = |ending: &Option<Ending>| ending.as_ref().is_some_and(|ending| ending.kind.is_hang());
+    let blocks = |step: &model::Step| step.checks.iter().any(|check| matches!(check.want, Want::Blocks));
+    let any = hangs(&scenario.expect.ending);
+    for step in scenario.steps.iter_mut().filter(|step| !(any || hangs(&step.ending) || blocks(step))) {
+        step.timeout = time(step.timeout);
     }
 }
 
@@ -353,6 +363,23 @@ mod tests {
         let told = behind_theirs(lacking, Path::new("/t/test.yaml"));
         assert!(told.contains("in check:") && told.contains("seven"), "{told}");
         assert!(!told.contains("/t/") && !told.contains("/home"), "{told}");
+    }
+
+    /// Else a call that returns after half a second would be one that blocks.
+    #[test]
+    fn what_is_to_block_or_to_hang_keeps_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.yaml");
+        let times = |expect: &str| {
+            let steps = "  - {open: /dev/x, as: fd, timeout: 8 s}\n  - {read: $fd, timeout: 4 s, expect: blocks}\n  \
+                         - {read: $fd, timeout: 2 s, expect: {hang: true}}\n";
+            std::fs::write(&path, format!("steps:\n{steps}{expect}")).unwrap();
+            let mut scenario = scenario::load(&path).unwrap_or_else(|why| panic!("{why}"));
+            shorten(&mut scenario, |time| time / SHORT);
+            scenario.steps.iter().map(|step| step.timeout.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(times(""), [2, 4, 2]);
+        assert_eq!(times("expect: {hang: true}\n"), [8, 4, 2], "any of them may be the one that hangs");
     }
 
     #[test]

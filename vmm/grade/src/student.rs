@@ -253,7 +253,7 @@ impl Common<'_> {
         }
         if taken > limit {
             record.notes.push(format!(
-                "the tests took longer than {} s (`limits: run`); steps after that had {} s each",
+                "the tests took longer than {} s (`limits: run`); steps after that had {} s each, unless they were to block",
                 limit.as_secs(),
                 run::LEAST.as_secs()
             ));

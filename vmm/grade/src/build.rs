@@ -165,7 +165,7 @@ fn one(mut command: Command, limit: Duration, log: &Path) -> io::Result<End> {
 
 /// So long somebody on this machine has waited for a processor, since it started (Linux Documentation/accounting/psi.rst). A kernel that
 /// does not count it says nothing.
-fn stalled() -> Duration {
+pub fn stalled() -> Duration {
     waited_for(&fs::read_to_string("/proc/pressure/cpu").unwrap_or_default())
 }
 

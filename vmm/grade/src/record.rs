@@ -152,7 +152,7 @@ pub struct Run {
     pub standing: Vec<String>,
     /// The end of the kernel's log, where it explains the end.
     pub log: Vec<String>,
-    /// In milliseconds, with the machine's boot.
+    /// In milliseconds, from the agent's hello on; of a run without one, all of it.
     pub took_ms: u64,
 }
 

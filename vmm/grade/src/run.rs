@@ -171,7 +171,7 @@ impl Runner {
                     if verdict == Verdict::BuildFailed && !subject.own_kernel {
                         run.reason = behind_theirs(&run.reason, &scenario.path);
                     }
-                    run.took_ms = millis(started);
+                    run.took_ms = in_ms(took(report.ran, started.elapsed()));
                     run.parts = score::parts(&run, award);
                     run.points = run.parts.iter().map(|part| part.points).sum();
                     return Ok(Ok(run));
@@ -228,9 +228,18 @@ fn behind_theirs(reason: &str, scenario: &Path) -> String {
     format!("a module of the tests' that uses yours does not build: {}", build::told(&reason))
 }
 
+/// What a run took of a student's time: from the agent's hello on, as hosts and machines start for everybody; of one without a hello all of it.
+fn took(ran: Duration, whole: Duration) -> Duration {
+    if ran.is_zero() { whole } else { ran }
+}
+
 /// Since then.
 pub fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    in_ms(since.elapsed())
+}
+
+fn in_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Text without the folder in which a submission was put for a while.
@@ -380,6 +389,17 @@ mod tests {
         };
         assert_eq!(times(""), [2, 4, 2]);
         assert_eq!(times("expect: {hang: true}\n"), [8, 4, 2], "any of them may be the one that hangs");
+    }
+
+    #[test]
+    fn what_a_host_takes_to_start_is_no_students_time() {
+        let [ran, whole] = [2, 90].map(Duration::from_secs);
+        assert_eq!(took(ran, whole), ran);
+        assert_eq!(
+            took(Duration::ZERO, whole),
+            whole,
+            "who does not come up takes the time that is waited for it"
+        );
     }
 
     #[test]

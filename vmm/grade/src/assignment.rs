@@ -124,8 +124,8 @@ pub struct Test {
     pub scenario: PathBuf,
     /// Parameters of its own, which go before the assignment's and the table's.
     pub params: Vec<(String, Origin)>,
-    /// The files and folders that it brings.
-    pub brings: Vec<PathBuf>,
+    /// A hash of the files that it brings.
+    pub brings: String,
     /// What it is worth.
     pub award: Award,
     /// Who sees it.

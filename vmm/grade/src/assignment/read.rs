@@ -1,5 +1,6 @@
 //! Reads an assignment's file. Its mistakes are shown as those of a scenario are: all at once, each with its line.
 
+mod brought;
 mod files;
 mod params;
 mod scenarios;
@@ -411,17 +412,7 @@ fn identity(
     }
     for test in tests {
         add(&fs::read(&test.scenario).unwrap_or_default());
-        for brought in &test.brings {
-            // Where it lies changes nothing, nor from where the command was started.
-            let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            add(name(brought).as_bytes());
-            let all = walkdir::WalkDir::new(brought).sort_by_file_name();
-            for file in all.into_iter().flatten().filter(|file| file.file_type().is_file()) {
-                let inside = file.path().strip_prefix(brought).unwrap_or(file.path());
-                add(inside.to_string_lossy().as_bytes());
-                add(&fs::read(file.path()).unwrap_or_default());
-            }
-        }
+        add(test.brings.as_bytes());
     }
     for (name, text) in teacher {
         add(name.as_bytes());

@@ -170,3 +170,35 @@ fn a_folder_without_a_value_is_no_folder_that_can_t_be_found() {
     let messages: Vec<&str> = errors.list().iter().map(|it| it.message.as_str()).collect();
     assert_eq!(messages, ["its parameter `folder` has no value"]);
 }
+
+/// Else a mended test counts for those alone who hand in after that.
+#[test]
+fn whatever_a_test_is_made_of_has_all_graded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        fs::write(at(name), text).unwrap();
+    };
+    write("t.yaml", "modules: [check]\nfiles: {/bin/tool: tool, /data: data}\nsteps: [{insmod: check}]\n");
+    write("a.yaml", "kind: module\ntests: [{scenario: t.yaml, points: 1}]\n");
+    write("check/Makefile", "obj-m := check.o\n");
+    write("check/check.c", "#include \"../common/limits.h\"\n");
+    for name in ["common/limits.h", "tool-1", "data/in"] {
+        write(name, name);
+    }
+    std::os::unix::fs::symlink("tool-1", at("tool")).unwrap();
+    let identity = || Assignment::load(&at("a.yaml")).unwrap_or_else(|why| panic!("{why}")).identity;
+    let before = std::cell::RefCell::new(identity());
+    assert_eq!(identity(), *before.borrow());
+    let is_another = |what: &str| assert_ne!(before.replace(identity()), *before.borrow(), "{what}");
+    for name in ["check/check.c", "common/limits.h", "tool-1", "data/in", "data/new"] {
+        write(name, "#include \"../common/limits.h\"\n// mended\n");
+        is_another(name);
+    }
+    std::os::unix::fs::symlink("in", at("data/link")).unwrap();
+    is_another("a link");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(at("data/in"), mode).unwrap();
+    is_another("what is executable");
+}

@@ -1,6 +1,6 @@
 //! Tests: the scenarios, and what they are worth.
 
-use super::{existing, params::unknown, points};
+use super::{brought, existing, params::unknown, points};
 use crate::{
     assignment::{Award, Origin, Test, Visibility},
     points::Points,
@@ -12,10 +12,7 @@ use scenario::{
     node::{self, Node, Value},
     reader::Reader,
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 /// `tests`.
 pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
@@ -94,14 +91,14 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
     Some(Test { name: name?, scenario: path?, params: own, brings, award, visibility, hint })
 }
 
-/// The names of a scenario's steps, and the files that it brings. Its own mistakes are shown where it is named; that its parameters
+/// The names of a scenario's steps, and a hash of the files that it brings. Its own mistakes are shown where it is named; that its parameters
 /// have values here is looked at, too.
 fn step_names(
     reader: &mut Reader<'_>,
     path: &Path,
     node: &Node,
     params: &[(String, Origin)],
-) -> Option<(Vec<String>, Vec<PathBuf>)> {
+) -> Option<(Vec<String>, String)> {
     let declared = match scenario::parameters(path) {
         Ok(declared) => declared,
         Err(errors) => {
@@ -117,7 +114,7 @@ fn step_names(
         reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
     }
     // Without a value there is nothing to look for.
-    let brings = if open.is_empty() { brought(reader, path, node, params, &declared) } else { Vec::new() };
+    let brings = open.is_empty().then(|| looked_at(reader, path, node, params, &declared)).flatten();
     let text = fs::read_to_string(path).ok()?;
     let tree = node::parse(&Source::new(path, &text)).ok()?;
     let field = |node: &Node, name: &str| match &node.value {
@@ -129,35 +126,29 @@ fn step_names(
     let steps = field(&tree, "steps")?;
     let Value::List(steps) = &steps.value else { return None };
     let names = steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect();
-    Some((names, brings))
+    Some((names, brings.unwrap_or_default()))
 }
 
-/// The files and folders that a scenario brings, but for a student's own. What is wrong with it once its parameters have values
+/// A hash of the files that a scenario brings, but for a student's own. What is wrong with it once its parameters have values
 /// would otherwise be found only when somebody is graded.
-fn brought(
+fn looked_at(
     reader: &mut Reader<'_>,
     path: &Path,
     node: &Node,
     params: &[(String, Origin)],
     declared: &[Parameter],
-) -> Vec<PathBuf> {
+) -> Option<String> {
     let stand_in = match StandIn::new() {
         Ok(stand_in) => stand_in,
         Err(why) => {
-            reader.error::<()>(Diagnostic::new(&node.span, format!("this can't be looked at: {why}")));
-            return Vec::new();
+            return reader.error(Diagnostic::new(&node.span, format!("this can't be looked at: {why}")));
         }
     };
-    let values = stand_in.values(declared, params, None);
-    match scenario::load_with(path, &values) {
-        Ok(scenario) => {
-            let files = scenario.files.into_iter().map(|file| file.host);
-            let all = files.chain(scenario.modules.into_iter().map(|module| module.path));
-            all.filter(|path| !stand_in.has(path)).collect()
-        }
+    match scenario::load_with(path, &stand_in.values(declared, params, None)) {
+        Ok(scenario) => Some(brought::hash(&scenario, &stand_in)),
         Err(errors) => {
             in_it(reader, path, node, &errors);
-            Vec::new()
+            None
         }
     }
 }

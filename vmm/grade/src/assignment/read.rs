@@ -99,7 +99,7 @@ fn read(reader: &mut Reader<'_>, tree: &Node) -> Option<Assignment> {
     let of_table = fields.take("table");
     let table = of_table.and_then(|node| table_of(reader, node)).unwrap_or_default();
     let tests = match fields.need(reader, "tests") {
-        Some(node) => tests(reader, node, &params),
+        Some(node) => tests(reader, node, &params, &kernel),
         None => Vec::new(),
     };
     if let Some(node) = of_params {

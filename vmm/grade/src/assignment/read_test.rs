@@ -202,3 +202,26 @@ fn whatever_a_test_is_made_of_has_all_graded_again() {
     fs::set_permissions(at("data/in"), mode).unwrap();
     is_another("what is executable");
 }
+
+#[test]
+fn a_scenario_s_own_kernel_is_not_dropped_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let loaded = |own: &str| {
+        fs::write(folder.path().join("t.yaml"), format!("name: t\n{own}steps: [{{sleep: 1 s}}]\n")).unwrap();
+        fs::write(
+            &path,
+            "kind: module\nkernel: {fragments: [kasan]}\ntests:\n  - {scenario: t.yaml, points: 1}\n",
+        )
+        .unwrap();
+        Assignment::load(&path).map(drop).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(loaded(""), Ok(()));
+    assert_eq!(loaded("kernel: {fragments: [kasan]}\n"), Ok(()), "to run it by itself");
+    for (own, name) in [("kernel: {fragments: [lockdep]}\n", "kernel"), ("matrix: [6.12, 7.3]\n", "matrix")] {
+        let why = loaded(own).unwrap_err();
+        for says in ["t.yaml:2 has", name, "a.yaml:4", "write it into the assignment's `kernel`"] {
+            assert!(why.contains(says), "`{says}` is not in:\n{why}");
+        }
+    }
+}

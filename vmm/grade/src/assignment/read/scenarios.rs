@@ -6,19 +6,27 @@ use crate::{
     points::Points,
     stand_in::StandIn,
 };
-use base::diagnostic::{Diagnostic, Diagnostics, Source};
+use base::{
+    diagnostic::{Diagnostic, Diagnostics, Source},
+    wanted::Wanted,
+};
 use scenario::{
-    Parameter,
+    Parameter, Scenario,
     node::{self, Node, Value},
     reader::Reader,
 };
 use std::{fs, path::Path};
 
 /// `tests`.
-pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Vec<Test> {
+pub fn tests(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    params: &[(String, Origin)],
+    kernel: &Wanted,
+) -> Vec<Test> {
     let mut tests: Vec<Test> = Vec::new();
     for node in reader.list(node, "a list of tests, each with its own `-`").unwrap_or_default() {
-        let Some(test) = test(reader, node, params) else { continue };
+        let Some(test) = test(reader, node, params, kernel) else { continue };
         if tests.iter().any(|other| other.name == test.name) {
             let why = format!("a second test named `{}`", test.name);
             reader.error::<()>(Diagnostic::new(&node.span, why));
@@ -28,7 +36,7 @@ pub fn tests(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) 
     tests
 }
 
-fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Option<Test> {
+fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)], kernel: &Wanted) -> Option<Test> {
     const KNOWN: &[&str] = &["name", "scenario", "params", "points", "steps", "run", "visibility", "hint"];
     const SEEN: &[(&str, Visibility)] = &[
         ("visible", Visibility::Visible),
@@ -54,7 +62,8 @@ fn test(reader: &mut Reader<'_>, node: &Node, params: &[(String, Origin)]) -> Op
                 unknown(reader, of_params, &declared, "its scenario does not have");
             }
             let general = params.iter().filter(|(name, _)| !own.iter().any(|(other, _)| other == name));
-            step_names(reader, path, node, &own.iter().chain(general).cloned().collect::<Vec<_>>())
+            let params = own.iter().chain(general).cloned().collect::<Vec<_>>();
+            step_names(reader, path, node, &params, kernel)
         }
         _ => None,
     }
@@ -98,6 +107,7 @@ fn step_names(
     path: &Path,
     node: &Node,
     params: &[(String, Origin)],
+    kernel: &Wanted,
 ) -> Option<(Vec<String>, String)> {
     let declared = match scenario::parameters(path) {
         Ok(declared) => declared,
@@ -114,19 +124,18 @@ fn step_names(
         reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
     }
     // Without a value there is nothing to look for.
-    let brings = open.is_empty().then(|| looked_at(reader, path, node, params, &declared)).flatten();
+    let brings = open.is_empty().then(|| looked_at(reader, path, node, params, &declared, kernel)).flatten();
     let text = fs::read_to_string(path).ok()?;
     let tree = node::parse(&Source::new(path, &text)).ok()?;
-    let field = |node: &Node, name: &str| match &node.value {
-        Value::Map(entries) => {
-            entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, it)| it.clone())
-        }
-        _ => None,
-    };
-    let steps = field(&tree, "steps")?;
-    let Value::List(steps) = &steps.value else { return None };
-    let names = steps.iter().filter_map(|step| Some(field(step, "name")?.text()?.to_owned())).collect();
+    let Value::List(steps) = &field(&tree, "steps")?.1.value else { return None };
+    let names = steps.iter().filter_map(|step| Some(field(step, "name")?.1.text()?.to_owned())).collect();
     Some((names, brings.unwrap_or_default()))
+}
+
+/// A field of a map, with its key.
+fn field<'a>(node: &'a Node, name: &str) -> Option<&'a (Node, Node)> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(key, _)| key.text() == Some(name))
 }
 
 /// A hash of the files that a scenario brings, but for a student's own. What is wrong with it once its parameters have values
@@ -137,6 +146,7 @@ fn looked_at(
     node: &Node,
     params: &[(String, Origin)],
     declared: &[Parameter],
+    kernel: &Wanted,
 ) -> Option<String> {
     let stand_in = match StandIn::new() {
         Ok(stand_in) => stand_in,
@@ -145,12 +155,36 @@ fn looked_at(
         }
     };
     match scenario::load_with(path, &stand_in.values(declared, params, None)) {
-        Ok(scenario) => Some(brought::hash(&scenario, &stand_in)),
+        Ok(scenario) => {
+            other_kernel(reader, node, &scenario, kernel);
+            Some(brought::hash(&scenario, &stand_in))
+        }
         Err(errors) => {
             in_it(reader, path, node, &errors);
             None
         }
     }
+}
+
+/// Says of a scenario that asks for another kernel than the assignment's that it does not get it.
+fn other_kernel(reader: &mut Reader<'_>, node: &Node, scenario: &Scenario, kernel: &Wanted) {
+    let folder = scenario.path.parent().unwrap_or(Path::new(""));
+    let own = scenario.kernel.clone().relative_to(folder).absolute();
+    let is_same = own == Wanted::default() || own == kernel.clone().absolute();
+    let name = match (is_same, &scenario.matrix[..]) {
+        (true, []) => return,
+        (false, _) => "kernel",
+        (true, _) => "matrix",
+    };
+    let tree = node::parse(&scenario.source).ok();
+    let key = tree.as_ref().and_then(|tree| Some(&field(tree, name)?.0));
+    let line = key.map_or(String::new(), |key| format!(":{}", scenario.source.line(key.span.start)));
+    let why = format!(
+        "{}{line} has a `{name}` of its own, and tests run on the assignment's kernel",
+        scenario.path.display()
+    );
+    let help = "write it into the assignment's `kernel`, and take it out of the scenario";
+    reader.error::<()>(Diagnostic::new(&node.span, why).help(help));
 }
 
 /// Shows a scenario's mistakes where an assignment names it.

@@ -150,7 +150,7 @@ fn good_evidence(scenario: &Scenario) -> (Vec<SyscallCount>, Evidence) {
         let errors: BTreeMap<i32, u64> = expect
             .errors
             .iter()
-            .map(|(Errno(errno), range)| (*errno, known(range.low.as_ref().unwrap()) as u64))
+            .map(|(Errno(errno), range, _)| (*errno, known(range.low.as_ref().unwrap()) as u64))
             .collect();
         let one = |origin, count, errors| SyscallCount {
             results: BTreeMap::new(),

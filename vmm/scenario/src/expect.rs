@@ -218,7 +218,7 @@ impl Reader<'_> {
                         "stdout" => Want::Stdout,
                         _ => Want::Stderr,
                     };
-                    wants.extend(self.text_checks(node).into_iter().map(|text| (line, wrap(text))));
+                    wants.extend(self.text_checks(node).into_iter().map(|(text, line)| (line, wrap(text))));
                 }
             }
         }
@@ -232,7 +232,7 @@ impl Reader<'_> {
                 Layout::Bytes(_) => wants.extend(
                     self.text_checks(node)
                         .into_iter()
-                        .map(|text| (line, Want::NamedText(name.clone(), text))),
+                        .map(|(text, line)| (line, Want::NamedText(name.clone(), text))),
                 ),
             }
         }
@@ -267,25 +267,27 @@ impl Reader<'_> {
         }
     }
 
-    /// Text to compare with exactly, or a map of ways to compare.
-    fn text_checks(&mut self, node: &Node) -> Vec<Text> {
+    /// Text to compare with exactly, or a map of ways to compare; each with its line.
+    fn text_checks(&mut self, node: &Node) -> Vec<(Text, usize)> {
         const WAYS: &[&str] = &["equals", "contains", "lacks", "matches", "bytes"];
         if !matches!(node.value, Value::Map(_)) {
-            return self.data(node, "text").map(Text::Equals).into_iter().collect();
+            let text = self.data(node, "text").map(|data| (Text::Equals(data), self.line(&node.span)));
+            return text.into_iter().collect();
         }
         let Some(mut fields) = self.fields(node, "a comparison") else { return Vec::new() };
         let mut checks = Vec::new();
         for &way in WAYS {
             let Some(node) = fields.take(way) else { continue };
             for node in self.some_items(node, "text or a list of texts").unwrap_or_default() {
-                checks.extend(match way {
+                let check = match way {
                     "contains" | "lacks" | "matches" if self.is_empty(node) => None,
                     "equals" => self.data(node, "text").map(Text::Equals),
                     "contains" => self.data(node, "text").map(Text::Contains),
                     "lacks" => self.data(node, "text").map(Text::Lacks),
                     "bytes" => self.hex(node).map(|bytes| Text::Equals(bytes.into())),
                     _ => self.telling_regex(node).map(Text::Matches),
-                });
+                };
+                checks.extend(check.map(|check| (check, self.line(&node.span))));
             }
         }
         if checks.is_empty() && fields.keys().next().is_none() {
@@ -367,3 +369,7 @@ impl Reader<'_> {
 fn as_returned(number: i128) -> i64 {
     number as i64
 }
+
+#[cfg(test)]
+#[path = "expect_test.rs"]
+mod tests;

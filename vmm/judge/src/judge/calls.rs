@@ -79,18 +79,19 @@ impl Judge {
         let elsewhere = elsewhere.fold(0_u64, |sum, row| sum.saturating_add(row.count()));
         let mut returned = Vec::new();
         // What was not seen can only make a number larger: it matters where there is an upper bound.
-        let mut compare = |what: String, range: &Interval, number: u64, unseen: Option<String>| {
-            let held = holds(range, number.into(), &self.values);
-            let unseen = unseen.filter(|_| !held || range.high.is_some());
-            if !held || unseen.is_some() {
-                let more = unseen.map_or(String::new(), |why| format!(" or more: {why}"));
-                let (expected, got) = (show_interval(range, &self.values), format!("{number}{more}"));
-                failures.push(Failure { what, expected, got, line: expect.line });
-            }
-        };
+        let mut compare =
+            |what: String, (range, line): (&Interval, usize), number: u64, unseen: Option<String>| {
+                let held = holds(range, number.into(), &self.values);
+                let unseen = unseen.filter(|_| !held || range.high.is_some());
+                if !held || unseen.is_some() {
+                    let more = unseen.map_or(String::new(), |why| format!(" or more: {why}"));
+                    let (expected, got) = (show_interval(range, &self.values), format!("{number}{more}"));
+                    failures.push(Failure { what, expected, got, line });
+                }
+            };
         if let Some(range) = &expect.count {
             let count = rows().fold(0_u64, |sum, row| sum.saturating_add(row.count()));
-            compare(format!("calls of {name}"), range, count, unknown.calls());
+            compare(format!("calls of {name}"), (range, expect.line), count, unknown.calls());
         }
         if let Some((wanted, line)) = &expect.returns {
             let mut seen: BTreeMap<i64, u64> = BTreeMap::new();
@@ -107,12 +108,12 @@ impl Judge {
                 returned.push((format!("results of {name}"), results(&sorted), got, *line));
             }
         }
-        for (errno, range) in &expect.errors {
+        for (errno, range, line) in &expect.errors {
             let key = errno.to_string();
             let count =
                 rows().fold(0_u64, |sum, row| sum.saturating_add(row.errors.get(&key).copied().unwrap_or(0)));
             let untold = rows().fold(elsewhere, |sum, row| sum.saturating_add(row.untold_errors));
-            compare(format!("calls of {name} with {errno}"), range, count, unknown.results(untold));
+            compare(format!("calls of {name} with {errno}"), (range, *line), count, unknown.results(untold));
         }
         failures.extend(returned.into_iter().map(|(what, expected, got, line)| Failure {
             what,

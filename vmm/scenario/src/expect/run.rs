@@ -102,7 +102,7 @@ impl Reader<'_> {
                 let key =
                     Node { span: key.clone(), value: Value::Scalar { text: name.to_owned(), plain: true } };
                 if let (Some(errno), Some(range)) = (self.errno(&key), self.how_often(node)) {
-                    errors.push((errno, range));
+                    errors.push((errno, range, self.line(&key.span)));
                 }
             }
         }

@@ -171,8 +171,8 @@ pub struct CallExpect {
     pub line: usize,
     /// How often.
     pub count: Option<Interval>,
-    /// How often it returned an error.
-    pub errors: Vec<(Errno, Interval)>,
+    /// How often it returned an error; and the line of that.
+    pub errors: Vec<(Errno, Interval, usize)>,
     /// Everything that it returned, in any order, an errno negated; and the line of that.
     pub returns: Option<(Vec<i64>, usize)>,
 }

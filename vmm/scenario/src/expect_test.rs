@@ -1,0 +1,14 @@
+use crate::fixture::scenario;
+
+/// Else a failure of many lines' texts points at the one above them.
+#[test]
+fn each_of_several_texts_and_errors_has_its_own_line() {
+    let text = "steps:\n- run: ls\n  expect:\n    stdout:\n      contains:\n      - a\n      - b\n      lacks: c\n    stderr: d\n\
+                - syscall: 1\n  args: [{out: 8, as: x}]\n  expect:\n    x: {contains: e,\n        lacks: f}\n\
+                expect:\n  syscalls:\n    read:\n      count: 2\n      errors:\n        EFAULT: 1\n        EINTR: 1\n";
+    let scenario = scenario(text);
+    let lines = |step: usize| scenario.steps[step].checks.iter().map(|check| check.line).collect::<Vec<_>>();
+    assert_eq!((lines(0), lines(1)), (vec![2, 6, 7, 8, 9], vec![10, 13, 14]));
+    let errors = scenario.expect.syscalls[0].errors.iter();
+    assert_eq!(errors.map(|(.., line)| *line).collect::<Vec<_>>(), [20, 21]);
+}

@@ -41,6 +41,19 @@ const DATA: &[&str] = &["returns", "errno", "blocks", "data", "within", "log", "
 const EVENTS: &[&str] = &["returns", "errno", "blocks", "events", "within", "log", "taint"];
 const PROGRAM: &[&str] = &["exit", "stdout", "stderr", "within", "log", "taint"];
 
+impl Results {
+    /// The fields of `expect` that are about them.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Value => VALUE,
+            Self::Unload => UNLOAD,
+            Self::Data => DATA,
+            Self::Events => EVENTS,
+            Self::Program => PROGRAM,
+        }
+    }
+}
+
 impl StepExpect {
     /// Whether the step should not return in its time.
     pub fn blocks(&self) -> bool {
@@ -63,6 +76,15 @@ impl Reader<'_> {
         names: &[(String, Span, Origin)],
     ) -> StepExpect {
         let mut expect = StepExpect::default();
+        for (name, span, _) in names {
+            let ending = EndingKind::NAMES.iter().any(|(ending, _)| ending == name);
+            if ending || name == "timeout" || results.fields().contains(&&**name) {
+                let why =
+                    format!("`{name}` has a meaning of its own in `expect`, so no buffer can be called that");
+                let help = format!("give it another name, like `as: {name}_out`");
+                self.errors.push(Diagnostic::new(span, why).help(help));
+            }
+        }
         if let Some(node) = node {
             match &node.value {
                 Value::Map(_) => self.step_expect_map(node, results, names, &mut expect),
@@ -169,13 +191,7 @@ impl Reader<'_> {
                 "no step can bring about `boot-failed`: it belongs into the scenario's own `expect`",
             ));
         }
-        let known = match results {
-            Results::Value => VALUE,
-            Results::Unload => UNLOAD,
-            Results::Data => DATA,
-            Results::Events => EVENTS,
-            Results::Program => PROGRAM,
-        };
+        let known = results.fields();
         let mut wants: Vec<(usize, Want)> = Vec::new();
         if !known.contains(&"data")
             && let Some(node) = fields.take("data")

@@ -1,4 +1,4 @@
-use crate::fixture::scenario;
+use crate::fixture::{scenario, try_load};
 
 /// Else a failure of many lines' texts points at the one above them.
 #[test]
@@ -11,4 +11,20 @@ fn each_of_several_texts_and_errors_has_its_own_line() {
     assert_eq!((lines(0), lines(1)), (vec![2, 6, 7, 8, 9], vec![10, 13, 14]));
     let errors = scenario.expect.syscalls[0].errors.iter();
     assert_eq!(errors.map(|(.., line)| *line).collect::<Vec<_>>(), [20, 21]);
+}
+
+/// `expect: {log: 3}` would be about the buffer and about the kernel's log.
+#[test]
+fn a_buffer_is_not_called_like_an_expectation() {
+    let load = |name: &str| {
+        try_load(format!("steps:\n- syscall: 1\n  args:\n  - {{out: 8, as: {name}}}\n").as_bytes())
+    };
+    for name in ["data", "log", "returns", "errno", "blocks", "within", "taint", "timeout", "hang", "splat"] {
+        let why = load(name).expect_err(name);
+        assert!(why.contains(":4") && why.contains(&format!("`{name}` has a meaning of its own")), "{why}");
+    }
+    for name in ["log_out", "users", "stdout"] {
+        assert!(load(name).is_ok(), "{name}");
+    }
+    assert!(try_load(b"steps:\n- open: /dev/x\n  as: log\n- close: $log\n").is_ok(), "no buffer");
 }

@@ -160,7 +160,7 @@ impl Reader<'_> {
             None if text.starts_with("SIG") => {
                 self.expected(node, "an exit status like `3`, or a signal's name like `SIGSEGV`")
             }
-            None => self.interval(node, "an exit status"),
+            None => self.interval_within(node, "an exit status", 0, 255),
         }
     }
 
@@ -242,9 +242,12 @@ impl Reader<'_> {
             let (Some(node), Origin::Data(_, layout)) = (fields.take(name), origin) else { continue };
             let line = self.line(&node.span);
             match layout {
-                Layout::Number(_) => wants.extend(
-                    self.interval(node, "a number").map(|range| (line, Want::Named(name.clone(), range))),
-                ),
+                Layout::Number(int) => {
+                    let (low, high) = int.bounds();
+                    let what = format!("a number of the type `{}`", layout.name());
+                    let range = self.interval_within(node, &what, low, high);
+                    wants.extend(range.map(|range| (line, Want::Named(name.clone(), range))));
+                }
                 Layout::Bytes(_) => wants.extend(
                     self.text_checks(node)
                         .into_iter()

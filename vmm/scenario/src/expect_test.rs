@@ -28,3 +28,36 @@ fn a_buffer_is_not_called_like_an_expectation() {
     }
     assert!(try_load(b"steps:\n- open: /dev/x\n  as: log\n- close: $log\n").is_ok(), "no buffer");
 }
+
+#[test]
+fn a_bound_that_nothing_of_the_type_can_reach_is_a_mistake() {
+    let call = |kind: &str, want: &str| {
+        format!("steps:\n- syscall: 1\n  args: [{{out: {kind}, as: x}}]\n  expect: {{x: {want}}}\n")
+    };
+    let exit = |want: &str| format!("steps:\n- run: ls\n  expect: {{exit: {want}}}\n");
+    let int80 = |number: &str| format!("steps:\n- {{syscall: {number}, door: int80}}\n");
+    for (text, why) in [
+        (call("u8", "300"), "a number of the type `u8` is 0 to 255, found 300"),
+        (call("u16", "{at-least: -1}"), "`u16` is 0 to 65535, found -1"),
+        (call("int", "0xffffffff"), "`int` is -2147483648 to 2147483647, found 4294967295"),
+        (
+            call("long", "{at-most: 0xffffffffffffffff}"),
+            "`long` is -9223372036854775808 to 9223372036854775807",
+        ),
+        (exit("{at-least: 300}"), "an exit status is 0 to 255, found 300"),
+        (int80("4294967296"), "a system call's number is 0 to 4294967295, found 4294967296"),
+    ] {
+        let error = try_load(text.as_bytes()).expect_err(&text);
+        assert!(error.contains(why), "{error}");
+    }
+    for text in [
+        call("u8", "255"),
+        call("char", "{at-least: -128, at-most: 127}"),
+        call("u64", "0xffffffffffffffff"),
+        exit("{at-least: 1, at-most: 255}"),
+        int80("0xffffffff"),
+        "steps:\n- syscall: 4294967296\n".to_owned(),
+    ] {
+        assert!(try_load(text.as_bytes()).is_ok(), "{text}");
+    }
+}

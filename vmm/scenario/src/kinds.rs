@@ -185,7 +185,11 @@ fn syscall(reader: &mut Reader<'_>, value: &Node, fields: &mut Fields<'_>) -> Op
     }
     let text = reader.text(value, "a system call's name or number")?;
     let call = match parse_int(&text) {
-        Some(_) => CallName::Nr(reader.int(value, "a system call's number", 0, u64::MAX.into())? as u64),
+        Some(_) => {
+            // Through the other door the number comes in EAX.
+            let most = if door == Some(Door::Int80) { u32::MAX.into() } else { u64::MAX.into() };
+            CallName::Nr(reader.int(value, "a system call's number", 0, most)? as u64)
+        }
         None if door == Some(Door::Int80) => {
             return reader.error(
                 Diagnostic::new(&value.span, "through `int80` a system call is named by its number")

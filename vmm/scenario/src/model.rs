@@ -449,6 +449,12 @@ pub struct Int {
 }
 
 impl Int {
+    /// The least and the largest number that it can be.
+    pub fn bounds(self) -> (i128, i128) {
+        let bits = u32::from(self.size) * 8;
+        if self.signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
+    }
+
     /// The integer that bytes begin with; `None` if there are too few of them, or no integer is so long.
     pub fn decode(self, bytes: &[u8]) -> Option<i128> {
         let size = usize::from(self.size);

@@ -295,6 +295,20 @@ impl Reader<'_> {
         Some(Interval { low, high })
     }
 
+    /// The same of something that is `low` to `high`; whoever names another bound waits for what never comes, or always does.
+    pub fn interval_within(&mut self, node: &Node, what: &str, low: i128, high: i128) -> Option<Interval> {
+        let interval = self.interval(node, what)?;
+        for bound in [&interval.low, &interval.high].into_iter().flatten() {
+            if let Num::Int(number) = bound
+                && !(low..=high).contains(number)
+            {
+                let why = format!("{what} is {low} to {high}, found {number}");
+                return self.error(Diagnostic::new(&node.span, why));
+            }
+        }
+        Some(interval)
+    }
+
     /// Text in which `${name}` stands for a value, as `$name` does where it is all of it.
     fn filling(&mut self, node: &Node, what: &str) -> Option<String> {
         let text = self.raw(node, what)?;

@@ -1,5 +1,6 @@
 //! What users and programs see of hand-written runs.
 
+mod ci;
 mod diff;
 mod files;
 mod terminal;

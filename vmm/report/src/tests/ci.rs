@@ -1,0 +1,46 @@
+//! What the action's scripts make of reports and inputs; `vmm` itself stands there as a script.
+
+use super::*;
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+/// Runs one of the scripts and says what it told the job. `vmm` is what the shell does in its place.
+fn output(script: &str, vmm: &str, inputs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("vmm"), format!("#!/bin/sh\n{vmm}\n")).unwrap();
+    fs::set_permissions(at("vmm"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci").join(script);
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let ran = Command::new("bash")
+        .arg(script)
+        .envs([("PATH", path.as_str()), ("VMM_CACHE", "/cache")])
+        .envs([("RUNNER_TEMP", at("temp")), ("GITHUB_OUTPUT", at("output"))])
+        .envs(inputs.iter().copied())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let told = fs::read_to_string(at("output")).unwrap();
+    told.lines().filter_map(|line| line.split_once('=')).map(|(name, it)| (name.into(), it.into())).collect()
+}
+
+/// Else a matrix with more jobs than scenarios is red.
+#[test]
+fn a_part_that_has_no_scenario_has_none_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let counts = |session: &crate::record::Session| {
+        fs::write(&report, json::render(session)).unwrap();
+        let copy = format!(
+            "for word; do case $word in json=*) cp {} \"${{word#json=}}\" ;; esac; done",
+            report.display()
+        );
+        let told = output("run", &copy, &[]);
+        (told["passed"].clone(), told["failed"].clone())
+    };
+    let mut part = crate::record::Session::planned(&[]);
+    part.finished = true;
+    part.shard = Some(crate::record::Shard { index: 7, of: 8, plan: "p".into(), run: None });
+    assert_eq!(counts(&part), ("0".into(), "0".into()));
+    part.runs = recorded().runs;
+    assert_eq!(counts(&part), ("3".into(), "2".into()));
+}

@@ -44,3 +44,18 @@ fn a_part_that_has_no_scenario_has_none_that_failed() {
     part.runs = recorded().runs;
     assert_eq!(counts(&part), ("3".into(), "2".into()));
 }
+
+/// The first job of a matrix to end would leave its kernel under the key, and all others build theirs each time.
+#[test]
+fn jobs_that_ask_for_other_kernels_have_caches_of_their_own() {
+    let key = |inputs: &[(&str, &str)]| output("key", "exit 1", inputs)["key"].clone();
+    let plain = key(&[]);
+    assert_eq!(key(&[("VMM_ARGS", "\n")]), plain);
+    let clang = key(&[("VMM_ARGS", "--llvm\n")]);
+    assert!(clang != plain && clang != key(&[("VMM_ARGS", "--series\nnone\n")]), "{clang}");
+    // Where the kernel's own hash is known, too.
+    let known =
+        |args: &str| output("key", "echo 0123456789abcdef", &[("VMM_SOURCE", "/"), ("VMM_ARGS", args)]);
+    assert_eq!(known("")["key"], "vmm-0123456789abcdef");
+    assert_ne!(known("--llvm")["key"], known("")["key"]);
+}

@@ -14,12 +14,7 @@ pub fn render(session: &Session) -> String {
     let mut text = format!("KTAP version 1\n1..{}\n", session.runs.len());
     for (index, run) in session.runs.iter().enumerate() {
         subtests(&mut text, run);
-        let (ok, directive) = match (run.is_good(), run.is_bad()) {
-            (true, _) => ("ok", ""),
-            (false, true) => ("not ok", ""),
-            // Known and expected.
-            (false, false) => ("not ok", " # XFAIL quarantined"),
-        };
+        let (ok, directive) = if run.is_good() { ("ok", "") } else { failed(run) };
         run.remarks().iter().for_each(|remark| comment(&mut text, "", remark));
         if !run.is_good() {
             comment(&mut text, "", &format!("{}: {}", run.word(), run.reason()));
@@ -33,6 +28,11 @@ pub fn render(session: &Session) -> String {
     text
 }
 
+/// What failed in a run: where that is quarantined it is known, and expected.
+fn failed(run: &Run) -> (&'static str, &'static str) {
+    ("not ok", if run.is_bad() { "" } else { " # XFAIL quarantined" })
+}
+
 fn subtests(text: &mut String, run: &Run) {
     let own = run.own_tests();
     let all = run.steps.len() + usize::from(!own.is_empty());
@@ -41,21 +41,22 @@ fn subtests(text: &mut String, run: &Run) {
         if step.verdict != StepVerdict::Pass {
             failure::in_full(step, &run.path()).lines().for_each(|line| comment(text, "    ", line));
         }
-        parts(text, &step.subtests);
-        let (ok, directive) = result(step);
+        parts(text, run, &step.subtests);
+        let (ok, directive) = result(run, step);
         let title = run.name(step);
         let title = title.split_once(": ").map_or(&*title, |(_, title)| title);
         *text += &format!("    {ok} {} {}{directive}\n", step.index + 1, name(title));
     }
     if !own.is_empty() {
-        parts(text, own);
-        let failed = own.iter().any(|subtest| subtest.test.outcome == Outcome::Failed);
-        *text += &format!("    {} {all} the kernel's own tests\n", if failed { "not ok" } else { "ok" });
+        parts(text, run, own);
+        let one_failed = own.iter().any(|subtest| subtest.test.outcome == Outcome::Failed);
+        let (ok, directive) = if one_failed { failed(run) } else { ("ok", "") };
+        *text += &format!("    {ok} {all} the kernel's own tests{directive}\n");
     }
 }
 
 /// The tests that a step is made of, one below the other: their names say what they are parts of.
-fn parts(text: &mut String, subtests: &[Subtest]) {
+fn parts(text: &mut String, run: &Run, subtests: &[Subtest]) {
     if subtests.is_empty() {
         return;
     }
@@ -65,18 +66,18 @@ fn parts(text: &mut String, subtests: &[Subtest]) {
             Outcome::Passed => ("ok", ""),
             Outcome::Skipped => ("ok", " # SKIP"),
             Outcome::ExpectedFailure => ("not ok", " # XFAIL"),
-            Outcome::Failed => ("not ok", ""),
+            Outcome::Failed => failed(run),
         };
         *text += &format!("        {ok} {} {}{directive}\n", index + 1, name(&subtest.test.name()));
     }
 }
 
-fn result(step: &JudgedStep) -> (&'static str, &'static str) {
+fn result(run: &Run, step: &JudgedStep) -> (&'static str, &'static str) {
     match step.verdict {
         StepVerdict::Pass => ("ok", ""),
         StepVerdict::NotRun => ("ok", " # SKIP not run"),
         StepVerdict::Skipped => ("ok", " # SKIP"),
-        StepVerdict::Fail | StepVerdict::Timeout => ("not ok", ""),
+        StepVerdict::Fail | StepVerdict::Timeout => failed(run),
     }
 }
 

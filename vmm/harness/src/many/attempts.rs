@@ -83,8 +83,11 @@ pub(super) fn all(policy: Policy, mut run: impl FnMut(Next<'_>) -> Came) -> (Vec
                 Then::Counts => break verdict,
             }
         };
-        // Bad input stays bad, and what can't be run here can't be run a thousand times.
-        let hopeless = matches!(verdict, Verdict::Interrupted | Verdict::BadInput | Verdict::Infra);
+        // Bad input stays bad, what does not build will not build the next time, and what can't be run here can't be run a thousand times.
+        let hopeless = matches!(
+            verdict,
+            Verdict::Interrupted | Verdict::BadInput | Verdict::BuildFailed | Verdict::Infra
+        );
         if hopeless || policy.until_fail && verdict != Verdict::Pass {
             break;
         }
@@ -162,5 +165,6 @@ mod tests {
         assert_eq!(tried(until, &[Pass, Pass, Fail]).passed(), (2, 3));
         assert_eq!(tried(Policy { repeat: 5, ..until }, &[Pass]).passed(), (5, 5));
         assert_eq!(tried(repeat, &[BadInput]).attempts.len(), 1, "it stays bad");
+        assert_eq!(tried(repeat, &[BuildFailed]).attempts.len(), 1, "nor does it build the next time");
     }
 }

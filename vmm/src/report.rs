@@ -1,6 +1,11 @@
 //! `vmm report`: reports that were written earlier.
 
-use crate::{cli::Report, exit, run::render, say};
+use crate::{
+    cli::{Report, one_file},
+    exit,
+    run::render,
+    say,
+};
 use clap::{Args, Subcommand};
 use harness::Abort;
 use judge::Verdict;
@@ -102,6 +107,9 @@ fn read(path: &Path) -> Result<Session, Abort> {
 }
 
 fn merged(files: &[PathBuf], reports: &[Report]) -> Result<Verdict, Abort> {
+    if let Some(complaint) = one_file(reports) {
+        return Err(Abort::input(complaint));
+    }
     let mut targets = Vec::new();
     for Report { format, file } in reports {
         let Some(render) = render(*format) else {
@@ -154,4 +162,23 @@ fn different(old: &Path, new: &Path, exit_code: bool) -> Result<Verdict, Abort> 
     let difference = diff::diff(&read(old)?, &read(new)?);
     say::out(&difference.text);
     Ok(if exit_code && difference.is_worse { Verdict::Fail } else { Verdict::Pass })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Format;
+
+    #[test]
+    fn two_reports_are_not_merged_into_one_file() {
+        let report = |format, file: &str| Report { format, file: file.into() };
+        let reports = [report(Format::Json, "all"), report(Format::Junit, "./all")];
+        let why = merged(&["part.json".into()], &reports).unwrap_err();
+        assert_eq!(
+            (why.verdict, why.why.contains("written to one file")),
+            (Verdict::BadInput, true),
+            "{}",
+            why.why
+        );
+    }
 }

@@ -61,3 +61,10 @@ fn a_bound_that_nothing_of_the_type_can_reach_is_a_mistake() {
         assert!(try_load(text.as_bytes()).is_ok(), "{text}");
     }
 }
+
+#[test]
+fn a_reload_has_no_value_that_a_name_could_stand_for() {
+    let text = b"modules: [../modules/chardev]\nsteps:\n- {reload: chardev, as: r}\n- {sleep: 1 s}\n";
+    let why = try_load(text).unwrap_err();
+    assert!(why.contains(":3") && why.contains("a `reload` is several calls"), "{why}");
+}

@@ -119,6 +119,13 @@ impl Reader<'_> {
             };
             self.errors.push(Diagnostic::new(&at, error));
         }
+        if let (Some((_, span)), Action::Reload { .. }) = (&bind, &parts.action) {
+            let error = Diagnostic::new(
+                span,
+                "a `reload` is several calls, so there is no value that this could name",
+            );
+            self.errors.push(error.help("leave `as` out"));
+        }
         let mut names = parts.names;
         let pattern = pattern.and_then(|node| self.pattern(node, parts.results, bind.is_some()));
         if let Some((name, span)) = bind {

@@ -157,8 +157,13 @@ fn reporters(how: &HowArgs, planned: &Planned) -> Result<Reporters, Abort> {
     }
     reporters.add(files);
     if let Some(folder) = &how.many.artifacts {
-        let kernels = cases.iter().map(|case| again(&case.kernel)).collect();
-        reporters.add(Artifacts::create(folder).map_err(Abort::input)?.with(options.clone(), kernels));
+        let asked = cases.iter().map(|Case { scenario, kernel, .. }| report::artifacts::Asked {
+            kernel: again(kernel),
+            adds_fragments: !scenario.kernel.fragments.is_empty(),
+            piped: scenario.piped().map(str::to_owned),
+        });
+        let artifacts = Artifacts::create(folder).map_err(Abort::input)?;
+        reporters.add(artifacts.with(options.clone(), asked.collect()));
     }
     reporters.add(Summary::new(Box::new(io::stdout())));
     Ok(reporters)

@@ -11,6 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How a run was asked for, as far as its report does not say it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The options by which its kernel was asked for.
+    pub kernel: Vec<String>,
+    /// The scenario adds to the kernel's configuration by itself, which no kernel takes that is built already.
+    pub adds_fragments: bool,
+    /// The scenario's text, where that came by a pipe.
+    pub piped: Option<String>,
+}
+
 /// Writes the folders.
 pub struct Artifacts {
     folder: PathBuf,
@@ -18,8 +29,8 @@ pub struct Artifacts {
     /// Which scenario it is, counted from 1.
     count: usize,
     options: Vec<String>,
-    /// For each scenario, the options by which its kernel was asked for.
-    kernels: Vec<Vec<String>>,
+    /// For each scenario.
+    asked: Vec<Asked>,
 }
 
 impl Artifacts {
@@ -36,24 +47,23 @@ impl Artifacts {
             session: Session::default(),
             count: 0,
             options: Vec::new(),
-            kernels: Vec::new(),
+            asked: Vec::new(),
         })
     }
 
-    /// The options of the command that change what a run is, and for each scenario those by which its kernel was asked for; who repeats it
-    /// needs them as well.
+    /// The options of the command that change what a run is, and how each was asked for; who repeats it needs them as well.
     #[must_use]
-    pub fn with(mut self, options: Vec<String>, kernels: Vec<Vec<String>>) -> Self {
-        (self.options, self.kernels) = (options, kernels);
+    pub fn with(mut self, options: Vec<String>, asked: Vec<Asked>) -> Self {
+        (self.options, self.asked) = (options, asked);
         self
     }
 
     /// A folder is there whole, or not at all.
     fn write(&self, run: &Run) -> io::Result<()> {
         let stage = tempfile::Builder::new().prefix(".artifacts-").tempdir_in(&self.folder)?;
-        let asked = self.kernels.get(self.count - 1).map_or(&[][..], Vec::as_slice);
+        let asked = self.asked.get(self.count - 1).cloned().unwrap_or_default();
         fill(stage.path(), run)?;
-        write_repeat(stage.path(), run, &self.options, asked)?;
+        write_repeat(stage.path(), run, &self.options, &asked)?;
         fs::set_permissions(stage.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let place = self.folder.join(name(self.count, run));
         if place.exists() {
@@ -139,24 +149,30 @@ fn fill(folder: &Path, run: &Run) -> io::Result<()> {
     Ok(())
 }
 
-/// The command that repeats a run. Elsewhere the kernel is not in the cache by its hash, and `asked` is how it was asked for.
-fn write_repeat(folder: &Path, run: &Run, options: &[String], asked: &[String]) -> io::Result<()> {
+/// The command that repeats a run. Elsewhere the kernel is not in the cache by its hash, and is asked for as it was.
+fn write_repeat(folder: &Path, run: &Run, options: &[String], asked: &Asked) -> io::Result<()> {
     let words = |all: &[String]| all.iter().map(|word| format!("{} ", quoted(word))).collect::<String>();
-    let asked = format!("set -- {}\"$@\"", words(asked));
-    let kernel = match &run.kernel {
+    let as_before = format!("set -- {}\"$@\"", words(&asked.kernel));
+    let kernel = match run.kernel.as_ref().filter(|_| !asked.adds_fragments) {
         Some(kernel) => format!(
-            "if vmm kernel show {0} >/dev/null 2>&1; then\n\tset -- --kernel {0} \"$@\"\nelse\n\t{asked}\nfi\n",
+            "if vmm kernel show {0} >/dev/null 2>&1; then\n\tset -- --kernel {0} \"$@\"\nelse\n\t{as_before}\nfi\n",
             quoted(&kernel.hash)
         ),
-        None => asked + "\n",
+        None => as_before + "\n",
     };
     // A value that was drawn is given now. What the command gave was not drawn.
     let drawn = run.began.drawn.iter().flat_map(|(name, value)| ["--set".into(), format!("{name}={value}")]);
     let drawn: Vec<String> = drawn.collect();
+    let (scenario, input) = match &asked.piped {
+        Some(text) => {
+            fs::write(folder.join("scenario.yaml"), text)?;
+            ("-".to_owned(), " <\"$(dirname \"$0\")/scenario.yaml\"")
+        }
+        None => (quoted(&run.path()), ""),
+    };
     let text = format!(
         "#!/bin/sh\n# The same run again, from the folder where it was started; with its kernel, or where the cache has not got that, with one \
-         that is asked for in the same way.\n{kernel}exec vmm run {} {}{}\"$@\"\n",
-        quoted(&run.path()),
+         that is asked for in the same way.\n{kernel}exec vmm run {scenario} {}{}\"$@\"{input}\n",
         words(&drawn),
         words(options)
     );

@@ -118,6 +118,13 @@ fn source(path: &Path) -> Result<Source, Diagnostics> {
     Ok(Source::new(shown, &text))
 }
 
+impl Scenario {
+    /// Its text, where no file has it: it came by a pipe.
+    pub fn piped(&self) -> Option<&str> {
+        (!self.path.is_file()).then(|| self.source.text())
+    }
+}
+
 /// Names standard input.
 const STDIN: &str = "-";
 

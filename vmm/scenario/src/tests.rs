@@ -14,6 +14,21 @@ fn steps(steps: &str) -> String {
     format!("modules: [../modules/chardev]\nsteps:\n{steps}")
 }
 
+/// Who repeats a run of it later has nothing to read it from.
+#[test]
+fn the_text_of_a_scenario_that_came_by_a_pipe_is_known() {
+    let text = "steps:\n- sleep: 1 s\n";
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    assert_eq!(crate::load(file.path()).unwrap().piped(), None);
+    let (read, mut write) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut write, text.as_bytes()).unwrap();
+    drop(write);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read));
+    let piped = crate::load(path.as_ref()).unwrap();
+    assert_eq!((piped.path.to_str(), piped.piped()), (Some("pipe"), Some(text)));
+}
+
 #[test]
 fn the_shipped_scenarios_load() {
     assert_eq!(scenario(CHARDEV).name, "chardev");

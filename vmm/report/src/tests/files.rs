@@ -72,8 +72,13 @@ fn what_is_no_report_or_another_versions_is_refused() {
 fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut artifacts = crate::artifacts::Artifacts::create(&folder.path().join("a/b")).unwrap();
-    let asked = vec![Vec::new(), vec!["--source".to_owned(), "my linux".to_owned()]];
-    artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()], asked);
+    let kernel = || vec!["--source".to_owned(), "my linux".to_owned()];
+    let asked = [
+        crate::artifacts::Asked::default(),
+        crate::artifacts::Asked { kernel: kernel(), ..Default::default() },
+        crate::artifacts::Asked { kernel: kernel(), adds_fragments: true, piped: Some("steps: []\n".into()) },
+    ];
+    artifacts = artifacts.with(vec!["--set".to_owned(), "whom=a b".to_owned()], asked.into());
     let (began, all) = session();
     artifacts.begin(&began).unwrap();
     // What was drawn for a run is given to it again.
@@ -98,16 +103,25 @@ fn each_scenario_leaves_a_folder_with_what_is_needed_to_look_into_it() {
         repeat.ends_with("fi\nexec vmm run scenarios/test.yaml --set 'word=k3 m9' --set 'whom=a b' \"$@\"\n"),
         "{repeat}"
     );
-    // Elsewhere nobody has the kernel by its hash.
-    for (is_there, kernel) in [("exit 0", "--kernel 3f9c1a2b7d"), ("exit 1", "--source my linux")] {
+    let said = |run: &str, is_there: &str| {
         let fake = folder.path().join("vmm");
-        std::fs::write(&fake, format!("#!/bin/sh\n[ $1 = run ] || {is_there}\necho \"$@\"\n")).unwrap();
+        let script = format!("#!/bin/sh\n[ $1 = run ] || {is_there}\necho \"$@\"\n[ $2 != - ] || cat\n");
+        std::fs::write(&fake, script).unwrap();
         std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut shell = std::process::Command::new("/bin/sh");
-        shell.arg(place("002-bad___b____x_@6.12/repeat.sh")).arg("--cold").env("PATH", folder.path());
-        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        shell.arg(place(run).join("repeat.sh")).arg("--cold").env("PATH", path);
+        String::from_utf8(shell.output().unwrap().stdout).unwrap()
+    };
+    // Elsewhere nobody has the kernel by its hash.
+    for (is_there, kernel) in [("exit 0", "--kernel 3f9c1a2b7d"), ("exit 1", "--source my linux")] {
+        let said = said("002-bad___b____x_@6.12", is_there);
         assert!(said.ends_with(&format!("{kernel} --cold\n")), "{said}");
     }
+    // With the scenario's own fragments that kernel would be refused; and a pipe's text is nowhere else.
+    let said = said("003-good@7.3", "exit 0");
+    assert!(said.starts_with("run - ") && !said.contains("--kernel"), "{said}");
+    assert!(said.ends_with("--source my linux --cold\nsteps: []\n"), "{said}");
     assert!(read("verdict").starts_with("fail\n1 of 1 steps failed"));
     let report = json::read(&read("report.json")).unwrap();
     assert_eq!((report.runs.len(), &*report.runs[0].began.drawn["word"]), (1, "k3 m9"));

@@ -21,7 +21,10 @@ use harness::{Options, Starts, explain::Explain};
 use host::Choice;
 use report::terminal::Detail;
 use scenario::{EVIDENCE, Settings, model::Watchfulness};
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 /// Boot a Linux kernel under test, drive it by a scenario, and watch it from outside.
 ///
@@ -205,16 +208,17 @@ impl HowArgs {
     }
 }
 
+/// The same for all names of a file, which need not be there.
+pub fn whole(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there = path
+        .canonicalize()
+        .or_else(|_| Ok(folder.canonicalize()?.join(path.file_name().unwrap_or_default())));
+    there.unwrap_or_else(|_: std::io::Error| path.to_owned())
+}
+
 /// Why reports can't be written where they are to be: two of them have one file, by whatever names.
 pub fn one_file(reports: &[Report]) -> Option<String> {
-    let whole = |path: &PathBuf| {
-        let folder =
-            path.parent().filter(|it| !it.as_os_str().is_empty()).map_or(PathBuf::from("."), PathBuf::from);
-        let there = path
-            .canonicalize()
-            .or_else(|_| Ok(folder.canonicalize()?.join(path.file_name().unwrap_or_default())));
-        there.unwrap_or_else(|_: std::io::Error| path.clone())
-    };
     let files: Vec<PathBuf> = reports.iter().map(|report| whole(&report.file)).collect();
     let twice = (0..files.len()).find(|at| files[..*at].contains(&files[*at]))?;
     Some(format!("two reports can't be written to one file: {}", reports[twice].file.display()))

@@ -1,7 +1,7 @@
 //! `vmm report`: reports that were written earlier.
 
 use crate::{
-    cli::{Report, one_file},
+    cli::{Report, one_file, whole},
     exit,
     run::render,
     say,
@@ -117,7 +117,7 @@ fn merged(files: &[PathBuf], reports: &[Report]) -> Result<Verdict, Abort> {
                 "--report events: events are told while a run goes on, and this one is over",
             ));
         };
-        if files.contains(file) {
+        if files.iter().any(|it| whole(it) == whole(file)) {
             return Err(Abort::input(format!(
                 "the report {} would overwrite one of those to merge",
                 file.display()
@@ -170,15 +170,14 @@ mod tests {
     use crate::cli::Format;
 
     #[test]
-    fn two_reports_are_not_merged_into_one_file() {
+    fn a_merged_report_has_a_file_of_its_own_by_whatever_name() {
         let report = |format, file: &str| Report { format, file: file.into() };
-        let reports = [report(Format::Json, "all"), report(Format::Junit, "./all")];
-        let why = merged(&["part.json".into()], &reports).unwrap_err();
-        assert_eq!(
-            (why.verdict, why.why.contains("written to one file")),
-            (Verdict::BadInput, true),
-            "{}",
-            why.why
-        );
+        for (reports, says) in [
+            (&[report(Format::Json, "all"), report(Format::Junit, "./all")][..], "two reports"),
+            (&[report(Format::Json, "./part.json")][..], "would overwrite one of those to merge"),
+        ] {
+            let why = merged(&["part.json".into()], reports).unwrap_err();
+            assert_eq!((why.verdict, why.why.contains(says)), (Verdict::BadInput, true), "{}", why.why);
+        }
     }
 }

@@ -210,7 +210,7 @@ fn each_end_has_its_verdict() {
             vec![line("WARNING: CPU: 0 PID: 1 at fs/x.c:1 f+0x1/0x2"), returned(0)],
             RunEnd::Completed,
         ),
-        (Verdict::Fail, vec![line("WARNING: CPU: 0 PID: 1"), returned(-1)], RunEnd::Completed),
+        (Verdict::Fail, vec![line("WARNING: CPU: 0 PID: 1 at fs/x.c:1"), returned(-1)], RunEnd::Completed),
         (Verdict::Oops, vec![oops(), end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
         (Verdict::Fail, vec![end_of_step(StepOutcome::Died { signal: 9 })], RunEnd::Completed),
         // Its call is none in which a process ends.
@@ -358,8 +358,11 @@ fn a_bad_end_that_the_run_should_come_to_passes_and_its_absence_fails() {
     let no_agent = ended(RunEnd::NoAgent { limit, greeted: false, standing: standing(true) });
     let silent = run(&scenario(&wants("boot-failed: true")), &[no_agent]);
     assert_eq!(silent.verdict, Verdict::Pass);
-    let failed =
-        during(&wants("splat: true"), vec![line("WARNING: CPU: 0"), returned(-5)], RunEnd::Completed);
+    let failed = during(
+        &wants("splat: true"),
+        vec![line("WARNING: CPU: 0 PID: 1 at fs/x.c:1"), returned(-5)],
+        RunEnd::Completed,
+    );
     assert_eq!(failed.verdict, Verdict::Fail, "a failed step stays one");
 }
 

@@ -27,6 +27,9 @@ pub enum Role {
     Shape,
     /// A further line of a report of the same kind, or else begins one.
     More,
+    /// What is left of a head on a console, where lines are torn and a task's name may have a line end: begins a report, but in a record
+    /// of the kernel's, which is whole, it is anybody's word.
+    Torn,
     /// Begins a report if it is certain that the kernel printed it: user programs say such things too. Within a WARN it is only the
     /// message.
     Guess,

@@ -206,7 +206,7 @@ fn match_of<'t>(line: &'t Line<'_>) -> Option<(&'static Pattern, Captures<'t>)> 
     candidates.sort_unstable();
     candidates.dedup();
     candidates.into_iter().find_map(|index| {
-        let pattern = *PATTERNS.get(index)?;
+        let pattern = *PATTERNS.get(index).filter(|it| it.role != Role::Torn || !line.whole)?;
         let compiled = || RegexBuilder::new(pattern.head).unicode(false).build().expect("a constant pattern");
         Some((pattern, HEAD[index].get_or_init(compiled).captures(text)?))
     })

@@ -2,7 +2,7 @@
 
 use crate::kind::Kind::{Bug, Lockdep, Oops, Panic, Refcount, RustPanic, Warn};
 use crate::patterns::Place::{Head, No, Pc, Trace as OnTrace};
-use crate::patterns::Role::{Begin, Shape, Trap};
+use crate::patterns::Role::{Begin, Shape, Torn, Trap};
 use crate::patterns::Trace::{Maybe, Needed};
 use crate::patterns::{Pattern, Role, p};
 
@@ -94,7 +94,7 @@ pub static PATTERNS: &[Pattern] = &[
         Warn,
         Begin,
         "WARNING: ",
-        r"^WARNING: at (?<func>[\w.$]+)\+0x",
+        r"^WARNING: (?:CPU: (?<cpu>\d+) PID: (?<pid>\d+) )?at (?<func>[\w.$]+)\+0x",
         "WARNING{in}",
         Head,
         Needed,
@@ -103,6 +103,16 @@ pub static PATTERNS: &[Pattern] = &[
     p(
         Warn,
         Begin,
+        "WARNING: ",
+        r"^WARNING: (?:CPU: (?<cpu>\d+) PID: (?<pid>\d+) at |at 0x[0-9a-f]{8})",
+        "WARNING{in}",
+        Pc,
+        Needed,
+        "the same where the code has no name, or a file that no pattern above knows",
+    ),
+    p(
+        Warn,
+        Torn,
         "WARNING: ",
         r"^WARNING: (?:CPU: (?<cpu>\d+) )(?:PID: (?<pid>\d+))?",
         "WARNING{in}",
@@ -166,7 +176,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Begin,
         "nable to handle",
-        r"^(?:BUG: )?[uU]nable to handle (?:kernel )?(?:paging request|page fault|data access|execution|instruction fetch|write to read-only memory|read from unreadable memory|execute from non-executable memory|unknown)",
+        r"^(?:BUG: [uU]nable to handle (?:page fault|unknown paging fault)|(?:BUG: )?[uU]nable to handle kernel (?:paging request|page fault|data access|execution|instruction fetch|write to read-only memory|read from unreadable memory|execute from non-executable memory))",
         "BUG: unable to handle kernel paging request{in}",
         Pc,
         Needed,
@@ -186,11 +196,21 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Begin,
         "nable to handle",
-        r"^(?:BUG: )?[uU]nable to handle (?:kernel )?(?<what>[\w -]{1,60}?)(?: at .*|$)",
+        r"^(?:BUG: )?[uU]nable to handle kernel (?<what>[\w -]{1,60}?) at (?:virtual address )?(?:0x)?[0-9a-f]{8,16}\b",
         "BUG: unable to handle kernel {what}{in}",
         Pc,
         Needed,
-        "other faults in kernel mode",
+        "other faults in kernel mode. Without an address it is any driver's word for what it was asked and can't do",
+    ),
+    p(
+        Oops,
+        Begin,
+        "nable to handle",
+        r"^Unable to handle kernel (?<what>[\w ]{1,30} in virtual \w{1,10} address space)",
+        "BUG: unable to handle kernel {what}{in}",
+        Pc,
+        Needed,
+        "bad pointer: s390",
     ),
     p(
         Oops,
@@ -226,7 +246,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Begin,
         "stack overflow",
-        r"^(?:BUG: )?(?<what>[kK]ernel stack overflow)",
+        r"^(?:BUG: )?(?<what>[kK]ernel stack overflow)(?:\.?$| \((?:page fault|double[ -]fault)\)| in process )",
         "kernel stack overflow{in}",
         Pc,
         Maybe,
@@ -266,11 +286,21 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Begin,
         "general protection",
-        r"^(?:Oops: )?general protection fault(?:, |$|: )",
+        r"^(?:Oops: general protection fault(?:, |$|: )|general protection fault, (?:probably|maybe) for )",
         "general protection fault{in}",
         Pc,
         Needed,
         "the same, its head broken",
+    ),
+    p(
+        Oops,
+        Shape,
+        "general protection",
+        r"^general protection fault(?:, |$|: )",
+        "general protection fault{in}",
+        Pc,
+        Needed,
+        "the same, so broken that a driver may have said it",
     ),
     p(
         Oops,
@@ -286,7 +316,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Trap,
         "Internal error: ",
-        r"^Internal error: (?<what>.+?)(?:: [0-9a-f]{1,16})? \[#",
+        r"^Internal error: (?<what>.+?): [0-9a-f]{1,16} \[#\d{1,6}\]",
         "Internal error: {what}{in}",
         Pc,
         Needed,
@@ -306,7 +336,7 @@ pub static PATTERNS: &[Pattern] = &[
         Oops,
         Trap,
         "Oops: ",
-        r"^Oops: (?<what>[A-Z][\w -]+?)(?:, sig: \d+)? \[#",
+        r"^Oops: (?<what>[A-Z][\w -]+?), sig: \d+ \[#",
         "Oops: {what}{in}",
         Pc,
         Needed,

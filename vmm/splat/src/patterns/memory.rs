@@ -67,7 +67,7 @@ pub static PATTERNS: &[Pattern] = &[
         BadPage,
         Begin,
         "bad p",
-        r"^\S+:\d+: bad (?<what>p[gum4t][de]|pte)\b",
+        r"^\S+:\d+: bad (?<what>p[gum4t][de]|pte) (?:[0-9a-f]{8,16}\b|\()",
         "bad {what}",
         No,
         Maybe,

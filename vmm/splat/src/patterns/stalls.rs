@@ -2,7 +2,7 @@
 
 use crate::kind::Kind::{HardLockup, HungTask, RcuStall, SoftLockup, WorkqueueLockup};
 use crate::patterns::Place::{No, Pc, Trace as OnTrace};
-use crate::patterns::Role::{Begin, More};
+use crate::patterns::Role::{Begin, More, Torn};
 use crate::patterns::Trace::{Maybe, Needed};
 use crate::patterns::{Pattern, p};
 
@@ -30,7 +30,7 @@ pub static OF_A_TASK: &[Pattern] = &[
     ),
     p(
         HungTask,
-        Begin,
+        Torn,
         "for more than",
         r"^.{0,64}:(?<pid>\d+) blocked (?:in I/O wait )?for more than \d+ seconds",
         "task hung{in}",

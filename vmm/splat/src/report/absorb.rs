@@ -30,7 +30,7 @@ impl Report {
             Role::More if same && pattern.kind == Kind::Oom => pattern.title == self.pattern.title,
             Role::More => same && !self.ended && (!traced || pattern.kind != Kind::Kmemleak),
             // The CPU faults at the very access that KASAN has just complained about.
-            Role::Begin | Role::Herald | Role::Alone | Role::Orphan => {
+            Role::Begin | Role::Torn | Role::Herald | Role::Alone | Role::Orphan => {
                 self.caught_early(pattern.kind, number)
                     || self.heralds(pattern, number)
                     || self.says_again(pattern, found, line, number)
@@ -138,7 +138,9 @@ impl Report {
     fn heralds(&self, next: &Pattern, number: u64) -> bool {
         const NEAR: u64 = 3;
         let follows = match next.role {
-            Role::Begin => matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab),
+            Role::Begin | Role::Torn => {
+                matches!(next.kind, Kind::Warn | Kind::Bug | Kind::Refcount | Kind::Slab)
+            }
             // Not each is followed by a trap: one that comes by itself is another trouble.
             Role::Trap | Role::Shape => self.pattern.place == Place::Pc,
             _ => false,

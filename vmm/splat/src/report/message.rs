@@ -13,7 +13,7 @@ impl Report {
     /// Whether the next line is the message of this `WARN()`: old kernels print it behind the head.
     pub fn waits_for_message(&self, number: u64) -> bool {
         let warns = matches!(self.pattern.kind, Kind::Warn | Kind::Refcount)
-            && self.pattern.role == Role::Begin
+            && matches!(self.pattern.role, Role::Begin | Role::Torn)
             && self.pattern.key == "WARNING: ";
         warns && self.frame_count() == 0 && !self.ended && self.lines.last + 1 == number
     }

@@ -10,7 +10,9 @@ const JUMPS: (&str, &str, u64) = ("__start___jump_table", "__stop___jump_table",
 const CALLS: (&str, &str, u64) = ("__start_static_call_sites", "__stop_static_call_sites", 8);
 /// Trampolines of static calls (arch/x86/include/asm/static_call.h).
 const TRAMPOLINES: (&str, &str) = ("__static_call_text_start", "__static_call_text_end");
-/// What stands behind the instruction of each: `ud1 %esp, %ecx`, and `SCT` before Linux 5.19.
+/// So far apart they are at least, in bytes (`.align 4` of an instruction of five).
+const TRAMPOLINE: usize = 8;
+/// What stands behind the instruction of each: `ud1 %esp, %ecx`, `SCT` before Linux 5.19, and nothing before 5.16.
 const SIGNATURES: [[u8; 3]; 2] = [[0x0f, 0xb9, 0xcc], *b"SCT"];
 /// Of a record's address: the call is a function's last one, and its place is gone after the boot.
 const TAIL: u64 = 1;
@@ -109,7 +111,14 @@ impl Places {
         let code = read(space, &range);
         let signed = code.windows(8).step_by(4).zip((range.start..).step_by(4));
         let signed = signed.filter(|(code, _)| SIGNATURES.iter().any(|signature| code[5..] == *signature));
-        all.extend(signed.map(|(_, at)| Place { at, length: 5, kind: Kind::Trampoline }));
+        let mut trampolines: Vec<u64> = signed.map(|(_, at)| at).collect();
+        if trampolines.is_empty() {
+            // One begins as a jump, or as a return.
+            let each = code.chunks(TRAMPOLINE).zip((range.start..).step_by(TRAMPOLINE));
+            let each = each.filter(|(code, _)| code.len() >= 5 && matches!(code[0], 0xe9 | 0xc3));
+            trampolines.extend(each.map(|(_, at)| at));
+        }
+        all.extend(trampolines.into_iter().map(|at| Place { at, length: 5, kind: Kind::Trampoline }));
         all.sort_unstable_by_key(|place| place.at);
         Self { space: space.clone(), text, all, records }
     }

@@ -35,6 +35,12 @@ fn write(memory: &Memory, at: u64, bytes: &[u8]) {
 }
 
 fn places(memory: &Memory) -> Places {
+    // The second one has no signature.
+    places_with(memory, &[0xe9, 0, 0, 0, 0, 0x0f, 0xb9, 0xcc, 0xe9, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// With these trampolines.
+fn places_with(memory: &Memory, trampolines: &[u8]) -> Places {
     let pair = |at: u64, first: u64, second: u64| {
         for (at, to) in [(at, first), (at + 4, second)] {
             write(memory, at, &(to.wrapping_sub(at) as u32).to_le_bytes());
@@ -49,15 +55,14 @@ fn places(memory: &Memory) -> Places {
     pair(DATA + 0x110, CONDITIONAL, OTHER_RECORD | 1);
     write(memory, SHORT, &[0x66, 0x90]);
     write(memory, CONDITIONAL, &[0x0f, 0x84, 0, 0, 0, 0]);
-    // The second one has no signature.
-    write(memory, TRAMPOLINE, &[0xe9, 0, 0, 0, 0, 0x0f, 0xb9, 0xcc, 0xe9, 0, 0, 0, 0, 0, 0, 0]);
+    write(memory, TRAMPOLINE, trampolines);
     let symbols = [
         ("__start___jump_table", DATA),
         ("__stop___jump_table", DATA + 0x30),
         ("__start_static_call_sites", DATA + 0x100),
         ("__stop_static_call_sites", DATA + 0x118),
         ("__static_call_text_start", TRAMPOLINE),
-        ("__static_call_text_end", TRAMPOLINE + 0x10),
+        ("__static_call_text_end", TRAMPOLINE + trampolines.len() as u64),
     ];
     let symbols = symbols.into_iter().map(|(name, at)| (name.to_owned(), at)).collect();
     let landmarks = Landmarks { symbols, ..Landmarks::default() };
@@ -81,6 +86,28 @@ fn a_place_is_as_long_as_its_instruction() {
         let outside = [(at - 1, 2), (at + 1, length), (at + length, 1)];
         assert!(outside.into_iter().all(|(at, length)| places.at(at, length).is_none()), "{at:#x}");
     }
+}
+
+/// Linux 5.10 to 5.15.
+#[test]
+fn where_no_trampoline_has_a_signature_each_is_told_by_its_instruction() {
+    let memory = memory();
+    let text = [
+        0xe9, 1, 0, 0, 0xe9, 0, 0, 0, 0xc3, 0x90, 0x90, 0x90, 0x90, 0, 0, 0, 0x55, 0, 0, 0, 0, 0, 0, 0, 0xe9,
+        0, 0, 0, 0,
+    ];
+    let places = places_with(&memory, &text);
+    let found: Vec<u64> = places
+        .all
+        .iter()
+        .map(|place| place.at)
+        .filter(|at| *at >= TRAMPOLINE)
+        .map(|at| at - TRAMPOLINE)
+        .collect();
+    assert_eq!(found, [0, 8, 24]);
+    let last = places.at(TRAMPOLINE + 24, 5).unwrap();
+    let jump = |to| places.content(last, &leads(TRAMPOLINE + 24, &[0xe9], to));
+    assert_eq!((jump(TEXT + 0x100), jump(ELSEWHERE)), (Content::Own, Content::Foreign));
 }
 
 #[test]

@@ -79,3 +79,29 @@ fn an_oops_that_breaks_off_behind_its_first_line_is_one() {
         assert_eq!(splat::scan(torn.as_bytes()).len(), 1, "{torn}");
     }
 }
+
+#[test]
+fn memory_that_was_not_to_be_had_is_told_whoever_was_asked_for_it() {
+    for (head, title) in [
+        (
+            "insmod: vmalloc error: size 1099511627776, exceeds total pages, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+            "vmalloc allocation failure in foo_init",
+        ),
+        (
+            "insmod: vmalloc: allocation failure: 1099511627776 bytes, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+            "vmalloc allocation failure in foo_init",
+        ),
+        (
+            "percpu: allocation failed, size=65536 align=8 atomic=0, alloc from reserved chunk failed",
+            "per-CPU allocation failure in foo_init",
+        ),
+    ] {
+        let trace = TRACE.replace(
+            "foo_init",
+            "warn_alloc+0x1/0x2\n vmalloc_noprof+0x1/0x2\n pcpu_alloc_noprof+0x1/0x2\n foo_init",
+        );
+        let found = findings(&format!("{head}\n{trace}"));
+        assert_eq!((found.len(), found[0].kind, found[0].title.as_str()), (1, Kind::Oom, title), "{head}");
+    }
+    assert_eq!(kinds("mymod: vmalloc failed\nmymod: allocation failed, size=3 align=8"), []);
+}

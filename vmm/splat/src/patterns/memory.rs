@@ -22,6 +22,16 @@ pub static OF_A_TASK: &[Pattern] = &[
     p(
         Oom,
         Begin,
+        ": vmalloc",
+        r"^(?<comm>.{1,15}): vmalloc(?: error: size \d+, |: allocation failure[:,])",
+        "vmalloc allocation failure{in}",
+        OnTrace,
+        Maybe,
+        "the same of vmalloc, which tells of a size that the guest can't have as well (warn_alloc() in mm/vmalloc.c)",
+    ),
+    p(
+        Oom,
+        Begin,
         "oom-killer",
         r"^(?<comm>.{1,15}) invoked oom-killer: ",
         "out of memory",
@@ -224,6 +234,16 @@ pub static PATTERNS: &[Pattern] = &[
         "more than the object is copied from or to a program; a BUG follows (usercopy_abort() of mm/usercopy.c)",
     ),
     // out of memory
+    p(
+        Oom,
+        Begin,
+        "allocation failed, size=",
+        r"^(?:percpu|PERCPU): allocation failed, size=\d+ align=",
+        "per-CPU allocation failure{in}",
+        OnTrace,
+        Maybe,
+        "the same of per-CPU memory, whose pieces have a bound of their own (pcpu_alloc() of mm/percpu.c)",
+    ),
     p(
         Oom,
         More,

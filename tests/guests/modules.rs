@@ -229,6 +229,16 @@ fn memory_that_a_module_forgets_is_dirt() {
     ran.says("more objects in kmalloc-");
 }
 
+#[test]
+fn memory_that_kfree_rcu_has_still_to_free_is_no_dirt() {
+    let module = root().join("tests/fixtures/modules/defers");
+    let ran = run_text(&format!(
+        "modules: [{}]\nsteps:\n  - insmod: defers\n  - rmmod: defers\nexpect: {{clean: [memory]}}\n",
+        module.display()
+    ));
+    ran.ends_with("pass", 0);
+}
+
 /// `helloModule.ko`, as another kernel would have it, in a folder of its own.
 pub(super) fn for_another_kernel() -> TempDir {
     let good = built(&root().join("modules/hello"));

@@ -265,15 +265,7 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
         }
         let first = ops.len();
         let mut more = read_also(Role::Also(None), place.path(), first);
-        // What somebody has mounted over it shows nothing of the kernel.
-        let own = [("/proc/", protocol::OWN_PROC), ("/dev", protocol::OWN_DEV)];
-        let own = own.iter().find_map(|(above, fd)| Some((place.path().strip_prefix(above)?, *fd)));
-        if let Some((path, fd)) = own {
-            let path = if path.is_empty() { "." } else { path };
-            let flags = Operand::Int(OFlag::O_CLOEXEC.bits() as u64);
-            let args = vec![Operand::Int(fd as u64), text(path), flags, Operand::Int(0)];
-            more[0].what = call(numbers::OPENAT, args);
-        }
+        more[0].what = open_own(place.path(), OFlag::O_RDONLY);
         if *place == Place::Nodes {
             let size = Place::LISTING;
             let buffer = vec![Operand::Op(first), Operand::Out(size), Operand::Int(size.into())];
@@ -294,22 +286,49 @@ fn let_rcu_free(ops: &mut Vec<Op>, calls: &dyn SyscallNames) {
     const FILE: &str = "/sys/module/rcutree/parameters/do_rcu_barrier";
     /// Longer than two grace periods take a kernel that has nothing else to do, in ms: some ticks each.
     const GRACE: u64 = 30;
-    if calls.waits_for_rcu() {
-        write_one(ops, FILE);
-    } else {
-        let rest = call(numbers::POLL, vec![Operand::Int(0), Operand::Int(0), Operand::Int(GRACE)]);
-        ops.push(Op { role: Role::Also(None), what: rest });
+    /// Longer than a worker takes that has nothing else to do, in ms: what kfree_rcu() was given is freed by one, behind RCU.
+    const WORK: u64 = 10;
+    if calls.frees_at_once() {
+        hand_over_to_rcu(ops);
     }
+    let mut rest = GRACE;
+    if calls.waits_for_rcu() {
+        write_also(ops, FILE, b"1");
+        rest = WORK;
+    }
+    let rest = call(numbers::POLL, vec![Operand::Int(0), Operand::Int(0), Operand::Int(rest)]);
+    ops.push(Op { role: Role::Also(None), what: rest });
 }
 
-/// Writes "1" to a file that may be none.
-fn write_one(ops: &mut Vec<Op>, path: &str) {
+/// Has the kernel give RCU at once what kfree_rcu() has collected and would keep for up to five seconds, in the hope of more
+/// (KFREE_DRAIN_JIFFIES of kernel/rcu/tree.c, since 6.14 of mm/slab_common.c). It has a shrinker, which is called with all others.
+fn hand_over_to_rcu(ops: &mut Vec<Op>) {
+    // Caches only, and no pages (Documentation/admin-guide/sysctl/vm.rst, drop_caches).
+    write_also(ops, "/proc/sys/vm/drop_caches", b"2");
+}
+
+/// Writes to a file that may be none.
+fn write_also(ops: &mut Vec<Op>, path: &str, word: &[u8]) {
     let also = |what| Op { role: Role::Also(None), what };
     let file = ops.len();
-    ops.push(also(open(path, (OFlag::O_WRONLY | OFlag::O_CLOEXEC).bits() as u64, 0)));
-    let one = vec![Operand::Op(file), Operand::In(b"1".to_vec()), Operand::Int(1)];
-    ops.push(also(call(numbers::WRITE, one)));
+    ops.push(also(open_own(path, OFlag::O_WRONLY)));
+    let word = vec![Operand::Op(file), Operand::In(word.to_vec()), Operand::Int(word.len() as u64)];
+    ops.push(also(call(numbers::WRITE, word)));
     ops.push(also(call(numbers::CLOSE, vec![Operand::Op(file)])));
+}
+
+/// Opens what the kernel shows. What somebody has mounted over it shows nothing of the kernel.
+fn open_own(path: &str, flags: OFlag) -> What {
+    let flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
+    let own = [("/proc/", protocol::OWN_PROC), ("/dev", protocol::OWN_DEV)];
+    match own.iter().find_map(|(above, fd)| Some((path.strip_prefix(above)?, *fd))) {
+        Some((path, fd)) => {
+            let path = if path.is_empty() { "." } else { path };
+            let args = vec![Operand::Int(fd as u64), text(path), Operand::Int(flags), Operand::Int(0)];
+            call(numbers::OPENAT, args)
+        }
+        None => open(path, flags, 0),
+    }
 }
 
 /// Has kmemleak forget what it found before, or look twice: what is younger than five seconds is no leak yet, and what
@@ -352,7 +371,7 @@ fn check_slabs(ops: &mut Vec<Op>) {
     const SIZES: [&str; 13] =
         ["8", "16", "32", "64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k"];
     for size in SIZES {
-        write_one(ops, &format!("/sys/kernel/slab/kmalloc-{size}/validate"));
+        write_also(ops, &format!("/sys/kernel/slab/kmalloc-{size}/validate"), b"1");
     }
 }
 

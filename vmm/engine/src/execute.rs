@@ -3,7 +3,7 @@
 use crate::{
     begin::{Begun, Stuck, WAKE, Way, begin, bring},
     event::{Booted, Ended, Event, RunEnd, StepOutcome},
-    guest::{Guest, Halt},
+    guest::{Guest, Halt, SETTLES},
     link::Link,
     machines::Machines,
     operand::Names,
@@ -14,8 +14,8 @@ use board::wire::{About, Blame, Command, EndReason, Unfit};
 use plan::{Plan, Watch};
 use std::time::Duration;
 
-/// After so long all processors of a guest have done what they were at.
-const SETTLES: Duration = Duration::from_millis(100);
+/// A guest whose reports have no end is not waited for longer.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Why a run has no [`Ended`].
 #[derive(Debug, thiserror::Error)]
@@ -163,13 +163,24 @@ fn run(
             return Ok(RunEnd::StepTimedOut { index });
         }
     }
-    if plan.machine.vcpus > 1 {
-        // A kernel counts a report behind its last line: another processor may be at it still.
-        let settled = guest.now() + SETTLES;
+    settle(guest, plan.machine.vcpus)?;
+    Ok(RunEnd::Completed)
+}
+
+/// Lets a report come to its end, as a kernel counts it behind its last line. Another processor may be at it still, and so may, on the
+/// only one, what runs once the agent has answered.
+fn settle(guest: &mut Guest, vcpus: u8) -> Result<(), Halt> {
+    guest.read_log()?;
+    let now = guest.now();
+    let (least, most) = (if vcpus > 1 { now + SETTLES } else { now }, now + SETTLED);
+    loop {
+        let settled = guest.troubled().map_or(least, |at| least.max(at + SETTLES)).min(most);
+        if guest.now() >= settled {
+            return Ok(());
+        }
         guest.sleep(settled)?;
         guest.read_log()?;
     }
-    Ok(RunEnd::Completed)
 }
 
 /// One step with everything that was logged during it.

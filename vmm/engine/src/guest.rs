@@ -35,6 +35,9 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 /// How long `stop` can go unasked, and nothing is waited for any longer at once.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
+/// After so long all processors of a guest have done what they were at, and between two lines of a report there is less.
+pub(super) const SETTLES: Duration = Duration::from_millis(100);
+
 /// At a deadline, what has come by then is taken in for so long.
 const LATE: Duration = Duration::from_millis(50);
 
@@ -89,6 +92,8 @@ pub(super) struct Guest<'a> {
     told_of: Option<u64>,
     /// When lines of the log came last.
     heard: Moment,
+    /// When one came last of what may be a report.
+    troubled: Option<Moment>,
     stop_asked: Moment,
     panicked: bool,
     switched_off: bool,
@@ -133,6 +138,7 @@ impl<'a> Guest<'a> {
             kept_back: None,
             told_of: None,
             heard: Moment::default(),
+            troubled: None,
             stop_asked: Moment::default(),
             panicked: false,
             switched_off: false,
@@ -197,6 +203,11 @@ impl<'a> Guest<'a> {
     /// The agent has said this when it was saved.
     pub(super) fn introduce(&mut self, hello: Hello) {
         self.hello = Some(hello);
+    }
+
+    /// When a line came last of what may be a report.
+    pub(super) fn troubled(&self) -> Option<Moment> {
+        self.troubled
     }
 
     /// Lets the guest run on.
@@ -336,6 +347,10 @@ impl<'a> Guest<'a> {
             Notice::Log(records) => {
                 self.heard = self.now();
                 for record in records {
+                    let goes_on = self.troubled.is_some_and(|at| self.heard < at + SETTLES);
+                    if log::may_begin_report(&record) || goes_on && log::is_grave(&record) {
+                        self.troubled = Some(self.heard);
+                    }
                     self.panicked |= is_panic(&record);
                     self.switched_off |= is_farewell(&record);
                     self.tell(Event::Log(record));

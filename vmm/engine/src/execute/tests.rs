@@ -4,6 +4,7 @@ mod hostile;
 mod names;
 mod overdue;
 mod pieces;
+mod settles;
 mod stand_in;
 mod warm;
 

@@ -103,6 +103,18 @@ pub(super) fn is_panic(record: &LogRecord) -> bool {
     record.level == 0 && !record.user && record.text.starts_with("Kernel panic - not syncing")
 }
 
+/// Whether it has the level of a report's lines: that of warnings (KERN_WARNING), which is the usual one, or a graver one.
+pub(super) fn is_grave(record: &LogRecord) -> bool {
+    record.level <= 4 && !record.user
+}
+
+/// Whether a report may begin there that the kernel counts, or taints itself for. Which it is is for others to say.
+pub(super) fn may_begin_report(record: &LogRecord) -> bool {
+    // The last one is of an oops, whose count stands there.
+    is_grave(record)
+        && ["[ cut here ]", "WARNING: ", "BUG", " [#"].iter().any(|word| record.text.contains(word))
+}
+
 /// `kernel_power_off()` and `kernel_halt()` in kernel/reboot.c print this when all that is left to do is to stop.
 pub(super) fn is_farewell(record: &LogRecord) -> bool {
     let stopped = |text: &str| text == "Power down" || text.contains("System halted");

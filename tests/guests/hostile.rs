@@ -341,6 +341,23 @@ fn what_is_bent() -> Vec<Case<'static>> {
     ]
 }
 
+/// Its exit runs in the process that unloads it.
+#[test]
+fn what_a_module_leaves_is_seen_whatever_it_does_to_who_unloads_it() {
+    let blinds = |how: &str, place: &str| {
+        format!(
+            "modules: [{}/tests/hostile/modules/blinds]\nsteps:\n  \
+             - run: [sh, -c, 'mkdir -p /tmp/copies && cat /proc/devices > /tmp/copies/devices']\n  \
+             - {{insmod: blinds, params: {{how: {how}}}}}\n  - rmmod: blinds\nexpect: {{clean: [{place}]}}\n",
+            root().display()
+        )
+    };
+    play(&[
+        ("without rights", blinds("rights", "memory"), "fail", &["more objects in kmalloc-"]),
+        ("with copies", blinds("copies", "devices"), "fail", &["left_behind (Character) left"]),
+    ]);
+}
+
 #[test]
 fn what_slips_through_where_nobody_looks_is_seen() {
     let folder = tempfile::tempdir().unwrap();

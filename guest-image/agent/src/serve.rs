@@ -72,7 +72,15 @@ impl Control {
 
 /// Serves the control port until its stream ends or breaks; then says why it did.
 pub fn serve(control: Control, clock: Clock) -> String {
-    let mut agent = Agent { control, clock, frames: Frames::new(), worker: None, call: None, program: None };
+    let mut agent = Agent {
+        control,
+        clock,
+        frames: Frames::new(),
+        worker: None,
+        retired: Vec::new(),
+        call: None,
+        program: None,
+    };
     match agent.run() {
         Ok(()) => "the control port was closed".into(),
         Err(error) => format!("the control port failed: {error}"),
@@ -84,6 +92,8 @@ struct Agent {
     clock: Clock,
     frames: Frames,
     worker: Option<Worker>,
+    /// Those that are asked for nothing more. They live as long as their pipes do, and what they have open stays open.
+    retired: Vec<Worker>,
     /// The request that the worker has not answered yet.
     call: Option<Call>,
     program: Option<Program>,
@@ -164,6 +174,10 @@ impl Agent {
         let done = match request.action {
             Action::Calls { .. } | Action::Chain(_) => self.call(&request),
             Action::Run { argv, env, stdin, user } => self.start(id, argv, env, stdin, user),
+            Action::Renew => {
+                let renewed = self.renew();
+                return self.done(id, renewed);
+            }
             Action::Wake { now, seed } => return self.done(id, wake(now, &seed)),
             Action::Place(files) => return self.done(id, place(files)),
             Action::End { request } => {
@@ -189,6 +203,17 @@ impl Agent {
         let worker = self.worker.as_mut().ok_or("there is no worker, and no memory to start one")?;
         self.call = Some(Call { id: request.id, since: self.clock.now() });
         worker.ask(request);
+        Ok(())
+    }
+
+    /// Puts another worker into the place of the one that there is.
+    fn renew(&mut self) -> Result<(), String> {
+        if self.call.is_some() {
+            return Err("the worker is still in a call".into());
+        }
+        let worker = Worker::start(self.clock);
+        let worker = worker.map_err(|error| format!("no other worker can be started: {error}"))?;
+        self.retired.extend(self.worker.replace(worker));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change to a message; the agent names it in its [`Hello`].
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// The agent's descriptor of proc, for openat(2): nobody can mount anything over it. It lies above those of the worker's pipes.
 pub const OWN_PROC: i32 = 1010;
@@ -38,6 +38,9 @@ pub enum Action {
     /// System calls, made by the worker as well, of which later ones take what earlier ones returned: what would be several
     /// requests is one. None of them makes processes.
     Chain(Vec<Link>),
+    /// Have another worker make the calls from now on, which comes from PID 1 as the first one did: no call that was made so far had
+    /// a hand in its descriptors, credentials or memory. The one before keeps what it has open.
+    Renew,
     /// Start a program as a child of PID 1, bring back what it prints as it does ([`FromAgent::Printed`]), wait until it
     /// ends.
     Run {

@@ -108,8 +108,13 @@ pub(super) fn perform(
 /// Whether the agent's worker is another one afterwards. A call that exits, or executes a program that exits, ends it
 /// as well as a signal.
 fn ends_process(what: &What, outcome: &StepOutcome) -> bool {
-    let call = matches!(what, What::Calls { .. } | What::ReadToEnd { .. });
-    call && matches!(outcome, StepOutcome::Died { .. } | StepOutcome::Exited { .. })
+    match what {
+        What::Renew => matches!(outcome, StepOutcome::Returned { .. }),
+        What::Calls { .. } | What::ReadToEnd { .. } => {
+            matches!(outcome, StepOutcome::Died { .. } | StepOutcome::Exited { .. })
+        }
+        What::Run { .. } | What::Sleep(_) | What::Watch(_) => false,
+    }
 }
 
 /// The error that the main op returned.
@@ -218,6 +223,11 @@ impl StepRun<'_, '_, '_> {
                     Err(why) => Ok(skipped(why)),
                 }
             }
+            What::Renew => Ok(match self.request(&Action::Renew, None)? {
+                Some(Answered { outcome: Outcome::Done, .. }) => self.returned(0, Vec::new()),
+                Some(Answered { outcome, .. }) => Done::Outcome(self.outcome(outcome)),
+                None => Done::TimedOut(Overdue::Call(Vec::new())),
+            }),
             What::Watch(watch) => match self.guest.watch(watch)? {
                 Ok(()) => Ok(self.returned(0, Vec::new())),
                 Err(why) => Ok(skipped(why)),

@@ -71,7 +71,7 @@ fn answers(action: &Action, outcome: &Outcome) -> bool {
         Outcome::Exited { .. } => {
             matches!(action, Action::Calls { .. } | Action::Chain(_) | Action::Run { .. })
         }
-        Outcome::Done => matches!(action, Action::Wake { .. } | Action::Place(_)),
+        Outcome::Done => matches!(action, Action::Wake { .. } | Action::Place(_) | Action::Renew),
     }
 }
 

@@ -128,6 +128,8 @@ pub enum What {
     },
     /// Nothing, for so long; the guest runs on.
     Sleep(Duration),
+    /// Having another worker of the agent's make what calls come next: no module has had it in its hands.
+    Renew,
     /// Looking at something else from now on; what was counted is forgotten.
     Watch(Watch),
 }
@@ -155,7 +157,7 @@ impl What {
     pub fn call(&self) -> Option<&Call> {
         match self {
             Self::Calls { calls, .. } => calls.first(),
-            Self::ReadToEnd { .. } | Self::Run { .. } | Self::Sleep(_) | Self::Watch(_) => None,
+            Self::ReadToEnd { .. } | Self::Run { .. } | Self::Sleep(_) | Self::Renew | Self::Watch(_) => None,
         }
     }
 
@@ -164,7 +166,7 @@ impl What {
         let (calls, fd) = match self {
             Self::Calls { calls, .. } => (&calls[..], None),
             Self::ReadToEnd { fd, .. } => (&[][..], Some(fd)),
-            Self::Run { .. } | Self::Sleep(_) | Self::Watch(_) => (&[][..], None),
+            Self::Run { .. } | Self::Sleep(_) | Self::Renew | Self::Watch(_) => (&[][..], None),
         };
         calls.iter().flat_map(|call| &call.args).chain(fd)
     }

@@ -252,7 +252,12 @@ fn reload(module: &str, params: &[(String, Option<String>)], times: u32) -> Vec<
 /// Reads all of the places, each one piece of data. The main op does nothing that can fail: a place that is
 /// not there has nothing in it.
 fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
-    let mut ops = single(call(numbers::GETPID, Vec::new()));
+    let mut ops = Vec::new();
+    if when == When::After {
+        // A module's functions ran in the worker's context: what it may open, and what its descriptors lead to, may be as they left it.
+        ops.push(Op { role: Role::Setup, what: What::Renew });
+    }
+    ops.extend(single(call(numbers::GETPID, Vec::new())));
     for place in at {
         if *place == Place::Memory {
             find_leaks(&mut ops, when);

@@ -21,3 +21,36 @@ fn a_program_gets_the_values_of_names_in_all_that_it_is_given() {
     let (argv, env) = (vec!["/bin/7".into()], vec!["N=7".into()]);
     assert_eq!(seen, Some(Action::Run { argv, env, stdin: b"in 7".to_vec(), user: None }));
 }
+
+#[test]
+fn another_worker_is_asked_for_before_what_it_is_to_do() {
+    let mut look = step(vec![
+        Op { role: Role::Setup, what: What::Renew },
+        call(Role::Main, 39, vec![]),
+        call(Role::Also(None), 0, vec![Operand::Int(5), Operand::Out(1)]),
+    ]);
+    look.binds = vec![Bind { name: "n".into(), from: Source::Value, of_process: true }];
+    let run = |refused: bool| {
+        let mut seen = Vec::new();
+        let events = events(&plan(vec![look.clone()]), |machine| {
+            machine.boot();
+            while let Some(request) = machine.request() {
+                let outcome = match &request.action {
+                    Action::Renew if refused => Outcome::Refused { why: "no memory".into() },
+                    Action::Renew => Outcome::Done,
+                    _ => returned(7),
+                };
+                machine.reply(request.id, outcome);
+                seen.push(request.action);
+            }
+        });
+        (seen, outcome(&events, 0).clone())
+    };
+    let (seen, outcome) = run(false);
+    assert_eq!(seen[0], Action::Renew);
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(matches!(outcome, StepOutcome::Returned { value: 7, .. }), "{outcome:?}");
+    // What nobody else can look at is not looked at by whom a module had in its hands.
+    let (_, outcome) = run(true);
+    assert!(matches!(&outcome, StepOutcome::Skipped { why } if why.contains("no memory")), "{outcome:?}");
+}

@@ -280,6 +280,8 @@ impl Agent {
             self.worker = None;
             if self.call.is_none() {
                 say(&format!("the worker ended between two calls ({end:?}); its descriptors are lost"));
+                self.control.queue(&FromAgent::WorkerEnded);
+                self.control.out.fill()?;
             }
             return self.fail_call(match end {
                 End::Killed(signal) => Outcome::Died { signal },

@@ -222,6 +222,9 @@ pub enum FromAgent {
         /// Some of it.
         bytes: Vec<u8>,
     },
+    /// The worker ended while it was in no call, and its descriptors are lost. Replies that come behind this are of calls that another
+    /// one has made.
+    WorkerEnded,
 }
 
 /// An output of a program.

@@ -71,6 +71,8 @@ pub(super) struct Guest<'a> {
     printed: [Output; 2],
     printed_bytes: ByteCounts,
     replies: Vec<Reply>,
+    /// The agent's worker ended between two calls, and nobody was told yet.
+    worker_ended: bool,
     /// The machine's answer to the question that is waited for. One that comes late has another number.
     answer: Option<Answer>,
     asked: Option<u32>,
@@ -125,6 +127,7 @@ impl<'a> Guest<'a> {
             printed: Default::default(),
             printed_bytes: ByteCounts::default(),
             replies: Vec::new(),
+            worker_ended: false,
             answer: None,
             asked: None,
             next_question: 0,
@@ -389,6 +392,7 @@ impl<'a> Guest<'a> {
                 FromAgent::Printed { id, .. } => {
                     return Err(bad_agent(format!("an output of request {id}, which runs no program")));
                 }
+                FromAgent::WorkerEnded => self.worker_ended = true,
                 FromAgent::Reply(reply) if self.replies.is_empty() => self.replies.push(reply),
                 FromAgent::Reply(reply) => {
                     return Err(bad_agent(format!("a second reply, to request {}", reply.id)));

@@ -274,6 +274,29 @@ fn steps_whose_descriptor_died_with_its_process_are_skipped_with_the_cause() {
 }
 
 #[test]
+fn a_process_that_ends_between_two_calls_takes_its_descriptors_along() {
+    let text =
+        "- {open: /dev/x, as: a}\n- {sleep: 1 s}\n- {open: /dev/x, as: b}\n- {read: $a}\n- {read: $b}\n";
+    let scenario = scenario(&format!("steps:\n{text}"));
+    let skipped = || StepOutcome::Skipped { why: "no value".into() };
+    let mut events = vec![booted()];
+    for (index, outcome) in
+        [returned(3), returned(0), returned(3), skipped(), returned(0)].into_iter().enumerate()
+    {
+        events.push(Event::StepStarted { index });
+        events.extend((index == 1).then_some(Event::ProcessEnded));
+        events.push(Event::StepEnded { index, outcome });
+    }
+    let (evidence, steps) = (Evidence::default(), Vec::new());
+    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: TOOK, steps }));
+    let report = run(&scenario, &events);
+    let verdicts: Vec<String> = report.steps.iter().map(|step| step.verdict.to_string()).collect();
+    assert_eq!(verdicts, ["pass", "pass", "pass", "skipped", "pass"]);
+    let why = report.steps[3].why.as_deref().unwrap();
+    assert_eq!(why, "`$a` has no value: the process that it belonged to ended in the step of line 3");
+}
+
+#[test]
 fn an_end_by_a_signal_satisfies_nothing_that_does_not_name_it() {
     let ends = |expect: &str, code: i32| {
         judged(&format!("{{run: /bin/x, expect: {expect}}}"), exited(code, "", "")).verdict

@@ -231,6 +231,10 @@ impl Judge {
                 self.findings.name(symbols);
                 Vec::new()
             }
+            Event::ProcessEnded => {
+                self.current.into_iter().for_each(|index| self.lose_names(index));
+                Vec::new()
+            }
             Event::Explained(explanation) => {
                 self.explanation = (**explanation).clone();
                 Vec::new()

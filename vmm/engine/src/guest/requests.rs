@@ -1,7 +1,7 @@
 //! What the agent is asked, and what it answers.
 
 use super::{Guest, Halt, Moment, bad_agent};
-use crate::output::Output;
+use crate::{event::Event, output::Output};
 use board::wire::{ByteCounts, CONTROL_PIECE, Child, Command, Still};
 use protocol::{Action, Outcome, Request};
 use std::time::Duration;
@@ -70,6 +70,15 @@ impl Guest<'_> {
             }
             None => Ok(false),
         }
+    }
+
+    /// Whether the process that makes calls ended since the last time that it was asked, other than in a call. That is told.
+    pub(crate) fn lost_process(&mut self) -> bool {
+        let lost = std::mem::take(&mut self.worker_ended);
+        if lost {
+            self.tell(Event::ProcessEnded);
+        }
+        lost
     }
 
     /// What the program of the last request printed to standard output and to standard error.

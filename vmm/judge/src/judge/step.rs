@@ -52,7 +52,9 @@ impl Judge {
         }
         self.judge_tests(&step, outcome, &mut judged);
         self.judge_parameters(&step, &mut judged);
-        self.lose_names(&step, outcome, index);
+        if ends_process(&step, outcome) {
+            self.lose_names(index);
+        }
         // The end of a run has the end of the log.
         let last = matches!(outcome, StepOutcome::Lost | StepOutcome::TimedOut { .. });
         if judged.verdict.is_bad() && !last {
@@ -239,15 +241,8 @@ impl Judge {
         }
     }
 
-    /// With the process that makes the calls go its descriptors.
-    fn lose_names(&mut self, step: &Step, outcome: &StepOutcome, index: usize) {
-        let ended = matches!(
-            outcome,
-            StepOutcome::Died { .. } | StepOutcome::Exited { .. } | StepOutcome::Ended { .. }
-        );
-        if !ended || step.action.is_program() || matches!(step.action, Action::Sleep { .. }) {
-            return;
-        }
+    /// With the process that makes the calls go its descriptors, in this step.
+    pub(super) fn lose_names(&mut self, index: usize) {
         let gone: Vec<String> =
             self.values.keys().filter(|name| self.scenario.goes_with_process(name)).cloned().collect();
         for name in gone {
@@ -450,6 +445,13 @@ fn printed(judged: &mut JudgedStep, stdout: &Output, stderr: &Output) {
         result.output = Some(stdout.into());
         result.stderr = (stderr.length() > 0).then(|| stderr.into());
     }
+}
+
+/// Whether the process that makes the calls ended in this step's call.
+fn ends_process(step: &Step, outcome: &StepOutcome) -> bool {
+    let ended =
+        matches!(outcome, StepOutcome::Died { .. } | StepOutcome::Exited { .. } | StepOutcome::Ended { .. });
+    ended && !step.action.is_program() && !matches!(step.action, Action::Sleep { .. })
 }
 
 /// Whether the step's process may end by itself: its call asks for it, or the step does.

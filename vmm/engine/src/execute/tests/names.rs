@@ -22,6 +22,38 @@ fn a_program_gets_the_values_of_names_in_all_that_it_is_given() {
     assert_eq!(seen, Some(Action::Run { argv, env, stdin: b"in 7".to_vec(), user: None }));
 }
 
+/// A signal of a driver's (`kill_fasync`) that nobody handles ends the worker while a step only waits.
+#[test]
+fn a_descriptor_of_a_process_that_ended_between_two_calls_is_no_others() {
+    let named = |nr, operand| step(vec![call(Role::Main, nr, vec![operand])]);
+    let open = |name: &str| {
+        let mut open = named(2, Operand::Text("/dev/x".into()));
+        open.binds = vec![Bind { name: name.into(), from: Source::Value, of_process: true }];
+        open
+    };
+    let sleep = step(vec![Op { role: Role::Main, what: What::Sleep(Duration::from_millis(50)) }]);
+    let read = |name: &str| named(0, Operand::Named(name.into()));
+    let mut seen = Vec::new();
+    let events = events(&plan(vec![open("a"), sleep, open("b"), read("a"), read("b")]), |machine| {
+        machine.boot();
+        let request = machine.request().unwrap();
+        machine.reply(request.id, returned(3));
+        machine.say(FromAgent::WorkerEnded);
+        while let Some(request) = machine.request() {
+            machine.reply(request.id, returned(3));
+            seen.push(request);
+        }
+    });
+    assert_eq!(calls(&seen).iter().map(|(nr, _)| *nr).collect::<Vec<_>>(), [2, 0]);
+    let StepOutcome::Skipped { why } = outcome(&events, 3) else { panic!("{events:?}") };
+    assert!(
+        why.starts_with("`$a` has no value any more: the process that it belonged to ended in step "),
+        "{why}"
+    );
+    assert!(matches!(outcome(&events, 4), StepOutcome::Returned { value: 3, .. }));
+    assert_eq!(events.iter().filter(|event| **event == Event::ProcessEnded).count(), 1);
+}
+
 #[test]
 fn another_worker_is_asked_for_before_what_it_is_to_do() {
     let mut look = step(vec![

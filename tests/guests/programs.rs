@@ -1,6 +1,8 @@
 //! Programs in a guest: what they print, how long they may take, and what their tests say.
 
-use super::support::{root, run_text};
+use super::support::{root, run, run_text};
+use std::fs;
+use tempfile::TempDir;
 
 /// Steps of a shell's scripts.
 fn shell(script: &str, fields: &str) -> String {
@@ -102,4 +104,27 @@ fn error_is_in_no_range() {
     );
     assert_eq!(ran.step_verdicts(), ["fail", "pass"], "{}", ran.text);
     ran.says("at most 0, and no error");
+}
+
+#[test]
+fn a_program_in_c_is_built_for_the_guest_and_one_that_is_wrong_says_where() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("nr.h", "#include <sys/syscall.h>\n#define NR SYS_getppid\n");
+    let call = "#include \"nr.h\"\n#include <pthread.h>\n#include <stdio.h>\n#include <unistd.h>\n\
+                static void *ask(void *to) { *(long *)to = syscall(NR); return 0; }\n\
+                int main(void)\n{\n\tpthread_t asks;\n\tlong parent = 0;\n\
+                \tpthread_create(&asks, 0, ask, &parent);\n\tpthread_join(asks, 0);\n\
+                \tprintf(\"%s\\n\", parent == getppid() ? \"same\" : \"other\");\n\treturn parent == 0;\n}\n";
+    write("call.c", call);
+    let text = "programs: {/bin/call: call.c}\nsteps:\n  - {run: /bin/call, expect: {exit: 0, stdout: same}}\n\
+                expect: {syscalls: {getppid: 2}}\n";
+    write("call.yaml", text);
+    let scenario = folder.path().join("call.yaml");
+    run(&scenario).ends_with("pass", 0);
+    write("call.c", &call.replace("parent == 0", "parents == 0"));
+    let ran = run(&scenario);
+    ran.ends_with("build-failed", 1);
+    ran.says(&format!("{}:14:", folder.path().join("call.c").display()));
+    ran.says("parents");
 }

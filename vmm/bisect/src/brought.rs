@@ -99,8 +99,15 @@ impl Brought {
     pub(crate) fn read(&self) -> Result<Vec<Part>, Abort> {
         let mut parts = Vec::new();
         for file in &self.files {
-            let digest = self.digest(&file.host, file.kind == GuestFileKind::Link)?;
-            parts.push((file.host.display().to_string(), format!("{} {digest}", file.guest)));
+            let sources = match file.kind {
+                GuestFileKind::Program => module::program_sources(&file.host)
+                    .map_err(|error| Abort::fault(&error, error.fault()))?,
+                _ => vec![file.host.clone()],
+            };
+            for source in sources {
+                let digest = self.digest(&source, file.kind == GuestFileKind::Link)?;
+                parts.push((source.display().to_string(), format!("{} {digest}", file.guest)));
+            }
         }
         for module in &self.modules {
             let sources = match module.kind {

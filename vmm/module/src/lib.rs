@@ -1,5 +1,5 @@
 //! Kernel modules: [`build`]ing those of a folder, and looking before the boot whether the kernel will take them
-//! ([`preflight`]).
+//! ([`preflight`]). What else is built for a guest in the same way: [`program`]s.
 //!
 //! It knows the kernel that they are for, and no scenario; loading them is a guest's work.
 
@@ -10,5 +10,7 @@ mod build;
 mod kept;
 mod makefile;
 pub mod preflight;
+mod program;
 
 pub use build::{Built, Module, ModuleError, build, look, sources};
+pub use program::{program, program_sources};

@@ -98,7 +98,8 @@ impl GuestFile {
     /// It can't be read.
     pub fn read(file: &scenario::GuestFile) -> io::Result<Self> {
         let content = match file.kind {
-            GuestFileKind::File => {
+            // Of a program, whoever builds it gives what it became.
+            GuestFileKind::File | GuestFileKind::Program => {
                 let read = Limits::FILES.wanted().and_then(|limits| intake::read(&file.host, limits.file));
                 Content::Bytes(read.map_err(|error| match error {
                     Refused::Io { source, .. } => source,

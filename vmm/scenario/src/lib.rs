@@ -67,6 +67,7 @@ const FIELDS: &[&str] = &[
     "modules",
     "autoload",
     "files",
+    "programs",
     "timeout",
     "boot-timeout",
     "count",
@@ -211,7 +212,8 @@ fn scenario(reader: &mut Reader<'_>, tree: &node::Node) -> Option<Scenario> {
     }
     let autoload =
         fields.take("autoload").and_then(|node| reader.choice(node, "`true` or `false`", YES_OR_NO));
-    let files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
+    let mut files = fields.take("files").map(|node| reader.files(node)).unwrap_or_default();
+    files.extend(fields.take("programs").map(|node| reader.programs(node)).unwrap_or_default());
     reader.brings_names = files.iter().any(modules::brings_names);
     let timeout = fields.take("timeout").and_then(|node| reader.duration(node, "`timeout`"));
     let boot_timeout = fields.take("boot-timeout").and_then(|node| reader.duration(node, "`boot-timeout`"));

@@ -153,6 +153,8 @@ pub enum GuestFileKind {
     Folder,
     /// A symbolic link in a folder. It leads where it leads in the guest.
     Link,
+    /// A program, of which this is the source, in C.
+    Program,
 }
 
 /// One step.

@@ -1,6 +1,6 @@
 //! Modules and files that a scenario names: they must be there before anything is built.
 
-use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource};
+use super::model::{ConfigNeed, GuestFile, GuestFileKind, ModuleKind, ModuleSource, Span};
 use super::node::{Node, Value};
 use super::reader::Reader;
 use base::diagnostic::{Diagnostic, nearest};
@@ -9,8 +9,10 @@ use jail::{
     Limits,
     intake::{self, Tally},
 };
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 impl Reader<'_> {
     fn beside(&self, path: &str) -> PathBuf {
@@ -179,21 +181,8 @@ impl Reader<'_> {
         };
         let mut files = Vec::new();
         for (guest, key, node) in fields.rest() {
-            let strange = guest.split('/').any(|part| part == "..");
             let root = guest == "/";
-            if !guest.starts_with('/') || guest.ends_with('/') && !root || strange || guest.contains('\0') {
-                self.errors.push(
-                    Diagnostic::new(key, "expected a file's absolute path in the guest")
-                        .help("write `path in the guest: path on this machine`"),
-                );
-                continue;
-            }
-            let Some(text) = self.text(node, "a file's path") else { continue };
-            let host = self.beside(&text);
-            if let Err(why) = intake::named(&host) {
-                self.errors.push(Diagnostic::new(&node.span, format!("failed to {why}")));
-                continue;
-            }
+            let Some(host) = self.brought(guest, key, node) else { continue };
             match fs::metadata(&host) {
                 Ok(metadata) if metadata.is_file() && !root => {
                     let (kind, line) = (GuestFileKind::File, self.line(key));
@@ -207,17 +196,60 @@ impl Reader<'_> {
                     let message = format!("{} is neither a file nor a folder", host.display());
                     self.errors.push(Diagnostic::new(&node.span, message));
                 }
-                Err(error) => {
-                    let error = Diagnostic::new(
-                        &node.span,
-                        format!("can't find {}: {}", host.display(), plain(&error)),
-                    );
-                    let error = self.neighbours(&host, error);
-                    self.errors.push(error);
-                }
+                Err(error) => self.not_there(&host, node, &error),
             }
         }
         files
+    }
+
+    /// `programs`: guest path to a source in C on this machine.
+    pub fn programs(&mut self, node: &Node) -> Vec<GuestFile> {
+        let Some(mut fields) = self.fields(node, "`programs` (like `{/bin/call: ./call.c}`)") else {
+            return Vec::new();
+        };
+        let mut files = Vec::new();
+        for (guest, key, node) in fields.rest() {
+            let Some(host) = self.brought(guest, key, node) else { continue };
+            match fs::metadata(&host) {
+                Ok(metadata) if metadata.is_file() && host.extension().is_some_and(|it| it == "c") => {
+                    let (kind, line) = (GuestFileKind::Program, self.line(key));
+                    files.push(GuestFile { kind, host, guest: guest.to_owned(), line });
+                }
+                Ok(_) => {
+                    let message = format!("{} is no source of a program in C (`NAME.c`)", host.display());
+                    let help = "what is built already goes into `files`";
+                    self.errors.push(Diagnostic::new(&node.span, message).help(help));
+                }
+                Err(error) => self.not_there(&host, node, &error),
+            }
+        }
+        files
+    }
+
+    /// Where something is on this machine that goes to this path of the guest.
+    fn brought(&mut self, guest: &str, key: &Span, node: &Node) -> Option<PathBuf> {
+        let strange = guest.split('/').any(|part| part == "..");
+        let root = guest == "/";
+        if !guest.starts_with('/') || guest.ends_with('/') && !root || strange || guest.contains('\0') {
+            self.errors.push(
+                Diagnostic::new(key, "expected a file's absolute path in the guest")
+                    .help("write `path in the guest: path on this machine`"),
+            );
+            return None;
+        }
+        let text = self.text(node, "a file's path")?;
+        let host = self.beside(&text);
+        if let Err(why) = intake::named(&host) {
+            self.errors.push(Diagnostic::new(&node.span, format!("failed to {why}")));
+            return None;
+        }
+        Some(host)
+    }
+
+    fn not_there(&mut self, host: &Path, node: &Node, error: &io::Error) {
+        let error = Diagnostic::new(&node.span, format!("can't find {}: {}", host.display(), plain(error)));
+        let error = self.neighbours(host, error);
+        self.errors.push(error);
     }
 
     /// A list that must be a list.

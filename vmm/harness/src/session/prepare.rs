@@ -23,7 +23,7 @@ use plan::{
     programs::{self, Programs},
 };
 use protocol::Door;
-use scenario::model::{Action, ModuleKind, Place, Scenario, Step, Watchfulness};
+use scenario::model::{Action, GuestFileKind, ModuleKind, Place, Scenario, Step, Watchfulness};
 use std::{
     collections::BTreeMap,
     fs,
@@ -262,6 +262,13 @@ fn initramfs(
 ) -> Result<Files, Abort> {
     let mut files = Vec::new();
     for file in &scenario.files {
+        if file.kind == GuestFileKind::Program {
+            let built =
+                module::program(&file.host, cache).map_err(|error| Abort::fault(&error, error.fault()))?;
+            let bytes = fs::read(&built).map_err(CacheError::io("read", &built))?;
+            files.push(GuestFile::new(&file.guest, 0o755, bytes));
+            continue;
+        }
         let cant_read = |error| {
             let (scenario, line) = (scenario.path.display(), file.line);
             Abort::input(format!("{scenario}:{line}: failed to read {}: {error}", file.host.display()))

@@ -43,6 +43,11 @@ fn content(file: &GuestFile) -> io::Result<Vec<u8>> {
     match file.kind {
         GuestFileKind::Folder => Ok(Vec::new()),
         GuestFileKind::Link => Ok(fs::read_link(&file.host)?.into_os_string().into_encoded_bytes()),
+        GuestFileKind::Program => {
+            let sources = module::program_sources(&file.host).map_err(io::Error::other)?;
+            let read = sources.iter().map(fs::read).collect::<io::Result<Vec<_>>>()?;
+            Ok(read.iter().flat_map(|text| text.iter().copied().chain([0])).collect())
+        }
         GuestFileKind::File => {
             let mut content = fs::read(&file.host)?;
             content.push(u8::from(fs::metadata(&file.host)?.permissions().mode() & 0o100 != 0));

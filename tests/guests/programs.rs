@@ -125,6 +125,6 @@ fn a_program_in_c_is_built_for_the_guest_and_one_that_is_wrong_says_where() {
     write("call.c", &call.replace("parent == 0", "parents == 0"));
     let ran = run(&scenario);
     ran.ends_with("build-failed", 1);
-    ran.says(&format!("{}:14:", folder.path().join("call.c").display()));
+    ran.says(&format!("{}:13:16: error:", folder.path().join("call.c").display()));
     ran.says("parents");
 }

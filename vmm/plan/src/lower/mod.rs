@@ -261,9 +261,8 @@ fn look(at: &[Place], when: When, calls: &dyn SyscallNames) -> Vec<Op> {
     for place in at {
         if *place == Place::Memory {
             find_leaks(&mut ops, when);
-            if when == When::After {
-                let_rcu_free(&mut ops, calls);
-            }
+            // Before the first step as well: as much as only the last look had freed could be forgotten without a word.
+            let_rcu_free(&mut ops, calls);
             if when == When::After && calls.checks_slabs() {
                 check_slabs(&mut ops);
             }

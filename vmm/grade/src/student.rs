@@ -255,11 +255,7 @@ impl Common<'_> {
             record.tests.push(test);
         }
         if taken > limit {
-            record.notes.push(format!(
-                "the tests took longer than {} s (`limits: run`); steps after that had {} s each, unless they were to block",
-                limit.as_secs(),
-                run::LEAST.as_secs()
-            ));
+            record.notes.push(too_long(limit));
         }
         Ok(())
     }
@@ -269,6 +265,15 @@ impl Common<'_> {
 /// so it is half of it at least.
 fn own_time(took: Duration, stalled: Duration) -> Duration {
     took - stalled.min(took / 2)
+}
+
+/// What became of steps once a student's time was up.
+fn too_long(limit: Duration) -> String {
+    format!(
+        "the tests took longer than {} s (`limits: run`); steps after that had {} s each, unless they were to block or to hang",
+        limit.as_secs(),
+        run::LEAST.as_secs()
+    )
 }
 
 /// What it is for a student that something is wrong, and why.
@@ -307,6 +312,14 @@ mod tests {
         let own =
             |stalled| super::own_time(super::Duration::from_secs(10), super::Duration::from_secs(stalled));
         assert_eq!([0, 3, 60].map(|stalled| own(stalled).as_secs()), [10, 7, 5]);
+    }
+
+    #[test]
+    fn who_took_too_long_is_told_which_steps_had_less_time() {
+        let note = super::too_long(super::Duration::from_secs(600));
+        for says in ["longer than 600 s", "had 1 s each", "to block or to hang"] {
+            assert!(note.contains(says), "{note}");
+        }
     }
 
     #[test]

@@ -45,9 +45,12 @@ pub enum Event {
     /// The guest changed what has to stay as it is, or the agent's answer is not what the hypervisor saw. Like a log line, it
     /// belongs to the step in which it comes.
     Tampered(Tampered),
-    /// The process that makes the calls of steps ended, and not in one of them: its descriptors are gone, and calls from the step on in
-    /// which this comes are another one's.
-    ProcessEnded,
+    /// The process that makes the calls of steps ended, and not in one of them: its descriptors are gone, and calls from here on are
+    /// another one's.
+    ProcessEnded {
+        /// The step in which it did. Before its `StepEnded`, if what came of that step came from another one; else behind that.
+        index: usize,
+    },
     /// The guest wrote this to its console or serial port.
     Console(Vec<u8>),
     /// Some rows of the system calls that were counted: a part of the evidence, which comes before the end.

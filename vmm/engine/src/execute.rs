@@ -159,6 +159,9 @@ fn run(
         steps.push(guest.now().since(began));
         let timed_out = matches!(outcome, StepOutcome::TimedOut { .. });
         guest.tell(Event::StepEnded { index, outcome });
+        if guest.lost_process(index) {
+            names.process_ended(index);
+        }
         if timed_out {
             return Ok(RunEnd::StepTimedOut { index });
         }

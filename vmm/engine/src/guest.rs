@@ -71,8 +71,8 @@ pub(super) struct Guest<'a> {
     printed: [Output; 2],
     printed_bytes: ByteCounts,
     replies: Vec<Reply>,
-    /// The agent's worker ended between two calls, and nobody was told yet.
-    worker_ended: bool,
+    /// The agent's worker ended between two calls, and nobody was told yet: before the last reply, and behind it.
+    worker_ended: [bool; 2],
     /// The machine's answer to the question that is waited for. One that comes late has another number.
     answer: Option<Answer>,
     asked: Option<u32>,
@@ -127,7 +127,7 @@ impl<'a> Guest<'a> {
             printed: Default::default(),
             printed_bytes: ByteCounts::default(),
             replies: Vec::new(),
-            worker_ended: false,
+            worker_ended: [false; 2],
             answer: None,
             asked: None,
             next_question: 0,
@@ -392,8 +392,11 @@ impl<'a> Guest<'a> {
                 FromAgent::Printed { id, .. } => {
                     return Err(bad_agent(format!("an output of request {id}, which runs no program")));
                 }
-                FromAgent::WorkerEnded => self.worker_ended = true,
-                FromAgent::Reply(reply) if self.replies.is_empty() => self.replies.push(reply),
+                FromAgent::WorkerEnded => self.worker_ended[1] = true,
+                FromAgent::Reply(reply) if self.replies.is_empty() => {
+                    self.worker_ended = [self.worker_ended.contains(&true), false];
+                    self.replies.push(reply);
+                }
                 FromAgent::Reply(reply) => {
                     return Err(bad_agent(format!("a second reply, to request {}", reply.id)));
                 }

@@ -43,9 +43,6 @@ pub(super) fn perform(
     names: &mut Names,
 ) -> Result<Done, Halt> {
     let deadline = guest.now() + step.timeout;
-    if guest.lost_process() {
-        names.process_ended(index);
-    }
     let mut run = StepRun {
         guest,
         names,
@@ -101,8 +98,8 @@ pub(super) fn perform(
         StepOutcome::Exited { code, stdout, .. } => Product::Program { code: *code, stdout },
         _ => Product::Nothing,
     };
-    // What this step got, it got from the process that there is now.
-    if guest.lost_process() || process_ended {
+    // What this step got, it got from the process that gave the last answer.
+    if guest.lost_process_before(index) || process_ended {
         names.process_ended(index);
     }
     names.bind(index, &step.binds, &product);

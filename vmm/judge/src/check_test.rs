@@ -279,21 +279,28 @@ fn a_process_that_ends_between_two_calls_takes_its_descriptors_along() {
         "- {open: /dev/x, as: a}\n- {sleep: 1 s}\n- {open: /dev/x, as: b}\n- {read: $a}\n- {read: $b}\n";
     let scenario = scenario(&format!("steps:\n{text}"));
     let skipped = || StepOutcome::Skipped { why: "no value".into() };
-    let mut events = vec![booted()];
-    for (index, outcome) in
-        [returned(3), returned(0), returned(3), skipped(), returned(0)].into_iter().enumerate()
-    {
-        events.push(Event::StepStarted { index });
-        events.extend((index == 1).then_some(Event::ProcessEnded));
-        events.push(Event::StepEnded { index, outcome });
+    // It may end in a step, and behind the answer of one.
+    for (line, before, behind) in [(3, Some(1), None), (2, None, Some(0))] {
+        let mut events = vec![booted()];
+        for (index, outcome) in
+            [returned(3), returned(0), returned(3), skipped(), returned(0)].into_iter().enumerate()
+        {
+            events.push(Event::StepStarted { index });
+            events.extend((before == Some(index)).then_some(Event::ProcessEnded { index }));
+            events.push(Event::StepEnded { index, outcome });
+            events.extend((behind == Some(index)).then_some(Event::ProcessEnded { index }));
+        }
+        // What a step that no plan has lost is nobody's.
+        events.push(Event::ProcessEnded { index: 99 });
+        let (evidence, steps) = (Evidence::default(), Vec::new());
+        events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: TOOK, steps }));
+        let report = run(&scenario, &events);
+        let verdicts: Vec<String> = report.steps.iter().map(|step| step.verdict.to_string()).collect();
+        assert_eq!(verdicts, ["pass", "pass", "pass", "skipped", "pass"]);
+        let why = report.steps[3].why.as_deref().unwrap();
+        let ended = format!("the process that it belonged to ended in the step of line {line}");
+        assert_eq!(why, format!("`$a` has no value: {ended}"));
     }
-    let (evidence, steps) = (Evidence::default(), Vec::new());
-    events.push(Event::Ended(Ended { why: RunEnd::Completed, evidence, ran: TOOK, steps }));
-    let report = run(&scenario, &events);
-    let verdicts: Vec<String> = report.steps.iter().map(|step| step.verdict.to_string()).collect();
-    assert_eq!(verdicts, ["pass", "pass", "pass", "skipped", "pass"]);
-    let why = report.steps[3].why.as_deref().unwrap();
-    assert_eq!(why, "`$a` has no value: the process that it belonged to ended in the step of line 3");
 }
 
 #[test]

@@ -231,8 +231,8 @@ impl Judge {
                 self.findings.name(symbols);
                 Vec::new()
             }
-            Event::ProcessEnded => {
-                self.current.into_iter().for_each(|index| self.lose_names(index));
+            Event::ProcessEnded { index } => {
+                self.lose_names(*index);
                 Vec::new()
             }
             Event::Explained(explanation) => {

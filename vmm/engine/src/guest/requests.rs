@@ -72,13 +72,20 @@ impl Guest<'_> {
         }
     }
 
-    /// Whether the process that makes calls ended since the last time that it was asked, other than in a call. That is told.
-    pub(crate) fn lost_process(&mut self) -> bool {
-        let lost = std::mem::take(&mut self.worker_ended);
+    /// Whether the process that makes calls ended before the last answer, other than in a call, and that was not asked yet. It is told
+    /// of step `index`.
+    pub(crate) fn lost_process_before(&mut self, index: usize) -> bool {
+        let lost = std::mem::take(&mut self.worker_ended[0]);
         if lost {
-            self.tell(Event::ProcessEnded);
+            self.tell(Event::ProcessEnded { index });
         }
         lost
+    }
+
+    /// The same, or behind it: what it answered, it answered.
+    pub(crate) fn lost_process(&mut self, index: usize) -> bool {
+        self.worker_ended = [self.worker_ended.contains(&true), false];
+        self.lost_process_before(index)
     }
 
     /// What the program of the last request printed to standard output and to standard error.

@@ -243,6 +243,9 @@ impl Judge {
 
     /// With the process that makes the calls go its descriptors, in this step.
     pub(super) fn lose_names(&mut self, index: usize) {
+        if self.scenario.steps.get(index).is_none() {
+            return;
+        }
         let gone: Vec<String> =
             self.values.keys().filter(|name| self.scenario.goes_with_process(name)).cloned().collect();
         for name in gone {

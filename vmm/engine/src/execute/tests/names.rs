@@ -33,25 +33,37 @@ fn a_descriptor_of_a_process_that_ended_between_two_calls_is_no_others() {
     };
     let sleep = step(vec![Op { role: Role::Main, what: What::Sleep(Duration::from_millis(50)) }]);
     let read = |name: &str| named(0, Operand::Named(name.into()));
-    let mut seen = Vec::new();
-    let events = events(&plan(vec![open("a"), sleep, open("b"), read("a"), read("b")]), |machine| {
-        machine.boot();
-        let request = machine.request().unwrap();
-        machine.reply(request.id, returned(3));
-        machine.say(FromAgent::WorkerEnded);
-        while let Some(request) = machine.request() {
-            machine.reply(request.id, returned(3));
-            seen.push(request);
-        }
-    });
-    assert_eq!(calls(&seen).iter().map(|(nr, _)| *nr).collect::<Vec<_>>(), [2, 0]);
-    let StepOutcome::Skipped { why } = outcome(&events, 3) else { panic!("{events:?}") };
-    assert!(
-        why.starts_with("`$a` has no value any more: the process that it belonged to ended in step "),
-        "{why}"
-    );
-    assert!(matches!(outcome(&events, 4), StepOutcome::Returned { value: 3, .. }));
-    assert_eq!(events.iter().filter(|event| **event == Event::ProcessEnded).count(), 1);
+    let plan = plan(vec![open("a"), sleep, open("b"), read("a"), read("b")]);
+    // At the latest before the next answer; and with its last one, which is its own all the same.
+    for (behind, step) in [(false, 2), (true, 0)] {
+        let mut seen = Vec::new();
+        let events = events(&plan, |machine| {
+            machine.boot();
+            let request = machine.request().unwrap();
+            match behind {
+                true => machine.last_reply(request.id, returned(3)),
+                false => machine.reply(request.id, returned(3)),
+            }
+            while let Some(request) = machine.request() {
+                if !behind && seen.is_empty() {
+                    machine.say(FromAgent::WorkerEnded);
+                }
+                machine.reply(request.id, returned(3));
+                seen.push(request);
+            }
+        });
+        assert_eq!(calls(&seen).iter().map(|(nr, _)| *nr).collect::<Vec<_>>(), [2, 0]);
+        let StepOutcome::Skipped { why } = outcome(&events, 3) else { panic!("{events:?}") };
+        let ended = format!("the process that it belonged to ended in step {}", step + 1);
+        assert_eq!(*why, format!("`$a` has no value any more: {ended}"));
+        assert!(matches!(outcome(&events, 4), StepOutcome::Returned { value: 3, .. }));
+        let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+        let told = at(&|event| *event == Event::ProcessEnded { index: step });
+        let end = at(&|event| matches!(event, Event::StepEnded { index, .. } if *index == step));
+        assert_eq!(told > end, behind, "{events:?}");
+        let ends = events.iter().filter(|event| matches!(event, Event::ProcessEnded { .. }));
+        assert_eq!(ends.count(), 1);
+    }
 }
 
 #[test]

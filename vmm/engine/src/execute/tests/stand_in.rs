@@ -91,6 +91,12 @@ impl StandIn {
         self.notice(Notice::Control(protocol::encode(&message).unwrap()));
     }
 
+    /// An answer of a worker that ends behind it, which come together.
+    pub fn last_reply(&mut self, id: u32, outcome: Outcome) {
+        let messages = [FromAgent::Reply(Reply { id, outcome, nanos: 1000 }), FromAgent::WorkerEnded];
+        self.notice(Notice::Control(messages.iter().flat_map(|it| protocol::encode(it).unwrap()).collect()));
+    }
+
     pub fn reply(&mut self, id: u32, outcome: Outcome) {
         let outcome = match (self.chain.take_if(|chain| chain.id == id), outcome) {
             (Some(mut chain), Outcome::Returned { value, data }) => {

@@ -260,6 +260,8 @@ impl Agent {
                 Err(error) => {
                     worker.kill();
                     self.worker = None;
+                    // A refusal says nothing of descriptors, and there may have been no call.
+                    self.control.queue(&FromAgent::WorkerEnded);
                     let why = format!("the worker sent no valid answer ({error}), and was ended");
                     self.fail_call(Outcome::Refused { why })?;
                 }
@@ -277,7 +279,10 @@ impl Agent {
         if self.worker.as_ref().is_some_and(|worker| worker.pid() == pid) {
             // It may have answered in its last moment.
             self.take_answers()?;
-            self.worker = None;
+            // One that sent no answer was ended for it, and that was said.
+            if self.worker.take().is_none() {
+                return Ok(());
+            }
             if self.call.is_none() {
                 say(&format!("the worker ended between two calls ({end:?}); its descriptors are lost"));
                 self.control.queue(&FromAgent::WorkerEnded);

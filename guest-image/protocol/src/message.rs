@@ -222,7 +222,7 @@ pub enum FromAgent {
         /// Some of it.
         bytes: Vec<u8>,
     },
-    /// The worker ended while it was in no call, and its descriptors are lost. Replies that come behind this are of calls that another
+    /// The worker ended while it was in no call, or was ended for an answer that was none, and its descriptors are lost. Replies that come behind this are of calls that another
     /// one has made.
     WorkerEnded,
 }

@@ -47,3 +47,22 @@ fn that_a_worker_ended_in_no_call_is_said_before_another_answers() {
     assert!(guest.value(libc::SYS_getpid, &[]) > 0);
     assert_eq!(guest.ended, 1);
 }
+
+/// The next worker's descriptors have the same numbers as this one's had.
+#[test]
+fn that_a_worker_was_ended_for_an_answer_that_is_none_is_said_before_the_refusal() {
+    let mut guest = Guest::boot();
+    let worker = guest.value(libc::SYS_getpid, &[]);
+    let is_written_to = |fd: &u64| {
+        let flags = guest.value(libc::SYS_fcntl, &[Arg::Int(*fd), Arg::Int(libc::F_GETFL as u64)]);
+        flags >= 0 && flags as i32 & libc::O_ACCMODE == libc::O_WRONLY
+    };
+    // Its end of the pipe for answers, and a length that no frame has.
+    let answers = (1000..1010).find(is_written_to).unwrap();
+    let garbage = [Arg::Int(answers), Arg::In(vec![0xff; 4]), Arg::Int(4)];
+    let outcome = guest.call(libc::SYS_write, &garbage);
+    assert!(matches!(&outcome, Outcome::Refused { why } if why.contains("no valid answer")), "{outcome:?}");
+    assert_eq!(guest.ended, 1);
+    assert_ne!(guest.value(libc::SYS_getpid, &[]), worker);
+    assert_eq!(guest.ended, 1);
+}

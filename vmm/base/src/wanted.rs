@@ -59,10 +59,15 @@ impl Wanted {
         self.placed(Path::new(""), |path| std::path::absolute(&path).unwrap_or(path))
     }
 
+    /// Paths that are there become those without links and `..`: what is the same file has the same name.
+    pub fn canonical(self) -> Self {
+        self.placed(Path::new(""), |path| std::fs::canonicalize(&path).unwrap_or(path))
+    }
+
     fn placed(mut self, folder: &Path, whole: fn(PathBuf) -> PathBuf) -> Self {
         let place = |text: &mut String| {
             let path = folder.join(text.as_str());
-            if Path::new(text).is_relative() && path.exists() {
+            if path.exists() {
                 *text = whole(path).display().to_string();
             }
         };

@@ -223,5 +223,19 @@ fn a_scenario_s_own_kernel_is_not_dropped_without_a_word() {
         for says in ["t.yaml:2 has", name, "a.yaml:4", "write it into the assignment's `kernel`"] {
             assert!(why.contains(says), "`{says}` is not in:\n{why}");
         }
+    // By whatever way each comes to it.
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir(folder.path().join("tests")).unwrap();
+    for name in ["course.config", "tests/course.config"] {
+        write(name, "CONFIG_PCI=y\n");
+    }
+    write(
+        "b.yaml",
+        "kind: module\nkernel: {config: ./course.config}\ntests: [{scenario: tests/t.yaml, points: 1}]\n",
+    );
+    for (config, is_same) in [("../course.config", true), ("course.config", false)] {
+        write("tests/t.yaml", &format!("kernel: {{config: {config}}}\nsteps: [{{sleep: 1 s}}]\n"));
+        assert_eq!(Assignment::load(&folder.path().join("b.yaml")).is_ok(), is_same, "{config}");
+    }
     }
 }

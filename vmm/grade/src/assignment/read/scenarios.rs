@@ -169,8 +169,8 @@ fn looked_at(
 /// Says of a scenario that asks for another kernel than the assignment's that it does not get it.
 fn other_kernel(reader: &mut Reader<'_>, node: &Node, scenario: &Scenario, kernel: &Wanted) {
     let folder = scenario.path.parent().unwrap_or(Path::new(""));
-    let own = scenario.kernel.clone().relative_to(folder).absolute();
-    let is_same = own == Wanted::default() || own == kernel.clone().absolute();
+    let own = scenario.kernel.clone().relative_to(folder).canonical();
+    let is_same = own == Wanted::default() || own == kernel.clone().canonical();
     let name = match (is_same, &scenario.matrix[..]) {
         (true, []) => return,
         (false, _) => "kernel",

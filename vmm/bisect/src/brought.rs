@@ -116,7 +116,7 @@ impl Brought {
                     module::sources(&module.path).map_err(|error| Abort::fault(&error, error.fault()))?
                 }
             };
-            for file in sources.into_iter().filter(|file| !is_by_the_way(file)) {
+            for file in sources {
                 parts.push((file.display().to_string(), self.digest(&file, dangles(&file))?));
             }
         }
@@ -146,17 +146,6 @@ impl Brought {
         };
         Ok(read().map_err(CacheError::io("read", path))?)
     }
-}
-
-/// What tools keep beside a source, and no build reads (.gitignore of the kernel): a file that is opened in an editor, and lists of what is where.
-const BY_THE_WAY: [&str; 7] =
-    ["tags", "TAGS", "GTAGS", "GRTAGS", "GPATH", "cscope.out", "compile_commands.json"];
-
-/// Whether a file is one of those, or hidden, as an editor's own are.
-fn is_by_the_way(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    let bytes = name.as_encoded_bytes();
-    bytes.starts_with(b".") || bytes.ends_with(b"~") || BY_THE_WAY.iter().any(|it| name == *it)
 }
 
 /// A link that leads nowhere is one of a build's own.

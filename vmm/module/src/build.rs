@@ -179,18 +179,7 @@ pub fn look(folder: &Path) -> Result<(), ModuleError> {
     looked(folder).map(drop)
 }
 
-/// The files that a build of this folder reads: its own, and those outside of it that these name.
-///
-/// # Errors
-/// As [`look`].
-pub fn sources(folder: &Path) -> Result<Vec<PathBuf>, ModuleError> {
-    let (folder, _, tree) = looked(folder)?;
-    let around = Around::find(&folder, &tree)?;
-    let own = tree.paths().map(|path| folder.join(path));
-    Ok(own.chain(around.files.iter().map(|file| around.root.join(file))).collect())
-}
-
-fn looked(shown: &Path) -> Result<(PathBuf, &'static str, Tree), ModuleError> {
+pub(crate) fn looked(shown: &Path) -> Result<(PathBuf, &'static str, Tree), ModuleError> {
     let folder = fs::canonicalize(shown).ok().filter(|it| it.is_dir());
     let folder = folder.ok_or_else(|| ModuleError::NoFolder(shown.into()))?;
     let makefile = makefile(shown)?;

@@ -11,6 +11,8 @@ mod kept;
 mod makefile;
 pub mod preflight;
 mod program;
+mod sources;
 
-pub use build::{Built, Module, ModuleError, build, look, sources};
+pub use build::{Built, Module, ModuleError, build, look};
 pub use program::{program, program_sources};
+pub use sources::sources;

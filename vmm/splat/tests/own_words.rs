@@ -35,6 +35,7 @@ fn what_a_driver_says_of_its_own_troubles_is_no_report() {
         "WARNING: possible firmware dependency",
         "WARNING: bad contention on the bus",
         "WARNING: CPU: 3 is too hot",
+        "WARNING: at 0x00001000 the FIFO is full",
         "port:3 blocked for more than 5 seconds",
     ] {
         assert_eq!(kinds(&format!("{line}\nsomething else\n")), [], "{line}");
@@ -72,6 +73,9 @@ fn an_oops_that_breaks_off_behind_its_first_line_is_one() {
     assert_eq!(kinds(&torn), [Kind::Oops]);
     assert_eq!(kinds(&format!("WARNING: CPU: 0 PID: 7 at foo+0x1/0x2\n{TRACE}")), [Kind::Warn]);
     assert_eq!(kinds(&format!("WARNING: CPU: 0 PID: 7 at 0xffffffffc0123456\n{TRACE}")), [Kind::Warn]);
+    for place in ["0xffffffffc0123456, CPU#0: insmod/7", "0xffffffffc0123456"] {
+        assert_eq!(kinds(&format!("WARNING: at {place}\n{TRACE}")), [Kind::Warn], "{place}");
+    }
     // Of a console's lines it is not certain that they are whole.
     for torn in
         ["[    1.000000] WARNING: CPU: 0 PI", "[    1.000000] b:55 blocked for more than 122 seconds."]

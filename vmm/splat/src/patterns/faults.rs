@@ -104,7 +104,7 @@ pub static PATTERNS: &[Pattern] = &[
         Warn,
         Begin,
         "WARNING: ",
-        r"^WARNING: (?:CPU: (?<cpu>\d+) PID: (?<pid>\d+) at |at 0x[0-9a-f]{8})",
+        r"^WARNING: (?:CPU: (?<cpu>\d+) PID: (?<pid>\d+) at |at 0x[0-9a-f]{8,16}(?:, CPU#\d|$))",
         "WARNING{in}",
         Pc,
         Needed,

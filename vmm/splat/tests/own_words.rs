@@ -92,6 +92,10 @@ fn memory_that_was_not_to_be_had_is_told_whoever_was_asked_for_it() {
             "vmalloc allocation failure in foo_init",
         ),
         (
+            "insmod: vmalloc size 1099511627776 allocation failure: exceeds total pages, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+            "vmalloc allocation failure in foo_init",
+        ),
+        (
             "insmod: vmalloc: allocation failure: 1099511627776 bytes, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
             "vmalloc allocation failure in foo_init",
         ),
@@ -107,5 +111,10 @@ fn memory_that_was_not_to_be_had_is_told_whoever_was_asked_for_it() {
         let found = findings(&format!("{head}\n{trace}"));
         assert_eq!((found.len(), found[0].kind, found[0].title.as_str()), (1, Kind::Oom, title), "{head}");
     }
-    assert_eq!(kinds("mymod: vmalloc failed\nmymod: allocation failed, size=3 align=8"), []);
+    assert_eq!(
+        kinds(
+            "mymod: vmalloc failed\nmymod: vmalloc size 3 failed\nmymod: allocation failed, size=3 align=8"
+        ),
+        []
+    );
 }

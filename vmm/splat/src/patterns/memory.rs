@@ -23,7 +23,7 @@ pub static OF_A_TASK: &[Pattern] = &[
         Oom,
         Begin,
         ": vmalloc",
-        r"^(?<comm>.{1,15}): vmalloc(?: error: size \d+, |: allocation failure[:,])",
+        r"^(?<comm>.{1,15}): vmalloc(?: error: size \d+, | size \d+ allocation failure: |: allocation failure[:,])",
         "vmalloc allocation failure{in}",
         OnTrace,
         Maybe,

@@ -121,6 +121,7 @@ mod tests {
             standing: standing.iter().map(|it| (*it).to_owned()).collect(),
             log: Vec::new(),
             took_ms: 1,
+            own_ms: 0,
         }
     }
 

@@ -29,6 +29,7 @@ fn record(name: &str, got: &str) -> Record {
         standing: Vec::new(),
         log: vec!["the end_of it".into()],
         took_ms: 0,
+        own_ms: 0,
     };
     let test = Test {
         name: "io".into(),

@@ -59,6 +59,7 @@ fn run(verdict: &str) -> Run {
         standing: Vec::new(),
         log: Vec::new(),
         took_ms: 5,
+        own_ms: 0,
     }
 }
 

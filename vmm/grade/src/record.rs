@@ -154,6 +154,9 @@ pub struct Run {
     pub log: Vec<String>,
     /// In milliseconds, from the agent's hello on; of a run without one, all of it.
     pub took_ms: u64,
+    /// What of that counts against a student's time: not while others had the processors.
+    #[serde(skip)]
+    pub own_ms: u64,
 }
 
 impl Run {

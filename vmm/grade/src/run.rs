@@ -147,7 +147,7 @@ impl Runner {
                 }
             }
             let Some(session) = self.session.as_mut() else { continue };
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), build::stalled());
             // A student's next test goes back in the same machine to where that was saved, all of it, if this one passes.
             session.expect_more(true);
             let report = session.run(scenario, &mut Reporters::default());
@@ -171,7 +171,9 @@ impl Runner {
                     if verdict == Verdict::BuildFailed && !subject.own_kernel {
                         run.reason = behind_theirs(&run.reason, &scenario.path);
                     }
-                    run.took_ms = in_ms(took(report.ran, started.elapsed()));
+                    let (whole, stalled) = (started.elapsed(), build::stalled().saturating_sub(before));
+                    let took = took(report.ran, whole);
+                    (run.took_ms, run.own_ms) = (in_ms(took), in_ms(own(took, whole, stalled)));
                     run.parts = score::parts(&run, award);
                     run.points = run.parts.iter().map(|part| part.points).sum();
                     return Ok(Ok(run));
@@ -231,6 +233,13 @@ fn behind_theirs(reason: &str, scenario: &Path) -> String {
 /// What a run took of a student's time: from the agent's hello on, as hosts and machines start for everybody; of one without a hello all of it.
 fn took(ran: Duration, whole: Duration) -> Duration {
     if ran.is_zero() { whole } else { ran }
+}
+
+/// What of the time that a run took is a student's. In the `whole` time, with a host's start, somebody waited for a processor for so long;
+/// the run has its share of that. It may have been their own processes that waited, so half of the time is theirs at least.
+fn own(took: Duration, whole: Duration, stalled: Duration) -> Duration {
+    let share = stalled.as_nanos() * took.as_nanos() / whole.as_nanos().max(1);
+    took - Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX)).min(took / 2)
 }
 
 /// Since then.
@@ -314,6 +323,7 @@ fn of(report: &RunReport, scenario: &Scenario, subject: &Subject<'_>) -> Run {
         standing: report.standing.iter().map(|line| home(line)).collect(),
         log: report.log_tail.iter().map(|record| home(&record.text)).collect(),
         took_ms: 0,
+        own_ms: 0,
     }
 }
 
@@ -400,6 +410,18 @@ mod tests {
             whole,
             "who does not come up takes the time that is waited for it"
         );
+    }
+
+    #[test]
+    fn the_time_for_which_others_had_the_processors_is_no_students_up_to_half_of_it() {
+        let own = |whole, stalled| {
+            let [took, whole, stalled] = [10, whole, stalled].map(Duration::from_secs);
+            super::own(took, whole, stalled).as_secs()
+        };
+        assert_eq!([0, 3, 60].map(|stalled| own(10, stalled)), [10, 7, 5]);
+        // While a host started there was no run that waited.
+        assert_eq!([0, 30, 600].map(|stalled| own(100, stalled)), [10, 7, 5]);
+        assert_eq!(own(0, 3), 5, "a clock that stands still");
     }
 
     #[test]

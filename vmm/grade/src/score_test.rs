@@ -33,6 +33,7 @@ fn run(verdict: &str, steps: &[(&str, &str)]) -> Run {
         standing: Vec::new(),
         log: Vec::new(),
         took_ms: 0,
+        own_ms: 0,
     }
 }
 

@@ -6,7 +6,6 @@ mod params;
 use crate::{
     again::Hangs,
     assignment::{Assignment, Kind},
-    build,
     intake::{self, Entry, Files, Wrong},
     points::Points,
     record::{Build, Made, Record, State, Test},
@@ -246,12 +245,10 @@ impl Common<'_> {
         for (test, params) in self.assignment.tests.iter().zip(&values.tests) {
             let subject = Subject { params, folder, module, kernel: &kernel, own_kernel };
             let left = limit.saturating_sub(taken);
-            let before = build::stalled();
             let test = runner.test(test, &subject, self.assignment, left, &mut hangs)?;
             // What hosts take to start, or to fail, is no student's time.
             let runs = test.run.iter().chain(&test.other);
-            let took = runs.map(|run| Duration::from_millis(run.took_ms)).sum();
-            taken += own_time(took, build::stalled().saturating_sub(before));
+            taken += runs.map(|run| Duration::from_millis(run.own_ms)).sum::<Duration>();
             record.tests.push(test);
         }
         if taken > limit {
@@ -259,12 +256,6 @@ impl Common<'_> {
         }
         Ok(())
     }
-}
-
-/// What is a student's of the time that runs took, in which so long somebody waited for a processor. That may have been their own processes,
-/// so it is half of it at least.
-fn own_time(took: Duration, stalled: Duration) -> Duration {
-    took - stalled.min(took / 2)
 }
 
 /// What became of steps once a student's time was up.
@@ -307,13 +298,6 @@ type Outcome = Result<(), (State, String)>;
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn the_time_for_which_others_had_the_processors_is_no_students_up_to_half_of_it() {
-        let own =
-            |stalled| super::own_time(super::Duration::from_secs(10), super::Duration::from_secs(stalled));
-        assert_eq!([0, 3, 60].map(|stalled| own(stalled).as_secs()), [10, 7, 5]);
-    }
-
     #[test]
     fn who_took_too_long_is_told_which_steps_had_less_time() {
         let note = super::too_long(super::Duration::from_secs(600));

@@ -49,6 +49,7 @@ fn run(verdict: &str, steps: Vec<Step>, standing: &[&str]) -> Run {
         standing: standing.iter().map(|it| (*it).to_owned()).collect(),
         log: Vec::new(),
         took_ms: 1,
+        own_ms: 0,
     }
 }
 

@@ -1,7 +1,12 @@
 //! What the action's scripts make of reports and inputs; `vmm` itself stands there as a script.
 
 use super::*;
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 /// Runs one of the scripts and says what it told the job. `vmm` is what the shell does in its place.
 fn output(script: &str, vmm: &str, inputs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -53,6 +58,20 @@ fn jobs_that_ask_for_other_kernels_have_caches_of_their_own() {
     assert_eq!(key(&[("VMM_ARGS", "\n")]), plain);
     let clang = key(&[("VMM_ARGS", "--llvm\n")]);
     assert!(clang != plain && clang != key(&[("VMM_ARGS", "--series\nnone\n")]), "{clang}");
+    let asked = [
+        "--llvm=19",
+        "--config\ntiny",
+        "--config\ndefconfig",
+        "--revision\nv6.12",
+        "--fragment\nkasan\n--llvm",
+    ]
+    .map(|args| key(&[("VMM_ARGS", args)]));
+    assert_eq!(BTreeSet::from(asked).len(), 5);
+    // What is another one in each run would never find a kernel.
+    for args in ["--set\nseed=7", "--shard\n1/2\n", "--retry\n2", "--set\n\nconfig=tiny"] {
+        assert_eq!(key(&[("VMM_ARGS", args)]), plain, "{args}");
+        assert_eq!(key(&[("VMM_ARGS", &format!("{args}\n--llvm"))]), clang, "{args}");
+    }
     // Where the kernel's own hash is known, too.
     let known =
         |args: &str| output("key", "echo 0123456789abcdef", &[("VMM_SOURCE", "/"), ("VMM_ARGS", args)]);

@@ -8,7 +8,7 @@ mod modpost;
 mod places;
 mod warnings;
 
-pub use modpost::import as import_of_namespace;
+pub use modpost::of_namespace;
 pub use places::Places;
 pub use warnings::{count as count_of_warnings, warnings};
 

@@ -123,7 +123,19 @@ fn what_a_module_may_not_use_is_explained_once_for_all_symbols() {
     let advice = |release| first_error(&lines(&said), &Context { release, ..context() }).unwrap().advice;
     let wanted = |lines: [&str; 2]| lines.map(|line| format!("write {line} beside MODULE_LICENSE"));
     assert_eq!(advice("6.12.117-vmm"), wanted(["MODULE_IMPORT_NS(USB_STORAGE);", "MODULE_IMPORT_NS(CXL);"]));
-    assert_eq!(advice("6.13"), wanted(["MODULE_IMPORT_NS(\"USB_STORAGE\");", "MODULE_IMPORT_NS(\"CXL\");"]));
+    let quoted = ["MODULE_IMPORT_NS(\"USB_STORAGE\");", "MODULE_IMPORT_NS(\"CXL\");"];
+    assert_eq!(advice("6.13"), wanted(quoted));
+
+    // As later kernels say it.
+    let advice = |namespace| {
+        let said = format!(
+            "ERROR: modpost: x: module uses symbol 'a' from namespace '{namespace}', but does not import it.\n"
+        );
+        first_error(&lines(&said), &Context { release: "7.3.4", ..context() }).unwrap().advice
+    };
+    assert_eq!(advice("CXL"), wanted(quoted)[1..]);
+    let [only] = &advice("module:kvm,kvm-*")[..] else { panic!() };
+    assert!(only.ends_with("no other may import it: kvm,kvm-*; do without"), "{only}");
 }
 
 #[test]

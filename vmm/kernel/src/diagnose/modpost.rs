@@ -28,7 +28,8 @@ pub fn undefined(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
 /// What another of its errors means.
 pub fn advice(error: &str, release: &str) -> Option<String> {
     static NAMESPACE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"from namespace ([^\s,]+), but does not import it").expect("a constant that tests use")
+        // Kernels from 6.16 on quote it, and it may hold commas.
+        Regex::new(r"from namespace '?(\S+?)'?, but does not import it").expect("a constant that tests use")
     });
     if error.contains("missing MODULE_LICENSE()") {
         return Some("say under which terms it may be used, as in MODULE_LICENSE(\"GPL\");".to_owned());
@@ -39,13 +40,24 @@ pub fn advice(error: &str, release: &str) -> Option<String> {
         return Some(advice.to_owned());
     }
     let namespace = NAMESPACE.captures(error)?;
-    Some(format!("write {} beside MODULE_LICENSE", import(&namespace[1], release)))
+    Some(of_namespace(&namespace[1], release))
 }
 
-/// The line by which a module for this kernel may use a namespace's symbols.
-pub fn import(namespace: &str, release: &str) -> String {
-    match version(release) >= vec![6, 13] {
-        true => format!("MODULE_IMPORT_NS(\"{namespace}\");"),
-        false => format!("MODULE_IMPORT_NS({namespace});"),
+/// What the author of a module for this kernel does to use a namespace's symbols.
+pub fn of_namespace(namespace: &str, release: &str) -> String {
+    match for_modules(namespace, release) {
+        Some(modules) => format!(
+            "the kernel has that for modules of these names only, and no other may import it: {modules}; do without"
+        ),
+        None if version(release) >= vec![6, 13] => {
+            format!("write MODULE_IMPORT_NS(\"{namespace}\"); beside MODULE_LICENSE")
+        }
+        None => format!("write MODULE_IMPORT_NS({namespace}); beside MODULE_LICENSE"),
     }
+}
+
+/// The modules for which a namespace's symbols are, with commas between, and perhaps a `*` behind a name: what `EXPORT_SYMBOL_FOR_MODULES`
+/// makes (include/linux/export.h). Before Linux 6.16 the loader knows nothing of it.
+pub fn for_modules<'a>(namespace: &'a str, release: &str) -> Option<&'a str> {
+    namespace.strip_prefix("module:").filter(|_| version(release) >= vec![6, 16])
 }

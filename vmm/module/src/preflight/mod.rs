@@ -20,7 +20,7 @@ use base::{
 use file::Module;
 pub use file::READER;
 use jail::{Limits, intake, reader::Unread};
-use kernel::diagnose::import_of_namespace;
+use kernel::diagnose::of_namespace;
 use origin::Origin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -323,8 +323,8 @@ fn version(module: &Module, name: &str, crc: u32, facts: &Facts) -> Option<Strin
 fn namespace(module: &Module, name: &str, namespace: &str, facts: &Facts) -> Option<String> {
     let imported = namespace.is_empty() || module.all("import_ns").any(|import| import == namespace);
     (!imported && !facts.has("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS")).then(|| {
-        let line = import_of_namespace(namespace, &facts.release);
-        format!("uses `{name}` of the namespace {namespace} without importing it; write {line}")
+        let advice = of_namespace(namespace, &facts.release);
+        format!("uses `{name}` of the namespace {namespace} without importing it; {advice}")
     })
 }
 

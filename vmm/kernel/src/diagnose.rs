@@ -8,7 +8,7 @@ mod modpost;
 mod places;
 mod warnings;
 
-pub use modpost::of_namespace;
+pub use modpost::{for_modules, of_namespace};
 pub use places::Places;
 pub use warnings::{count as count_of_warnings, warnings};
 

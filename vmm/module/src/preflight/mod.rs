@@ -20,7 +20,7 @@ use base::{
 use file::Module;
 pub use file::READER;
 use jail::{Limits, intake, reader::Unread};
-use kernel::diagnose::of_namespace;
+use kernel::diagnose::{for_modules, of_namespace};
 use origin::Origin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -321,11 +321,22 @@ fn version(module: &Module, name: &str, crc: u32, facts: &Facts) -> Option<Strin
 
 /// As `verify_namespace_is_imported` does in kernel/module/main.c.
 fn namespace(module: &Module, name: &str, namespace: &str, facts: &Facts) -> Option<String> {
+    let own = module.info("name").unwrap_or_default();
+    let is_for_it = for_modules(namespace, &facts.release)
+        .is_some_and(|modules| modules.split(',').any(|pattern| matches(pattern, own)));
     let imported = namespace.is_empty() || module.all("import_ns").any(|import| import == namespace);
-    (!imported && !facts.has("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS")).then(|| {
+    (!is_for_it && !imported && !facts.has("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS")).then(|| {
         let advice = of_namespace(namespace, &facts.release);
         format!("uses `{name}` of the namespace {namespace} without importing it; {advice}")
     })
+}
+
+/// Whether a module's name fits, as `verify_module_namespace` has it in kernel/module/main.c: the star stands at the end alone.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => kernels_name(name).starts_with(&kernels_name(beginning)),
+        None => kernels_name(name) == kernels_name(pattern),
+    }
 }
 
 /// Symbols that nobody has, and who would.

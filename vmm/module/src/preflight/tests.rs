@@ -35,7 +35,8 @@ fn setup() -> Setup {
     let exports = "0x00000011\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n\
         0x00000022\tgpl_thing\tvmlinux\tEXPORT_SYMBOL_GPL\t\n\
         0x00000033\tusb_thing\tvmlinux\tEXPORT_SYMBOL\tUSB\n\
-        0x00000044\tfat_thing\tfs/fat/fat\tEXPORT_SYMBOL\t\n";
+        0x00000044\tfat_thing\tfs/fat/fat\tEXPORT_SYMBOL\t\n\
+        0x00000055\tkvm_thing\tvmlinux\tEXPORT_SYMBOL_GPL\tmodule:kvm,my-*\n";
     let folder = tempfile::tempdir().unwrap();
     let map = folder.path().join("System.map");
     fs::write(&map, "ffffffff81000000 T hidden_thing\n").unwrap();
@@ -260,6 +261,28 @@ fn a_missing_symbol_names_who_would_bring_it() {
     setup.complains("good.ko", with(&["hidden_thing"]), &["does not export it"]);
     setup.complains("good.ko", with(&["_printq"]), &["did you mean `_printk`?"]);
     setup.complains("good.ko", with(&["fat_thing"]), &["fs/fat/fat.ko exports"]);
+}
+
+#[test]
+fn symbols_for_modules_of_a_name_are_theirs_without_an_import() {
+    let mut setup = setup();
+    let of = |setup: &Setup, name: &str| {
+        let own = format!("name={}", name.replace('-', "_"));
+        let info: &[&str] = &["license=GPL", &own, "vermagic=6.12.1-x SMP mod_unload "];
+        let ko = setup.make(&format!("{name}.ko"), Made { info, needs: &["kvm_thing"], ..GOOD });
+        setup.check(&[&ko]).into_iter().map(|problem| problem.what).collect::<Vec<_>>()
+    };
+    // Before 6.16 it is a namespace as all others.
+    let [early] = &of(&setup, "kvm")[..] else { panic!() };
+    assert!(early.contains("write MODULE_IMPORT_NS(module:kvm,my-*)"), "{early}");
+    setup.facts.release = "7.3.4".into();
+    for name in ["kvm", "my-module"] {
+        assert!(of(&setup, name).is_empty(), "{name}");
+    }
+    for name in ["kvm-more", "my"] {
+        let [problem] = &of(&setup, name)[..] else { panic!("{name}") };
+        assert!(problem.contains("uses `kvm_thing`") && problem.contains("names only"), "{problem}");
+    }
 }
 
 #[test]

@@ -310,13 +310,15 @@ fn may_say(module: &ModuleSource, name: &str) -> bool {
     module.names.is_empty() || entries.iter().any(|entry| says(&entry.path()))
 }
 
-/// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable, or may be another one by a variable.
+/// The modules that a Makefile's `obj-m` lines name; none if a line holds a variable, or may be another one by a variable, a function or
+/// another makefile.
 fn object_names(makefile: &str) -> Vec<String> {
     let joined = makefile.replace("\\\n", " ");
     let mut names = Vec::new();
     for line in joined.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        if ["obj-$", "include ", "-include "].iter().any(|unknown| line.starts_with(unknown)) {
+        let reads = line.split_whitespace().next().is_some_and(|word| word.ends_with("include"));
+        if reads || ["obj-$", "$(", "${"].iter().any(|unknown| line.starts_with(unknown)) {
             return Vec::new();
         }
         let Some(rest) = line.strip_prefix("obj-m") else { continue };
@@ -326,7 +328,9 @@ fn object_names(makefile: &str) -> Vec<String> {
         };
         for object in list.split_whitespace() {
             match object.strip_suffix(".o") {
-                Some(name) if !name.contains('$') => names.push(name.to_owned()),
+                Some(path) if !path.contains('$') => {
+                    names.push(path.rsplit('/').next().unwrap_or(path).to_owned());
+                }
                 _ => return Vec::new(),
             }
         }
@@ -358,7 +362,12 @@ mod tests {
         assert_eq!(object_names("obj-m := a.o \\\n  b-c.o # two\nccflags-y := -g\n"), ["a", "b-c"]);
         assert!(object_names("obj-m += $(NAME).o fixed.o").is_empty());
         assert!(object_names("all:\n\tmake\n").is_empty());
-        assert!(object_names("obj-m := main.o\nobj-$(CONFIG_FOO) += opt.o\n").is_empty());
+        assert_eq!(object_names("obj-m += src/hello.o\n"), ["hello"]);
+        for unknown in
+            ["obj-$(CONFIG_FOO) += opt.o", "include a", "-include a", "sinclude\ta", "$(eval obj-m += opt.o)"]
+        {
+            assert!(object_names(&format!("obj-m := main.o\n{unknown}\n")).is_empty(), "{unknown}");
+        }
     }
 
     #[test]

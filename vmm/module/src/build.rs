@@ -329,12 +329,13 @@ impl Work<'_> {
             if diagnose::is_disk_full(&ran.lines) && CacheError::is_full(&copy) {
                 return Err(CacheError::disk_full(copy).into());
             }
-            if Self::is_rust(tree) && !has_rust(kernel) {
+            let what = format!("build the module in {}", self.folder.display());
+            let failed = BuildFailed::new(what, &ran, &context(self.folder), &log);
+            let first = failed.first.as_ref().and_then(|first| first.lines.first());
+            if ended_at_rust(tree, &ran.lines, first) && !has_rust(kernel) {
                 let (folder, release) = (self.folder.to_owned(), kernel.release.clone());
                 return Err(ModuleError::NoRust { folder, release });
             }
-            let what = format!("build the module in {}", self.folder.display());
-            let failed = BuildFailed::new(what, &ran, &context(self.folder), &log);
             return Err(failed
                 .explained(|names| preflight::undefined(names, &Facts::of(kernel), self.cache))
                 .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
@@ -378,18 +379,27 @@ impl Work<'_> {
 }
 
 impl Work<'_> {
-    /// Whether there is Rust in the folder itself, whatever its makefile does with it.
-    fn is_rust(tree: &Tree) -> bool {
-        tree.paths()
-            .any(|path| path.components().count() == 1 && path.extension().is_some_and(|it| it == "rs"))
-    }
-
     /// What the build sees: the kernel, and the tables of others; what it may write: its copy, which begins from nothing
     /// each time.
     fn sandbox(&self, kernel: &Kernel) -> Result<Sandbox, CacheError> {
         let sandbox = kernel.sandbox(self.root, Budget::MODULE, self.cache)?;
         Ok(self.others.iter().fold(sandbox, Sandbox::read))
     }
+}
+
+/// Whether a build ended at a file in Rust: make names the object that it could not make, and the first error is none in a line of another
+/// file, `a.c:1:2: error: ...`. What keeps rustc from compiling for a kernel has no place.
+fn ended_at_rust(tree: &Tree, said: &[String], first: Option<&String>) -> bool {
+    let line_number = first.and_then(|first| first.split(':').nth(1));
+    let ends = || said.iter().filter(|line| line.starts_with("make") && line.contains("***"));
+    let is_named = |object: PathBuf| {
+        let name = object.file_name().unwrap_or_default();
+        ends().any(|line| line.split([' ', '/', '\'', ']']).any(|word| name == word))
+    };
+    line_number.is_none_or(|number| number.parse::<u32>().is_err())
+        && tree
+            .paths()
+            .any(|it| it.extension().is_some_and(|it| it == "rs") && is_named(it.with_extension("o")))
 }
 
 /// Whether a kernel was built with Rust, as far as its configuration tells.

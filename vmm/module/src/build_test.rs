@@ -128,6 +128,24 @@ fn what_cannot_be_built_is_told_apart() {
 }
 
 #[test]
+fn a_kernel_without_rust_is_told_of_where_rust_ended_the_build_alone() {
+    let setup = setup(&[("hello_c.c", ""), ("hello_rust.rs", "")]);
+    let tree = Tree::scan(&setup.at(""), Limits::MODULE).unwrap();
+    let of = |said: &[&str], first: &str| {
+        let said: Vec<String> = said.iter().map(|line| (*line).to_owned()).collect();
+        ended_at_rust(&tree, &said, Some(&first.to_owned()))
+    };
+    let rust = "make[3]: *** [/k/scripts/Makefile.build:366: /m/hello_rust.o] Error 127";
+    assert!(of(&[rust], "/bin/sh: 1: rustc: not found"));
+    assert!(of(&[rust], "error: Error loading target specification: could not find specification"));
+    assert!(of(&["make[3]: *** No rule to make target 'hello_rust.o', needed by 'x'.  Stop."], "make[3]: x"));
+    let c = "make[3]: *** [/k/scripts/Makefile.build:234: hello_c.o] Error 1";
+    assert!(!of(&[c], "mod/hello_c.c:3:1: error: expected ';'"));
+    assert!(!of(&[c, rust], "mod/hello_c.c:3:1: error: expected ';'"));
+    assert!(!of(&["make: *** [Makefile:1: modules] Error 2"], "ERROR: modpost: x"));
+}
+
+#[test]
 fn files_outside_of_the_folder_are_built_with_it() {
     let setup = setup(&[
         ("Makefile", "obj-m := a.o\nccflags-y := -I$(src)/../include\n"),

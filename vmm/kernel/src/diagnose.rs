@@ -6,6 +6,7 @@ mod linker;
 mod message;
 mod modpost;
 mod places;
+mod table;
 mod warnings;
 
 pub use modpost::{for_modules, of_namespace};

@@ -3,12 +3,9 @@
 //! `arch/x86/entry/syscalls/syscall_64.tbl` and `syscall_32.tbl` have a call per line: number, ABI, name,
 //! entry points. They come from the patched source, so that a call that a patch adds has its name too.
 
+use jail::intake;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 use thiserror::Error;
 
 /// Whose numbers they are: a number means one call to 64-bit callers, and another to 32-bit ones.
@@ -105,15 +102,54 @@ impl SyscallTable {
     }
 }
 
-/// The functions that the tables of a source lead to: `sys_read`, `compat_sys_read`.
-pub(crate) fn entry_points(source: &Path) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for table in ["syscall_64.tbl", "syscall_32.tbl"] {
-        let text = fs::read_to_string(source.join("arch/x86/entry/syscalls").join(table)).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| line.split('#').next());
-        names.extend(lines.flat_map(|line| line.split_whitespace().skip(3)).map(str::to_owned));
+/// A line of one of a source's tables, right or wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// `syscall_64.tbl` or `syscall_32.tbl`.
+    pub table: &'static str,
+    /// Counted from 1.
+    pub line: usize,
+    /// The call's number.
+    pub nr: u64,
+    /// Who may call it: `common`, `64`, `x32`, `i386`, or what else stands there.
+    pub abi: String,
+    /// The call's name.
+    pub name: String,
+    /// What stands behind its name: `sys_read`, `compat_sys_read`, `noreturn`.
+    pub functions: Vec<String>,
+}
+
+impl Line {
+    /// As compilers name places.
+    pub fn place(&self) -> String {
+        format!("{TABLES}/{}:{}", self.table, self.line)
     }
-    names
+
+    /// Who can make the call; `None` where the ABI is none that our kernels have.
+    pub fn callers(&self) -> Option<Abi> {
+        match (self.table, &*self.abi) {
+            ("syscall_64.tbl", "common" | "64") => Some(Abi::X64),
+            ("syscall_32.tbl", "i386") => Some(Abi::Ia32),
+            _ => None,
+        }
+    }
+}
+
+/// Where a source has its tables.
+pub(crate) const TABLES: &str = "arch/x86/entry/syscalls";
+
+/// The lines of a source's tables.
+pub(crate) fn lines(source: &Path) -> Vec<Line> {
+    let mut all = Vec::new();
+    for table in ["syscall_64.tbl", "syscall_32.tbl"] {
+        let text = intake::read_within(source, Path::new(TABLES).join(table)).unwrap_or_default();
+        all.extend(text.lines().enumerate().filter_map(|(index, line)| {
+            let mut fields = line.split('#').next()?.split_whitespace().map(str::to_owned);
+            let (nr, abi, name) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+            Some(Line { table, line: index + 1, nr, abi, name, functions: fields.collect() })
+        }));
+    }
+    all
 }
 
 fn parse(table: &'static str, text: &str, abis: &[&str]) -> Result<BTreeMap<u64, String>, TableError> {

@@ -2,14 +2,15 @@
 
 use crate::{patch::Series, syscall_table};
 use regex::Regex;
-use std::{path::Path, sync::LazyLock};
+use std::{collections::BTreeSet, path::Path, sync::LazyLock};
 
 /// A line for each. `source` has the patches on it.
 pub fn find(series: &Series, source: &Path) -> Vec<String> {
     static ADDED: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?m)^\+\s*SYSCALL_DEFINE\d\s*\(\s*(\w+)").expect("a constant that tests use")
     });
-    let listed = syscall_table::entry_points(source);
+    let listed: BTreeSet<String> =
+        syscall_table::lines(source).into_iter().flat_map(|line| line.functions).collect();
     let mut all = Vec::new();
     for patch in &series.patches {
         let text = String::from_utf8_lossy(&patch.text);

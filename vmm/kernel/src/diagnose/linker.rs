@@ -1,6 +1,7 @@
 //! What a linker misses. A system call that is in the table and nowhere else is found out by it alone, after
 //! everything was compiled, and under a name that its author never wrote.
 
+use super::table;
 use crate::syscall_table;
 use base::diagnostic::nearest;
 use jail::{Limits, intake};
@@ -72,7 +73,17 @@ pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
         let code = Code::read(source);
         lines.extend(calls.iter().map(|call| call.advice(&code)));
     }
-    if missing.iter().any(|missing| Call::of_entry(&missing.name).is_none()) {
+    let table = syscall_table::lines(source);
+    let mut is_unknown = false;
+    let others = missing.iter().filter(|missing| Call::of_entry(&missing.name).is_none());
+    for missing in others.take(super::LOOKED_AT) {
+        match table::of_function(&missing.name, &table) {
+            Some(advice) if lines.contains(&advice) => {}
+            Some(advice) => lines.push(advice),
+            None => is_unknown = true,
+        }
+    }
+    if is_unknown {
         lines.push(
             "nothing that is linked defines it: is the name right, and does a makefile build the file that does \
              (obj-y += file.o)?"
@@ -130,6 +141,16 @@ impl Call {
                 old.file.display(),
                 old.line,
                 macro_call(keyword, name, &parameters(&old.parameters))
+            );
+        }
+        let doubled = |it: &&Definition| it.name == function && it.is_compat == self.is_compat;
+        if let Some(found) = code.definitions.iter().find(doubled) {
+            return format!(
+                "{} has {keyword}{}({function}, ...), which makes sys_{function}: write it without {}, {keyword}{}({name}, ...)",
+                found.file.display(),
+                found.count,
+                function.strip_suffix(&**name).unwrap_or_default(),
+                found.count
             );
         }
         let unlisted =
@@ -204,7 +225,7 @@ impl Code {
             !elsewhere.iter().any(|folder| path == folder)
                 && (path.parent() != Some(&arch) || path.ends_with("x86"))
         };
-        let listed = syscall_table::entry_points(source);
+        let listed = syscall_table::lines(source).into_iter().flat_map(|line| line.functions).collect();
         let header = intake::read_within(source, "include/linux/syscalls.h").unwrap_or_default();
         let mut code = Self { definitions: Vec::new(), old: Vec::new(), listed, header };
         let (macros, old) = (memmem::Finder::new("SYSCALL_DEFINE"), memmem::Finder::new("asmlinkage"));
@@ -356,6 +377,26 @@ ld.lld-19: error: undefined symbol: __x64_sys_frob";
         assert!(
             other.contains("the names have to be the same") && other.contains("SYSCALL_DEFINE2(frob,"),
             "{other}"
+        );
+    }
+
+    #[test]
+    fn names_with_a_beginning_too_much_or_too_little_are_told_by_their_line() {
+        let table = "arch/x86/entry/syscalls/syscall_64.tbl";
+        for (line, symbol, function) in [
+            ("548 common hello hello", "__x64_hello", "hello"),
+            ("548 64 hello __x64_sys_hello", "__x64___x64_sys_hello", "__x64_sys_hello"),
+        ] {
+            let text = of(symbol, &[(table, &format!("# calls\n{line}\n"))]);
+            let wanted = format!(
+                "{table}:2 names {function} as the function of hello; the fourth column is sys_hello,"
+            );
+            assert!(text.starts_with(&wanted) && !text.contains("obj-y"), "{text}");
+        }
+        let text = of("__x64_sys_hello", &[("kernel/a.c", "SYSCALL_DEFINE0(sys_hello)\n{\n}\n")]);
+        assert_eq!(
+            text,
+            "kernel/a.c has SYSCALL_DEFINE0(sys_hello, ...), which makes sys_sys_hello: write it without sys_, SYSCALL_DEFINE0(hello, ...)"
         );
     }
 

@@ -110,11 +110,13 @@ fn more(later: usize) -> Option<String> {
 /// The first error of a compiler, and what is known of those that follow: a module of some years ago has many for
 /// reasons of one kind, and nobody should have to learn of them one by one.
 fn of_compiler(first: &Message, later: &[&Message], context: &Context) -> FirstError {
-    let Context { places, release, headers, .. } = context;
+    let Context { places, release, headers, source } = context;
     let mut lines = first.shown(places);
     let mut told: Vec<Vec<String>> = known(first, release).into_iter().collect();
     let mut advice = told.first().cloned().unwrap_or_else(|| {
-        let other = beginner::missing_package(&lines).or_else(|| beginner::of_compiler(first, *headers));
+        let other = beginner::missing_package(&lines)
+            .or_else(|| table::of_disorder(&first.text, (*source)?))
+            .or_else(|| beginner::of_compiler(first, *headers));
         other.into_iter().collect()
     });
     for message in later.iter().take(LOOKED_AT) {

@@ -101,6 +101,17 @@ fn beginners_errors_are_explained() {
 }
 
 #[test]
+fn a_table_that_is_not_sorted_is_explained() {
+    let source = tempfile::tempdir().unwrap();
+    let table = source.path().join("arch/x86/entry/syscalls/syscall_64.tbl");
+    crate::fixture::write(&table, "548 64 a sys_a\n548 64 b sys_b\n");
+    let said =
+        "error: /k/syscall_64.tbl: syscall table is not sorted or duplicates the same syscall number\n";
+    let error = first_error(&lines(said), &Context { source: Some(source.path()), ..context() }).unwrap();
+    assert!(error.advice[0].contains("the next free one is 549"), "{error:?}");
+}
+
+#[test]
 fn what_a_module_may_not_use_is_explained_once_for_all_symbols() {
     let gpl = |symbol: &str| {
         format!("ERROR: modpost: GPL-incompatible module x.ko uses GPL-only symbol '{symbol}'\n")

@@ -3,6 +3,7 @@
 mod beginner;
 mod changes;
 mod linker;
+mod makefiles;
 mod message;
 mod modpost;
 mod places;

@@ -1,7 +1,7 @@
 //! What a linker misses. A system call that is in the table and nowhere else is found out by it alone, after
 //! everything was compiled, and under a name that its author never wrote.
 
-use super::table;
+use super::{makefiles, table};
 use crate::syscall_table;
 use base::diagnostic::nearest;
 use jail::{Limits, intake};
@@ -124,14 +124,18 @@ impl Call {
         let (keyword, name, function) = (self.keyword(), &self.name, self.function());
         let same = |it: &&Definition| it.name == *name && it.is_compat == self.is_compat;
         if let Some(found) = code.definitions.iter().find(same) {
-            let object = found.file.with_extension("o");
-            let folder = found.file.parent().unwrap_or(Path::new(""));
+            let why = match makefiles::lacking(&code.source, &found.file) {
+                Some((makefile, word)) => {
+                    format!("does {} have the line obj-y += {word}?", makefile.display())
+                }
+                None => {
+                    "makefiles name it; is it for a CONFIG_ symbol that is off, or within an #if?".to_owned()
+                }
+            };
             return format!(
-                "{} has {keyword}{}({name}, ...), but is not linked: does {} have the line obj-y += {}?",
+                "{} has {keyword}{}({name}, ...), but is not linked: {why}",
                 found.file.display(),
-                found.count,
-                folder.join("Makefile").display(),
-                object.file_name().unwrap_or_default().display()
+                found.count
             );
         }
         if let Some(old) = code.old.iter().find(|old| old.function == function) {
@@ -201,6 +205,7 @@ struct Old {
 
 /// What the source has of system calls.
 struct Code {
+    source: PathBuf,
     definitions: Vec<Definition>,
     old: Vec<Old>,
     /// The functions that the tables lead to.
@@ -227,7 +232,8 @@ impl Code {
         };
         let listed = syscall_table::lines(source).into_iter().flat_map(|line| line.functions).collect();
         let header = intake::read_within(source, "include/linux/syscalls.h").unwrap_or_default();
-        let mut code = Self { definitions: Vec::new(), old: Vec::new(), listed, header };
+        let (definitions, old) = (Vec::new(), Vec::new());
+        let mut code = Self { source: source.to_owned(), definitions, old, listed, header };
         let (macros, old) = (memmem::Finder::new("SYSCALL_DEFINE"), memmem::Finder::new("asmlinkage"));
         for entry in WalkDir::new(source).into_iter().filter_entry(|entry| wanted(entry.path())).flatten() {
             // A link's file is found where it is.
@@ -371,6 +377,11 @@ ld.lld-19: error: undefined symbol: __x64_sys_frob";
             unbuilt,
             "kernel/frob.c has SYSCALL_DEFINE2(frob, ...), but is not linked: does kernel/Makefile have the line obj-y += frob.o?"
         );
+        let makefiles = [("Kbuild", "obj-y += kernel/\n"), ("kernel/Makefile", "obj-y += frob.o\n")];
+        let named = of("__x64_sys_frob", &[&makefiles[..], &[("kernel/frob.c", text)]].concat());
+        assert!(named.ends_with(
+            "but is not linked: makefiles name it; is it for a CONFIG_ symbol that is off, or within an #if?"
+        ));
         let table =
             ("arch/x86/entry/syscalls/syscall_64.tbl", "1 common frobs sys_frobs\n2 64 frobn sys_frobn\n");
         let other = of("__x64_sys_frobs", &[("kernel/frob.c", text), table]);

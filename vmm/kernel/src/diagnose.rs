@@ -146,10 +146,13 @@ fn of_linker(missing: &[linker::Missing], context: &Context) -> FirstError {
 }
 
 fn of_linker_twice(twice: Vec<(String, Vec<String>)>, context: &Context) -> FirstError {
-    let advice = twice.iter().map(|(name, _)| {
-        format!("two files define {name} for all others; make yours `static`, or give it another name")
-    });
-    let advice = advice.collect();
+    let mut advice: Vec<String> = Vec::new();
+    for new in twice.iter().take(LOOKED_AT).map(|(name, _)| linker::of_twice(name)) {
+        // Of one system call, the doors for 64-bit and for 32-bit programs are each there twice.
+        if !advice.contains(&new) {
+            advice.push(new);
+        }
+    }
     let lines = twice.iter().flat_map(|(_, said)| said).map(|line| context.places.rename(line)).collect();
     FirstError { lines, advice, undefined: Vec::new() }
 }

@@ -87,6 +87,36 @@ fn what_is_defined_twice_is_named() {
 }
 
 #[test]
+fn what_macros_define_twice_is_told_by_the_macro() {
+    let advice = |names: &[&str]| {
+        let said = names
+            .iter()
+            .map(|name| format!("ld: b.o: multiple definition of `{name}'; a.o: first defined here\n"));
+        first(&said.collect::<String>()).advice
+    };
+    let [init, exit] = &advice(&["init_module", "cleanup_module"])[..] else { panic!() };
+    assert!(
+        init.contains("have module_init(...): keep one") && exit.contains("have module_exit(...)"),
+        "{init}"
+    );
+    let call = advice(&["__x64_sys_hello", "__ia32_sys_hello"]);
+    assert_eq!(call, ["two files have SYSCALL_DEFINE...(hello, ...): remove one"]);
+}
+
+#[test]
+fn modules_of_one_name_are_listed() {
+    let error = first(
+        "  LD [M]  /cache/m/b/x.ko\nerror: the following would cause module name conflict:\n  /cache/m/a/x.ko\n  /cache/m/b/x.ko\n  LD [M]  /cache/m/a/x.ko\n",
+    );
+    let all = [
+        "error: the following would cause module name conflict:",
+        "  mods/hello/a/x.ko",
+        "  mods/hello/b/x.ko",
+    ];
+    assert_eq!(error.lines, all);
+}
+
+#[test]
 fn beginners_errors_are_explained() {
     let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
     assert!(error.advice.join("\n").contains("there is no gone.c"));

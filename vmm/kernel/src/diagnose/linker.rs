@@ -59,6 +59,23 @@ pub fn twice(lines: &[String]) -> Vec<(String, Vec<String>)> {
     all
 }
 
+/// What is to be done about a symbol that is defined twice. What macros make can't be `static`.
+pub fn of_twice(name: &str) -> String {
+    if let Some(call) = Call::of_entry(name) {
+        return format!("two files have {}...({}, ...): remove one", call.keyword(), call.name);
+    }
+    let hook = match name {
+        "init_module" => "module_init",
+        "cleanup_module" => "module_exit",
+        _ => {
+            return format!(
+                "two files define {name} for all others; make yours `static`, or give it another name"
+            );
+        }
+    };
+    format!("two files of one module have {hook}(...): keep one, and have its function call the other file's")
+}
+
 /// What is to be done about each of the first, in lines. `source` is the kernel's whole source.
 pub fn advice(missing: &[Missing], source: &Path) -> Vec<String> {
     let mut calls: Vec<Call> = Vec::new();

@@ -100,8 +100,13 @@ pub fn messages(lines: &[String]) -> Vec<Message> {
 }
 
 /// Lines by which compilers and linkers show the place: `   10 | code`, `      |  ^`, `  +++ |+code`, ` --> a.rs:1:2`,
-/// `= note: ...`, `>>> referenced by a.c`.
+/// `= note: ...`, `>>> referenced by a.c`; and by which scripts/modules-check.sh lists modules of one name: `  a/x.ko`.
 fn is_continuation(line: &str) -> bool {
+    // `  LD [M]  a/x.ko` is make's.
+    let is_module = |line: &str| line.ends_with(".ko") && !line.contains(' ');
+    if line.strip_prefix("  ").is_some_and(is_module) {
+        return true;
+    }
     let text = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
     !line.trim().is_empty()
         && ["|", "+++ |", "-->", "= ", ">>> "].iter().any(|beginning| text.starts_with(beginning))

@@ -119,7 +119,11 @@ fn modules_of_one_name_are_listed() {
 #[test]
 fn beginners_errors_are_explained() {
     let error = first("make[2]: *** No rule to make target '/cache/m/gone.o', needed by 'x'.  Stop.");
-    assert!(error.advice.join("\n").contains("there is no gone.c"));
+    let advice = error.advice.join("\n");
+    assert!(
+        advice.contains("there is no gone.c") && advice.contains("the line gone-objs := ..."),
+        "{advice}"
+    );
     let error = first("/cache/m/Makefile:2: *** missing separator.  Stop.");
     assert!(error.advice.join("\n").contains("begins with a tab"));
     let error = first("ERROR: modpost: \"nosuch\" [/cache/m/hello.ko] undefined!");

@@ -337,7 +337,7 @@ impl Work<'_> {
                 return Err(ModuleError::NoRust { folder, release });
             }
             return Err(failed
-                .explained(|names| preflight::undefined(names, &Facts::of(kernel), self.cache))
+                .explained(|names| preflight::undefined(names, &copy, tree, &Facts::of(kernel), self.cache))
                 .advised(makefile::old_flags(&copy, self.folder, &kernel.release))
                 .into());
         }

@@ -163,7 +163,8 @@ pub fn of_other(error: &str) -> Option<String> {
             object.file_stem().filter(|_| object.extension().is_some_and(|it| it == "o" || it == "ko"))?;
         let stem = stem.to_string_lossy();
         return Some(format!(
-            "a makefile names it, but there is no {stem}.c, {stem}.rs or {stem}.S to make it from"
+            "a makefile names it, but there is no {stem}.c, {stem}.rs or {stem}.S to make it from, nor the line {stem}-objs := ... that \
+             lists its parts"
         ));
     }
     if error.contains("*** missing separator") || error.contains("*** recipe commences before") {

@@ -4,6 +4,7 @@
 mod facts;
 mod file;
 mod origin;
+mod own;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,10 @@ use base::{
 use file::Module;
 pub use file::READER;
 use jail::{Limits, intake, reader::Unread};
-use kernel::diagnose::{for_modules, of_namespace};
+use kernel::{
+    diagnose::{for_modules, of_namespace},
+    tree::Tree,
+};
 use origin::Origin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -177,11 +181,22 @@ fn unread(candidate: &Candidate, error: &Unread) -> Problem {
     Problem { fault, ..problem(candidate, format!("can't be read: {error}")) }
 }
 
-/// What is known of symbols that a build misses, a line each.
-pub fn undefined(names: &[String], facts: &Facts, cache: &Cache) -> Vec<String> {
-    let origins = origins(&names.iter().map(String::as_str).collect(), facts, cache);
+/// What is known of symbols that a build misses, a line each. `tree` is what was built in `folder`.
+pub fn undefined(names: &[String], folder: &Path, tree: &Tree, facts: &Facts, cache: &Cache) -> Vec<String> {
+    let own: BTreeMap<&str, &Path> =
+        names.iter().filter_map(|name| Some((&**name, own::defining(name, folder, tree)?))).collect();
+    let others = names.iter().map(String::as_str).filter(|name| !own.contains_key(name)).collect();
+    let origins = origins(&others, facts, cache);
     let release = &facts.release;
     let one = |name: &String| {
+        if let Some(file) = own.get(&**name) {
+            let (file, object) = (file.display(), file.with_extension("o"));
+            let object = object.display();
+            return format!(
+                "{name}: {file} defines it; link that into the module (NAME-objs := ... {object}), or, if it is a module of its own, \
+                 write EXPORT_SYMBOL({name}); there"
+            );
+        }
         let advice = advice(name, origins.get(name), facts);
         format!(
             "{name}: neither kernel {release} exports it nor a module that is named before this one; {advice}"
@@ -368,6 +383,9 @@ fn unresolved(lacking: &[(&Candidate, Vec<&str>)], facts: &Facts, cache: &Cache)
 
 /// Where a kernel of this release would have the symbols from, as far as its source is here.
 fn origins(names: &BTreeSet<&str>, facts: &Facts, cache: &Cache) -> BTreeMap<String, Origin> {
+    if names.is_empty() {
+        return BTreeMap::new();
+    }
     origin::source(&sources(cache), &facts.release)
         .map_or_else(BTreeMap::new, |source| origin::search(&source, names))
 }

@@ -286,6 +286,20 @@ fn symbols_for_modules_of_a_name_are_theirs_without_an_import() {
 }
 
 #[test]
+fn the_file_of_the_folder_that_has_a_missing_symbol_is_named() {
+    let setup = setup();
+    fs::create_dir(setup.at("mod")).unwrap();
+    fs::write(setup.at("mod/util.c"), "int util(void)\n{\n\treturn 0;\n}\n").unwrap();
+    let tree = Tree::scan(&setup.at("mod"), jail::Limits::MODULE).unwrap();
+    let cache = Cache::at(&setup.at("cache")).unwrap();
+    let names = ["util", "_printq"].map(str::to_owned);
+    let lines = undefined(&names, &setup.at("mod"), &tree, &setup.facts, &cache);
+    assert!(lines[0].starts_with("util: util.c defines it; link that into the module"), "{lines:?}");
+    assert!(lines[0].contains("(NAME-objs := ... util.o)"), "{lines:?}");
+    assert!(lines[1].contains("did you mean `_printk`?"), "{lines:?}");
+}
+
+#[test]
 fn modules_of_a_scenario_bring_symbols_to_each_other() {
     let setup = setup();
     let info = |name| ["license=GPL", name, "vermagic=6.12.1-x SMP mod_unload "];

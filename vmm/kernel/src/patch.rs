@@ -7,11 +7,13 @@
 //! and the build's tree changes only where the result differs from what is there.
 
 mod headers;
+mod reject;
 
 use super::{git, handed::Handed, run, toolchain, tree};
 use base::cache::CacheError;
 use headers::files_of;
 use jail::{Budget, Limits, Refused, Sandbox, intake};
+pub use reject::Reject;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -107,61 +109,6 @@ fn named_in(series: &Option<(PathBuf, usize)>) -> String {
     match series {
         Some((path, line)) => format!(" (named in {}, line {line})", path.display()),
         None => String::new(),
-    }
-}
-
-/// A hunk that does not fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reject {
-    /// The file it is for, in the source.
-    pub file: String,
-    /// Counted from 1 within the file.
-    pub hunk: usize,
-    /// The hunk as it stands in the patch, its `@@` line first.
-    pub wanted: Vec<String>,
-    /// What stands in the file there, with line numbers counted from 1.
-    pub found: Vec<(usize, String)>,
-    /// Hunks of this patch that don't fit, in all.
-    pub count: usize,
-}
-
-impl std::fmt::Display for Reject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "hunk {} of {} does not apply", self.hunk, self.file)?;
-        if self.count > 1 {
-            write!(f, " ({} hunks of this patch don't)", self.count)?;
-        }
-        write!(f, "\n  the patch expects:")?;
-        for line in &self.wanted {
-            write!(f, "\n    {line}")?;
-        }
-        if self.found.is_empty() {
-            return write!(f, "\n  the file is not there, or ends before");
-        }
-        write!(f, "\n  {} has there:", self.file)?;
-        for (number, line) in &self.found {
-            write!(f, "\n    {number:5} {line}")?;
-        }
-        if self.fits_but_for_its_end() {
-            write!(
-                f,
-                "\n  These lines are there. But the hunk ends with its change, which means the end of the file; \
-                 make the patch with `git diff` or `diff -u`, which keep lines of the file behind a change."
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl Reject {
-    /// Whether what it expects is there, and only lines behind its change are missing: git and patch then look at the end of the file alone.
-    fn fits_but_for_its_end(&self) -> bool {
-        let [_, lines @ ..] = &self.wanted[..] else { return false };
-        let old: Vec<&str> =
-            lines.iter().filter_map(|line| line.strip_prefix(' ').or(line.strip_prefix('-'))).collect();
-        lines.last().is_some_and(|line| line.starts_with(['+', '-']))
-            && !old.is_empty()
-            && self.found.windows(old.len()).any(|there| there.iter().map(|(_, line)| line).eq(&old))
     }
 }
 
@@ -335,7 +282,7 @@ impl Series {
                 if crate::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
                 }
-                return Ok((index, Some(explain(patch, scratch, &ran.lines))));
+                return Ok((index, Some(reject::explain(patch, scratch, &ran.lines))));
             }
             patch.look_at(scratch, &touched)?;
         }
@@ -417,76 +364,8 @@ fn git_apply(patch: &Path, scratch: &Path, sandbox: &Sandbox) -> Command {
     git::not_led(command)
 }
 
-/// Makes an error of what `patch` said and of the rejects that it left.
-fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
-    let failed = |said: String| PatchError::Failed { patch: patch.path.clone(), said };
-    let mut file = String::new();
-    let mut first = None;
-    let mut count = 0;
-    for line in said {
-        if let Some(name) = line.strip_prefix("patching file ") {
-            name.trim_matches('\'').clone_into(&mut file);
-        }
-        if line.starts_with("Reversed (or previously applied) patch detected") {
-            return failed(format!("{file} has this change already{NONE_AT_ALL}"));
-        }
-        // Two lines: "The next patch would create the file x.c," and "which already exists!  Skipping patch."
-        if let Some(name) = line.strip_prefix("The next patch would create the file ") {
-            let name = name.trim_end_matches(',');
-            return failed(format!("it makes the file {name}, which the source has already{NONE_AT_ALL}"));
-        }
-        if let Some(name) = line.strip_prefix("The next patch would delete the file ") {
-            return failed(format!(
-                "it removes the file {}, which the source has not",
-                name.trim_end_matches(',')
-            ));
-        }
-        if let Some(name) = line.strip_suffix(": git binary diffs are not supported.") {
-            let name = name.trim_start_matches("File ");
-            return failed(format!("{name} is a binary file, which only git can change; install git"));
-        }
-        if line.starts_with("can't find file to patch") {
-            let name = said.iter().find_map(|line| line.strip_prefix("|+++ ")).unwrap_or("?");
-            let name = name.split('\t').next().unwrap_or_default();
-            return failed(format!(
-                "the source has no file {}",
-                name.split_once('/').map_or(name, |it| it.1)
-            ));
-        }
-        // "Hunk #2 FAILED at 45."
-        if let Some(rest) = line.strip_prefix("Hunk #").filter(|rest| rest.contains("FAILED")) {
-            count += 1;
-            let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|it| it.parse().ok());
-            if let (None, Some(hunk), Some(at)) = (&first, numbers.next(), numbers.next()) {
-                first = Some((file.clone(), hunk, at));
-            }
-        }
-    }
-    let Some((file, hunk, at)) = first else {
-        return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
-    };
-    // It may have made links before it came to this one.
-    let text = |name: &str| intake::read_within(scratch, name).unwrap_or_default();
-    let wanted = first_hunk(&text(&format!("{file}.rej")));
-    let found = around(&text(&file), at, wanted.len());
-    PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }
-}
-
 /// Ends what is said of a patch that is in the source already. It helps who chooses the series, and nobody else.
 pub const NONE_AT_ALL: &str = "; --series none leaves the source as it is";
-
-fn first_hunk(reject: &str) -> Vec<String> {
-    let mut lines = reject.lines().skip_while(|line| !line.starts_with("@@ "));
-    let header = lines.next().map(str::to_owned);
-    header.into_iter().chain(lines.take_while(|line| !line.starts_with("@@ ")).map(str::to_owned)).collect()
-}
-
-/// So many lines from line `at` on, and a few before.
-fn around(text: &str, at: usize, count: usize) -> Vec<(usize, String)> {
-    let first = at.saturating_sub(3).max(1);
-    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
-    numbered.skip(first - 1).take(count.max(6)).collect()
-}
 
 #[cfg(test)]
 #[path = "patch_test.rs"]

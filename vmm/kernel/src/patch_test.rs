@@ -248,7 +248,7 @@ fn nothing_behind_a_link_is_shown_of_a_patch_that_made_it_and_failed() {
     std::os::unix::fs::symlink("..", setup.at("scratch/evil")).unwrap();
     let said = ["patching file evil/secret", "Hunk #1 FAILED at 1."].map(str::to_owned);
     let patch = Patch { path: "1.patch".into(), text: Vec::new() };
-    let error = explain(&patch, &setup.at("scratch"), &said).to_string();
+    let error = reject::explain(&patch, &setup.at("scratch"), &said).to_string();
     assert!(error.contains("hunk 1 of evil/secret") && !error.contains("1 secret"), "{error}");
 }
 

@@ -96,6 +96,20 @@ fn a_hunk_without_lines_behind_its_change_is_told_why_it_does_not_apply() {
 }
 
 #[test]
+fn a_patch_whose_tabs_became_spaces_is_told_so() {
+    let original = "int f(void)\n{\n\tint a = 1;\n\n\treturn a;\n}\n\nint g(void)\n{\n\treturn 2;\n}\n";
+    let patch = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -2,6 +2,6 @@\n {\n\tint a = 1;\n \n-\treturn a;\n+\treturn a + 1;\n }\n \n";
+    let patch = patch.replace("\n\tint", "\n \tint");
+    setup(original, &[("1.patch", &patch)]).apply().unwrap();
+    let spaces = patch.replace('\t', "        ");
+    let error = setup(original, &[("1.patch", &spaces)]).apply().unwrap_err().to_string();
+    assert!(error.contains("These lines are there but for their blanks"), "{error}");
+    assert!(!error.contains("ends with its change"), "{error}");
+    let other = setup(ORIGINAL, &[("1.patch", &spaces)]).apply().unwrap_err().to_string();
+    assert!(!other.contains("blanks"), "{other}");
+}
+
+#[test]
 fn a_hunk_may_have_moved_but_its_surroundings_count() {
     let moved = setup(&format!("new\nnew\n{ORIGINAL}"), &[("1.patch", PATCH)]);
     moved.apply().unwrap();

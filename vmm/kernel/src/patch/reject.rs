@@ -36,6 +36,13 @@ impl std::fmt::Display for Reject {
         for (number, line) in &self.found {
             write!(f, "\n    {number:5} {line}")?;
         }
+        if self.fits_but_for_its_blanks() {
+            write!(
+                f,
+                "\n  These lines are there but for their blanks: a terminal, a web page or an editor made spaces of tabs, or took them \
+                 away; hand the patch over as the file that `git diff` wrote."
+            )?;
+        }
         if self.fits_but_for_its_end() {
             write!(
                 f,
@@ -50,12 +57,22 @@ impl std::fmt::Display for Reject {
 impl Reject {
     /// Whether what it expects is there, and only lines behind its change are missing: git and patch then look at the end of the file alone.
     fn fits_but_for_its_end(&self) -> bool {
+        self.wanted.last().is_some_and(|line| line.starts_with(['+', '-'])) && self.has_there(str::to_owned)
+    }
+
+    /// Whether only blanks differ, which look alike where this is shown.
+    fn fits_but_for_its_blanks(&self) -> bool {
+        let folded = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        !self.has_there(str::to_owned) && self.has_there(folded)
+    }
+
+    /// Whether the lines that it expects stand there as `seen`.
+    fn has_there(&self, seen: impl Fn(&str) -> String) -> bool {
         let [_, lines @ ..] = &self.wanted[..] else { return false };
-        let old: Vec<&str> =
-            lines.iter().filter_map(|line| line.strip_prefix(' ').or(line.strip_prefix('-'))).collect();
-        lines.last().is_some_and(|line| line.starts_with(['+', '-']))
-            && !old.is_empty()
-            && self.found.windows(old.len()).any(|there| there.iter().map(|(_, line)| line).eq(&old))
+        let old: Vec<String> =
+            lines.iter().filter_map(|line| line.strip_prefix([' ', '-'])).map(&seen).collect();
+        let found: Vec<String> = self.found.iter().map(|(_, line)| seen(line)).collect();
+        !old.is_empty() && found.windows(old.len()).any(|there| there == old)
     }
 }
 
@@ -124,5 +141,5 @@ fn first_hunk(reject: &str) -> Vec<String> {
 fn around(text: &str, at: usize, count: usize) -> Vec<(usize, String)> {
     let first = at.saturating_sub(3).max(1);
     let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
-    numbered.skip(first - 1).take(count.max(6)).collect()
+    numbered.skip(first - 1).take(at.saturating_sub(first) + count.max(6)).collect()
 }

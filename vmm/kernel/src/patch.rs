@@ -282,7 +282,7 @@ impl Series {
                 if crate::diagnose::is_disk_full(&ran.lines) {
                     return Err(CacheError::disk_full(scratch.to_owned()).into());
                 }
-                return Ok((index, Some(reject::explain(patch, scratch, &ran.lines))));
+                return Ok((index, Some(reject::explain(patch, source, scratch, &ran.lines))));
             }
             patch.look_at(scratch, &touched)?;
         }

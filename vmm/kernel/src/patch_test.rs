@@ -170,7 +170,26 @@ fn files_without_hunks_are_part_of_a_series() {
 fn a_patch_for_a_missing_file_says_so() {
     let patch = "--- a/none.c\n+++ b/none.c\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n";
     let error = setup(ORIGINAL, &[("1.patch", patch)]).apply().unwrap_err().to_string();
-    assert!(error.contains("no file none.c"), "{error}");
+    assert!(error.ends_with("no file none.c"), "{error}");
+    for (beginning, missing) in [("", "file.c"), ("linux-6.12/a/", "a/dir/file.c")] {
+        let patch = format!(
+            "--- {beginning}dir/file.c\n+++ {beginning}dir/file.c\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n"
+        );
+        let error = setup(ORIGINAL, &[("1.patch", &patch)]).apply().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!(
+                "no file {missing}; dir/file.c there is: make the patch with paths like a/dir/file.c (-p1)"
+            )),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_cover_letter_is_told_apart() {
+    let letter = "From 1 Mon Sep 17 00:00:00 2001\nSubject: [PATCH 0/1] things\n\n dir/file.c | 2 +-\n 1 file changed\n\n-- \n2.39.5\n";
+    let error = setup(ORIGINAL, &[("0.patch", letter), ("1.patch", PATCH)]).apply().unwrap_err().to_string();
+    assert!(error.contains("0.patch: it changes no file; if it is a cover letter"), "{error}");
 }
 
 #[test]
@@ -262,7 +281,7 @@ fn nothing_behind_a_link_is_shown_of_a_patch_that_made_it_and_failed() {
     std::os::unix::fs::symlink("..", setup.at("scratch/evil")).unwrap();
     let said = ["patching file evil/secret", "Hunk #1 FAILED at 1."].map(str::to_owned);
     let patch = Patch { path: "1.patch".into(), text: Vec::new() };
-    let error = reject::explain(&patch, &setup.at("scratch"), &said).to_string();
+    let error = reject::explain(&patch, &setup.at("source"), &setup.at("scratch"), &said).to_string();
     assert!(error.contains("hunk 1 of evil/secret") && !error.contains("1 secret"), "{error}");
 }
 

@@ -1,6 +1,6 @@
 //! Why a patch does not apply, of what GNU `patch` said and left.
 
-use super::{NONE_AT_ALL, Patch, PatchError};
+use super::{NONE_AT_ALL, Patch, PatchError, file_below, headers::files_of};
 use jail::intake;
 use std::path::Path;
 
@@ -77,7 +77,7 @@ impl Reject {
 }
 
 /// Makes an error of what `patch` said and of the rejects that it left.
-pub(super) fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchError {
+pub(super) fn explain(patch: &Patch, source: &Path, scratch: &Path, said: &[String]) -> PatchError {
     let failed = |said: String| PatchError::Failed { patch: patch.path.clone(), said };
     let mut file = String::new();
     let mut first = None;
@@ -107,10 +107,13 @@ pub(super) fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchEr
         if line.starts_with("can't find file to patch") {
             let name = said.iter().find_map(|line| line.strip_prefix("|+++ ")).unwrap_or("?");
             let name = name.split('\t').next().unwrap_or_default();
-            return failed(format!(
-                "the source has no file {}",
-                name.split_once('/').map_or(name, |it| it.1)
-            ));
+            let stripped = |name| str::split_once(name, '/').map_or(name, |(_, rest)| rest);
+            let once = stripped(name);
+            let meant = [name, stripped(once)].into_iter().find(|it| is_file(source, it));
+            let advice = meant.map(|file| {
+                format!("; {file} there is: make the patch with paths like a/{file} (-p1), as `git diff` does in the source's root")
+            });
+            return failed(format!("the source has no file {once}{}", advice.unwrap_or_default()));
         }
         // "Hunk #2 FAILED at 45."
         if let Some(rest) = line.strip_prefix("Hunk #").filter(|rest| rest.contains("FAILED")) {
@@ -122,13 +125,24 @@ pub(super) fn explain(patch: &Patch, scratch: &Path, said: &[String]) -> PatchEr
         }
     }
     let Some((file, hunk, at)) = first else {
-        return failed(said.last().cloned().unwrap_or_else(|| "patch failed, and said nothing".to_owned()));
+        let is_letter = files_of(&String::from_utf8_lossy(&patch.text)).is_empty();
+        return failed(match said.last() {
+            _ if is_letter => {
+                "it changes no file; if it is a cover letter, take its line out of the file `series`, else make it with `git diff`".to_owned()
+            }
+            Some(last) => last.clone(),
+            None => "patch failed, and said nothing".to_owned(),
+        });
     };
     // It may have made links before it came to this one.
     let text = |name: &str| intake::read_within(scratch, name).unwrap_or_default();
     let wanted = first_hunk(&text(&format!("{file}.rej")));
     let found = around(&text(&file), at, wanted.len());
     PatchError::Rejected { patch: patch.path.clone(), reject: Reject { file, hunk, wanted, found, count } }
+}
+
+fn is_file(source: &Path, name: &str) -> bool {
+    matches!(file_below(source, Path::new(name)), Ok(Some(_)))
 }
 
 fn first_hunk(reject: &str) -> Vec<String> {

@@ -5,13 +5,14 @@
 
 use crate::{
     event::{RunEnd, Start},
-    guest::{Guest, Halt, Moment},
+    guest::{Guest, Halt, Moment, internal},
 };
 use board::saved;
 use board::wire::{About, Answer, Blame, EndReason, Question, SAVING, Spec, Unfit, VcpuStanding};
 use plan::{Plan, Warm, luggage::Luggage};
 use protocol::{Action, Frames, Hello, Outcome};
 use std::{
+    fmt::Display,
     fs::File,
     io::Read,
     path::PathBuf,
@@ -250,7 +251,7 @@ pub(super) fn name(warm: &Warm) -> String {
 fn wake(guest: &mut Guest) -> Result<(), Stuck> {
     let mut seed = vec![0; 32];
     let drawn = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut seed));
-    drawn.map_err(|error| ended(format!("no random numbers are to be had on this machine: {error}")))?;
+    drawn.map_err(|error| internal(format!("no random numbers are to be had on this machine: {error}")))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     do_it(guest, Action::Wake { now, seed })
@@ -258,18 +259,18 @@ fn wake(guest: &mut Guest) -> Result<(), Stuck> {
 
 /// Puts what the scenario brings into the guest.
 pub(super) fn bring(guest: &mut Guest, plan: &Plan) -> Result<(), Halt> {
-    let cant = |why: String| ended(format!("the scenario's files can't be put into the guest: {why}"));
+    let cant = |why: &dyn Display| format!("the scenario's files can't be put into the guest: {why}");
     // Who has nothing to bring needs no file.
     if plan.luggage.as_os_str().is_empty() {
         return Ok(());
     }
-    let packed = File::open(&plan.luggage).map_err(|error| cant(error.to_string()))?;
+    let packed = File::open(&plan.luggage).map_err(|error| internal(cant(&error)))?;
     for piece in Luggage::new(packed) {
-        let piece = piece.map_err(|error| cant(error.to_string()))?;
+        let piece = piece.map_err(|error| internal(cant(&error)))?;
         match do_it(guest, Action::Place(piece)) {
             Ok(()) => {}
             Err(Stuck::Halt(halt)) => return Err(halt),
-            Err(_) => return Err(cant("the agent does not answer".to_owned())),
+            Err(_) => return Err(ended(cant(&"the agent does not answer"))),
         }
     }
     Ok(())
@@ -294,6 +295,7 @@ fn do_it(guest: &mut Guest, action: Action) -> Result<(), Stuck> {
     }
 }
 
+/// What the guest may have brought about.
 fn ended(why: String) -> Halt {
     Halt::Ended(RunEnd::Machine(EndReason::Failed { blame: Blame::Unknown, why }))
 }

@@ -410,6 +410,6 @@ fn bad_agent(what: String) -> Halt {
     Halt::Ended(RunEnd::BadAgent(what))
 }
 
-fn internal(what: String) -> Halt {
+pub(super) fn internal(what: String) -> Halt {
     Halt::Ended(RunEnd::Machine(EndReason::host(what)))
 }

@@ -70,3 +70,19 @@ fn a_request_that_is_long_comes_in_pieces_and_one_that_is_too_long_is_not_made()
     let StepOutcome::Skipped { why } = outcome(&events, 1) else { panic!("{events:?}") };
     assert!(why.contains("8388"), "{why}");
 }
+
+#[test]
+fn files_that_this_machine_can_not_read_say_nothing_of_the_guest() {
+    // One that is gone, and one that can be opened alone.
+    for luggage in ["/nowhere/luggage", "/"] {
+        let plan = Plan { luggage: luggage.into(), ..one_call() };
+        let events = events(&plan, |machine| {
+            machine.boot();
+            assert!(machine.request().is_none());
+        });
+        let RunEnd::Machine(EndReason::Failed { blame: Blame::Host, why }) = why(&events) else {
+            panic!("{events:?}")
+        };
+        assert!(why.starts_with("the scenario's files can't be put into the guest: "), "{why}");
+    }
+}

@@ -331,7 +331,8 @@ fn an_end_says_whose_doing_it_was() {
         (emulation(), Blame::Guest, Blame::Unknown),
         (Failure::Unknown("odd".into()), Blame::Guest, Blame::Unknown),
         (refused(), Blame::Unknown, Blame::Host),
-        (Failure::Run { errno: 14 }, Blame::Unknown, Blame::Host),
+        (Failure::Run { errno: 5 }, Blame::Unknown, Blame::Host),
+        (Failure::NoMemory { errno: 14 }, Blame::Host, Blame::Host),
     ];
     for (failure, later, at_once) in cases {
         let (ran, _) = Scripted::new([Play::Write(1, 1), Play::Fail(failure.clone())]);

@@ -1,6 +1,7 @@
 //! Why a guest stopped running.
 
 use crate::{Space, x86::Registers};
+use nix::libc;
 use std::fmt;
 
 /// Why the guest stopped running.
@@ -88,11 +89,25 @@ pub enum Failure {
         /// With this error.
         errno: i32,
     },
+    /// This machine did not give a page of the guest's memory when the guest wanted it: KVM_RUN failed with EFAULT or ENOMEM. No guest
+    /// brings that about: where it has no memory, KVM takes what it does for an access to a device, or refuses what it asks.
+    NoMemory {
+        /// Which of the two.
+        errno: i32,
+    },
     /// An exit that nothing here asks for.
     Unknown(String),
 }
 
 impl Failure {
+    /// Of a KVM_RUN that failed with this error.
+    pub(crate) fn of_run(errno: i32) -> Self {
+        match errno {
+            libc::EFAULT | libc::ENOMEM => Self::NoMemory { errno },
+            _ => Self::Run { errno },
+        }
+    }
+
     /// Takes `kvm_run.internal` apart (KVM API, section 5, "KVM_EXIT_INTERNAL_ERROR").
     pub(crate) fn internal(suberror: u32, data: &[u64]) -> Self {
         const EMULATION: u32 = 1;
@@ -139,6 +154,11 @@ impl fmt::Display for Failure {
             Self::Run { errno } => {
                 write!(f, "KVM_RUN: {}", std::io::Error::from_raw_os_error(*errno))
             }
+            Self::NoMemory { errno } => write!(
+                f,
+                "KVM_RUN: {}: this machine gives the guest no more of its memory; have more free, or allow more to be promised than there is (vm.overcommit_memory)",
+                std::io::Error::from_raw_os_error(*errno)
+            ),
             Self::Unknown(what) => write!(f, "an exit that nobody asked for: {what}"),
         }
     }
@@ -147,6 +167,16 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_is_not_given_is_told_from_all_else_that_fails() {
+        let of = |errno| Failure::of_run(errno);
+        for errno in [libc::EFAULT, libc::ENOMEM] {
+            assert_eq!(of(errno), Failure::NoMemory { errno });
+        }
+        // As old KVMs have it of a write to a register that a guest may make.
+        assert_eq!(of(libc::EPERM), Failure::Run { errno: libc::EPERM });
+    }
 
     #[test]
     fn an_instruction_that_was_not_emulated_is_told_with_its_bytes() {

@@ -181,7 +181,7 @@ impl Processor for Vcpu {
             Ok(VcpuExit::FailEntry(reason, _)) => Exit::Failed(Failure::Entry { reason }),
             Ok(other) => Exit::Failed(Failure::Unknown(format!("{other:?}"))),
             Err(e) if matches!(e.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Exit::Interrupted,
-            Err(e) => Exit::Failed(Failure::Run { errno: e.errno() }),
+            Err(e) => Exit::Failed(Failure::of_run(e.errno())),
         }
     }
 

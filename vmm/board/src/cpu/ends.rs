@@ -15,6 +15,7 @@ pub(super) fn gave_up(failure: &Failure, ran: bool) -> EndReason {
         // What it executes, where it points its tables: KVM can't do what the guest wants.
         Failure::Internal { .. } | Failure::Unknown(_) if ran => Blame::Guest,
         Failure::Internal { .. } | Failure::Unknown(_) => Blame::Unknown,
+        Failure::NoMemory { .. } => Blame::Host,
         Failure::Entry { .. } | Failure::Run { .. } if ran => Blame::Unknown,
         Failure::Entry { .. } | Failure::Run { .. } => Blame::Host,
     };

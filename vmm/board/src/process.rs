@@ -429,8 +429,8 @@ impl Machine {
         // Whatever a vCPU ended by itself for outweighs that the others were stopped.
         let reason = remains.iter().map(|r| &r.end).find(|end| **end != EndReason::Stopped).cloned();
         // KVM alone may have met it until now; here it ends the process, by SIGBUS, which is told as this machine's fault.
-        if self.origin.is_some() && matches!(reason, Some(EndReason::Failed { .. })) {
-            machine::touch(&self.memory);
+        if let (Some(origin), Some(EndReason::Failed { .. })) = (&self.origin, &reason) {
+            origin.original.touch();
         }
         let lost = missing.first().map(|vcpu| EndReason::Failed {
             blame: Blame::Unknown,

@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use exit::{Exit, Failure};
 pub use interrupt::InterruptLine;
 pub use kick::Kicker;
-pub use memory::{Memory, create as create_memory, holds, load, touch};
+pub use memory::{Memory, create as create_memory, holds, load};
 pub use probe::{Findings, probe};
 pub use processor::{Controls, Processor, Standing};
 pub use vcpu::Vcpu;

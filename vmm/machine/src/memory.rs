@@ -13,7 +13,7 @@ use std::{
 };
 use vm_memory::{
     AtomicAccess, Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap, MemoryRegionAddress,
+    GuestRegionMmap,
     bitmap::{AtomicBitmap, Bitmap},
 };
 
@@ -63,17 +63,6 @@ pub fn load<T: AtomicAccess>(memory: &Memory, at: GuestAddress) -> Option<T> {
     // There are two regions at most, and they are found sooner one by one.
     let (region, at) = memory.iter().find_map(|region| Some((region, region.to_region_addr(at)?)))?;
     region.load(at, Ordering::Relaxed).ok()
-}
-
-/// Reads something of each page. Where memory comes from a file that can't be read any more, that ends the process by SIGBUS.
-pub fn touch(memory: &Memory) {
-    const PAGE: u64 = 4096;
-    for region in memory.iter() {
-        let pages = (0..region.len()).step_by(PAGE as usize);
-        let byte = |at| region.load::<u8>(MemoryRegionAddress(at), Ordering::Relaxed).unwrap_or(0);
-        // So that none is left out as being of no use.
-        std::hint::black_box(pages.map(byte).fold(0, u8::wrapping_add));
-    }
 }
 
 /// Whether memory holds these bytes from there on; `None` where that is no memory. They are not copied: most of what is

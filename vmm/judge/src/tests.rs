@@ -294,12 +294,22 @@ fn a_step_that_waits_for_a_failed_one_is_not_run_but_the_run_fails() {
 
 #[test]
 fn counts_that_nobody_could_take_are_this_machines_fault() {
-    let scenario = scenario(SYSCALL);
-    let mut events = good_run(&scenario);
-    if let Event::Booted(booted) = &mut events[0] {
-        booted.not_trapping = Some("no hardware breakpoints".into());
-    }
-    assert_eq!(run(&scenario, &events).verdict, Verdict::Infra);
+    let verdict = |text: &str, middle: Vec<Event>| {
+        let mut booted = booted();
+        if let Event::Booted(booted) = &mut booted {
+            booted.not_trapping = Some("no hardware breakpoints".into());
+        }
+        let scenario = scenario(text);
+        let middle = if middle.is_empty() { good_run(&scenario).split_off(1) } else { middle };
+        run(&scenario, &[vec![booted], middle].concat()).verdict
+    };
+    assert_eq!(verdict(SYSCALL, vec![]), Verdict::Infra);
+    // Nor is a run watched in which nobody asks for counts, unless that is not wanted.
+    assert_eq!(verdict(SLEEP, vec![]), Verdict::Infra);
+    assert_eq!(verdict(&format!("evidence: basic\n{SLEEP}"), vec![]), Verdict::Pass);
+    // What is known against the guest stays.
+    let failed = vec![Event::StepStarted { index: 0 }, returned(-14), ended(RunEnd::Completed)];
+    assert_eq!(verdict(SLEEP, failed), Verdict::Fail);
 }
 
 #[test]

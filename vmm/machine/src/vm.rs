@@ -48,6 +48,9 @@ impl Blank {
             (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
             (Cap::SetGuestDebug, "KVM_CAP_SET_GUEST_DEBUG"),
             (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+            (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
+            (Cap::X86UserSpaceMsr, "KVM_CAP_X86_USER_SPACE_MSR"),
+            (Cap::X86MsrFilter, "KVM_CAP_X86_MSR_FILTER"),
         ] {
             if !kvm.check_extension(capability) {
                 return Err(Error::Missing(name));
@@ -123,9 +126,6 @@ impl Vm {
     /// write to a device does. Addresses are physical, and begin and end at pages. No vCPU may run meanwhile: for a
     /// moment there is no memory at all.
     pub fn protect(&self, pages: &[Range<u64>]) -> Result<()> {
-        if !self.kvm.check_extension(Cap::ReadonlyMem) {
-            return Err(Error::Missing("KVM_CAP_READONLY_MEM"));
-        }
         let mut slots = self.slots();
         if slots.protected == pages {
             return Ok(());

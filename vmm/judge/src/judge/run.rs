@@ -357,7 +357,13 @@ impl Judge {
         }
         let unseen = report.unknown.iter().find(|unseen| unseen.is_of_steps());
         let unseen = unseen.filter(|_| self.scenario.evidence != Watchfulness::Basic);
-        unseen.map(|unseen| (Verdict::Fail, Reason::Unseen(unseen.to_string())))
+        if let Some(unseen) = unseen {
+            return Some((Verdict::Fail, Reason::Unseen(unseen.to_string())));
+        }
+        // Nobody watched, and before anything of the scenario ran it was known why.
+        let blind = self.booted.as_ref().and_then(|booted| booted.not_trapping.as_ref());
+        let blind = blind.filter(|_| self.scenario.evidence != Watchfulness::Basic);
+        blind.map(|why| (Verdict::Infra, Reason::NotCounted(why.clone())))
     }
 
     fn boot_failed(&self, why: &RunEnd) -> (Verdict, Reason) {

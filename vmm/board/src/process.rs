@@ -168,6 +168,8 @@ struct Machine {
     reports: Reports,
     guard: Option<Guard>,
     unguarded: Option<String>,
+    /// Why it can't go on, though no vCPU has ended.
+    broken: Option<EndReason>,
     shared: Shared,
     /// Where it is to be saved, or why it can't be.
     files: Option<io::Result<saved::Files>>,
@@ -292,6 +294,7 @@ impl Machine {
             reports: Reports::default(),
             guard: None,
             unguarded: None,
+            broken: None,
             shared,
             files,
             forgets: spec.forgets,
@@ -356,6 +359,9 @@ impl Machine {
                     Ok(Some(Command::Ask { id, question })) => {
                         let answer = self.answer(question);
                         self.outbox.send(&Notice::Answer { id, answer });
+                        if self.broken.is_some() {
+                            return self.finish();
+                        }
                     }
                     Ok(None) => break,
                 }
@@ -432,6 +438,7 @@ impl Machine {
         if let (Some(origin), Some(EndReason::Failed { .. })) = (&self.origin, &reason) {
             origin.original.touch();
         }
+        let broken = self.broken.take();
         let lost = missing.first().map(|vcpu| EndReason::Failed {
             blame: Blame::Unknown,
             why: format!("vCPU {} is missing: {}", vcpu.index, vcpu.why),
@@ -440,7 +447,10 @@ impl Machine {
         let evidence =
             Evidence { unguarded: self.unguarded.take(), changed: self.pairs.changed(), ..evidence };
         self.outbox.counted(rows);
-        Notice::Ended { reason: reason.or(lost).unwrap_or(EndReason::Stopped), evidence: Box::new(evidence) }
+        Notice::Ended {
+            reason: reason.or(broken).or(lost).unwrap_or(EndReason::Stopped),
+            evidence: Box::new(evidence),
+        }
     }
 }
 

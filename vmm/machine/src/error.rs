@@ -27,6 +27,9 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
+    /// The guest's memory was taken away to be protected in parts, and can't be given back.
+    #[error("the guest's memory can't be given back to it: {0}")]
+    MemoryLost(#[source] Box<Error>),
     /// Out of file descriptors, or of memory for them.
     #[error("can't make a socket pair: {0}")]
     Descriptors(#[source] std::io::Error),

@@ -118,13 +118,17 @@ impl Vm {
             tsc_common: Mutex::default(),
             memory,
         };
-        vm.divide(&mut vm.slots(), &[])?;
+        vm.slots()
+            .divide(&vm.regions(), &[], &mut |slot, part, is_protected| vm.slot(slot, part, is_protected))?;
         Ok(vm)
     }
 
     /// From now on the guest can read and execute these pages, and what it writes there is not done but ends the run, as a
     /// write to a device does. Addresses are physical, and begin and end at pages. No vCPU may run meanwhile: for a
     /// moment there is no memory at all.
+    ///
+    /// # Errors
+    /// Nothing is protected then. With [`Error::MemoryLost`] there is not even memory, and no vCPU may run any more.
     pub fn protect(&self, pages: &[Range<u64>]) -> Result<()> {
         let mut slots = self.slots();
         if slots.protected == pages {
@@ -132,24 +136,13 @@ impl Vm {
         }
         // The log goes with the slots.
         self.read_logs(&mut slots)?;
-        for (slot, part) in (0..).zip(&slots.parts) {
-            // One without size is none.
-            self.slot(slot, &(part.start..part.start), 0)?;
-        }
-        self.divide(&mut slots, pages)
+        slots.protect(&self.regions(), pages, &mut |slot, part, is_protected| {
+            self.slot(slot, part, is_protected)
+        })
     }
 
-    /// Gives the guest its memory, in parts of which some are protected.
-    fn divide(&self, slots: &mut Slots, pages: &[Range<u64>]) -> Result<()> {
-        let regions =
-            self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len());
-        let parts: Vec<_> = regions.flat_map(|region| split(region, pages)).collect();
-        for (slot, (part, protected)) in (0..).zip(&parts) {
-            self.slot(slot, part, if *protected { KVM_MEM_READONLY } else { self.flags })?;
-        }
-        slots.parts = parts.into_iter().map(|(part, _)| part).collect();
-        slots.protected = pages.to_vec();
-        Ok(())
+    fn regions(&self) -> Vec<Range<u64>> {
+        self.memory.iter().map(|region| region.start_addr().0..region.start_addr().0 + region.len()).collect()
     }
 
     /// The guest's pages, by their physical addresses, that it has written to: at least those since the last time, and at
@@ -191,14 +184,14 @@ impl Vm {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot(&self, slot: u32, part: &Range<u64>, flags: u32) -> Result<()> {
+    fn slot(&self, slot: u32, part: &Range<u64>, is_protected: bool) -> Result<()> {
         let address = self
             .memory
             .get_host_address(GuestAddress(part.start))
             .map_err(|e| Error::Memory { mib: 0, why: e.to_string() })?;
         let region = kvm_userspace_memory_region {
             slot,
-            flags,
+            flags: if is_protected { KVM_MEM_READONLY } else { self.flags },
             guest_phys_addr: part.start,
             memory_size: part.end - part.start,
             userspace_addr: address as u64,
@@ -298,6 +291,34 @@ struct Slots {
     written: BTreeMap<u64, u64>,
 }
 
+/// What gives a slot a part of memory, protected or not. One without size is none.
+type SetSlot<'s> = &'s mut dyn FnMut(u32, &Range<u64>, bool) -> Result<()>;
+
+impl Slots {
+    /// Divides memory so that these pages are protected. If that fails none is: no guest goes on without its memory.
+    fn protect(&mut self, regions: &[Range<u64>], pages: &[Range<u64>], set: SetSlot) -> Result<()> {
+        self.divide(regions, pages, set).map_err(|refused| match self.divide(regions, &[], set) {
+            Ok(()) => refused,
+            Err(_) => Error::MemoryLost(refused.into()),
+        })
+    }
+
+    /// Takes away what slots there are, and gives the guest its memory, in parts of which some are protected. Whatever fails,
+    /// the slots that there are then are known.
+    fn divide(&mut self, regions: &[Range<u64>], pages: &[Range<u64>], set: SetSlot) -> Result<()> {
+        while let Some(part) = self.parts.last() {
+            set(self.parts.len() as u32 - 1, &(part.start..part.start), false)?;
+            self.parts.pop();
+        }
+        self.protected = pages.to_vec();
+        for (part, is_protected) in regions.iter().flat_map(|region| split(region.clone(), pages)) {
+            set(self.parts.len() as u32, &part, is_protected)?;
+            self.parts.push(part);
+        }
+        Ok(())
+    }
+}
+
 const PAGE: u64 = 0x1000;
 
 /// A region in parts, each with whether it is among the pages.
@@ -320,7 +341,60 @@ fn split(region: Range<u64>, pages: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{Error, Range, Result, Slots, split};
+    use std::collections::BTreeMap;
+
+    /// KVM's slots, and how often it takes a change of them; then it refuses some.
+    struct Kvm {
+        slots: BTreeMap<u32, (Range<u64>, bool)>,
+        takes: u32,
+        refuses: u32,
+    }
+
+    impl Kvm {
+        fn set(&mut self, slot: u32, part: &Range<u64>, is_protected: bool) -> Result<()> {
+            let refused = || Err(Error::Missing("room"));
+            match (self.takes, self.refuses) {
+                (0, 0) => {}
+                (0, _) => {
+                    self.refuses -= 1;
+                    return refused();
+                }
+                _ => self.takes -= 1,
+            }
+            // As KVM has it: none that is not there goes, none changes its place, and no two overlap.
+            let overlaps = |(there, _): &(Range<u64>, bool)| there.start < part.end && part.start < there.end;
+            let taken = match part.is_empty() {
+                true => self.slots.remove(&slot).is_some(),
+                false if self.slots.values().any(overlaps) => false,
+                false => self.slots.insert(slot, (part.clone(), is_protected)).is_none(),
+            };
+            if taken { Ok(()) } else { refused() }
+        }
+    }
+
+    #[test]
+    fn a_guest_whose_memory_can_not_be_protected_has_it_all_the_same() {
+        let (regions, pages) = ([0..0x4000, 0x10000..0x12000], [0x1000..0x2000, 0x11000..0x12000]);
+        let whole = || BTreeMap::from([(0, (0..0x4000, false)), (1, (0x10000..0x12000, false))]);
+        let protect = |takes, refuses| {
+            let mut kvm = Kvm { slots: whole(), takes, refuses };
+            let mut slots = Slots { parts: regions.to_vec(), ..Slots::default() };
+            let done = slots.protect(&regions, &pages, &mut |slot, part, it| kvm.set(slot, part, it));
+            (done, kvm.slots, slots)
+        };
+        // Two slots go, and five come.
+        let (done, divided, slots) = protect(7, 1);
+        assert!(done.is_ok() && divided.len() == 5 && divided[&1] == (0x1000..0x2000, true), "{divided:?}");
+        assert_eq!(slots.protected, pages);
+        for takes in 0..7 {
+            let (done, left, slots) = protect(takes, 1);
+            assert!(matches!(done, Err(Error::Missing("room"))), "{takes}: {done:?}");
+            assert_eq!((left, slots.parts, slots.protected), (whole(), regions.to_vec(), vec![]), "{takes}");
+            let (done, ..) = protect(takes, 2);
+            assert!(matches!(done, Err(Error::MemoryLost(_))), "{takes}: {done:?}");
+        }
+    }
 
     #[test]
     fn a_region_is_split_where_pages_begin_and_end() {

@@ -5,7 +5,7 @@ use crate::{
     cpu::{Ask, Governed},
     guard::Guard,
     vcpus::{Life, Patience, all_did},
-    wire::{GuardOrder, Notice, Tampering},
+    wire::{EndReason, GuardOrder, Notice, Tampering},
 };
 use machine::{AddressSpace, Controls};
 use std::{
@@ -43,11 +43,16 @@ impl Machine {
             Some(guard) => {
                 let guarded = guard.guarded();
                 self.vcpus.tell(|| Ask::Guard(guarded.clone()));
-                self.vm.protect(&guard.pages()).map_err(|error| error.to_string())
+                self.vm.protect(&guard.pages()).map_err(|error| {
+                    let why = error.to_string();
+                    self.broken =
+                        matches!(error, machine::Error::MemoryLost(_)).then(|| EndReason::host(&why));
+                    why
+                })
             }
             None => Err("the kernel's symbols do not tell where its text is".to_owned()),
         };
-        if runs {
+        if runs && self.broken.is_none() {
             self.vcpus.resume()?;
         }
         protected?;

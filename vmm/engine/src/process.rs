@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A machine process. Dropping it kills and reaps it.
+/// A machine process. Dropping it kills and reaps it, unless it hangs ([`jail::end`]).
 pub(super) struct MachineProcess {
     child: Child,
     /// Its standard error: a file, so that nobody has to read along.
@@ -89,9 +89,7 @@ impl MachineProcess {
 
 impl Drop for MachineProcess {
     fn drop(&mut self) {
-        // Both fail only where the process has been reaped before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        jail::end(&mut self.child);
     }
 }
 

@@ -9,6 +9,7 @@
 mod answers;
 pub mod cell;
 pub mod confined;
+mod end;
 mod filter;
 pub mod intake;
 mod kernel_limits;
@@ -24,6 +25,7 @@ mod sandbox;
 mod starts;
 mod watch;
 
+pub use end::end;
 pub use intake::Refused;
 pub use landlocked::{Rules, Walls, restrict};
 pub use limits::{Budget, Limits, short_of_addresses, with_time};

@@ -174,9 +174,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if let By::Process { child, .. } = &mut self.by {
-            // It may have ended.
-            let _ = child.kill();
-            let _ = child.wait();
+            crate::end(child);
         }
     }
 }

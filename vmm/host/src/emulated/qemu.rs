@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A running QEMU. Dropping it kills and reaps it.
+/// A running QEMU. Dropping it kills and reaps it, unless it hangs ([`jail::end`]).
 pub(super) struct Qemu {
     child: Child,
     /// Keeps it awake.
@@ -112,9 +112,7 @@ impl Qemu {
 
     /// Ends it now.
     pub(super) fn end(&mut self) {
-        // Both fail only where the process has been reaped before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        jail::end(&mut self.child);
     }
 
     /// An error that says what the host said, if it runs no more.

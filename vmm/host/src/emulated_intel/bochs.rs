@@ -28,7 +28,7 @@ const LOG: &str = "log";
 const CONFIGURATION: &str = "bochsrc";
 const COMMANDS: &str = "commands";
 
-/// A running Bochs. Dropping it kills and reaps it.
+/// A running Bochs. Dropping it kills and reaps it, unless it hangs ([`jail::end`]).
 pub(super) struct Bochs {
     child: Child,
     log: PathBuf,
@@ -99,9 +99,7 @@ impl Bochs {
 
 impl Drop for Bochs {
     fn drop(&mut self) {
-        // Both fail only where the process has been reaped before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        jail::end(&mut self.child);
     }
 }
 

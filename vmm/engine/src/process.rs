@@ -59,10 +59,14 @@ impl MachineProcess {
                 Err(_) => break None,
             }
         };
+        const XCPU: i32 = Signal::SIGXCPU as i32;
         let how = match status {
             None => "closed its socket but runs on".to_owned(),
             Some(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => format!("ended with exit status {code}"),
+                (None, Some(XCPU)) => {
+                    format!("was ended by signal {XCPU}: no process has more processor time here (ulimit -t)")
+                }
                 (None, Some(signal)) => format!("was ended by signal {signal}"),
                 (None, None) => "ended".to_owned(),
             },
@@ -73,7 +77,15 @@ impl MachineProcess {
         };
         let from_outside = status.and_then(|status| status.signal());
         // Memory that comes from a file ends a process by SIGBUS where that can't be read any more.
-        let ends = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGBUS];
+        let ends = [
+            Signal::SIGKILL,
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+            Signal::SIGXCPU,
+            Signal::SIGBUS,
+        ];
         let from_outside = from_outside.is_some_and(|signal| ends.iter().any(|end| *end as i32 == signal));
         (if from_outside { Blame::Host } else { Blame::Unknown }, why)
     }
@@ -114,6 +126,11 @@ mod tests {
         let (mut process, _link) = shell("kill -9 $$");
         let words = "the machine process was ended by signal 9";
         assert_eq!(process.post_mortem(), (Blame::Host, words.to_owned()));
+        let ended_by = |signal: &str| shell(&format!("kill -{signal} $$")).0.post_mortem();
+        assert_eq!(ended_by("QUIT").0, Blame::Host);
+        assert_eq!(ended_by("SEGV").0, Blame::Unknown);
+        let (blame, why) = ended_by("XCPU");
+        assert!(blame == Blame::Host && why.ends_with("(ulimit -t)"), "{why}");
     }
 
     #[test]

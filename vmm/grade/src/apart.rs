@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_ends_its_reader_is_who_wrote_its_fault_and_no_process_is_ours() {
-        let ended = unread(&Unread::Ended("took longer than 120 seconds, or was killed".to_owned()));
+        let ended = unread(&Unread::Ended("took longer than 120 seconds".to_owned()));
         assert!(
             ended.is_theirs && ended.why.contains("can't be read: its reader took longer than 120 seconds")
         );

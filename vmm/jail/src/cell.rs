@@ -70,7 +70,7 @@ pub fn give_up(files: Files, memory: u64) -> io::Result<()> {
 }
 
 /// Sets a limit, unless a lower one holds: nobody but root raises that.
-pub(crate) fn lower(resource: Resource, wanted: u64) -> io::Result<()> {
+fn lower(resource: Resource, wanted: u64) -> io::Result<()> {
     let (_, hard) = getrlimit(resource)?;
     let limit = wanted.min(hard);
     Ok(setrlimit(resource, limit, limit)?)

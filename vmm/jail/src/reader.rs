@@ -14,7 +14,11 @@ use crate::{
     intake, is_required, killed_for_memory,
     limits::Bytes,
 };
-use nix::sys::{prctl, resource::Resource, signal::Signal};
+use nix::sys::{
+    prctl,
+    resource::{Resource, getrlimit, setrlimit},
+    signal::Signal,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
@@ -28,8 +32,10 @@ use thiserror::Error;
 
 /// The hidden command of this program's that does it.
 pub const COMMAND: &str = "reader";
-/// The most of processor time, in seconds.
+/// The most of processor time, in seconds: whoever takes it ends by SIGXCPU.
 const TIME: u64 = 120;
+/// So much later, in seconds, the kernel would end it by SIGKILL. That is what others end processes by, and says nothing of a file.
+const LATER: u64 = 5;
 /// What a process says once it has given up all else, before it reads anything.
 const READY: &[u8] = b".";
 
@@ -193,9 +199,17 @@ fn ended(child: &mut Child, killed: u64, error: &io::Error, budget: &Budget) -> 
         let why = format!("it {how}, and this machine, or its container, has no more for one");
         return Unread::Machine(io::Error::other(why));
     }
-    if by(Signal::SIGKILL) && killed_for_memory() != killed {
-        let why =
-            "it was killed while this machine's kernel ended processes for want of memory (dmesg names them)";
+    if by(Signal::SIGXCPU) && time() < TIME {
+        let why = format!("it {how}, and no process has more here (ulimit -t)");
+        return Unread::Machine(io::Error::other(why));
+    }
+    if by(Signal::SIGKILL) {
+        let why = match killed_for_memory() == killed {
+            true => "somebody killed it, as earlyoom and systemd-oomd do for want of memory",
+            false => {
+                "it was killed while this machine's kernel ended processes for want of memory (dmesg names them)"
+            }
+        };
         return Unread::Machine(io::Error::other(why));
     }
     Unread::Ended(how)
@@ -208,8 +222,8 @@ fn how(status: Option<ExitStatus>, error: &io::Error, memory: u64) -> String {
         Some((_, Some(signal))) if signal == Signal::SIGABRT as i32 => {
             format!("took more than its {} of memory, or its stack", Bytes(memory))
         }
-        Some((_, Some(signal))) if signal == Signal::SIGXCPU as i32 || signal == Signal::SIGKILL as i32 => {
-            format!("took longer than {TIME} seconds, or was killed")
+        Some((_, Some(signal))) if signal == Signal::SIGXCPU as i32 => {
+            format!("took longer than {} seconds", time())
         }
         Some((_, Some(signal))) => format!("was ended by signal {signal}"),
         Some((Some(code), _)) => format!("ended with status {code}"),
@@ -279,10 +293,26 @@ pub fn serve(readers: &[&Reader], arguments: &[OsString]) -> io::Result<()> {
 /// From now on this process has what a reader has: so much memory, in bytes, and no more than it reads with.
 fn confine(memory: u64) -> io::Result<()> {
     cell::give_up(Files::Open, memory)?;
-    cell::lower(Resource::RLIMIT_CPU, TIME)?;
+    limit_time()?;
     // After rights were given up, which undoes it. Who asks may be gone already: then nobody's end tells this one's, and the input's does.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     cell::lock(Work::Read)
+}
+
+fn limit_time() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_CPU)?;
+    let time = time_below(hard);
+    Ok(setrlimit(Resource::RLIMIT_CPU, time, hard.min(time + LATER))?)
+}
+
+/// So much of processor time a reader has here, in seconds.
+fn time() -> u64 {
+    getrlimit(Resource::RLIMIT_CPU).map_or(TIME, |(_, hard)| time_below(hard))
+}
+
+/// The same where no process has more than that: less, so that the reader is told before it is killed.
+fn time_below(hard: u64) -> u64 {
+    TIME.min(hard.saturating_sub(LATER)).max(1)
 }
 
 #[cfg(test)]
@@ -335,11 +365,14 @@ mod tests {
             assert!(said.to_string().contains("before it began it"), "{said}");
         }
         // The same once it reads.
-        for script in ["printf .; exit 3", "printf .; kill -KILL $$"] {
+        for script in ["printf .; exit 3", "printf .; kill -XCPU $$"] {
             assert!(matches!(asked_of(script, 0), Unread::Ended(_)), "{script}");
         }
-        let said = asked_of("printf .; kill -KILL $$", 1);
-        assert!(matches!(said, Unread::Machine(_)), "{said}");
+        // No file ends its reader by that.
+        for (ended, why) in [(0, "somebody killed it"), (1, "it was killed while this machine's kernel")] {
+            let said = asked_of("printf .; kill -KILL $$", ended);
+            assert!(matches!(&said, Unread::Machine(error) if error.to_string().starts_with(why)), "{said}");
+        }
         // So it ends by its own limit of memory.
         assert!(matches!(asked_of("printf .; kill -ABRT $$", 1), Unread::Ended(_)));
         // On a machine that has less than files of that kind may take.
@@ -372,6 +405,23 @@ mod tests {
             let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
             assert_eq!(serve(&[&reader], &arguments).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
+    }
+
+    #[test]
+    fn a_reader_is_told_that_its_time_is_over_before_it_is_killed() {
+        assert_eq!([u64::MAX, 125, 124, 60, 3, 0].map(time_below), [120, 120, 119, 55, 1, 1]);
+        let mut command = Command::new("sh");
+        // In a process of its own, since there is no way back.
+        command.args(["-c", "ulimit -t 20; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "reader::tests::with_a_limit_of_time", "--ignored", "--nocapture"]);
+        assert!(command.status().unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "the other test starts it"]
+    fn with_a_limit_of_time() {
+        limit_time().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CPU).unwrap(), (15, 20));
     }
 
     /// So much is asked for in a process of its own, since there is no way back.

@@ -46,6 +46,7 @@ Examples:
 
 /// One guest, driven over the socket that is the standard input.
 pub fn serve() -> ExitCode {
+    jail::cell::raise();
     match board::process::serve(std::io::stdin()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -76,6 +76,15 @@ fn lower(resource: Resource, wanted: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit, limit)?)
 }
 
+/// Takes all that this process may have of processor time and of files' length: a shell's own limits (`ulimit -S`) are for
+/// those who would otherwise take too much, and a guest's memory is a file.
+pub fn raise() {
+    for resource in [Resource::RLIMIT_CPU, Resource::RLIMIT_FSIZE] {
+        // Where that is refused the lower one holds, and is told as such.
+        let _ = getrlimit(resource).and_then(|(_, hard)| setrlimit(resource, hard, hard));
+    }
+}
+
 /// How long a file may be that this process writes, in bytes, if that is less than `wanted` (`ulimit -f`).
 pub fn longest_file(wanted: u64) -> Option<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;

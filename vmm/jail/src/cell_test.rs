@@ -156,3 +156,12 @@ fn every_layer_is_told() {
     let names: Vec<_> = layers().iter().map(|layer| layer.name).collect();
     assert_eq!(names, ["namespaces", "landlock", "seccomp"]);
 }
+
+#[test]
+fn a_limit_that_a_shell_has_for_itself_is_raised_to_what_may_be_had() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    // No other test writes as much meanwhile.
+    setrlimit(Resource::RLIMIT_FSIZE, hard.min(1 << 40), hard).unwrap();
+    raise();
+    assert_eq!(getrlimit(Resource::RLIMIT_FSIZE).unwrap(), (hard, hard));
+}

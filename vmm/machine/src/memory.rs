@@ -4,7 +4,10 @@ use crate::{Error, Result, layout};
 use nix::{
     errno::Errno,
     libc,
-    sys::memfd::{MFdFlags, memfd_create},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        resource::{Resource, getrlimit},
+    },
 };
 use std::{
     fs::File,
@@ -26,9 +29,18 @@ pub type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;
 /// Nothing is reserved: a page costs memory once the guest touches it.
 pub fn create(mib: u32) -> Result<Memory> {
     let fail = |why: String| Error::Memory { mib, why };
+    let size = u64::from(mib) << 20;
+    // Longer ones end the process by SIGXFSZ.
+    let longest = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+    if longest < size {
+        return Err(fail(format!(
+            "it is a file, and none may have more than {} MiB (ulimit -f)",
+            longest >> 20
+        )));
+    }
     let fd = memfd().map_err(|e| fail(e.to_string()))?;
     let file = File::from(fd);
-    file.set_len(u64::from(mib) << 20).map_err(|e| fail(e.to_string()))?;
+    file.set_len(size).map_err(|e| fail(e.to_string()))?;
     let file = Arc::new(file);
     let ranges = ranges(mib).map(|range| {
         let place = FileOffset::from_arc(file.clone(), range.in_file);
@@ -103,6 +115,26 @@ mod tests {
         assert!(!memory.address_in_range(GuestAddress(layout::GAP_START)));
         assert!(memory.address_in_range(GuestAddress(layout::GAP_END)));
         assert_eq!(memory.last_addr(), GuestAddress(layout::GAP_END + (1 << 30) - 1));
+    }
+
+    #[test]
+    fn a_limit_of_files_is_named_where_memory_is_longer() {
+        let mut command = std::process::Command::new("sh");
+        // In a process of its own, as the limit is for all of one.
+        command.args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "memory::tests::with_a_limit_of_files", "--ignored", "--nocapture"]);
+        assert!(command.status().unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "the other test starts it"]
+    fn with_a_limit_of_files() {
+        let why = create(64).unwrap_err().to_string();
+        assert!(
+            why.starts_with("can't get 64 MiB of guest memory: it is a file") && why.ends_with("(ulimit -f)")
+        );
+        // As long as the longest.
+        create(1).unwrap();
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::{
     io,
     os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -53,6 +54,8 @@ struct Running {
     bochs: Bochs,
     /// Closed, it ends the thread that looks after the wire.
     stream: UnixStream,
+    disk: PathBuf,
+    carries: Carries,
     _folder: Stage,
 }
 
@@ -91,9 +94,11 @@ impl IntelHost {
         running.stream.try_clone()
     }
 
-    /// An error that says what the host said, if it runs no more.
+    /// An error that says what the host said, if it runs no more, or why nothing of that comes any more.
     pub(crate) fn check(&mut self) -> Result<(), IntelError> {
-        self.running.as_mut().map_or(Ok(()), |running| running.bochs.check())
+        let Some(Running { bochs, disk, carries, .. }) = &mut self.running else { return Ok(()) };
+        bochs.check()?;
+        carries.failed().map_or(Ok(()), |error| Err(IntelError::io("talk over", disk)(error)))
     }
 
     /// The last that Bochs and the host's console said.
@@ -118,9 +123,31 @@ fn start(files: &Path, guests_mib: u32, has: &[HostFile]) -> Result<(Key, Runnin
     let file = File::options().read(true).write(true).open(&disk).map_err(IntelError::io("open", &disk))?;
     let talk = |error: io::Error| IntelError::Talk(error.to_string());
     let (stream, ours) = UnixStream::pair().map_err(talk)?;
-    // What it has to say ends with the stream: whoever waits there looks after Bochs.
-    thread::spawn(move || wire::carry(Wire::new(file, Side::Outside), ours, LOOK_OUTSIDE));
-    Ok((key, Running { bochs, stream, _folder: folder }))
+    let carries = Carries::start(Wire::new(file, Side::Outside), ours);
+    Ok((key, Running { bochs, stream, disk, carries, _folder: folder }))
+}
+
+/// Carries what is said between the wire and its stream.
+#[derive(Clone, Default)]
+struct Carries(Arc<Mutex<Option<io::Error>>>);
+
+impl Carries {
+    fn start(wire: Wire, stream: UnixStream) -> Self {
+        let (carries, ours) = (Self::default(), stream);
+        let told = carries.clone();
+        thread::spawn(move || {
+            let failed = wire::carry(wire, &ours, LOOK_OUTSIDE).err();
+            // Before the stream ends: whoever waits there looks at this then.
+            *told.0.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+            drop(ours);
+        });
+        carries
+    }
+
+    /// Why it carries no more, once.
+    fn failed(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A folder for a host's files.
@@ -184,9 +211,29 @@ pub(crate) fn stream() -> io::Result<UnixStream> {
     };
     let (stream, ours) = UnixStream::pair()?;
     thread::spawn(move || {
-        if let Err(error) = wire::carry(Wire::new(disk, Side::Inside), ours, LOOK_INSIDE) {
+        if let Err(error) = wire::carry(Wire::new(disk, Side::Inside), &ours, LOOK_INSIDE) {
             eprintln!("failed to talk over {DISK_DEVICE}: {error}");
         }
     });
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_disk_that_takes_no_more_is_told_once_the_stream_ends() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        path.as_file().set_len(wire::DISK).unwrap();
+        // As full as one that can be read alone.
+        let disk = File::open(path.path()).unwrap();
+        let (mut stream, ours) = UnixStream::pair().unwrap();
+        let carries = Carries::start(Wire::new(disk, Side::Outside), ours);
+        assert!(carries.failed().is_none());
+        stream.write_all(b"a plan").unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert!(carries.failed().is_some());
+    }
 }

@@ -168,7 +168,7 @@ fn place(sector: u64) -> u64 {
 ///
 /// # Errors
 /// Disk or stream fail, or the other side does not keep to the rules.
-pub(super) fn carry(mut wire: Wire, mut stream: UnixStream, pause: Duration) -> io::Result<()> {
+pub(super) fn carry(mut wire: Wire, mut stream: &UnixStream, pause: Duration) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let (mut inward, mut outward) = (Vec::new(), Vec::new());
     let mut buffer = vec![0; MOST * SECTOR];
@@ -296,7 +296,7 @@ mod tests {
         let (outside, inside) = pair();
         let ends = [outside, inside].map(|wire| {
             let (ours, its) = UnixStream::pair().unwrap();
-            let pump = thread::spawn(move || carry(wire, its, Duration::from_millis(1)));
+            let pump = thread::spawn(move || carry(wire, &its, Duration::from_millis(1)));
             (ours, pump)
         });
         let [(mut near, first), (mut far, second)] = ends;

@@ -394,4 +394,23 @@ mod tests {
         fs::create_dir(place("m/drv/deep")).unwrap();
         assert_eq!(load("my-drivre", ""), Ok(()), "nobody knows what is said there");
     }
+
+    #[test]
+    fn a_program_is_its_source_in_c_and_nothing_else() {
+        let here = tempfile::tempdir().unwrap();
+        fs::write(here.path().join("call.c"), "int main(void) { return 0; }\n").unwrap();
+        fs::write(here.path().join("call"), "\x7fELF").unwrap();
+        let load = |host: &str| {
+            let path = here.path().join("s.yaml");
+            fs::write(&path, format!("programs: {{/bin/call: {host}}}\nsteps:\n- run: /bin/call\n")).unwrap();
+            crate::load(&path)
+        };
+        let scenario = load("call.c").unwrap();
+        let files: Vec<_> = scenario.files.iter().map(|file| (&*file.guest, file.kind, file.line)).collect();
+        assert_eq!(files, [("/bin/call", crate::GuestFileKind::Program, 1)]);
+        let error = load("call").unwrap_err().to_string();
+        assert!(error.contains("is no source of a program in C") && error.contains("`files`"), "{error}");
+        let error = load("cal.c").unwrap_err().to_string();
+        assert!(error.contains("can't find") && error.contains("call.c"), "{error}");
+    }
 }

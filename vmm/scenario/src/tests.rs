@@ -484,23 +484,3 @@ fn what_modprobe_does_not_read_is_told() {
     assert_eq!(notes("/etc/modprobe.d/a.conf", "alias a install"), [""; 0]);
     assert_eq!(notes("/tmp/a.conf", "install a b"), [""; 0]);
 }
-
-#[test]
-fn a_program_is_its_source_in_c_and_nothing_else() {
-    let here = tempfile::tempdir().unwrap();
-    std::fs::write(here.path().join("call.c"), "int main(void) { return 0; }\n").unwrap();
-    std::fs::write(here.path().join("call"), "\x7fELF").unwrap();
-    let load = |host: &str| {
-        let path = here.path().join("s.yaml");
-        std::fs::write(&path, format!("programs: {{/bin/call: {host}}}\nsteps:\n- run: /bin/call\n"))
-            .unwrap();
-        crate::load(&path)
-    };
-    let scenario = load("call.c").unwrap();
-    let files: Vec<_> = scenario.files.iter().map(|file| (&*file.guest, file.kind, file.line)).collect();
-    assert_eq!(files, [("/bin/call", crate::GuestFileKind::Program, 1)]);
-    let error = load("call").unwrap_err().to_string();
-    assert!(error.contains("is no source of a program in C") && error.contains("`files`"), "{error}");
-    let error = load("cal.c").unwrap_err().to_string();
-    assert!(error.contains("can't find") && error.contains("call.c"), "{error}");
-}

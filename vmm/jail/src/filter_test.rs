@@ -249,7 +249,8 @@ fn where_landlock_lets_others_be_signalled_the_filter_does_not() {
 #[test]
 fn make_works_where_nobody_can_be_signalled() {
     const MAKEFILE: &str = "all: a b\na b: %: %.c\n\tgcc $< -o $@\na.c b.c:\n\techo 'int main(void) { return 0; }' > $@\n\
-        fails: bad slow\nbad:\n\tfalse\nslow:\n\tsleep 0.3; touch $@\n\
+        fails: bad slow\nbad:\n\twhile ! test -e starts; do sleep 0.01; done; false\n\
+        slow:\n\ttouch starts; sleep 0.3; touch $@\n\
         half:\n\techo half > $@; touch begun; sleep 60; echo whole > $@\n";
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

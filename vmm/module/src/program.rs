@@ -47,7 +47,6 @@ pub fn program_sources(source: &Path) -> Result<Vec<PathBuf>, ModuleError> {
 /// See [`ModuleError`]; no error leaves an entry, or part of one.
 pub fn program(source: &Path, cache: &Cache) -> Result<PathBuf, ModuleError> {
     let files = named(source)?;
-    Toolchain::find(&Compiler::Gcc, cache).check()?;
     let source_at = plain(source);
     let root = files.keys().fold(above(&source_at), |root, file| common(&root, file));
     let inside = |file: &Path| file.strip_prefix(&root).unwrap_or(file).to_owned();
@@ -67,10 +66,16 @@ pub fn program(source: &Path, cache: &Cache) -> Result<PathBuf, ModuleError> {
     let entry = cache.place(Kind::Module, &hash);
     let built = entry.join("program");
     let name = format!("program-{hash}");
-    let lock = cache.lock(&name, &format!("the program of {}", source.display()))?;
-    if cache.find(Kind::Module, &hash).is_some() && built.is_file() {
+    // What is there needs neither a compiler nor a cache that can be written to.
+    let is_there = || cache.find(Kind::Module, &hash).is_some() && built.is_file();
+    if is_there() {
         return Ok(built);
     }
+    let lock = cache.lock(&name, &format!("the program of {}", source.display()))?;
+    if is_there() {
+        return Ok(built);
+    }
+    Toolchain::find(&Compiler::Gcc, cache).check()?;
     cache::remove(&entry)?;
     let work = cache.work(&name);
     let made = make(source, &files, &inside, &work, cache, &lock);
@@ -243,7 +248,13 @@ mod tests {
         let run = "cp \"$0\" \"$1\" && chmod +x \"$1\" && exec \"$1\"";
         let ran = Command::new("sh").args(["-c", run]).arg(&built).arg(&copy).output().unwrap();
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), "42\n");
+        // What is there wants no lock.
+        let locks = cache.root().join("locks");
+        fs::remove_dir_all(&locks).unwrap();
+        fs::write(&locks, "no folder").unwrap();
         assert_eq!(program(&source, &cache).unwrap(), built);
+        fs::remove_file(&locks).unwrap();
+        fs::create_dir(&locks).unwrap();
         write(&folder.path().join("n.h"), "#define N 43\n");
         assert_ne!(program(&source, &cache).unwrap(), built);
         write(&source, "int call(void);\nint main(void)\n{\n\treturn call();\n}\n");
